@@ -1,0 +1,157 @@
+"""Converted models on disk: ``.pth`` files that say what they hold and where it came from."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from efficientdet_spec import EfficientDetConfig, InputError
+from torch_model.model import EfficientDet, build
+
+FORMAT = "efficientdet-parity"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelCheckpoint:
+    """The content of a converted ``.pth`` file.
+
+    Attributes:
+        config: What the model is.
+        state_dict: Parameters and batch-norm statistics by name.
+        provenance: Where the values came from: source, hashes, choices, versions.
+    """
+
+    config: EfficientDetConfig
+    state_dict: Mapping[str, Tensor]
+    provenance: Mapping[str, Any]
+
+
+@contextlib.contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that replaces it on success and vanishes on failure."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_checkpoint(path: str | os.PathLike[str], checkpoint: ModelCheckpoint) -> None:
+    """Write ``checkpoint`` to ``path``; the file appears complete or not at all.
+
+    Raises:
+        InputError: The file cannot be written (no such folder, no right, disk full).
+    """
+    path = Path(path)
+    content = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "model": checkpoint.config.name,
+        "config": checkpoint.config.to_dict(),
+        "state_dict": dict(checkpoint.state_dict),
+        "provenance": dict(checkpoint.provenance),
+    }
+    try:
+        with _replacing(path) as temporary, open(temporary, "wb") as stream:
+            torch.save(content, stream)
+    except (OSError, RuntimeError) as error:
+        # torch reports a failed write as a RuntimeError; the OSError behind it says why.
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise InputError(
+            f"{path} cannot be written ({reason}); nothing was left behind: choose a folder "
+            f"that exists, is writable and has room."
+        ) from error
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
+    """Read a converted ``.pth`` file without executing anything in it.
+
+    Raises:
+        InputError: The file is missing, is no such file, or holds more than plain tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; give the .pth that convert.py wrote.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
+        kind = "a damaged" if zipfile.is_zipfile(path) else "not a"
+        raise InputError(
+            f"{path} is {kind} PyTorch file of plain tensors "
+            f"({str(error).splitlines()[0]:.120}); convert the checkpoint again."
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(
+            f"{path} is a PyTorch file, but not one that convert.py wrote (no format mark "
+            f"{FORMAT!r}); convert the TensorFlow checkpoint with convert.py."
+        )
+    if content.get("version") != FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format version {content.get('version')!r}, but this program reads "
+            f"{FORMAT_VERSION}; convert the checkpoint again or update the program."
+        )
+    try:
+        config = EfficientDetConfig.from_dict(content["config"])
+        state_dict, provenance = content["state_dict"], content["provenance"]
+    except (KeyError, AttributeError, TypeError) as error:
+        raise InputError(f"{path} lacks {error}; convert the checkpoint again.") from error
+    if not isinstance(state_dict, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state_dict.items()
+    ):
+        raise InputError(f"{path}: state_dict is no mapping of names to tensors; convert again.")
+    return ModelCheckpoint(config, state_dict, provenance)
+
+
+def load(path: str | os.PathLike[str]) -> EfficientDet:
+    """The converted model in evaluation mode, on the CPU.
+
+    Raises:
+        InputError: The file cannot be read, or its tensors are not this model's.
+    """
+    checkpoint = load_checkpoint(path)
+    return from_state_dict(checkpoint.config, checkpoint.state_dict, source=str(path))
+
+
+def from_state_dict(
+    config: EfficientDetConfig, state_dict: Mapping[str, Tensor], source: str
+) -> EfficientDet:
+    """A model in evaluation mode with these parameters, every one of them filled.
+
+    Args:
+        config: What the model is.
+        state_dict: Parameters and statistics by name.
+        source: Where they came from, for messages.
+
+    Raises:
+        InputError: A tensor is missing, unknown or of another shape; all findings are listed.
+    """
+    with torch.device("meta"):
+        model = EfficientDet(config)
+    expected = model.state_dict()
+    found = {name for name in state_dict if not name.endswith("num_batches_tracked")}
+    wanted = {name for name in expected if not name.endswith("num_batches_tracked")}
+    findings = [f"{name} is missing" for name in sorted(wanted - found)]
+    findings += [f"{name} is unknown" for name in sorted(found - wanted)]
+    findings += [
+        f"{name} has shape {list(state_dict[name].shape)}, not {list(expected[name].shape)}"
+        for name in sorted(wanted & found)
+        if state_dict[name].shape != expected[name].shape
+    ]
+    if findings:
+        shown = "; ".join(findings[:8]) + (f"; and {len(findings) - 8} more" * (len(findings) > 8))
+        raise InputError(f"{source} does not fit {config.name}: {shown}.")
+    model = build(config)
+    # A plain dict carries no version, so batch norms may lack their unused batch counter.
+    model.load_state_dict(dict(state_dict), strict=True)
+    return model

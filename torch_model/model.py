@@ -1,0 +1,65 @@
+"""EfficientDet: backbone, BiFPN and the two heads."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from efficientdet_spec import EfficientDetConfig, InputError
+from torch_model.backbone import EfficientNet
+from torch_model.bifpn import BiFPN
+from torch_model.heads import Head
+
+PRIOR_PROBABILITY = 0.01
+"""Initial foreground probability of the class head (RetinaNet, arXiv 1708.02002, section 3.3)."""
+
+
+class EfficientDet(nn.Module):
+    """The network from normalised image to raw predictions.
+
+    Attributes:
+        config: What this model is.
+    """
+
+    def __init__(self, config: EfficientDetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = EfficientNet(config.backbone)
+        self.fpn = BiFPN(config)
+        self.class_head = Head(config, config.num_classes)
+        self.box_head = Head(config, 4)
+        nn.init.constant_(
+            self.class_head.predict.pointwise.bias,
+            -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY),
+        )
+
+    def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Raw predictions for a batch of images.
+
+        Args:
+            images: [N, 3, H, W], RGB, normalised. Any size that the levels allow.
+
+        Returns:
+            Class logits and box codes, each one NCHW tensor per level, P3 first. Channels are
+            anchor-major: ``[N, num_anchors * num_classes, H_l, W_l]`` and
+            ``[N, num_anchors * 4, H_l, W_l]`` with codes ``[ty, tx, th, tw]``.
+
+        Raises:
+            InputError: The images have another rank or channel count, or an impossible size.
+        """
+        if images.dim() != 4 or images.shape[1] != 3:
+            raise InputError(
+                f"The model got images of shape {list(images.shape)}, but takes [N, 3, H, W]."
+            )
+        self.config.feature_sizes(images.shape[2], images.shape[3])
+        # Channels last is the faster layout on CPUs and tensor cores; results keep NCHW shape.
+        images = images.contiguous(memory_format=torch.channels_last)
+        features = self.fpn(self.backbone(images))
+        return self.class_head(features), self.box_head(features)
+
+
+def build(config: EfficientDetConfig) -> EfficientDet:
+    """A freshly initialised model in evaluation mode, weights laid out channels last."""
+    return EfficientDet(config).to(memory_format=torch.channels_last).eval()
