@@ -1,0 +1,60 @@
+"""Reproducible weights for any model, drawn from the variables' names.
+
+They are not a trained model, but exercise every operation with well-scaled values; two
+programs that follow the same rule hold the same weights without exchanging a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converter.mapping import iterate_pairs
+from efficientdet_spec import EfficientDetConfig
+
+STATISTICS = ("moving_mean", "moving_variance")
+"""Last parts of the names of batch norms' statistics, which no rule here draws."""
+
+
+def seeded_value(name: str, shape: tuple[int, ...], salt: str) -> NDArray[np.float32]:
+    """The value of one variable.
+
+    Args:
+        name: Full TensorFlow name.
+        shape: Its shape.
+        salt: Any text; another salt gives other weights.
+
+    Raises:
+        ValueError: The variable is a batch-norm statistic, or of a kind that no rule covers.
+    """
+    digest = hashlib.sha256(f"{salt}/{name}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    kind = name.rsplit("/", 1)[-1]
+    if kind == "gamma":
+        value = rng.uniform(0.5, 1.5, shape)
+    elif kind in ("beta", "bias"):
+        # A class bias near -log((1 - p) / p) with p = 0.01, as training starts with.
+        mean, deviation = (-4.6, 0.3) if "class-predict" in name else (0.0, 0.2)
+        value = mean + deviation * rng.standard_normal(shape)
+    elif kind.startswith("WSM"):
+        value = rng.uniform(-0.2, 1.5, shape)
+    elif kind.endswith("kernel"):
+        fan = math.prod(shape[:2] if kind == "depthwise_kernel" else shape[:-1])
+        value = math.sqrt(2 / fan) * rng.standard_normal(shape)
+    else:
+        raise ValueError(f"no rule draws {name}")
+    return np.asarray(value, np.float32)
+
+
+def seeded_variables(
+    config: EfficientDetConfig, salt: str
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Name and value of every variable of a model except the batch norms' statistics."""
+    for pair in iterate_pairs(config):
+        for name in pair.variables:
+            if not name.endswith(STATISTICS):
+                yield name, seeded_value(name, pair.variable_shape, salt)
