@@ -1,0 +1,120 @@
+"""The whole inference graph and the way of a checkpoint's values into it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from efficientdet_spec import EfficientDetConfig, InputError
+from reference_tf.backbone import build_backbone
+from reference_tf.bifpn import build_bifpn
+from reference_tf.heads import build_head
+from reference_tf.ops import GraphBuilder, v1
+
+EMA_SUFFIX = "/ExponentialMovingAverage"
+
+
+@dataclass(frozen=True)
+class ReferenceGraph:
+    """An inference graph with official names.
+
+    Attributes:
+        config: The model.
+        graph: The TensorFlow graph.
+        images: Placeholder [N, H, W, 3] of normalised RGB images.
+        nodes: Tensor (NHWC) of each node of a comparison, in the order of computation.
+        class_outputs: Class logits for each level, [N, H_l, W_l, num_anchors * num_classes].
+        box_outputs: Box codes for each level, [N, H_l, W_l, num_anchors * 4].
+        variables: Variable by its name in a checkpoint (without EMA suffix).
+    """
+
+    config: EfficientDetConfig
+    graph: tf.Graph
+    images: tf.Tensor
+    nodes: Mapping[str, tf.Tensor]
+    class_outputs: list[tf.Tensor]
+    box_outputs: list[tf.Tensor]
+    variables: Mapping[str, tf.Variable]
+
+    def restore(self, session: v1.Session, prefix: str | os.PathLike[str], *, ema: bool) -> None:
+        """Fill every variable from a checkpoint with TensorFlow's own reader.
+
+        Args:
+            session: A session on :attr:`graph`.
+            prefix: Checkpoint prefix.
+            ema: Take a variable's exponential moving average where the file has one;
+                otherwise, and where it has none, the raw value.
+
+        Raises:
+            InputError: A variable is missing, or TensorFlow cannot read the file.
+        """
+        prefix = os.fspath(prefix)
+        try:
+            stored = v1.train.load_checkpoint(prefix).get_variable_to_shape_map()
+            names = [
+                name + EMA_SUFFIX if ema and name + EMA_SUFFIX in stored else name
+                for name in self.variables
+            ]
+            missing = [name for name in names if name not in stored]
+            if missing:
+                raise InputError(
+                    f"{prefix} lacks {len(missing)} variables of {self.config.name}, "
+                    f"the first being {missing[0]}; is it a checkpoint of this model?"
+                )
+            with self.graph.as_default():
+                values = tf.raw_ops.RestoreV2(
+                    prefix=prefix,
+                    tensor_names=names,
+                    shape_and_slices=[""] * len(names),
+                    dtypes=[tf.float32] * len(names),
+                )
+                assignments = [
+                    variable.assign(tf.cast(value, variable.dtype), read_value=False)
+                    for variable, value in zip(self.variables.values(), values, strict=True)
+                ]
+            session.run(assignments)
+        except (tf.errors.OpError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"TensorFlow cannot restore {prefix}: {str(error).splitlines()[0]:.200}"
+            ) from error
+
+
+def build(
+    config: EfficientDetConfig,
+    height: int,
+    width: int,
+    *,
+    batch: int = 1,
+    dtype: str = "float32",
+) -> ReferenceGraph:
+    """The inference graph for images of one size.
+
+    Args:
+        config: The model.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
+        batch: Number of images.
+        dtype: ``float32``, or ``float64`` where batch norm is decomposed.
+
+    Raises:
+        InputError: The model cannot process this size.
+    """
+    config.feature_sizes(height, width)
+    graph = tf.Graph()
+    with graph.as_default():
+        builder = GraphBuilder(tf.as_dtype(dtype))
+        images = v1.placeholder(builder.dtype, [batch, height, width, 3], name="images")
+        features = build_backbone(builder, config.backbone, images)
+        features = build_bifpn(builder, config, features)
+        classes = build_head(
+            builder, config, features, "class_net", "class", "class_head", config.num_classes
+        )
+        boxes = build_head(builder, config, features, "box_net", "box", "box_head", 4)
+    return ReferenceGraph(
+        config, graph, images, builder.nodes, classes, boxes, builder.variables
+    )

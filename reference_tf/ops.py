@@ -1,0 +1,204 @@
+"""The primitive operations under the names that the official graph gives them.
+
+Operations are made through ``tf.raw_ops``, whose names are taken as they are: an operation
+gets its official name or building fails, TensorFlow never appends a number of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from efficientdet_spec import BATCH_NORM_EPSILON, FUSION_EPSILON, Fusion
+
+raw = tf.raw_ops
+v1 = tf.compat.v1
+
+
+class GraphBuilder:
+    """Adds named operations to the current graph and remembers variables and nodes.
+
+    Args:
+        dtype: ``tf.float32`` or ``tf.float64``, of every variable and tensor.
+
+    Attributes:
+        variables: Variable by its name in a checkpoint.
+        nodes: Tensor of each node of a comparison, in the order of computation.
+    """
+
+    def __init__(self, dtype: tf.DType) -> None:
+        self.dtype = dtype
+        self.variables: dict[str, tf.Variable] = {}
+        self.nodes: dict[str, tf.Tensor] = {}
+        self._reads: dict[str, tf.Tensor] = {}
+
+    def node(self, name: str, tensor: tf.Tensor) -> tf.Tensor:
+        """Record ``tensor`` as the output of node ``name`` and return it."""
+        if name in self.nodes:
+            raise ValueError(f"node {name} is made twice")
+        self.nodes[name] = tensor
+        return tensor
+
+    def read(self, variable: str, shape: Sequence[int], read_name: str | None = None) -> tf.Tensor:
+        """The value of a variable, which is created on first use.
+
+        Args:
+            variable: Name in the checkpoint.
+            shape: Shape of the variable.
+            read_name: Official name of the reading operation; default ``<variable>/read``,
+                which operations share.
+        """
+        name = read_name or f"{variable}/read"
+        if name not in self._reads:
+            if variable not in self.variables:
+                self.variables[variable] = v1.get_variable(
+                    variable,
+                    shape,
+                    self.dtype,
+                    initializer=v1.zeros_initializer(),
+                    use_resource=True,
+                )
+            handle = self.variables[variable].handle
+            self._reads[name] = raw.ReadVariableOp(
+                resource=handle, dtype=self.dtype, name=f"{name}/"
+            )
+        return self._reads[name]
+
+    def numbered(self, name: str) -> str:
+        """``name``, or ``name_1``, ``name_2``... where the graph has such an operation already."""
+        return v1.get_default_graph().unique_name(name)
+
+    def constant(self, value: float | Sequence[int], name: str, dtype: tf.DType) -> tf.Tensor:
+        """A constant under exactly this name."""
+        return tf.constant(value, dtype, name=f"{name}/")
+
+    def conv(
+        self, x: tf.Tensor, kernel: tf.Tensor, name: str, stride: int = 1, padding: str = "SAME"
+    ) -> tf.Tensor:
+        """Convolution of NHWC features with an HWIO kernel."""
+        strides = [1, stride, stride, 1]
+        return raw.Conv2D(
+            input=x, filter=kernel, strides=strides, padding=padding, name=f"{name}/"
+        )
+
+    def depthwise(
+        self, x: tf.Tensor, kernel: tf.Tensor, name: str, stride: int = 1
+    ) -> tf.Tensor:
+        """Depthwise convolution of NHWC features with an HWC1 kernel, SAME padding."""
+        return raw.DepthwiseConv2dNative(
+            input=x,
+            filter=kernel,
+            strides=[1, stride, stride, 1],
+            padding="SAME",
+            name=f"{name}/",
+        )
+
+    def bias_add(self, x: tf.Tensor, bias: tf.Tensor, name: str) -> tf.Tensor:
+        """One bias for each channel."""
+        return raw.BiasAdd(value=x, bias=bias, name=f"{name}/")
+
+    def separable(
+        self, x: tf.Tensor, variable: str, name: str, node: str, outputs: int
+    ) -> tf.Tensor:
+        """3x3 depthwise, then pointwise convolution with bias.
+
+        Args:
+            x: [N, H, W, C].
+            variable: Scope of the variables.
+            name: Scope of the operations.
+            node: Path of the PyTorch module, with ``{}`` for the part.
+            outputs: Channels of the result.
+        """
+        channels = x.shape[-1]
+        kernel = self.read(f"{variable}/depthwise_kernel", [3, 3, channels, 1])
+        x = self.depthwise(x, kernel, f"{name}/separable_conv2d/depthwise")
+        self.node(node.format("depthwise"), x)
+        kernel = self.read(f"{variable}/pointwise_kernel", [1, 1, channels, outputs])
+        x = self.conv(x, kernel, f"{name}/separable_conv2d", padding="VALID")
+        x = self.bias_add(x, self.read(f"{variable}/bias", [outputs]), f"{name}/BiasAdd")
+        return self.node(node.format("pointwise"), x)
+
+    def batch_norm(self, x: tf.Tensor, variable: str, node: str) -> tf.Tensor:
+        """Batch norm with the moving statistics.
+
+        TensorFlow's fused kernel knows no float64; there the same formula is built from
+        elementary operations.
+        """
+        shape = [x.shape[-1]]
+        fused = f"{variable}/FusedBatchNormV3"
+        gamma = self.read(f"{variable}/gamma", shape, f"{variable}/ReadVariableOp")
+        beta = self.read(f"{variable}/beta", shape, f"{variable}/ReadVariableOp_1")
+        mean = self.read(f"{variable}/moving_mean", shape, f"{fused}/ReadVariableOp")
+        variance = self.read(f"{variable}/moving_variance", shape, f"{fused}/ReadVariableOp_1")
+        if self.dtype == tf.float32:
+            x = raw.FusedBatchNormV3(
+                x=x,
+                scale=gamma,
+                offset=beta,
+                mean=mean,
+                variance=variance,
+                epsilon=BATCH_NORM_EPSILON,
+                is_training=False,
+                name=f"{fused}/",
+            ).y
+        else:
+            with tf.name_scope(f"{variable}/batchnorm/"):
+                x = (x - mean) * (tf.math.rsqrt(variance + BATCH_NORM_EPSILON) * gamma) + beta
+        return self.node(node, x)
+
+    def swish(self, x: tf.Tensor, scope: str, node: str) -> tf.Tensor:
+        """``x * sigmoid(beta * x)`` with beta = 1, as ``tf.nn.swish`` builds it."""
+        beta = self.constant(1.0, self.numbered(f"{scope}/beta"), self.dtype)
+        scaled = raw.Mul(x=beta, y=x, name=self.numbered(f"{scope}/mul") + "/")
+        gate = raw.Sigmoid(x=scaled, name=self.numbered(f"{scope}/Sigmoid") + "/")
+        product = raw.Mul(x=x, y=gate, name=self.numbered(f"{scope}/mul") + "/")
+        name = self.numbered(f"{scope}/IdentityN") + "/"
+        return self.node(node, raw.IdentityN(input=[product, x, beta], name=name)[0])
+
+    def max_pool(self, x: tf.Tensor, size: tuple[int, int], name: str, node: str) -> tf.Tensor:
+        """Max-pool to a smaller size: stride ``(h - 1) // target + 1``, kernel stride + 1."""
+        strides = [(x.shape[axis + 1] - 1) // size[axis] + 1 for axis in (0, 1)]
+        x = raw.MaxPool(
+            input=x,
+            ksize=[1, *(stride + 1 for stride in strides), 1],
+            strides=[1, *strides, 1],
+            padding="SAME",
+            name=f"{name}/",
+        )
+        return self.node(node, x)
+
+    def upsample(self, x: tf.Tensor, size: tuple[int, int], name: str, node: str) -> tf.Tensor:
+        """Nearest-neighbour resize in TensorFlow 1's convention (corners, no pixel centres)."""
+        target = self.constant(size, f"{name}/size", tf.int32)
+        return self.node(node, raw.ResizeNearestNeighbor(images=x, size=target, name=f"{name}/"))
+
+    def fuse(
+        self, inputs: list[tf.Tensor], fusion: Fusion, scope: str, node: str
+    ) -> tf.Tensor:
+        """Weighted sum of one node's inputs."""
+        if fusion is Fusion.SUM:
+            return self.node(node, raw.AddN(inputs=inputs, name=f"{scope}/AddN/"))
+        names = [f"{scope}/WSM" if i == 0 else f"{scope}/WSM_{i}" for i in range(len(inputs))]
+        weights = [self.read(name, []) for name in names]
+        if fusion is Fusion.SOFTMAX_ATTENTION:
+            stacked = raw.Pack(values=weights, axis=0, name=f"{scope}/stack/")
+            shares = raw.Softmax(logits=stacked, name=f"{scope}/Softmax/")
+            features = raw.Pack(values=inputs, axis=-1, name=f"{scope}/stack_1/")
+            product = raw.Mul(x=features, y=shares, name=f"{scope}/mul/")
+            axis = self.constant(-1, f"{scope}/Sum/reduction_indices", tf.int32)
+            return self.node(node, raw.Sum(input=product, axis=axis, name=f"{scope}/Sum/"))
+        shares = [
+            raw.Relu(features=weight, name=self.numbered(f"{scope}/Relu") + "/")
+            for weight in weights
+        ]
+        total = raw.AddN(inputs=shares, name=f"{scope}/AddN/")
+        terms = []
+        for x, share in zip(inputs, shares, strict=True):
+            product = raw.Mul(x=x, y=share, name=self.numbered(f"{scope}/mul") + "/")
+            name = self.numbered(f"{scope}/add")
+            epsilon = self.constant(FUSION_EPSILON, f"{name}/y", self.dtype)
+            divisor = raw.AddV2(x=total, y=epsilon, name=f"{name}/")
+            name = self.numbered(f"{scope}/truediv") + "/"
+            terms.append(raw.RealDiv(x=product, y=divisor, name=name))
+        return self.node(node, raw.AddN(inputs=terms, name=f"{scope}/AddN_1/"))

@@ -1,0 +1,29 @@
+"""Sessions whose arithmetic is stated: threads, and no rewriting of the graph."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+v1 = tf.compat.v1
+
+
+def open_session(graph: tf.Graph, threads: int | None = None) -> v1.Session:
+    """A session that computes the graph's operations as they are.
+
+    TensorFlow's graph optimiser folds batch norms and fuses operations, so that the tensors
+    asked for are no longer computed in the way the graph says; it is off.
+
+    Args:
+        graph: What to run.
+        threads: Threads within one operation; None leaves TensorFlow's default.
+    """
+    config = v1.ConfigProto(
+        intra_op_parallelism_threads=threads or 0,
+        # One operation at a time: what is in memory does not depend on scheduling. The
+        # second thread serves the Python callback that waits for a consumer.
+        inter_op_parallelism_threads=2,
+        allow_soft_placement=True,
+    )
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    config.gpu_options.allow_growth = True
+    return v1.Session(graph=graph, config=config)
