@@ -1,0 +1,480 @@
+"""TensorFlow V2 checkpoints ("bundles") without TensorFlow.
+
+A bundle is an index file, a table of one record per tensor, and data files that hold the tensors'
+little-endian bytes one after another. Every tensor's record has its place and its CRC32C.
+"""
+
+import contextlib
+import hashlib
+import math
+import mmap
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, BinaryIO
+
+import google_crc32c
+import numpy as np
+
+from converter import wire
+from converter.table import mask_crc, read_table, unmask_crc, write_table
+from efficientdet_spec import InputError
+
+# TensorFlow's types by number: its name for each, and NumPy's type if there is one.
+_TYPES: Mapping[int, tuple[str, np.dtype[Any] | None]] = MappingProxyType(
+    {
+        1: ("DT_FLOAT", np.dtype("<f4")),
+        2: ("DT_DOUBLE", np.dtype("<f8")),
+        3: ("DT_INT32", np.dtype("<i4")),
+        4: ("DT_UINT8", np.dtype("u1")),
+        5: ("DT_INT16", np.dtype("<i2")),
+        6: ("DT_INT8", np.dtype("i1")),
+        7: ("DT_STRING", None),
+        8: ("DT_COMPLEX64", np.dtype("<c8")),
+        9: ("DT_INT64", np.dtype("<i8")),
+        10: ("DT_BOOL", np.dtype("?")),
+        11: ("DT_QINT8", None),
+        12: ("DT_QUINT8", None),
+        13: ("DT_QINT32", None),
+        14: ("DT_BFLOAT16", None),
+        15: ("DT_QINT16", None),
+        16: ("DT_QUINT16", None),
+        17: ("DT_UINT16", np.dtype("<u2")),
+        18: ("DT_COMPLEX128", np.dtype("<c16")),
+        19: ("DT_HALF", np.dtype("<f2")),
+        20: ("DT_RESOURCE", None),
+        21: ("DT_VARIANT", None),
+        22: ("DT_UINT32", np.dtype("<u4")),
+        23: ("DT_UINT64", np.dtype("<u8")),
+    }
+)
+_TYPE_NUMBERS = MappingProxyType(
+    {dtype: number for number, (_, dtype) in _TYPES.items() if dtype is not None}
+)
+
+# The first bytes of files that are handed over in place of a checkpoint.
+_LOOKALIKES = MappingProxyType(
+    {
+        b"\x89HDF\r\n\x1a\n": "a Keras HDF5 file",
+        b"PK\x03\x04": "a ZIP archive (a PyTorch or .keras file, perhaps)",
+        b"\x1f\x8b": "a gzip archive (a .tar.gz to be unpacked, perhaps)",
+        b"model_checkpoint_path:": "a checkpoint state file, which only names checkpoints",
+    }
+)
+
+_MAX_INDEX_BYTES = 1 << 28  # D7x's index has about 0.2 MB
+_MAX_RANK = 32  # what every NumPy can hold
+
+
+@dataclass(frozen=True)
+class BundleEntry:
+    """One tensor as the index describes it.
+
+    Attributes:
+        name: The variable's name.
+        dtype: Type of the elements, or None if NumPy has none for it (strings, bfloat16).
+        dtype_name: TensorFlow's name of the type, such as `DT_FLOAT`.
+        shape: Extents.
+        shard: Number of the data file that holds the bytes.
+        offset: First byte in that file.
+        size: Number of bytes.
+        crc32c: CRC32C of the bytes.
+    """
+
+    name: str
+    dtype: np.dtype[Any] | None
+    dtype_name: str
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    size: int
+    crc32c: int
+
+
+@dataclass(frozen=True)
+class BundleIndex:
+    """What a checkpoint holds, without the values.
+
+    Attributes:
+        path: The index file.
+        num_shards: Number of data files.
+        entries: The tensors by name, in name order.
+    """
+
+    path: Path
+    num_shards: int
+    entries: Mapping[str, BundleEntry]
+
+    def fingerprint(self, names: Iterable[str] | None = None) -> str:
+        """Identify a release by its content.
+
+        Args:
+            names: The tensors to cover; all by default.
+
+        Returns:
+            SHA-256, in hexadecimal, of the sorted names and their values' CRC32C.
+
+        Raises:
+            KeyError: The index has no tensor of one of the names.
+        """
+        digest = hashlib.sha256()
+        for name in sorted(self.entries if names is None else set(names)):
+            digest.update(f"{name}\0{self.entries[name].crc32c:08x}\n".encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A checkpoint with its data files mapped into memory.
+
+    There is nothing to close: a file stays mapped as long as the bundle or an array read from it
+    lives. The files may be replaced or deleted meanwhile, but must not be shortened in place.
+
+    Attributes:
+        prefix: What the names of all files of the checkpoint begin with.
+        index: What the checkpoint holds.
+        shards: The bytes of each data file, by number.
+    """
+
+    prefix: Path
+    index: BundleIndex
+    shards: Mapping[int, np.ndarray[Any, np.dtype[np.uint8]]]
+
+    def read(self, name: str) -> np.ndarray[Any, np.dtype[Any]]:
+        """Return a tensor's values after verifying their checksum.
+
+        Returns:
+            A read-only view of the mapped file, or a read-only copy where the tensor starts at
+            an odd place of the file, because not all consumers bear unaligned arrays.
+
+        Raises:
+            InputError: There is no such tensor, it is not numeric, or its bytes are damaged.
+        """
+        entry = self.index.entries.get(name)
+        if entry is None:
+            raise InputError(
+                f"{self.index.path} lists no tensor {name!r} among its {len(self.index.entries)};"
+                " expected one of the names it lists, so check the name"
+            )
+        if entry.dtype is None:
+            raise InputError(
+                f"tensor {name!r} of {self.index.path} has type {entry.dtype_name}; expected a type"
+                " that NumPy has, so leave it out or save it as float32"
+            )
+        content = self.shards[entry.shard][entry.offset : entry.offset + entry.size]
+        computed = google_crc32c.value(content)
+        if computed != entry.crc32c:
+            path = _shard_path(self.prefix, entry.shard, self.index.num_shards)
+            raise InputError(
+                f"{path} is damaged: bytes {entry.offset} to {entry.offset + entry.size}, tensor"
+                f" {name!r}, have CRC32C {computed:#010x}, but {self.index.path.name} expects"
+                f" {entry.crc32c:#010x}; copy or download both files again"
+            )
+        array = content.view(entry.dtype).reshape(entry.shape)
+        if not array.flags.aligned:
+            array = array.copy()
+            array.flags.writeable = False
+        return array
+
+
+def read_index(path: Path) -> BundleIndex:
+    """Read the index file of a checkpoint.
+
+    Raises:
+        InputError: The file cannot be read, is something else, is damaged, or describes a
+            checkpoint in a form that is not supported.
+    """
+    items = read_table(_read_index_file(path), str(path))
+    if not items or items[0][0]:
+        raise InputError(
+            f"{path} is a table without a checkpoint header; expected the .index file of a"
+            " TensorFlow V2 checkpoint, so give that file"
+        )
+    try:
+        header = wire.decode_header(items[0][1])
+    except wire.WireError as error:
+        raise _damaged(path, f"its header cannot be decoded ({error})") from error
+    if header.big_endian:
+        raise InputError(
+            f"{path} describes a big-endian checkpoint; expected little-endian data, so load it in"
+            " TensorFlow on a little-endian machine and save it again"
+        )
+    if header.min_consumer > wire.FORMAT_VERSION:
+        raise InputError(
+            f"{path} asks for a reader of format version {header.min_consumer}; expected at most"
+            f" {wire.FORMAT_VERSION}, so save the checkpoint with TensorFlow 1 or 2"
+        )
+    if header.num_shards < 1:
+        raise _damaged(path, f"it claims {header.num_shards} data files")
+
+    entries: dict[str, BundleEntry] = {}
+    has_slices = False
+    for key, value in items[1:]:
+        # Keys that begin with a zero byte are the pieces of partitioned tensors.
+        if key.startswith(b"\0"):
+            has_slices = True
+            continue
+        entry = _decode_entry(path, key, value, header.num_shards)
+        entries[entry.name] = entry
+    if has_slices:
+        raise _damaged(path, "it holds pieces of partitioned tensors, but no such tensor")
+    return BundleIndex(path, header.num_shards, MappingProxyType(entries))
+
+
+def open_bundle(prefix: Path) -> Bundle:
+    """Open a checkpoint: read its index, map its data files and check that they are long enough.
+
+    Args:
+        prefix: What the names of the files begin with, such as `.../model` for
+            `.../model.index`.
+
+    Raises:
+        InputError: A file is missing, unreadable, truncated or not what it should be.
+    """
+    index_path = index_file(prefix)
+    if not os.path.isfile(index_path):
+        found = f"; {prefix} itself {_describe(prefix)}" if os.path.exists(prefix) else ""
+        raise InputError(
+            f"{index_path} is missing or not a regular file{found}; expected a TensorFlow"
+            " checkpoint, so give the path that its files share, without .index or"
+            " .data-00000-of-00001"
+        )
+    index = read_index(index_path)
+    last: dict[int, BundleEntry] = {}
+    for entry in index.entries.values():
+        known = last.get(entry.shard)
+        if known is None or known.offset + known.size < entry.offset + entry.size:
+            last[entry.shard] = entry
+    shards = {}
+    for shard, entry in sorted(last.items()):
+        path = _shard_path(prefix, shard, index.num_shards)
+        content = _map_file(path, index_path)
+        if entry.offset + entry.size > len(content):
+            raise InputError(
+                f"{path} is truncated: it has {len(content)} bytes, but tensor {entry.name!r} lies"
+                f" at bytes {entry.offset} to {entry.offset + entry.size}; expected the data file"
+                f" that belongs to {index_path.name}, so copy or download both again"
+            )
+        shards[shard] = content
+    return Bundle(prefix, index, MappingProxyType(shards))
+
+
+def write_bundle(prefix: Path, tensors: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> None:
+    """Write a checkpoint as TensorFlow's Saver does: data file, index and `checkpoint` state file.
+
+    All files are written under temporary names and then take the place of earlier ones, the index
+    last, so that a failure leaves what was there before.
+
+    Args:
+        prefix: What the names of the files begin with.
+        tensors: Values by name; stored in name order.
+
+    Raises:
+        InputError: The files cannot be written.
+        TypeError: TensorFlow has no type for a tensor's elements.
+        ValueError: A tensor's name is empty or begins with a zero byte.
+    """
+    for name, tensor in tensors.items():
+        if not name or name.startswith("\0"):
+            raise ValueError(f"a tensor cannot be named {name!r}")
+        if tensor.dtype.newbyteorder("<") not in _TYPE_NUMBERS:
+            raise TypeError(f"tensor {name!r} has dtype {tensor.dtype}, which cannot be stored")
+    token = secrets.token_hex(4)
+    index_path = index_file(prefix)
+    targets = [_shard_path(prefix, 0, 1), prefix.with_name("checkpoint"), index_path]
+    data, state, index = temporary = [
+        prefix.with_name(f".{token}.{kind}.tmp") for kind in ("data", "state", "index")
+    ]
+    try:
+        for target in targets:
+            if target.is_dir():
+                raise IsADirectoryError(f"{target.name} is a folder")
+        with open(data, "xb") as stream:
+            items = _write_tensors(stream, tensors)
+        with open(state, "xb") as stream:
+            stream.write(_state_text(prefix.name))
+        with open(index, "xb") as stream:
+            stream.write(write_table(items))
+        for source, target in zip(temporary, targets, strict=True):
+            source.replace(target)
+    except OSError as error:
+        raise InputError(
+            f"the checkpoint {prefix} cannot be written: {error.strerror or error}; expected a"
+            " folder that exists, is writable and has enough space, so give another or make room"
+        ) from error
+    finally:
+        for path in temporary:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def _damaged(path: Path, found: str) -> InputError:
+    return InputError(
+        f"{path} is a damaged checkpoint index: {found}; expected the index as TensorFlow wrote it,"
+        " so copy or download the file again"
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{path} cannot be read: {error.strerror or error}; expected a readable file of a"
+        " TensorFlow checkpoint, so check the path and its permissions"
+    )
+
+
+def index_file(prefix: Path) -> Path:
+    """The index file of the checkpoint with this prefix.
+
+    Raises:
+        InputError: The prefix has no last part to name files by.
+    """
+    if not prefix.name:
+        raise InputError(
+            f"'{prefix}' names a folder; expected what a checkpoint's file names begin with, so add"
+            " a name such as 'model'"
+        )
+    return prefix.with_name(prefix.name + ".index")
+
+
+def _shard_path(prefix: Path, shard: int, num_shards: int) -> Path:
+    return prefix.with_name(f"{prefix.name}.data-{shard:05d}-of-{num_shards:05d}")
+
+
+def _describe(path: Path) -> str:
+    """Say what a file that is no checkpoint looks like, to follow its name in a sentence."""
+    if not path.is_file():
+        return "is a folder" if path.is_dir() else "is not a regular file"
+    try:
+        with open(path, "rb") as stream:
+            head = stream.read(64)
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    for magic, kind in _LOOKALIKES.items():
+        if head.startswith(magic):
+            return f"looks like {kind}"
+    return "is a file of another kind" if head else "is empty"
+
+
+def _read_index_file(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        # Reading a pipe or a device could wait for ever.
+        if not path.is_file():
+            raise InputError(
+                f"{path} is not a regular file; expected the .index file of a TensorFlow"
+                " checkpoint, so give that file"
+            )
+        if size > _MAX_INDEX_BYTES:
+            raise InputError(
+                f"{path} has {size} bytes; expected a checkpoint index, which takes at most"
+                f" {_MAX_INDEX_BYTES}, so give the .index file and not the data"
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not data or data.startswith(tuple(_LOOKALIKES)):
+        raise InputError(
+            f"{path} {_describe(path)}; expected the .index file of a TensorFlow checkpoint, so"
+            " give that file"
+        )
+    return data
+
+
+def _decode_entry(path: Path, key: bytes, value: bytes, num_shards: int) -> BundleEntry:
+    """Turn one pair of the table into an entry whose numbers agree with each other."""
+    try:
+        name = key.decode()
+    except UnicodeDecodeError as error:
+        raise _damaged(path, f"the tensor name {key!r} is not UTF-8") from error
+    try:
+        record = wire.decode_record(value)
+    except wire.WireError as error:
+        raise _damaged(path, f"the entry of {name!r} cannot be decoded ({error})") from error
+    if record.sliced:
+        raise InputError(
+            f"{path} holds tensor {name!r} in several pieces (a partitioned variable); expected"
+            " every tensor in one piece, so load the checkpoint without a partitioner and save it"
+            " again"
+        )
+    dtype_name, dtype = _TYPES.get(record.dtype, (f"type {record.dtype}", None))
+    if not record.dtype:
+        raise _damaged(path, f"tensor {name!r} has no type")
+    if not 0 <= record.shard < num_shards:
+        raise _damaged(path, f"tensor {name!r} lies in data file {record.shard} of {num_shards}")
+    if record.offset < 0 or record.size < 0 or record.offset + record.size >= 1 << 63:
+        raise _damaged(
+            path, f"tensor {name!r} has offset {record.offset} and size {record.size} bytes"
+        )
+    if len(record.shape) > _MAX_RANK:
+        raise _damaged(path, f"tensor {name!r} has {len(record.shape)} dimensions")
+    if any(extent < 0 for extent in record.shape):
+        raise _damaged(path, f"tensor {name!r} has the negative shape {list(record.shape)}")
+    if dtype is not None:
+        # NumPy refuses an empty array, too, whose other extents multiply past its limit.
+        span = math.prod(extent or 1 for extent in record.shape) * dtype.itemsize
+        needed = math.prod(record.shape) * dtype.itemsize
+        if span >= 1 << 63 or needed != record.size:
+            raise _damaged(
+                path,
+                f"tensor {name!r} of type {dtype_name} and shape {list(record.shape)} takes"
+                f" {needed} bytes, but {record.size} are recorded",
+            )
+    return BundleEntry(
+        name,
+        dtype,
+        dtype_name,
+        record.shape,
+        record.shard,
+        record.offset,
+        record.size,
+        unmask_crc(record.masked_crc),
+    )
+
+
+def _map_file(path: Path, index_path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Map a data file for reading."""
+    if not os.path.isfile(path):
+        raise InputError(
+            f"{path} is missing or not a regular file; expected this data file beside"
+            f" {index_path.name}, so copy or download it too"
+        )
+    try:
+        with open(path, "rb") as stream:
+            # An empty file cannot be mapped, and one that holds only empty tensors is in order.
+            if not os.fstat(stream.fileno()).st_size:
+                return np.frombuffer(b"", np.uint8)
+            content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return np.frombuffer(content, np.uint8)
+
+
+def _write_tensors(
+    stream: BinaryIO, tensors: Mapping[str, np.ndarray[Any, np.dtype[Any]]]
+) -> list[tuple[bytes, bytes]]:
+    """Write the tensors' bytes; return the pairs of the index."""
+    items = [(b"", wire.encode_header(num_shards=1))]
+    offset = 0
+    for name, tensor in sorted(tensors.items()):
+        dtype = tensor.dtype.newbyteorder("<")
+        content = tensor.astype(dtype, order="C", copy=False).reshape(-1).view(np.uint8)
+        stream.write(content.data)
+        crc = google_crc32c.value(content)
+        record = wire.Record(
+            _TYPE_NUMBERS[dtype], tensor.shape, 0, offset, content.size, mask_crc(crc)
+        )
+        items.append((name.encode(), wire.encode_record(record)))
+        offset += content.size
+    return items
+
+
+def _state_text(name: str) -> bytes:
+    """Return the text by which TensorFlow finds the newest checkpoint of a folder."""
+    quoted = "".join(
+        chr(byte) if 0x20 <= byte < 0x7F and byte not in b"\"'\\" else f"\\{byte:03o}"
+        for byte in os.fsencode(name)
+    )
+    return (f'model_checkpoint_path: "{quoted}"\nall_model_checkpoint_paths: "{quoted}"\n').encode()
