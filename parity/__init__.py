@@ -1,0 +1,1 @@
+"""Streams, measures and judges the activations of two frameworks."""

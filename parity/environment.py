@@ -1,0 +1,54 @@
+"""What a result depends on besides its inputs: versions, threads and numeric settings."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from importlib import metadata
+from typing import Any
+
+_PACKAGES = ("efficientdet-parity", "numpy", "torch", "tensorflow")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def describe(threads: int | None) -> dict[str, Any]:
+    """Versions, processor, threads and the settings that change arithmetic.
+
+    Args:
+        threads: Threads within one operation that were asked for; None is each default.
+    """
+    return {
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "threads": threads,
+        "device": "cpu",
+        "tf32": False,
+        "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+        "tensorflow_graph_optimizer": False,
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            names = [line.split(":", 1)[1].strip() for line in stream if line.startswith("model n")]
+        return names[0] if names else platform.processor()
+    except OSError:
+        return platform.processor()
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

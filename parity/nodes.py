@@ -1,0 +1,128 @@
+"""Runs two networks in lockstep and measures every node.
+
+Two passes over the same stream of reference tensors:
+
+* the *free* pass lets each network compute on its own, and measures the accumulated
+  difference;
+* the *isolated* pass puts the reference's tensor in place of each output after measuring it,
+  so that every node is given identical inputs and shows only its own difference.
+
+The verdict rests on the second: if each node, given identical inputs, differs by no more than
+the roundings of its own arithmetic, then what accumulates is rounding, however large.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from efficientdet_spec import NodeKind
+from parity import torch_side
+from parity.measure import difference
+from parity.result import Measurement, NodeResult, PassTiming, judge
+from parity.stream import Array, Rendezvous
+
+Stream = Callable[[], AbstractContextManager[Rendezvous]]
+"""Makes the reference compute once; the body of the context takes its tensors."""
+
+Progress = Callable[[int, int | None], None]
+
+
+def compare(
+    kinds: Mapping[str, NodeKind],
+    stream: Stream,
+    model: Any,
+    levels: range,
+    images: Array,
+    progress: Progress | None = None,
+) -> tuple[list[NodeResult], list[PassTiming]]:
+    """Measure every node of ``model`` against a reference, free and isolated.
+
+    Args:
+        kinds: What each node of the reference computes, in the order of computation.
+        stream: Makes the reference compute.
+        model: The candidate, an ``nn.Module`` in evaluation mode.
+        levels: Feature levels, lowest first.
+        images: [N, H, W, 3], of the type in which both sides compute.
+        progress: Told how many of all measurements are done.
+
+    Returns:
+        One result for each node that either side has, in the reference's order, and the time
+        of each pass.
+    """
+    walk = _Walk(kinds, progress)
+    free, free_time = walk.run(stream, model, levels, images, isolated=False)
+    isolated, isolated_time = walk.run(stream, model, levels, images, isolated=True)
+    results = [
+        judge(name, kinds.get(name), free.get(name), isolated.get(name))
+        for name in [*kinds, *(name for name in free if name not in kinds)]
+    ]
+    return results, [free_time, isolated_time]
+
+
+class _Walk:
+    def __init__(self, kinds: Mapping[str, NodeKind], progress: Progress | None) -> None:
+        self._kinds = kinds
+        self._order = {name: position for position, name in enumerate(kinds)}
+        self._progress = progress
+
+    def run(
+        self, stream: Stream, model: Any, levels: range, images: Array, *, isolated: bool
+    ) -> tuple[dict[str, Measurement], PassTiming]:
+        measured: dict[str, Measurement] = {}
+        started = time.perf_counter()
+        with stream() as tensors:
+            position, total = 0, len(self._kinds)
+
+            def visit(name: str, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+                nonlocal position
+                ours = torch_side.nhwc(output)
+                kind = self._kinds.get(name)
+                if kind is None:
+                    measured[name] = Measurement(ours.shape, None, 1, _UNKNOWN)
+                    return
+                if self._order[name] < position:
+                    measured[name] = Measurement(ours.shape, None, 1, _LATE)
+                    return
+                # Nodes that the candidate passes over have no partner; the result says so.
+                while position < self._order[name]:
+                    tensors.skip()
+                    position += 1
+                theirs = tensors.take(name)
+                position += 1
+                measured[name] = _measure(kind, module, inputs, output, theirs, isolated)
+                if isolated and ours.shape == theirs.shape:
+                    torch_side.substitute(output, theirs)
+                tensors.release()
+                if self._progress:
+                    self._progress(isolated * total + position, 2 * total)
+
+            with torch_side.visiting(model, levels, visit):
+                torch_side.run(model, images)
+        seconds = time.perf_counter() - started
+        return measured, PassTiming("isolated" if isolated else "free", seconds)
+
+
+_UNKNOWN = "the reference has no such node"
+_LATE = "the candidate computes it later than the reference does"
+
+
+def _measure(
+    kind: NodeKind,
+    module: Any,
+    inputs: tuple[Any, ...],
+    output: Any,
+    theirs: Array,
+    isolated: bool,
+) -> Measurement:
+    ours = torch_side.nhwc(output)
+    if ours.shape != theirs.shape:
+        problem = f"its shape is {list(ours.shape)}, the reference's {list(theirs.shape)}"
+        return Measurement(ours.shape, None, 1, problem)
+    if not isolated:
+        return Measurement(ours.shape, difference(theirs, ours), 1, None)
+    scale = torch_side.nhwc(torch_side.gauge(kind, module, inputs, output))
+    terms = torch_side.terms(kind, inputs)
+    return Measurement(ours.shape, difference(theirs, ours, scale), terms, None)
