@@ -56,6 +56,22 @@ class Fusion(str, Enum):
     """``sum_i x_i``; no weights."""
 
 
+class NodeKind(str, Enum):
+    """What a node computes; it decides how rounding may act on its output."""
+
+    CONV = "convolution"
+    DEPTHWISE = "depthwise convolution"
+    BATCH_NORM = "batch norm"
+    ACTIVATION = "activation"
+    MEAN = "mean"
+    GATE = "gate"
+    SCALE = "scale"
+    ADD = "sum"
+    FUSE = "fusion"
+    POOL = "max-pool"
+    UPSAMPLE = "up-sampling"
+
+
 @dataclass(frozen=True)
 class BlockSpec:
     """One mobile inverted bottleneck (MBConv) block of the backbone.
@@ -341,20 +357,19 @@ class EfficientDetConfig:
         feature_levels = list(self.levels)
         channels = [provided.get(level, self.fpn_channels) for level in self.levels]
         at_level = {level: [index] for index, level in enumerate(self.levels)}
-        plan = [
-            (level, lambda level=level: [at_level[level][-1], at_level[level + 1][-1]])
-            for level in reversed(self.levels[:-1])
-        ] + [
-            (level, lambda level=level: [*at_level[level], at_level[level - 1][-1]])
-            for level in self.levels[1:]
-        ]
-        nodes = []
-        for index, (level, sources) in enumerate(plan):
-            inputs = tuple(ResampleSpec(i, feature_levels[i], channels[i]) for i in sources())
-            nodes.append(NodeSpec(index, level, inputs))
+        nodes: list[NodeSpec] = []
+
+        def add(level: int, sources: list[int]) -> None:
+            inputs = tuple(ResampleSpec(i, feature_levels[i], channels[i]) for i in sources)
+            nodes.append(NodeSpec(len(nodes), level, inputs))
             at_level[level].append(len(feature_levels))
             feature_levels.append(level)
             channels.append(self.fpn_channels)
+
+        for level in reversed(self.levels[:-1]):
+            add(level, [at_level[level][-1], at_level[level + 1][-1]])
+        for level in self.levels[1:]:
+            add(level, [*at_level[level], at_level[level - 1][-1]])
         return tuple(nodes)
 
     def feature_sizes(self, height: int, width: int) -> Mapping[int, tuple[int, int]]:

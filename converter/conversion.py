@@ -60,7 +60,8 @@ def account(
         InputError: The index cannot be read, or is of another or no known model.
     """
     index = read_index(index_file(files.prefix))
-    wanted = get_config(model) if model else files.official_model
+    name = model or files.official_model
+    wanted = get_config(name) if name else None
     config = choose_config(index.entries, str(files.prefix), wanted, num_classes)
     return make_ledger(index.entries, config, weights)
 

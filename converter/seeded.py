@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from converter.bundle import write_bundle
+from converter.conversion import to_tensorflow
+from converter.layouts import SCALARS
+from converter.ledger import EMA
 from converter.mapping import iterate_pairs
-from efficientdet_spec import EfficientDetConfig
+from efficientdet_spec import EfficientDetConfig, InputError
 
 STATISTICS = ("moving_mean", "moving_variance")
 """Last parts of the names of batch norms' statistics, which no rule here draws."""
@@ -58,3 +64,57 @@ def seeded_variables(
         for name in pair.variables:
             if not name.endswith(STATISTICS):
                 yield name, seeded_value(name, pair.variable_shape, salt)
+
+
+RAW_NOISE = 0.02
+"""Relative spread of the raw values around the averages, so that taking the wrong ones shows."""
+
+Statistics = Callable[[EfficientDetConfig, Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
+"""Gives every parameter, statistics included, from the parameters other than statistics."""
+
+
+def write_seeded(
+    config: EfficientDetConfig, folder: Path, salt: str, statistics: Statistics
+) -> Path:
+    """Write a checkpoint in the layout of the official releases, with seeded weights.
+
+    As there, each variable is stored twice, raw and as its moving average, beside
+    ``global_step``; the two differ.
+
+    Args:
+        config: The model.
+        folder: Where to write; made if need be.
+        salt: Any text; another salt gives other weights.
+        statistics: Completes the parameters by the batch norms' statistics. Without
+            statistics that fit its weights, a deep network overflows or dies out.
+
+    Returns:
+        The checkpoint's prefix.
+
+    Raises:
+        InputError: The folder cannot be written.
+    """
+    drawn = dict(seeded_variables(config, salt))
+    parameters = {
+        pair.parameter: (
+            np.array([drawn[name] for name in pair.variables])
+            if pair.layout is SCALARS
+            else pair.layout.to_torch(drawn[pair.variables[0]]).copy(order="C")
+        )
+        for pair in iterate_pairs(config)
+        if pair.variables[0] in drawn
+    }
+    tensors: dict[str, NDArray[Any]] = {"global_step": np.array(0, np.int64)}
+    for name, value in to_tensorflow(config, statistics(config, parameters)):
+        rng = np.random.default_rng(len(tensors))
+        noise = 1 + RAW_NOISE * rng.uniform(-1, 1, np.shape(value))
+        tensors[f"{name}/{EMA}"] = np.asarray(value, np.float32)
+        tensors[name] = np.asarray(value * noise, np.float32)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be made ({error.strerror}); name a folder that can be written."
+        ) from error
+    write_bundle(folder / "model", tensors)
+    return folder / "model"

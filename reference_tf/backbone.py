@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from efficientdet_spec import BackboneSpec, BlockSpec
+from efficientdet_spec import BackboneSpec, BlockSpec, NodeKind
 from reference_tf.ops import GraphBuilder, raw
 
 
@@ -14,7 +14,7 @@ def build_backbone(
     """[N, H, W, 3] images to the feature of each level; level l has stride 2**l."""
     stem = f"{spec.name}/stem"
     x = _conv(builder, images, f"{stem}/conv2d", spec.stem_channels, kernel=3, stride=2)
-    builder.node("backbone.stem_conv", x)
+    builder.node("backbone.stem_conv", NodeKind.CONV, x)
     x = builder.batch_norm(x, f"{stem}/tpu_batch_normalization", "backbone.stem_bn")
     x = builder.swish(x, stem, "backbone.stem_act")
     levels = {block: level for level, block in spec.feature_blocks().items()}
@@ -46,7 +46,7 @@ def _block(
     )
     if block.expansion != 1:
         x = _conv(builder, x, f"{scope}/{next(convs)}", block.expanded_channels)
-        builder.node(f"{node}.expand_conv", x)
+        builder.node(f"{node}.expand_conv", NodeKind.CONV, x)
         x = builder.batch_norm(x, f"{scope}/{next(norms)}", f"{node}.expand_bn")
         x = builder.swish(x, scope, f"{node}.expand_act")
     name = f"{scope}/depthwise_conv2d/depthwise"
@@ -54,18 +54,22 @@ def _block(
     kernel = builder.read(
         f"{scope}/depthwise_conv2d/depthwise_kernel", shape, f"{name}/ReadVariableOp"
     )
-    x = builder.node(f"{node}.depthwise_conv", builder.depthwise(x, kernel, name, block.stride))
+    x = builder.node(
+        f"{node}.depthwise_conv",
+        NodeKind.DEPTHWISE,
+        builder.depthwise(x, kernel, name, block.stride),
+    )
     x = builder.batch_norm(x, f"{scope}/{next(norms)}", f"{node}.depthwise_bn")
     x = builder.swish(x, scope, f"{node}.depthwise_act")
     x = _squeeze_excite(builder, x, block.squeeze_channels, f"{scope}/se", f"{node}.se")
     x = _conv(builder, x, f"{scope}/{next(convs)}", block.output_channels)
-    builder.node(f"{node}.project_conv", x)
+    builder.node(f"{node}.project_conv", NodeKind.CONV, x)
     x = builder.batch_norm(x, f"{scope}/{next(norms)}", f"{node}.project_bn")
     identity = "Identity_1" if block.expansion == 1 else "Identity_2"
     x = raw.Identity(input=x, name=f"{scope}/{identity}/")
     if block.has_residual:
         x = raw.AddV2(x=x, y=shortcut, name=f"{scope}/Add/")
-        builder.node(f"{node}.residual", x)
+        builder.node(f"{node}.residual", NodeKind.ADD, x)
     return x
 
 
@@ -74,14 +78,18 @@ def _squeeze_excite(
 ) -> tf.Tensor:
     axes = builder.constant([1, 2], f"{scope}/Mean/reduction_indices", tf.int32)
     gate = raw.Mean(input=x, axis=axes, keep_dims=True, name=f"{scope}/Mean/")
-    builder.node(f"{node}.pool", gate)
+    builder.node(f"{node}.pool", NodeKind.MEAN, gate)
     gate = _biased_conv(builder, gate, f"{scope}/conv2d", squeeze_channels)
-    builder.node(f"{node}.reduce_conv", gate)
+    builder.node(f"{node}.reduce_conv", NodeKind.CONV, gate)
     gate = builder.swish(gate, scope, f"{node}.act")
     gate = _biased_conv(builder, gate, f"{scope}/conv2d_1", x.shape[-1])
-    builder.node(f"{node}.expand_conv", gate)
-    gate = builder.node(f"{node}.gate", raw.Sigmoid(x=gate, name=f"{scope}/Sigmoid_1/"))
-    return builder.node(f"{node}.scale", raw.Mul(x=gate, y=x, name=f"{scope}/mul_2/"))
+    builder.node(f"{node}.expand_conv", NodeKind.CONV, gate)
+    gate = builder.node(
+        f"{node}.gate", NodeKind.GATE, raw.Sigmoid(x=gate, name=f"{scope}/Sigmoid_1/")
+    )
+    return builder.node(
+        f"{node}.scale", NodeKind.SCALE, raw.Mul(x=gate, y=x, name=f"{scope}/mul_2/")
+    )
 
 
 def _biased_conv(builder: GraphBuilder, x: tf.Tensor, scope: str, channels: int) -> tf.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from efficientdet_spec import EfficientDetConfig, NodeSpec, iterate_cells
+from efficientdet_spec import EfficientDetConfig, NodeKind, NodeSpec, iterate_cells
 from reference_tf.ops import GraphBuilder
 
 
@@ -37,7 +37,9 @@ def _resample(
         kernel = builder.read(f"{scope}/conv2d/kernel", [1, 1, x.shape[-1], channels])
         x = builder.conv(x, kernel, f"{scope}/conv2d/Conv2D")
         bias = builder.read(f"{scope}/conv2d/bias", [channels])
-        x = builder.node(f"{node}.conv", builder.bias_add(x, bias, f"{scope}/conv2d/BiasAdd"))
+        x = builder.node(
+            f"{node}.conv", NodeKind.CONV, builder.bias_add(x, bias, f"{scope}/conv2d/BiasAdd")
+        )
         x = builder.batch_norm(x, f"{scope}/bn", f"{node}.bn")
     current = tuple(x.shape[1:3])
     if current[0] > size[0] and current[1] > size[1]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from efficientdet_spec import EfficientDetConfig, InputError
+from efficientdet_spec import EfficientDetConfig, InputError, NodeKind
 from reference_tf.backbone import build_backbone
 from reference_tf.bifpn import build_bifpn
 from reference_tf.heads import build_head
@@ -26,6 +26,7 @@ class ReferenceGraph:
         graph: The TensorFlow graph.
         images: Placeholder [N, H, W, 3] of normalised RGB images.
         nodes: Tensor (NHWC) of each node of a comparison, in the order of computation.
+        kinds: What each node computes.
         class_outputs: Class logits for each level, [N, H_l, W_l, num_anchors * num_classes].
         box_outputs: Box codes for each level, [N, H_l, W_l, num_anchors * 4].
         variables: Variable by its name in a checkpoint (without EMA suffix).
@@ -35,9 +36,16 @@ class ReferenceGraph:
     graph: tf.Graph
     images: tf.Tensor
     nodes: Mapping[str, tf.Tensor]
+    kinds: Mapping[str, NodeKind]
     class_outputs: list[tf.Tensor]
     box_outputs: list[tf.Tensor]
     variables: Mapping[str, tf.Variable]
+
+    @property
+    def output_nodes(self) -> list[str]:
+        """Names of the nodes that are the network's outputs: class, then box, finest first."""
+        names = {tensor.name: name for name, tensor in self.nodes.items()}
+        return [names[tensor.name] for tensor in [*self.class_outputs, *self.box_outputs]]
 
     def restore(self, session: v1.Session, prefix: str | os.PathLike[str], *, ema: bool) -> None:
         """Fill every variable from a checkpoint with TensorFlow's own reader.
@@ -116,5 +124,5 @@ def build(
         )
         boxes = build_head(builder, config, features, "box_net", "box", "box_head", 4)
     return ReferenceGraph(
-        config, graph, images, builder.nodes, classes, boxes, builder.variables
+        config, graph, images, builder.nodes, builder.kinds, classes, boxes, builder.variables
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from efficientdet_spec import EfficientDetConfig
+from efficientdet_spec import EfficientDetConfig, NodeKind
 from reference_tf.ops import GraphBuilder, raw
 
 
@@ -43,7 +43,8 @@ def build_head(
             if repeat and config.head_survival_probability is not None:
                 name = builder.numbered(f"{scope}/add") + "/"
                 x = raw.AddV2(x=x, y=shortcut, name=name)
-                builder.node(at_level.format(f"{node}.residuals.{repeat - 1}"), x)
+                path = at_level.format(f"{node}.residuals.{repeat - 1}")
+                builder.node(path, NodeKind.ADD, x)
         layer = f"{scope}/{prefix}-predict"
         channels = config.num_anchors * outputs_per_anchor
         path = at_level.format(f"{node}.predict.{{}}")

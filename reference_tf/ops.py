@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from efficientdet_spec import BATCH_NORM_EPSILON, FUSION_EPSILON, Fusion
+from efficientdet_spec import BATCH_NORM_EPSILON, FUSION_EPSILON, Fusion, NodeKind
 
 raw = tf.raw_ops
 v1 = tf.compat.v1
@@ -25,19 +25,22 @@ class GraphBuilder:
     Attributes:
         variables: Variable by its name in a checkpoint.
         nodes: Tensor of each node of a comparison, in the order of computation.
+        kinds: What each node computes.
     """
 
     def __init__(self, dtype: tf.DType) -> None:
         self.dtype = dtype
         self.variables: dict[str, tf.Variable] = {}
         self.nodes: dict[str, tf.Tensor] = {}
+        self.kinds: dict[str, NodeKind] = {}
         self._reads: dict[str, tf.Tensor] = {}
 
-    def node(self, name: str, tensor: tf.Tensor) -> tf.Tensor:
+    def node(self, name: str, kind: NodeKind, tensor: tf.Tensor) -> tf.Tensor:
         """Record ``tensor`` as the output of node ``name`` and return it."""
         if name in self.nodes:
             raise ValueError(f"node {name} is made twice")
         self.nodes[name] = tensor
+        self.kinds[name] = kind
         return tensor
 
     def read(self, variable: str, shape: Sequence[int], read_name: str | None = None) -> tf.Tensor:
@@ -78,13 +81,9 @@ class GraphBuilder:
     ) -> tf.Tensor:
         """Convolution of NHWC features with an HWIO kernel."""
         strides = [1, stride, stride, 1]
-        return raw.Conv2D(
-            input=x, filter=kernel, strides=strides, padding=padding, name=f"{name}/"
-        )
+        return raw.Conv2D(input=x, filter=kernel, strides=strides, padding=padding, name=f"{name}/")
 
-    def depthwise(
-        self, x: tf.Tensor, kernel: tf.Tensor, name: str, stride: int = 1
-    ) -> tf.Tensor:
+    def depthwise(self, x: tf.Tensor, kernel: tf.Tensor, name: str, stride: int = 1) -> tf.Tensor:
         """Depthwise convolution of NHWC features with an HWC1 kernel, SAME padding."""
         return raw.DepthwiseConv2dNative(
             input=x,
@@ -113,11 +112,11 @@ class GraphBuilder:
         channels = x.shape[-1]
         kernel = self.read(f"{variable}/depthwise_kernel", [3, 3, channels, 1])
         x = self.depthwise(x, kernel, f"{name}/separable_conv2d/depthwise")
-        self.node(node.format("depthwise"), x)
+        self.node(node.format("depthwise"), NodeKind.DEPTHWISE, x)
         kernel = self.read(f"{variable}/pointwise_kernel", [1, 1, channels, outputs])
         x = self.conv(x, kernel, f"{name}/separable_conv2d", padding="VALID")
         x = self.bias_add(x, self.read(f"{variable}/bias", [outputs]), f"{name}/BiasAdd")
-        return self.node(node.format("pointwise"), x)
+        return self.node(node.format("pointwise"), NodeKind.CONV, x)
 
     def batch_norm(self, x: tf.Tensor, variable: str, node: str) -> tf.Tensor:
         """Batch norm with the moving statistics.
@@ -145,7 +144,7 @@ class GraphBuilder:
         else:
             with tf.name_scope(f"{variable}/batchnorm/"):
                 x = (x - mean) * (tf.math.rsqrt(variance + BATCH_NORM_EPSILON) * gamma) + beta
-        return self.node(node, x)
+        return self.node(node, NodeKind.BATCH_NORM, x)
 
     def swish(self, x: tf.Tensor, scope: str, node: str) -> tf.Tensor:
         """``x * sigmoid(beta * x)`` with beta = 1, as ``tf.nn.swish`` builds it."""
@@ -154,7 +153,9 @@ class GraphBuilder:
         gate = raw.Sigmoid(x=scaled, name=self.numbered(f"{scope}/Sigmoid") + "/")
         product = raw.Mul(x=x, y=gate, name=self.numbered(f"{scope}/mul") + "/")
         name = self.numbered(f"{scope}/IdentityN") + "/"
-        return self.node(node, raw.IdentityN(input=[product, x, beta], name=name)[0])
+        return self.node(
+            node, NodeKind.ACTIVATION, raw.IdentityN(input=[product, x, beta], name=name)[0]
+        )
 
     def max_pool(self, x: tf.Tensor, size: tuple[int, int], name: str, node: str) -> tf.Tensor:
         """Max-pool to a smaller size: stride ``(h - 1) // target + 1``, kernel stride + 1."""
@@ -166,19 +167,21 @@ class GraphBuilder:
             padding="SAME",
             name=f"{name}/",
         )
-        return self.node(node, x)
+        return self.node(node, NodeKind.POOL, x)
 
     def upsample(self, x: tf.Tensor, size: tuple[int, int], name: str, node: str) -> tf.Tensor:
         """Nearest-neighbour resize in TensorFlow 1's convention (corners, no pixel centres)."""
         target = self.constant(size, f"{name}/size", tf.int32)
-        return self.node(node, raw.ResizeNearestNeighbor(images=x, size=target, name=f"{name}/"))
+        return self.node(
+            node,
+            NodeKind.UPSAMPLE,
+            raw.ResizeNearestNeighbor(images=x, size=target, name=f"{name}/"),
+        )
 
-    def fuse(
-        self, inputs: list[tf.Tensor], fusion: Fusion, scope: str, node: str
-    ) -> tf.Tensor:
+    def fuse(self, inputs: list[tf.Tensor], fusion: Fusion, scope: str, node: str) -> tf.Tensor:
         """Weighted sum of one node's inputs."""
         if fusion is Fusion.SUM:
-            return self.node(node, raw.AddN(inputs=inputs, name=f"{scope}/AddN/"))
+            return self.node(node, NodeKind.FUSE, raw.AddN(inputs=inputs, name=f"{scope}/AddN/"))
         names = [f"{scope}/WSM" if i == 0 else f"{scope}/WSM_{i}" for i in range(len(inputs))]
         weights = [self.read(name, []) for name in names]
         if fusion is Fusion.SOFTMAX_ATTENTION:
@@ -187,7 +190,9 @@ class GraphBuilder:
             features = raw.Pack(values=inputs, axis=-1, name=f"{scope}/stack_1/")
             product = raw.Mul(x=features, y=shares, name=f"{scope}/mul/")
             axis = self.constant(-1, f"{scope}/Sum/reduction_indices", tf.int32)
-            return self.node(node, raw.Sum(input=product, axis=axis, name=f"{scope}/Sum/"))
+            return self.node(
+                node, NodeKind.FUSE, raw.Sum(input=product, axis=axis, name=f"{scope}/Sum/")
+            )
         shares = [
             raw.Relu(features=weight, name=self.numbered(f"{scope}/Relu") + "/")
             for weight in weights
@@ -201,4 +206,4 @@ class GraphBuilder:
             divisor = raw.AddV2(x=total, y=epsilon, name=f"{name}/")
             name = self.numbered(f"{scope}/truediv") + "/"
             terms.append(raw.RealDiv(x=product, y=divisor, name=name))
-        return self.node(node, raw.AddN(inputs=terms, name=f"{scope}/AddN_1/"))
+        return self.node(node, NodeKind.FUSE, raw.AddN(inputs=terms, name=f"{scope}/AddN_1/"))

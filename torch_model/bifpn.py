@@ -66,9 +66,7 @@ class BiFPNNode(nn.Module):
             Resample(item.input_channels, channels, spec.level - item.source_level)
             for item in spec.inputs
         )
-        self.weights = (
-            None if fusion is Fusion.SUM else nn.Parameter(torch.ones(len(spec.inputs)))
-        )
+        self.weights = None if fusion is Fusion.SUM else nn.Parameter(torch.ones(len(spec.inputs)))
         self.fuse = Fuse(fusion)
         self.act = Swish()
         self.conv = SeparableConv2d(channels, channels)

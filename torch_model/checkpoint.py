@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from efficientdet_spec import EfficientDetConfig, InputError
@@ -72,6 +73,37 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: ModelCheckpoint) -
             f"{path} cannot be written ({reason}); nothing was left behind: choose a folder "
             f"that exists, is writable and has room."
         ) from error
+
+
+def save_arrays(
+    path: str | os.PathLike[str],
+    config: EfficientDetConfig,
+    arrays: Mapping[str, NDArray[Any]],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write converted arrays as a checkpoint.
+
+    Args:
+        path: The file to write.
+        config: The model.
+        arrays: A writable array for each parameter; the file shares nothing with them.
+        provenance: Where they came from, as plain values.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    save_checkpoint(path, ModelCheckpoint(config, _tensors(arrays), provenance))
+
+
+def from_arrays(
+    config: EfficientDetConfig, arrays: Mapping[str, NDArray[Any]], source: str
+) -> EfficientDet:
+    """A model in evaluation mode with these parameters, as :func:`from_state_dict`."""
+    return from_state_dict(config, _tensors(arrays), source)
+
+
+def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:

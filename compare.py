@@ -1,0 +1,252 @@
+"""Compare the TensorFlow and PyTorch EfficientDet of one checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converter.conversion import convert
+from converter.ledger import WEIGHTS
+from converter.progress import Progress
+from converter.seeded import write_seeded
+from converter.sources import default_cache, resolve
+from efficientdet_spec import MODELS, EfficientDetConfig, InputError, get_config, parse_size
+from parity.console import nodes_text
+from parity.result import NodesReport, write_json
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="compare.py",
+        description=__doc__,
+        epilog="exit code: 0 parity, 1 a difference that rounding does not explain, 2 wrong input",
+    )
+    commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    nodes = commands.add_parser("nodes", help="compare every node's tensor")
+    nodes.set_defaults(run=run_nodes)
+    nodes.add_argument("checkpoint", metavar="CHECKPOINT", help="as SOURCE of convert.py")
+    nodes.add_argument(
+        "--candidate", type=Path, help="a .pth of convert.py; default: converted on the fly"
+    )
+    nodes.add_argument("--image", type=Path, help="image file; default: a built-in image")
+    nodes.add_argument("--size", help="HxW in pixels; default: the model's native size")
+    nodes.add_argument("--weights", choices=WEIGHTS, default="ema", help="default: ema")
+    nodes.add_argument("--model", help=f"default: recognised; one of {', '.join(MODELS)}")
+    nodes.add_argument("--num-classes", type=int, help="refuse a file with another class count")
+    nodes.add_argument(
+        "--dtype",
+        choices=("float32", "float64"),
+        default="float32",
+        help="type in which both sides compute; float64 shows that their structure is one",
+    )
+    nodes.add_argument("--threads", type=int, help="threads within one operation, on both sides")
+    nodes.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    nodes.add_argument("--quiet", action="store_true", help="print no table of all nodes")
+    nodes.add_argument("--cache", type=Path, help="folder for downloads (EFFICIENTDET_CACHE)")
+
+    seed = commands.add_parser(
+        "seed", help="write a checkpoint in the official layout with seeded, untrained weights"
+    )
+    seed.set_defaults(run=run_seed)
+    seed.add_argument("model", metavar="MODEL", help=f"one of {', '.join(MODELS)}")
+    seed.add_argument("folder", metavar="FOLDER", type=Path, help="folder to write it to")
+    seed.add_argument("--salt", default="seed", help="another text gives other weights")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit code: 0 parity, 1 a mismatch, 2 a user's mistake.
+    """
+    arguments = parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+        return code
+    except InputError as error:
+        print(f"compare.py: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("compare.py: interrupted", file=sys.stderr)
+        return 130
+
+
+def require_tensorflow() -> None:
+    """Raise where TensorFlow is not installed; quieten its start where it is.
+
+    Raises:
+        InputError: Says which extra to install.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise InputError(
+            "Comparing needs TensorFlow, which is not installed; install it with "
+            "pip install 'efficientdet-parity[tensorflow]'."
+        )
+    # TensorFlow reads this when it is imported; its notices about CPUs are no results.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def run_nodes(arguments: argparse.Namespace) -> int:
+    """``compare.py nodes``.
+
+    Raises:
+        InputError: Something about the input cannot be used.
+    """
+    require_tensorflow()
+    if arguments.threads is not None and arguments.threads < 1:
+        raise InputError(f"--threads is {arguments.threads}; give a number above zero.")
+    size = parse_size(arguments.size) if arguments.size else None
+    with Progress("downloading") as progress:
+        files = resolve(arguments.checkpoint, arguments.cache or default_cache(), progress)
+    started = time.perf_counter()
+    conversion = convert(
+        files,
+        model=arguments.model,
+        num_classes=arguments.num_classes,
+        weights=arguments.weights,
+    )
+    config = conversion.config
+    height, width = size or config.image_size
+    config.feature_sizes(height, width)
+    images, described = _images(arguments.image, height, width, arguments.dtype)
+
+    import torch
+
+    from torch_model.checkpoint import from_arrays
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    if arguments.candidate:
+        model = _candidate(arguments.candidate, config)
+    else:
+        model = from_arrays(config, conversion.arrays, source=str(files.prefix))
+    model = model.to(getattr(torch, arguments.dtype))
+    provenance = dict(conversion.provenance)
+    del conversion
+    seconds = {"load": time.perf_counter() - started}
+
+    report = _compare(
+        config,
+        model,
+        images,
+        prefix=files.prefix,
+        arguments=arguments,
+        seconds=seconds,
+        checkpoint={
+            "source": provenance["source"],
+            "fingerprint": provenance["checkpoint_fingerprint"],
+            "weights": arguments.weights,
+        },
+        described=described,
+    )
+    if arguments.json:
+        write_json(arguments.json, report.to_dict())
+    print(nodes_text(report, every_node=not arguments.quiet))
+    return 0 if report.passes else 1
+
+
+def _candidate(path: Path, config: EfficientDetConfig) -> Any:
+    from torch_model.checkpoint import load
+
+    model = load(path)
+    if model.config != config:
+        raise InputError(
+            f"{path} is a {model.config.name} of {model.config.num_classes} classes, but the "
+            f"checkpoint a {config.name} of {config.num_classes}; give files of one model."
+        )
+    return model
+
+
+def _images(
+    path: Path | None, height: int, width: int, dtype: str
+) -> tuple[np.ndarray[Any, np.dtype[Any]], dict[str, Any]]:
+    """The input [1, height, width, 3] and what to say about it."""
+    from parity.images import built_in, read_image
+    from torch_model.preprocess import preprocess
+
+    image = read_image(path) if path else built_in(height, width)
+    images = preprocess(image, height, width)[None].astype(dtype)
+    return images, {
+        "source": str(path) if path else "built-in",
+        "height": height,
+        "width": width,
+        "sha256": hashlib.sha256(images.tobytes()).hexdigest(),
+    }
+
+
+def _compare(
+    config: EfficientDetConfig,
+    model: Any,
+    images: np.ndarray[Any, np.dtype[Any]],
+    *,
+    prefix: Path,
+    arguments: argparse.Namespace,
+    seconds: dict[str, float],
+    checkpoint: dict[str, Any],
+    described: dict[str, Any],
+) -> NodesReport:
+    import reference_tf
+    from parity import environment
+    from parity.nodes import compare
+    from parity.tensorflow_side import TensorflowReference
+
+    started = time.perf_counter()
+    built = reference_tf.build(config, *images.shape[1:3], dtype=arguments.dtype)
+    reference = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
+    with reference_tf.open_session(built.graph, arguments.threads) as session:
+        built.restore(session, prefix, ema=arguments.weights == "ema")
+        seconds["build and restore"] = time.perf_counter() - started
+        with Progress("comparing", unit="nodes") as progress:
+            nodes, timings = compare(
+                built.kinds,
+                partial(reference.stream, session, images),
+                model,
+                config.levels,
+                images,
+                progress,
+            )
+    seconds |= {f"{timing.name} pass": timing.seconds for timing in timings}
+    return NodesReport(
+        model=config.name,
+        checkpoint=checkpoint,
+        candidate=str(arguments.candidate or "converted on the fly"),
+        images=described,
+        dtype=arguments.dtype,
+        environment=environment.describe(arguments.threads),
+        nodes=nodes,
+        tensors={name: tensor.name for name, tensor in built.nodes.items()},
+        outputs=built.output_nodes,
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        peak_memory=environment.peak_memory_bytes(),
+    )
+
+
+def run_seed(arguments: argparse.Namespace) -> int:
+    """``compare.py seed``.
+
+    Raises:
+        InputError: There is no such model, or the folder cannot be written.
+    """
+    config = get_config(arguments.model)
+    from torch_model.calibrate import calibrated_statistics
+
+    prefix = write_seeded(config, arguments.folder, arguments.salt, calibrated_statistics)
+    print(f"wrote {prefix} ({config.name}, seeded weights, not trained; salt {arguments.salt!r})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

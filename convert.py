@@ -1,0 +1,183 @@
+"""Convert a TensorFlow 1 EfficientDet checkpoint to a PyTorch .pth file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from converter.conversion import Conversion, account, convert
+from converter.ledger import WEIGHTS, Ledger
+from converter.progress import Progress
+from converter.sources import default_cache, resolve
+from efficientdet_spec import MODELS, InputError
+
+RESULT_SCHEMA = {"schema": "efficientdet-parity/conversion", "version": 1}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="convert.py",
+        description=__doc__,
+        epilog="exit code: 0 done, 2 wrong input (the message says what to do)",
+    )
+    result.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="checkpoint folder, prefix, .index, .tar.gz/.tgz, http(s) address of one, or an "
+        "official name such as efficientdet-d4, which is downloaded",
+    )
+    result.add_argument("target", metavar="TARGET", nargs="?", help="file to write, ending in .pth")
+    result.add_argument(
+        "--weights",
+        choices=WEIGHTS,
+        default="ema",
+        help="moving averages where the file has them (default; the published AP is theirs), or "
+        "the raw values",
+    )
+    result.add_argument("--model", help=f"default: recognised from the file; {', '.join(MODELS)}")
+    result.add_argument("--num-classes", type=int, help="refuse a file with another class count")
+    result.add_argument(
+        "--list", action="store_true", help="print what becomes of every variable; needs no TARGET"
+    )
+    result.add_argument(
+        "--json",
+        metavar="FILE",
+        nargs="?",
+        const="-",
+        help="write the result as JSON to FILE, or print it in place of the text",
+    )
+    result.add_argument("--cache", type=Path, help="folder for downloads (EFFICIENTDET_CACHE)")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit code: 0, or 2 for a user's mistake.
+    """
+    arguments = parser().parse_args(argv)
+    try:
+        return run(arguments)
+    except InputError as error:
+        print(f"convert.py: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("convert.py: interrupted; nothing was written", file=sys.stderr)
+        return 130
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say.
+
+    Raises:
+        InputError: Something about the input cannot be used.
+    """
+    started = time.perf_counter()
+    target = None if arguments.list else _target(arguments.target)
+    with Progress("downloading") as progress:
+        files = resolve(arguments.source, arguments.cache or default_cache(), progress)
+    choice = {
+        "model": arguments.model,
+        "num_classes": arguments.num_classes,
+        "weights": arguments.weights,
+    }
+    if target is None:
+        ledger = account(files, **choice)
+        _report(arguments.json, {"ledger": ledger.to_dict()}, list_text(ledger))
+        ledger.require_complete(str(files.prefix))
+        return 0
+    # Torch takes seconds to import, which neither a listing nor a wrong option should cost.
+    from torch_model.checkpoint import save_arrays
+
+    with Progress("converting", unit="parameters") as progress:
+        conversion = convert(files, **choice, progress=progress)
+    save_arrays(target, conversion.config, conversion.arrays, conversion.provenance)
+    for warning in conversion.warnings:
+        print(f"convert.py: warning: {warning}", file=sys.stderr)
+    values = {
+        "target": str(target),
+        "model": conversion.config.name,
+        "config": conversion.config.to_dict(),
+        "provenance": dict(conversion.provenance),
+        "ledger": conversion.ledger.to_dict(),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    _report(arguments.json, values, summary_text(conversion, target, values["seconds"]))
+    return 0
+
+
+def _target(text: str | None) -> Path:
+    """The file to write, checked before any work is done."""
+    if text is None:
+        raise InputError("TARGET is missing; name the .pth file to write, or give --list.")
+    target = Path(text)
+    if target.suffix != ".pth":
+        raise InputError(f"{target} does not end in .pth; name the file to write so.")
+    if target.is_dir() or not target.parent.is_dir():
+        what = "is a folder" if target.is_dir() else "lies in a folder that does not exist"
+        raise InputError(f"{target} {what}; name a file in an existing folder.")
+    return target
+
+
+def _report(destination: str | None, values: dict[str, object], text: str) -> None:
+    if destination == "-":
+        print(json.dumps({**RESULT_SCHEMA, **values}, indent=2))
+        return
+    if destination is not None:
+        from parity.result import write_json
+
+        write_json(Path(destination), {**RESULT_SCHEMA, **values})
+    print(text)
+
+
+def list_text(ledger: Ledger) -> str:
+    """The ledger as a table, one line for each variable."""
+    rows = [("variable", "shape", "use", "parameter", "why")]
+    rows += [
+        (row.variable, "x".join(map(str, row.shape)) or "scalar", row.use, row.parameter, why)
+        for row in ledger.rows
+        for why in [row.reason if not row.layout else f"{row.reason}; {row.layout}"]
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*lines, "", *_account_lines(ledger)])
+
+
+def _account_lines(ledger: Ledger) -> list[str]:
+    counts = ledger.counts()
+    used = [f"{counts.pop(use)} {use.upper()}" for use in WEIGHTS if use in counts]
+    left_out = [f"{count} {reason}" for reason, count in counts.items()]
+    return [
+        f"{ledger.config.name}, {ledger.config.num_classes} classes",
+        f"  {len(ledger.rows)} variables: {' and '.join(used) or 'none'} used for "
+        f"{len(ledger.sources)} parameters",
+        *([f"  excluded: {', '.join(left_out)}"] if left_out else []),
+        *(f"  note: {note}" for note in ledger.notes),
+        *(f"  FINDING: {finding}" for finding in ledger.findings),
+    ]
+
+
+def summary_text(conversion: Conversion, target: Path, seconds: float) -> str:
+    """What a conversion did, in a few lines."""
+    values = sum(array.size for array in conversion.arrays.values())
+    fingerprint = conversion.provenance["checkpoint_fingerprint"][:16]
+    return "\n".join(
+        [
+            *_account_lines(conversion.ledger),
+            f"  {values:,} values, every CRC32C verified; checkpoint fingerprint {fingerprint}",
+            f"wrote {target} ({target.stat().st_size / 1e6:.1f} MB) in {seconds:.1f} s",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
