@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import importlib.util
 import os
 import sys
@@ -23,6 +24,10 @@ from converter.sources import default_cache, resolve
 from efficientdet_spec import MODELS, EfficientDetConfig, InputError, get_config, parse_size
 from parity.console import nodes_text
 from parity.result import NodesReport, write_json
+
+
+_CALIBRATION_SIZE = (512, 512)
+"""Of the image on which seeded models' batch norms are calibrated: P8 still has 2x2 positions."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -84,19 +89,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def require_tensorflow() -> None:
-    """Raise where TensorFlow is not installed; quieten its start where it is.
+def import_tensorflow() -> None:
+    """Import TensorFlow without the notices about processors that it prints while starting.
 
     Raises:
-        InputError: Says which extra to install.
+        InputError: TensorFlow is not installed; says which extra to install.
     """
     if importlib.util.find_spec("tensorflow") is None:
         raise InputError(
             "Comparing needs TensorFlow, which is not installed; install it with "
             "pip install 'efficientdet-parity[tensorflow]'."
         )
-    # TensorFlow reads this when it is imported; its notices about CPUs are no results.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # They come from native code before any log level applies, so only the descriptor helps.
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        importlib.import_module("tensorflow")
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def run_nodes(arguments: argparse.Namespace) -> int:
@@ -105,7 +119,6 @@ def run_nodes(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: Something about the input cannot be used.
     """
-    require_tensorflow()
     if arguments.threads is not None and arguments.threads < 1:
         raise InputError(f"--threads is {arguments.threads}; give a number above zero.")
     size = parse_size(arguments.size) if arguments.size else None
@@ -121,6 +134,7 @@ def run_nodes(arguments: argparse.Namespace) -> int:
     config = conversion.config
     height, width = size or config.image_size
     config.feature_sizes(height, width)
+    import_tensorflow()
     images, described = _images(arguments.image, height, width, arguments.dtype)
 
     import torch
@@ -243,7 +257,9 @@ def run_seed(arguments: argparse.Namespace) -> int:
     config = get_config(arguments.model)
     from torch_model.calibrate import calibrated_statistics
 
-    prefix = write_seeded(config, arguments.folder, arguments.salt, calibrated_statistics)
+    images, _ = _images(None, *_CALIBRATION_SIZE, "float32")
+    statistics = partial(calibrated_statistics, images)
+    prefix = write_seeded(config, arguments.folder, arguments.salt, statistics)
     print(f"wrote {prefix} ({config.name}, seeded weights, not trained; salt {arguments.salt!r})")
     return 0
 

@@ -95,8 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Torch takes seconds to import, which neither a listing nor a wrong option should cost.
     from torch_model.checkpoint import save_arrays
 
-    with Progress("converting", unit="parameters") as progress:
-        conversion = convert(files, **choice, progress=progress)
+    conversion = convert(files, **choice)
     save_arrays(target, conversion.config, conversion.arrays, conversion.provenance)
     for warning in conversion.warnings:
         print(f"convert.py: warning: {warning}", file=sys.stderr)

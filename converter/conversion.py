@@ -72,7 +72,6 @@ def convert(
     model: str | None = None,
     num_classes: int | None = None,
     weights: str = "ema",
-    progress: Callable[[int, int | None], None] | None = None,
 ) -> Conversion:
     """Read, check and convert a checkpoint.
 
@@ -81,7 +80,6 @@ def convert(
         model: As for :func:`account`.
         num_classes: As for :func:`account`.
         weights: As for :func:`account`.
-        progress: Told the parameters done and their number.
 
     Raises:
         InputError: The checkpoint cannot be read, is damaged, or leaves findings in the ledger.
@@ -95,8 +93,6 @@ def convert(
         arrays[name] = array
         if warning := not_finite(name, array):
             warnings.append(warning)
-        if progress:
-            progress(len(arrays), len(ledger.sources))
     used = [name for source in ledger.sources for name in source.variables]
     provenance = {
         "source": files.origin,

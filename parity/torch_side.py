@@ -106,8 +106,10 @@ def gauge(kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...], output: Te
         inputs: Its inputs.
         output: Its output.
     """
-    if kind in (NodeKind.ACTIVATION, NodeKind.GATE, NodeKind.POOL, NodeKind.UPSAMPLE):
+    if kind in (NodeKind.POOL, NodeKind.UPSAMPLE):
         return output.abs()
+    if kind in (NodeKind.ACTIVATION, NodeKind.GATE):
+        return _function_gauge(inputs[0], output)
     if kind is NodeKind.BATCH_NORM:
         return _batch_norm_gauge(module, inputs[0])
     magnitudes = {name: value.detach().abs() for name, value in module.named_parameters()}
@@ -119,6 +121,17 @@ def gauge(kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...], output: Te
         arguments = tuple(x.abs() for x in inputs)
     result: Tensor = functional_call(module, magnitudes, arguments)
     return result
+
+
+def _function_gauge(x: Tensor, output: Tensor) -> Tensor:
+    """``|y|``, raised where the sigmoid inside underflows.
+
+    A sigmoid below the smallest normal number may be flushed to zero: TensorFlow does so, and
+    leaves an error of that number, times ``|x|`` in ``x * sigmoid(x)``.
+    """
+    kind = torch.finfo(output.dtype)
+    floor = kind.tiny / (kind.eps / 2)
+    return output.abs().add_(x.abs().clamp_(min=1.0), alpha=floor)
 
 
 def _batch_norm_gauge(module: Any, x: Tensor) -> Tensor:

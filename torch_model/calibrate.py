@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -12,16 +13,16 @@ from torch import nn
 from efficientdet_spec import EfficientDetConfig
 from torch_model.model import build
 
-_SIZE = 256
-"""Side of the calibration image in pixels; every level still has several positions to average."""
-
-
 def calibrated_statistics(
-    config: EfficientDetConfig, parameters: Mapping[str, NDArray[Any]]
+    images: NDArray[np.float32],
+    config: EfficientDetConfig,
+    parameters: Mapping[str, NDArray[Any]],
 ) -> dict[str, NDArray[Any]]:
-    """All parameters, with each batch norm's statistics those of its input on one seeded batch.
+    """All parameters, with each batch norm's statistics those of its input on some images.
 
     Args:
+        images: [N, H, W, 3], normalised, of the kind that the model will be used on; large
+            enough that the coarsest level has several positions to average.
         config: The model.
         parameters: Arrays by name; the statistics may be missing.
     """
@@ -33,11 +34,8 @@ def calibrated_statistics(
             # In training mode a momentum of 1 keeps the statistics of the last batch alone.
             module.train()
             module.momentum = 1.0
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.randn(2, 3, _SIZE // 8, _SIZE // 8, generator=generator)
-    images = nn.functional.interpolate(coarse, size=(_SIZE, _SIZE), mode="bilinear")
     with torch.no_grad():
-        model(images)
+        model(torch.from_numpy(images).permute(0, 3, 1, 2))
     return {
         name: value.numpy()
         for name, value in model.state_dict().items()
