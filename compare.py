@@ -25,7 +25,6 @@ from efficientdet_spec import MODELS, EfficientDetConfig, InputError, get_config
 from parity.console import nodes_text
 from parity.result import NodesReport, write_json
 
-
 _CALIBRATION_SIZE = (512, 512)
 """Of the image on which seeded models' batch norms are calibrated: P8 still has 2x2 positions."""
 

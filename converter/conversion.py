@@ -154,7 +154,8 @@ def to_tensorflow(
 def not_finite(name: str, array: Array) -> str | None:
     """A warning that names ``name`` where it holds NaN or infinite values, else None."""
     # One infinite or NaN element makes the sum so; finite sums may overflow, so look again.
-    if np.isfinite(array.sum()):
-        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum()):
+            return None
     count = int(array.size - np.count_nonzero(np.isfinite(array)))
     return f"{name} holds {count} values that are NaN or infinite" if count else None

@@ -3,7 +3,8 @@
 Two implementations given identical inputs differ by the roundings of each. ``u`` is the unit
 roundoff (2**-24 in float32) and the *gauge* of an output element is the magnitude on which
 roundings act: for a sum of products ``sum |x_i w_i| + |b|``. A limit is a number of roundings:
-``|candidate - reference| <= limit * u * gauge``.
+``|candidate - reference| <= limit * u * gauge``. Values below the smallest normal number may be
+flushed to zero; the gauge is raised where that matters (float32: below 1e-31).
 """
 
 from __future__ import annotations

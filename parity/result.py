@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -264,6 +265,8 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     Raises:
         InputError: The file cannot be written.
     """
+    if not path.name:
+        raise InputError(f"{path} is a folder; name a file for the result.")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", "utf-8")
@@ -274,7 +277,9 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
             f"is writable and has room."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where it could not be made there is also no looking for it, and this must not hide why.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _free_max(node: NodeResult) -> float:

@@ -100,6 +100,10 @@ def gauge(kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...], output: Te
     gives for the magnitudes of its inputs and parameters. A function of one value, and a
     selection, is judged relative to its output.
 
+    Values below the smallest normal number may be flushed to zero, by either side, on the way in
+    or out. Magnitudes are raised by :func:`_underflow` so that this counts as rounding; it
+    changes nothing where values are normal.
+
     Args:
         kind: What the module computes.
         module: The module.
@@ -109,37 +113,36 @@ def gauge(kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...], output: Te
     if kind in (NodeKind.POOL, NodeKind.UPSAMPLE):
         return output.abs()
     if kind in (NodeKind.ACTIVATION, NodeKind.GATE):
-        return _function_gauge(inputs[0], output)
+        # An underflowing sigmoid leaves an error times |x| in x * sigmoid(x).
+        return output.abs().add_(inputs[0].abs().clamp_(min=1.0), alpha=_underflow(output))
     if kind is NodeKind.BATCH_NORM:
-        return _batch_norm_gauge(module, inputs[0])
-    magnitudes = {name: value.detach().abs() for name, value in module.named_parameters()}
-    if kind is NodeKind.FUSE:
+        result = _batch_norm_gauge(module, _magnitude(inputs[0]))
+    elif kind is NodeKind.FUSE:
         features, weights = inputs
         # Fusion weights act through relu or softmax, which are never negative.
-        arguments: tuple[Any, ...] = ([x.abs() for x in features], weights)
+        result = functional_call(module, {}, ([_magnitude(x) for x in features], weights))
     else:
-        arguments = tuple(x.abs() for x in inputs)
-    result: Tensor = functional_call(module, magnitudes, arguments)
-    return result
+        parameters = {name: value.detach().abs() for name, value in module.named_parameters()}
+        result = functional_call(module, parameters, tuple(_magnitude(x) for x in inputs))
+    return result.add_(_underflow(output))
 
 
-def _function_gauge(x: Tensor, output: Tensor) -> Tensor:
-    """``|y|``, raised where the sigmoid inside underflows.
-
-    A sigmoid below the smallest normal number may be flushed to zero: TensorFlow does so, and
-    leaves an error of that number, times ``|x|`` in ``x * sigmoid(x)``.
-    """
-    kind = torch.finfo(output.dtype)
-    floor = kind.tiny / (kind.eps / 2)
-    return output.abs().add_(x.abs().clamp_(min=1.0), alpha=floor)
+def _underflow(like: Tensor) -> float:
+    """The magnitude one rounding of which is the smallest normal number."""
+    kind = torch.finfo(like.dtype)
+    return kind.tiny / (kind.eps / 2)
 
 
-def _batch_norm_gauge(module: Any, x: Tensor) -> Tensor:
+def _magnitude(x: Tensor) -> Tensor:
+    return x.abs().add_(_underflow(x))
+
+
+def _batch_norm_gauge(module: Any, magnitude: Tensor) -> Tensor:
     """``|x s| + |mean s| + |beta|`` with ``s = gamma / sqrt(variance + epsilon)``."""
     scale = (module.weight / torch.sqrt(module.running_var + module.eps)).abs()
     offset = (module.running_mean * scale).abs() + module.bias.abs()
     shape = (1, -1, 1, 1)
-    return torch.addcmul(offset.view(shape), x.abs(), scale.view(shape))
+    return torch.addcmul(offset.view(shape), magnitude, scale.view(shape))
 
 
 def substitute(output: Tensor, array: Array) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from efficientdet_spec import EfficientDetConfig
 from torch_model.model import build
 
+
 def calibrated_statistics(
     images: NDArray[np.float32],
     config: EfficientDetConfig,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -106,6 +105,11 @@ def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
+def _first_line(error: Exception) -> str:
+    """An error's own words, or its kind where it has none."""
+    return f"{str(error).partition(chr(10))[0] or type(error).__name__:.120}"
+
+
 def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
     """Read a converted ``.pth`` file without executing anything in it.
 
@@ -117,20 +121,22 @@ def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
         raise InputError(f"{path} is not a file; give the .pth that convert.py wrote.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
+    except Exception as error:
+        # The restricted unpickler raises whatever a damaged byte leads to.
         kind = "a damaged" if zipfile.is_zipfile(path) else "not a"
         raise InputError(
             f"{path} is {kind} PyTorch file of plain tensors "
-            f"({str(error).splitlines()[0]:.120}); convert the checkpoint again."
+            f"({_first_line(error)}); convert the checkpoint again."
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(
             f"{path} is a PyTorch file, but not one that convert.py wrote (no format mark "
             f"{FORMAT!r}); convert the TensorFlow checkpoint with convert.py."
         )
-    if content.get("version") != FORMAT_VERSION:
+    version = content.get("version")
+    if not isinstance(version, int) or version != FORMAT_VERSION:
         raise InputError(
-            f"{path} has format version {content.get('version')!r}, but this program reads "
+            f"{path} has format version {version!r}, but this program reads "
             f"{FORMAT_VERSION}; convert the checkpoint again or update the program."
         )
     try:
@@ -174,7 +180,7 @@ def from_state_dict(
     found = {name for name in state_dict if not name.endswith("num_batches_tracked")}
     wanted = {name for name in expected if not name.endswith("num_batches_tracked")}
     findings = [f"{name} is missing" for name in sorted(wanted - found)]
-    findings += [f"{name} is unknown" for name in sorted(found - wanted)]
+    findings += [f"{name} is unknown" for name in sorted(state_dict.keys() - expected.keys())]
     findings += [
         f"{name} has shape {list(state_dict[name].shape)}, not {list(expected[name].shape)}"
         for name in sorted(wanted & found)
