@@ -22,8 +22,9 @@ from converter.progress import Progress
 from converter.seeded import write_seeded
 from converter.sources import default_cache, resolve
 from efficientdet_spec import MODELS, EfficientDetConfig, InputError, get_config, parse_size
+from parity import environment
 from parity.console import nodes_text
-from parity.result import NodesReport, write_json
+from parity.result import NodesReport, check_writable, write_json
 
 _CALIBRATION_SIZE = (512, 512)
 """Of the image on which seeded models' batch norms are calibrated: P8 still has 2x2 positions."""
@@ -107,6 +108,11 @@ def import_tensorflow() -> None:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         importlib.import_module("tensorflow")
+    except ImportError as error:
+        raise InputError(
+            f"TensorFlow is installed but cannot be imported ({error}); install it again with "
+            "pip install 'efficientdet-parity[tensorflow]'."
+        ) from error
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
@@ -121,6 +127,8 @@ def run_nodes(arguments: argparse.Namespace) -> int:
     if arguments.threads is not None and arguments.threads < 1:
         raise InputError(f"--threads is {arguments.threads}; give a number above zero.")
     size = parse_size(arguments.size) if arguments.size else None
+    if arguments.json:
+        check_writable(arguments.json)
     with Progress("downloading") as progress:
         files = resolve(arguments.checkpoint, arguments.cache or default_cache(), progress)
     started = time.perf_counter()
@@ -133,6 +141,7 @@ def run_nodes(arguments: argparse.Namespace) -> int:
     config = conversion.config
     height, width = size or config.image_size
     config.feature_sizes(height, width)
+    environment.share_cores()
     import_tensorflow()
     images, described = _images(arguments.image, height, width, arguments.dtype)
 
@@ -177,8 +186,8 @@ def _candidate(path: Path, config: EfficientDetConfig) -> Any:
     model = load(path)
     if model.config != config:
         raise InputError(
-            f"{path} is a {model.config.name} of {model.config.num_classes} classes, but the "
-            f"checkpoint a {config.name} of {config.num_classes}; give files of one model."
+            f"{path} holds {model.config.name} with {model.config.num_classes} classes, but the "
+            f"checkpoint {config.name} with {config.num_classes}; give files of one model."
         )
     return model
 
@@ -212,7 +221,6 @@ def _compare(
     described: dict[str, Any],
 ) -> NodesReport:
     import reference_tf
-    from parity import environment
     from parity.nodes import compare
     from parity.tensorflow_side import TensorflowReference
 

@@ -14,6 +14,7 @@ from converter.ledger import WEIGHTS, Ledger
 from converter.progress import Progress
 from converter.sources import default_cache, resolve
 from efficientdet_spec import MODELS, InputError
+from parity.result import check_writable, write_json
 
 RESULT_SCHEMA = {"schema": "efficientdet-parity/conversion", "version": 1}
 
@@ -80,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     started = time.perf_counter()
     target = None if arguments.list else _target(arguments.target)
+    if arguments.json not in (None, "-"):
+        check_writable(Path(arguments.json))
     with Progress("downloading") as progress:
         files = resolve(arguments.source, arguments.cache or default_cache(), progress)
     choice = {
@@ -129,8 +132,6 @@ def _report(destination: str | None, values: dict[str, object], text: str) -> No
         print(json.dumps({**RESULT_SCHEMA, **values}, indent=2))
         return
     if destination is not None:
-        from parity.result import write_json
-
         write_json(Path(destination), {**RESULT_SCHEMA, **values})
     print(text)
 

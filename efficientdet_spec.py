@@ -256,6 +256,21 @@ class NodeSpec:
     inputs: tuple[ResampleSpec, ...]
 
 
+_RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        "fpn_channels": (1, 4096),
+        "fpn_cells": (1, 64),
+        "head_repeats": (1, 64),
+        "min_level": (1, 12),
+        "max_level": (2, 12),
+        "num_scales": (1, 100),
+        "num_aspects": (1, 100),
+        "num_classes": (1, 100_000),
+    }
+)
+"""What a configuration may hold: far beyond any real model, but nothing that exhausts memory."""
+
+
 @dataclass(frozen=True)
 class EfficientDetConfig:
     """Everything that defines one EfficientDet model.
@@ -299,15 +314,27 @@ class EfficientDetConfig:
         Raises:
             InputError: A value is impossible; the message names it.
         """
+        for field, (low, high) in _RANGES.items():
+            value = getattr(self, field)
+            # bool is an int, but True cells is a mistake.
+            if type(value) is not int or not low <= value <= high:
+                raise InputError(
+                    f"{self.name}: {field} is {value!r}; give a whole number from {low} to {high}."
+                )
+        texts = (self.name, self.backbone_name)
+        if not all(isinstance(text, str) for text in texts) or len(self.image_size) != 2:
+            raise InputError(f"{self.name!r}: a name is no text or image_size no (height, width).")
+        survival = self.head_survival_probability
+        if survival is not None and not (isinstance(survival, float) and 0 < survival <= 1):
+            raise InputError(
+                f"{self.name}: head_survival_probability is {survival!r}; give a number in (0, 1]."
+            )
         reachable = self.backbone.feature_blocks()
         if not self.min_level < self.max_level or self.min_level not in reachable:
             raise InputError(
                 f"{self.name}: levels {self.min_level}..{self.max_level} cannot be built; "
                 f"choose a lowest level from {sorted(reachable)} and a higher highest level."
             )
-        for field in ("num_classes", "fpn_channels", "fpn_cells", "head_repeats"):
-            if getattr(self, field) < 1:
-                raise InputError(f"{self.name}: {field} is {getattr(self, field)}, not at least 1.")
 
     @property
     def backbone(self) -> BackboneSpec:

@@ -158,4 +158,6 @@ def not_finite(name: str, array: Array) -> str | None:
         if np.isfinite(array.sum()):
             return None
     count = int(array.size - np.count_nonzero(np.isfinite(array)))
-    return f"{name} holds {count} values that are NaN or infinite" if count else None
+    if not count:
+        return None
+    return f"{name}: {count} of {array.size} values are NaN or infinite"

@@ -12,6 +12,15 @@ from typing import Any
 _PACKAGES = ("efficientdet-parity", "numpy", "torch", "tensorflow")
 
 
+def share_cores() -> None:
+    """Make PyTorch's idle threads sleep rather than spin; call it before importing PyTorch.
+
+    The two frameworks take turns, many times a second. Threads that spin while the other side
+    computes cost a large part of the machine.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -35,6 +44,7 @@ def describe(threads: int | None) -> dict[str, Any]:
         "device": "cpu",
         "tf32": False,
         "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "default"),
         "tensorflow_graph_optimizer": False,
     }
 

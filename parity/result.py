@@ -259,14 +259,27 @@ class NodesReport:
         }
 
 
+def check_writable(path: Path) -> None:
+    """Raise at once where :func:`write_json` would fail after all the work.
+
+    Raises:
+        InputError: The folder does not exist or cannot be written to, or ``path`` is a folder.
+    """
+    if not path.name or path.is_dir():
+        raise InputError(f"{path} is a folder; name a file for the result.")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(
+            f"{path} cannot be written; choose a file in a folder that exists and is writable."
+        )
+
+
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a result; the file appears complete or not at all.
 
     Raises:
         InputError: The file cannot be written.
     """
-    if not path.name:
-        raise InputError(f"{path} is a folder; name a file for the result.")
+    check_writable(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", "utf-8")

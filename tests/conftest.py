@@ -8,6 +8,10 @@ import pytest
 from converter.bundle import open_bundle, write_bundle
 from converter.conversion import convert
 from converter.sources import CheckpointFiles
+from parity.environment import share_cores
+
+# Before any test imports PyTorch, as compare.py does it.
+share_cores()
 
 
 @pytest.fixture(scope="session")

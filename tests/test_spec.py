@@ -122,6 +122,14 @@ def test_configurations_survive_as_plain_values():
         {**values, "num_classes": 0},
         {**values, "max_level": 3},
         {**values, "backbone_name": "resnet"},
+        {**values, "fpn_channels": 10**12},
+        {**values, "fpn_cells": 10**6},
+        {**values, "num_scales": -1},
+        {**values, "num_classes": 2.5},
+        {**values, "num_classes": True},
+        {**values, "max_level": 10**9},
+        {**values, "name": 7},
+        {**values, "head_survival_probability": "often"},
     ):
         with pytest.raises(InputError):
             EfficientDetConfig.from_dict(broken)

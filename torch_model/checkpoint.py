@@ -120,7 +120,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
     if not path.is_file():
         raise InputError(f"{path} is not a file; give the .pth that convert.py wrote.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # The restricted unpickler raises whatever a damaged byte leads to.
         kind = "a damaged" if zipfile.is_zipfile(path) else "not a"
@@ -141,9 +141,13 @@ def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
         )
     try:
         config = EfficientDetConfig.from_dict(content["config"])
-        state_dict, provenance = content["state_dict"], content["provenance"]
-    except (KeyError, AttributeError, TypeError) as error:
-        raise InputError(f"{path} lacks {error}; convert the checkpoint again.") from error
+        state_dict, provenance = content["state_dict"], dict(content["provenance"])
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path} lacks or garbles a part of it ({error}); convert the checkpoint again."
+        ) from error
     if not isinstance(state_dict, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state_dict.items()
     ):
@@ -161,6 +165,12 @@ def load(path: str | os.PathLike[str]) -> EfficientDet:
     return from_state_dict(checkpoint.config, checkpoint.state_dict, source=str(path))
 
 
+def _kind(tensor: Tensor) -> str:
+    """Type and shape for comparison and messages; a sparse tensor is of another kind too."""
+    layout = "" if tensor.layout is torch.strided else f"{tensor.layout} "
+    return f"{layout}{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
 def from_state_dict(
     config: EfficientDetConfig, state_dict: Mapping[str, Tensor], source: str
 ) -> EfficientDet:
@@ -172,7 +182,7 @@ def from_state_dict(
         source: Where they came from, for messages.
 
     Raises:
-        InputError: A tensor is missing, unknown or of another shape; all findings are listed.
+        InputError: A tensor is missing, unknown or of another type or shape; all are listed.
     """
     with torch.device("meta"):
         model = EfficientDet(config)
@@ -182,9 +192,9 @@ def from_state_dict(
     findings = [f"{name} is missing" for name in sorted(wanted - found)]
     findings += [f"{name} is unknown" for name in sorted(state_dict.keys() - expected.keys())]
     findings += [
-        f"{name} has shape {list(state_dict[name].shape)}, not {list(expected[name].shape)}"
-        for name in sorted(wanted & found)
-        if state_dict[name].shape != expected[name].shape
+        f"{name} is {_kind(state_dict[name])}, not {_kind(expected[name])}"
+        for name in sorted(state_dict.keys() & expected.keys())
+        if _kind(state_dict[name]) != _kind(expected[name])
     ]
     if findings:
         shown = "; ".join(findings[:8]) + (f"; and {len(findings) - 8} more" * (len(findings) > 8))

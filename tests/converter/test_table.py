@@ -152,13 +152,20 @@ def test_compressed_blocks_are_refused(block_type, name):
         read_table(data, SOURCE)
 
 
-def test_restart_count_larger_than_the_block():
-    content = struct.pack("<I", 0xFFFFFFFF)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "0 bytes is too short"),
+        (bytes(3), "3 bytes is too short"),
+        (b"\xff" * 4, "claims 4294967295 restart points"),
+    ],
+)
+def test_blocks_without_room_for_their_restart_points(content, message):
     covered = content + b"\0"
     block = covered + struct.pack("<I", mask_crc(google_crc32c.value(covered)))
-    footer = (varint(0) + varint(4) + varint(0) + varint(4)).ljust(40, b"\0") + table.MAGIC
-    with pytest.raises(InputError, match="claims 4294967295 restart points"):
-        read_table(block + footer, SOURCE)
+    place = varint(0) + varint(len(content))
+    with pytest.raises(InputError, match=message):
+        read_table(block + (place + place).ljust(40, b"\0") + table.MAGIC, SOURCE)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,300 @@
+"""From a checkpoint to PyTorch's layout and back, bit for bit."""
+
+import hashlib
+from dataclasses import replace
+from importlib import metadata
+
+import numpy as np
+import pytest
+
+from converter.bundle import BundleEntry, open_bundle, read_index, write_bundle
+from converter.conversion import account, convert, not_finite, to_tensorflow, to_torch
+from converter.layouts import DEPTHWISE, SCALARS
+from converter.ledger import EMA, make_ledger
+from converter.mapping import iterate_pairs
+from converter.sources import CheckpointFiles
+from efficientdet_spec import TINY, Fusion, InputError
+
+
+def files_of(folder, **other):
+    prefix = folder / "model"
+    return CheckpointFiles(prefix, str(prefix), None, **other)
+
+
+def random_state(config):
+    """A value for each parameter; no two elements are equal, and some are special."""
+    rng = np.random.default_rng(0)
+    state = {
+        pair.parameter: rng.standard_normal(pair.shape).astype(np.float32)
+        for pair in iterate_pairs(config)
+    }
+    special = state["backbone.stem_conv.weight"].reshape(-1)
+    special[:4] = [-0.0, np.float32(1e-45), np.finfo(np.float32).max, -np.inf]
+    special[4:5].view(np.uint32)[:] = 0x7FC12345  # a NaN with a payload
+    return state
+
+
+def ledger_of(config, tensors):
+    entries = {
+        name: BundleEntry(name, np.dtype("<f4"), "DT_FLOAT", array.shape, 0, 0, array.nbytes, 0)
+        for name, array in tensors.items()
+    }
+    ledger = make_ledger(entries, config)
+    ledger.require_complete("the tensors")
+    return ledger
+
+
+def same_bits(left, right):
+    return (
+        left.keys() == right.keys()
+        and all(left[name].shape == right[name].shape for name in left)
+        and all(left[name].tobytes() == right[name].tobytes() for name in left)
+    )
+
+
+@pytest.mark.parametrize(
+    "config",
+    [TINY, replace(TINY, fusion=Fusion.SUM), replace(TINY, max_level=8).with_classes(3)],
+    ids=["tiny", "sum", "P8 and 3 classes"],
+)
+def test_there_and_back_is_bit_for_bit(config):
+    state = random_state(config)
+    tensors = {name: np.asarray(value) for name, value in to_tensorflow(config, state)}
+    back = dict(to_torch(ledger_of(config, tensors), tensors.__getitem__))
+    assert same_bits(back, state)
+    again = {name: np.asarray(value) for name, value in to_tensorflow(config, back)}
+    assert same_bits(again, tensors)
+
+
+def test_a_wrong_layout_on_one_way_breaks_the_round_trip(monkeypatch):
+    state = random_state(TINY)
+    tensors = {name: np.asarray(value) for name, value in to_tensorflow(TINY, state)}
+    ledger = ledger_of(TINY, tensors)
+    # Height and width exchanged: no shape differs.
+    wrong = replace(DEPTHWISE, to_torch_axes=(2, 3, 1, 0))
+    sources = tuple(
+        replace(source, pair=replace(source.pair, layout=wrong))
+        if source.pair.layout is DEPTHWISE
+        else source
+        for source in ledger.sources
+    )
+    back = dict(to_torch(replace(ledger, sources=sources), tensors.__getitem__))
+    assert {name: array.shape for name, array in back.items()} == {
+        name: array.shape for name, array in state.items()
+    }
+    assert not same_bits(back, state)
+
+
+def test_results_are_arrays_of_their_own():
+    state = random_state(TINY)
+    tensors = {name: np.asarray(value) for name, value in to_tensorflow(TINY, state)}
+    for array in tensors.values():
+        array.flags.writeable = False
+    converted = dict(to_torch(ledger_of(TINY, tensors), tensors.__getitem__))
+    for name, array in converted.items():
+        assert array.dtype == np.float32, name
+        assert array.flags.c_contiguous and array.flags.writeable, name
+    assert not any(
+        np.shares_memory(array, tensor)
+        for array in list(converted.values())[:20]
+        for tensor in list(tensors.values())[:20]
+    )
+
+
+def test_fusion_weights_become_scalars():
+    state = random_state(TINY)
+    name = "fpn.cells.0.nodes.4.weights"
+    state[name] = np.array([-0.0118, 1.5, 0.1], np.float32)
+    tensors = dict(to_tensorflow(TINY, state))
+    scalars = [tensors[f"fpn_cells/cell_0/fnode4/{part}"] for part in ("WSM", "WSM_1", "WSM_2")]
+    assert [np.shape(scalar) for scalar in scalars] == [(), (), ()]
+    assert [scalar.dtype for scalar in scalars] == [np.float32] * 3
+    assert b"".join(scalar.tobytes() for scalar in scalars) == state[name].tobytes()
+    assert "fpn_cells/cell_0/fnode4/WSM_3" not in tensors
+    # A node at an end of the pyramid has two inputs.
+    assert "fpn_cells/cell_0/fnode0/WSM_1" in tensors
+    assert "fpn_cells/cell_0/fnode0/WSM_2" not in tensors
+
+
+def test_what_goes_back_can_be_written_and_converted(tmp_path):
+    state = random_state(TINY)
+    write_bundle(tmp_path / "model", dict(to_tensorflow(TINY, state)))
+    conversion = convert(files_of(tmp_path))
+    assert conversion.config == TINY
+    assert same_bits(conversion.arrays, state)
+
+
+def test_a_missing_parameter_is_an_error():
+    state = random_state(TINY)
+    del state["backbone.stem_bn.running_var"]
+    with pytest.raises(KeyError, match=r"backbone\.stem_bn\.running_var"):
+        dict(to_tensorflow(TINY, state))
+
+
+def test_batch_counters_are_ignored():
+    state = random_state(TINY)
+    plain = dict(to_tensorflow(TINY, state))
+    state["backbone.stem_bn.num_batches_tracked"] = np.array(7)
+    assert dict(to_tensorflow(TINY, state)).keys() == plain.keys()
+
+
+@pytest.mark.parametrize("weights", ["ema", "raw"])
+def test_values_are_those_of_the_file(tiny_checkpoint, weights):
+    """Looked up here by hand, without the mapping."""
+    conversion = convert(files_of(tiny_checkpoint), weights=weights)
+    bundle = open_bundle(tiny_checkpoint / "model")
+    suffix = f"/{EMA}" if weights == "ema" else ""
+
+    def read(name):
+        return bundle.read(name + suffix)
+
+    block = "efficientnet-tiny/blocks_1"
+    expected = {
+        "backbone.stem_conv.weight": read("efficientnet-tiny/stem/conv2d/kernel").transpose(
+            3, 2, 0, 1
+        ),
+        # Without an expansion the projection is the block's first convolution.
+        "backbone.blocks.0.project_conv.weight": read(
+            "efficientnet-tiny/blocks_0/conv2d/kernel"
+        ).transpose(3, 2, 0, 1),
+        "backbone.blocks.1.expand_conv.weight": read(f"{block}/conv2d/kernel").transpose(
+            3, 2, 0, 1
+        ),
+        "backbone.blocks.1.project_conv.weight": read(f"{block}/conv2d_1/kernel").transpose(
+            3, 2, 0, 1
+        ),
+        "backbone.blocks.1.depthwise_conv.weight": read(
+            f"{block}/depthwise_conv2d/depthwise_kernel"
+        ).transpose(2, 3, 0, 1),
+        "backbone.blocks.1.se.reduce_conv.bias": read(f"{block}/se/conv2d/bias"),
+        "backbone.blocks.1.project_bn.running_var": read(
+            f"{block}/tpu_batch_normalization_2/moving_variance"
+        ),
+        "class_head.bns.1.P6.weight": read("class_net/class-1-bn-6/gamma"),
+        "fpn.cells.1.nodes.4.weights": np.array(
+            [read(f"fpn_cells/cell_1/fnode4/{name}") for name in ("WSM", "WSM_1", "WSM_2")]
+        ),
+    }
+    for name, array in expected.items():
+        np.testing.assert_array_equal(conversion.arrays[name], array, strict=True, err_msg=name)
+    assert len(conversion.arrays) == len(list(iterate_pairs(TINY)))
+    assert conversion.warnings == ()
+
+
+def test_averages_and_raw_values_differ(tiny_checkpoint):
+    averages, raw = (
+        convert(files_of(tiny_checkpoint), weights=weights) for weights in ("ema", "raw")
+    )
+    same = [
+        name for name, array in averages.arrays.items() if np.array_equal(array, raw.arrays[name])
+    ]
+    assert same == []
+
+
+def test_provenance(tiny_checkpoint):
+    files = CheckpointFiles(tiny_checkpoint / "model", "https://host/tiny.tar.gz", "ab" * 32)
+    conversion = convert(files)
+    index = read_index(tiny_checkpoint / "model.index")
+    used = [name for name in index.entries if name.endswith(EMA)]
+    assert conversion.provenance == {
+        "source": "https://host/tiny.tar.gz",
+        "archive_sha256": "ab" * 32,
+        "index_sha256": hashlib.sha256((tiny_checkpoint / "model.index").read_bytes()).hexdigest(),
+        "checkpoint_fingerprint": index.fingerprint(),
+        "values_fingerprint": index.fingerprint(used),
+        "weights": "ema",
+        "variables": {
+            "ema": len(used),
+            "raw twin of an EMA value": len(used),
+            "training step counter": 1,
+        },
+        "notes": [],
+        "warnings": [],
+        "versions": conversion.provenance["versions"],
+    }
+    versions = conversion.provenance["versions"]
+    assert versions.keys() == {"efficientdet-parity", "numpy", "torch"}
+    assert versions["numpy"] == metadata.version("numpy")
+
+
+def test_fingerprints_follow_the_values(tiny_checkpoint, rewrite):
+    def change_a_raw_value(tensors):
+        tensors["box_net/box-predict/bias"][0] += 1
+
+    before = convert(files_of(tiny_checkpoint)).provenance
+    after = convert(files_of(rewrite(change_a_raw_value))).provenance
+    assert after["checkpoint_fingerprint"] != before["checkpoint_fingerprint"]
+    # The averages are used, which are the same.
+    assert after["values_fingerprint"] == before["values_fingerprint"]
+    raw = convert(files_of(tiny_checkpoint), weights="raw").provenance
+    assert raw["values_fingerprint"] != before["values_fingerprint"]
+    assert raw["checkpoint_fingerprint"] == before["checkpoint_fingerprint"]
+
+
+def test_values_that_are_not_finite_are_named(rewrite):
+    def spoil(tensors):
+        tensors[f"class_net/class-0-bn-3/beta/{EMA}"][2:4] = np.nan
+        tensors[f"fpn_cells/cell_0/fnode1/WSM_1/{EMA}"][...] = np.inf
+        # Raw values are not used, so they do not matter.
+        tensors["box_net/box-predict/bias"][:] = np.nan
+
+    conversion = convert(files_of(rewrite(spoil)))
+    assert sorted(conversion.warnings) == [
+        "class_head.bns.0.P3.bias: 2 of 16 values are NaN or infinite",
+        "fpn.cells.0.nodes.1.weights: 1 of 2 values are NaN or infinite",
+    ]
+    assert conversion.provenance["warnings"] == list(conversion.warnings)
+    assert np.isnan(conversion.arrays["class_head.bns.0.P3.bias"]).sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "count"),
+    [
+        ([1.0, 2.0], None),
+        ([np.nan, 2.0], 1),
+        ([np.inf, -np.inf, 0.0], 2),
+        ([-np.inf], 1),
+        ([], None),
+    ],
+)
+def test_not_finite(values, count):
+    warning = not_finite("some.weight", np.array(values, np.float32))
+    if count is None:
+        assert warning is None
+    else:
+        assert warning == f"some.weight: {count} of {len(values)} values are NaN or infinite"
+
+
+def test_a_sum_that_overflows_is_no_fault():
+    huge = np.full(4, np.finfo(np.float32).max)
+    with np.errstate(over="ignore"):
+        assert not np.isfinite(huge.sum())
+    assert not_finite("some.weight", huge) is None
+
+
+def test_an_account_needs_the_index_alone(tiny_checkpoint, tmp_path):
+    (tmp_path / "model.index").write_bytes((tiny_checkpoint / "model.index").read_bytes())
+    ledger = account(files_of(tmp_path))
+    assert ledger.config == TINY
+    assert ledger.findings == ()
+    with pytest.raises(InputError, match="data-00000-of-00001 is missing"):
+        convert(files_of(tmp_path))
+
+
+def test_an_official_name_as_source_must_fit(tiny_checkpoint):
+    with pytest.raises(InputError, match="variables of efficientdet-tiny, not of efficientdet-d0"):
+        account(files_of(tiny_checkpoint, official_model="efficientdet-d0"))
+    # What the user says wins over the name of the download.
+    assert (
+        account(files_of(tiny_checkpoint, official_model="efficientdet-d0"), model="tiny").config
+        == TINY
+    )
+
+
+def test_only_fusion_weights_are_several_scalars():
+    assert {
+        pair.parameter.rsplit(".", 1)[-1] for pair in iterate_pairs(TINY) if pair.layout is SCALARS
+    } == {"weights"}
+    assert all(
+        (len(pair.variables) > 1) == (pair.layout is SCALARS) for pair in iterate_pairs(TINY)
+    )

@@ -1,0 +1,409 @@
+"""Every variable of a checkpoint is accounted for, and every parameter is filled once."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from converter.bundle import BundleEntry, read_index
+from converter.ledger import EMA, choose_config, make_ledger, recognise
+from converter.mapping import iterate_pairs
+from efficientdet_spec import MODELS, OFFICIAL_MODELS, TINY, InputError, get_config
+
+INDEX_FILES = {
+    "efficientdet-d0.coco.index": "efficientdet-d0",
+    "efficientdet-d0.coco2.index": "efficientdet-d0",
+    "efficientdet-d1.coco2.index": "efficientdet-d1",
+    "efficientdet-d2.coco.index": "efficientdet-d2",
+    "efficientdet-d2.coco2.index": "efficientdet-d2",
+    "efficientdet-d3.coco.index": "efficientdet-d3",
+    "efficientdet-d3.coco2.index": "efficientdet-d3",
+    "efficientdet-d3.training.index": "efficientdet-d3",
+    "efficientdet-d4.coco.index": "efficientdet-d4",
+    "efficientdet-d5.training.index": "efficientdet-d5",
+}
+TWINS = ("efficientdet-d6", "efficientdet-d7")
+STEM = "efficientnet-tiny/stem/conv2d/kernel"
+BIAS = "class_net/class-predict/bias"
+
+
+def entry(name, shape=(), dtype="<f4"):
+    dtype = np.dtype(dtype)
+    names = {"<f4": "DT_FLOAT", "<f2": "DT_HALF", "<i8": "DT_INT64", "<i4": "DT_INT32"}
+    size = int(np.prod(shape, dtype=int)) * dtype.itemsize
+    return BundleEntry(name, dtype, names[dtype.str], tuple(shape), 0, 0, size, 0)
+
+
+def shapes_of(config):
+    return {name: pair.variable_shape for pair in iterate_pairs(config) for name in pair.variables}
+
+
+def checkpoint(config, raw=True, ema=True):
+    """The entries of a checkpoint of a model, in the order of an index file."""
+    entries = {}
+    for name, shape in shapes_of(config).items():
+        if raw:
+            entries[name] = entry(name, shape)
+        if ema:
+            entries[f"{name}/{EMA}"] = entry(f"{name}/{EMA}", shape)
+    return with_entries(entries, entry("global_step", (), "<i8"))
+
+
+def with_entries(entries, *added):
+    return dict(sorted({**entries, **{item.name: item for item in added}}.items()))
+
+
+def without(entries, *names):
+    assert entries.keys() >= set(names)
+    return {name: item for name, item in entries.items() if name not in names}
+
+
+def rows_of(ledger):
+    return {row.variable: row for row in ledger.rows}
+
+
+def unaccounted(ledger, entries):
+    """What keeps a ledger from being complete."""
+    rows = Counter(row.variable for row in ledger.rows)
+    filled = Counter(source.pair.parameter for source in ledger.sources)
+    used = Counter(name for source in ledger.sources for name in source.variables)
+    return [
+        *ledger.findings,
+        *(f"{name} in {count} rows" for name, count in rows.items() if count != 1),
+        *(f"{name} in no row" for name in entries.keys() - rows.keys()),
+        *(f"{name} in a row, not in the file" for name in rows.keys() - entries.keys()),
+        *(f"{name} filled {count} times" for name, count in filled.items() if count != 1),
+        *(
+            f"{pair.parameter} not filled"
+            for pair in iterate_pairs(ledger.config)
+            if pair.parameter not in filled
+        ),
+        *(f"{name} used {count} times" for name, count in used.items() if count != 1),
+        *(
+            f"{row.variable}: {row.use}, though sources say otherwise"
+            for row in ledger.rows
+            if (row.use != "excluded") != (row.variable in used)
+        ),
+        *(f"{row.variable} without a reason" for row in ledger.rows if not row.reason),
+    ]
+
+
+def test_averages_are_preferred():
+    entries = checkpoint(TINY)
+    ledger = make_ledger(entries, TINY)
+    count = len(shapes_of(TINY))
+    assert unaccounted(ledger, entries) == []
+    assert ledger.counts() == {
+        "ema": count,
+        "raw twin of an EMA value": count,
+        "training step counter": 1,
+    }
+    assert ledger.notes == ()
+    row = rows_of(ledger)[f"{STEM}/{EMA}"]
+    assert (row.use, row.parameter, row.shape) == ("ema", "backbone.stem_conv.weight", (3, 3, 3, 8))
+    assert (row.layout, row.reason) == ("HWIO->OIHW", "EMA preferred")
+    twin = rows_of(ledger)[STEM]
+    assert (twin.use, twin.parameter) == ("excluded", "")
+
+
+def test_raw_values_on_request():
+    entries = checkpoint(TINY)
+    ledger = make_ledger(entries, TINY, "raw")
+    assert unaccounted(ledger, entries) == []
+    assert not any(name.endswith(EMA) for source in ledger.sources for name in source.variables)
+    assert rows_of(ledger)[STEM].reason == "raw asked for"
+    assert rows_of(ledger)[f"{STEM}/{EMA}"].reason == "EMA twin, raw values asked for"
+    assert ledger.notes == ()
+
+
+def test_a_checkpoint_without_averages():
+    entries = checkpoint(TINY, ema=False)
+    ledger = make_ledger(entries, TINY)
+    assert unaccounted(ledger, entries) == []
+    assert rows_of(ledger)[STEM].reason == "no EMA of it in the file"
+    assert len(ledger.notes) == 1 and "no moving averages" in ledger.notes[0]
+    # Whoever asks for raw values need not be told.
+    assert make_ledger(entries, TINY, "raw").notes == ()
+
+
+def test_some_averages_are_missing():
+    names = list(shapes_of(TINY))[:5]
+    entries = without(checkpoint(TINY), *(f"{name}/{EMA}" for name in names))
+    ledger = make_ledger(entries, TINY)
+    assert unaccounted(ledger, entries) == []
+    assert ledger.counts()["raw"] == 5
+    total = len(shapes_of(TINY))
+    assert ledger.notes == (
+        f"Only {total - 5} of {total} variables have a moving average (EMA); the raw values of "
+        "the others were taken.",
+    )
+
+
+def test_only_averages():
+    entries = checkpoint(TINY, raw=False)
+    assert unaccounted(make_ledger(entries, TINY), entries) == []
+    assert choose_config(entries, "file") == TINY
+    findings = make_ledger(entries, TINY, "raw").findings
+    assert len(findings) == len(shapes_of(TINY))
+    assert all(finding.endswith("is missing (only its EMA is there)") for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (f"{STEM}/Momentum", "optimizer slot (Momentum)"),
+        (f"{STEM}/Adam", "optimizer slot (Adam)"),
+        (f"{STEM}/Adam_1", "optimizer slot (Adam_1)"),
+        (f"{STEM}/RMSProp", "optimizer slot (RMSProp)"),
+        ("beta1_power", "Adam's running power"),
+        ("beta2_power", "Adam's running power"),
+        ("global_step", "training step counter"),
+        (f"{STEM}/replica_1", "copy of another training replica"),
+        (f"{STEM}/{EMA}/replica_12", "copy of another training replica"),
+        (f"{STEM}/replica_3/Momentum", "copy of another training replica"),
+        (
+            "efficientnet-tiny/stem/tpu_batch_normalization/moving_normalizer",
+            "normaliser of moving statistics, unused at inference",
+        ),
+        (
+            f"efficientnet-tiny/stem/tpu_batch_normalization/moving_normalizer/{EMA}",
+            "normaliser of moving statistics, unused at inference",
+        ),
+    ],
+)
+def test_training_state_is_left_out_for_a_reason(name, reason):
+    entries = with_entries(checkpoint(TINY), entry(name, (3, 3, 3, 8)))
+    ledger = make_ledger(entries, TINY)
+    assert unaccounted(ledger, entries) == []
+    row = rows_of(ledger)[name]
+    assert (row.use, row.parameter, row.reason) == ("excluded", "", reason)
+    assert choose_config(entries, "file") == TINY
+
+
+def test_a_whole_training_checkpoint():
+    entries = checkpoint(TINY)
+    slots = [
+        entry(f"{name}/{slot}", shape)
+        for name, shape in shapes_of(TINY).items()
+        for slot in ("Momentum", "replica_1")
+    ]
+    entries = with_entries(entries, *slots)
+    assert choose_config(entries, "file") == TINY
+    assert unaccounted(make_ledger(entries, TINY), entries) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["some/layer/kernel", f"{STEM}_1", "some/layer/Momentum", f"{STEM}/Momentum_of_mine", "step"],
+)
+def test_what_is_unknown_is_a_finding(name):
+    entries = with_entries(checkpoint(TINY), entry(name, (2, 3)))
+    ledger = make_ledger(entries, TINY)
+    assert ledger.findings == (f"{name} [2, 3] is no variable of efficientdet-tiny",)
+    assert rows_of(ledger)[name].reason == "unknown"
+    assert choose_config(entries, "file") == TINY
+    with pytest.raises(InputError, match="is no variable of efficientdet-tiny"):
+        ledger.require_complete("file")
+
+
+def test_all_findings_come_together():
+    """One missing, one unknown, one of another shape and one of another type: one error."""
+    missing, reshaped, retyped = "box_net/box-0/bias", "box_net/box-1/bias", STEM
+    entries = without(checkpoint(TINY), missing, f"{missing}/{EMA}")
+    entries = with_entries(
+        entries,
+        entry("one/more", (4,)),
+        entry(f"{reshaped}/{EMA}", (17,)),
+        entry(f"{retyped}/{EMA}", (3, 3, 3, 8), "<f2"),
+    )
+    ledger = make_ledger(entries, choose_config(entries, "file"))
+    with pytest.raises(InputError) as error:
+        ledger.require_complete("file")
+    text = str(error.value)
+    assert text.startswith("file does not convert to efficientdet-tiny, 4 finding(s): ")
+    for finding in (
+        f"{missing}, which fills box_head.convs.0.pointwise.bias, is missing",
+        "one/more [4] is no variable of efficientdet-tiny",
+        f"{reshaped}/{EMA} has shape [17], not [16]",
+        f"{retyped}/{EMA} holds DT_HALF, not DT_FLOAT",
+    ):
+        assert finding in text
+        assert finding in ledger.findings
+    assert "\n" not in text
+    # Without the faults there is no error.
+    make_ledger(checkpoint(TINY), TINY).require_complete("file")
+
+
+def test_a_transposed_kernel_is_a_finding():
+    name = "class_net/class-predict/pointwise_kernel"
+    entries = with_entries(checkpoint(TINY, ema=False), entry(name, (1, 1, 63, 16)))
+    findings = make_ledger(entries, TINY).findings
+    assert findings == (f"{name} has shape [1, 1, 63, 16], not [1, 1, 16, 63]",)
+
+
+def test_one_scalar_of_a_fusion_is_missing():
+    name = "fpn_cells/cell_0/fnode4/WSM_2"
+    entries = without(checkpoint(TINY, ema=False), name)
+    ledger = make_ledger(entries, TINY)
+    parameter = "fpn.cells.0.nodes.4.weights"
+    assert ledger.findings == (f"{name}, which fills {parameter}, is missing",)
+    assert parameter not in {source.pair.parameter for source in ledger.sources}
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in TWINS])
+def test_models_are_recognised(name):
+    config = get_config(name)
+    entries = checkpoint(config)
+    assert recognise(entries, "file") == (config,)
+    assert choose_config(entries, "file") == config
+    assert unaccounted(make_ledger(entries, config), entries) == []
+
+
+def test_d6_and_d7_are_told_apart_by_the_user():
+    entries = checkpoint(get_config("d6"))
+    assert shapes_of(get_config("d6")) == shapes_of(get_config("d7"))
+    assert [config.name for config in recognise(entries, "file")] == list(TWINS)
+    with pytest.raises(InputError, match=r"fits efficientdet-d6 and efficientdet-d7 .*--model"):
+        choose_config(entries, "file")
+    for name in TWINS:
+        chosen = choose_config(entries, "file", get_config(name))
+        assert chosen == get_config(name)
+        assert unaccounted(make_ledger(entries, chosen), entries) == []
+    with pytest.raises(
+        InputError, match="of efficientdet-d6 or efficientdet-d7, not of efficientdet-d5"
+    ):
+        choose_config(entries, "file", get_config("d5"))
+
+
+def test_another_model_than_asked_for():
+    with pytest.raises(
+        InputError, match="variables of efficientdet-tiny, not of efficientdet-d0; leave --model"
+    ):
+        choose_config(checkpoint(TINY), "file", get_config("d0"))
+
+
+@pytest.mark.parametrize("classes", [1, 2, 20, 90, 91])
+def test_class_count_is_read_from_the_file(classes):
+    config = get_config("d0").with_classes(classes)
+    entries = checkpoint(config, ema=False)
+    assert choose_config(entries, "file") == config
+    assert choose_config(entries, "file", get_config("d0"), classes) == config
+    assert unaccounted(make_ledger(entries, config), entries) == []
+    with pytest.raises(InputError, match=rf"has {classes} classes .*, not {classes + 1};"):
+        choose_config(entries, "file", num_classes=classes + 1)
+
+
+def test_a_class_bias_that_no_class_count_gives():
+    # 64 channels are no multiple of nine anchors.
+    entries = with_entries(checkpoint(TINY, ema=False), entry(BIAS, (64,)))
+    config = choose_config(entries, "file")
+    assert config.name == TINY.name
+    findings = make_ledger(entries, config).findings
+    assert any(finding.startswith(f"{BIAS} has shape [64]") for finding in findings)
+
+
+def lite_entries():
+    shapes = {
+        name.replace("efficientnet-b0", "efficientnet-lite0"): shape
+        for name, shape in shapes_of(get_config("d0")).items()
+        if "/se/" not in name and "/WSM" not in name
+    }
+    narrow = {name: shape for name, shape in shapes.items() if name.startswith("efficientnet")}
+    return {name: entry(name, shape) for name, shape in narrow.items()}
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({}, "no EfficientDet that this program knows: 0 variables"),
+        (lite_entries(), "lite models are not supported"),
+        (
+            {
+                f"resnet50/conv{i}/weights": entry(f"resnet50/conv{i}/weights", (3, 3, 8, 8))
+                for i in range(50)
+            },
+            r"50 variables, mostly under resnet50; supported are efficientdet-d0, ",
+        ),
+        (
+            {"_CHECKPOINTABLE_OBJECT_GRAPH": entry("_CHECKPOINTABLE_OBJECT_GRAPH")},
+            "is a TensorFlow 2 object checkpoint",
+        ),
+    ],
+    ids=["empty", "lite", "another network", "TensorFlow 2"],
+)
+def test_other_checkpoints(entries, message):
+    with pytest.raises(InputError, match=message):
+        choose_config(entries, "file")
+
+
+@pytest.mark.parametrize("name", ["lite0", "lite1", "lite2", "lite3", "lite3x", "lite4"])
+def test_official_lite_models_are_refused(name, test_data):
+    content = json.loads((test_data / "official" / f"{name}.variables.json").read_text())
+    entries = {variable: entry(variable, shape) for variable, shape, _ in content["variables"]}
+    with pytest.raises(InputError, match="lite models are not supported"):
+        choose_config(entries, "file")
+
+
+def test_every_official_index_is_looked_at(test_data):
+    found = {path.name for path in (test_data / "official" / "index").glob("*.index")}
+    assert found == INDEX_FILES.keys()
+
+
+@pytest.mark.parametrize("weights", ["ema", "raw"])
+@pytest.mark.parametrize("name", INDEX_FILES)
+def test_official_checkpoints_are_accounted_for(name, weights, test_data):
+    path = test_data / "official" / "index" / name
+    entries = read_index(path).entries
+    config = choose_config(entries, str(path))
+    assert config == get_config(INDEX_FILES[name])
+    assert config.num_classes == 90
+    ledger = make_ledger(entries, config, weights)
+    assert unaccounted(ledger, entries) == []
+    assert ledger.notes == ()
+    assert ledger.counts()[weights] == len(shapes_of(config))
+    # Nothing but the other twin, the step and, in training checkpoints, momentum is left out.
+    slots = len([variable for variable in entries if variable.endswith("/Momentum")])
+    assert (slots > 0) == (".training." in name)
+    assert len(entries) == 2 * len(shapes_of(config)) + 1 + slots
+
+
+def test_incomplete_ledgers_are_seen(test_data):
+    """The check of the official files itself fails where something is lost."""
+    path = test_data / "official" / "index" / "efficientdet-d0.coco2.index"
+    entries = read_index(path).entries
+    ledger = make_ledger(entries, get_config("d0"))
+    assert unaccounted(ledger, entries) == []
+    for broken in (
+        replace(ledger, rows=ledger.rows[1:]),
+        replace(ledger, rows=(*ledger.rows, ledger.rows[0])),
+        replace(ledger, sources=ledger.sources[1:]),
+        replace(ledger, sources=(*ledger.sources, ledger.sources[0])),
+        replace(ledger, rows=(replace(ledger.rows[0], reason=""), *ledger.rows[1:])),
+    ):
+        assert unaccounted(broken, entries) != []
+    fewer = without(dict(entries), f"box_net/box-predict/bias/{EMA}", "box_net/box-predict/bias")
+    assert unaccounted(make_ledger(fewer, get_config("d0")), fewer) != []
+
+
+def test_plain_values():
+    ledger = make_ledger(checkpoint(TINY), TINY)
+    values = json.loads(json.dumps(ledger.to_dict()))
+    assert values["model"] == "efficientdet-tiny"
+    assert values["num_classes"] == 7
+    assert values["weights"] == "ema"
+    assert values["findings"] == values["notes"] == []
+    assert sum(values["counts"].values()) == len(values["variables"]) == len(ledger.rows)
+    assert values["variables"][0].keys() == {
+        "variable",
+        "shape",
+        "use",
+        "parameter",
+        "layout",
+        "reason",
+    }
+
+
+def test_the_registry_knows_the_official_models():
+    assert {*INDEX_FILES.values(), *TWINS} < set(OFFICIAL_MODELS)
