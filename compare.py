@@ -141,7 +141,7 @@ def run_nodes(arguments: argparse.Namespace) -> int:
     config = conversion.config
     height, width = size or config.image_size
     config.feature_sizes(height, width)
-    environment.share_cores()
+    environment.prepare()
     import_tensorflow()
     images, described = _images(arguments.image, height, width, arguments.dtype)
 

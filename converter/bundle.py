@@ -224,12 +224,13 @@ def read_index(path: Path) -> BundleIndex:
     return BundleIndex(path, header.num_shards, MappingProxyType(entries))
 
 
-def open_bundle(prefix: Path) -> Bundle:
+def open_bundle(prefix: Path, index: BundleIndex | None = None) -> Bundle:
     """Open a checkpoint: read its index, map its data files and check that they are long enough.
 
     Args:
         prefix: What the names of the files begin with, such as `.../model` for
             `.../model.index`.
+        index: The content of its index, where it has been read already.
 
     Raises:
         InputError: A file is missing, unreadable, truncated or not what it should be.
@@ -242,7 +243,7 @@ def open_bundle(prefix: Path) -> Bundle:
             " checkpoint, so give the path that its files share, without .index or"
             " .data-00000-of-00001"
         )
-    index = read_index(index_path)
+    index = index or read_index(index_path)
     last: dict[int, BundleEntry] = {}
     for entry in index.entries.values():
         known = last.get(entry.shard)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from converter.bundle import index_file, open_bundle, read_index
+from converter.bundle import BundleIndex, index_file, open_bundle, read_index
 from converter.layouts import SCALARS, Array
 from converter.ledger import Ledger, choose_config, make_ledger
 from converter.mapping import iterate_pairs
@@ -59,7 +59,16 @@ def account(
     Raises:
         InputError: The index cannot be read, or is of another or no known model.
     """
-    index = read_index(index_file(files.prefix))
+    return _ledger(read_index(index_file(files.prefix)), files, model, num_classes, weights)
+
+
+def _ledger(
+    index: BundleIndex,
+    files: CheckpointFiles,
+    model: str | None,
+    num_classes: int | None,
+    weights: str,
+) -> Ledger:
     name = model or files.official_model
     wanted = get_config(name) if name else None
     config = choose_config(index.entries, str(files.prefix), wanted, num_classes)
@@ -84,9 +93,10 @@ def convert(
     Raises:
         InputError: The checkpoint cannot be read, is damaged, or leaves findings in the ledger.
     """
-    ledger = account(files, model=model, num_classes=num_classes, weights=weights)
+    index = read_index(index_file(files.prefix))
+    ledger = _ledger(index, files, model, num_classes, weights)
     ledger.require_complete(str(files.prefix))
-    bundle = open_bundle(files.prefix)
+    bundle = open_bundle(files.prefix, index)
     arrays: dict[str, Array] = {}
     warnings = []
     for name, array in to_torch(ledger, bundle.read):

@@ -208,8 +208,11 @@ def recognise(
             f"official TensorFlow 1 releases; give a TF1 checkpoint of D0..D7x."
         )
     shapes = _base_shapes(entries)
+    scopes = Counter(name.split("/")[0] for name in shapes)
     scored: list[tuple[int, EfficientDetConfig]] = []
     for config in MODELS.values():
+        if config.backbone_name not in scopes:
+            continue
         classes = num_classes or _classes_in_file(shapes, config.num_anchors)
         candidate = config.with_classes(classes or DEFAULT_NUM_CLASSES)
         expected = _expected_shapes(candidate)
@@ -219,7 +222,6 @@ def recognise(
             unknown = sum(_exclusion(name, (), False) is None for name in shapes.keys() - expected)
             scored.append((len(expected) - fitting + unknown, candidate))
     if not scored:
-        scopes = Counter(name.split("/")[0] for name in shapes)
         top = ", ".join(scope for scope, _ in scopes.most_common(3)) or "none"
         lite = any(scope.startswith("efficientnet-lite") for scope in scopes)
         hint = "lite models are not supported" if lite else f"supported are {', '.join(MODELS)}"

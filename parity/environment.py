@@ -12,13 +12,15 @@ from typing import Any
 _PACKAGES = ("efficientdet-parity", "numpy", "torch", "tensorflow")
 
 
-def share_cores() -> None:
-    """Make PyTorch's idle threads sleep rather than spin; call it before importing PyTorch.
+def prepare() -> None:
+    """Settings for two frameworks in one process; call it before importing PyTorch.
 
-    The two frameworks take turns, many times a second. Threads that spin while the other side
-    computes cost a large part of the machine.
+    None of them changes a result, and one that the user has set stays. PyTorch's idle threads
+    sleep rather than spin, since the frameworks take turns many times a second; and its large
+    buffers come in huge pages, since they are allocated anew for every layer.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def _version(package: str) -> str | None:
@@ -45,6 +47,7 @@ def describe(threads: int | None) -> dict[str, Any]:
         "tf32": False,
         "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "default"),
+        "THP_MEM_ALLOC_ENABLE": os.environ.get("THP_MEM_ALLOC_ENABLE", "default"),
         "tensorflow_graph_optimizer": False,
     }
 

@@ -8,10 +8,10 @@ import pytest
 from converter.bundle import open_bundle, write_bundle
 from converter.conversion import convert
 from converter.sources import CheckpointFiles
-from parity.environment import share_cores
+from parity.environment import prepare
 
 # Before any test imports PyTorch, as compare.py does it.
-share_cores()
+prepare()
 
 
 @pytest.fixture(scope="session")
