@@ -30,8 +30,8 @@ types: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/conversion.py
-	$(BIN)/python benchmarks/forward.py
+	$(BIN)/python -m benchmarks.conversion
+	$(BIN)/python -m benchmarks.forward
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
