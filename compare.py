@@ -237,6 +237,7 @@ def _compare(
                 model,
                 config.levels,
                 images,
+                built.output_nodes,
                 progress,
             )
     seconds |= {f"{timing.name} pass": timing.seconds for timing in timings}

@@ -52,6 +52,7 @@ def limit_of(kind: NodeKind, terms: int) -> Limit:
             terms + 2 * SIDE_LIMIT,
             f"TensorFlow's CPU mean adds {terms} values one after another, whose error is bounded "
             f"by one rounding of the gauge for each (Higham, Accuracy and Stability of Numerical "
-            f"Algorithms, section 4.2), beside {SIDE_LIMIT} for each side",
+            f"Algorithms, section 4.2), beside {SIDE_LIMIT} for each side; PyTorch's is held to "
+            f"{SIDE_LIMIT} of the exact mean",
         )
     return _TWO_SIDES

@@ -14,8 +14,9 @@ the roundings of its own arithmetic, then what accumulates is rounding, however 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from efficientdet_spec import NodeKind
@@ -36,6 +37,7 @@ def compare(
     model: Any,
     levels: range,
     images: Array,
+    outputs: Sequence[str],
     progress: Progress | None = None,
 ) -> tuple[list[NodeResult], list[PassTiming]]:
     """Measure every node of ``model`` against a reference, free and isolated.
@@ -46,13 +48,14 @@ def compare(
         model: The candidate, an ``nn.Module`` in evaluation mode.
         levels: Feature levels, lowest first.
         images: [N, H, W, 3], of the type in which both sides compute.
+        outputs: Nodes whose tensors the candidate must return, in this order.
         progress: Told how many of all measurements are done.
 
     Returns:
         One result for each node that either side has, in the reference's order, and the time
         of each pass.
     """
-    walk = _Walk(kinds, progress)
+    walk = _Walk(kinds, outputs, progress)
     free, free_time = walk.run(stream, model, levels, images, isolated=False)
     isolated, isolated_time = walk.run(stream, model, levels, images, isolated=True)
     results = [
@@ -63,8 +66,11 @@ def compare(
 
 
 class _Walk:
-    def __init__(self, kinds: Mapping[str, NodeKind], progress: Progress | None) -> None:
+    def __init__(
+        self, kinds: Mapping[str, NodeKind], outputs: Sequence[str], progress: Progress | None
+    ) -> None:
         self._kinds = kinds
+        self._outputs = outputs
         self._order = {name: position for position, name in enumerate(kinds)}
         self._progress = progress
 
@@ -72,6 +78,7 @@ class _Walk:
         self, stream: Stream, model: Any, levels: range, images: Array, *, isolated: bool
     ) -> tuple[dict[str, Measurement], PassTiming]:
         measured: dict[str, Measurement] = {}
+        kept: dict[str, Any] = {}
         started = time.perf_counter()
         with stream() as tensors:
             position, total = 0, len(self._kinds)
@@ -81,10 +88,10 @@ class _Walk:
                 ours = torch_side.nhwc(output)
                 kind = self._kinds.get(name)
                 if kind is None:
-                    measured[name] = Measurement(ours.shape, None, 1, _UNKNOWN)
+                    measured[name] = Measurement(ours.shape, None, problem=_UNKNOWN)
                     return
                 if self._order[name] < position:
-                    measured[name] = Measurement(ours.shape, None, 1, _LATE)
+                    measured[name] = Measurement(ours.shape, None, problem=_LATE)
                     return
                 # Nodes that the candidate passes over have no partner; the result says so.
                 while position < self._order[name]:
@@ -96,11 +103,19 @@ class _Walk:
                 if isolated and ours.shape == theirs.shape:
                     torch_side.substitute(output, theirs)
                 tensors.release()
+                if name in self._outputs:
+                    kept[name] = output
                 if self._progress:
                     self._progress(isolated * total + position, 2 * total)
 
             with torch_side.visiting(model, levels, visit):
-                torch_side.run(model, images)
+                returned = torch_side.flatten(torch_side.run(model, images))
+        for number, name in enumerate(self._outputs):
+            # Right tensors in the wrong order would be wrong for whoever uses the model.
+            right = number < len(returned) and returned[number] is kept.get(name)
+            if name in measured and not right:
+                problem = f"the candidate does not return it as its output number {number}"
+                measured[name] = replace(measured[name], problem=problem)
         seconds = time.perf_counter() - started
         return measured, PassTiming("isolated" if isolated else "free", seconds)
 
@@ -120,9 +135,13 @@ def _measure(
     ours = torch_side.nhwc(output)
     if ours.shape != theirs.shape:
         problem = f"its shape is {list(ours.shape)}, the reference's {list(theirs.shape)}"
-        return Measurement(ours.shape, None, 1, problem)
+        return Measurement(ours.shape, None, problem=problem)
     if not isolated:
-        return Measurement(ours.shape, difference(theirs, ours), 1, None)
+        return Measurement(ours.shape, difference(theirs, ours))
     scale = torch_side.nhwc(torch_side.gauge(kind, module, inputs, output))
-    terms = torch_side.terms(kind, inputs)
-    return Measurement(ours.shape, difference(theirs, ours, scale), terms, None)
+    distance = difference(theirs, ours, scale)
+    if kind is not NodeKind.MEAN:
+        return Measurement(ours.shape, distance)
+    # A mean's limit has to allow for TensorFlow's way of adding; the candidate's own does not.
+    from_exact = difference(torch_side.exact_mean(inputs[0]), ours, scale)
+    return Measurement(ours.shape, distance, torch_side.terms(inputs[0]), from_exact=from_exact)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientdet_spec import InputError, NodeKind
-from parity.limits import Limit, limit_of
+from parity.limits import SIDE_LIMIT, Limit, limit_of
 from parity.measure import Difference
 
 SCHEMA = "efficientdet-parity/nodes"
@@ -43,13 +43,15 @@ class Measurement:
         shape: Shape of the candidate's output, NHWC.
         distance: Its difference from the reference; None where none could be measured.
         terms: Number of values that one output element sums up one after another.
-        problem: Why there is no distance; None otherwise.
+        problem: What forbids a comparison; None otherwise.
+        from_exact: Difference of the candidate from the exact value, where it was computed.
     """
 
     shape: tuple[int, ...]
     distance: Difference | None
-    terms: int
-    problem: str | None
+    terms: int = 1
+    problem: str | None = None
+    from_exact: Difference | None = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,12 @@ def _verdict(
         return Verdict.NOT_COVERED, "a value is NaN or infinite"
     if own.constant and math.prod(isolated.shape) > 1:
         return Verdict.NOT_COVERED, "all values are equal, so that agreement says nothing"
+    exact = isolated.from_exact
+    if exact and exact.roundings is not None and exact.roundings > SIDE_LIMIT:
+        return Verdict.DIFFERS, (
+            f"the candidate is {exact.roundings:.3g} roundings from the exact value, above "
+            f"{SIDE_LIMIT}"
+        )
     if own.max_difference == 0:
         return Verdict.EXACT, "equal bit for bit on identical inputs"
     if own.roundings <= limit.roundings:

@@ -88,9 +88,21 @@ def _shared_modules(model: nn.Module) -> set[str]:
     }
 
 
-def terms(kind: NodeKind, inputs: tuple[Any, ...]) -> int:
-    """Number of values that one output element of a mean sums up; 1 for other nodes."""
-    return int(inputs[0].shape[2:].numel()) if kind is NodeKind.MEAN else 1
+def terms(x: Tensor) -> int:
+    """Number of values that one output element of a mean over height and width sums up."""
+    return int(x.shape[2:].numel())
+
+
+def exact_mean(x: Tensor) -> Array:
+    """The mean over height and width of NCHW features in float64, as NHWC."""
+    return nhwc(x.mean((2, 3), keepdim=True, dtype=torch.float64))
+
+
+def flatten(outputs: Any) -> list[Tensor]:
+    """The tensors in nested lists and tuples, in order."""
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    return [tensor for item in outputs for tensor in flatten(item)]
 
 
 def gauge(kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:

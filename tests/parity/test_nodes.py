@@ -28,6 +28,7 @@ class Lockstep:
         self.dtype = dtype
         built = reference_tf.build(self.config, 96, 128, dtype=dtype)
         self.kinds = built.kinds
+        self.outputs = built.output_nodes
         self.reference = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
         self.session = reference_tf.open_session(built.graph, 2)
         built.restore(self.session, files.prefix, ema=True)
@@ -40,7 +41,8 @@ class Lockstep:
 
     def run(self, model):
         stream = partial(self.reference.stream, self.session, self.images)
-        nodes, _ = compare(self.kinds, stream, model, self.config.levels, self.images)
+        levels = self.config.levels
+        nodes, _ = compare(self.kinds, stream, model, levels, self.images, self.outputs)
         return {node.name: node for node in nodes}
 
     def failing(self, model):
@@ -205,3 +207,37 @@ def test_a_failing_candidate_leaves_no_thread_waiting(lockstep):
         lockstep.run(model)
     assert not [thread for thread in threading.enumerate() if thread.name == "tensorflow"]
     assert lockstep.failing(lockstep.candidate()) == []
+
+
+@pytest.mark.parametrize("order", ["boxes first", "coarsest first", "one missing"])
+def test_outputs_in_another_order_are_found(lockstep, order):
+    model = lockstep.candidate()
+    forward = model.forward
+
+    def shuffled(images):
+        classes, boxes = forward(images)
+        if order == "boxes first":
+            return boxes, classes
+        if order == "coarsest first":
+            return classes[::-1], boxes
+        return classes, boxes[:-1]
+
+    model.forward = shuffled
+    failing = lockstep.failing(model)
+    assert failing
+    assert set(failing) <= set(lockstep.outputs)
+
+
+def test_a_mean_is_held_to_the_exact_one_whatever_tensorflow_may_do(lockstep):
+    class SloppyMean(layers.GlobalMean):
+        def forward(self, x):
+            # Within the many roundings that a mean of so many terms may take, yet not a mean.
+            return super().forward(x) * (1 + 60 * 2**-24)
+
+    model = lockstep.candidate()
+    model.backbone.blocks[0].se.pool = SloppyMean()
+    nodes = lockstep.run(model)
+    node = nodes["backbone.blocks.0.se.pool"]
+    assert node.own.roundings < node.limit.roundings
+    assert node.verdict is Verdict.DIFFERS
+    assert "from the exact value" in node.reason

@@ -56,7 +56,7 @@ def test_one_structure(name, height, width, tmp_path):
     with reference_tf.open_session(built.graph, 2) as session:
         built.restore(session, prefix, ema=False)
         stream = partial(reference.stream, session, images)
-        nodes, _ = compare(built.kinds, stream, model, config.levels, images)
+        nodes, _ = compare(built.kinds, stream, model, config.levels, images, built.output_nodes)
     assert len(nodes) == len(built.nodes)
     assert [(node.name, node.reason) for node in nodes if not node.verdict.passes] == []
     assert max(node.free.relative_max for node in nodes) < 1e-10
