@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from converter.bundle import checkpoint_files
 from converter.conversion import convert
 from converter.ledger import WEIGHTS
 from converter.progress import Progress
@@ -23,8 +24,10 @@ from converter.seeded import write_seeded
 from converter.sources import default_cache, resolve
 from efficientdet_spec import MODELS, EfficientDetConfig, InputError, get_config, parse_size
 from parity import environment
-from parity.console import nodes_text
+from parity.console import guarded, nodes_text
 from parity.result import NodesReport, check_writable, write_json
+
+_MAX_THREADS = 1024
 
 _CALIBRATION_SIZE = (512, 512)
 """Of the image on which seeded models' batch norms are calibrated: P8 still has 2x2 positions."""
@@ -78,15 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 parity, 1 a mismatch, 2 a user's mistake.
     """
     arguments = parser().parse_args(argv)
-    try:
-        code: int = arguments.run(arguments)
-        return code
-    except InputError as error:
-        print(f"compare.py: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("compare.py: interrupted", file=sys.stderr)
-        return 130
+    return guarded("compare.py", lambda: arguments.run(arguments))
 
 
 def import_tensorflow() -> None:
@@ -124,13 +119,17 @@ def run_nodes(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: Something about the input cannot be used.
     """
-    if arguments.threads is not None and arguments.threads < 1:
-        raise InputError(f"--threads is {arguments.threads}; give a number above zero.")
-    size = parse_size(arguments.size) if arguments.size else None
-    if arguments.json:
-        check_writable(arguments.json)
+    if arguments.threads is not None and not 1 <= arguments.threads <= _MAX_THREADS:
+        raise InputError(
+            f"--threads is {arguments.threads}; give a number from 1 to {_MAX_THREADS}."
+        )
+    size = None if arguments.size is None else parse_size(arguments.size)
     with Progress("downloading") as progress:
         files = resolve(arguments.checkpoint, arguments.cache or default_cache(), progress)
+    if arguments.json:
+        others = (Path(arguments.checkpoint), arguments.candidate, arguments.image)
+        inputs = [*checkpoint_files(files.prefix), *(path for path in others if path)]
+        check_writable(arguments.json, inputs)
     started = time.perf_counter()
     conversion = convert(
         files,
@@ -155,6 +154,12 @@ def run_nodes(arguments: argparse.Namespace) -> int:
         model = _candidate(arguments.candidate, config)
     else:
         model = from_arrays(config, conversion.arrays, source=str(files.prefix))
+    state = model.state_dict()
+    changed = [
+        name
+        for name, array in conversion.arrays.items()
+        if not np.array_equal(state[name].numpy(), array, equal_nan=True)
+    ]
     model = model.to(getattr(torch, arguments.dtype))
     provenance = dict(conversion.provenance)
     del conversion
@@ -173,6 +178,7 @@ def run_nodes(arguments: argparse.Namespace) -> int:
             "weights": arguments.weights,
         },
         described=described,
+        parameters_changed=changed,
     )
     if arguments.json:
         write_json(arguments.json, report.to_dict())
@@ -219,6 +225,7 @@ def _compare(
     seconds: dict[str, float],
     checkpoint: dict[str, Any],
     described: dict[str, Any],
+    parameters_changed: list[str],
 ) -> NodesReport:
     import reference_tf
     from parity.nodes import compare
@@ -245,6 +252,7 @@ def _compare(
         model=config.name,
         checkpoint=checkpoint,
         candidate=str(arguments.candidate or "converted on the fly"),
+        parameters_changed=parameters_changed,
         images=described,
         dtype=arguments.dtype,
         environment=environment.describe(arguments.threads),

@@ -10,11 +10,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from converter.bundle import checkpoint_files
 from converter.conversion import Conversion, account, convert
 from converter.ledger import WEIGHTS, Ledger
 from converter.progress import Progress
 from converter.sources import default_cache, resolve
 from efficientdet_spec import MODELS, InputError
+from parity.console import guarded
 from parity.result import check_writable, write_json
 
 RESULT_SCHEMA = {"schema": "efficientdet-parity/conversion", "version": 1}
@@ -64,14 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, or 2 for a user's mistake.
     """
     arguments = parser().parse_args(argv)
-    try:
-        return run(arguments)
-    except InputError as error:
-        print(f"convert.py: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("convert.py: interrupted; nothing was written", file=sys.stderr)
-        return 130
+    return guarded("convert.py", lambda: run(arguments))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -82,10 +77,14 @@ def run(arguments: argparse.Namespace) -> int:
     """
     started = time.perf_counter()
     target = None if arguments.list else _target(arguments.target)
-    if arguments.json not in (None, "-"):
-        check_writable(Path(arguments.json))
+    json_file = None if arguments.json in (None, "-") else Path(arguments.json)
     with Progress("downloading") as progress:
         files = resolve(arguments.source, arguments.cache or default_cache(), progress)
+    inputs = [*checkpoint_files(files.prefix), Path(arguments.source)]
+    if target:
+        check_writable(target, inputs)
+    if json_file:
+        check_writable(json_file, [*inputs, *([target] if target else [])])
     choice = {
         "model": arguments.model,
         "num_classes": arguments.num_classes,
@@ -117,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _target(text: str | None) -> Path:
     """The file to write, checked before any work is done."""
-    if text is None:
+    if not text:
         raise InputError("TARGET is missing; name the .pth file to write, or give --list.")
     target = Path(text)
     if target.suffix != ".pth":

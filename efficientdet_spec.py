@@ -33,6 +33,9 @@ FUSION_EPSILON = 1e-4
 SQUEEZE_RATIO = 0.25
 """Width of a squeeze-excite bottleneck relative to its block's *input* channels."""
 
+MAX_SIDE = 8192
+"""Longest side of an input in pixels; far above any model's native size."""
+
 DEFAULT_NUM_CLASSES = 90
 """COCO's category ids are used directly: class index + 1 = category id, gaps included."""
 
@@ -329,6 +332,9 @@ class EfficientDetConfig:
             raise InputError(
                 f"{self.name}: head_survival_probability is {survival!r}; give a number in (0, 1]."
             )
+        scale = self.anchor_scale
+        if type(scale) not in (int, float) or not 0 < scale < math.inf:
+            raise InputError(f"{self.name}: anchor_scale is {scale!r}; give a number above zero.")
         reachable = self.backbone.feature_blocks()
         if not self.min_level < self.max_level or self.min_level not in reachable:
             raise InputError(
@@ -535,8 +541,11 @@ def parse_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text.strip().lower())
     height = int(match[1]) if match else 0
     width = int(match[2] or match[1]) if match else 0
-    if not height or not width:
-        raise InputError(f"{text!r} is no image size; give HEIGHTxWIDTH in pixels, as in 512x640.")
+    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+        raise InputError(
+            f"{text!r} is no image size; give HEIGHTxWIDTH in pixels, as in 512x640, of at most "
+            f"{MAX_SIDE} a side."
+        )
     return height, width
 
 

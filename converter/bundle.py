@@ -5,6 +5,7 @@ little-endian bytes one after another. Every tensor's record has its place and i
 """
 
 import contextlib
+import glob
 import hashlib
 import math
 import mmap
@@ -338,6 +339,14 @@ def index_file(prefix: Path) -> Path:
             " a name such as 'model'"
         )
     return prefix.with_name(prefix.name + ".index")
+
+
+def checkpoint_files(prefix: Path) -> list[Path]:
+    """The files that exist of the checkpoint with this prefix: index, data and graph."""
+    name = f"{glob.escape(prefix.name)}."
+    return sorted(prefix.parent.glob(f"{name}index")) + sorted(
+        path for kind in ("data-*", "meta") for path in prefix.parent.glob(name + kind)
+    )
 
 
 def _shard_path(prefix: Path, shard: int, num_shards: int) -> Path:

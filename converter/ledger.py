@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -295,7 +295,7 @@ def make_ledger(
         if name in used:
             pair = owner[base]
             use = "ema" if suffixes else "raw"
-            reason = _why(use, weights, base, entries)
+            reason = _why(use, weights)
             rows.append(LedgerRow(name, entry.shape, use, pair.parameter, pair.layout.name, reason))
             continue
         excluded = _exclusion(base, suffixes, known)
@@ -340,7 +340,7 @@ def _choose(
     return chosen, findings
 
 
-def _why(use: str, weights: str, base: str, entries: Iterable[str]) -> str:
+def _why(use: str, weights: str) -> str:
     if use == "ema":
         return "EMA preferred"
     return "raw asked for" if weights == "raw" else "no EMA of it in the file"

@@ -3,12 +3,60 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Callable, Sequence
 
+from efficientdet_spec import InputError
 from parity.measure import Difference
 from parity.result import NodeResult, NodesReport
 
 _SOURCES_SHOWN = 5
+
+
+def guarded(program: str, work: Callable[[], int]) -> int:
+    """Run a command line's work; what a user can do something about ends in one sentence.
+
+    Args:
+        program: Name to begin messages with.
+        work: Returns the exit code.
+
+    Returns:
+        The exit code: that of ``work``, 2 for wrong input or too little memory, 130 when
+        interrupted, 141 when whoever reads the output has gone.
+    """
+    try:
+        code = work()
+        sys.stdout.flush()
+        return code
+    except InputError as error:
+        text = str(error)
+        print(f"{program}: error: {text}{'' if text.endswith('.') else '.'}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; nothing half-written is left", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Python flushes the output once more at exit, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        if not _out_of_memory(error):
+            raise
+        print(
+            f"{program}: error: memory ran out; give a smaller --size, or run on a machine with "
+            f"more memory.",
+            file=sys.stderr,
+        )
+        return 2
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether this is NumPy's, PyTorch's or TensorFlow's way of saying so."""
+    return isinstance(error, MemoryError) or (
+        type(error).__name__ == "ResourceExhaustedError"
+        or (isinstance(error, RuntimeError) and "memory" in str(error).lower())
+    )
 
 
 def nodes_text(report: NodesReport, *, every_node: bool) -> str:
@@ -40,9 +88,20 @@ def _heading(report: NodesReport) -> list[str]:
         f"image {image['source']}",
         f"checkpoint {report.checkpoint['source']} ({report.checkpoint['weights']}, "
         f"fingerprint {report.checkpoint['fingerprint'][:16]}), candidate {report.candidate}",
+        *_changed(report),
         "free: both sides run on their own; own: each node is given TensorFlow's tensors. "
         "max and rms are of the difference, relative to the rms of TensorFlow's tensor; "
         "own/limit in roundings.",
+    ]
+
+
+def _changed(report: NodesReport) -> list[str]:
+    changed = report.parameters_changed
+    if not changed:
+        return []
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return [
+        f"the candidate's parameters are not all the checkpoint's: {', '.join(changed[:3])}{more}"
     ]
 
 
@@ -91,10 +150,18 @@ def _short(value: float) -> str:
     return f"{value:.1f}" if value < 1000 else f"{value:.1e}"
 
 
+def _sides(node: NodeResult) -> str:
+    """Whose difference it is, where the exact value is known."""
+    if not node.from_exact or not node.reference_from_exact:
+        return ""
+    theirs, ours = node.reference_from_exact.roundings, node.from_exact.roundings
+    return f"; from the exact value TensorFlow {_short(theirs or 0)}, PyTorch {_short(ours or 0)}"
+
+
 def _source_lines(nodes: Sequence[NodeResult]) -> list[str]:
     return [
         f"  {_scientific(node.own.relative_max)} of rms  {node.name} ({node.kind.value}, "
-        f"{_roundings(node)} roundings)"
+        f"{_roundings(node)} roundings{_sides(node)})"
         for node in nodes
         if node.own and node.kind
     ]

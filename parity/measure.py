@@ -87,7 +87,7 @@ def difference(reference: Array, candidate: Array, gauge: Array | None = None) -
     for start in range(0, size, _CHUNK):
         ours, theirs = (array[start : start + _CHUNK] for array in flat)
         delta = np.subtract(theirs, ours, dtype=np.float64)
-        squares += float(np.vdot(ours, ours))
+        squares += _sum_of_squares(ours)
         squared_difference += float(np.vdot(delta, delta))
         np.abs(delta, out=delta)
         at = int(delta.argmax())
@@ -114,15 +114,25 @@ def difference(reference: Array, candidate: Array, gauge: Array | None = None) -
     )
 
 
+def _sum_of_squares(values: Array) -> float:
+    total = float(np.vdot(values, values))
+    # Squares of large float32 values overflow where the values are finite.
+    return total if math.isfinite(total) else float(np.sum(np.square(values, dtype=np.float64)))
+
+
 def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(flat, shape))
 
 
 def _roundings(delta: Array, gauge: Array, unit: float) -> tuple[float, int]:
-    """Largest ``delta / (unit * gauge)`` and where; infinite where only the gauge is zero."""
+    """Largest ``delta / (unit * gauge)`` and where.
+
+    Infinite where a difference has no finite gauge above zero to be measured by.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         counts = delta / (unit * gauge.astype(np.float64))
-    # Zero over zero is no error; a NaN of the arrays is reported by ``finite``.
-    np.nan_to_num(counts, copy=False, nan=0.0, posinf=math.inf)
+    counts[~np.isfinite(gauge) | np.isnan(counts)] = math.inf
+    # No difference is none, whatever the gauge.
+    counts[delta == 0] = 0.0
     where = int(counts.argmax())
     return float(counts[where]), where

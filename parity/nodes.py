@@ -99,7 +99,7 @@ class _Walk:
                     position += 1
                 theirs = tensors.take(name)
                 position += 1
-                measured[name] = _measure(kind, module, inputs, output, theirs, isolated)
+                measured[name] = _measure(kind, module, inputs, output, ours, theirs, isolated)
                 if isolated and ours.shape == theirs.shape:
                     torch_side.substitute(output, theirs)
                 tensors.release()
@@ -110,11 +110,15 @@ class _Walk:
 
             with torch_side.visiting(model, levels, visit):
                 returned = torch_side.flatten(torch_side.run(model, images))
+        # Right tensors in the wrong order would be wrong for whoever uses the model.
         for number, name in enumerate(self._outputs):
-            # Right tensors in the wrong order would be wrong for whoever uses the model.
-            right = number < len(returned) and returned[number] is kept.get(name)
-            if name in measured and not right:
+            if len(returned) != len(self._outputs):
+                problem = f"the candidate returns {len(returned)} tensors, not {len(self._outputs)}"
+            elif returned[number] is not kept.get(name):
                 problem = f"the candidate does not return it as its output number {number}"
+            else:
+                continue
+            if name in measured:
                 measured[name] = replace(measured[name], problem=problem)
         seconds = time.perf_counter() - started
         return measured, PassTiming("isolated" if isolated else "free", seconds)
@@ -129,10 +133,10 @@ def _measure(
     module: Any,
     inputs: tuple[Any, ...],
     output: Any,
+    ours: Array,
     theirs: Array,
     isolated: bool,
 ) -> Measurement:
-    ours = torch_side.nhwc(output)
     if ours.shape != theirs.shape:
         problem = f"its shape is {list(ours.shape)}, the reference's {list(theirs.shape)}"
         return Measurement(ours.shape, None, problem=problem)
@@ -143,5 +147,11 @@ def _measure(
     if kind is not NodeKind.MEAN:
         return Measurement(ours.shape, distance)
     # A mean's limit has to allow for TensorFlow's way of adding; the candidate's own does not.
-    from_exact = difference(torch_side.exact_mean(inputs[0]), ours, scale)
-    return Measurement(ours.shape, distance, torch_side.terms(inputs[0]), from_exact=from_exact)
+    exact = torch_side.exact_mean(inputs[0])
+    return Measurement(
+        ours.shape,
+        distance,
+        torch_side.terms(inputs[0]),
+        from_exact=difference(exact, ours, scale),
+        reference_from_exact=difference(exact, theirs, scale),
+    )

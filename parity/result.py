@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -44,7 +44,8 @@ class Measurement:
         distance: Its difference from the reference; None where none could be measured.
         terms: Number of values that one output element sums up one after another.
         problem: What forbids a comparison; None otherwise.
-        from_exact: Difference of the candidate from the exact value, where it was computed.
+        from_exact: Difference of the candidate from the exact value, where that was computed.
+        reference_from_exact: The same of the reference.
     """
 
     shape: tuple[int, ...]
@@ -52,6 +53,7 @@ class Measurement:
     terms: int = 1
     problem: str | None = None
     from_exact: Difference | None = None
+    reference_from_exact: Difference | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class NodeResult:
         shape: NHWC; None where only the reference has it.
         free: Difference accumulated up to this node when both sides run on their own.
         own: Difference that the node itself makes on identical inputs.
+        from_exact: Difference of the candidate from the exact value on these inputs; of means.
+        reference_from_exact: The same of the reference.
         limit: What its own difference may be.
         verdict: The verdict on it.
         reason: Why.
@@ -87,6 +91,8 @@ class NodeResult:
     shape: tuple[int, ...] | None
     free: Difference | None
     own: Difference | None
+    from_exact: Difference | None
+    reference_from_exact: Difference | None
     limit: Limit | None
     verdict: Verdict
     reason: str
@@ -101,6 +107,8 @@ class NodeResult:
             "reason": self.reason,
             "free": _difference_dict(self.free),
             "own": _difference_dict(self.own),
+            "from_exact": _difference_dict(self.from_exact),
+            "reference_from_exact": _difference_dict(self.reference_from_exact),
             "limit": (
                 {"roundings": self.limit.roundings, "reason": self.limit.reason}
                 if self.limit
@@ -149,7 +157,18 @@ def judge(
     own = isolated.distance if isolated else None
     limit = limit_of(kind, isolated.terms) if kind and isolated else None
     verdict, reason = _verdict(free, isolated, limit)
-    return NodeResult(name, kind, shape, accumulated, own, limit, verdict, reason)
+    return NodeResult(
+        name=name,
+        kind=kind,
+        shape=shape,
+        free=accumulated,
+        own=own,
+        from_exact=isolated.from_exact if isolated else None,
+        reference_from_exact=isolated.reference_from_exact if isolated else None,
+        limit=limit,
+        verdict=verdict,
+        reason=reason,
+    )
 
 
 def _verdict(
@@ -191,6 +210,7 @@ class NodesReport:
         model: Name of the model.
         checkpoint: What both sides were filled from: path, fingerprint, weights.
         candidate: Where the PyTorch side came from.
+        parameters_changed: Names of the candidate's parameters that are not the checkpoint's.
         images: The input: source, size, hash.
         dtype: Type in which both sides computed.
         environment: Versions and settings.
@@ -204,6 +224,7 @@ class NodesReport:
     model: str
     checkpoint: dict[str, Any]
     candidate: str
+    parameters_changed: Sequence[str]
     images: dict[str, Any]
     dtype: str
     environment: dict[str, Any]
@@ -252,6 +273,7 @@ class NodesReport:
             "model": self.model,
             "checkpoint": self.checkpoint,
             "candidate": self.candidate,
+            "parameters_changed": list(self.parameters_changed),
             "images": self.images,
             "dtype": self.dtype,
             "environment": self.environment,
@@ -267,12 +289,20 @@ class NodesReport:
         }
 
 
-def check_writable(path: Path) -> None:
-    """Raise at once where :func:`write_json` would fail after all the work.
+def check_writable(path: Path, keep: Iterable[Path] = ()) -> None:
+    """Raise at once where writing a file would fail after all the work, or destroy an input.
+
+    Args:
+        path: The file to write.
+        keep: Files that must stay as they are.
 
     Raises:
-        InputError: The folder does not exist or cannot be written to, or ``path`` is a folder.
+        InputError: The folder does not exist or cannot be written to, or ``path`` is a folder or
+            one of the files to keep.
     """
+    for other in keep:
+        if other.resolve() == path.resolve():
+            raise InputError(f"{path} is in use by this very run; name another file to write.")
     if not path.name or path.is_dir():
         raise InputError(f"{path} is a folder; name a file for the result.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):

@@ -26,7 +26,7 @@ def nhwc(tensor: Tensor) -> Array:
 
 
 def run(model: nn.Module, images: Array) -> Any:
-    """The model's outputs for NHWC images, without gradients .
+    """The model's outputs for NHWC images, without gradients.
 
     Args:
         model: The model, in evaluation mode.

@@ -300,6 +300,8 @@ def test_image_without_opencv(tiny_checkpoint, tmp_path, refused, monkeypatch):
         (["--size=-128"], "'-128' is no image size"),
         (["--threads", "0"], "--threads is 0"),
         (["--threads=-1"], "--threads is -1"),
+        (["--threads", "99999999999999"], "--threads is 99999999999999"),
+        (["--size", ""], "'' is no image size"),
         (["--model", "d0"], "holds the variables of efficientdet-tiny, not of efficientdet-d0"),
         (["--num-classes", "90"], "has 7 classes"),
     ],
@@ -397,3 +399,49 @@ def test_program_runs_by_itself(tiny_checkpoint, tmp_path):
     assert [line for line in lines if not line.startswith("comparing: ")] == []
     assert "PARITY: every node is covered" in done.stdout
     assert OUTPUTS[-1] in done.stdout
+
+
+def test_no_input_is_overwritten(tiny_checkpoint, tiny_pth, refused):
+    index = tiny_checkpoint / "model.index"
+    before = index.read_bytes(), tiny_pth.read_bytes()
+    for path in (index, tiny_pth):
+        message = refused("nodes", tiny_checkpoint, "--candidate", tiny_pth, "--json", path)
+        assert "is in use by this very run" in message
+    assert (index.read_bytes(), tiny_pth.read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory")]
+)
+def test_too_little_memory_is_said_and_is_no_mismatch(tiny_checkpoint, refused, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(compare, "_images", fail)
+    assert "memory ran out" in refused("nodes", tiny_checkpoint)
+
+
+def test_other_failures_are_not_hidden(tiny_checkpoint, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(compare, "_images", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        compare.main(["nodes", str(tiny_checkpoint)])
+
+
+def test_parameters_that_are_not_the_checkpoints_are_named(
+    tiny_checkpoint, candidate, result, tmp_path, capsys
+):
+    assert result[1]["parameters_changed"] == []
+    name = "fpn.cells.0.nodes.2.weights"
+
+    def change(state):
+        # Fast attention cuts both off: the outputs stay as they are.
+        state[name][state[name] < 0] -= 1
+        state["box_head.predict.pointwise.bias"][0] += 0.5
+
+    path = candidate(change)
+    _, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--candidate", path)
+    assert "box_head.predict.pointwise.bias" in values["parameters_changed"]
+    assert "not all the checkpoint's" in capsys.readouterr().out

@@ -321,7 +321,7 @@ def test_interruption_leaves_nothing(tiny_checkpoint, target, run, monkeypatch):
     monkeypatch.setattr(torch, "save", interrupt)
     code, out, err = run(tiny_checkpoint, target)
     assert (code, out) == (130, "")
-    assert err == "convert.py: interrupted; nothing was written\n"
+    assert err == "convert.py: interrupted; nothing half-written is left\n"
     assert list(target.parent.iterdir()) == []
 
 
@@ -688,3 +688,34 @@ def test_missing_model_file(tmp_path):
     for path in (tmp_path, tmp_path / "missing.pth"):
         with pytest.raises(InputError, match="is not a file"):
             torch_model.load(path)
+
+
+def test_nothing_that_is_in_use_is_overwritten(tiny_checkpoint, rewrite, target, run):
+    folder = rewrite(lambda tensors: None)
+    index = folder / "model.index"
+    before = index.read_bytes()
+    for arguments in (
+        (folder, target, "--json", target),
+        (folder, target, "--json", index),
+        (folder, "--list", "--json", folder / "model.data-00000-of-00001"),
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert "is in use by this very run" in err
+    assert index.read_bytes() == before
+    assert not target.exists()
+
+
+def test_a_reader_that_goes_away_is_no_error(tiny_checkpoint):
+    command = f"{sys.executable} convert.py {tiny_checkpoint} --list | head -1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("variable")
+    assert done.stderr == ""
+
+
+def test_an_empty_target_is_a_missing_one(tiny_checkpoint, run):
+    code, _, err = run(tiny_checkpoint, "")
+    assert code == 2
+    assert "TARGET is missing" in err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -44,7 +45,9 @@ def _replacing(target: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, target)
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where it could not be made there is no removing it, and this must not hide why.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def save_checkpoint(path: str | os.PathLike[str], checkpoint: ModelCheckpoint) -> None:
@@ -124,9 +127,10 @@ def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
     except Exception as error:
         # The restricted unpickler raises whatever a damaged byte leads to.
         kind = "a damaged" if zipfile.is_zipfile(path) else "not a"
+        # What the unpickler says is advice on trusting files, which would be wrong here.
+        own = "" if isinstance(error, pickle.UnpicklingError) else f" ({_first_line(error)})"
         raise InputError(
-            f"{path} is {kind} PyTorch file of plain tensors "
-            f"({_first_line(error)}); convert the checkpoint again."
+            f"{path} is {kind} PyTorch file of plain tensors{own}; convert the checkpoint again."
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(

@@ -91,3 +91,17 @@ def test_against_a_more_precise_value_units_are_the_candidates():
     exact = np.array([1.0 + 2**-30])
     rounded = exact.astype(np.float32)
     assert difference(exact, rounded, np.ones(1, np.float32)).roundings == pytest.approx(2**-6)
+
+
+@pytest.mark.parametrize("gauge", [np.inf, np.nan, -np.inf])
+def test_a_gauge_that_overflows_allows_nothing(gauge):
+    reference = np.array([1.0, 2.0], np.float32)
+    scale = np.array([gauge, 1.0], np.float32)
+    candidate = reference + np.array([1e-3, 0], np.float32)
+    assert difference(reference, candidate, scale).roundings == math.inf
+    assert difference(reference, reference, scale).roundings == 0
+
+
+def test_large_values_do_not_overflow_the_rms():
+    large = np.array([3e25, -4e25], np.float32)
+    assert difference(large, large * np.float32(1.5)).relative_rms == pytest.approx(0.5)

@@ -209,7 +209,7 @@ def test_a_failing_candidate_leaves_no_thread_waiting(lockstep):
     assert lockstep.failing(lockstep.candidate()) == []
 
 
-@pytest.mark.parametrize("order", ["boxes first", "coarsest first", "one missing"])
+@pytest.mark.parametrize("order", ["boxes first", "coarsest first", "one missing", "one more"])
 def test_outputs_in_another_order_are_found(lockstep, order):
     model = lockstep.candidate()
     forward = model.forward
@@ -220,7 +220,9 @@ def test_outputs_in_another_order_are_found(lockstep, order):
             return boxes, classes
         if order == "coarsest first":
             return classes[::-1], boxes
-        return classes, boxes[:-1]
+        if order == "one missing":
+            return classes, boxes[:-1]
+        return classes, [*boxes, boxes[0]]
 
     model.forward = shuffled
     failing = lockstep.failing(model)
