@@ -25,9 +25,17 @@ from converter.sources import default_cache, resolve
 from efficientdet_spec import MODELS, EfficientDetConfig, InputError, get_config, parse_size
 from parity import environment
 from parity.console import guarded, nodes_text
-from parity.result import NodesReport, check_writable, write_json
+from parity.result import (
+    Contribution,
+    NodesReport,
+    Verdict,
+    check_writable,
+    largest_sources,
+    write_json,
+)
 
 _MAX_THREADS = 1024
+_MAX_CONTRIBUTIONS = 1000
 
 _CALIBRATION_SIZE = (512, 512)
 """Of the image on which seeded models' batch norms are calibrated: P8 still has 2x2 positions."""
@@ -60,6 +68,14 @@ def parser() -> argparse.ArgumentParser:
         help="type in which both sides compute; float64 shows that their structure is one",
     )
     nodes.add_argument("--threads", type=int, help="threads within one operation, on both sides")
+    nodes.add_argument(
+        "--contributions",
+        type=int,
+        default=5,
+        metavar="N",
+        help="of how many nodes to measure what they contribute to the outputs' difference; "
+        "each takes a run of the candidate (default: 5)",
+    )
     nodes.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     nodes.add_argument("--quiet", action="store_true", help="print no table of all nodes")
     nodes.add_argument("--cache", type=Path, help="folder for downloads (EFFICIENTDET_CACHE)")
@@ -122,6 +138,11 @@ def run_nodes(arguments: argparse.Namespace) -> int:
     if arguments.threads is not None and not 1 <= arguments.threads <= _MAX_THREADS:
         raise InputError(
             f"--threads is {arguments.threads}; give a number from 1 to {_MAX_THREADS}."
+        )
+    if not 0 <= arguments.contributions <= _MAX_CONTRIBUTIONS:
+        raise InputError(
+            f"--contributions is {arguments.contributions}; give a number from 0 to "
+            f"{_MAX_CONTRIBUTIONS}."
         )
     size = None if arguments.size is None else parse_size(arguments.size)
     with Progress("downloading") as progress:
@@ -228,6 +249,7 @@ def _compare(
     parameters_changed: list[str],
 ) -> NodesReport:
     import reference_tf
+    from parity.attribution import contributions
     from parity.nodes import compare
     from parity.tensorflow_side import TensorflowReference
 
@@ -237,17 +259,19 @@ def _compare(
     with reference_tf.open_session(built.graph, arguments.threads) as session:
         built.restore(session, prefix, ema=arguments.weights == "ema")
         seconds["build and restore"] = time.perf_counter() - started
+        stream = partial(reference.stream, session, images)
+        network = (model, config.levels, images, built.output_nodes)
         with Progress("comparing", unit="nodes") as progress:
-            nodes, timings = compare(
-                built.kinds,
-                partial(reference.stream, session, images),
-                model,
-                config.levels,
-                images,
-                built.output_nodes,
-                progress,
-            )
-    seconds |= {f"{timing.name} pass": timing.seconds for timing in timings}
+            nodes, timings = compare(built.kinds, stream, *network, progress)
+        seconds |= {f"{timing.name} pass": timing.seconds for timing in timings}
+        started = time.perf_counter()
+        sources = [node.name for node in largest_sources(nodes, arguments.contributions)]
+        shares: list[Contribution] = []
+        # A node without a partner leaves nothing to put in its place.
+        if sources and not any(node.verdict is Verdict.NOT_COVERED for node in nodes):
+            with Progress("attributing", unit="runs") as progress:
+                shares = contributions(stream, *network, sources, progress)
+            seconds["contributions"] = time.perf_counter() - started
     return NodesReport(
         model=config.name,
         checkpoint=checkpoint,
@@ -259,6 +283,7 @@ def _compare(
         nodes=nodes,
         tensors={name: tensor.name for name, tensor in built.nodes.items()},
         outputs=built.output_nodes,
+        contributions=shares,
         seconds={name: round(value, 3) for name, value in seconds.items()},
         peak_memory=environment.peak_memory_bytes(),
     )

@@ -77,6 +77,9 @@ def nodes_text(report: NodesReport, *, every_node: bool) -> str:
     if sources:
         title = "Where it comes from: largest differences that nodes make on identical inputs"
         sections.append([title, *_source_lines(sources)])
+    if report.contributions:
+        title = "What that does to the outputs, by putting each alone into an undisturbed run"
+        sections.append([title, *_contribution_lines(report)])
     sections.append(_summary(report))
     return "\n\n".join("\n".join(section) for section in sections)
 
@@ -164,6 +167,14 @@ def _source_lines(nodes: Sequence[NodeResult]) -> list[str]:
         f"{_roundings(node)} roundings{_sides(node)})"
         for node in nodes
         if node.own and node.kind
+    ]
+
+
+def _contribution_lines(report: NodesReport) -> list[str]:
+    return [
+        f"  {item.share:7.1%} of their difference  "
+        + (item.nodes[0] if len(item.nodes) == 1 else "all of these together")
+        for item in report.contributions
     ]
 
 

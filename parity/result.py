@@ -203,6 +203,26 @@ def _verdict(
 
 
 @dataclass(frozen=True)
+class Contribution:
+    """What one node's own difference does to the outputs.
+
+    Attributes:
+        nodes: The node; several where their differences were put in together.
+        share: Part of the outputs' difference that it reproduces; 1 is all of it. Negative where
+            it works against the rest.
+        size: Size of its effect relative to the outputs' difference, whatever the direction.
+    """
+
+    nodes: tuple[str, ...]
+    share: float
+    size: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"nodes": list(self.nodes), "share": self.share, "size": self.size}
+
+
+@dataclass(frozen=True)
 class NodesReport:
     """The result of comparing two networks node by node.
 
@@ -217,6 +237,8 @@ class NodesReport:
         nodes: One result for each node of either side, in order.
         tensors: Name of each node's TensorFlow tensor.
         outputs: Names of the nodes that are the network's outputs.
+        contributions: What the nodes that make the largest differences do to the outputs, then
+            all of these together; empty where that was not tried.
         seconds: Wall time by phase.
         peak_memory: Largest resident memory of the process, in bytes.
     """
@@ -231,6 +253,7 @@ class NodesReport:
     nodes: Sequence[NodeResult]
     tensors: Mapping[str, str]
     outputs: Sequence[str]
+    contributions: Sequence[Contribution]
     seconds: dict[str, float]
     peak_memory: int
 
@@ -256,8 +279,7 @@ class NodesReport:
 
     def sources(self, count: int) -> list[NodeResult]:
         """The nodes that make the largest difference of their own, largest first."""
-        measured = [node for node in self.nodes if node.own and node.own.max_difference]
-        return sorted(measured, key=lambda node: -_own_max(node))[:count]
+        return largest_sources(self.nodes, count)
 
     def failures(self) -> list[NodeResult]:
         """The nodes whose parity is not shown."""
@@ -281,12 +303,19 @@ class NodesReport:
             "largest_relative_max": _number(_free_max(largest)) if largest else None,
             "largest_node": largest.name if largest else None,
             "outputs": list(self.outputs),
+            "contributions": [item.to_dict() for item in self.contributions],
             "seconds": self.seconds,
             "peak_memory_bytes": self.peak_memory,
             "nodes": [
                 {**node.to_dict(), "tensor": self.tensors.get(node.name)} for node in self.nodes
             ],
         }
+
+
+def largest_sources(nodes: Iterable[NodeResult], count: int) -> list[NodeResult]:
+    """The ``count`` nodes that make the largest difference of their own, largest first."""
+    measured = [node for node in nodes if node.own and node.own.max_difference]
+    return sorted(measured, key=lambda node: -_own_max(node))[:count]
 
 
 def check_writable(path: Path, keep: Iterable[Path] = ()) -> None:

@@ -157,6 +157,16 @@ def _batch_norm_gauge(module: Any, magnitude: Tensor) -> Tensor:
     return torch.addcmul(offset.view(shape), magnitude, scale.view(shape))
 
 
+def disturb(output: Tensor, array: Array) -> None:
+    """Add an array to a node's output, in place.
+
+    Args:
+        output: [N, C, H, W], a tensor that nothing but the next module will read.
+        array: [N, H, W, C].
+    """
+    output.add_(torch.from_numpy(array).permute(0, 3, 1, 2))
+
+
 def substitute(output: Tensor, array: Array) -> None:
     """Overwrite a node's output with the reference's values, in place.
 

@@ -1,0 +1,115 @@
+"""Which nodes the difference of the outputs comes from, by experiment.
+
+The difference that a node makes on identical inputs is put into an otherwise undisturbed run
+of the candidate, at that node alone. What then changes at the outputs is this node's doing. Its
+share is the part of the outputs' whole difference that the change reproduces: the projection of
+the one on the other, each output in units of its rms. Shares of independent small differences
+add up to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from parity import torch_side
+from parity.nodes import Stream
+from parity.result import Contribution
+from parity.stream import Array
+
+
+def contributions(
+    stream: Stream,
+    model: Any,
+    levels: range,
+    images: Array,
+    outputs: Sequence[str],
+    nodes: Sequence[str],
+    progress: Callable[[int, int | None], None] | None = None,
+) -> list[Contribution]:
+    """What each of ``nodes`` contributes to the outputs' difference, and all of them together.
+
+    Every node of the candidate must have its partner, as after a comparison that passed.
+
+    Args:
+        stream: Makes the reference compute.
+        model: The candidate.
+        levels: Feature levels, lowest first.
+        images: [N, H, W, 3].
+        outputs: Names of the nodes that are the network's outputs.
+        nodes: The nodes to try.
+        progress: Told the runs done and their number.
+
+    Returns:
+        One contribution for each node, largest share first, then that of all together. Empty
+        where the outputs do not differ.
+    """
+    runs = len(nodes) + 3
+
+    def done(number: int) -> None:
+        if progress:
+            progress(number, runs)
+
+    own, reference = _collect(stream, model, levels, images, outputs, nodes)
+    done(1)
+
+    def disturbed(names: Sequence[str]) -> list[Array]:
+        def visit(name: str, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            if name in names:
+                torch_side.disturb(output, own[name])
+
+        with torch_side.visiting(model, levels, visit):
+            returned = torch_side.flatten(torch_side.run(model, images))
+        return [torch_side.nhwc(tensor) for tensor in returned]
+
+    undisturbed = disturbed([])
+    done(2)
+    scales = [float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))) or 1.0 for x in reference]
+
+    def effect(arrays: Sequence[Array]) -> Array:
+        parts = zip(arrays, undisturbed, scales, strict=True)
+        return np.concatenate(
+            [np.subtract(a, b, dtype=np.float64).reshape(-1) / scale for a, b, scale in parts]
+        )
+
+    whole = effect(reference)
+    energy = float(np.vdot(whole, whole))
+    if not energy:
+        return []
+    results = []
+    for number, names in enumerate([*((name,) for name in nodes), tuple(nodes)]):
+        change = effect(disturbed(names))
+        share = float(np.vdot(change, whole)) / energy
+        size = float(np.sqrt(np.vdot(change, change) / energy))
+        results.append(Contribution(names, share, size))
+        done(number + 3)
+    return [*sorted(results[:-1], key=lambda item: -item.share), results[-1]]
+
+
+def _collect(
+    stream: Stream,
+    model: Any,
+    levels: range,
+    images: Array,
+    outputs: Sequence[str],
+    nodes: Sequence[str],
+) -> tuple[dict[str, Array], list[Array]]:
+    """Reference minus candidate of some nodes on identical inputs; the reference's outputs."""
+    own: dict[str, Array] = {}
+    reference: dict[str, Array] = {}
+    with stream() as tensors:
+
+        def visit(name: str, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            theirs = tensors.take(name)
+            if name in nodes:
+                own[name] = theirs - torch_side.nhwc(output)
+            if name in outputs:
+                reference[name] = np.array(theirs)
+            torch_side.substitute(output, theirs)
+            tensors.release()
+
+        with torch_side.visiting(model, levels, visit):
+            torch_side.run(model, images)
+    return own, [reference[name] for name in outputs]
