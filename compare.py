@@ -201,9 +201,9 @@ def run_nodes(arguments: argparse.Namespace) -> int:
         described=described,
         parameters_changed=changed,
     )
+    print(nodes_text(report, every_node=not arguments.quiet))
     if arguments.json:
         write_json(arguments.json, report.to_dict())
-    print(nodes_text(report, every_node=not arguments.quiet))
     return 0 if report.passes else 1
 
 
