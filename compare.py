@@ -171,6 +171,8 @@ def run_nodes(arguments: argparse.Namespace) -> int:
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    # Both sides compute with as many threads, and the result says how many.
+    arguments.threads = torch.get_num_threads()
     if arguments.candidate:
         model = _candidate(arguments.candidate, config)
     else:
@@ -250,7 +252,7 @@ def _compare(
 ) -> NodesReport:
     import reference_tf
     from parity.attribution import contributions
-    from parity.nodes import compare
+    from parity.nodes import Pairing, compare
     from parity.tensorflow_side import TensorflowReference
 
     started = time.perf_counter()
@@ -259,10 +261,15 @@ def _compare(
     with reference_tf.open_session(built.graph, arguments.threads) as session:
         built.restore(session, prefix, ema=arguments.weights == "ema")
         seconds["build and restore"] = time.perf_counter() - started
-        stream = partial(reference.stream, session, images)
-        network = (model, config.levels, images, built.output_nodes)
+        pairing = Pairing(
+            stream=partial(reference.stream, session, images),
+            model=model,
+            levels=config.levels,
+            images=images,
+            outputs=built.output_nodes,
+        )
         with Progress("comparing", unit="nodes") as progress:
-            nodes, timings = compare(built.kinds, stream, *network, progress)
+            nodes, timings = compare(built.kinds, pairing, progress)
         seconds |= {f"{timing.name} pass": timing.seconds for timing in timings}
         started = time.perf_counter()
         sources = [node.name for node in largest_sources(nodes, arguments.contributions)]
@@ -270,7 +277,7 @@ def _compare(
         # A node without a partner leaves nothing to put in its place.
         if sources and not any(node.verdict is Verdict.NOT_COVERED for node in nodes):
             with Progress("attributing", unit="runs") as progress:
-                shares = contributions(stream, *network, sources, progress)
+                shares = contributions(pairing, sources, progress)
             seconds["contributions"] = time.perf_counter() - started
     return NodesReport(
         model=config.name,

@@ -9,36 +9,26 @@ add up to one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from parity import torch_side
-from parity.nodes import Stream
+from parity.nodes import Pairing, Progress
 from parity.result import Contribution
 from parity.stream import Array
 
 
 def contributions(
-    stream: Stream,
-    model: Any,
-    levels: range,
-    images: Array,
-    outputs: Sequence[str],
-    nodes: Sequence[str],
-    progress: Callable[[int, int | None], None] | None = None,
+    pairing: Pairing, nodes: Sequence[str], progress: Progress | None = None
 ) -> list[Contribution]:
     """What each of ``nodes`` contributes to the outputs' difference, and all of them together.
 
     Every node of the candidate must have its partner, as after a comparison that passed.
 
     Args:
-        stream: Makes the reference compute.
-        model: The candidate.
-        levels: Feature levels, lowest first.
-        images: [N, H, W, 3].
-        outputs: Names of the nodes that are the network's outputs.
+        pairing: What was compared.
         nodes: The nodes to try.
         progress: Told the runs done and their number.
 
@@ -52,7 +42,7 @@ def contributions(
         if progress:
             progress(number, runs)
 
-    own, reference = _collect(stream, model, levels, images, outputs, nodes)
+    own, reference = _collect(pairing, nodes)
     done(1)
 
     def disturbed(names: Sequence[str]) -> list[Array]:
@@ -60,9 +50,7 @@ def contributions(
             if name in names:
                 torch_side.disturb(output, own[name])
 
-        with torch_side.visiting(model, levels, visit):
-            returned = torch_side.flatten(torch_side.run(model, images))
-        return [torch_side.nhwc(tensor) for tensor in returned]
+        return [torch_side.nhwc(tensor) for tensor in pairing.run(visit)]
 
     undisturbed = disturbed([])
     done(2)
@@ -88,28 +76,20 @@ def contributions(
     return [*sorted(results[:-1], key=lambda item: -item.share), results[-1]]
 
 
-def _collect(
-    stream: Stream,
-    model: Any,
-    levels: range,
-    images: Array,
-    outputs: Sequence[str],
-    nodes: Sequence[str],
-) -> tuple[dict[str, Array], list[Array]]:
+def _collect(pairing: Pairing, nodes: Sequence[str]) -> tuple[dict[str, Array], list[Array]]:
     """Reference minus candidate of some nodes on identical inputs; the reference's outputs."""
     own: dict[str, Array] = {}
     reference: dict[str, Array] = {}
-    with stream() as tensors:
+    with pairing.stream() as tensors:
 
         def visit(name: str, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
             theirs = tensors.take(name)
             if name in nodes:
                 own[name] = theirs - torch_side.nhwc(output)
-            if name in outputs:
+            if name in pairing.outputs:
                 reference[name] = np.array(theirs)
             torch_side.substitute(output, theirs)
             tensors.release()
 
-        with torch_side.visiting(model, levels, visit):
-            torch_side.run(model, images)
-    return own, [reference[name] for name in outputs]
+        pairing.run(visit)
+    return own, [reference[name] for name in pairing.outputs]

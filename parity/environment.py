@@ -34,7 +34,7 @@ def describe(threads: int | None) -> dict[str, Any]:
     """Versions, processor, threads and the settings that change arithmetic.
 
     Args:
-        threads: Threads within one operation that were asked for; None is each default.
+        threads: Threads within one operation, on both sides; None where each takes its default.
     """
     return {
         "packages": {name: _version(name) for name in _PACKAGES},

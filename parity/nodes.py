@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from efficientdet_spec import NodeKind
@@ -31,33 +31,47 @@ Stream = Callable[[], AbstractContextManager[Rendezvous]]
 Progress = Callable[[int, int | None], None]
 
 
-def compare(
-    kinds: Mapping[str, NodeKind],
-    stream: Stream,
-    model: Any,
-    levels: range,
-    images: Array,
-    outputs: Sequence[str],
-    progress: Progress | None = None,
-) -> tuple[list[NodeResult], list[PassTiming]]:
-    """Measure every node of ``model`` against a reference, free and isolated.
+@dataclass(frozen=True)
+class Pairing:
+    """A reference and a candidate on one input.
 
-    Args:
-        kinds: What each node of the reference computes, in the order of computation.
+    Attributes:
         stream: Makes the reference compute.
         model: The candidate, an ``nn.Module`` in evaluation mode.
         levels: Feature levels, lowest first.
         images: [N, H, W, 3], of the type in which both sides compute.
         outputs: Nodes whose tensors the candidate must return, in this order.
+    """
+
+    stream: Stream
+    model: Any
+    levels: range
+    images: Array
+    outputs: Sequence[str]
+
+    def run(self, visit: torch_side.Visit) -> list[Any]:
+        """Run the candidate, calling ``visit`` at each node; returns its output tensors."""
+        with torch_side.visiting(self.model, self.levels, visit):
+            return torch_side.flatten(torch_side.run(self.model, self.images))
+
+
+def compare(
+    kinds: Mapping[str, NodeKind], pairing: Pairing, progress: Progress | None = None
+) -> tuple[list[NodeResult], list[PassTiming]]:
+    """Measure every node of a candidate against a reference, free and isolated.
+
+    Args:
+        kinds: What each node of the reference computes, in the order of computation.
+        pairing: What to compare.
         progress: Told how many of all measurements are done.
 
     Returns:
         One result for each node that either side has, in the reference's order, and the time
         of each pass.
     """
-    walk = _Walk(kinds, outputs, progress)
-    free, free_time = walk.run(stream, model, levels, images, isolated=False)
-    isolated, isolated_time = walk.run(stream, model, levels, images, isolated=True)
+    walk = _Walk(kinds, pairing, progress)
+    free, free_time = walk.run(isolated=False)
+    isolated, isolated_time = walk.run(isolated=True)
     results = [
         judge(name, kinds.get(name), free.get(name), isolated.get(name))
         for name in [*kinds, *(name for name in free if name not in kinds)]
@@ -67,20 +81,19 @@ def compare(
 
 class _Walk:
     def __init__(
-        self, kinds: Mapping[str, NodeKind], outputs: Sequence[str], progress: Progress | None
+        self, kinds: Mapping[str, NodeKind], pairing: Pairing, progress: Progress | None
     ) -> None:
         self._kinds = kinds
-        self._outputs = outputs
+        self._pairing = pairing
         self._order = {name: position for position, name in enumerate(kinds)}
         self._progress = progress
 
-    def run(
-        self, stream: Stream, model: Any, levels: range, images: Array, *, isolated: bool
-    ) -> tuple[dict[str, Measurement], PassTiming]:
+    def run(self, *, isolated: bool) -> tuple[dict[str, Measurement], PassTiming]:
+        outputs = self._pairing.outputs
         measured: dict[str, Measurement] = {}
         kept: dict[str, Any] = {}
         started = time.perf_counter()
-        with stream() as tensors:
+        with self._pairing.stream() as tensors:
             position, total = 0, len(self._kinds)
 
             def visit(name: str, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -103,17 +116,16 @@ class _Walk:
                 if isolated and ours.shape == theirs.shape:
                     torch_side.substitute(output, theirs)
                 tensors.release()
-                if name in self._outputs:
+                if name in outputs:
                     kept[name] = output
                 if self._progress:
                     self._progress(isolated * total + position, 2 * total)
 
-            with torch_side.visiting(model, levels, visit):
-                returned = torch_side.flatten(torch_side.run(model, images))
+            returned = self._pairing.run(visit)
         # Right tensors in the wrong order would be wrong for whoever uses the model.
-        for number, name in enumerate(self._outputs):
-            if len(returned) != len(self._outputs):
-                problem = f"the candidate returns {len(returned)} tensors, not {len(self._outputs)}"
+        for number, name in enumerate(outputs):
+            if len(returned) != len(outputs):
+                problem = f"the candidate returns {len(returned)} tensors, not {len(outputs)}"
             elif returned[number] is not kept.get(name):
                 problem = f"the candidate does not return it as its output number {number}"
             else:

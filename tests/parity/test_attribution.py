@@ -10,6 +10,7 @@ import torch
 import reference_tf
 from parity import torch_side
 from parity.attribution import contributions
+from parity.nodes import Pairing
 from parity.tensorflow_side import TensorflowReference
 from torch_model import layers
 from torch_model.checkpoint import from_arrays
@@ -32,7 +33,8 @@ class Setting:
         return from_arrays(self.conversion.config, arrays, "tiny").double()
 
     def contributions(self, model, nodes):
-        return contributions(self.stream, model, self.levels, self.images, self.outputs, nodes)
+        pairing = Pairing(self.stream, model, self.levels, self.images, self.outputs)
+        return contributions(pairing, nodes)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +115,6 @@ def test_equal_outputs_have_no_contributions(setting):
     def stream():
         return nullcontext(Replay())
 
-    found = contributions(
-        stream, setting.candidate(), setting.levels, setting.images, setting.outputs, [FIRST]
-    )
+    pairing = Pairing(stream, setting.candidate(), setting.levels, setting.images, setting.outputs)
+    found = contributions(pairing, [FIRST])
     assert found == []

@@ -11,7 +11,7 @@ import torch
 import reference_tf
 from converter.conversion import convert
 from converter.sources import resolve
-from parity.nodes import compare
+from parity.nodes import Pairing, compare
 from parity.result import Verdict
 from parity.tensorflow_side import TensorflowReference
 from torch_model import layers
@@ -41,8 +41,8 @@ class Lockstep:
 
     def run(self, model):
         stream = partial(self.reference.stream, self.session, self.images)
-        levels = self.config.levels
-        nodes, _ = compare(self.kinds, stream, model, levels, self.images, self.outputs)
+        pairing = Pairing(stream, model, self.config.levels, self.images, self.outputs)
+        nodes, _ = compare(self.kinds, pairing)
         return {node.name: node for node in nodes}
 
     def failing(self, model):

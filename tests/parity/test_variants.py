@@ -14,7 +14,7 @@ from converter.mapping import iterate_pairs
 from converter.seeded import write_seeded
 from efficientdet_spec import Fusion, get_config
 from parity.images import built_in
-from parity.nodes import compare
+from parity.nodes import Pairing, compare
 from parity.tensorflow_side import TensorflowReference
 from torch_model.calibrate import calibrated_statistics
 from torch_model.checkpoint import from_arrays
@@ -56,7 +56,8 @@ def test_one_structure(name, height, width, tmp_path):
     with reference_tf.open_session(built.graph, 2) as session:
         built.restore(session, prefix, ema=False)
         stream = partial(reference.stream, session, images)
-        nodes, _ = compare(built.kinds, stream, model, config.levels, images, built.output_nodes)
+        pairing = Pairing(stream, model, config.levels, images, built.output_nodes)
+        nodes, _ = compare(built.kinds, pairing)
     assert len(nodes) == len(built.nodes)
     assert [(node.name, node.reason) for node in nodes if not node.verdict.passes] == []
     assert max(node.free.relative_max for node in nodes) < 1e-10
