@@ -1,0 +1,63 @@
+"""The magnitudes on which the roundings of a node act."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from efficientdet_spec import NodeKind
+
+
+def gauge(kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    """The magnitude on which the roundings of each output element act.
+
+    For a sum of products that is the sum of the products' magnitudes, which the module itself
+    gives for the magnitudes of its inputs and parameters. A function of one value, and a
+    selection, is judged relative to its output.
+
+    Values below the smallest normal number may be flushed to zero, by either side, on the way in
+    or out. Magnitudes are raised by :func:`_underflow` so that this counts as rounding; it
+    changes nothing where values are normal.
+
+    Args:
+        kind: What the module computes.
+        module: The module.
+        inputs: Its inputs.
+        output: Its output.
+    """
+    if kind in (NodeKind.POOL, NodeKind.UPSAMPLE):
+        return output.abs()
+    if kind in (NodeKind.ACTIVATION, NodeKind.GATE):
+        # An underflowing sigmoid leaves an error times |x| in x * sigmoid(x).
+        return output.abs().add_(inputs[0].abs().clamp_(min=1.0), alpha=_underflow(output))
+    if kind is NodeKind.BATCH_NORM:
+        result = _batch_norm_gauge(module, _magnitude(inputs[0]))
+    elif kind is NodeKind.FUSE:
+        features, weights = inputs
+        # Fusion weights act through relu or softmax, which are never negative.
+        result = functional_call(module, {}, ([_magnitude(x) for x in features], weights))
+    else:
+        parameters = {name: value.detach().abs() for name, value in module.named_parameters()}
+        result = functional_call(module, parameters, tuple(_magnitude(x) for x in inputs))
+    return result.add_(_underflow(output))
+
+
+def _underflow(like: Tensor) -> float:
+    """The magnitude one rounding of which is the smallest normal number."""
+    kind = torch.finfo(like.dtype)
+    return kind.tiny / (kind.eps / 2)
+
+
+def _magnitude(x: Tensor) -> Tensor:
+    return x.abs().add_(_underflow(x))
+
+
+def _batch_norm_gauge(module: Any, magnitude: Tensor) -> Tensor:
+    """``|x s| + |mean s| + |beta|`` with ``s = gamma / sqrt(variance + epsilon)``."""
+    scale = (module.weight / torch.sqrt(module.running_var + module.eps)).abs()
+    offset = (module.running_mean * scale).abs() + module.bias.abs()
+    shape = (1, -1, 1, 1)
+    return torch.addcmul(offset.view(shape), magnitude, scale.view(shape))
