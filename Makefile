@@ -36,7 +36,7 @@ bench: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[tensorflow,images,test,dev]'
+		--constraint constraints.txt --editable '.[tensorflow,images,traces,test,dev]'
 	touch $@
 
 clean:

@@ -9,33 +9,47 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from converter.bundle import checkpoint_files
-from converter.conversion import convert
+from converter.conversion import Conversion, convert
 from converter.ledger import WEIGHTS
 from converter.progress import Progress
 from converter.seeded import write_seeded
-from converter.sources import default_cache, resolve
-from efficientdet_spec import MODELS, EfficientDetConfig, InputError, get_config, parse_size
-from parity import environment
-from parity.console import guarded, nodes_text
-from parity.result import (
-    Contribution,
-    NodesReport,
-    Verdict,
-    check_writable,
-    largest_sources,
-    write_json,
+from converter.sources import CheckpointFiles, default_cache, resolve
+from efficientdet_spec import (
+    MODELS,
+    EfficientDetConfig,
+    InputError,
+    NodeKind,
+    get_config,
+    parse_size,
 )
+from parity import environment
+from parity.console import guarded
+from parity.files import check_writable, write_json, write_text
+from parity.junit import junit
+from parity.naming import check_paths, own_paths, read_names, split_candidate
+from parity.nodes_text import nodes_text
+from parity.result import Contribution, NodesReport, largest_sources
+from parity.trace import Trace, check_matches, open_trace
+from parity.verdict import Verdict
+
+if TYPE_CHECKING:
+    from parity.nodes import Pairing
+
+Images = NDArray[Any]
+"""Normalised images, [N, H, W, 3]."""
 
 _MAX_THREADS = 1024
-_MAX_CONTRIBUTIONS = 1000
+_MAX_RUNS = 10_000
 
 _CALIBRATION_SIZE = (512, 512)
 """Of the image on which seeded models' batch norms are calibrated: P8 still has 2x2 positions."""
@@ -52,22 +66,27 @@ def parser() -> argparse.ArgumentParser:
 
     nodes = commands.add_parser("nodes", help="compare every node's tensor")
     nodes.set_defaults(run=run_nodes)
-    nodes.add_argument("checkpoint", metavar="CHECKPOINT", help="as SOURCE of convert.py")
+    _add_input(nodes)
     nodes.add_argument(
-        "--candidate", type=Path, help="a .pth of convert.py; default: converted on the fly"
+        "--candidate",
+        help="a .pth of convert.py, or FILE.py:FUNCTION that returns an nn.Module; "
+        "default: converted on the fly",
     )
-    nodes.add_argument("--image", type=Path, help="image file; default: a built-in image")
-    nodes.add_argument("--size", help="HxW in pixels; default: the model's native size")
-    nodes.add_argument("--weights", choices=WEIGHTS, default="ema", help="default: ema")
-    nodes.add_argument("--model", help=f"default: recognised; one of {', '.join(MODELS)}")
-    nodes.add_argument("--num-classes", type=int, help="refuse a file with another class count")
     nodes.add_argument(
-        "--dtype",
-        choices=("float32", "float64"),
-        default="float32",
-        help="type in which both sides compute; float64 shows that their structure is one",
+        "--names",
+        type=Path,
+        metavar="FILE.json",
+        help="submodule of the candidate for each node, for models built differently",
     )
-    nodes.add_argument("--threads", type=int, help="threads within one operation, on both sides")
+    nodes.add_argument(
+        "--reference",
+        type=Path,
+        metavar="FILE",
+        help="a checkpoint's own .meta graph, or a trace.h5 of compare.py record; "
+        "default: the graph of this project",
+    )
+    nodes.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    nodes.add_argument("--tf32", action="store_true", help="let a GPU round inputs to TF32")
     nodes.add_argument(
         "--contributions",
         type=int,
@@ -76,9 +95,42 @@ def parser() -> argparse.ArgumentParser:
         help="of how many nodes to measure what they contribute to the outputs' difference; "
         "each takes a run of the candidate (default: 5)",
     )
+    nodes.add_argument(
+        "--diagnose",
+        type=int,
+        default=30,
+        metavar="N",
+        help="of how many suspects to find out what is wrong with them (default: 30)",
+    )
+    nodes.add_argument(
+        "--noise",
+        action="store_true",
+        help="also measure how much each side differs from itself: repeated, with other thread "
+        "counts, without oneDNN",
+    )
+    nodes.add_argument(
+        "--backward",
+        action="store_true",
+        help="also compare gradients, with batch norms at inference and in training",
+    )
     nodes.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
-    nodes.add_argument("--quiet", action="store_true", help="print no table of all nodes")
-    nodes.add_argument("--cache", type=Path, help="folder for downloads (EFFICIENTDET_CACHE)")
+    nodes.add_argument("--junit", type=Path, metavar="FILE", help="write the result as JUnit XML")
+    nodes.add_argument("--verbose", action="store_true", help="print a table of all nodes")
+
+    record = commands.add_parser(
+        "record", help="write the reference's tensors to a file, to be compared elsewhere"
+    )
+    record.set_defaults(run=run_record)
+    _add_input(record)
+    record.add_argument("trace", metavar="TRACE", type=Path, help="HDF5 file to write")
+    record.add_argument(
+        "--nodes",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="record only nodes like this; can be given several times",
+    )
+    record.add_argument("--compress", action="store_true", help="smaller and slower, as exact")
 
     seed = commands.add_parser(
         "seed", help="write a checkpoint in the official layout with seeded, untrained weights"
@@ -88,6 +140,24 @@ def parser() -> argparse.ArgumentParser:
     seed.add_argument("folder", metavar="FOLDER", type=Path, help="folder to write it to")
     seed.add_argument("--salt", default="seed", help="another text gives other weights")
     return result
+
+
+def _add_input(command: argparse.ArgumentParser) -> None:
+    """What both networks are filled with and run on."""
+    command.add_argument("checkpoint", metavar="CHECKPOINT", help="as SOURCE of convert.py")
+    command.add_argument("--image", type=Path, help="image file; default: a built-in image")
+    command.add_argument("--size", help="HxW in pixels; default: the model's native size")
+    command.add_argument("--weights", choices=WEIGHTS, default="ema", help="default: ema")
+    command.add_argument("--model", help=f"default: recognised; one of {', '.join(MODELS)}")
+    command.add_argument("--num-classes", type=int, help="refuse a file with another class count")
+    command.add_argument(
+        "--dtype",
+        choices=("float32", "float64"),
+        default="float32",
+        help="type in which both sides compute; float64 shows that their structure is one",
+    )
+    command.add_argument("--threads", type=int, help="threads within one operation, on both sides")
+    command.add_argument("--cache", type=Path, help="folder for downloads (EFFICIENTDET_CACHE)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -129,89 +199,179 @@ def import_tensorflow() -> None:
         os.close(stderr)
 
 
+@dataclass(frozen=True)
+class Reference:
+    """A network to compare with, ready to compute.
+
+    Attributes:
+        kinds: What each node computes, in the order of computation.
+        stream: Makes it compute once.
+        tensors: Name of each node's TensorFlow tensor.
+        graph_tensors: These tensors themselves; empty where there is no graph.
+        outputs: Nodes that are the network's outputs.
+        recorded: The nodes whose tensors there are; None for all.
+        described: Where it comes from.
+    """
+
+    kinds: Mapping[str, NodeKind]
+    stream: Callable[[], AbstractContextManager[Any]]
+    tensors: Mapping[str, str]
+    graph_tensors: Mapping[str, Any]
+    outputs: Sequence[str]
+    recorded: frozenset[str] | None
+    described: dict[str, Any]
+
+
 def run_nodes(arguments: argparse.Namespace) -> int:
     """``compare.py nodes``.
 
     Raises:
         InputError: Something about the input cannot be used.
     """
-    if arguments.threads is not None and not 1 <= arguments.threads <= _MAX_THREADS:
-        raise InputError(
-            f"--threads is {arguments.threads}; give a number from 1 to {_MAX_THREADS}."
-        )
-    if not 0 <= arguments.contributions <= _MAX_CONTRIBUTIONS:
-        raise InputError(
-            f"--contributions is {arguments.contributions}; give a number from 0 to "
-            f"{_MAX_CONTRIBUTIONS}."
-        )
-    size = None if arguments.size is None else parse_size(arguments.size)
-    with Progress("downloading") as progress:
-        files = resolve(arguments.checkpoint, arguments.cache or default_cache(), progress)
-    if arguments.json:
-        others = (Path(arguments.checkpoint), arguments.candidate, arguments.image)
-        inputs = [*checkpoint_files(files.prefix), *(path for path in others if path)]
-        check_writable(arguments.json, inputs)
+    _check_numbers(arguments)
+    files = _resolve(arguments)
+    _check_results(arguments, files.prefix)
     started = time.perf_counter()
-    conversion = convert(
+    conversion = _convert(arguments, files)
+    config = conversion.config
+    environment.prepare()
+    trace = _open_trace(arguments, conversion)
+    images, described = _input(arguments, conversion, trace)
+
+    import torch
+
+    from parity.torch_side.device import describe_device, open_device
+    from torch_model.checkpoint import from_arrays
+
+    device = open_device(arguments.device, tf32=arguments.tf32)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    # Both sides compute with as many threads, and the result says how many.
+    arguments.threads = torch.get_num_threads()
+    dtype = getattr(torch, arguments.dtype)
+    faithful = from_arrays(config, conversion.arrays, source=str(files.prefix)).to(dtype)
+    candidate = _open_candidate(arguments.candidate, config, faithful).to(device, dtype)
+    seconds = {"load": time.perf_counter() - started}
+
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        reference = stack.enter_context(
+            _open_reference(arguments, config, files.prefix, images, trace)
+        )
+        seconds["open reference"] = time.perf_counter() - started
+        report = _compare(
+            arguments,
+            pairing=_pair(arguments, reference, candidate, faithful, images),
+            reference=reference,
+            conversion=conversion,
+            faithful=faithful,
+            files=files,
+            described=described,
+            device=describe_device(device),
+            seconds=seconds,
+        )
+    print(nodes_text(report, every_node=arguments.verbose))
+    if arguments.json:
+        write_json(arguments.json, report.to_dict())
+    if arguments.junit:
+        write_text(arguments.junit, junit(report))
+    return 0 if report.passes else 1
+
+
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    limits = {
+        "threads": (1, _MAX_THREADS),
+        "contributions": (0, _MAX_RUNS),
+        "diagnose": (0, _MAX_RUNS),
+    }
+    for name, (lowest, highest) in limits.items():
+        value = getattr(arguments, name, None)
+        if value is not None and not lowest <= value <= highest:
+            raise InputError(f"--{name} is {value}; give a number from {lowest} to {highest}.")
+
+
+def _resolve(arguments: argparse.Namespace) -> CheckpointFiles:
+    if arguments.size is not None:
+        parse_size(arguments.size)
+    with Progress("downloading") as progress:
+        return resolve(arguments.checkpoint, arguments.cache or default_cache(), progress)
+
+
+def _convert(arguments: argparse.Namespace, files: CheckpointFiles) -> Conversion:
+    return convert(
         files,
         model=arguments.model,
         num_classes=arguments.num_classes,
         weights=arguments.weights,
     )
+
+
+def _check_results(arguments: argparse.Namespace, prefix: Path) -> None:
+    """Raise where a result cannot be written, or would destroy an input."""
+    others: list[Path | None] = [Path(arguments.checkpoint), arguments.image]
+    for name in ("names", "reference"):
+        others.append(getattr(arguments, name, None))
+    if getattr(arguments, "candidate", None):
+        others.append(split_candidate(arguments.candidate)[0])
+    inputs = [*checkpoint_files(prefix), *(path for path in others if path)]
+    targets = [getattr(arguments, name, None) for name in ("json", "junit", "trace")]
+    for target in filter(None, targets):
+        check_writable(target, inputs)
+        inputs.append(target)
+
+
+def _input(
+    arguments: argparse.Namespace, conversion: Conversion, trace: Trace | None
+) -> tuple[Images, dict[str, Any]]:
+    """The input [1, H, W, 3] and what to say about it: the trace's, or of the command line."""
+    if trace and not arguments.image and not arguments.size:
+        return trace.images, dict(trace.header.input)
     config = conversion.config
-    height, width = size or config.image_size
+    height, width = parse_size(arguments.size) if arguments.size else config.image_size
     config.feature_sizes(height, width)
-    environment.prepare()
-    import_tensorflow()
     images, described = _images(arguments.image, height, width, arguments.dtype)
+    if trace:
+        _check_trace(trace, arguments, conversion, described["sha256"])
+    return images, described
 
-    import torch
 
-    from torch_model.checkpoint import from_arrays
+def _open_trace(arguments: argparse.Namespace, conversion: Conversion) -> Trace | None:
+    if arguments.reference is None or _is_metagraph(arguments.reference):
+        return None
+    trace = open_trace(arguments.reference)
+    _check_trace(trace, arguments, conversion)
+    return trace
 
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    # Both sides compute with as many threads, and the result says how many.
-    arguments.threads = torch.get_num_threads()
-    if arguments.candidate:
-        model = _candidate(arguments.candidate, config)
-    else:
-        model = from_arrays(config, conversion.arrays, source=str(files.prefix))
-    state = model.state_dict()
-    changed = [
-        name
-        for name, array in conversion.arrays.items()
-        if not np.array_equal(state[name].numpy(), array, equal_nan=True)
-    ]
-    model = model.to(getattr(torch, arguments.dtype))
-    provenance = dict(conversion.provenance)
-    del conversion
-    seconds = {"load": time.perf_counter() - started}
 
-    report = _compare(
-        config,
-        model,
-        images,
-        prefix=files.prefix,
-        arguments=arguments,
-        seconds=seconds,
-        checkpoint={
-            "source": provenance["source"],
-            "fingerprint": provenance["checkpoint_fingerprint"],
-            "weights": arguments.weights,
-        },
-        described=described,
-        parameters_changed=changed,
+def _is_metagraph(path: Path) -> bool:
+    return path.suffix == ".meta"
+
+
+def _check_trace(
+    trace: Trace,
+    arguments: argparse.Namespace,
+    conversion: Conversion,
+    images_sha256: str | None = None,
+) -> None:
+    check_matches(
+        trace,
+        config=conversion.config,
+        fingerprint=conversion.provenance["checkpoint_fingerprint"],
+        weights=arguments.weights,
+        images_sha256=images_sha256,
+        dtype=arguments.dtype,
     )
-    print(nodes_text(report, every_node=not arguments.quiet))
-    if arguments.json:
-        write_json(arguments.json, report.to_dict())
-    return 0 if report.passes else 1
 
 
-def _candidate(path: Path, config: EfficientDetConfig) -> Any:
+def _open_candidate(text: str | None, config: EfficientDetConfig, faithful: Any) -> Any:
+    from parity.torch_side.candidate import from_code
     from torch_model.checkpoint import load
 
+    if text is None:
+        return faithful
+    path, function = split_candidate(text)
+    if function is not None:
+        return from_code(path, function, faithful)
     model = load(path)
     if model.config != config:
         raise InputError(
@@ -221,9 +381,172 @@ def _candidate(path: Path, config: EfficientDetConfig) -> Any:
     return model
 
 
+@contextmanager
+def _open_reference(
+    arguments: argparse.Namespace,
+    config: EfficientDetConfig,
+    prefix: Path,
+    images: Images,
+    trace: Trace | None,
+) -> Iterator[Reference]:
+    if trace:
+        yield Reference(
+            kinds=trace.kinds,
+            stream=trace.stream,
+            tensors=trace.tensors,
+            graph_tensors={},
+            outputs=trace.outputs,
+            recorded=trace.recorded,
+            described={
+                "kind": "trace",
+                "source": str(trace.path),
+                "environment": dict(trace.header.environment),
+            },
+        )
+        return
+    import_tensorflow()
+    import reference_tf
+    from parity.tensorflow_side import TensorflowReference
+
+    height, width = images.shape[1:3]
+    described: dict[str, Any] = {"kind": "graph", "source": "built in"}
+    if getattr(arguments, "reference", None):
+        from reference_tf.metagraph import load_metagraph
+
+        built = load_metagraph(arguments.reference, config, (height, width), dtype=arguments.dtype)
+        described = {
+            "kind": "metagraph",
+            "source": str(arguments.reference),
+            "notes": list(built.notes),
+        }
+    else:
+        built = reference_tf.build(config, height, width, dtype=arguments.dtype)
+    streaming = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
+    device = getattr(arguments, "device", "cpu")
+    with reference_tf.open_session(built.graph, arguments.threads, device=device) as session:
+        built.restore(session, prefix, ema=arguments.weights == "ema")
+        yield Reference(
+            kinds=built.kinds,
+            stream=partial(streaming.stream, session, images),
+            tensors={name: tensor.name for name, tensor in built.nodes.items()},
+            graph_tensors=built.nodes,
+            outputs=built.output_nodes,
+            recorded=None,
+            described=described,
+        )
+
+
+def _pair(
+    arguments: argparse.Namespace,
+    reference: Reference,
+    candidate: Any,
+    faithful: Any,
+    images: Images,
+) -> Pairing:
+    from parity.nodes import Pairing
+    from parity.torch_side import Referee
+
+    nodes = list(reference.kinds)
+    naming = own_paths(nodes)
+    if arguments.names:
+        naming = read_names(arguments.names, nodes)
+        paths = [name for name, _ in candidate.named_modules()]
+        check_paths(naming, paths, str(arguments.names))
+    return Pairing(
+        stream=reference.stream,
+        model=candidate,
+        naming=naming,
+        referee=Referee(faithful, reference.kinds, images.shape),
+        images=images,
+        outputs=reference.outputs,
+        recorded=reference.recorded,
+    )
+
+
+def _compare(
+    arguments: argparse.Namespace,
+    *,
+    pairing: Pairing,
+    reference: Reference,
+    conversion: Conversion,
+    faithful: Any,
+    files: CheckpointFiles,
+    described: dict[str, Any],
+    device: dict[str, Any],
+    seconds: dict[str, float],
+) -> NodesReport:
+    from parity.attribution import contributions
+    from parity.diagnosis import Known, diagnosed, findings, suspects
+    from parity.nodes import compare
+
+    with Progress("comparing", unit="nodes") as progress:
+        nodes, timings = compare(pairing, progress)
+    seconds |= {f"{timing.name} pass": timing.seconds for timing in timings}
+    started = time.perf_counter()
+    known = Known(
+        faithful=faithful,
+        alternatives=_alternatives(arguments, files),
+        num_anchors=conversion.config.num_anchors,
+        num_classes=conversion.config.num_classes,
+    )
+    found = findings(pairing, known)
+    guilty = suspects(pairing, nodes)
+    if guilty and arguments.diagnose:
+        with Progress("diagnosing", unit="suspects") as progress:
+            guilty = diagnosed(pairing, guilty, nodes, known, found, arguments.diagnose, progress)
+    seconds["diagnosis"] = time.perf_counter() - started
+    started = time.perf_counter()
+    sources = [node.name for node in largest_sources(nodes, arguments.contributions)]
+    shares: list[Contribution] = []
+    # A node without a partner leaves nothing to put in its place.
+    if sources and not any(node.verdict is Verdict.NOT_COVERED for node in nodes):
+        with Progress("attributing", unit="runs") as progress:
+            shares = contributions(pairing, sources, progress)
+        seconds["contributions"] = time.perf_counter() - started
+    return NodesReport(
+        model=conversion.config.name,
+        checkpoint=_checkpoint(arguments, conversion),
+        reference=reference.described,
+        candidate=arguments.candidate or "converted on the fly",
+        images=described,
+        dtype=arguments.dtype,
+        environment=environment.describe(arguments.threads) | device,
+        nodes=nodes,
+        tensors=reference.tensors,
+        outputs=reference.outputs,
+        contributions=shares,
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        peak_memory=environment.peak_memory_bytes(),
+        findings=found,
+        suspects=guilty,
+    )
+
+
+def _checkpoint(arguments: argparse.Namespace, conversion: Conversion) -> dict[str, Any]:
+    provenance = conversion.provenance
+    return {
+        "source": provenance["source"],
+        "fingerprint": provenance["checkpoint_fingerprint"],
+        "weights": arguments.weights,
+    }
+
+
+def _alternatives(
+    arguments: argparse.Namespace, files: CheckpointFiles
+) -> dict[str, Mapping[str, Any]]:
+    """The checkpoint's other values, which a candidate may have been given by mistake."""
+    other = "raw" if arguments.weights == "ema" else "ema"
+    try:
+        conversion = convert(files, model=arguments.model, weights=other)
+    except InputError:
+        # A checkpoint with one kind of values only.
+        return {}
+    return {other: conversion.arrays}
+
+
 def _images(
     path: Path | None, height: int, width: int, dtype: str
-) -> tuple[np.ndarray[Any, np.dtype[Any]], dict[str, Any]]:
+) -> tuple[Images, dict[str, Any]]:
     """The input [1, height, width, 3] and what to say about it."""
     from parity.images import built_in, read_image
     from torch_model.preprocess import preprocess
@@ -238,62 +561,46 @@ def _images(
     }
 
 
-def _compare(
-    config: EfficientDetConfig,
-    model: Any,
-    images: np.ndarray[Any, np.dtype[Any]],
-    *,
-    prefix: Path,
-    arguments: argparse.Namespace,
-    seconds: dict[str, float],
-    checkpoint: dict[str, Any],
-    described: dict[str, Any],
-    parameters_changed: list[str],
-) -> NodesReport:
-    import reference_tf
-    from parity.attribution import contributions
-    from parity.nodes import Pairing, compare
-    from parity.tensorflow_side import TensorflowReference
+def run_record(arguments: argparse.Namespace) -> int:
+    """``compare.py record``.
 
-    started = time.perf_counter()
-    built = reference_tf.build(config, *images.shape[1:3], dtype=arguments.dtype)
-    reference = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
-    with reference_tf.open_session(built.graph, arguments.threads) as session:
-        built.restore(session, prefix, ema=arguments.weights == "ema")
-        seconds["build and restore"] = time.perf_counter() - started
-        pairing = Pairing(
-            stream=partial(reference.stream, session, images),
-            model=model,
-            levels=config.levels,
-            images=images,
-            outputs=built.output_nodes,
+    Raises:
+        InputError: Something about the input cannot be used.
+    """
+    from parity.trace_header import TraceHeader
+    from parity.trace_writer import graph_nodes, summary, write_trace
+
+    _check_numbers(arguments)
+    files = _resolve(arguments)
+    _check_results(arguments, files.prefix)
+    conversion = _convert(arguments, files)
+    config = conversion.config
+    images, described = _input(arguments, conversion, None)
+    environment.prepare()
+    with _open_reference(arguments, config, files.prefix, images, None) as reference:
+        header = TraceHeader(
+            config=config,
+            checkpoint=_checkpoint(arguments, conversion),
+            input=described,
+            dtype=arguments.dtype,
+            environment=environment.describe(arguments.threads) | {"device": "cpu"},
+            outputs=tuple(reference.outputs),
+            globs=tuple(arguments.nodes),
+            nodes=graph_nodes(reference.kinds, reference.graph_tensors, arguments.nodes),
         )
-        with Progress("comparing", unit="nodes") as progress:
-            nodes, timings = compare(built.kinds, pairing, progress)
-        seconds |= {f"{timing.name} pass": timing.seconds for timing in timings}
-        started = time.perf_counter()
-        sources = [node.name for node in largest_sources(nodes, arguments.contributions)]
-        shares: list[Contribution] = []
-        # A node without a partner leaves nothing to put in its place.
-        if sources and not any(node.verdict is Verdict.NOT_COVERED for node in nodes):
-            with Progress("attributing", unit="runs") as progress:
-                shares = contributions(pairing, sources, progress)
-            seconds["contributions"] = time.perf_counter() - started
-    return NodesReport(
-        model=config.name,
-        checkpoint=checkpoint,
-        candidate=str(arguments.candidate or "converted on the fly"),
-        parameters_changed=parameters_changed,
-        images=described,
-        dtype=arguments.dtype,
-        environment=environment.describe(arguments.threads),
-        nodes=nodes,
-        tensors={name: tensor.name for name, tensor in built.nodes.items()},
-        outputs=built.output_nodes,
-        contributions=shares,
-        seconds={name: round(value, 3) for name, value in seconds.items()},
-        peak_memory=environment.peak_memory_bytes(),
-    )
+        print(summary(header))
+        with Progress("recording", unit="nodes") as progress:
+            write_trace(
+                arguments.trace,
+                header,
+                images,
+                reference.stream,
+                compress=arguments.compress,
+                progress=progress,
+            )
+    size = arguments.trace.stat().st_size
+    print(f"wrote {arguments.trace} ({size / 1e9:.2f} GB)")
+    return 0
 
 
 def run_seed(arguments: argparse.Namespace) -> int:

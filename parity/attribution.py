@@ -45,14 +45,13 @@ def contributions(
     own, reference = _collect(pairing, nodes)
     done(1)
 
-    def disturbed(names: Sequence[str]) -> list[Array]:
-        def visit(name: str, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
-            if name in names:
-                torch_side.disturb(output, own[name])
+    def with_own(names: Sequence[str]) -> list[Array]:
+        def visit(name: str, module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+            return torch_side.disturbed(output, own[name]) if name in names else None
 
         return [torch_side.nhwc(tensor) for tensor in pairing.run(visit)]
 
-    undisturbed = disturbed([])
+    undisturbed = with_own([])
     done(2)
     scales = [float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))) or 1.0 for x in reference]
 
@@ -68,7 +67,7 @@ def contributions(
         return []
     results = []
     for number, names in enumerate([*((name,) for name in nodes), tuple(nodes)]):
-        change = effect(disturbed(names))
+        change = effect(with_own(names))
         share = float(np.vdot(change, whole)) / energy
         size = float(np.sqrt(np.vdot(change, change) / energy))
         results.append(Contribution(names, share, size))
@@ -82,14 +81,14 @@ def _collect(pairing: Pairing, nodes: Sequence[str]) -> tuple[dict[str, Array], 
     reference: dict[str, Array] = {}
     with pairing.stream() as tensors:
 
-        def visit(name: str, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        def visit(name: str, module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
             theirs = tensors.take(name)
             if name in nodes:
                 own[name] = theirs - torch_side.nhwc(output)
             if name in pairing.outputs:
                 reference[name] = np.array(theirs)
-            torch_side.substitute(output, theirs)
             tensors.release()
+            return torch_side.replacement(output, theirs)
 
         pairing.run(visit)
     return own, [reference[name] for name in pairing.outputs]

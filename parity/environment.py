@@ -9,7 +9,7 @@ import sys
 from importlib import metadata
 from typing import Any
 
-_PACKAGES = ("efficientdet-parity", "numpy", "torch", "tensorflow")
+_PACKAGES = ("efficientdet-parity", "h5py", "numpy", "tensorflow", "torch")
 
 
 def prepare() -> None:
@@ -43,8 +43,6 @@ def describe(threads: int | None) -> dict[str, Any]:
         "processor": _processor(),
         "cpus": os.cpu_count(),
         "threads": threads,
-        "device": "cpu",
-        "tf32": False,
         "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "default"),
         "THP_MEM_ALLOC_ENABLE": os.environ.get("THP_MEM_ALLOC_ENABLE", "default"),

@@ -1,8 +1,9 @@
-"""How far two arrays are apart. Pure functions on NumPy arrays, in bounded memory."""
+"""How far arrays are apart. Pure functions on NumPy arrays, in bounded memory."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 17
 """Elements looked at together: temporaries stay in the processor's cache."""
 
 
@@ -51,6 +52,27 @@ class Difference:
         return _ratio(self.max_difference, self.rms)
 
 
+@dataclass(frozen=True)
+class ThreeWay:
+    """Reference and candidate against each other and each against the exact values.
+
+    Attributes:
+        own: Candidate against reference.
+        candidate: Candidate against exact.
+        reference: Reference against exact.
+        largest_gauge: The largest finite gauge, in units of the exact values' rms.
+        constant_channels: Number of channels (last axis) in which all exact values are equal.
+        saturated: Whether every exact value is 0 or 1 to within one rounding.
+    """
+
+    own: Difference | None
+    candidate: Difference | None
+    reference: Difference | None
+    largest_gauge: float
+    constant_channels: int
+    saturated: bool
+
+
 def _ratio(numerator: float, denominator: float) -> float:
     if numerator == 0:
         return 0.0
@@ -73,51 +95,160 @@ def difference(reference: Array, candidate: Array, gauge: Array | None = None) -
     Raises:
         ValueError: The shapes differ.
     """
-    if reference.shape != candidate.shape:
-        raise ValueError(f"{list(candidate.shape)} against {list(reference.shape)}")
+    _check_shapes(reference, candidate)
+    tally = _Tally(reference.shape, unit_roundoff(candidate.dtype), gauge is not None)
     flat = [np.ascontiguousarray(array).reshape(-1) for array in (reference, candidate)]
     flat_gauge = None if gauge is None else np.ascontiguousarray(gauge).reshape(-1)
-    unit = unit_roundoff(candidate.dtype)
-    size = reference.size
-    squares = squared_difference = 0.0
-    largest, largest_at = 0.0, 0
-    most, most_at = 0.0, 0
-    low, high = math.inf, -math.inf
-    finite = True
-    for start in range(0, size, _CHUNK):
-        ours, theirs = (array[start : start + _CHUNK] for array in flat)
-        delta = np.subtract(theirs, ours, dtype=np.float64)
-        squares += _sum_of_squares(ours)
-        squared_difference += float(np.vdot(delta, delta))
-        np.abs(delta, out=delta)
-        at = int(delta.argmax())
-        peak = float(delta[at])
-        if not math.isfinite(float(ours.sum()) + peak):
-            finite = finite and bool(np.isfinite(ours).all() and np.isfinite(theirs).all())
-        # A NaN compares false with everything and must not hide a later maximum.
-        if peak > largest or math.isnan(peak):
-            largest, largest_at = peak, start + at
-        low, high = min(low, float(ours.min())), max(high, float(ours.max()))
-        if flat_gauge is not None:
-            count, where = _roundings(delta, flat_gauge[start : start + _CHUNK], unit)
-            if count > most:
-                most, most_at = count, start + where
-    return Difference(
-        rms=math.sqrt(squares / size),
-        rms_difference=math.sqrt(squared_difference / size),
-        max_difference=largest,
-        max_index=_index(largest_at, reference.shape),
-        finite=finite,
-        constant=low == high,
-        roundings=None if gauge is None else most,
-        roundings_index=None if gauge is None else _index(most_at, reference.shape),
+    for part in _parts(reference.size, _CHUNK):
+        theirs, ours = flat[0][part], flat[1][part]
+        sums = _Sums.of(theirs)
+        tally.add(part, theirs, ours, sums, None if flat_gauge is None else flat_gauge[part])
+    return tally.result()
+
+
+def three_way(
+    exact: Array,
+    gauge: Array,
+    candidate: Array | None,
+    reference: Array | None,
+    reference_gauge: Array | None = None,
+) -> ThreeWay:
+    """Measure two sides against each other and against the exact values.
+
+    Args:
+        exact: [..., C], possibly of a wider type.
+        gauge: For each element the magnitude on which the candidate's roundings act.
+        candidate: One side, or None where there is none.
+        reference: The other, likewise.
+        reference_gauge: The same for the reference, where it is another.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    shape = exact.shape
+    sides = [side for side in (candidate, reference) if side is not None]
+    for side in sides:
+        _check_shapes(exact, side)
+    unit = unit_roundoff(sides[0].dtype if sides else exact.dtype)
+    tallies = [_Tally(shape, unit, True) for _ in range(3)]
+
+    def flat(array: Array | None) -> Array | None:
+        return None if array is None else np.ascontiguousarray(array).reshape(-1)
+
+    truth, scale, ours, theirs = (flat(a) for a in (exact, gauge, candidate, reference))
+    other = scale if reference_gauge is None else flat(reference_gauge)
+    assert truth is not None and scale is not None and other is not None
+    channels = shape[-1]
+    lows, highs = np.full(channels, math.inf), np.full(channels, -math.inf)
+    largest_gauge, squares, saturated = 0.0, 0.0, True
+    for part in _parts(exact.size, max(1, _CHUNK // channels) * channels):
+        values = truth[part]
+        sums = _Sums.of(values)
+        squares += sums.squares
+        rows = values.reshape(-1, channels)
+        np.minimum(lows, rows.min(axis=0), out=lows)
+        np.maximum(highs, rows.max(axis=0), out=highs)
+        saturated = saturated and _is_saturated(values, unit)
+        weights = scale[part]
+        largest_gauge = max(largest_gauge, float(weights.max()))
+        if ours is not None:
+            tallies[1].add(part, values, ours[part], sums, weights)
+        if theirs is not None:
+            tallies[2].add(part, values, theirs[part], sums, other[part])
+        if ours is not None and theirs is not None:
+            tallies[0].add(part, theirs[part], ours[part], _Sums.of(theirs[part]), weights)
+    return ThreeWay(
+        own=tallies[0].result() if ours is not None and theirs is not None else None,
+        candidate=tallies[1].result() if ours is not None else None,
+        reference=tallies[2].result() if theirs is not None else None,
+        largest_gauge=_ratio(largest_gauge, math.sqrt(squares / truth.size)),
+        constant_channels=int(np.count_nonzero(lows == highs)),
+        saturated=saturated,
     )
 
 
-def _sum_of_squares(values: Array) -> float:
-    total = float(np.vdot(values, values))
-    # Squares of large float32 values overflow where the values are finite.
-    return total if math.isfinite(total) else float(np.sum(np.square(values, dtype=np.float64)))
+def _check_shapes(one: Array, other: Array) -> None:
+    if one.shape != other.shape:
+        raise ValueError(f"{list(other.shape)} against {list(one.shape)}")
+
+
+def _parts(size: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, size)) for start in range(0, size, step))
+
+
+def _is_saturated(values: Array, unit: float) -> bool:
+    # One look at a single value decides nearly always.
+    if unit < values[0] < 1 - unit:
+        return False
+    distance = np.minimum(np.abs(values), np.abs(values - 1))
+    return bool((distance <= unit).all())
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """What a part of one array adds to the figures about it."""
+
+    squares: float
+    low: float
+    high: float
+    finite: bool
+
+    @classmethod
+    def of(cls, values: Array) -> _Sums:
+        squares = float(np.vdot(values, values))
+        if not math.isfinite(squares):
+            # Squares of large float32 values overflow where the values are finite.
+            squares = float(np.sum(np.square(values, dtype=np.float64)))
+        finite = math.isfinite(squares) or bool(np.isfinite(values).all())
+        return cls(squares, float(values.min()), float(values.max()), finite)
+
+
+class _Tally:
+    """Adds up a difference part by part."""
+
+    def __init__(self, shape: tuple[int, ...], unit: float, with_gauge: bool) -> None:
+        self._shape = shape
+        self._unit = unit
+        self._with_gauge = with_gauge
+        self._squares = self._squared_difference = 0.0
+        self._largest, self._largest_at = 0.0, 0
+        self._most, self._most_at = 0.0, 0
+        self._low, self._high = math.inf, -math.inf
+        self._finite = True
+
+    def add(
+        self, part: slice, reference: Array, candidate: Array, sums: _Sums, gauge: Array | None
+    ) -> None:
+        delta = np.subtract(candidate, reference, dtype=np.float64)
+        self._squares += sums.squares
+        self._squared_difference += float(np.vdot(delta, delta))
+        np.abs(delta, out=delta)
+        at = int(delta.argmax())
+        peak = float(delta[at])
+        self._finite = self._finite and sums.finite
+        if not math.isfinite(peak):
+            self._finite = self._finite and bool(np.isfinite(candidate).all())
+        # A NaN compares false with everything and must not hide a later maximum.
+        if peak > self._largest or math.isnan(peak):
+            self._largest, self._largest_at = peak, part.start + at
+        self._low, self._high = min(self._low, sums.low), max(self._high, sums.high)
+        if gauge is not None and peak != 0:
+            count, where = _roundings(delta, gauge, self._unit)
+            if count > self._most:
+                self._most, self._most_at = count, part.start + where
+
+    def result(self) -> Difference:
+        size = math.prod(self._shape)
+        return Difference(
+            rms=math.sqrt(self._squares / size),
+            rms_difference=math.sqrt(self._squared_difference / size),
+            max_difference=self._largest,
+            max_index=_index(self._largest_at, self._shape),
+            finite=self._finite,
+            constant=self._low == self._high,
+            roundings=self._most if self._with_gauge else None,
+            roundings_index=_index(self._most_at, self._shape) if self._with_gauge else None,
+        )
 
 
 def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -131,8 +262,10 @@ def _roundings(delta: Array, gauge: Array, unit: float) -> tuple[float, int]:
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         counts = delta / (unit * gauge.astype(np.float64))
-    counts[~np.isfinite(gauge) | np.isnan(counts)] = math.inf
-    # No difference is none, whatever the gauge.
-    counts[delta == 0] = 0.0
+    # An infinite gauge makes any difference look like none.
+    if not math.isfinite(float(counts.sum()) + float(gauge.sum())):
+        counts[~np.isfinite(gauge) | np.isnan(counts)] = math.inf
+        # No difference is none, whatever the gauge.
+        counts[delta == 0] = 0.0
     where = int(counts.argmax())
     return float(counts[where]), where

@@ -30,6 +30,7 @@ class ReferenceGraph:
         class_outputs: Class logits for each level, [N, H_l, W_l, num_anchors * num_classes].
         box_outputs: Box codes for each level, [N, H_l, W_l, num_anchors * 4].
         variables: Variable by its name in a checkpoint (without EMA suffix).
+        statistics: In training, what one step makes of each moving statistic, by its variable.
     """
 
     config: EfficientDetConfig
@@ -40,6 +41,7 @@ class ReferenceGraph:
     class_outputs: list[tf.Tensor]
     box_outputs: list[tf.Tensor]
     variables: Mapping[str, tf.Variable]
+    statistics: Mapping[str, tf.Tensor]
 
     @property
     def output_nodes(self) -> list[str]:
@@ -99,6 +101,7 @@ def build(
     *,
     batch: int = 1,
     dtype: str = "float32",
+    training: bool = False,
 ) -> ReferenceGraph:
     """The inference graph for images of one size.
 
@@ -108,6 +111,8 @@ def build(
         width: Width of the images in pixels.
         batch: Number of images.
         dtype: ``float32``, or ``float64`` where batch norm is decomposed.
+        training: Whether batch norms use the statistics of the batch; nothing else changes, no
+            layer is dropped.
 
     Raises:
         InputError: The model cannot process this size.
@@ -115,7 +120,7 @@ def build(
     config.feature_sizes(height, width)
     graph = tf.Graph()
     with graph.as_default():
-        builder = GraphBuilder(tf.as_dtype(dtype))
+        builder = GraphBuilder(tf.as_dtype(dtype), training=training)
         images = v1.placeholder(builder.dtype, [batch, height, width, 3], name="images")
         features = build_backbone(builder, config.backbone, images)
         features = build_bifpn(builder, config, features)
@@ -124,5 +129,13 @@ def build(
         )
         boxes = build_head(builder, config, features, "box_net", "box", "box_head", 4)
     return ReferenceGraph(
-        config, graph, images, builder.nodes, builder.kinds, classes, boxes, builder.variables
+        config,
+        graph,
+        images,
+        builder.nodes,
+        builder.kinds,
+        classes,
+        boxes,
+        builder.variables,
+        builder.statistics,
     )

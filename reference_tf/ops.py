@@ -10,7 +10,13 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from efficientdet_spec import BATCH_NORM_EPSILON, FUSION_EPSILON, Fusion, NodeKind
+from efficientdet_spec import (
+    BATCH_NORM_DECAY,
+    BATCH_NORM_EPSILON,
+    FUSION_EPSILON,
+    Fusion,
+    NodeKind,
+)
 
 raw = tf.raw_ops
 v1 = tf.compat.v1
@@ -21,15 +27,19 @@ class GraphBuilder:
 
     Args:
         dtype: ``tf.float32`` or ``tf.float64``, of every variable and tensor.
+        training: Whether batch norms use the statistics of the batch.
 
     Attributes:
         variables: Variable by its name in a checkpoint.
         nodes: Tensor of each node of a comparison, in the order of computation.
         kinds: What each node computes.
+        statistics: In training, what one step makes of each moving statistic, by its variable.
     """
 
-    def __init__(self, dtype: tf.DType) -> None:
+    def __init__(self, dtype: tf.DType, *, training: bool = False) -> None:
         self.dtype = dtype
+        self.training = training
+        self.statistics: dict[str, tf.Tensor] = {}
         self.variables: dict[str, tf.Variable] = {}
         self.nodes: dict[str, tf.Tensor] = {}
         self.kinds: dict[str, NodeKind] = {}
@@ -119,7 +129,7 @@ class GraphBuilder:
         return self.node(node.format("pointwise"), NodeKind.CONV, x)
 
     def batch_norm(self, x: tf.Tensor, variable: str, node: str) -> tf.Tensor:
-        """Batch norm with the moving statistics.
+        """Batch norm with the moving statistics; in training with those of the batch.
 
         TensorFlow's fused kernel knows no float64; there the same formula is built from
         elementary operations.
@@ -130,7 +140,15 @@ class GraphBuilder:
         beta = self.read(f"{variable}/beta", shape, f"{variable}/ReadVariableOp_1")
         mean = self.read(f"{variable}/moving_mean", shape, f"{fused}/ReadVariableOp")
         variance = self.read(f"{variable}/moving_variance", shape, f"{fused}/ReadVariableOp_1")
-        if self.dtype == tf.float32:
+        if self.training:
+            x, batch_mean, batch_variance = self._normalise_batch(x, gamma, beta, variable)
+            for name, old, new in (
+                ("moving_mean", mean, batch_mean),
+                ("moving_variance", variance, batch_variance),
+            ):
+                # As Keras' assign_moving_average.
+                self.statistics[f"{variable}/{name}"] = old - (old - new) * (1 - BATCH_NORM_DECAY)
+        elif self.dtype == tf.float32:
             x = raw.FusedBatchNormV3(
                 x=x,
                 scale=gamma,
@@ -145,6 +163,35 @@ class GraphBuilder:
             with tf.name_scope(f"{variable}/batchnorm/"):
                 x = (x - mean) * (tf.math.rsqrt(variance + BATCH_NORM_EPSILON) * gamma) + beta
         return self.node(node, NodeKind.BATCH_NORM, x)
+
+    def _normalise_batch(
+        self, x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, variable: str
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Normalised features, and mean and variance of the batch for the moving statistics.
+
+        The fused kernel normalises by the biased variance and reports the unbiased one.
+        """
+        if self.dtype == tf.float32:
+            # In training the kernel takes no statistics.
+            none = tf.constant([], tf.float32)
+            result = raw.FusedBatchNormV3(
+                x=x,
+                scale=gamma,
+                offset=beta,
+                mean=none,
+                variance=none,
+                epsilon=BATCH_NORM_EPSILON,
+                is_training=True,
+                name=f"{variable}/FusedBatchNormV3/",
+            )
+            return result.y, result.batch_mean, result.batch_variance
+        with tf.name_scope(f"{variable}/batchnorm/"):
+            mean = tf.reduce_mean(x, [0, 1, 2])
+            centred = x - mean
+            variance = tf.reduce_mean(centred * centred, [0, 1, 2])
+            scaled = centred * (tf.math.rsqrt(variance + BATCH_NORM_EPSILON) * gamma)
+            count = x.shape[0] * x.shape[1] * x.shape[2]
+            return scaled + beta, mean, variance * (count / (count - 1))
 
     def swish(self, x: tf.Tensor, scope: str, node: str) -> tf.Tensor:
         """``x * sigmoid(beta * x)`` with beta = 1, as ``tf.nn.swish`` builds it."""

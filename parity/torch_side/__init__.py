@@ -1,27 +1,51 @@
 """PyTorch's side of a comparison: hooks, gauges, exact values. The only part that imports it."""
 
+from parity.torch_side.exact import (
+    alike,
+    as_double,
+    copy_in_double,
+    in_double,
+    own_exact,
+    parameters_of,
+    terms,
+    unit,
+    with_other_parameters,
+)
 from parity.torch_side.gauge import gauge
 from parity.torch_side.hooks import (
+    Provenance,
     Visit,
-    disturb,
-    exact_mean,
+    disturbed,
     flatten,
+    nchw,
     nhwc,
+    replacement,
     run,
-    substitute,
-    terms,
     visiting,
 )
+from parity.torch_side.referee import IMAGES, Referee, Ruling
 
 __all__ = [
+    "IMAGES",
+    "Provenance",
+    "Referee",
+    "Ruling",
     "Visit",
-    "disturb",
-    "exact_mean",
+    "alike",
+    "as_double",
+    "copy_in_double",
+    "disturbed",
     "flatten",
     "gauge",
+    "in_double",
+    "nchw",
     "nhwc",
+    "own_exact",
+    "parameters_of",
+    "replacement",
     "run",
-    "substitute",
     "terms",
+    "unit",
     "visiting",
+    "with_other_parameters",
 ]

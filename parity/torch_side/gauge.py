@@ -25,24 +25,26 @@ def gauge(kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...], output: Te
     Args:
         kind: What the module computes.
         module: The module.
-        inputs: Its inputs.
-        output: Its output.
+        inputs: Its inputs, of the type whose roundings are meant.
+        output: Its output, possibly in a wider type.
     """
+    features: Tensor = inputs[0][0] if kind is NodeKind.FUSE else inputs[0]
     if kind in (NodeKind.POOL, NodeKind.UPSAMPLE):
         return output.abs()
     if kind in (NodeKind.ACTIVATION, NodeKind.GATE):
         # An underflowing sigmoid leaves an error times |x| in x * sigmoid(x).
-        return output.abs().add_(inputs[0].abs().clamp_(min=1.0), alpha=_underflow(output))
+        raised = features.abs().clamp_(min=1.0).mul_(_underflow(features))
+        return raised.add_(output.abs())
     if kind is NodeKind.BATCH_NORM:
         result = _batch_norm_gauge(module, _magnitude(inputs[0]))
     elif kind is NodeKind.FUSE:
-        features, weights = inputs
+        maps, weights = inputs
         # Fusion weights act through relu or softmax, which are never negative.
-        result = functional_call(module, {}, ([_magnitude(x) for x in features], weights))
+        result = functional_call(module, {}, ([_magnitude(x) for x in maps], weights))
     else:
         parameters = {name: value.detach().abs() for name, value in module.named_parameters()}
         result = functional_call(module, parameters, tuple(_magnitude(x) for x in inputs))
-    return result.add_(_underflow(output))
+    return result.add_(_underflow(features))
 
 
 def _underflow(like: Tensor) -> float:

@@ -1,26 +1,37 @@
-"""The PyTorch model as a consumer: hooks compare every layer's output as it is computed."""
+"""The PyTorch model as a consumer: hooks see every node's output as it is computed."""
 
 from __future__ import annotations
 
-import re
+import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from parity.naming import Naming
 from parity.stream import Array
 
-Visit = Callable[[str, nn.Module, tuple[Any, ...], Tensor], None]
-"""Called with a node's name, its module, the module's inputs and its output."""
+Visit = Callable[[str, nn.Module, tuple[Any, ...], Tensor], "Tensor | None"]
+"""Called with a node's name, its module, the module's inputs and its output.
+
+What it returns takes the output's place; None leaves it.
+"""
 
 
 def nhwc(tensor: Tensor) -> Array:
     """An NCHW tensor as an NHWC array; without a copy where it is laid out channels last."""
     array: Array = tensor.detach().permute(0, 2, 3, 1).cpu().numpy()
     return array
+
+
+def nchw(array: Array) -> Tensor:
+    """An NHWC array as an NCHW tensor that shares its memory and must not be written to."""
+    # PyTorch warns of memory that is not writable, even where it only reads.
+    source = array if array.flags.writeable else array.copy()
+    return torch.from_numpy(source).permute(0, 3, 1, 2)
 
 
 def run(model: nn.Module, images: Array) -> Any:
@@ -30,36 +41,42 @@ def run(model: nn.Module, images: Array) -> Any:
         model: The model, in evaluation mode.
         images: [N, H, W, 3].
     """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with torch.inference_mode():
-        return model(torch.from_numpy(images).permute(0, 3, 1, 2))
+        return model(torch.from_numpy(images).permute(0, 3, 1, 2).to(device))
 
 
 @contextmanager
-def visiting(model: nn.Module, levels: Iterable[int], visit: Visit) -> Iterator[None]:
+def visiting(model: nn.Module, naming: Naming, visit: Visit) -> Iterator[None]:
     """Call ``visit`` at each node of the model while the body runs it.
 
-    A node is a module without children that computes something: one that returns its very
-    input is passed over. A module that is called once for each level gives as many nodes.
+    A node is made by a module that the naming knows, whatever modules it consists of. Under a
+    strict naming other layers are visited too, under their paths: those without children that
+    compute something, which a module that returns its very input does not. So are calls beyond
+    those that the naming expects, under the path and the number of the call.
 
     Args:
         model: The model.
-        levels: Feature levels in the order in which shared modules are called.
+        naming: Which modules make which nodes.
         visit: What to do.
     """
-    order = list(levels)
     calls: Counter[str] = Counter()
-    shared = _shared_modules(model)
+    expectations = _expectations(model, naming)
     busy = False
 
-    def hook(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def hook(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         nonlocal busy
-        if busy or any(output is value for value in inputs):
-            return
-        level = f"@P{order[calls[name] % len(order)]}" if name in shared else ""
+        expected = expectations.get(name)
+        if busy or not isinstance(output, Tensor):
+            return None
+        if expected is None and any(output is value for value in inputs):
+            return None
+        nodes = expected or (name,)
+        node = nodes[calls[name]] if calls[name] < len(nodes) else f"{name} call {calls[name] + 1}"
         calls[name] += 1
         busy = True
         try:
-            visit(name + level, module, inputs, output)
+            return visit(node, module, inputs, output)
         finally:
             busy = False
 
@@ -68,7 +85,7 @@ def visiting(model: nn.Module, levels: Iterable[int], visit: Visit) -> Iterator[
             lambda module, inputs, output, name=name: hook(name, module, inputs, output)
         )
         for name, module in model.named_modules()
-        if not any(module.children())
+        if name in expectations or (naming.strict and _is_extra(name, module, naming))
     ]
     try:
         yield
@@ -77,49 +94,74 @@ def visiting(model: nn.Module, levels: Iterable[int], visit: Visit) -> Iterator[
             handle.remove()
 
 
-def _shared_modules(model: nn.Module) -> set[str]:
-    """Names of the layers that the heads call once for each level."""
-    return {
-        name
-        for name, _ in model.named_modules()
-        if re.match(r"(class|box)_head\.", name) and not re.search(r"\.P\d+$", name)
-    }
+def _expectations(model: nn.Module, naming: Naming) -> dict[str, tuple[str, ...]]:
+    """The nodes that each module's calls make, in order, under the first of its paths.
+
+    One module may stand at several paths, as where levels share what each should have its own of.
+    """
+    first: dict[nn.Module, str] = {}
+    nodes: dict[str, list[str]] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        if path in naming.calls:
+            nodes.setdefault(first.setdefault(module, path), []).extend(naming.calls[path])
+    position = {node: index for index, node in enumerate(naming.nodes)}
+    return {path: tuple(sorted(found, key=position.__getitem__)) for path, found in nodes.items()}
 
 
-def terms(x: Tensor) -> int:
-    """Number of values that one output element of a mean over height and width sums up."""
-    return int(x.shape[2:].numel())
+def _is_extra(name: str, module: nn.Module, naming: Naming) -> bool:
+    """Whether this is a layer that lies in no node."""
+    parts = name.split(".")
+    inside = any(".".join(parts[:end]) in naming.calls for end in range(1, len(parts)))
+    return not inside and not any(module.children())
 
 
-def exact_mean(x: Tensor) -> Array:
-    """The mean over height and width of NCHW features in float64, as NHWC."""
-    return nhwc(x.mean((2, 3), keepdim=True, dtype=torch.float64))
+def flatten(values: Any) -> list[Tensor]:
+    """The tensors in nested lists, tuples and mappings, in order."""
+    if isinstance(values, Tensor):
+        return [values]
+    if isinstance(values, dict):
+        values = values.values()
+    elif not isinstance(values, (list, tuple)):
+        return []
+    return [tensor for item in values for tensor in flatten(item)]
 
 
-def flatten(outputs: Any) -> list[Tensor]:
-    """The tensors in nested lists and tuples, in order."""
-    if isinstance(outputs, Tensor):
-        return [outputs]
-    return [tensor for item in outputs for tensor in flatten(item)]
-
-
-def disturb(output: Tensor, array: Array) -> None:
-    """Add an array to a node's output, in place.
+def disturbed(output: Tensor, array: Array) -> Tensor:
+    """A node's output with an array added.
 
     Args:
-        output: [N, C, H, W], a tensor that nothing but the next module will read.
+        output: [N, C, H, W].
         array: [N, H, W, C].
     """
-    output.add_(torch.from_numpy(array).permute(0, 3, 1, 2))
+    return output + nchw(array).to(output.device)
 
 
-def substitute(output: Tensor, array: Array) -> None:
-    """Overwrite a node's output with the reference's values, in place.
+def replacement(output: Tensor, array: Array) -> Tensor:
+    """The reference's values in the layout, type and place of a node's output.
+
+    A copy of its own, since a candidate may overwrite what it is given.
 
     Args:
-        output: [N, C, H, W], a tensor that nothing but the next module will read.
+        output: [N, C, H, W].
         array: [N, H, W, C].
     """
-    # Torch wants writable memory even to read from it; the reference's may not be.
-    source = torch.from_numpy(array if array.flags.writeable else array.copy())
-    output.copy_(source.permute(0, 3, 1, 2))
+    return torch.empty_like(output).copy_(nchw(array))
+
+
+class Provenance:
+    """Remembers which node each tensor came from, without keeping it alive."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[int, tuple[weakref.ref[Tensor], str]] = {}
+
+    def add(self, tensor: Tensor, node: str) -> None:
+        """Remember where a tensor came from."""
+        self._nodes[id(tensor)] = (weakref.ref(tensor), node)
+
+    def of(self, values: Any) -> tuple[str | None, ...]:
+        """The node of each tensor in nested values; None for a tensor of unknown origin."""
+        found = []
+        for tensor in flatten(values):
+            reference, node = self._nodes.get(id(tensor), (None, ""))
+            found.append(node if reference is not None and reference() is tensor else None)
+        return tuple(found)

@@ -11,9 +11,11 @@ import torch
 import reference_tf
 from converter.conversion import convert
 from converter.sources import resolve
+from parity.naming import own_paths
 from parity.nodes import Pairing, compare
-from parity.result import Verdict
 from parity.tensorflow_side import TensorflowReference
+from parity.torch_side import Referee
+from parity.verdict import Verdict
 from torch_model import layers
 from torch_model.checkpoint import from_arrays
 
@@ -34,6 +36,7 @@ class Lockstep:
         built.restore(self.session, files.prefix, ema=True)
         rng = np.random.default_rng(0)
         self.images = rng.standard_normal((1, 96, 128, 3)).astype(dtype)
+        self.referee = Referee(self.candidate(), self.kinds, self.images.shape)
 
     def candidate(self):
         arrays = {name: array.copy() for name, array in self.conversion.arrays.items()}
@@ -41,8 +44,9 @@ class Lockstep:
 
     def run(self, model):
         stream = partial(self.reference.stream, self.session, self.images)
-        pairing = Pairing(stream, model, self.config.levels, self.images, self.outputs)
-        nodes, _ = compare(self.kinds, pairing)
+        naming = own_paths(self.kinds)
+        pairing = Pairing(stream, model, naming, self.referee, self.images, self.outputs)
+        nodes, _ = compare(pairing)
         return {node.name: node for node in nodes}
 
     def failing(self, model):

@@ -1,0 +1,161 @@
+"""Which call of which submodule of a candidate makes which node.
+
+A node's name is the path of the module that makes it in the faithful model. A module that
+levels share is called once for each level and makes one node at each call, in the levels'
+order. Other people's models have other paths; a names file says which.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from efficientdet_spec import InputError
+
+_MAX_BYTES = 16 << 20
+"""Larger names files are refused unread: the largest model has fewer than 2000 nodes."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """The nodes that each submodule makes.
+
+    Attributes:
+        calls: By path of a submodule, the nodes that its successive calls make.
+        nodes: All nodes of the reference in the order of computation.
+        strict: Whether the candidate has the faithful model's paths, so that every layer of it
+            that is not among them is one too many. Elsewhere what lies between two nodes
+            belongs to the second.
+    """
+
+    calls: Mapping[str, tuple[str, ...]]
+    nodes: tuple[str, ...]
+    strict: bool
+
+    def path_of(self) -> dict[str, str]:
+        """The submodule's path by node."""
+        return {node: path for path, nodes in self.calls.items() for node in nodes}
+
+
+def split_candidate(text: str) -> tuple[Path, str | None]:
+    """``model.py:build`` as file and function; any other text as a file alone."""
+    path, colon, function = text.rpartition(":")
+    if colon and path.endswith(".py"):
+        return Path(path), function
+    return Path(text), None
+
+
+def base(node: str) -> str:
+    """A node's name without the level: the path of its module."""
+    return node.partition("@")[0]
+
+
+def own_paths(nodes: Iterable[str]) -> Naming:
+    """The naming of a candidate built like the faithful model.
+
+    Args:
+        nodes: The reference's nodes in the order of computation.
+    """
+    calls: dict[str, tuple[str, ...]] = {}
+    order = tuple(nodes)
+    for node in order:
+        calls[base(node)] = (*calls.get(base(node), ()), node)
+    return Naming(calls, order, strict=True)
+
+
+def read_names(path: Path, nodes: Sequence[str]) -> Naming:
+    """The naming that a JSON file gives.
+
+    The file holds one object. Its keys are nodes, with a level (``class_head.acts.0@P4``) or
+    without, which stands for all levels. Its values are paths of submodules; with
+    ``"path": ["a", "b"]`` each of the levels has a submodule of its own. Nodes whose submodule is
+    the same are its successive calls, in the order of computation.
+
+    Args:
+        path: The file.
+        nodes: The reference's nodes in the order of computation.
+
+    Raises:
+        InputError: The file cannot be read, is no such object, or names nodes that do not exist.
+    """
+    given = _read_object(path)
+    by_base = own_paths(nodes).calls
+    paths: dict[str, str] = {}
+    for key, value in given.items():
+        members = (key,) if key in set(nodes) else by_base.get(key)
+        if members is None:
+            raise InputError(
+                f"{path} names the node {key!r}, which the model does not have; give a name from "
+                f"the table of compare.py nodes, such as {nodes[0]!r}."
+            )
+        modules = [value] * len(members) if isinstance(value, str) else value
+        if (
+            not isinstance(modules, list)
+            or len(modules) != len(members)
+            or not all(isinstance(item, str) and item for item in modules)
+        ):
+            raise InputError(
+                f"{path} gives {value!r} for the node {key!r}; give the path of a submodule, or "
+                f"a list of {len(members)} paths, one for each level."
+            )
+        for node, module in zip(members, modules, strict=True):
+            if node in paths and paths[node] != module:
+                raise InputError(
+                    f"{path} names two submodules for the node {node!r}, {paths[node]!r} and "
+                    f"{module!r}; leave one of them out."
+                )
+            paths[node] = module
+    calls: dict[str, tuple[str, ...]] = {}
+    for node in nodes:
+        if node in paths:
+            calls[paths[node]] = (*calls.get(paths[node], ()), node)
+    return Naming(calls, tuple(nodes), strict=False)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            raise InputError(
+                f"{path} has {size} bytes, more than any list of names; give a JSON file of at "
+                f"most {_MAX_BYTES >> 20} MiB."
+            )
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(
+            f"{path} cannot be read as JSON ({str(error).splitlines()[0]:.200}); give a file "
+            f"with one object that maps nodes to paths of submodules."
+        ) from error
+    if not isinstance(values, dict) or not values:
+        raise InputError(
+            f"{path} holds {type(values).__name__ if values else 'nothing'}; give one JSON object "
+            f"that maps nodes to paths of submodules."
+        )
+    return values
+
+
+def check_paths(naming: Naming, modules: Iterable[str], source: str) -> None:
+    """Raise where a naming speaks of submodules that a candidate does not have.
+
+    Args:
+        naming: The naming.
+        modules: Paths of the candidate's submodules.
+        source: The file that the naming comes from.
+
+    Raises:
+        InputError: Says the first such path, and paths that look like it.
+    """
+    known = set(modules)
+    for path in naming.calls:
+        if path not in known:
+            last = re.escape(path.rpartition(".")[2])
+            alike = [name for name in sorted(known) if re.search(rf"(^|\.){last}$", name)][:3]
+            hint = f", which has for example {', '.join(alike)}" if alike else ""
+            raise InputError(
+                f"{source} names the submodule {path!r}, which the candidate does not have{hint}; "
+                f"correct the path."
+            )

@@ -1,0 +1,247 @@
+"""Exact values: what a node would give on its inputs if its arithmetic had no roundings.
+
+Computed in float64, whose own roundings are 2**29 times smaller than those of float32. Large
+tensors are worked through in slabs of rows, so that float64 copies of inputs stay small.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from efficientdet_spec import NodeKind
+from parity.stream import Array
+from parity.torch_side.gauge import gauge
+
+_SLAB = 1 << 22
+"""Elements of the output that are computed together."""
+
+_ROWWISE = (
+    NodeKind.BATCH_NORM,
+    NodeKind.ACTIVATION,
+    NodeKind.GATE,
+    NodeKind.SCALE,
+    NodeKind.ADD,
+    NodeKind.FUSE,
+)
+_SELECTIONS = (NodeKind.POOL, NodeKind.UPSAMPLE)
+
+
+def in_double(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
+    """A module's output with its inputs, parameters and buffers in float64."""
+    state = {
+        # A counter of batches would count this one.
+        name: tensor.double() if tensor.is_floating_point() else tensor.clone()
+        for name, tensor in [*module.named_parameters(), *module.named_buffers()]
+    }
+    return functional_call(module, state, as_double(inputs))
+
+
+def as_double(values: Any) -> Any:
+    """Nested values with their floating-point tensors in float64."""
+    if isinstance(values, Tensor):
+        return values.double() if values.is_floating_point() else values
+    if isinstance(values, (list, tuple)):
+        return type(values)(as_double(item) for item in values)
+    return values
+
+
+def own_exact(
+    kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...], output: Tensor, gauge_of: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """What a candidate's layer would give without roundings, and the magnitude they act on.
+
+    Args:
+        kind: What the faithful layer computes.
+        module: The candidate's layer, whatever it is.
+        inputs: What it was given.
+        output: What it made of it.
+        gauge_of: The gauge of the faithful layer.
+
+    Returns:
+        Exact output and gauge on the CPU; None where the layer cannot compute in float64.
+    """
+    try:
+        with torch.inference_mode():
+            truth = in_double(module, inputs)
+    except (RuntimeError, TypeError, ValueError, NotImplementedError):
+        return None
+    if not isinstance(truth, Tensor) or truth.shape != output.shape:
+        return None
+    truth = truth.detach().cpu()
+    magnitude = torch.maximum(gauge_of.double(), truth.abs())
+    try:
+        with torch.inference_mode():
+            its_own = gauge(kind, module, inputs, output).detach().cpu().double()
+        magnitude = torch.maximum(magnitude, its_own)
+    except (AttributeError, RuntimeError, TypeError, ValueError):
+        # Only layers that look like the faithful ones have a gauge of their own.
+        pass
+    return truth, magnitude
+
+
+def terms(kind: NodeKind, inputs: tuple[Any, ...]) -> int:
+    """Number of values that one output element of a mean sums up; 1 elsewhere."""
+    return int(inputs[0].shape[2:].numel()) if kind is NodeKind.MEAN else 1
+
+
+def exact(kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...]) -> Tensor:
+    """The exact output of a layer of the faithful model.
+
+    Args:
+        kind: What it computes.
+        module: The layer.
+        inputs: What it is given.
+
+    Returns:
+        [N, C, H, W] in float64; of a selection, which has no roundings, in the inputs' type.
+    """
+    if kind in _SELECTIONS:
+        result: Tensor = module(*inputs)
+        return result
+    x: Any = inputs[0][0] if kind is NodeKind.FUSE else inputs[0]
+    if kind is NodeKind.MEAN:
+        mean: Tensor = x.mean((2, 3), keepdim=True, dtype=torch.float64)
+        return mean
+    if kind is NodeKind.DEPTHWISE:
+        return _depthwise(module, x)
+    conv: Any = module
+    pointwise = kind is NodeKind.CONV and set((*conv.kernel_size, *conv.stride)) == {1}
+    if kind in _ROWWISE or pointwise:
+        channels = conv.out_channels if pointwise else x.shape[1]
+        return _by_rows(
+            lambda rows: in_double(module, _rows(inputs, rows)),
+            (x.shape[0], channels, *x.shape[2:]),
+        )
+    result = in_double(module, inputs)
+    return result
+
+
+def _by_rows(compute: Callable[[slice], Tensor], shape: tuple[int, ...]) -> Tensor:
+    batch, channels, height, width = shape
+    step = max(1, _SLAB // (batch * channels * width))
+    if step >= height:
+        return compute(slice(0, height))
+    result = torch.empty(shape, dtype=torch.float64, memory_format=torch.channels_last)
+    for start in range(0, height, step):
+        rows = slice(start, min(start + step, height))
+        result[:, :, rows] = compute(rows)
+    return result
+
+
+def _rows(values: Any, rows: slice) -> Any:
+    """Nested values with these rows of their feature maps; gates and weights stay as they are."""
+    if isinstance(values, Tensor):
+        # A gate has one row for all of the features', whose slab starts with it.
+        return values[:, :, rows] if values.dim() == 4 and values.shape[2] > 1 else values
+    if isinstance(values, (list, tuple)):
+        return type(values)(_rows(item, rows) for item in values)
+    return values
+
+
+def _depthwise(module: Any, x: Tensor) -> Tensor:
+    """Depthwise convolution as a sum over the kernel's taps, which is several times faster.
+
+    The padding is TensorFlow's SAME, as in the faithful layer: see ``tf.nn``, notes on padding.
+    """
+    kernel, stride = module.kernel_size, module.stride
+    sizes = [-(-size // step) for size, step in zip(x.shape[2:], stride, strict=True)]
+    pads = [
+        max((out - 1) * step + k - size, 0)
+        for out, step, k, size in zip(sizes, stride, kernel, x.shape[2:], strict=True)
+    ]
+    top, left = pads[0] // 2, pads[1] // 2
+    padded = F.pad(x, (left, pads[1] - left, top, pads[0] - top))
+    weight = module.weight.double()
+
+    def compute(rows: slice) -> Tensor:
+        first = rows.start * stride[0]
+        slab = padded[:, :, first : (rows.stop - 1) * stride[0] + kernel[0]].double()
+        result = torch.zeros(
+            (x.shape[0], x.shape[1], rows.stop - rows.start, sizes[1]),
+            dtype=torch.float64,
+        ).contiguous(memory_format=torch.channels_last)
+        for i in range(kernel[0]):
+            for j in range(kernel[1]):
+                tap = slab[:, :, i :: stride[0], j :: stride[1]]
+                tap = tap[:, :, : result.shape[2], : sizes[1]]
+                result.addcmul_(tap, weight[:, 0, i, j].view(1, -1, 1, 1))
+        return result
+
+    return _by_rows(compute, (x.shape[0], x.shape[1], *sizes))
+
+
+def unit(output: Tensor) -> float:
+    """Unit roundoff of a tensor's type."""
+    return torch.finfo(output.dtype).eps / 2
+
+
+def copy_in_double(module: nn.Module) -> nn.Module:
+    """A layer with its parameters in float64."""
+    return copy.deepcopy(module).double()
+
+
+def alike(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two layers are of one class and their parameters have equal or transposed shapes."""
+    return type(one) is type(other) and _shapes(one) == _shapes(other) != []
+
+
+def _shapes(module: nn.Module) -> list[list[int]]:
+    parameters = [*module.named_parameters(), *module.named_buffers()]
+    return [sorted(value.shape) for name, value in parameters if name != "bias"]
+
+
+def parameters_of(path: str, module: nn.Module, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
+    """A layer's parameters out of the arrays of a whole model; empty where it has none there.
+
+    Args:
+        path: The layer's.
+        module: The layer.
+        arrays: By name, in PyTorch's layout.
+    """
+    names = [name for name, _ in [*module.named_parameters(), *module.named_buffers()]]
+    return {
+        name: torch.from_numpy(arrays[f"{path}.{name}"].copy())
+        for name in names
+        if f"{path}.{name}" in arrays
+    }
+
+
+def with_other_parameters(
+    kind: NodeKind,
+    faithful: nn.Module,
+    module: nn.Module,
+    inputs: tuple[Any, ...],
+    output: Tensor,
+) -> float | None:
+    """How far a candidate's output is from the faithful operation with its own parameters.
+
+    Args:
+        kind: What the operation is.
+        faithful: The faithful layer.
+        module: The candidate's, which has the parameters.
+        inputs: What the operation is given.
+        output: What the candidate made of it.
+
+    Returns:
+        The distance in roundings; None where its parameters do not fit.
+    """
+    theirs = {name: value for name, value in [*module.named_parameters(), *module.named_buffers()]}
+    other = copy.deepcopy(faithful)
+    for name, value in [*other.named_parameters(), *other.named_buffers()]:
+        if name not in theirs or theirs[name].shape != value.shape:
+            return None
+        value.data.copy_(theirs[name].detach())
+    with torch.inference_mode():
+        truth = exact(kind, other, inputs)
+        if truth.shape != output.shape:
+            return None
+        scale = gauge(kind, other, inputs, truth).double()
+        distance = (output.double() - truth.double()).abs() / (unit(output) * scale)
+    return float(torch.nan_to_num(distance, nan=0.0).max())

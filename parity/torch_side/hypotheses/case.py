@@ -1,0 +1,141 @@
+"""What is asked of a diagnosis, and what it answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from efficientdet_spec import NodeKind
+
+Channels = slice | Tensor
+"""An index along axis 1 of an NCHW tensor: which output channels to evaluate."""
+
+Evaluation = Callable[[Channels], tuple[Tensor, Tensor]]
+"""Gives the output at some channels, in float64, and its gauge: the magnitude of each element
+on which roundings act (same shape)."""
+
+ALL = slice(None)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A node at which a candidate fails, and what it was given.
+
+    Attributes:
+        name: The node, for example ``class_head.convs.0.pointwise@P4``.
+        kind: What the reference computes there.
+        module: The faithful module with the checkpoint's parameters, in float64.
+        arguments: What it takes: float64 NCHW tensors; a list of them and weights (fusion); a
+            tensor and a size (max-pool, up-sampling).
+        candidate: What the candidate made of them, [N, C, H, W], in the type it computes in.
+        siblings: Other faithful modules of the model by path, of any type.
+        alternatives: Other values of the module's parameters by what they are, for example
+            ``{"raw": {"weight": ...}}`` for those that are no moving averages.
+        is_input: Whether the node reads the network's images.
+        outputs_per_anchor: Number of classes, or 4 for boxes; None where nothing is predicted.
+        num_anchors: Anchors at each location; None likewise.
+    """
+
+    name: str
+    kind: NodeKind
+    module: nn.Module
+    arguments: tuple[Any, ...]
+    candidate: Tensor
+    siblings: Mapping[str, nn.Module]
+    alternatives: Mapping[str, Mapping[str, Tensor]]
+    is_input: bool = False
+    outputs_per_anchor: int | None = None
+    num_anchors: int | None = None
+
+    @property
+    def unit(self) -> float:
+        """Unit roundoff of the candidate's type."""
+        return torch.finfo(self.candidate.dtype).eps / 2
+
+    @property
+    def underflow(self) -> float:
+        """The magnitude one rounding of which is the smallest normal number."""
+        return torch.finfo(self.candidate.dtype).tiny / self.unit
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One way in which the candidate may have gone wrong.
+
+    Attributes:
+        slug: Short name that stays the same between versions.
+        title: The fault as part of a sentence: "batch norm with epsilon 1e-05 instead of 0.001".
+        evaluate: What the operation with this fault gives.
+    """
+
+    slug: str
+    title: str
+    evaluate: Evaluation
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The hypothesis that reproduces the candidate's output.
+
+    Attributes:
+        slug: Its short name.
+        title: The fault as part of a sentence.
+        roundings: Distance of the candidate from it, in units of ``unit * gauge``.
+        without: Distance of the candidate from the faithful operation, likewise; infinite where
+            the shapes differ.
+        tried: Number of hypotheses looked at, this one included.
+        unit: The unit roundoff in which both are counted. Larger than the candidate's own where
+            the fault is arithmetic of lower precision, which nothing reproduces bit for bit.
+    """
+
+    slug: str
+    title: str
+    roundings: float
+    without: float
+    tried: int
+    unit: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "slug": self.slug,
+            "title": self.title,
+            "roundings": self.roundings,
+            "without": self.without if math.isfinite(self.without) else str(self.without),
+            "tried": self.tried,
+            "unit": self.unit,
+        }
+
+
+def number(value: float) -> str:
+    """A value with three significant digits, for a sentence."""
+    return f"{value:.3g}"
+
+
+def counted(items: list[int], limit: int = 6) -> str:
+    """A few of some indices, for a sentence: "3, 7 and 12 more"."""
+    shown = ", ".join(str(item) for item in items[:limit])
+    return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
+
+
+def by_resemblance(name: str, others: Mapping[str, Any]) -> list[str]:
+    """Names of other modules, those first that a slip of the hand would take instead.
+
+    One that differs in fewer parts of its path comes earlier, and among these one that differs
+    in a later part: another level of the same repeat, then another repeat of the same level.
+    """
+    own = name.split("@")[0].split(".")
+
+    def distance(other: str) -> tuple[int, int]:
+        parts = other.split("@")[0].split(".")
+        if len(parts) != len(own):
+            return len(own) + len(parts), 0
+        changed = [i for i, (a, b) in enumerate(zip(own, parts, strict=True)) if a != b]
+        return len(changed), -(changed[0] if changed else 0)
+
+    return sorted((other for other in others if other != name), key=distance)

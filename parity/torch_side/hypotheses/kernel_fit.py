@@ -1,0 +1,75 @@
+"""The kernel that a candidate's convolution must have had, where only some values are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from parity.torch_side.hypotheses.case import Case, Hypothesis
+from parity.torch_side.hypotheses.convolution import faithful
+
+_LARGEST_FIT = 1 << 24
+"""Elements of a matrix that is fitted: a second's work."""
+
+_SAME = 1e-4
+"""Part of the largest parameter by which a fitted one may be off and count as unchanged."""
+
+
+def hypotheses(case: Case, channels: Tensor) -> Iterator[Hypothesis]:
+    """A convolution of the same geometry with the kernel and bias that fit the output best.
+
+    Args:
+        case: The failing node.
+        channels: The output channels that are wrong.
+    """
+    own = faithful(case)
+    groups = len(own.weight) if own.depthwise else 1
+    taps = own.weight[0].numel()
+    places = case.candidate[:, 0].numel()
+    known = own.groups in (1, groups) and places >= 2 * (taps + 1)
+    if not known or taps * places * (len(channels) if own.depthwise else 1) > _LARGEST_FIT:
+        return
+    weight = own.weight.clone()
+    bias = torch.zeros(len(weight), dtype=weight.dtype) if own.bias is None else own.bias.clone()
+    for group in torch.split(channels, 1 if own.depthwise else len(channels)):
+        x = own.x[:, group] if own.depthwise else own.x
+        kernel = (weight.shape[2], weight.shape[3])
+        columns = F.unfold(F.pad(x, own.pads), kernel, stride=own.stride)
+        matrix = columns.transpose(0, 1).flatten(1).T
+        matrix = torch.cat([matrix, torch.ones_like(matrix[:, :1])], 1)
+        made = case.candidate[:, group].double().transpose(0, 1).flatten(1).T
+        if matrix.shape[0] != made.shape[0]:
+            return
+        found = torch.linalg.lstsq(matrix, made).solution
+        weight[group] = found[:-1].T.reshape(weight[group].shape)
+        bias[group] = found[-1]
+    # What the fit leaves as it was differs by the roundings of the candidate only.
+    limit = _SAME * float(own.weight.abs().max())
+    wrong = (weight - own.weight).abs() > limit
+    weight = torch.where(wrong, weight, own.weight)
+    before = torch.zeros_like(bias) if own.bias is None else own.bias
+    moved = (bias - before).abs() > _SAME * float(before.abs().max().clamp(min=limit))
+    bias = torch.where(moved, bias, before)
+    if not bool(wrong.any()):
+        return
+    yield Hypothesis(
+        "kernel-values",
+        _wrong_values(own.weight, weight, wrong, int(moved.sum())),
+        replace(own, weight=weight, bias=bias),
+    )
+
+
+def _wrong_values(before: Tensor, after: Tensor, wrong: Tensor, biases: int) -> str:
+    count = int(wrong.sum())
+    text = f"{count} of {wrong.numel()} kernel values wrong"
+    listed = [
+        f"{[int(i) for i in index]} is {float(after[tuple(index)]):.4g} instead of "
+        f"{float(before[tuple(index)]):.4g}"
+        for index in wrong.nonzero()[:3]
+    ]
+    text += f" ([out, in, y, x] {'; '.join(listed)}{'; ...' if count > 3 else ''})"
+    return text + (f" and {biases} of {len(before)} biases" if biases else "")

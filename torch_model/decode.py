@@ -1,0 +1,196 @@
+"""Image files to RGB pixels, bit for bit as ``tf.io.decode_image(channels=3)`` gives them.
+
+TensorFlow decodes JPEG with libjpeg's fast integer DCT; most other programs use the accurate one,
+and their pixels differ by up to 4 grey levels. Like TensorFlow, nothing here applies an orientation
+(EXIF), a colour profile or a gamma; alpha is dropped and of 16 bits the upper 8 are kept.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efficientdet_spec import InputError
+
+MAX_SIDE = 30_000
+"""Longest side of an image in pixels."""
+
+MAX_PIXELS = 2**27
+"""Most pixels of an image; decoded they take 400 MB."""
+
+_JPEG = b"\xff\xd8\xff"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_BMP = b"BM"
+_ANIMATED = re.compile(rb"GIF8|RIFF....WEBP", re.DOTALL)
+
+RGBImage = NDArray[np.uint8]
+
+
+def read_image(path: str | os.PathLike[str], *, fast_dct: bool = True) -> RGBImage:
+    """An image file as [h, w, 3] RGB.
+
+    Args:
+        path: A JPEG, PNG or BMP file.
+        fast_dct: As for :func:`decode_image`.
+
+    Raises:
+        InputError: The file cannot be read or is no image that can be decoded exactly.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); give an image file."
+        ) from error
+    return decode_image(data, str(path), fast_dct=fast_dct)
+
+
+def decode_image(data: bytes, source: str = "image", *, fast_dct: bool = True) -> RGBImage:
+    """An encoded image as [h, w, 3] RGB.
+
+    Args:
+        data: The content of a JPEG, PNG or BMP file.
+        source: What to call it in messages.
+        fast_dct: Decode JPEG with the fast integer DCT, TensorFlow's default; otherwise with
+            the accurate one, as OpenCV and Pillow do.
+
+    Raises:
+        InputError: The data are damaged, cut short, too large, or of a format whose pixels
+            cannot be had exactly.
+    """
+    if data.startswith(_JPEG):
+        return _decode_jpeg(data, source, fast_dct)
+    if data.startswith(_PNG):
+        width, height = _unpack(">II", data, 16, source)
+        return _decode_lossless(data, source, height, width)
+    if data.startswith(_BMP):
+        return _decode_lossless(data, source, *_bmp_size(data, source))
+    if _ANIMATED.match(data):
+        raise InputError(
+            f"{source} is a GIF or WebP file, which TensorFlow decodes to a sequence of frames "
+            f"that the official code refuses; convert it to PNG."
+        )
+    raise InputError(
+        f"{source} ({len(data)} bytes) is no JPEG, PNG or BMP image; give one of these."
+    )
+
+
+def _damaged(source: str, reason: str) -> InputError:
+    return InputError(
+        f"{source} is damaged or cut short ({reason}); fetch or save the image again."
+    )
+
+
+def _unpack(layout: str, data: bytes, offset: int, source: str) -> tuple[int, ...]:
+    try:
+        return struct.unpack_from(layout, data, offset)
+    except struct.error:
+        raise _damaged(source, f"its header ends after {len(data)} bytes") from None
+
+
+def _check_size(source: str, height: int, width: int) -> None:
+    if min(height, width) < 1 or max(height, width) > MAX_SIDE:
+        raise InputError(
+            f"{source} is {width}x{height} pixels; give an image of 1 to {MAX_SIDE} a side."
+        )
+    if height * width > MAX_PIXELS:
+        raise InputError(
+            f"{source} is {width}x{height} pixels; give an image of at most {MAX_PIXELS} in all."
+        )
+
+
+def _decode_jpeg(data: bytes, source: str, fast_dct: bool) -> RGBImage:
+    try:
+        import simplejpeg
+    except ImportError:
+        raise InputError(
+            f"{source}: decoding a JPEG exactly as TensorFlow does needs simplejpeg; install it "
+            f"with pip install 'efficientdet-parity[images]'."
+        ) from None
+    try:
+        height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
+        _check_size(source, height, width)
+        # TensorFlow asks libjpeg for CMYK where the file is, and converts the inks itself.
+        in_inks = colour_space in ("CMYK", "YCCK")
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            data,
+            colorspace="CMYK" if in_inks else "RGB",
+            fastdct=fast_dct,
+            fastupsample=False,
+            # A file about which libjpeg warns does not always decode alike everywhere.
+            strict=True,
+        )
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise _damaged(source, str(error).strip()) from error
+    return _rgb_from_inks(pixels, inverted=_has_adobe_marker(data)) if in_inks else pixels
+
+
+def _rgb_from_inks(pixels: NDArray[np.uint8], *, inverted: bool) -> RGBImage:
+    """CMYK to RGB with TensorFlow's integer arithmetic.
+
+    Args:
+        pixels: [h, w, 4].
+        inverted: Adobe's convention, 255 is no ink.
+    """
+    levels = pixels.astype(np.uint16)
+    if not inverted:
+        levels = 255 - levels
+    return (levels[..., :3] * levels[..., 3:] // 255).astype(np.uint8)
+
+
+def _has_adobe_marker(data: bytes) -> bool:
+    """Whether a JPEG has an APP14 segment of Adobe's before its image data."""
+    offset = 2
+    while offset + 4 <= len(data) and data[offset] == 0xFF and data[offset + 1] != 0xDA:
+        if data[offset + 1] == 0xFF:
+            offset += 1
+            continue
+        if data[offset + 1] == 0xEE and data[offset + 4 : offset + 9] == b"Adobe":
+            return True
+        offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
+    return False
+
+
+def _bmp_size(data: bytes, source: str) -> tuple[int, int]:
+    """Height and width of a BMP whose pixels are stored plainly, in 24 or 32 bits."""
+    start, header = _unpack("<II", data, 10, source)
+    width, height, _, bits, compression = _unpack("<iiHHI", data, 18, source)
+    if header < 40 or bits not in (24, 32) or compression != 0:
+        raise InputError(
+            f"{source} is a BMP file of {bits} bits with compression {compression}, but only "
+            f"plain 24 and 32 bits are read alike everywhere; convert it to PNG."
+        )
+    # A negative height means rows from top to bottom.
+    _check_size(source, abs(height), width)
+    row = (width * bits // 8 + 3) // 4 * 4
+    if start + row * abs(height) > len(data):
+        raise _damaged(source, f"{len(data)} bytes cannot hold its pixels")
+    return abs(height), width
+
+
+def _decode_lossless(data: bytes, source: str, height: int, width: int) -> RGBImage:
+    _check_size(source, height, width)
+    try:
+        import cv2
+    except ImportError:
+        raise InputError(
+            f"{source}: decoding a PNG or BMP needs OpenCV; install it with "
+            f"pip install 'efficientdet-parity[images]', or give a JPEG."
+        ) from None
+    decoded: Any = None
+    try:
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise _damaged(source, str(error).strip().splitlines()[0]) from error
+    if decoded is None or decoded.shape != (height, width, 3):
+        raise _damaged(source, "OpenCV cannot decode it")
+    return np.ascontiguousarray(decoded[..., ::-1])

@@ -1,0 +1,108 @@
+"""From image files or arrays to boxes in their pixels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from efficientdet_spec import InputError
+from torch_model.anchors import PAIR_ASPECTS, SQRT_ASPECTS, make_anchors
+from torch_model.decode import decode_image, read_image
+from torch_model.model import EfficientDet
+from torch_model.postprocess import Detections, postprocess, split_outputs
+from torch_model.preprocess import NetworkInput, preprocess_with_scale
+from torch_model.profiles import OFFICIAL, Profile
+
+Image = str | os.PathLike[str] | bytes | NDArray[np.uint8]
+
+
+class Detector:
+    """A model with everything around it.
+
+    Args:
+        model: In evaluation mode; it is moved to the device.
+        profile: The variant of each stage.
+        device: Where the network runs; the other stages run on the CPU.
+        size: (height, width) of the network's input; None: the model's native size.
+
+    Attributes:
+        model: The network.
+        profile: The variant of each stage.
+        size: (height, width) of the network's input.
+        anchors: [A, 4] as [y1, x1, y2, x2] in pixels of the input.
+
+    Raises:
+        InputError: The model cannot process this size, or the device does not exist.
+    """
+
+    def __init__(
+        self,
+        model: EfficientDet,
+        profile: Profile = OFFICIAL,
+        *,
+        device: str | torch.device = "cpu",
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        self.profile = profile
+        self.size = size or model.config.image_size
+        aspects = SQRT_ASPECTS if profile.aspects == "sqrt" else PAIR_ASPECTS
+        self.anchors = make_anchors(model.config, *self.size, aspects)
+        try:
+            self.device = torch.device(device)
+            self.model = model.to(self.device)
+        except (RuntimeError, AssertionError) as error:
+            # A build of PyTorch without CUDA reports it by an assertion.
+            reason = str(error).partition("\n")[0]
+            raise InputError(
+                f"The model cannot run on device {str(device)!r} ({reason:.120}); choose cpu, or "
+                f"a device that this PyTorch has."
+            ) from error
+
+    def detect(self, images: Sequence[Image], batch: int = 1) -> Iterator[Detections]:
+        """The detections of each image, in order.
+
+        Args:
+            images: Files, their contents, or uint8 [h, w, 3] arrays in RGB order.
+            batch: Images that go through the network together.
+
+        Raises:
+            InputError: An image cannot be used, or the network's predictions hold NaN.
+        """
+        if batch < 1:
+            raise InputError(f"A batch of {batch} images is empty; give one image or more.")
+        remaining = iter(images)
+        while group := list(islice(remaining, batch)):
+            yield from self._detect([self.preprocess(image) for image in group])
+
+    def preprocess(self, image: Image) -> NetworkInput:
+        """The network's input for one image.
+
+        Raises:
+            InputError: The image cannot be used.
+        """
+        fast_dct = self.profile.decode == "fast-dct"
+        if isinstance(image, bytes):
+            image = decode_image(image, fast_dct=fast_dct)
+        elif not isinstance(image, np.ndarray):
+            image = read_image(image, fast_dct=fast_dct)
+        return preprocess_with_scale(
+            image,
+            *self.size,
+            half_pixel=self.profile.resize == "half-pixel",
+            advprop=self.profile.normalisation == "advprop",
+        )
+
+    @torch.inference_mode()
+    def _detect(self, inputs: Sequence[NetworkInput]) -> list[Detections]:
+        pixels = torch.from_numpy(np.stack([item.pixels for item in inputs]))
+        class_outputs, box_outputs = self.model(pixels.permute(0, 3, 1, 2).to(self.device))
+        outputs = split_outputs(class_outputs, box_outputs, self.model.config.num_classes)
+        return [
+            postprocess(output, self.anchors, self.size, item.scale, self.profile)
+            for output, item in zip(outputs, inputs, strict=True)
+        ]

@@ -1,0 +1,247 @@
+"""From the network's outputs to detections: selection, box decoding, suppression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from efficientdet_spec import InputError
+from torch_model import nms
+from torch_model.profiles import Profile
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+MAX_CANDIDATES = 5000
+"""Predictions that enter NMS in an evaluation (official ``max_nms_inputs``)."""
+
+_SAMPLE_STEP = 61
+"""One logit in so many is looked at to guess a threshold; prime, so that classes take turns."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The raw predictions for one image, level by level, as views where possible.
+
+    Attributes:
+        classes: For each level [A_l, num_classes] logits.
+        boxes: For each level [A_l, 4] codes.
+    """
+
+    classes: Sequence[Floats]
+    boxes: Sequence[Floats]
+
+    @property
+    def box_codes(self) -> Floats:
+        """[A, 4] codes of all levels."""
+        return np.concatenate(self.boxes)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Predictions that become candidates, highest logit first or in the anchors' order.
+
+    Attributes:
+        anchors: [K] index of the anchor.
+        classes: [K] class index.
+        logits: [K].
+    """
+
+    anchors: Integers
+    classes: Integers
+    logits: Floats
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The detections of one image, best first.
+
+    Attributes:
+        boxes: [M, 4] as [y1, x1, y2, x2] in pixels of the original image.
+        scores: [M].
+        classes: [M] class index; the category id is one more.
+        profile: How they were made.
+    """
+
+    boxes: Floats
+    scores: Floats
+    classes: Integers
+    profile: Profile
+
+    @property
+    def categories(self) -> Integers:
+        """[M] category ids."""
+        return self.classes + 1
+
+    @property
+    def coco_boxes(self) -> Floats:
+        """[M, 4] as [x, y, width, height] in pixels of the original image, as COCO wants them."""
+        y1, x1, y2, x2 = self.boxes.T
+        return np.stack([x1, y1, x2 - x1, y2 - y1], axis=1)
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """Entries of a COCO results file."""
+        return [
+            {"image_id": image_id, "category_id": category, "bbox": box, "score": score}
+            for category, box, score in zip(
+                self.categories.tolist(),
+                self.coco_boxes.tolist(),
+                self.scores.tolist(),
+                strict=True,
+            )
+        ]
+
+
+def split_outputs(
+    class_outputs: Sequence[Tensor], box_outputs: Sequence[Tensor], num_classes: int
+) -> list[Outputs]:
+    """The network's outputs as arrays for each image.
+
+    Args:
+        class_outputs: For each level [N, num_anchors * num_classes, H_l, W_l].
+        box_outputs: For each level [N, num_anchors * 4, H_l, W_l].
+        num_classes: Number of classes.
+    """
+
+    def rows(levels: Sequence[Tensor], columns: int) -> list[Floats]:
+        # Where features lie channels last in memory this copies nothing.
+        return [
+            level.permute(0, 2, 3, 1).reshape(len(level), -1, columns).float().cpu().numpy()
+            for level in levels
+        ]
+
+    classes, boxes = rows(class_outputs, num_classes), rows(box_outputs, 4)
+    return [
+        Outputs([level[image] for level in classes], [level[image] for level in boxes])
+        for image in range(len(class_outputs[0]))
+    ]
+
+
+def select_top(classes: Sequence[Floats], count: int = MAX_CANDIDATES) -> Chosen:
+    """The highest logits of all anchors and classes, highest first, of equal ones the first.
+
+    A sample gives a threshold that a few more logits than wanted pass; only these are sorted.
+
+    Args:
+        classes: For each level [A_l, num_classes] logits.
+        count: How many; all where there are fewer.
+
+    Raises:
+        InputError: The logits hold NaN.
+    """
+    levels = [level.reshape(-1) for level in classes]
+    count = min(count, sum(level.size for level in levels))
+    sample = np.concatenate([level[::_SAMPLE_STEP] for level in levels])
+    rank = count // _SAMPLE_STEP + 1
+    places: list[Integers] = []
+    while sum(map(len, places)) < count:
+        if places and rank > len(sample):
+            raise InputError("The network's class outputs hold NaN: weights or image are damaged.")
+        rank = 3 * rank // 2 + 1
+        threshold = (
+            np.partition(sample, -rank)[-rank] if rank <= len(sample) else np.float32(-np.inf)
+        )
+        places = [np.flatnonzero(level >= threshold) for level in levels]
+    logits = np.concatenate([level[at] for level, at in zip(levels, places, strict=True)])
+    starts = np.cumsum([0, *(level.size for level in levels[:-1])])
+    flat = np.concatenate([at + start for at, start in zip(places, starts, strict=True)])
+    best = np.argsort(-logits, kind="stable")[:count]
+    anchors, labels = np.divmod(flat[best], classes[0].shape[1])
+    return Chosen(anchors, labels, logits[best])
+
+
+def select_best_class(classes: Sequence[Floats]) -> Chosen:
+    """The best class of each anchor (of equal ones the first), in the anchors' order.
+
+    Args:
+        classes: For each level [A_l, num_classes] logits.
+    """
+    best = [level.argmax(1) for level in classes]
+    logits = [level[np.arange(len(at)), at] for level, at in zip(classes, best, strict=True)]
+    labels = np.concatenate(best)
+    return Chosen(np.arange(len(labels)), labels, np.concatenate(logits))
+
+
+def decode_boxes(codes: Floats, anchors: Floats) -> Floats:
+    """Box codes to boxes: ``centre = t * size + centre``, ``size = exp(t) * size``.
+
+    Args:
+        codes: [K, 4] as [ty, tx, th, tw], relative to the anchors.
+        anchors: [K, 4] as [y1, x1, y2, x2] in pixels.
+
+    Returns:
+        [K, 4] as [y1, x1, y2, x2] in pixels.
+    """
+    ty, tx, th, tw = codes.T
+    y1, x1, y2, x2 = anchors.T
+    height, width = y2 - y1, x2 - x1
+    two = np.float32(2)
+    with np.errstate(over="ignore"):
+        # Rounded once: frameworks' float32 exponentials differ in the last bit.
+        h = np.exp(th.astype(np.float64)).astype(np.float32) * height
+        w = np.exp(tw.astype(np.float64)).astype(np.float32) * width
+    y = ty * height + (y1 + y2) / two
+    x = tx * width + (x1 + x2) / two
+    return np.stack([y - h / two, x - w / two, y + h / two, x + w / two], axis=1)
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """Scores, computed in double precision and rounded once."""
+    with np.errstate(over="ignore"):
+        return (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
+
+
+def suppress(boxes: Floats, scores: Floats, classes: Integers, profile: Profile) -> nms.Kept:
+    """The profile's non-maximum suppression.
+
+    Args:
+        boxes: [K, 4] as [y1, x1, y2, x2] in pixels of the input.
+        scores: [K].
+        classes: [K].
+        profile: Decides the kind and which boxes suppress each other.
+    """
+    groups = classes if profile.scope == "per-class" else np.zeros_like(classes)
+    if profile.nms == "soft":
+        return nms.soft_nms(boxes, scores, groups)
+    if profile.nms == "hard":
+        return nms.hard_nms(boxes, scores, groups)
+    if profile.nms == "tf-soft":
+        return nms.tensorflow_nms(boxes, scores, groups)
+    return nms.tensorflow_nms(boxes, scores, groups, soft_sigma=0.0, score_threshold=-np.inf)
+
+
+def postprocess(
+    outputs: Outputs,
+    anchors: Floats,
+    size: tuple[int, int],
+    scale: np.float32,
+    profile: Profile,
+) -> Detections:
+    """One image's raw predictions to detections.
+
+    Args:
+        outputs: The network's predictions.
+        anchors: [A, 4] as [y1, x1, y2, x2] in pixels of the input.
+        size: (height, width) of the network's input.
+        scale: Factor from pixels of the input to pixels of the original image.
+        profile: The variant of each stage.
+
+    Raises:
+        InputError: The predictions hold NaN.
+    """
+    if profile.selection == "top-5000":
+        chosen = select_top(outputs.classes)
+    else:
+        chosen = select_best_class(outputs.classes)
+    scores = sigmoid(chosen.logits)
+    boxes = decode_boxes(outputs.box_codes[chosen.anchors], anchors[chosen.anchors])
+    kept = suppress(boxes, scores, chosen.classes, profile)
+    boxes = boxes[kept.indices]
+    if profile.clipping == "input":
+        boxes = np.clip(boxes, np.float32(0), np.array([*size, *size], np.float32))
+    return Detections(boxes * scale, kept.scores, chosen.classes[kept.indices], profile)

@@ -1,0 +1,181 @@
+"""Profiles: which variant of each stage turns an image into detections.
+
+The official code did not stay the same, and each of these choices moves boxes or scores. A result
+therefore always states its profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+
+from efficientdet_spec import InputError
+
+STAGES: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "decode": MappingProxyType(
+            {
+                "fast-dct": "JPEG with the fast integer DCT, TensorFlow's default",
+                "accurate-dct": "JPEG with the accurate integer DCT, as OpenCV and Pillow",
+            }
+        ),
+        "normalisation": MappingProxyType(
+            {
+                "imagenet": "(x - mean) / deviation before the resize, padding 0",
+                "advprop": "x * 2 / 255 - 1 after the padding, which so becomes -1",
+            }
+        ),
+        "resize": MappingProxyType(
+            {
+                "half-pixel": "bilinear, pixel centres at halves (since July 2020)",
+                "legacy": "bilinear of TensorFlow 1, no half-pixel shift",
+            }
+        ),
+        "aspects": MappingProxyType(
+            {
+                "sqrt": "anchors of equal area (since September 2020)",
+                "pairs": "anchor sides 1.4 and 0.7, with which the coco2 models were trained",
+            }
+        ),
+        "selection": MappingProxyType(
+            {
+                "top-5000": "the 5000 highest logits of all anchors and classes",
+                "max-per-anchor": "the best class of each anchor",
+            }
+        ),
+        "nms": MappingProxyType(
+            {
+                "soft": "NumPy soft NMS, Gaussian of sigma 0.5, areas +1 pixel",
+                "tf-soft": "the op NonMaxSuppressionV5 with soft_nms_sigma 0.25",
+                "hard": "NumPy hard NMS, IoU 0.5, areas +1 pixel",
+                "tf-hard": "the op NonMaxSuppressionV5 without a sigma, IoU 0.5",
+            }
+        ),
+        "scope": MappingProxyType(
+            {
+                "per-class": "boxes suppress others of their class",
+                "global": "boxes suppress others of any class",
+            }
+        ),
+        "clipping": MappingProxyType(
+            {
+                "none": "boxes may reach out of the image",
+                "input": "boxes are clipped to the network's input",
+            }
+        ),
+    }
+)
+"""The variants of each stage and what they do."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One variant of each stage; :data:`STAGES` says what they do.
+
+    Attributes:
+        name: What results call it.
+        decode: How a JPEG becomes pixels.
+        normalisation: How grey levels become the network's input.
+        resize: How the image is scaled to the input.
+        aspects: The anchors' sides.
+        selection: Which predictions become candidates.
+        nms: Which suppression they undergo.
+        scope: Which boxes suppress each other.
+        clipping: Whether boxes end at the border.
+    """
+
+    name: str
+    decode: str = "fast-dct"
+    normalisation: str = "imagenet"
+    resize: str = "half-pixel"
+    aspects: str = "sqrt"
+    selection: str = "top-5000"
+    nms: str = "soft"
+    scope: str = "per-class"
+    clipping: str = "none"
+
+    def __post_init__(self) -> None:
+        """Check that each stage has a known variant.
+
+        Raises:
+            InputError: A variant does not exist; the message lists those that do.
+        """
+        for stage, variant in self.stages().items():
+            if variant not in STAGES[stage]:
+                raise InputError(
+                    f"Stage {stage} has no variant {variant!r}; choose one of "
+                    f"{', '.join(STAGES[stage])}."
+                )
+
+    def stages(self) -> dict[str, str]:
+        """The variant of each stage by the stage's name, in order."""
+        return {field.name: getattr(self, field.name) for field in fields(self)[1:]}
+
+    def to_dict(self) -> dict[str, str]:
+        """Name and stages as plain values for a result file."""
+        return {"name": self.name, **self.stages()}
+
+
+OFFICIAL = Profile("official")
+"""The evaluation of today's official code with the NumPy soft NMS, its default."""
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        profile.name: profile
+        for profile in (
+            OFFICIAL,
+            # The same evaluation with TensorFlow's op, which is not equivalent.
+            Profile("official-tf-nms", nms="tf-soft"),
+            # The coco2 checkpoints were published with D7x in July 2020, the month in which the
+            # resize changed, and were evaluated again later under it; anchors changed in
+            # September. Half-pixel centres are the resize of the code that their files name.
+            Profile("coco2-2020", aspects="pairs"),
+            # March 2020: TensorFlow 1's resize, the pairs, hard NMS until June.
+            Profile("release-2020-03", resize="legacy", aspects="pairs", nms="hard"),
+            # The official interactive path, as in exported models.
+            Profile(
+                "interactive",
+                selection="max-per-anchor",
+                nms="tf-soft",
+                scope="global",
+                clipping="input",
+            ),
+        )
+    }
+)
+"""Every named profile."""
+
+
+def get_profile(name: str) -> Profile:
+    """The profile called ``name``.
+
+    Raises:
+        InputError: There is none; the message lists those that exist.
+    """
+    try:
+        return PROFILES[name]
+    except KeyError:
+        raise InputError(
+            f"There is no profile {name!r}; choose one of {', '.join(PROFILES)}."
+        ) from None
+
+
+def with_stages(profile: Profile, changes: Mapping[str, str]) -> Profile:
+    """The profile with other variants of some stages; its name states what differs.
+
+    Args:
+        profile: Where to start.
+        changes: Variant by stage, as in ``{"nms": "hard"}``.
+
+    Raises:
+        InputError: A stage or variant does not exist.
+    """
+    unknown = [stage for stage in changes if stage not in STAGES]
+    if unknown:
+        raise InputError(f"There is no stage {unknown[0]!r}; choose one of {', '.join(STAGES)}.")
+    stages = profile.stages()
+    differing = [
+        f"{stage}={variant}" for stage, variant in changes.items() if stages[stage] != variant
+    ]
+    return replace(profile, **changes, name=" ".join([profile.name, *differing]))
