@@ -126,6 +126,24 @@ def compare(
     return with_history(results, sources), timings
 
 
+def compare_isolated(pairing: Pairing, progress: Progress | None = None) -> list[NodeResult]:
+    """The verdicts of :func:`compare`, which rest on the isolated pass, without the free one.
+
+    Args:
+        pairing: What to compare.
+        progress: Told how many of all measurements are done.
+    """
+    walk = _IsolatedWalk(pairing, progress)
+    walk.run()
+    kinds, dtype = pairing.kinds, pairing.images.dtype
+    names = dict.fromkeys([*kinds, *walk.measured])
+    measured = walk.measured
+    return [
+        judge(name, kinds.get(name), measured.get(name), measured.get(name), dtype)
+        for name in names
+    ]
+
+
 class _Walk:
     """One pass through both networks."""
 

@@ -43,8 +43,10 @@ class Rendezvous:
                 self._offer = (name, array)
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._offer is None or self._closed)
-            if self._closed:
-                raise StreamError("the comparison ended before the network did")
+                # Whoever took the last tensor may close before this thread wakes up.
+                if self._offer is None:
+                    return
+            raise StreamError("the comparison ended before the network did")
 
     def take(self, name: str) -> Array:
         """Consumer: wait for the next tensor, which must be ``name``; :meth:`release` follows.

@@ -1,8 +1,10 @@
 """The stages around the network with TensorFlow's operations, as the official code has them.
 
 Every function takes and returns tensors of one image and works in a TensorFlow 1 graph as well as
-eagerly. What the official code does in NumPy (anchors, its own NMS) is NumPy here too, as plain
-loops, so that nothing is shared with the PyTorch side that is compared with it.
+eagerly; both give the same bits where the graph's optimiser is off, as in
+:func:`reference_tf.open_session` (it turns divisions into products). What the official code does in
+NumPy (anchors, its own NMS) is NumPy here too, as plain loops, so that nothing is shared with the
+PyTorch side that is compared with it.
 """
 
 from __future__ import annotations
@@ -111,7 +113,7 @@ def preprocess(
         [1, height, width, 3], and the factor from its pixels back to those of the image.
     """
     advprop = stages["normalisation"] == "advprop"
-    image = tf.cast(image, tf.float32)
+    image = tf.cast(tf.ensure_shape(image, [None, None, 3]), tf.float32)
     if not advprop:
         image = (image - tf.constant(MEAN_RGB)) / tf.constant(STDDEV_RGB)
     size = tf.cast(tf.shape(image)[:2], tf.float32)
@@ -237,7 +239,7 @@ def _operation(
     """The op for each group; indices and scores of the best of all."""
     indices, scores = [], []
     for group in range(count):
-        members = tf.where(groups == group)[:, 0]
+        members = tf.where(tf.equal(groups, group))[:, 0]
         kept, kept_scores, _ = tf.raw_ops.NonMaxSuppressionV5(
             boxes=tf.gather(candidates.boxes, members),
             scores=tf.gather(candidates.scores, members),

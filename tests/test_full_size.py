@@ -11,7 +11,7 @@ from efficientdet_spec import OFFICIAL_MODELS
 
 pytestmark = pytest.mark.heavy
 ROOT = Path(__file__).parents[1]
-PEAK_LIMIT = 6e9
+PEAK_LIMIT = 8e9
 
 
 def run(*arguments):
@@ -32,17 +32,20 @@ def seeded(request, tmp_path_factory):
 def test_native_size_within_memory(seeded, tmp_path):
     model, folder = seeded
     result = tmp_path / "nodes.json"
-    done = run("compare.py", "nodes", folder, "--model", model, "--quiet", "--json", result)
+    done = run("compare.py", "nodes", folder, "--model", model, "--json", result)
     assert done.returncode == 0, done.stdout + done.stderr
     values = json.loads(result.read_text())
     assert values["passes"]
+    assert {node["verdict"] for node in values["nodes"]} <= {"exact", "rounding"}
     assert values["peak_memory_bytes"] < PEAK_LIMIT
 
 
 def test_double_precision_shows_one_structure(seeded, tmp_path):
     model, folder = seeded
     result = tmp_path / "nodes.json"
-    arguments = ["--model", model, "--size", "256", "--dtype", "float64", "--quiet"]
+    arguments = ["--model", model, "--size", "256", "--dtype", "float64"]
     done = run("compare.py", "nodes", folder, *arguments, "--json", result)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads(result.read_text())["largest_relative_max"] < 1e-10
+    values = json.loads(result.read_text())
+    assert {node["verdict"] for node in values["nodes"]} <= {"exact", "rounding"}
+    assert values["largest_relative_max"] < 1e-10

@@ -122,6 +122,14 @@ def split_outputs(
     ]
 
 
+def _refuse_nan(kind: str, values: Floats) -> None:
+    if np.isnan(values).any():
+        raise InputError(
+            f"The network's {kind} outputs hold NaN: its weights or the image are damaged; "
+            f"convert the checkpoint again or leave the image out."
+        )
+
+
 def select_top(classes: Sequence[Floats], count: int = MAX_CANDIDATES) -> Chosen:
     """The highest logits of all anchors and classes, highest first, of equal ones the first.
 
@@ -140,14 +148,14 @@ def select_top(classes: Sequence[Floats], count: int = MAX_CANDIDATES) -> Chosen
     rank = count // _SAMPLE_STEP + 1
     places: list[Integers] = []
     while sum(map(len, places)) < count:
-        if places and rank > len(sample):
-            raise InputError("The network's class outputs hold NaN: weights or image are damaged.")
         rank = 3 * rank // 2 + 1
         threshold = (
             np.partition(sample, -rank)[-rank] if rank <= len(sample) else np.float32(-np.inf)
         )
-        places = [np.flatnonzero(level >= threshold) for level in levels]
+        # What is not below passes, so that no NaN is lost.
+        places = [np.flatnonzero(~(level < threshold)) for level in levels]
     logits = np.concatenate([level[at] for level, at in zip(levels, places, strict=True)])
+    _refuse_nan("class", logits)
     starts = np.cumsum([0, *(level.size for level in levels[:-1])])
     flat = np.concatenate([at + start for at, start in zip(places, starts, strict=True)])
     best = np.argsort(-logits, kind="stable")[:count]
@@ -160,11 +168,16 @@ def select_best_class(classes: Sequence[Floats]) -> Chosen:
 
     Args:
         classes: For each level [A_l, num_classes] logits.
+
+    Raises:
+        InputError: The logits hold NaN.
     """
     best = [level.argmax(1) for level in classes]
-    logits = [level[np.arange(len(at)), at] for level, at in zip(classes, best, strict=True)]
-    labels = np.concatenate(best)
-    return Chosen(np.arange(len(labels)), labels, np.concatenate(logits))
+    logits = np.concatenate(
+        [level[np.arange(len(at)), at] for level, at in zip(classes, best, strict=True)]
+    )
+    _refuse_nan("class", logits)
+    return Chosen(np.arange(len(logits)), np.concatenate(best), logits)
 
 
 def decode_boxes(codes: Floats, anchors: Floats) -> Floats:
@@ -238,8 +251,10 @@ def postprocess(
         chosen = select_top(outputs.classes)
     else:
         chosen = select_best_class(outputs.classes)
+    codes = outputs.box_codes
+    _refuse_nan("box", codes)
     scores = sigmoid(chosen.logits)
-    boxes = decode_boxes(outputs.box_codes[chosen.anchors], anchors[chosen.anchors])
+    boxes = decode_boxes(codes[chosen.anchors], anchors[chosen.anchors])
     kept = suppress(boxes, scores, chosen.classes, profile)
     boxes = boxes[kept.indices]
     if profile.clipping == "input":

@@ -127,9 +127,9 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             OFFICIAL,
             # The same evaluation with TensorFlow's op, which is not equivalent.
             Profile("official-tf-nms", nms="tf-soft"),
-            # The coco2 checkpoints were published with D7x in July 2020, the month in which the
-            # resize changed, and were evaluated again later under it; anchors changed in
-            # September. Half-pixel centres are the resize of the code that their files name.
+            # Google's list of the coco2 checkpoints with D7x dates from July 2020, the month in
+            # which the resize changed, and before the anchors did in September. That their AP was
+            # taken with half-pixel centres is an assumption; resize=legacy is the alternative.
             Profile("coco2-2020", aspects="pairs"),
             # March 2020: TensorFlow 1's resize, the pairs, hard NMS until June.
             Profile("release-2020-03", resize="legacy", aspects="pairs", nms="hard"),

@@ -10,6 +10,7 @@ import torch
 import reference_tf
 from parity import torch_side
 from parity.attribution import contributions
+from parity.naming import own_paths
 from parity.nodes import Pairing
 from parity.tensorflow_side import TensorflowReference
 from torch_model import layers
@@ -19,7 +20,6 @@ from torch_model.checkpoint import from_arrays
 class Setting:
     def __init__(self, conversion, prefix):
         self.conversion = conversion
-        self.levels = conversion.config.levels
         built = reference_tf.build(conversion.config, 96, 128, dtype="float64")
         reference = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
         self.session = reference_tf.open_session(built.graph, 1)
@@ -27,14 +27,20 @@ class Setting:
         self.outputs = built.output_nodes
         self.images = np.random.default_rng(0).standard_normal((1, 96, 128, 3))
         self.stream = partial(reference.stream, self.session, self.images)
+        self.naming = own_paths(built.kinds)
+        self.referee = torch_side.Referee(self.candidate(), built.kinds, self.images.shape)
 
     def candidate(self):
         arrays = {name: array.copy() for name, array in self.conversion.arrays.items()}
         return from_arrays(self.conversion.config, arrays, "tiny").double()
 
+    def pairing(self, model, stream=None):
+        return Pairing(
+            stream or self.stream, model, self.naming, self.referee, self.images, self.outputs
+        )
+
     def contributions(self, model, nodes):
-        pairing = Pairing(self.stream, model, self.levels, self.images, self.outputs)
-        return contributions(pairing, nodes)
+        return contributions(self.pairing(model), nodes)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +108,7 @@ def test_equal_outputs_have_no_contributions(setting):
     def keep(name, module, inputs, output):
         kept[name] = torch_side.nhwc(output).copy()
 
-    with torch_side.visiting(model := setting.candidate(), setting.levels, keep):
+    with torch_side.visiting(model := setting.candidate(), setting.naming, keep):
         torch_side.run(model, setting.images)
 
     class Replay:
@@ -115,6 +121,5 @@ def test_equal_outputs_have_no_contributions(setting):
     def stream():
         return nullcontext(Replay())
 
-    pairing = Pairing(stream, setting.candidate(), setting.levels, setting.images, setting.outputs)
-    found = contributions(pairing, [FIRST])
+    found = contributions(setting.pairing(setting.candidate(), stream), [FIRST])
     assert found == []

@@ -52,7 +52,7 @@ def test_a_dropped_tap_is_far_above():
         dropped.weight[:, 3, 0, 0] = 0
         wrong = dropped(x)
         found = judged(NodeKind.CONV, conv, x, change=lambda output: wrong)
-    assert found > 2 * limit_of(NodeKind.CONV, 1).roundings
+    assert found > 2 * limit_of(NodeKind.CONV, 1, truth_is_wider=True).candidate
 
 
 @pytest.mark.parametrize(
@@ -86,14 +86,27 @@ def test_fusion_with_weights_stays_within_one_side():
         assert judged(NodeKind.FUSE, fuse, features, weights) < SIDE_LIMIT
 
 
-def test_selections_must_be_exact():
-    assert limit_of(NodeKind.POOL, 1).roundings == 0
-    assert limit_of(NodeKind.UPSAMPLE, 1).roundings == 0
+@pytest.mark.parametrize("truth_is_wider", [True, False])
+@pytest.mark.parametrize("kind", [NodeKind.POOL, NodeKind.UPSAMPLE])
+def test_selections_must_be_exact(kind, truth_is_wider):
+    limit = limit_of(kind, 1, truth_is_wider=truth_is_wider)
+    assert (limit.candidate, limit.reference) == (0, 0)
+    assert "bit for bit" in limit.reason
 
 
-def test_means_grow_with_their_terms_and_say_why():
-    limit = limit_of(NodeKind.MEAN, 65536)
-    assert limit.roundings == 65536 + 2 * SIDE_LIMIT
+@pytest.mark.parametrize("kind", set(NodeKind) - {NodeKind.POOL, NodeKind.UPSAMPLE, NodeKind.MEAN})
+def test_both_sides_have_the_same_limit_and_float64_that_of_its_truth_too(kind):
+    limit = limit_of(kind, 1, truth_is_wider=True)
+    assert (limit.candidate, limit.reference) == (SIDE_LIMIT, SIDE_LIMIT)
+    limit = limit_of(kind, 1, truth_is_wider=False)
+    assert (limit.candidate, limit.reference) == (2 * SIDE_LIMIT, 2 * SIDE_LIMIT)
+    assert "float64 too" in limit.reason
+
+
+def test_means_grow_with_their_terms_for_tensorflow_alone_and_say_why():
+    limit = limit_of(NodeKind.MEAN, 65536, truth_is_wider=True)
+    assert limit.candidate == SIDE_LIMIT
+    assert limit.reference == 65536 + SIDE_LIMIT
     assert "65536 values one after another" in limit.reason
     values = np.abs(np.random.default_rng(0).standard_normal(65536)).astype(np.float32)
     total = np.float32(0)
@@ -101,7 +114,7 @@ def test_means_grow_with_their_terms_and_say_why():
         total += value
     error = abs(float(total) - float(values.sum(dtype=np.float64)))
     # The bound holds for the sum that it was derived for, and one in 16 would not be enough.
-    assert 2 * SIDE_LIMIT < error / (2**-24 * float(values.sum())) < limit.roundings
+    assert SIDE_LIMIT < error / (2**-24 * float(values.sum())) < limit.reference
 
 
 def test_flushed_values_count_as_rounding():

@@ -14,8 +14,10 @@ from converter.mapping import iterate_pairs
 from converter.seeded import write_seeded
 from efficientdet_spec import Fusion, get_config
 from parity.images import built_in
+from parity.naming import own_paths
 from parity.nodes import Pairing, compare
 from parity.tensorflow_side import TensorflowReference
+from parity.torch_side import Referee
 from torch_model.calibrate import calibrated_statistics
 from torch_model.checkpoint import from_arrays
 from torch_model.preprocess import preprocess
@@ -56,8 +58,10 @@ def test_one_structure(name, height, width, tmp_path):
     with reference_tf.open_session(built.graph, 2) as session:
         built.restore(session, prefix, ema=False)
         stream = partial(reference.stream, session, images)
-        pairing = Pairing(stream, model, config.levels, images, built.output_nodes)
-        nodes, _ = compare(built.kinds, pairing)
+        referee = Referee(model, built.kinds, images.shape)
+        naming = own_paths(built.kinds)
+        pairing = Pairing(stream, model, naming, referee, images, built.output_nodes)
+        nodes, _ = compare(pairing)
     assert len(nodes) == len(built.nodes)
     assert [(node.name, node.reason) for node in nodes if not node.verdict.passes] == []
     assert max(node.free.relative_max for node in nodes) < 1e-10

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+import stage_cases
 import tensorflow as tf
 
-import stage_cases
 from efficientdet_spec import InputError, get_config
 from parity.images import built_in
-from reference_tf import detection
+from reference_tf import detection, open_session
 
 OFFICIAL = detection.OFFICIAL_STAGES
 
@@ -89,7 +89,7 @@ def test_a_graph_gives_what_eager_execution_gives(case):
             encoded = tf.compat.v1.placeholder(tf.string, [])
             inputs = [[tf.constant(level.numpy()) for level in side] for side in (classes, codes)]
             outputs = stage(encoded, *inputs)
-        with tf.compat.v1.Session(graph=graph) as session:
+        with open_session(graph) as session:
             in_graph = session.run(outputs, {encoded: data})
         assert all((a == b).all() for a, b in zip(eager, in_graph, strict=True))
 

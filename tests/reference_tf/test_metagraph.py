@@ -13,8 +13,10 @@ from converter.conversion import convert
 from converter.sources import resolve
 from efficientdet_spec import Fusion, InputError, get_config
 from parity.images import built_in, read_image
+from parity.naming import own_paths
 from parity.nodes import Pairing, compare
 from parity.tensorflow_side import TensorflowReference
+from parity.torch_side import Referee
 from reference_tf import metagraph
 from reference_tf.metagraph import load_metagraph
 from torch_model.checkpoint import from_arrays
@@ -74,8 +76,10 @@ def failing(graph, files, images):
     with reference_tf.open_session(graph.graph, 2) as session:
         graph.restore(session, files.prefix, ema=True)
         stream = partial(reference.stream, session, images)
-        pairing = Pairing(stream, model, graph.config.levels, images, graph.output_nodes)
-        nodes, _ = compare(graph.kinds, pairing)
+        referee = Referee(model, graph.kinds, images.shape)
+        naming = own_paths(graph.kinds)
+        pairing = Pairing(stream, model, naming, referee, images, graph.output_nodes)
+        nodes, _ = compare(pairing)
     assert [node.name for node in nodes] == list(graph.nodes)
     return [node.name for node in nodes if not node.verdict.passes]
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 import stage_cases
+
 from efficientdet_spec import InputError, get_config
 from torch_model.anchors import PAIR_ASPECTS, SQRT_ASPECTS, make_anchors
 

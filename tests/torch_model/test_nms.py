@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 import stage_cases
+
 from torch_model import nms
 
 # Candidates, classes, clusters, ties.
@@ -78,7 +78,7 @@ def test_the_operation_is_reproduced(crowd, sigma, threshold):
     assert (kept.indices == indices).all()
     # The exponential may be rounded otherwise once in some thousand boxes.
     np.testing.assert_allclose(kept.scores, scores, rtol=2.0**-22, atol=0)
-    assert (kept.scores == scores).mean() > 0.98
+    assert (kept.scores != scores).sum() <= 2
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 100_000])

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+import stage_cases
 import torch
 
-import stage_cases
 from efficientdet_spec import InputError, get_config
 from torch_model import nms
 from torch_model.anchors import make_anchors
@@ -133,11 +133,14 @@ def test_a_single_nan_is_refused_in_either_selection():
     anchors = make_anchors(config, 128, 128)
     classes = np.zeros((len(anchors), 7), np.float32)
     codes = np.zeros((len(anchors), 4), np.float32)
-    classes[77, 3] = np.nan
-    for selection in ("top-5000", "max-per-anchor"):
-        profile = with_stages(OFFICIAL, {"selection": selection})
-        with pytest.raises(InputError, match="NaN"):
-            postprocess(Outputs([classes], [codes]), anchors, (128, 128), np.float32(1), profile)
+    for damaged, kind in ((classes, "class"), (codes, "box")):
+        damaged[77, 3] = np.nan
+        for selection in ("top-5000", "max-per-anchor"):
+            profile = with_stages(OFFICIAL, {"selection": selection})
+            outputs = Outputs([classes], [codes])
+            with pytest.raises(InputError, match=f"{kind} outputs hold NaN"):
+                postprocess(outputs, anchors, (128, 128), np.float32(1), profile)
+        damaged[77, 3] = 0
 
 
 def test_box_decoding():

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 import stage_cases
+
 from efficientdet_spec import InputError
 from torch_model.preprocess import (
     normalise,

@@ -1,0 +1,126 @@
+"""Full models with their reference, into which faults are put one at a time."""
+
+import copy
+import re
+import time
+from dataclasses import dataclass
+from functools import partial
+
+from faults.fault import Context
+
+import reference_tf
+from converter.conversion import convert
+from converter.sources import resolve
+from parity.diagnosis import Known, diagnosed, findings, suspects
+from parity.images import built_in
+from parity.naming import base, own_paths
+from parity.nodes import Pairing, compare_isolated
+from parity.tensorflow_side import TensorflowReference
+from parity.torch_side import Referee
+from torch_model.checkpoint import from_arrays
+from torch_model.preprocess import preprocess
+
+DIAGNOSED = 6
+"""Suspects that are diagnosed for each fault."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the harness made of one fault.
+
+    Attributes:
+        model: The model.
+        family: Family of the fault.
+        fault: Its key.
+        title: What is wrong.
+        visible: Whether inference shows it.
+        detected: Whether the harness raised an alarm.
+        located: Whether the failing nodes are those that are wrong.
+        named: Whether a diagnosis at these nodes, or a finding, has a right name.
+        names: The names given.
+        failing: Number of failing nodes.
+        seconds: Time of comparison and diagnosis.
+    """
+
+    model: str
+    family: str
+    fault: str
+    title: str
+    visible: bool
+    detected: bool
+    located: bool
+    named: bool
+    names: list[str]
+    failing: int
+    seconds: float
+
+
+class Bench:
+    """One model's reference on one image, and faithful candidates to be broken."""
+
+    def __init__(self, folder, model, size, threads=2):
+        files = resolve(str(folder), folder)
+        self.conversion = convert(files, model=model)
+        self.raw = convert(files, model=model, weights="raw").arrays
+        self.config = self.conversion.config
+        height, width = size
+        self.images = preprocess(built_in(height, width), height, width)[None]
+        built = reference_tf.build(self.config, height, width)
+        reference = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
+        self.session = reference_tf.open_session(built.graph, threads)
+        built.restore(self.session, files.prefix, ema=True)
+        self.stream = partial(reference.stream, self.session, self.images)
+        self.outputs = built.output_nodes
+        self.naming = own_paths(built.kinds)
+        self.faithful = from_arrays(self.config, self.conversion.arrays, model)
+        self.referee = Referee(self.faithful, built.kinds, self.images.shape)
+        self.known = Known(
+            self.faithful, {"raw": self.raw}, self.config.num_anchors, self.config.num_classes
+        )
+
+    def judge(self, model):
+        """Results, suspects and findings of a candidate."""
+        pairing = Pairing(self.stream, model, self.naming, self.referee, self.images, self.outputs)
+        nodes = compare_isolated(pairing)
+        found = findings(pairing, self.known)
+        guilty = suspects(pairing, nodes)
+        return nodes, diagnosed(pairing, guilty, nodes, self.known, found, DIAGNOSED), found
+
+    def outcome(self, family, fault):
+        """Inject one fault and look what comes of it."""
+        context = Context(self.config, self.raw)
+        expected = fault.nodes(self.faithful, context)
+        allowed = expected | fault.knock_on(self.faithful, context)
+        model = copy.deepcopy(self.faithful)
+        fault.inject(model, context)
+        started = time.perf_counter()
+        nodes, guilty, found = self.judge(model)
+        seconds = time.perf_counter() - started
+        failing = {plain(node.name) for node in nodes if not node.verdict.passes}
+        if fault.visible:
+            detected = bool(failing)
+            located = expected <= failing <= allowed
+            names = [s.slug for s in guilty if s.slug and plain(s.nodes[0]) in expected]
+        else:
+            detected = bool(failing or found)
+            places = {item.place for item in found}
+            located = all(any(p == n or p.startswith(f"{n}.") for p in places) for n in expected)
+            names = [item.slug for item in found]
+        return Outcome(
+            model=self.config.name,
+            family=family,
+            fault=fault.key,
+            title=fault.title,
+            visible=fault.visible,
+            detected=detected,
+            located=located,
+            named=bool(fault.slugs & set(names)),
+            names=sorted(set(names)),
+            failing=len(failing),
+            seconds=round(seconds, 2),
+        )
+
+
+def plain(name):
+    """A node's name without its level and the number of its call."""
+    return re.sub(r" call \d+$", "", base(name))
