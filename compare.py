@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from converter.bundle import checkpoint_files
 from converter.conversion import Conversion, convert
 from converter.ledger import WEIGHTS
+from converter.mapping import iterate_pairs
 from converter.progress import Progress
 from converter.seeded import write_seeded
 from converter.sources import CheckpointFiles, default_cache, resolve
@@ -35,6 +36,8 @@ from efficientdet_spec import (
 from parity import environment
 from parity.console import guarded
 from parity.files import check_writable, write_json, write_text
+from parity.gradients import Gradients, GradientsReport, Subject, compare_gradients, map_gradients
+from parity.gradients_text import gradients_text
 from parity.junit import junit
 from parity.naming import check_paths, own_paths, read_names, split_candidate
 from parity.nodes_text import nodes_text
@@ -229,6 +232,11 @@ def run_nodes(arguments: argparse.Namespace) -> int:
         InputError: Something about the input cannot be used.
     """
     _check_numbers(arguments)
+    if arguments.backward and (arguments.names or arguments.reference or arguments.device != "cpu"):
+        raise InputError(
+            "--backward compares this project's model with its own graph on the CPU; leave "
+            "--names, --reference and --device out."
+        )
     files = _resolve(arguments)
     _check_results(arguments, files.prefix)
     started = time.perf_counter()
@@ -270,7 +278,15 @@ def run_nodes(arguments: argparse.Namespace) -> int:
             device=describe_device(device),
             seconds=seconds,
         )
+    gradients = None
+    if arguments.backward:
+        gradients = _compare_gradients(
+            arguments, conversion, files.prefix, candidate, images, report
+        )
+        report = replace(report, gradients=gradients.to_dict())
     print(nodes_text(report, every_node=arguments.verbose))
+    if gradients:
+        print(f"\n{gradients_text(gradients)}")
     if arguments.json:
         write_json(arguments.json, report.to_dict())
     if arguments.junit:
@@ -520,6 +536,55 @@ def _compare(
         findings=found,
         suspects=guilty,
     )
+
+
+def _compare_gradients(
+    arguments: argparse.Namespace,
+    conversion: Conversion,
+    prefix: Path,
+    candidate: Any,
+    images: Images,
+    report: NodesReport,
+) -> GradientsReport:
+    """Both frameworks' gradients in both precisions, whatever the nodes were compared in."""
+    import_tensorflow()
+    from parity.torch_side.gradients import TorchGradients
+    from reference_tf.gradients import gradients
+
+    config = conversion.config
+    pairs = list(iterate_pairs(config))
+
+    def reference(
+        pixels: Images, patterns: Sequence[Images], *, dtype: str, training: bool
+    ) -> Gradients:
+        found = gradients(
+            config,
+            prefix,
+            pixels,
+            patterns,
+            ema=arguments.weights == "ema",
+            dtype=dtype,
+            training=training,
+            threads=arguments.threads,
+        )
+        return Gradients(
+            found.scalar,
+            found.images,
+            map_gradients(pairs, found.variables),
+            map_gradients(pairs, found.statistics),
+        )
+
+    subject = Subject(
+        model=config.name,
+        checkpoint=report.checkpoint,
+        candidate=report.candidate,
+        images=report.images,
+        environment=report.environment,
+    )
+    with Progress("differentiating", unit="runs") as progress:
+        return compare_gradients(
+            config, reference, TorchGradients(candidate), images, subject, progress=progress
+        )
 
 
 def _checkpoint(arguments: argparse.Namespace, conversion: Conversion) -> dict[str, Any]:

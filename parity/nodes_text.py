@@ -127,13 +127,21 @@ def _short(value: float) -> str:
 def _suspects_lines(suspects: Sequence[Suspect]) -> list[str]:
     """Suspects, those with one diagnosis together under the most harmful of them."""
     groups: dict[Any, list[Suspect]] = {}
+    waiting = [suspect for suspect in suspects if not suspect.diagnosis and not suspect.tried]
     for suspect in suspects:
+        if suspect in waiting and len(waiting) < len(suspects):
+            continue
         alone = suspect.nodes if suspect.diagnosis is None else ()
         groups.setdefault((suspect.diagnosis, alone), []).append(suspect)
     shown = list(groups.values())[:_SUSPECTS_SHOWN]
     lines = [line for group in shown for line in _suspect_lines(group)]
     if len(groups) > len(shown):
         lines.append(f"  and {len(groups) - len(shown)} more, all in the JSON result")
+    if waiting and len(waiting) < len(suspects):
+        lines.append(
+            f"  {len(waiting)} more were not looked at, first {waiting[0].nodes[0]}; --diagnose N "
+            f"looks at more"
+        )
     return lines
 
 

@@ -38,7 +38,9 @@ threads_name = settings.threads_name
 
 _SHARED_POOL = "TF_OVERRIDE_GLOBAL_THREADPOOL"
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+# As TensorFlow reads them; anything else leaves its default.
 _TRUE = ("1", "true")
+_FALSE = ("0", "false")
 
 _ROOM = 1.05
 """A trace takes a little more than its tensors, and a disk should not be filled to the last."""
@@ -160,7 +162,7 @@ def switched_onednn(environment: Mapping[str, str]) -> tuple[str, dict[str, str]
     Returns:
         The name of the change and all variables of the other process.
     """
-    used = environment.get(_ONEDNN, "1").lower() in _TRUE
+    used = environment.get(_ONEDNN, "").lower() not in _FALSE
     value = "0" if used else "1"
     name = f"oneDNN {'off' if used else 'on'} ({_ONEDNN}={value})"
     return name, {**environment, _ONEDNN: value}

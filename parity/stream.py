@@ -42,11 +42,14 @@ class Rendezvous:
             if not self._closed:
                 self._offer = (name, array)
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._offer is None or self._closed)
+                self._changed.wait_for(lambda: self._is_taken() or self._closed)
                 # Whoever took the last tensor may close before this thread wakes up.
-                if self._offer is None:
+                if self._is_taken():
                     return
             raise StreamError("the comparison ended before the network did")
+
+    def _is_taken(self) -> bool:
+        return self._offer is None
 
     def take(self, name: str) -> Array:
         """Consumer: wait for the next tensor, which must be ``name``; :meth:`release` follows.

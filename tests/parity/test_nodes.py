@@ -167,14 +167,12 @@ def test_what_only_the_candidate_has_is_not_covered(lockstep):
 
 def test_one_call_too_many_is_not_covered(lockstep):
     model = lockstep.candidate()
-    act = model.backbone.stem_act
-    model.backbone.stem_act = torch.nn.Identity()
-    model.backbone.stem_act.forward = lambda x: act(x)
-    forward = model.backbone.blocks[0].depthwise_act.forward
-    model.backbone.blocks[0].se.pool.register_forward_pre_hook(
-        lambda module, inputs: (model.backbone.blocks[0].depthwise_act(inputs[0]), None)[1]
-    )
-    del forward
+    block = model.backbone.blocks[0]
+
+    def again(module, inputs):
+        block.depthwise_act(inputs[0])
+
+    block.se.pool.register_forward_pre_hook(again)
     nodes = lockstep.run(model)
     failing = [name for name, node in nodes.items() if not node.verdict.passes]
     assert failing == ["backbone.blocks.0.depthwise_act call 2"]
@@ -183,13 +181,12 @@ def test_one_call_too_many_is_not_covered(lockstep):
 
 def test_what_comes_too_late_is_not_covered(lockstep):
     model = lockstep.candidate()
-    first, second = "box_head", "class_head"
     forward = model.forward
 
     def other_order(images):
         features = model.fpn(model.backbone(images))
-        boxes = getattr(model, first)(features)
-        return getattr(model, second)(features), boxes
+        boxes = model.box_head(features)
+        return model.class_head(features), boxes
 
     model.forward = other_order
     nodes = lockstep.run(model)
@@ -201,8 +198,8 @@ def test_what_comes_too_late_is_not_covered(lockstep):
 
 
 def test_what_is_not_recorded_is_not_covered_but_still_held_to_the_exact_value(lockstep):
-    recorded = frozenset(name for name in lockstep.kinds if "fnode" in name or "head" in name)
-    assert recorded
+    names = list(lockstep.kinds)
+    recorded = frozenset(names[: names.index("backbone.blocks.2.expand_bn")])
     nodes = lockstep.run(lockstep.candidate(), recorded=recorded)
     assert {name for name, node in nodes.items() if node.verdict.passes} == recorded
     node = nodes["backbone.blocks.2.expand_bn"]
@@ -216,8 +213,28 @@ def test_what_is_not_recorded_is_not_covered_but_still_held_to_the_exact_value(l
     assert node.verdict is Verdict.STRUCTURE_DIFFERS
 
 
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        pytest.param(lambda position, name: "head" in name, id="the heads"),
+        pytest.param(lambda position, name: position % 7, id="six of seven"),
+    ],
+)
+def test_what_is_recorded_is_never_said_to_differ_for_what_is_not(lockstep, chosen):
+    names = enumerate(lockstep.kinds)
+    recorded = frozenset(name for position, name in names if chosen(position, name))
+    nodes = lockstep.run(lockstep.candidate(), recorded=recorded)
+    verdicts = {node.verdict for node in nodes.values()}
+    assert verdicts <= {Verdict.EXACT, Verdict.ROUNDING, Verdict.NOT_COVERED}
+    passing = {name for name, node in nodes.items() if node.verdict.passes}
+    assert passing <= recorded
+    # All but a few whose inputs are not known well enough.
+    assert len(passing) > 0.8 * len(recorded)
+
+
 def test_the_reference_is_held_to_the_exact_value_too(lockstep):
-    name = "backbone.blocks.2.expand_bn"
+    # No node reads it, which would otherwise be judged on the wrong tensor.
+    name = "box_head.predict.pointwise@P4"
     wrong = lockstep.tensors[name] * np.float32(1.001)
     nodes = lockstep.run(lockstep.candidate(), tensors={name: wrong})
     failing = [name for name, node in nodes.items() if not node.verdict.passes]
@@ -225,7 +242,8 @@ def test_the_reference_is_held_to_the_exact_value_too(lockstep):
     assert nodes[name].verdict is Verdict.TENSORFLOW_DIFFERS
     # Where both are off by the same, they agree with each other and still fail.
     model = lockstep.candidate()
-    model.get_submodule(name).register_forward_hook(lambda module, inputs, output: output * 1.001)
+    conv = model.box_head.predict.pointwise
+    conv.register_forward_hook(lambda module, inputs, output: output * 1.001)
     node = lockstep.run(model, tensors={name: wrong})[name]
     assert node.own.relative_max < 1e-6
     assert not node.verdict.passes
@@ -327,7 +345,7 @@ def test_a_mean_is_held_to_the_exact_one_whatever_tensorflow_may_do(lockstep, ev
         def forward(self, x):
             # Within the many roundings that TensorFlow may take for so many terms, yet no mean.
             wrong = everywhere or x.dtype == torch.float32
-            return super().forward(x) * (1 + 60 * 2**-24 * wrong)
+            return super().forward(x) * (1 + 300 * 2**-24 * wrong)
 
     model = lockstep.candidate()
     model.backbone.blocks[0].se.pool = SloppyMean()

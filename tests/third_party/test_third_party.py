@@ -1,0 +1,197 @@
+"""A model from elsewhere, given as code and a list of names, goes through the comparison."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import compare
+
+HERE = Path(__file__).parent
+PARTIAL, COMPLETE = HERE / "names.json", HERE / "names_hookable.json"
+SIZE = "192x256"
+# All but P7's own, in whose windows at the border something is above zero.
+POOLS = (
+    "fpn.resample_p6.pool",
+    *(
+        f"fpn.cells.{cell}.nodes.{node}.resamples.{last}.pool"
+        for cell in range(2)
+        for node, last in ((4, 2), (5, 2), (6, 2), (7, 1))
+    ),
+)
+STRIDED = ("backbone.stem_conv", *(f"backbone.blocks.{i}.depthwise_conv" for i in (1, 3, 4, 6)))
+CLASS_NORMS = tuple(
+    f"class_head.bns.{repeat}.P{level}" for repeat in range(2) for level in range(3, 8)
+)
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def threads():
+    """Comparisons set the number of threads of the whole process."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def check(tiny_checkpoint, tmp_path_factory):
+    """Compares what a function of a file makes; returns the exit code and the JSON result."""
+    folder = tmp_path_factory.mktemp("compared")
+
+    def call(function, names=PARTIAL, file="port.py"):
+        result = folder / f"{Path(file).stem}-{function}.json"
+        arguments = ["nodes", tiny_checkpoint, "--size", SIZE, "--threads", "1"]
+        arguments += ["--candidate", f"{HERE / file}:{function}", "--names", names]
+        # More suspects than there are nodes without a module.
+        arguments += ["--diagnose", "100", "--contributions", "0", "--json", result]
+        code = compare.main([str(argument) for argument in arguments])
+        return code, json.loads(result.read_text())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def as_it_is(check):
+    """The port with bare functions."""
+    return check("build")
+
+
+@pytest.fixture(scope="module")
+def hookable(check):
+    """The port with a module for each step."""
+    return check("build_hookable", COMPLETE)
+
+
+def by_name(result):
+    return {node["name"]: node for node in result["nodes"]}
+
+
+def failing(result):
+    """Names of nodes without parity, other than those that have no partner."""
+    return {
+        node["name"]
+        for node in result["nodes"]
+        if node["verdict"] not in ("exact", "rounding", "not covered")
+    }
+
+
+def unpaired(result, names=PARTIAL):
+    """The nodes for which a names file gives nothing."""
+    given = json.loads(names.read_text())
+    return {name for name in by_name(result) if not {name, name.partition("@")[0]} & given.keys()}
+
+
+def named(result, node):
+    """The suspect that a node belongs to."""
+    (suspect,) = [item for item in result["suspects"] if node in item["nodes"]]
+    return suspect
+
+
+def test_a_port_in_which_every_step_is_a_module_has_parity(hookable):
+    code, result = hookable
+    assert code == 0
+    assert result["passes"] is True
+    assert unpaired(result, COMPLETE) == set()
+    assert {node["verdict"] for node in result["nodes"]} == {"exact", "rounding"}
+    assert all(node["identical_inputs"] for node in result["nodes"])
+    assert result["findings"] == result["suspects"] == []
+
+
+def test_what_cannot_be_paired_is_named_and_not_passed_over(as_it_is):
+    code, result = as_it_is
+    assert code == 1
+    assert result["passes"] is False
+    missing = [node for node in result["nodes"] if node["verdict"] == "not covered"]
+    assert {node["name"] for node in missing} == unpaired(result)
+    assert {node["kind"] for node in missing} == {"gate", "scale", "sum", "fusion", "up-sampling"}
+    assert {node["reason"] for node in missing} == {"the candidate has no such node"}
+    assert {name for item in result["suspects"] for name in item["nodes"]} == unpaired(result)
+
+
+def test_what_can_be_paired_passes(as_it_is):
+    code, result = as_it_is
+    assert failing(result) == set()
+    assert result["findings"] == []
+    assert len(result["nodes"]) - result["counts"]["not covered"] == 268
+
+
+def test_nodes_behind_bare_functions_are_judged_with_wider_limits(as_it_is, hookable):
+    nodes, certain = by_name(as_it_is[1]), by_name(hookable[1])
+    behind = {
+        name for name, node in nodes.items() if node["shape"] and not node["identical_inputs"]
+    }
+    assert {
+        "backbone.blocks.0.project_conv",
+        "backbone.blocks.3.expand_conv",
+        "fpn.cells.1.nodes.7.act",
+    } <= behind
+    # Each reads a sum, a gated feature or a fusion; what follows them has the reference's again.
+    assert not {name for name in behind if name.endswith(("_bn", ".bn", "pointwise"))}
+    for name in behind:
+        assert nodes[name]["verdict"] in ("exact", "rounding"), name
+        assert nodes[name]["from_exact"]["finite"]
+        assert certain[name]["detectable"] < nodes[name]["detectable"] < 1e-3, name
+
+
+@pytest.mark.parametrize(
+    ("fault", "slug", "where"),
+    [
+        ("zero_padded_pool", "pool-zero-padding", POOLS),
+        ("wrong_epsilon", "epsilon", CLASS_NORMS),
+        ("symmetric_padding", "padding-symmetric", STRIDED),
+    ],
+)
+def test_each_fault_is_found_where_it_is_and_named(check, fault, slug, where):
+    code, result = check(fault)
+    assert code == 1
+    assert failing(result) == set(where)
+    assert {by_name(result)[name]["verdict"] for name in where} == {"structure differs"}
+    assert {named(result, name)["slug"] for name in where} == {slug}
+
+
+def test_a_fault_in_a_bare_function_comes_to_light_behind_it(check):
+    code, result = check("forgotten_sigmoid")
+    assert code == 1
+    assert failing(result) == {"backbone.blocks.2.project_conv"}
+    assert not by_name(result)["backbone.blocks.2.project_conv"]["identical_inputs"]
+
+
+@pytest.fixture
+def prefixed(tmp_path):
+    """The complete names for a port inside a wrapper."""
+    path = tmp_path / "names.json"
+    names = json.loads(COMPLETE.read_text())
+    path.write_text(json.dumps({node: f"model.{module}" for node, module in names.items()}))
+    return path
+
+
+def test_joined_outputs_need_the_wrapper(check, prefixed):
+    code, result = check("build_joined", COMPLETE, "wrapped.py")
+    assert code == 1
+    reasons = {node["reason"] for node in result["nodes"] if node["verdict"] == "not covered"}
+    assert reasons == {"the candidate returns 2 tensors, not 10"}
+    code, result = check("build", prefixed, "wrapped.py")
+    assert (code, result["passes"]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"backbone.stem_bn": "bb.stem.norm"}, "names the submodule 'bb.stem.norm'"),
+        ({"backbone.stem.bn": "bb.stem.2"}, "names the node 'backbone.stem.bn'"),
+        ({"class_head.acts.0": ["cls.act"]}, "a list of 5 paths, one for each level"),
+    ],
+)
+def test_wrong_names_are_refused(tiny_checkpoint, tmp_path, capsys, change, says):
+    names = tmp_path / "names.json"
+    names.write_text(json.dumps(json.loads(PARTIAL.read_text()) | change))
+    candidate = f"{HERE / 'port.py'}:build"
+    fixed = ["--size", SIZE, "--candidate", candidate, "--names", str(names)]
+    assert compare.main(["nodes", str(tiny_checkpoint), *fixed]) == 2
+    assert says in capsys.readouterr().err
