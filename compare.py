@@ -41,7 +41,7 @@ from parity.gradients_text import gradients_text
 from parity.junit import junit
 from parity.naming import check_paths, own_paths, read_names, split_candidate
 from parity.nodes_text import nodes_text
-from parity.result import Contribution, NodesReport, largest_sources
+from parity.result import Contribution, NodesReport, Noise, largest_sources
 from parity.trace import Trace, check_matches, open_trace
 from parity.verdict import Verdict
 
@@ -519,6 +519,12 @@ def _compare(
         with Progress("attributing", unit="runs") as progress:
             shares = contributions(pairing, sources, progress)
         seconds["contributions"] = time.perf_counter() - started
+    noise: list[Noise] = []
+    if arguments.noise:
+        started = time.perf_counter()
+        noise, notes = _noise(arguments, pairing, reference, conversion, files.prefix, described)
+        reference.described.setdefault("notes", []).extend(notes)
+        seconds["noise"] = time.perf_counter() - started
     return NodesReport(
         model=conversion.config.name,
         checkpoint=_checkpoint(arguments, conversion),
@@ -535,7 +541,73 @@ def _compare(
         peak_memory=environment.peak_memory_bytes(),
         findings=found,
         suspects=guilty,
+        noise=noise,
     )
+
+
+def _noise(
+    arguments: argparse.Namespace,
+    pairing: Pairing,
+    reference: Reference,
+    conversion: Conversion,
+    prefix: Path,
+    described: Mapping[str, Any],
+) -> tuple[list[Noise], list[str]]:
+    """How far each side is from itself, and what of that could not be measured."""
+    from parity import noise
+    from parity.trace_header import trace_bytes
+
+    with Progress("measuring PyTorch's noise", unit="nodes") as progress:
+        found = noise.torch_noise(pairing, progress)
+    if not reference.graph_tensors:
+        return found, ["noise of TensorFlow not measured: a trace cannot compute again"]
+    notes, names = [], list(pairing.kinds)
+    runs = [(noise.REPEATED, arguments.threads)]
+    note = noise.threads_note(os.environ)
+    if note:
+        notes.append(note)
+    else:
+        counts = noise.other_threads(arguments.threads)
+        runs += [(noise.threads_name(count), count) for count in counts]
+    with Progress("measuring TensorFlow's noise", unit="nodes") as progress:
+        for variation, threads in runs:
+            changed = argparse.Namespace(**{**vars(arguments), "threads": threads})
+            with _open_reference(changed, conversion.config, prefix, pairing.images, None) as other:
+                found += noise.tensorflow_noise(
+                    reference.stream, [(variation, other.stream)], names, progress
+                )
+    if reference.described["kind"] == "metagraph" or arguments.device == "cuda":
+        notes.append(
+            "noise of TensorFlow with oneDNN switched not measured: another process records this "
+            "project's own graph on the CPU only"
+        )
+        return found, notes
+    shapes = [tensor.shape.as_list() for tensor in reference.graph_tensors.values()]
+    note = noise.room_note(trace_bytes(shapes, arguments.dtype))
+    if note:
+        return found, [*notes, note]
+    variation, variables = noise.switched_onednn(os.environ)
+    recording = noise.Recording(
+        program=sys.executable,
+        script=Path(__file__).resolve(),
+        checkpoint=arguments.checkpoint,
+        height=described["height"],
+        width=described["width"],
+        weights=arguments.weights,
+        dtype=arguments.dtype,
+        threads=arguments.threads,
+        image=arguments.image,
+        model=arguments.model,
+        cache=arguments.cache,
+    )
+    try:
+        with noise.recorded(recording, variables) as trace:
+            check_matches(trace, images_sha256=described["sha256"])
+            found += noise.tensorflow_noise(reference.stream, [(variation, trace.stream)], names)
+    except InputError as error:
+        # What was measured so far must not be lost.
+        notes.append(f"noise of TensorFlow with oneDNN switched not measured: {error}")
+    return found, notes
 
 
 def _compare_gradients(

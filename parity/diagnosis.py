@@ -17,7 +17,7 @@ from efficientdet_spec import NodeKind
 from parity import torch_side
 from parity.limits import COMPOSED_LIMIT, SIDE_LIMIT
 from parity.naming import base
-from parity.nodes import RETURNS, Pairing, Progress
+from parity.nodes import LATE, RETURNS, Pairing, Progress
 from parity.result import Finding, Suspect
 from parity.stream import Array
 from parity.torch_side import hypotheses, patterns, structure
@@ -106,7 +106,7 @@ def diagnosed(
         sized = [
             name
             for name in suspect.nodes
-            if results[name].shape and not results[name].reason.startswith(RETURNS)
+            if results[name].shape and not results[name].reason.startswith((RETURNS, LATE))
         ]
         if sized:
             chosen[min(sized, key=lambda name: math.prod(results[name].shape or ()))] = index
@@ -220,6 +220,15 @@ def _examined(
     evidence = [f"{item.place}: {item.text}" for item in here]
     tried = look.certain and look.output.dim() == 4
     diagnosis = hypotheses.diagnose(_case(node, look, known)) if tried else None
+    if diagnosis is None or diagnosis.slug in _FITTED:
+        # What is known of the parameters says more than numbers fitted to the output.
+        by_values = _by_parameters(look, here)
+        if by_values is not None:
+            slug, title, proof = by_values
+            evidence = [proof, *evidence]
+            return replace(
+                suspect, slug=slug, diagnosis=title, evidence=tuple(evidence), tried=tried
+            )
     read = _wrong_wiring(node, look)
     if read and (diagnosis is None or diagnosis.slug not in _SURE):
         return replace(
@@ -244,12 +253,6 @@ def _examined(
             evidence=(proof, *evidence),
             tried=tried,
         )
-    by_values = _by_parameters(look, here)
-    if by_values is not None:
-        slug, title, proof = by_values
-        return replace(
-            suspect, slug=slug, diagnosis=title, evidence=(proof, *evidence), tried=tried
-        )
     seen: list[str] = []
     if look.output.dim() == 4:
         seen = patterns.describe(look.truth, look.output, look.gauge)
@@ -263,6 +266,23 @@ def _examined(
 
 _SURE = frozenset({"left-out"})
 """Diagnoses that say more than what the node reads."""
+
+_FITTED = frozenset(
+    {
+        "channels-affine",
+        "channels-offset",
+        "channels-permuted",
+        "channels-scaled",
+        "clamped",
+        "kernel-values",
+        "offset",
+        "reduced-precision",
+        "scaled",
+        "weights-other",
+        "zeroed",
+    }
+)
+"""Diagnoses that come from numbers fitted to the output, which several causes can share."""
 
 
 def look_unit(look: _Look) -> float:
@@ -332,12 +352,15 @@ def _by_parameters(look: _Look, here: Sequence[Finding]) -> tuple[str, str, str]
     )
     if roundings is None or roundings > 2 * SIDE_LIMIT:
         return None
-    return (
-        changed[0].slug.removeprefix("parameter-"),
-        f"other parameters: {changed[0].place}, {changed[0].text}",
+    first = changed[0]
+    proof = (
         f"reproduced to {roundings:.3g} roundings by the faithful operation with the candidate's "
-        f"parameters",
+        f"parameters"
     )
+    if first.slug == "parameter-extra" and first.place.endswith(".bias"):
+        return "bias-extra", f"a bias that the model does not have, {first.text}", proof
+    slug = first.slug.replace("parameter-", "parameters-")
+    return slug, f"other parameters: {first.place}, {first.text}", proof
 
 
 def _without_output(
@@ -364,6 +387,13 @@ def _without_output(
         told = [f"{r.name} reads {', '.join(r.wrong_inputs)} instead" for r in readers]
         return replace(
             suspect, slug="left-out", diagnosis=f"left out: {where}", evidence=tuple(told)
+        )
+    late = [name for name in suspect.nodes if results[name].reason == LATE]
+    if late:
+        return replace(
+            suspect,
+            slug="order-other",
+            diagnosis="computed in another order: after nodes that should come later",
         )
     if first.reason.startswith(RETURNS):
         return replace(suspect, slug="output-order", diagnosis=first.reason)

@@ -17,10 +17,12 @@ def prepare() -> None:
 
     None of them changes a result, and one that the user has set stays. PyTorch's idle threads
     sleep rather than spin, since the frameworks take turns many times a second; and its large
-    buffers come in huge pages, since they are allocated anew for every layer.
+    buffers come in huge pages, since they are allocated anew for every layer. TensorFlow's sessions
+    have threads of their own, so that each computes with the number it was given.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
 
 
 def _version(package: str) -> str | None:
@@ -46,6 +48,7 @@ def describe(threads: int | None) -> dict[str, Any]:
         "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "default"),
         "THP_MEM_ALLOC_ENABLE": os.environ.get("THP_MEM_ALLOC_ENABLE", "default"),
+        "TF_OVERRIDE_GLOBAL_THREADPOOL": os.environ.get("TF_OVERRIDE_GLOBAL_THREADPOOL", "default"),
         "tensorflow_graph_optimizer": False,
     }
 

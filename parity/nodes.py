@@ -169,7 +169,7 @@ class _Walk:
                 position = self._order.get(name)
                 if position is None or position < self._position:
                     shape = tuple(torch_side.nhwc(output).shape) if output.dim() == 4 else None
-                    problem = _UNKNOWN if position is None else _LATE
+                    problem = _UNKNOWN if position is None else LATE
                     self.measured[name] = Measurement(shape, problem=problem)
                     return None
                 # Nodes that the candidate passes over have no partner; the result says so.
@@ -327,7 +327,8 @@ RETURNS = "the candidate returns"
 """How the reason begins where the fault lies not in a node but in what the network returns."""
 
 _UNKNOWN = "the reference has no such node"
-_LATE = "the candidate computes it later than the reference does"
+LATE = "the candidate computes it later than the reference does"
+"""The reason where layers are in another order."""
 
 
 def _shape_problem(output: Any, theirs: Array | None) -> str | None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ import compare
 from converter.bundle import open_bundle
 from converter.mapping import iterate_pairs
 from efficientdet_spec import TINY
+from parity.verdict import Verdict
 from torch_model import build
 from torch_model.checkpoint import ModelCheckpoint, load_checkpoint, save_checkpoint
 
@@ -23,6 +25,9 @@ INSTALLED = importlib.util.find_spec("tensorflow") is not None
 HAS_OPENCV = importlib.util.find_spec("cv2") is not None
 needs_tensorflow = pytest.mark.skipif(not INSTALLED, reason="TensorFlow is not installed")
 needs_opencv = pytest.mark.skipif(not HAS_OPENCV, reason="OpenCV is not installed")
+
+PROGRESS = ("comparing: ", "diagnosing: ", "attributing: ", "recording: ")
+"""How lines on standard error begin that tell how far the work is."""
 
 OUTPUTS = [
     f"{head}.predict.pointwise@P{level}"
@@ -42,7 +47,7 @@ def threads():
 def run_nodes(folder, path, *options):
     """Exit code and JSON result of ``compare.py nodes``."""
     # More threads would only wait for each other on tensors as small as these.
-    fixed = ["--json", str(path), "--quiet", "--threads", "1"]
+    fixed = ["--json", str(path), "--threads", "1"]
     code = compare.main(["nodes", str(folder), *fixed, *map(str, options)])
     return code, json.loads(path.read_text())
 
@@ -64,7 +69,7 @@ def refused(capsys, tmp_path):
         code = compare.main([str(argument) for argument in arguments])
         output = capsys.readouterr()
         # A comparison that fails at its very end has shown its progress by then.
-        lines = [line for line in output.err.splitlines() if not line.startswith("comparing: ")]
+        lines = [line for line in output.err.splitlines() if not line.startswith(PROGRESS)]
         assert (code, output.out) == (2, "")
         assert len(lines) == 1, output.err
         assert lines[0].startswith("compare.py: error: ")
@@ -90,7 +95,8 @@ def candidate(tiny_pth, tmp_path):
 
 
 def failing(values):
-    return [node["name"] for node in values["nodes"] if node["verdict"] == "differs"]
+    passing = ("exact", "rounding")
+    return [node["name"] for node in values["nodes"] if node["verdict"] not in passing]
 
 
 def rms_of_outputs(values):
@@ -103,7 +109,7 @@ def rms_of_outputs(values):
 def test_parity(result):
     code, values = result
     assert code == 0
-    assert (values["schema"], values["version"]) == ("efficientdet-parity/nodes", 1)
+    assert (values["schema"], values["version"]) == ("efficientdet-parity/nodes", 2)
     assert values["passes"] is True
     assert values["model"] == "efficientdet-tiny"
     assert values["dtype"] == "float32"
@@ -111,9 +117,14 @@ def test_parity(result):
     assert values["images"]["source"] == "built-in"
     assert (values["images"]["height"], values["images"]["width"]) == TINY.image_size
     assert values["outputs"] == OUTPUTS
-    assert values["counts"]["differs"] == values["counts"]["not covered"] == 0
-    assert values["counts"]["rounding"] > 0
-    assert sum(values["counts"].values()) == len(values["nodes"])
+    assert values["reference"] == {"kind": "graph", "source": "built in"}
+    assert values["nodes_pass"] is True
+    assert values["findings"] == values["suspects"] == []
+    assert values["environment"]["device"] == "cpu"
+    counts = values["counts"]
+    assert counts.keys() == {verdict.value for verdict in Verdict}
+    assert counts["rounding"] > 0
+    assert counts["exact"] + counts["rounding"] == len(values["nodes"])
 
 
 @needs_tensorflow
@@ -154,8 +165,11 @@ def test_one_changed_weight_is_found(tiny_checkpoint, candidate, tmp_path):
     assert values["passes"] is False
     assert values["candidate"] == str(path)
     assert failing(values) == [name]
-    assert values["counts"]["differs"] == 1
-    assert values["counts"]["not covered"] == 0
+    assert values["counts"]["structure differs"] == 1
+    (suspect,) = values["suspects"]
+    assert suspect["nodes"] == [name] and suspect["outputs"] == len(OUTPUTS)
+    (finding,) = values["findings"]
+    assert finding["place"] == f"{name}.weight" and finding["slug"].startswith("parameter-")
 
 
 @needs_tensorflow
@@ -192,8 +206,7 @@ def test_a_weight_that_is_not_a_number_never_passes(tiny_checkpoint, candidate, 
     path = candidate(change)
     code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--candidate", path)
     assert code == 1
-    bad = {node["name"] for node in values["nodes"] if node["verdict"] not in ("exact", "rounding")}
-    assert bad == {f"box_head.predict.pointwise@P{level}" for level in TINY.levels}
+    assert set(failing(values)) == {f"box_head.predict.pointwise@P{level}" for level in TINY.levels}
 
 
 @needs_tensorflow
@@ -224,8 +237,11 @@ def test_raw_weights_against_a_candidate_of_averages(tiny_checkpoint, tiny_pth, 
         tiny_checkpoint, tmp_path / "nodes.json", "--candidate", tiny_pth, "--weights", "raw"
     )
     assert code == 1
-    owners = {node["name"] for node in values["nodes"] if node["verdict"] == "differs"}
-    assert {"backbone.stem_conv", "fpn.cells.1.nodes.1.fuse", OUTPUTS[0]} < owners
+    owners = {"backbone.stem_conv", "fpn.cells.1.nodes.1.fuse", OUTPUTS[0]}
+    assert owners < set(failing(values))
+    # It is said what each value is instead.
+    assert {item["slug"] for item in values["findings"]} == {"parameter-ema"}
+    assert {item["slug"] for item in values["suspects"] if item["tried"]} == {"parameters-ema"}
 
 
 @needs_tensorflow
@@ -384,20 +400,12 @@ def test_seeding_that_cannot_be_done(tmp_path, refused):
 @needs_tensorflow
 def test_program_runs_by_itself(tiny_checkpoint, tmp_path):
     path = tmp_path / "nodes.json"
-    done = subprocess.run(
-        [sys.executable, "compare.py", "nodes", str(tiny_checkpoint), "--json", str(path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = in_a_fresh_process("nodes", tiny_checkpoint, "--json", path)
     assert done.returncode == 0, done.stderr
     assert json.loads(path.read_text())["passes"] is True
     # TensorFlow's notices about the processor stay out of the way.
     lines = done.stderr.splitlines()
-    progress = ("comparing: ", "attributing: ")
-    assert [line for line in lines if not line.startswith(progress)] == []
+    assert [line for line in lines if not line.startswith(PROGRESS)] == []
     assert "PARITY: every node is covered" in done.stdout
     assert OUTPUTS[-1] in done.stdout
 
@@ -431,18 +439,301 @@ def test_other_failures_are_not_hidden(tiny_checkpoint, monkeypatch):
         compare.main(["nodes", str(tiny_checkpoint)])
 
 
-def test_parameters_that_are_not_the_checkpoints_are_named(
-    tiny_checkpoint, candidate, result, tmp_path, capsys
+@needs_tensorflow
+def test_parameters_that_are_not_the_checkpoints_are_a_mismatch(
+    tiny_checkpoint, candidate, tmp_path, capsys
 ):
-    assert result[1]["parameters_changed"] == []
     name = "fpn.cells.0.nodes.2.weights"
 
     def change(state):
-        # Fast attention cuts both off: the outputs stay as they are.
+        # Fast attention cuts them off: the outputs stay as they are.
+        assert (state[name] < 0).any()
         state[name][state[name] < 0] -= 1
-        state["box_head.predict.pointwise.bias"][0] += 0.5
 
     path = candidate(change)
-    _, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--candidate", path)
-    assert "box_head.predict.pointwise.bias" in values["parameters_changed"]
-    assert "not all the checkpoint's" in capsys.readouterr().out
+    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--candidate", path)
+    assert code == 1
+    assert values["nodes_pass"] is True and values["passes"] is False
+    assert [item["place"] for item in values["findings"]] == [name]
+    assert f"first {name}: the candidate's value is" in capsys.readouterr().out
+
+
+# Other ways to say what is compared
+
+
+def in_a_fresh_process(*arguments, without=()):
+    """Runs ``compare.py`` where some modules cannot be imported."""
+    hidden = "".join(f"sys.modules[{name!r}] = None; " for name in without)
+    code = f"import sys; {hidden}import compare; sys.exit(compare.main(sys.argv[1:]))"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def code(tmp_path):
+    """Writes a candidate as code and returns how it is named."""
+
+    def make(text, function="build"):
+        path = tmp_path / "model.py"
+        path.write_text(text)
+        return f"{path}:{function}"
+
+    yield make
+    sys.modules.pop("candidate_model", None)
+    if str(tmp_path) in sys.path:
+        sys.path.remove(str(tmp_path))
+
+
+@needs_tensorflow
+def test_a_candidate_as_code(tiny_checkpoint, code, tmp_path):
+    path = tmp_path / "nodes.json"
+    faithful = code("def build(model):\n    return model")
+    exit_code, values = run_nodes(tiny_checkpoint, path, "--candidate", faithful)
+    assert exit_code == 0
+    assert values["candidate"] == faithful
+    wrong = code(
+        "def build(model):\n    model.backbone.blocks[3].depthwise_bn.eps = 1e-5\n    return model"
+    )
+    exit_code, values = run_nodes(tiny_checkpoint, path, "--candidate", wrong)
+    assert exit_code == 1
+    assert failing(values) == ["backbone.blocks.3.depthwise_bn"]
+    assert [item["slug"] for item in values["findings"]] == ["eps"]
+    assert values["suspects"][0]["diagnosis"]
+
+
+RENAMED = """
+import torch
+
+class Port(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.body, self.neck = model.backbone, model.fpn
+        self.classes, self.boxes = model.class_head, model.box_head
+
+    def forward(self, images):
+        features = self.neck(self.body(images.contiguous(memory_format=torch.channels_last)))
+        return self.classes(features), self.boxes(features)
+
+def build(model):
+    return Port(model)
+"""
+
+
+@needs_tensorflow
+def test_a_candidate_of_another_structure_with_names(tiny_checkpoint, code, result, tmp_path):
+    path, names = tmp_path / "nodes.json", tmp_path / "names.json"
+    port = code(RENAMED)
+    heads = {"backbone": "body", "fpn": "neck", "class_head": "classes", "box_head": "boxes"}
+    nodes = [node["name"] for node in result[1]["nodes"]]
+    mapping = {}
+    for node in {name.partition("@")[0]: None for name in nodes}:
+        first, _, rest = node.partition(".")
+        mapping[node] = f"{heads[first]}.{rest}"
+    names.write_text(json.dumps(mapping))
+    exit_code, values = run_nodes(
+        tiny_checkpoint, path, "--candidate", port, "--names", names, "--size", "96x128"
+    )
+    assert exit_code == 0
+    assert [node["name"] for node in values["nodes"]] == nodes
+    # Without them nothing is covered, and that is no parity.
+    exit_code, values = run_nodes(tiny_checkpoint, path, "--candidate", port, "--size", "96x128")
+    assert exit_code == 1
+    assert values["counts"]["not covered"] == len(values["nodes"])
+    # A node that is left out of the names is said to be.
+    del mapping["backbone.blocks.1.se.act"]
+    names.write_text(json.dumps(mapping))
+    exit_code, values = run_nodes(
+        tiny_checkpoint, path, "--candidate", port, "--names", names, "--size", "96x128"
+    )
+    assert exit_code == 1
+    assert failing(values) == ["backbone.blocks.1.se.act"]
+    assert "no submodule is named for it" in values["suspects"][0]["diagnosis"]
+
+
+@needs_tensorflow
+def test_names_and_code_that_cannot_be_used(tiny_checkpoint, tmp_path, code, refused):
+    names = tmp_path / "names.json"
+    names.write_text(json.dumps({"backbone.stem_conv": "no.such.stem_conv"}))
+    message = refused("nodes", tiny_checkpoint, "--names", names)
+    assert "names the submodule 'no.such.stem_conv', which the candidate does not have" in message
+    assert "for example backbone.stem_conv" in message
+    names.write_text("[")
+    assert "cannot be read as JSON" in refused("nodes", tiny_checkpoint, "--names", names)
+    text = code("def build(model): return 3")
+    assert f"{text} returns int" in refused("nodes", tiny_checkpoint, "--candidate", text)
+    missing = f"{tmp_path / 'missing.py'}:build"
+    assert "does not exist" in refused("nodes", tiny_checkpoint, "--candidate", missing)
+
+
+# Traces
+
+
+@pytest.fixture(scope="session")
+def trace(tiny_checkpoint, tmp_path_factory):
+    """A trace of the tiny model, recorded where PyTorch cannot be imported."""
+    path = tmp_path_factory.mktemp("recorded") / "trace.h5"
+    options = ["--size", "96x128", "--threads", "1"]
+    done = in_a_fresh_process("record", tiny_checkpoint, path, *options, without=["torch"])
+    assert done.returncode == 0, done.stderr
+    assert f"wrote {path} (" in done.stdout
+    return path
+
+
+@needs_tensorflow
+def test_a_trace_is_compared_where_there_is_no_tensorflow(tiny_checkpoint, trace, tmp_path):
+    path = tmp_path / "nodes.json"
+    options = ["--reference", trace, "--json", path, "--threads", "1"]
+    done = in_a_fresh_process("nodes", tiny_checkpoint, *options, without=["tensorflow"])
+    assert done.returncode == 0, done.stderr
+    values = json.loads(path.read_text())
+    assert values["passes"] is True
+    assert values["reference"]["kind"] == "trace"
+    assert values["reference"]["source"] == str(trace)
+    assert (values["images"]["height"], values["images"]["width"]) == (96, 128)
+
+
+@needs_tensorflow
+def test_a_fault_is_found_with_a_trace(tiny_checkpoint, trace, candidate, tmp_path):
+    name = "backbone.blocks.3.depthwise_conv"
+
+    def change(state):
+        state[f"{name}.weight"][0, 0, 1, 2] += 0.01
+
+    exit_code, values = run_nodes(
+        tiny_checkpoint,
+        tmp_path / "nodes.json",
+        *("--reference", trace, "--candidate", candidate(change)),
+    )
+    assert exit_code == 1
+    assert failing(values) == [name]
+
+
+@needs_tensorflow
+def test_a_trace_of_some_nodes(tiny_checkpoint, tmp_path):
+    path = tmp_path / "part.h5"
+    globs = ["--nodes", "backbone.stem*", "--nodes", "backbone.blocks.0.*", "--compress"]
+    assert (
+        compare.main(["record", str(tiny_checkpoint), str(path), *globs, "--size", "96x128"]) == 0
+    )
+    exit_code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--reference", path)
+    # What was not recorded is not covered, and that is no parity.
+    assert exit_code == 1
+    passing = [node["name"] for node in values["nodes"] if node["verdict"] in ("exact", "rounding")]
+    assert passing == [
+        node["name"]
+        for node in values["nodes"]
+        if node["name"].startswith(("backbone.stem", "backbone.blocks.0."))
+    ]
+    assert values["counts"]["not covered"] == len(values["nodes"]) - len(passing)
+
+
+@needs_tensorflow
+def test_traces_of_something_else(tiny_checkpoint, trace, rewrite, tmp_path, refused):
+    def message(folder, *options):
+        return refused("nodes", folder, "--reference", trace, *options)
+
+    def change(tensors):
+        name = next(name for name in tensors if name.endswith("box-predict/bias"))
+        tensors[name] += 1
+
+    assert "of a checkpoint with the fingerprint" in message(rewrite(change))
+    text = message(tiny_checkpoint, "--weights", "raw")
+    assert "was recorded with the ema weights" in text and "--weights ema" in text
+    assert "was recorded in float32" in message(tiny_checkpoint, "--dtype", "float64")
+    assert "with the SHA-256" in message(tiny_checkpoint, "--size", "128x128")
+    path = tmp_path / "no.h5"
+    path.write_bytes(b"no trace")
+    assert str(path) in refused("nodes", tiny_checkpoint, "--reference", path)
+    missing = tmp_path / "missing.h5"
+    assert str(missing) in refused("nodes", tiny_checkpoint, "--reference", missing)
+
+
+@needs_tensorflow
+def test_the_input_of_a_trace_may_be_given_again(tiny_checkpoint, trace, tmp_path):
+    options = ["--reference", trace, "--size", "96x128", "--contributions", 0]
+    assert run_nodes(tiny_checkpoint, tmp_path / "nodes.json", *options)[0] == 0
+
+
+@needs_tensorflow
+def test_recording_that_cannot_be_done(tiny_checkpoint, tmp_path, refused):
+    path = tmp_path / "trace.h5"
+    assert "matches none of the" in refused("record", tiny_checkpoint, path, "--nodes", "nothing")
+    index = tiny_checkpoint / "model.index"
+    before = index.read_bytes()
+    assert "is in use by this very run" in refused("record", tiny_checkpoint, index)
+    assert index.read_bytes() == before
+    assert "folder" in refused("record", tiny_checkpoint, tmp_path / "missing" / "trace.h5")
+
+
+# Devices and further results
+
+
+def test_a_gpu_that_is_not_there(tiny_checkpoint, refused, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    message = refused("nodes", tiny_checkpoint, "--device", "cuda")
+    assert "--device cuda needs a GPU" in message
+
+
+@needs_tensorflow
+@pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason="no CUDA device: the same comparison runs on the CPU in test_compare_cli",
+)
+def test_parity_on_a_gpu(tiny_checkpoint, tmp_path):
+    exit_code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--device", "cuda")
+    assert exit_code == 0, [(name, values["counts"]) for name in failing(values)]
+    assert values["environment"]["device"] == "cuda"
+    assert values["environment"]["gpu"]
+    assert values["environment"]["tf32"] is False
+
+
+@needs_tensorflow
+def test_junit_and_the_table_of_all_nodes(tiny_checkpoint, candidate, trace, tmp_path, capsys):
+    def change(state):
+        state["backbone.stem_bn.running_mean"][2] += 0.01
+
+    report = tmp_path / "report.xml"
+    options = ["--reference", trace, "--junit", report, "--candidate", candidate(change)]
+    exit_code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", *options, "--verbose")
+    assert exit_code == 1
+    told = capsys.readouterr().out
+    assert all(f"\n{node['name']} " in told for node in values["nodes"])
+    suite = ElementTree.parse(report).getroot()
+    assert int(suite.get("tests")) == len(values["nodes"]) + len(values["findings"])
+    failures = [case.get("name") for case in suite if case.find("failure") is not None]
+    assert failures[0] == "backbone.stem_bn" and len(failures) == int(suite.get("failures")) == 2
+    assert run_nodes(tiny_checkpoint, tmp_path / "nodes.json", *options)[0] == 1
+    told = capsys.readouterr().out
+    assert "\nbackbone.stem_conv " not in told and "\nbackbone.stem_bn " in told
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("limit", [0, 1])
+def test_diagnoses_as_many_suspects_as_it_is_told(
+    limit, tiny_checkpoint, candidate, trace, tmp_path
+):
+    def change(state):
+        state["backbone.stem_bn.running_mean"][2] += 0.01
+        state["backbone.blocks.2.se.reduce_conv.bias"][0] += 0.01
+
+    options = ["--reference", trace, "--candidate", candidate(change), "--diagnose", limit]
+    _, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", *options)
+    assert [item["tried"] for item in values["suspects"]] == [index < limit for index in range(2)]
+
+
+@pytest.mark.parametrize("option", ["--contributions", "--diagnose"])
+def test_numbers_that_are_none(option, tiny_checkpoint, refused):
+    for value in ("-1", "99999999"):
+        assert f"{option} is {value}" in refused("nodes", tiny_checkpoint, f"{option}={value}")
+
+
+def test_results_may_not_overwrite_each_other(tiny_checkpoint, tmp_path, refused):
+    path = tmp_path / "result"
+    message = refused("nodes", tiny_checkpoint, "--json", path, "--junit", path)
+    assert "is in use by this very run" in message

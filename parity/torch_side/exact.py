@@ -159,6 +159,7 @@ def _depthwise(module: Any, x: Tensor) -> Tensor:
     top, left = pads[0] // 2, pads[1] // 2
     padded = F.pad(x, (left, pads[1] - left, top, pads[0] - top))
     weight = module.weight.double()
+    start = 0.0 if module.bias is None else module.bias.double().view(1, -1, 1, 1)
 
     def compute(rows: slice) -> Tensor:
         first = rows.start * stride[0]
@@ -172,7 +173,7 @@ def _depthwise(module: Any, x: Tensor) -> Tensor:
                 tap = slab[:, :, i :: stride[0], j :: stride[1]]
                 tap = tap[:, :, : result.shape[2], : sizes[1]]
                 result.addcmul_(tap, weight[:, 0, i, j].view(1, -1, 1, 1))
-        return result
+        return result.add_(start)
 
     return _by_rows(compute, (x.shape[0], x.shape[1], *sizes))
 
@@ -238,6 +239,8 @@ def with_other_parameters(
         if name not in theirs or theirs[name].shape != value.shape:
             return None
         value.data.copy_(theirs[name].detach())
+    if isinstance(other, nn.Conv2d) and other.bias is None and theirs.get("bias") is not None:
+        other.bias = nn.Parameter(theirs["bias"].detach().cpu().to(other.weight.dtype))
     with torch.inference_mode():
         truth = exact(kind, other, inputs)
         if truth.shape != output.shape:

@@ -54,7 +54,8 @@ ACTIVATIONS = (
             f"{name} for swish",
             instead(lambda module, x, function=function: function(x)),
             place,
-            "activation-other",
+            # No value need be above 6, where the two are one.
+            *{"relu6": ("relu", "relu6")}.get(name, (name,)),
         )
         for name, function, where, place in (
             ("relu", F.relu, "mid", "backbone.blocks.{mid}.expand_act"),
@@ -78,7 +79,7 @@ ACTIVATIONS = (
             f"{name} for a squeeze-excite's sigmoid",
             instead(lambda module, x, function=function: function(x)),
             place,
-            "gate-other",
+            name,
         )
         for name, function, where, place in (
             ("hard-sigmoid", F.hardsigmoid, "early", "backbone.blocks.{early}.se.gate"),
@@ -96,11 +97,12 @@ ACTIVATIONS = (
             f"Squeeze-excite takes {title}",
             instead(function),
             place,
-            "mean-other",
+            slug,
         )
-        for name, title, function, where, place in (
+        for name, slug, title, function, where, place in (
             (
                 "max",
+                "max-pool",
                 "the maximum for the mean",
                 lambda module, x: x.amax((2, 3), keepdim=True),
                 "first",
@@ -108,6 +110,7 @@ ACTIVATIONS = (
             ),
             (
                 "of-half",
+                "mean-of-part",
                 "the mean over half of the image",
                 mean_of_rows,
                 "strided",
@@ -120,23 +123,21 @@ ACTIVATIONS = (
         "Squeeze-excite adds its gate",
         instead(lambda module, x, gate: x + gate),
         "backbone.blocks.{mid}.se.scale",
-        "scale-other",
+        "gate-added",
     ),
     at(
         "residual-doubled/early",
         "A block's input is added twice",
         instead(lambda module, x, shortcut: x + 2 * shortcut),
         "backbone.blocks.{residual}.residual",
-        "sum-other",
-        "applied-twice",
+        "shortcut-twice",
     ),
     at(
         "residual-halved/late",
         "The mean of a block's output and input for their sum",
         instead(lambda module, x, shortcut: (x + shortcut) / 2),
         "backbone.blocks.{residual_late}.residual",
-        "sum-other",
-        "scaled",
+        "averaged",
     ),
     *(
         at(
@@ -144,8 +145,7 @@ ACTIVATIONS = (
             "A block's branch is scaled as in training with drop-connect",
             before(lambda x: x / 0.8),
             place,
-            "sum-other",
-            "scaled",
+            "weighted",
         )
         for where, place in {
             "late": "backbone.blocks.{residual_late}.residual",

@@ -104,8 +104,11 @@ class Bench:
         else:
             detected = bool(failing or found)
             places = {item.place for item in found}
-            located = all(any(p == n or p.startswith(f"{n}.") for p in places) for n in expected)
-            names = [item.slug for item in found]
+            located = all(
+                node in failing or any(p == node or p.startswith(f"{node}.") for p in places)
+                for node in expected
+            )
+            names = [item.slug for item in found] + [s.slug for s in guilty if s.slug]
         return Outcome(
             model=self.config.name,
             family=family,

@@ -126,30 +126,30 @@ POOL_PLACES = {
 
 RESAMPLING = (
     *(
-        at(f"pool-{name}/{where}", title, instead(function), POOL_PLACES[where], f"pool-{slug}")
+        at(f"pool-{name}/{where}", title, instead(function), POOL_PLACES[where], slug)
         for name, title, function, slug, wheres in (
             (
                 "zero-padding",
                 "Max-pool padded by zero",
                 zero_padded,
-                "zero-padding",
+                "pool-zero-padding",
                 ("resample-p6", "first-cell", "last-cell"),
             ),
             (
                 "kernel-is-stride",
                 "Max-pool whose kernel is its stride",
                 kernel_is_stride,
-                "kernel-is-stride",
+                "pool-kernel-is-stride",
                 ("resample-p6", "last-cell"),
             ),
             (
                 "symmetric",
                 "Max-pool with symmetric padding",
                 symmetric_pool,
-                "symmetric",
+                "pool-padding-symmetric",
                 ("resample-p6", "first-cell"),
             ),
-            ("average", "Average for max-pool", average, "average", ("last-cell",)),
+            ("average", "Average for max-pool", average, "average-pool", ("last-cell",)),
         )
         for where in wheres
     ),
@@ -171,7 +171,7 @@ RESAMPLING = (
             "Bilinear for nearest up-sampling",
             instead(bilinear(align_corners)),
             place,
-            "upsample-bilinear",
+            "bilinear",
         )
         for where, align_corners, place in (
             ("first-cell", False, "fpn.cells.0.nodes.{finest}.resamples.1.upsample"),
@@ -213,7 +213,7 @@ FUSION = (
             "Fusion lets a negative weight act",
             instead(without_relu),
             fusions(one_is_negative, index),
-            "fusion-no-relu",
+            "no-relu",
             applies=with_attention,
         )
         for where, index in {"first": 0, "last": -1}.items()
@@ -242,15 +242,15 @@ FUSION = (
                 with_epsilon(1e-3),
                 ("fusion-epsilon",),
             ),
-            ("fusion-softmax", "first", "Softmax for fast attention", softmax, ("fusion-softmax",)),
-            ("fusion-sum", "last", "A plain sum for fast attention", plain_sum, ("fusion-sum",)),
-            ("fusion-mean", "first", "A mean for fast attention", plain_mean, ("fusion-mean",)),
+            ("fusion-softmax", "first", "Softmax for fast attention", softmax, ("softmax",)),
+            ("fusion-sum", "last", "A plain sum for fast attention", plain_sum, ("plain-sum",)),
+            ("fusion-mean", "first", "A mean for fast attention", plain_mean, ("plain-mean",)),
             (
                 "fusion-inputs-permuted",
                 "last",
                 "A fusion's inputs in reverse",
                 reversed_inputs,
-                ("inputs-permuted", "fusion-weights-permuted"),
+                ("inputs-permuted", "weights-permuted"),
             ),
             (
                 "fusion-input-missing",
@@ -262,16 +262,14 @@ FUSION = (
         )
         for index in [0 if where == "first" else -1]
     ),
-    attention_for_sum(Fusion.FAST_ATTENTION, "0", "fusion-mean", "fusion-epsilon", "scaled"),
-    attention_for_sum(
-        Fusion.SOFTMAX_ATTENTION, "{last}", "fusion-mean", "fusion-softmax", "scaled"
-    ),
+    attention_for_sum(Fusion.FAST_ATTENTION, "0", "fast-attention-of-ones", "plain-mean"),
+    attention_for_sum(Fusion.SOFTMAX_ATTENTION, "{last}", "softmax", "plain-mean"),
     at(
         "fusion-mean-for-sum/all",
         "A mean where the model sums",
         instead(plain_mean),
         "fpn.*.fuse",
-        "fusion-mean",
+        "plain-mean",
         "scaled",
         applies=with_plain_sum,
     ),

@@ -75,7 +75,7 @@ INPUTS = (
         "Mean 127 and deviation 128 in every channel",
         before(other_normalisation),
         STEM,
-        "input-unnormalised",
+        "input-scaled",
     ),
 )
 """Images that are not what the network was trained on."""

@@ -57,7 +57,7 @@ def copied(
             model.get_submodule(places(model, [target])[0]).load_state_dict(value)
 
     nodes = named(*(target for target, _ in pairs))
-    slugs = frozenset({"parameters-of-other-node"})
+    slugs = frozenset({"parameters-of-other-node", "kernel-of-other-node"})
     return Fault(key, title, inject, nodes, slugs, applies=applies)
 
 
@@ -78,7 +78,7 @@ def one_norm_for_all_levels(head: str) -> Fault:
         "One batch norm's values at all levels of a head",
         inject,
         others,
-        frozenset({"parameters-of-other-node"}),
+        frozenset({"parameters-of-other-node", "kernel-of-other-node"}),
     )
 
 
@@ -105,7 +105,7 @@ def levels_reversed() -> Fault:
         "A head's batch norms are in the order of the levels from the coarsest on",
         inject,
         nodes,
-        frozenset({"parameters-of-other-node"}),
+        frozenset({"parameters-of-other-node", "kernel-of-other-node"}),
     )
 
 
@@ -129,7 +129,7 @@ ORIGIN = (
             "Batch norm's scale and variance exchanged",
             swap_gamma_and_variance,
             place,
-            "parameters-swapped",
+            "parameters-exchanged",
         )
         for where, place in {
             "stem": "backbone.stem_bn",
@@ -143,7 +143,7 @@ ORIGIN = (
             "Batch norm's mean and offset exchanged",
             swap_mean_and_beta,
             place,
-            "parameters-swapped",
+            "parameters-exchanged",
         )
         for where, place in {
             "early": "backbone.blocks.{early}.project_bn",
@@ -226,22 +226,21 @@ ORIGIN = (
         "A batch norm keeps its initial values",
         initialise,
         "backbone.blocks.{mid}.depthwise_bn",
-        "parameters-changed",
+        "parameters-ones",
     ),
     at(
         "not-loaded/kernel",
         "A kernel keeps its initial values",
         draw_anew,
         "fpn.cells.{last}.nodes.{up5}.conv.pointwise",
-        "parameters-changed",
+        "parameters-different",
     ),
     fusion_weights(
         "not-loaded/fusion-weights",
         "A fusion keeps its initial weights of one",
         torch.ones_like,
         fusions(each_counts, 0),
-        "parameters-changed",
-        "fusion-mean",
+        "fast-attention-of-ones",
     ),
 )
 """Right parameters from another place."""

@@ -70,7 +70,7 @@ VALUES = (
             "The sign of one weight",
             negate_one,
             place,
-            "parameters-changed",
+            "parameters-different",
         )
         for where, place in {
             "stem": "backbone.stem_conv",
@@ -87,6 +87,7 @@ VALUES = (
             swap_channels,
             place,
             "parameters-permuted",
+            "channels-permuted",
         )
         for where, place in {
             "early": "backbone.blocks.{early}.expand_conv",
@@ -153,7 +154,7 @@ VALUES = (
             "A fusion's weights in reverse",
             lambda weights: weights.flip(0),
             fusions(each_counts, index),
-            "fusion-weights-permuted",
+            "weights-permuted",
             "inputs-permuted",
         )
         for where, index in {"first": 0, "last": -1}.items()
@@ -165,6 +166,7 @@ VALUES = (
             round_weight(dtype),
             place,
             "reduced-precision",
+            "parameters-rounded",
         )
         for name, dtype, place in (
             ("float16", torch.float16, "backbone.blocks.{late}.project_conv"),
@@ -177,6 +179,7 @@ VALUES = (
             f"All parameters rounded to {name}",
             all_rounded(dtype),
             "reduced-precision",
+            "parameters-rounded",
         )
         for name, dtype in (("float16", torch.float16), ("bfloat16", torch.bfloat16))
     ),

@@ -42,7 +42,7 @@ def replaced(
     key: str,
     title: str,
     new: Callable[[EfficientDet, Context], dict[str, Tensor]],
-    slug: str,
+    *slugs: str,
 ) -> Fault:
     """A fault that gives parameters new values; the nodes are those that it changes."""
 
@@ -70,7 +70,7 @@ def replaced(
         title,
         inject,
         lambda model, context: nodes(model, context) - in_proportion(model, context),
-        frozenset({slug}),
+        frozenset(slugs),
         knock_on=in_proportion,
     )
 
@@ -124,7 +124,7 @@ def squeeze_expand_swapped(where: str) -> Fault:
         "The two convolutions of squeeze-excite have each other's kernels",
         inject,
         nodes,
-        frozenset({"parameters-swapped"}),
+        frozenset({"se-swapped"}),
     )
 
 
@@ -197,6 +197,8 @@ LAYOUT = (
             set_weight(reshaped),
             place,
             "kernel-reshaped",
+            # Of a square 1x1 kernel both are the same.
+            *(["kernel-in-out"] if where == "mid" else []),
         )
         for where, place in {
             "stem": "backbone.stem_conv",

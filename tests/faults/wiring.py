@@ -205,7 +205,7 @@ ORDER = (
         "Batch norm behind the pool: the same output as long as no scale is negative",
         as_class("fpn.resample_p6", BatchNormAfterPool),
         named("fpn.resample_p6.bn", "fpn.resample_p6.pool"),
-        "input-from-other-node",
+        "order-other",
         knock_on=READERS_OF_P6,
         visible=False,
     ),
@@ -214,7 +214,7 @@ ORDER = (
         "Pool before the down-channelling convolution",
         as_class("fpn.resample_p6", PoolFirst),
         named("fpn.resample_p6.*"),
-        "input-from-other-node",
+        "order-other",
         knock_on=READERS_OF_P6,
     ),
     rewired(
@@ -222,7 +222,7 @@ ORDER = (
         "A separable convolution that begins with its pointwise part",
         as_class("fpn.cells.{last}.nodes.{up4}.conv", PointwiseFirst),
         named("fpn.cells.{last}.nodes.{up4}.conv.*"),
-        "input-from-other-node",
+        "order-other",
         knock_on=named("fpn.cells.{last}.nodes.{up4}.bn"),
     ),
     rewired(
@@ -230,7 +230,7 @@ ORDER = (
         "Activation before batch norm",
         as_class("backbone", ActivationFirstInStem),
         named("backbone.stem_bn", "backbone.stem_act"),
-        "input-from-other-node",
+        "order-other",
         knock_on=named("backbone.blocks.0.*"),
     ),
     rewired(
@@ -238,7 +238,7 @@ ORDER = (
         "Activation before batch norm in every repeat",
         as_class("box_head", ActivationFirstInHead),
         named("box_head.bns.*", "box_head.acts.*"),
-        "input-from-other-node",
+        "order-other",
         knock_on=named("box_head.convs.*", "box_head.predict.*"),
     ),
 )
@@ -295,6 +295,7 @@ SHARING = (
         reuse_resample,
         named("fpn.cells.0.nodes.{up4}.resamples.0.conv", "fpn.cells.0.nodes.{up4}.resamples.0.bn"),
         "parameters-of-other-node",
+        "kernel-of-other-node",
         "left-out",
         knock_on=named(
             "fpn.cells.0.nodes.{down4}.resamples.0.conv",
@@ -308,6 +309,7 @@ SHARING = (
         share_norm,
         named("class_head.bns.0.P5"),
         "parameters-of-other-node",
+        "kernel-of-other-node",
         "left-out",
         knock_on=named("class_head.bns.0.P4", "class_head.acts.0"),
     ),
@@ -317,6 +319,7 @@ SHARING = (
         as_class("class_head", OwnConvolutionAtHighestLevel),
         named("class_head.convs.{repeat}.*"),
         "parameters-of-other-node",
+        "kernel-of-other-node",
     ),
 )
 """One layer where there should be several, and the reverse."""

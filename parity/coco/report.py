@@ -1,0 +1,187 @@
+"""The result of comparing two frameworks' detections on a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parity.coco.bootstrap import Interval
+from parity.coco.metrics import METRICS, Evaluation
+from parity.matching import Matching
+from parity.shards import Shard
+
+SCHEMA = "efficientdet-parity/coco"
+VERSION = 1
+
+METRIC_LIMIT = 1e-4
+"""Largest difference of a metric that counts as parity: a tenth of the last digit that is ever
+published, as in AP 34.3."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One framework's results.
+
+    Attributes:
+        shards: Of all images.
+        evaluation: Its metrics; None where nothing is known to be found.
+    """
+
+    shards: Sequence[Shard]
+    evaluation: Evaluation | None
+
+    @property
+    def failures(self) -> dict[int, str]:
+        """Why each image that failed did, by its id."""
+        return {
+            item.image_id: item.failure
+            for shard in self.shards
+            for item in shard.images
+            if item.failure is not None
+        }
+
+    @property
+    def images(self) -> int:
+        """Number of images, the failed ones included."""
+        return sum(len(shard.images) for shard in self.shards)
+
+    def seconds_per_image(self) -> dict[str, float]:
+        """Of each stage, over the images that did not fail."""
+        count = max(self.images - len(self.failures), 1)
+        totals: dict[str, float] = {}
+        for shard in self.shards:
+            for stage, seconds in shard.seconds.items():
+                totals[stage] = totals.get(stage, 0.0) + seconds
+        return {stage: round(seconds / count, 6) for stage, seconds in totals.items()}
+
+
+@dataclass(frozen=True)
+class CocoReport:
+    """Everything that ``coco.json`` and the console tell.
+
+    Attributes:
+        model: Name of the model.
+        checkpoint: Where it comes from.
+        annotations: The annotation file.
+        profile: Name and stages.
+        size: (height, width) of the network's input in pixels.
+        environment: What the result depends on besides its inputs.
+        outcomes: By framework, in the order of display.
+        categories: Name by category id.
+        file_names: Of each image by its id.
+        matching: Torch's detections against TensorFlow's; None where one is missing.
+        interval: Of the difference of AP.
+    """
+
+    model: str
+    checkpoint: Mapping[str, Any]
+    annotations: str
+    profile: Mapping[str, str]
+    size: tuple[int, int]
+    environment: Mapping[str, Any]
+    outcomes: Mapping[str, Outcome]
+    categories: Mapping[int, str]
+    file_names: Mapping[int, str]
+    matching: Matching | None
+    interval: Interval | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image went through every framework."""
+        return not any(outcome.failures for outcome in self.outcomes.values())
+
+    @property
+    def passes(self) -> bool:
+        """Complete, and no metric differs by more than :data:`METRIC_LIMIT`."""
+        return self.complete and all(
+            abs(delta) <= METRIC_LIMIT for delta in self.deltas().values() if delta is not None
+        )
+
+    def deltas(self) -> dict[str, float | None]:
+        """Torch minus TensorFlow of each metric; empty where one of them is missing."""
+        pair = self._evaluations()
+        if pair is None:
+            return {}
+        tensorflow, torch = pair
+        return {name: _minus(torch.metrics[name], tensorflow.metrics[name]) for name in METRICS}
+
+    def category_deltas(self) -> dict[int, float | None]:
+        """Torch minus TensorFlow of each category's AP; empty where one of them is missing."""
+        pair = self._evaluations()
+        if pair is None:
+            return {}
+        tensorflow, torch = pair
+        return {
+            number: _minus(torch.categories[number], tensorflow.categories[number])
+            for number in tensorflow.categories
+        }
+
+    def _evaluations(self) -> tuple[Evaluation, Evaluation] | None:
+        found = [
+            self.outcomes[name].evaluation
+            for name in ("tensorflow", "torch")
+            if name in self.outcomes
+        ]
+        if len(found) == 2 and found[0] is not None and found[1] is not None:
+            return found[0], found[1]
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for ``coco.json``."""
+        category_deltas = self.category_deltas()
+        evaluations = {name: item.evaluation for name, item in self.outcomes.items()}
+        return {
+            "schema": SCHEMA,
+            "version": VERSION,
+            "passes": self.passes,
+            "complete": self.complete,
+            "metric_limit": METRIC_LIMIT,
+            "model": self.model,
+            "checkpoint": dict(self.checkpoint),
+            "annotations": self.annotations,
+            "profile": dict(self.profile),
+            "size": list(self.size),
+            "environment": dict(self.environment),
+            "images": {
+                name: _counts(item, self.file_names) for name, item in self.outcomes.items()
+            },
+            "metrics": {
+                name: dict(item.metrics) for name, item in evaluations.items() if item is not None
+            },
+            "metric_deltas": self.deltas(),
+            "categories": [
+                {
+                    "id": number,
+                    "name": name,
+                    "AP": {
+                        framework: item.categories.get(number)
+                        for framework, item in evaluations.items()
+                        if item is not None
+                    },
+                    "delta": category_deltas.get(number),
+                }
+                for number, name in sorted(self.categories.items())
+            ],
+            "matching": self.matching.to_dict() if self.matching else None,
+            "bootstrap": self.interval.to_dict() if self.interval else None,
+            "seconds_per_image": {
+                name: item.seconds_per_image() for name, item in self.outcomes.items()
+            },
+        }
+
+
+def _minus(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
+
+
+def _counts(outcome: Outcome, names: Mapping[int, str]) -> dict[str, Any]:
+    failures = outcome.failures
+    return {
+        "all": outcome.images,
+        "failed": len(failures),
+        "failures": [
+            {"image_id": number, "file_name": names[number], "reason": reason}
+            for number, reason in failures.items()
+        ],
+    }

@@ -1,0 +1,350 @@
+"""Detections of many images, kept in files of a few images each, so that no work is done twice.
+
+A folder of shards has a manifest of everything that its detections depend on. A run that was
+stopped, by whatever means, continues behind the last complete shard; batches never reach from one
+shard into the next, so that it computes exactly what an undisturbed run would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from efficientdet_spec import InputError
+from parity.coco.annotations import CocoImage
+from parity.coco.detections import Rows, as_rows
+from parity.files import write_json, write_text
+
+SCHEMA = "efficientdet-parity/shards"
+VERSION = 1
+
+MIN_IMAGES = 16
+"""Images of a shard, or the next multiple of the batch: what an interruption costs at most."""
+
+_BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image ready for the network.
+
+    Attributes:
+        height: Of the image file in pixels.
+        width: Of the image file in pixels.
+        value: What the side made of it.
+    """
+
+    height: int
+    width: int
+    value: Any
+
+
+class Side(Protocol):
+    """One framework's way from image files to detections.
+
+    Attributes:
+        seconds: Spent so far in each stage.
+    """
+
+    seconds: dict[str, float]
+
+    def prepare(self, path: Path) -> Prepared:
+        """Decode and preprocess; an InputError is this image's own failure."""
+
+    def detect(self, images: Sequence[Prepared]) -> list[tuple[Any, Any, Any]]:
+        """For each image boxes [K, 4] as [y1, x1, y2, x2] in its pixels, scores and classes."""
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What became of an image.
+
+    Attributes:
+        image_id: The image.
+        rows: Its detections; none where it failed.
+        failure: Why it failed.
+    """
+
+    image_id: int
+    rows: Rows
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The results of consecutive images.
+
+    Attributes:
+        images: In order.
+        seconds: Spent in each stage, all images together.
+    """
+
+    images: Sequence[ImageResult]
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be detected.
+
+    Attributes:
+        folder: Folder of the image files.
+        images: In order.
+        batch: Images that go through the network together.
+    """
+
+    folder: Path
+    images: Sequence[CocoImage]
+    batch: int
+
+    def parts(self) -> list[Sequence[CocoImage]]:
+        """The images of each shard."""
+        size = -(-MIN_IMAGES // self.batch) * self.batch
+        return [self.images[start : start + size] for start in range(0, len(self.images), size)]
+
+
+def fingerprint(work: Work) -> str:
+    """SHA-256 of the images' ids, names and contents; a file that cannot be read counts as such."""
+    total = hashlib.sha256()
+    for image in work.images:
+        content = _content_hash(work.folder / image.file_name)
+        size = f"{image.width}x{image.height}"
+        total.update(json.dumps([image.id, image.file_name, size, content]).encode())
+    return total.hexdigest()
+
+
+def _content_hash(path: Path) -> str | None:
+    found = hashlib.sha256()
+    try:
+        # A pipe or device would never end.
+        if not path.is_file():
+            return None
+        with path.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                found.update(block)
+    except OSError:
+        return None
+    return found.hexdigest()
+
+
+def run(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    work: Work,
+    open_side: Callable[[], AbstractContextManager[Side]],
+    progress: Callable[[int, int], None],
+) -> list[Shard]:
+    """Detect what is not in the folder yet and return everything.
+
+    Args:
+        folder: For the shards; made if need be.
+        manifest: Everything the detections depend on, as plain values.
+        work: What is to be detected.
+        open_side: Called only if something is left to do.
+        progress: Told the number of images done and of all.
+
+    Raises:
+        InputError: The folder holds another run's shards or cannot be written.
+    """
+    _claim(folder, manifest)
+    parts = work.parts()
+    paths = [folder / f"{number:05}.json" for number in range(len(parts))]
+    shards = {
+        path: read_shard(path, part)
+        for path, part in zip(paths, parts, strict=True)
+        if path.exists()
+    }
+    done, total = sum(len(shard.images) for shard in shards.values()), len(work.images)
+    if len(shards) < len(paths):
+        progress(done, total)
+        with open_side() as side:
+            for path, part in zip(paths, parts, strict=True):
+                if path not in shards:
+                    shards[path] = _compute(side, work, part, partial(_further, progress, done, total))
+                    write_shard(path, shards[path])
+                    done += len(part)
+    return [shards[path] for path in paths]
+
+
+def _further(
+    progress: Callable[[int, int], None], before: int, total: int, further: int
+) -> None:
+    progress(before + further, total)
+
+
+def _claim(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Make the folder this run's, or see that it is already."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be used ({error.strerror}); choose another folder to write to."
+        ) from error
+    path = folder / "manifest.json"
+    # As another run reads it.
+    ours = json.loads(json.dumps({"schema": SCHEMA, "version": VERSION, **manifest}))
+    if path in entries:
+        theirs = _load(path)
+        if theirs != ours:
+            raise InputError(
+                f"{folder} holds the detections of another run: {_difference(theirs, ours)}; "
+                f"choose another folder to write to, or delete this one."
+            )
+    else:
+        if any(entry.suffix == ".json" for entry in entries):
+            raise InputError(
+                f"{folder} holds files but no manifest.json that says what they are; choose "
+                f"another folder to write to, or delete this one."
+            )
+        write_json(path, ours)
+    # What a run that was killed while it wrote has left.
+    for entry in entries:
+        if entry.suffix == ".tmp":
+            with suppress(OSError):
+                entry.unlink()
+
+
+def _difference(theirs: Any, ours: Mapping[str, Any]) -> str:
+    """What two manifests disagree on, the values shortened."""
+    if not isinstance(theirs, dict):
+        return "its manifest is no JSON object"
+    before, now = _flat(theirs), _flat(ours)
+    differing = [
+        f"{name} was {before.get(name)!s:.40}, now {now.get(name)!s:.40}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    return ", ".join(differing[:5])
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            result |= _flat(value, f"{before}{name} ")
+        else:
+            result[f"{before}{name}"] = value
+    return result
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} cannot be read ({str(error):.120}); delete it and run again."
+        ) from error
+
+
+def _compute(
+    side: Side, work: Work, images: Sequence[CocoImage], progress: Callable[[int], None]
+) -> Shard:
+    before = dict(side.seconds)
+    results: list[ImageResult] = []
+    for start in range(0, len(images), work.batch):
+        results += _detect_batch(side, work.folder, images[start : start + work.batch])
+        progress(len(results))
+    seconds = {name: value - before.get(name, 0.0) for name, value in side.seconds.items()}
+    return Shard(results, seconds)
+
+
+def _detect_batch(side: Side, folder: Path, images: Sequence[CocoImage]) -> list[ImageResult]:
+    """Results in order; an image that cannot be used is left out of the batch."""
+    results: dict[int, ImageResult] = {}
+    ready: list[tuple[CocoImage, Prepared]] = []
+    for image in images:
+        try:
+            ready.append((image, _prepare(side, folder, image)))
+        except InputError as error:
+            results[image.id] = _failed(image, error)
+    for result in _detect(side, ready):
+        results[result.image_id] = result
+    return [results[image.id] for image in images]
+
+
+def _prepare(side: Side, folder: Path, image: CocoImage) -> Prepared:
+    prepared = side.prepare(folder / image.file_name)
+    if (prepared.height, prepared.width) != (image.height, image.width):
+        raise InputError(
+            f"{folder / image.file_name} is {prepared.width}x{prepared.height} pixels, but the "
+            f"annotations are for {image.width}x{image.height}; give the images they belong to."
+        )
+    return prepared
+
+
+def _detect(side: Side, ready: Sequence[tuple[CocoImage, Prepared]]) -> list[ImageResult]:
+    if not ready:
+        return []
+    try:
+        found = side.detect([prepared for _, prepared in ready])
+    except InputError as error:
+        if len(ready) == 1:
+            return [_failed(ready[0][0], error)]
+        # Others of the batch must not suffer from the one that cannot be used.
+        return [result for item in ready for result in _detect(side, [item])]
+    return [_result(image, item) for (image, _), item in zip(ready, found, strict=True)]
+
+
+def _result(image: CocoImage, found: tuple[Any, Any, Any]) -> ImageResult:
+    try:
+        return ImageResult(image.id, as_rows(*found))
+    except InputError as error:
+        return _failed(image, error)
+
+
+def _failed(image: CocoImage, error: InputError) -> ImageResult:
+    return ImageResult(image.id, np.zeros((0, 6)), str(error))
+
+
+def write_shard(path: Path, shard: Shard) -> None:
+    """Write a shard; the file appears complete or not at all.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    values = {
+        "images": [
+            {"image_id": item.image_id, "failure": item.failure, "detections": item.rows.tolist()}
+            for item in shard.images
+        ],
+        "seconds": dict(shard.seconds),
+    }
+    write_text(path, json.dumps(values, allow_nan=False) + "\n")
+
+
+def read_shard(path: Path, images: Sequence[CocoImage]) -> Shard:
+    """Read a shard of these images.
+
+    Raises:
+        InputError: The file cannot be read or holds something else.
+    """
+    values = _load(path)
+    try:
+        results = [
+            ImageResult(
+                item["image_id"],
+                np.array(item["detections"], np.float64).reshape(-1, 6),
+                item["failure"],
+            )
+            for item in values["images"]
+        ]
+        seconds = {str(name): float(value) for name, value in values["seconds"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path} is no shard of detections ({str(error):.120}); delete it and run again."
+        ) from error
+    expected = [image.id for image in images]
+    if [item.image_id for item in results] != expected or not all(
+        np.isfinite(item.rows).all() for item in results
+    ):
+        raise InputError(f"{path} holds other images' detections; delete it and run again.")
+    return Shard(results, seconds)

@@ -1,0 +1,279 @@
+"""From failing nodes to suspects, and from each suspect to what is wrong with it."""
+
+import json
+
+import pytest
+import torch
+
+from parity.diagnosis import diagnosed, findings, suspects
+from parity.nodes import compare
+from parity.verdict import Verdict
+from torch_model import layers
+
+BN = "backbone.blocks.3.depthwise_bn"
+
+
+def epsilon(model):
+    model.get_submodule(BN).eps = 1e-5
+
+
+def transposed(model):
+    weight = model.fpn.cells[1].nodes[2].conv.depthwise.weight
+    weight.data = weight.data.transpose(2, 3).contiguous()
+
+
+def shared(model):
+    model.class_head.bns[1]["P5"] = model.class_head.bns[1]["P4"]
+
+
+def relu(model):
+    model.backbone.blocks[1].se.act = torch.nn.ReLU()
+
+
+class Garbage(torch.nn.Module):
+    """Reproducible, and no function that anybody would guess."""
+
+    def forward(self, x):
+        generator = torch.Generator().manual_seed(0)
+        return x + torch.randn(x.shape, generator=generator).to(x) * x.std()
+
+
+def told_of(lockstep, change, **options):
+    model = lockstep.candidate()
+    change(model)
+    told = lockstep.tell(model, **options)
+    json.dumps([item.to_dict() for item in [*told.suspects, *told.findings]], allow_nan=False)
+    return told
+
+
+def test_nobody_suspects_the_faithful_model(lockstep):
+    told = told_of(lockstep, lambda model: None)
+    assert told.suspects == told.findings == []
+
+
+@pytest.mark.parametrize(
+    "change, nodes, words",
+    [
+        (epsilon, (BN,), "epsilon"),
+        (transposed, ("fpn.cells.1.nodes.2.conv.depthwise",), "transposed"),
+        (shared, ("class_head.bns.1.P5",), "class_head.bns.1.P4"),
+        (relu, ("backbone.blocks.1.se.act",), ""),
+    ],
+)
+def test_one_fault_is_one_suspect_with_its_diagnosis(lockstep, change, nodes, words):
+    told = told_of(lockstep, change)
+    (suspect,) = told.suspects
+    assert suspect.nodes == nodes
+    assert suspect.verdict is Verdict.STRUCTURE_DIFFERS
+    assert suspect.tried and suspect.slug
+    assert words in suspect.diagnosis
+    assert suspect.evidence[0].startswith("reproduced to ")
+
+
+def test_what_depends_on_a_suspect_is_counted(lockstep):
+    suspect = told_of(lockstep, epsilon).first
+    nodes = list(lockstep.kinds)
+    # Nothing goes around a block without a residual, so all that follows depends on it, but for
+    # what only needs earlier levels: here nothing.
+    assert suspect.outputs == len(lockstep.outputs)
+    assert 0 < suspect.affected <= len(nodes) - nodes.index(BN)
+    last = told_of(lockstep, lambda model: model.box_head.predict.pointwise.bias.data.add_(1)).first
+    assert len(last.nodes) == last.affected == last.outputs == 5
+
+
+def test_the_most_harmful_suspects_come_first(lockstep):
+    def three(model):
+        model.box_head.predict.pointwise.bias.data.add_(1)
+        epsilon(model)
+        model.class_head.bns[0]["P7"].weight.data.mul_(2)
+        model.class_head.bns[1]["P7"].weight.data.mul_(2)
+
+    told = told_of(lockstep, three)
+    assert [suspect.nodes[0] for suspect in told.suspects] == [
+        BN,
+        "box_head.predict.pointwise@P3",
+        "class_head.bns.0.P7",
+        "class_head.bns.1.P7",
+    ]
+    sizes = [(suspect.outputs, suspect.affected) for suspect in told.suspects]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_verdicts_of_one_module_make_separate_suspects(lockstep):
+    def bad(model):
+        with torch.no_grad():
+            model.class_head.predict.pointwise.bias[5] = float("nan")
+
+    (suspect,) = told_of(lockstep, bad).suspects
+    assert len(suspect.nodes) == 5
+    assert suspect.verdict is Verdict.NOT_COVERED
+
+
+def test_no_more_suspects_are_looked_at_than_asked_for(lockstep):
+    def several(model):
+        epsilon(model)
+        transposed(model)
+        relu(model)
+
+    for limit in (0, 1, 2, 9):
+        told = told_of(lockstep, several, limit=limit)
+        assert len(told.suspects) == 3
+        assert [bool(item.diagnosis) for item in told.suspects] == [
+            number < limit for number in range(3)
+        ]
+
+
+def test_progress_is_told(lockstep):
+    model = lockstep.candidate()
+    epsilon(model)
+    relu(model)
+    pairing, known = lockstep.pairing(model), lockstep.known()
+    nodes, _ = compare(pairing)
+    found, done = findings(pairing, known), []
+    diagnosed(pairing, suspects(pairing, nodes), nodes, known, found, 5, lambda *n: done.append(n))
+    assert done == [(1, 2), (2, 2)]
+
+
+# What a node reads
+
+
+def test_inputs_of_another_node(lockstep):
+    def change(model):
+        se = model.backbone.blocks[2].se
+
+        def forward(x):
+            gate = se.gate(se.expand_conv(se.act(se.reduce_conv(se.pool(x)))))
+            # The shape is the same, the tensor is not.
+            return se.scale(kept["x"], gate)
+
+        se.forward = forward
+        block = model.backbone.blocks[2]
+        block.depthwise_bn.register_forward_hook(lambda m, i, o: kept.update(x=o) or None)
+
+    kept = {}
+    told = told_of(lockstep, change)
+    (suspect,) = told.suspects
+    assert suspect.nodes == ("backbone.blocks.2.se.scale",)
+    assert suspect.slug == "input-from-other-node"
+    assert suspect.diagnosis == (
+        "reads backbone.blocks.2.depthwise_bn, backbone.blocks.2.se.gate instead of "
+        "backbone.blocks.2.depthwise_act, backbone.blocks.2.se.gate"
+    )
+    assert "its arithmetic is sound" in suspect.evidence[0]
+
+
+def test_inputs_in_another_order(lockstep):
+    def change(model):
+        fuse = model.fpn.cells[0].nodes[4].fuse
+
+        class Swapped(layers.Fuse):
+            def forward(self, features, weights):
+                return super().forward(features, weights)
+
+        swapped = Swapped(fuse.fusion)
+        node = model.fpn.cells[0].nodes[4]
+        node.fuse = swapped
+        call = swapped.__call__
+        del call
+        node.fuse.register_forward_pre_hook(lambda m, inputs: (inputs[0][::-1], inputs[1]))
+
+    told = told_of(lockstep, change)
+    (suspect,) = told.suspects
+    assert suspect.nodes == ("fpn.cells.0.nodes.4.fuse",)
+    assert suspect.slug == "inputs-permuted"
+    assert "reads its inputs in another order: " in suspect.diagnosis
+
+
+# Where there is nothing to look at
+
+
+def test_outputs_in_another_order(lockstep):
+    def change(model):
+        forward = model.forward
+        model.forward = lambda images: forward(images)[::-1]
+
+    told = told_of(lockstep, change)
+    assert {suspect.slug for suspect in told.suspects} == {"output-order"}
+    assert told.first.diagnosis == (
+        "the candidate returns box_head.predict.pointwise@P3 as its output number 0 instead of "
+        "class_head.predict.pointwise@P3"
+    )
+
+
+def test_a_layer_too_many(lockstep):
+    class Copy(torch.nn.Module):
+        def forward(self, x):
+            return x.clone()
+
+    def change(model):
+        model.copy = Copy()
+        forward = model.forward
+        model.forward = lambda images: forward(model.copy(images))
+
+    (suspect,) = told_of(lockstep, change).suspects
+    assert (suspect.nodes, suspect.slug) == (("copy",), "layer-extra")
+    assert (suspect.affected, suspect.outputs) == (0, 0)
+
+
+def test_a_node_that_is_left_out_explains_the_next(lockstep):
+    def change(model):
+        block = model.backbone.blocks[4]
+        assert not block.has_residual
+        block.se.forward = lambda x: x
+
+    told = told_of(lockstep, change)
+    slugs = {suspect.nodes[0]: suspect.slug for suspect in told.suspects}
+    parts = ("pool", "reduce_conv", "act", "expand_conv", "gate", "scale")
+    assert slugs == {f"backbone.blocks.4.se.{part}": "left-out" for part in parts}
+    # What works on the wrong tensor because of that fails too, and is no suspect.
+    assert not told.nodes["backbone.blocks.4.project_conv"].verdict.passes
+    scale = next(item for item in told.suspects if item.nodes[0].endswith("scale"))
+    assert scale.diagnosis == "left out: backbone.blocks.4.se.scale is not called for it"
+    assert scale.evidence == (
+        "backbone.blocks.4.project_conv reads backbone.blocks.4.depthwise_act instead",
+    )
+
+
+# Where no hypothesis fits
+
+
+def test_what_nobody_can_explain_is_described(lockstep):
+    def change(model):
+        model.backbone.blocks[2].depthwise_act = Garbage()
+
+    (suspect,) = told_of(lockstep, change).suspects
+    assert suspect.nodes == ("backbone.blocks.2.depthwise_act",)
+    assert suspect.tried and suspect.diagnosis is None and suspect.slug is None
+    assert suspect.patterns
+    assert any("its arithmetic" in line for line in suspect.evidence)
+
+
+def test_parameters_that_account_for_the_output_are_the_diagnosis(lockstep):
+    def change(model):
+        weight = model.backbone.blocks[3].expand_conv.weight
+        generator = torch.Generator().manual_seed(1)
+        weight.data = torch.randn(weight.shape, generator=generator)
+
+    told = told_of(lockstep, change)
+    (suspect,) = told.suspects
+    assert suspect.nodes == ("backbone.blocks.3.expand_conv",)
+    assert suspect.diagnosis
+    assert "reproduced to " in suspect.evidence[0]
+    assert any("backbone.blocks.3.expand_conv.weight" in line for line in [
+        suspect.diagnosis, *suspect.evidence
+    ])  # fmt: skip
+
+
+def test_the_other_values_of_the_checkpoint_are_recognised(lockstep):
+    other = {name: array * 1.01 + 0.001 for name, array in lockstep.conversion.arrays.items()}
+
+    def change(model):
+        bn = model.get_submodule(BN)
+        for name, value in [*bn.named_parameters(), *bn.named_buffers()]:
+            if f"{BN}.{name}" in other:
+                value.data = torch.from_numpy(other[f"{BN}.{name}"]).to(value)
+
+    told = told_of(lockstep, change, alternatives={"raw": other})
+    (suspect,) = told.suspects
+    assert suspect.slug == "parameters-raw"
+    assert {item.slug for item in told.findings} == {"parameter-raw"}

@@ -1,0 +1,72 @@
+"""JUnit XML: every node is a test case, and whatever a name holds it parses."""
+
+from xml.etree import ElementTree
+
+import pytest
+from handmade import finding, node, report
+
+from parity.junit import junit
+from parity.verdict import Verdict
+
+
+def parsed(*arguments, **options):
+    text = junit(report(*arguments, **options))
+    assert text.startswith("<?xml")
+    return ElementTree.fromstring(text.encode("utf-8"))
+
+
+def test_every_node_and_every_finding_is_a_test_case():
+    suite = parsed(
+        [
+            node("stem", Verdict.EXACT),
+            node("stem_bn"),
+            node("conv", Verdict.STRUCTURE_DIFFERS, "wrong"),
+            node("pool", Verdict.NOT_COVERED, "missing"),
+        ],
+        findings=[finding()],
+    )
+    counts = {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")}
+    assert counts == {"tests": "5", "failures": "3", "errors": "0", "skipped": "0"}
+    assert suite.get("time") == "1.750"
+    cases = suite.findall("testcase")
+    names = ["stem", "stem_bn", "conv", "pool", "momentum stem_bn"]
+    assert [case.get("name") for case in cases] == names
+    failures = [case.find("failure") for case in cases]
+    assert failures[0] is None and failures[1] is None
+    told = [(item.get("type"), item.get("message"), item.text) for item in failures[2:]]
+    assert told == [
+        ("differs", "structure differs", "wrong"),
+        ("not covered", "not covered", "missing"),
+        ("momentum", finding().text, None),
+    ]
+    assert {case.get("classname") for case in cases[:4]} == {"efficientdet-tiny"}
+
+
+def test_nothing_fails_where_all_is_well():
+    suite = parsed([node("stem", Verdict.EXACT), node("stem_bn")])
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "0")
+    assert suite.findall(".//failure") == []
+
+
+@pytest.mark.parametrize(
+    "hostile, shown",
+    [
+        ("<&>\"'", "<&>\"'"),
+        ("]]>", "]]>"),
+        ("\0\x1b[31m\x08", "??[31m?"),
+        ("\ud800", "?"),
+        ("\ufffe\uffff", "??"),
+        ("ünï 模型 😀", "ünï 模型 😀"),
+    ],
+)
+def test_hostile_names_and_reasons(hostile, shown):
+    suite = parsed(
+        [node(hostile, Verdict.NOT_COVERED, hostile)],
+        findings=[finding(place=hostile, text=hostile)],
+        model=hostile,
+    )
+    first, second = suite.findall("testcase")
+    assert first.get("name") == first.get("classname") == shown
+    assert first.find("failure").text == shown
+    assert second.get("name") == f"momentum {shown}"
+    assert second.find("failure").get("message") == shown

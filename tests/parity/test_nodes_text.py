@@ -1,0 +1,147 @@
+"""The text of a comparison says the verdict, what fails, and why, in few lines."""
+
+from dataclasses import replace
+
+import pytest
+from handmade import distance, finding, node, report, suspect
+
+from parity.nodes_text import nodes_text
+from parity.result import Contribution, Noise
+from parity.verdict import Verdict
+
+
+def text(*arguments, every_node=False, **options):
+    return nodes_text(report(*arguments, **options), every_node=every_node)
+
+
+def last(*arguments, **options):
+    return text(*arguments, **options).splitlines()[-1]
+
+
+GOOD = [node("stem", Verdict.EXACT), node("stem_bn")]
+BAD = [*GOOD, node("conv", Verdict.STRUCTURE_DIFFERS, "it is another"), node("out")]
+
+
+def test_parity_is_said_with_its_figures():
+    told = text(GOOD)
+    assert "2 nodes: 1 exact, 1 rounding, 0 not covered" in told
+    assert "largest accumulated difference 2.0e-05 of rms" in told
+    assert "load 1.2 s, free pass 0.5 s; peak memory 1.50 GB" in told
+    assert "fingerprint 0123456789abcdef)" in told
+    assert "candidate model.py:build on cpu" in told
+    assert told.splitlines()[-1].startswith("PARITY: ")
+    # Only the outputs are listed, and of the rest the worst.
+    row = next(line for line in told.splitlines() if line.startswith("stem_bn"))
+    figures = ["1x4x5x6", "2.0e-05", "6.7e-06", "[0,1,2,3]", "2.5/16", "1.2e+03/16", "rounding"]
+    assert row.split() == ["stem_bn", *figures]
+    assert "Nodes" not in told.replace("Nodes without", "")
+    assert "Suspects" not in told and "Structure" not in told and "MISMATCH" not in told
+
+
+def test_a_table_of_every_node():
+    table = text(GOOD, every_node=True)
+    assert "\nstem     1x4x5x6" in table
+    assert "\nstem     1x4x5x6" not in text(GOOD)
+
+
+def test_what_fails_is_listed_with_its_reason():
+    told = text(BAD)
+    assert "Nodes without parity\n" in told
+    assert "STRUCTURE DIFFERS: it is another" in told
+    assert "1 structure differs" in told
+    assert "PARITY:" not in told
+    assert told.splitlines()[-1] == "MISMATCH: 1 of 4 nodes without parity; suspect conv"
+
+
+def test_of_many_failures_the_first_are_listed_and_the_rest_counted():
+    many = [node(f"conv.{index}", Verdict.NOT_COVERED, "no") for index in range(50)]
+    told = text([*many, node("out")])
+    assert "(the first 20 of 50; --verbose lists all)" in told
+    assert told.count("NOT COVERED: no") == 20
+    assert text([*many, node("out")], every_node=True).count("NOT COVERED: no") == 50
+
+
+def test_suspects_come_with_diagnosis_and_evidence():
+    named = suspect(
+        "conv@P3",
+        "conv@P4",
+        slug="left-out",
+        diagnosis="left out: not called",
+        evidence=("one", "two", "three", "four", "five"),
+        tried=True,
+    )
+    told = text(BAD, suspects=[named])
+    assert "conv@P3 and 1 more: structure differs; 12 nodes and 3 outputs depend on it" in told
+    assert "    DIAGNOSIS: left out: not called\n    one\n    two\n" in told
+    assert "four" in told and "five" not in told
+    assert told.splitlines()[-1].endswith("parity; conv@P3: left out: not called")
+
+
+def test_a_suspect_without_diagnosis_shows_what_it_looks_like():
+    unknown = suspect("conv", patterns=("only channel 3",), evidence=("sound",), tried=True)
+    told = text(BAD, suspects=[unknown])
+    assert "no hypothesis reproduces it; what the difference looks like:" in told
+    assert "    sound\n    only channel 3\n" in told
+    told = text(BAD, suspects=[replace(unknown, tried=False, patterns=(), evidence=())])
+    assert "no hypothesis" not in told
+
+
+def test_suspects_with_one_diagnosis_stand_together():
+    alike = [suspect(name, diagnosis="epsilon", tried=True) for name in ("bn", "bn2", "bn3")]
+    told = text(BAD, suspects=alike)
+    assert told.count("DIAGNOSIS: epsilon") == 1
+    assert "  bn and 2 more: " in told
+    others = [suspect(f"conv.{index}", tried=True) for index in range(12)]
+    told = text(BAD, suspects=others)
+    assert told.count("depend on it") == 10
+    assert "and 2 more, all in the JSON result" in told
+
+
+def test_findings_alone_are_a_mismatch():
+    told = text(GOOD, findings=[finding()])
+    assert "Structure\n  stem_bn: its momentum is 0.1 instead of 0.01" in told
+    assert told.splitlines()[-1] == (
+        "MISMATCH: every node has parity on this input, but 1 things about the candidate are not "
+        "the checkpoint's, first stem_bn: its momentum is 0.1 instead of 0.01"
+    )
+    told = text(GOOD, findings=[finding(place=f"bn.{index}") for index in range(12)])
+    assert "bn.9:" in told and "bn.10:" not in told and "and 2 more" in told
+
+
+def test_no_nodes_are_no_parity():
+    assert last([]) == "MISMATCH: no node was compared"
+
+
+def test_gradients_alone_are_a_mismatch():
+    assert last(GOOD, gradients={"passes": False}).startswith("MISMATCH: every node has parity")
+    assert last(GOOD, gradients={"passes": True}).startswith("PARITY")
+
+
+def test_notes_contributions_and_noise():
+    told = text(
+        GOOD,
+        reference={"kind": "metagraph", "source": "model.meta", "notes": ["another epsilon"]},
+        contributions=[Contribution(("stem",), 0.9, 1.0), Contribution(("stem", "bn"), 1.0, 1.0)],
+        noise=[
+            Noise("torch", "repeated", 531, 0, 0.0, None, None),
+            Noise("tensorflow", "1 thread", 531, 7, 1e-6, 2.5, "stem"),
+        ],
+    )
+    assert "note: another epsilon" in told
+    assert "90.0% of their difference  stem\n" in told
+    assert "100.0% of their difference  all of these together" in told
+    assert "torch, repeated: all 531 nodes equal bit for bit" in told
+    assert "7 of 531 nodes differ, at most 1.0e-06 of rms, 2.5 roundings, at stem" in told
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_figures_that_are_none_are_shown(value):
+    bad = node("conv", Verdict.NOT_COVERED, "NaN", free=distance(value), own=None)
+    missing = node(
+        "gone", Verdict.NOT_COVERED, "missing", shape=None, free=None, own=None, from_exact=None,
+        limit=None, kind=None,
+    )  # fmt: skip
+    told = text([*GOOD, bad, missing])
+    assert str(value) in told
+    row = next(line for line in told.splitlines() if line.startswith("gone"))
+    assert row.split() == ["gone", *"------", "NOT", "COVERED:", "missing"]

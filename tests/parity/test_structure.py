@@ -1,0 +1,143 @@
+"""Findings about a candidate's parameters and settings, which no output need show."""
+
+import numpy as np
+import pytest
+import torch
+
+from parity.diagnosis import findings
+from parity.naming import read_names
+
+CONV = "backbone.blocks.3.expand_conv"
+BN = "backbone.blocks.3.depthwise_bn"
+FUSION = "fpn.cells.0.nodes.4.weights"
+
+
+@pytest.fixture
+def found(lockstep):
+    """The findings about a candidate after a change, as slug and place, and their texts."""
+
+    def look(change, **options):
+        model = lockstep.candidate()
+        change(model)
+        result = findings(lockstep.pairing(model, **options), lockstep.known())
+        return [(item.slug, item.place) for item in result], [item.text for item in result]
+
+    return look
+
+
+def test_there_are_none_about_the_faithful_model(found):
+    assert found(lambda model: None) == ([], [])
+
+
+def test_settings_of_batch_norms(found):
+    def change(model):
+        model.get_submodule(BN).momentum = 0.1
+
+    assert found(change) == ([("momentum", BN)], ["its momentum is 0.1 instead of 0.01"])
+
+    def change(model):
+        model.get_submodule(BN).eps = 1e-5
+
+    assert found(change) == ([("eps", BN)], ["its eps is 1e-05 instead of 0.001"])
+
+    def change(model):
+        model.get_submodule(BN).momentum = None
+
+    assert found(change)[0] == [("momentum", BN)]
+
+
+def test_training_mode(found):
+    places, texts = found(lambda model: model.get_submodule(BN).train())
+    assert places == [("training", BN)]
+    assert "training mode" in texts[0]
+
+
+def test_a_parameter_that_differs_in_its_last_bit(found):
+    def change(model):
+        weight = model.get_submodule(CONV).weight.data
+        first = weight[0, 0, 0, 0].item()
+        weight[0, 0, 0, 0] = float(np.nextafter(np.float32(first), np.float32(2)))
+
+    places, texts = found(change)
+    assert len(places) == 1
+    slug, place = places[0]
+    assert slug.startswith("parameter-") and place == f"{CONV}.weight"
+    assert texts[0].startswith("the candidate's value is ")
+
+
+def test_statistics_and_biases_of_shared_layers(found):
+    def change(model):
+        model.get_submodule(BN).running_var[3] *= 2
+        model.box_head.predict.pointwise.bias.data[1] += 1
+
+    assert [place for _, place in found(change)[0]] == [
+        f"{BN}.running_var",
+        "box_head.predict.pointwise.bias",
+    ]
+
+
+def test_weights_of_fusions(found):
+    def change(model):
+        model.get_parameter(FUSION).data[0] += 0.5
+
+    assert [place for _, place in found(change)[0]] == [FUSION]
+
+    def change(model):
+        del model.fpn.cells[0].nodes[4].weights
+
+    assert found(change) == (
+        [("parameter-missing", FUSION)],
+        ["the candidate has no such parameter"],
+    )
+
+
+def test_parameters_too_many(found):
+    def change(model):
+        conv = model.get_submodule("box_head.predict.depthwise")
+        conv.bias = torch.nn.Parameter(torch.zeros(conv.out_channels))
+
+    places, texts = found(change)
+    assert places == [("parameter-extra", "box_head.predict.depthwise.bias")]
+    assert "all zero" in texts[0]
+
+    def change(model):
+        conv = model.get_submodule("box_head.predict.depthwise")
+        conv.bias = torch.nn.Parameter(torch.full((conv.out_channels,), -0.5))
+
+    assert "values up to 0.5" in found(change)[1][0]
+
+
+def test_parameters_too_few(found):
+    def change(model):
+        model.get_submodule(CONV.replace("expand_conv", "se.reduce_conv")).bias = None
+
+    place = CONV.replace("expand_conv", "se.reduce_conv.bias")
+    assert found(change)[0] == [("parameter-missing", place)]
+
+
+def test_another_structure_is_held_to_what_it_has(found, lockstep, tmp_path):
+    """A convolution inside another module, and no fusion weights under the faithful names."""
+
+    class Wrapped(torch.nn.Module):
+        def __init__(self, conv):
+            super().__init__()
+            self.inner = conv
+
+        def forward(self, x):
+            return self.inner(x)
+
+    path = tmp_path / "names.json"
+    path.write_text(f'{{"{CONV}": "{CONV}", "{BN}": "{BN}"}}')
+    naming = read_names(path, list(lockstep.kinds))
+
+    def wrap(model):
+        block = model.get_submodule(CONV.rpartition(".")[0])
+        block.expand_conv = Wrapped(block.expand_conv)
+
+    assert found(wrap, naming=naming) == ([], [])
+
+    def wrap_and_change(model):
+        wrap(model)
+        model.get_submodule(CONV).inner.weight.data[0, 0] += 1
+
+    assert [place for _, place in found(wrap_and_change, naming=naming)[0]] == [f"{CONV}.weight"]
