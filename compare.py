@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from converter.bundle import checkpoint_files
@@ -46,13 +47,22 @@ from parity.trace import Trace, check_matches, open_trace
 from parity.verdict import Verdict
 
 if TYPE_CHECKING:
+    from parity.coco.annotations import Annotations
+    from parity.coco.report import CocoReport
     from parity.nodes import Pairing
+    from parity.shards import Shard
+    from torch_model.profiles import Profile
 
 Images = NDArray[Any]
 """Normalised images, [N, H, W, 3]."""
 
 _MAX_THREADS = 1024
 _MAX_RUNS = 10_000
+_MAX_BATCH = 1024
+_MAX_IMAGES = 10**9
+
+FRAMEWORKS = ("tensorflow", "torch")
+"""Those whose detections are compared; the second is judged by the first."""
 
 _CALIBRATION_SIZE = (512, 512)
 """Of the image on which seeded models' batch norms are calibrated: P8 still has 2x2 positions."""
@@ -142,7 +152,81 @@ def parser() -> argparse.ArgumentParser:
     seed.add_argument("model", metavar="MODEL", help=f"one of {', '.join(MODELS)}")
     seed.add_argument("folder", metavar="FOLDER", type=Path, help="folder to write it to")
     seed.add_argument("--salt", default="seed", help="another text gives other weights")
+    add_parsers(commands)
     return result
+
+
+def add_parsers(commands: Any) -> None:
+    """The commands that compare detections rather than nodes."""
+    coco = commands.add_parser("coco", help="compare COCO metrics and every detection")
+    coco.set_defaults(run=run_coco)
+    _add_detection(coco)
+    coco.add_argument(
+        "--images", type=Path, required=True, metavar="DIR", help="folder of the images"
+    )
+    coco.add_argument(
+        "--annotations",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="COCO annotations, such as instances_val2017.json",
+    )
+    coco.add_argument("--limit", type=int, metavar="N", help="only the first N images by id")
+    coco.add_argument("--image-ids", metavar="ID,ID,...", help="only these images")
+    coco.add_argument(
+        "--batch-size", type=int, default=1, metavar="N", help="images at a time (default: 1)"
+    )
+    coco.add_argument(
+        "--framework",
+        choices=(*FRAMEWORKS, "both"),
+        default="both",
+        help="default: both",
+    )
+    coco.add_argument(
+        "--submission",
+        action="store_true",
+        help="also write detections rounded for COCO's evaluation server; the annotations may "
+        "then be those of test images, without boxes",
+    )
+
+    detect = commands.add_parser("detect", help="draw both sides' detections in images")
+    detect.set_defaults(run=run_detect)
+    _add_detection(detect)
+    detect.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files")
+    detect.add_argument(
+        "--min-score",
+        type=float,
+        default=0.3,
+        metavar="SCORE",
+        help="draw and judge detections from this score on (default: 0.3)",
+    )
+
+
+def _add_detection(command: argparse.ArgumentParser) -> None:
+    """The model, what surrounds it, and where results go."""
+    command.add_argument("checkpoint", metavar="CHECKPOINT", help="as SOURCE of convert.py")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the results")
+    command.add_argument(
+        "--profile",
+        default="official",
+        metavar="NAME",
+        help="variants of the stages around the network (default: official); another name lists "
+        "them all",
+    )
+    command.add_argument(
+        "--stage",
+        action="append",
+        default=[],
+        metavar="STAGE=VARIANT",
+        help="another variant of one stage, such as nms=hard; can be given several times",
+    )
+    command.add_argument("--size", help="HxW in pixels; default: the model's native size")
+    command.add_argument("--weights", choices=WEIGHTS, default="ema", help="default: ema")
+    command.add_argument("--model", help=f"default: recognised; one of {', '.join(MODELS)}")
+    command.add_argument("--num-classes", type=int, help="refuse a file with another class count")
+    command.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    command.add_argument("--threads", type=int, help="threads within one operation, on both sides")
+    command.add_argument("--cache", type=Path, help="folder for downloads (EFFICIENTDET_CACHE)")
 
 
 def _add_input(command: argparse.ArgumentParser) -> None:
@@ -738,6 +822,506 @@ def run_record(arguments: argparse.Namespace) -> int:
     size = arguments.trace.stat().st_size
     print(f"wrote {arguments.trace} ({size / 1e9:.2f} GB)")
     return 0
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What either framework needs to find boxes in images.
+
+    Attributes:
+        conversion: The checkpoint's values.
+        prefix: The checkpoint.
+        profile: The variant of each stage around the network.
+        size: (height, width) of the network's input in pixels.
+        weights: Which of the checkpoint's values.
+        device: Where the network runs.
+        threads: Within one operation.
+        batch: Images that go through the network together.
+    """
+
+    conversion: Conversion
+    prefix: Path
+    profile: Profile
+    size: tuple[int, int]
+    weights: str
+    device: str
+    threads: int
+    batch: int
+
+    def manifest(self, framework: str) -> dict[str, Any]:
+        """Everything but the images that this framework's detections depend on."""
+        config, packages = self.conversion.config, environment.describe(None)["packages"]
+        return {
+            "framework": framework,
+            "version of framework": packages[framework],
+            "model": config.name,
+            "classes": config.num_classes,
+            "checkpoint": self.conversion.provenance["checkpoint_fingerprint"],
+            "weights": self.weights,
+            "profile": self.profile.stages(),
+            "size": list(self.size),
+            "device": self.device,
+            "threads": self.threads,
+            "batch": self.batch,
+        }
+
+    def open(self, framework: str) -> AbstractContextManager[Any]:
+        """A :class:`parity.shards.Side`."""
+        return _torch_side(self) if framework == "torch" else _tensorflow_side(self)
+
+
+class _Stopwatch:
+    """Seconds of each stage, counted from the end of the one before."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(("decode", "preprocess", "network", "postprocess"), 0.0)
+        self.start()
+
+    def start(self) -> None:
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] += now - self._since
+        self._since = now
+
+
+class _TorchSide:
+    """Detection by :class:`torch_model.detector.Detector`."""
+
+    def __init__(self, detector: Any) -> None:
+        self._detector = detector
+        self._watch = _Stopwatch()
+        self.seconds = self._watch.seconds
+
+    def prepare(self, path: Path) -> Any:
+        from parity.shards import Prepared
+        from torch_model.decode import read_image
+
+        self._watch.start()
+        image = read_image(path, fast_dct=self._detector.profile.decode == "fast-dct")
+        self._watch.lap("decode")
+        return Prepared(*image.shape[:2], image)
+
+    def detect(self, images: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
+        self._watch.start()
+        found = list(self._detector.detect([item.value for item in images], len(images)))
+        self._watch.lap("postprocess")
+        return [(item.boxes, item.scores, item.classes) for item in found]
+
+    def entering_network(self, *_: Any) -> None:
+        self._watch.lap("preprocess")
+
+    def leaving_network(self, *_: Any) -> None:
+        if self._detector.device.type == "cuda":
+            import torch
+
+            # A GPU computes while Python goes on.
+            torch.cuda.synchronize(self._detector.device)
+        self._watch.lap("network")
+
+
+@contextmanager
+def _torch_side(setup: Detection) -> Iterator[_TorchSide]:
+    import torch
+
+    from parity.torch_side.device import open_device
+    from torch_model.checkpoint import from_arrays
+    from torch_model.detector import Detector
+
+    device = open_device(setup.device)
+    before = torch.get_num_threads()
+    torch.set_num_threads(setup.threads)
+    done = setup.conversion
+    model = from_arrays(done.config, done.arrays, source=str(setup.prefix)).eval()
+    detector = Detector(model, setup.profile, device=device, size=setup.size)
+    side = _TorchSide(detector)
+    hooks = [
+        detector.model.register_forward_pre_hook(side.entering_network),
+        detector.model.register_forward_hook(side.leaving_network),
+    ]
+    try:
+        yield side
+    finally:
+        for hook in hooks:
+            hook.remove()
+        torch.set_num_threads(before)
+
+
+class _TensorflowSide:
+    """Detection by the reference's graph and the stages around it, each run on its own."""
+
+    def __init__(self, session: Any, graph: Mapping[str, Any], batch: int) -> None:
+        self._session = session
+        self._graph = graph
+        self._batch = batch
+        self._watch = _Stopwatch()
+        self.seconds = self._watch.seconds
+
+    def _run(self, path: Path, fetches: Any, feeds: dict[Any, Any]) -> Any:
+        import tensorflow as tf
+
+        try:
+            return self._session.run(fetches, feeds)
+        except tf.errors.InvalidArgumentError as error:
+            reason = str(error.message).splitlines()[0]
+            raise InputError(
+                f"{path} is no image that TensorFlow processes ({reason:.120}); give a JPEG, PNG "
+                f"or BMP file."
+            ) from error
+
+    def prepare(self, path: Path) -> Any:
+        from parity.shards import Prepared
+
+        graph = self._graph
+        self._watch.start()
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read ({error.strerror}); give an image file."
+            ) from error
+        image = self._run(path, graph["decoded"], {graph["data"]: data})
+        self._watch.lap("decode")
+        if image.ndim != 3:
+            raise InputError(f"{path} is a sequence of frames; give a JPEG, PNG or BMP file.")
+        prepared = self._run(path, graph["prepared"], {graph["image"]: image})
+        self._watch.lap("preprocess")
+        return Prepared(*image.shape[:2], prepared)
+
+    def detect(self, images: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
+        graph = self._graph
+        self._watch.start()
+        pixels = np.zeros((self._batch, *images[0].value[0].shape[1:]), np.float32)
+        for place, item in enumerate(images):
+            pixels[place] = item.value[0][0]
+        outputs = self._session.run(graph["outputs"], {graph["pixels"]: pixels})
+        self._watch.lap("network")
+        results = []
+        for place, item in enumerate(images):
+            feeds = {
+                placeholder: output[place : place + 1]
+                for placeholder, output in zip(graph["levels"], outputs, strict=True)
+            }
+            feeds[graph["scale"]] = item.value[1]
+            results.append(self._session.run(graph["found"], feeds))
+        self._watch.lap("postprocess")
+        return results
+
+
+@contextmanager
+def _tensorflow_side(setup: Detection) -> Iterator[_TensorflowSide]:
+    import_tensorflow()
+    import tensorflow as tf
+
+    import reference_tf
+    from reference_tf import detection
+
+    v1 = tf.compat.v1
+    config, stages = setup.conversion.config, setup.profile.stages()
+    built = reference_tf.build(config, *setup.size, batch=setup.batch)
+    outputs = [*built.class_outputs, *built.box_outputs]
+    with built.graph.as_default(), tf.device("/cpu:0"):
+        data = v1.placeholder(tf.string, [])
+        image = v1.placeholder(tf.uint8, [None, None, 3])
+        scale = v1.placeholder(tf.float32, [])
+        levels = [v1.placeholder(tf.float32, [1, *output.shape[1:]]) for output in outputs]
+        half = len(built.class_outputs)
+        found = detection.postprocess(
+            levels[:half], levels[half:], config, setup.size, scale, stages
+        )
+        graph = {
+            "data": data,
+            "decoded": detection.decode(data, stages),
+            "image": image,
+            "prepared": detection.preprocess(image, *setup.size, stages),
+            "pixels": built.images,
+            "outputs": outputs,
+            "levels": levels,
+            "scale": scale,
+            "found": (found.boxes, found.scores, found.classes),
+        }
+    with reference_tf.open_session(built.graph, setup.threads, device=setup.device) as session:
+        built.restore(session, setup.prefix, ema=setup.weights == "ema")
+        yield _TensorflowSide(session, graph, setup.batch)
+
+
+def _detection(arguments: argparse.Namespace, batch: int) -> Detection:
+    from torch_model.profiles import get_profile, with_stages
+
+    changes = dict(_stage(text) for text in arguments.stage)
+    profile = with_stages(get_profile(arguments.profile), changes)
+    files = _resolve(arguments)
+    conversion = _convert(arguments, files)
+    config = conversion.config
+    size = parse_size(arguments.size) if arguments.size else config.image_size
+    config.feature_sizes(*size)
+    environment.prepare()
+    return Detection(
+        conversion=conversion,
+        prefix=files.prefix,
+        profile=profile,
+        size=size,
+        weights=arguments.weights,
+        device=arguments.device,
+        # Stated for both sides, whose defaults may differ.
+        threads=arguments.threads or os.cpu_count() or 1,
+        batch=batch,
+    )
+
+
+def _stage(text: str) -> tuple[str, str]:
+    name, separator, variant = text.partition("=")
+    if not separator:
+        raise InputError(f"--stage {text!r} names no variant; write it as in nms=hard.")
+    return name, variant
+
+
+def _open_folder(folder: Path, names: Sequence[str], keep: Sequence[Path]) -> list[Path]:
+    """Make a folder of results and check that each file in it can be written.
+
+    Raises:
+        InputError: The folder cannot be made, or a file in it is one to keep.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be made a folder ({error.strerror}); choose another --out."
+        ) from error
+    paths = [folder / name for name in names]
+    for path in paths:
+        check_writable(path, keep)
+    return paths
+
+
+def _image_ids(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(
+            f"--image-ids {text!r:.80} is no list of numbers; write it as in 139,285."
+        ) from None
+
+
+def run_coco(arguments: argparse.Namespace) -> int:
+    """``compare.py coco``.
+
+    Raises:
+        InputError: Something about the input cannot be used.
+    """
+    from parity import shards
+    from parity.coco.annotations import choose, read_annotations
+    from parity.coco.detections import results_json
+    from parity.coco_text import coco_text
+
+    _check_numbers(arguments)
+    for name, highest in (("batch_size", _MAX_BATCH), ("limit", _MAX_IMAGES)):
+        value = getattr(arguments, name)
+        if value is not None and not 1 <= value <= highest:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} is {value}; give a number from 1 to {highest}.")
+    setup = _detection(arguments, arguments.batch_size)
+    found = read_annotations(
+        arguments.annotations,
+        setup.conversion.config.num_classes,
+        need_boxes=not arguments.submission,
+    )
+    annotations = choose(found, _image_ids(arguments.image_ids), arguments.limit)
+    folder, images = arguments.images, annotations.images
+    if not any((folder / image.file_name).is_file() for image in images):
+        raise InputError(
+            f"{folder} has none of the {len(images)} images of {arguments.annotations}, the first "
+            f"being {images[0].file_name}; give the folder of these images."
+        )
+    frameworks = FRAMEWORKS if arguments.framework == "both" else (arguments.framework,)
+    kinds = ("detections", "submission") if arguments.submission else ("detections",)
+    names = [f"{kind}_{framework}.json" for kind in kinds for framework in frameworks]
+    keep = [arguments.annotations, *checkpoint_files(setup.prefix)]
+    _open_folder(arguments.out, ["coco.json", *names], keep)
+
+    work = shards.Work(folder, images, setup.batch)
+    fingerprint = shards.fingerprint(work)
+    results = {}
+    for framework in frameworks:
+        with Progress(f"detecting with {framework}", unit="images") as progress:
+            results[framework] = shards.run(
+                arguments.out / "shards" / framework,
+                setup.manifest(framework) | {"images": fingerprint},
+                work,
+                partial(setup.open, framework),
+                progress,
+            )
+        rows = [(item.image_id, item.rows) for shard in results[framework] for item in shard.images]
+        for kind in kinds:
+            path = arguments.out / f"{kind}_{framework}.json"
+            write_text(path, results_json(rows, submission=kind == "submission"))
+    report = _coco_report(arguments, setup, annotations, results)
+    write_json(arguments.out / "coco.json", report.to_dict())
+    print(coco_text(report))
+    return 0 if report.passes else 1
+
+
+def _coco_report(
+    arguments: argparse.Namespace,
+    setup: Detection,
+    annotations: Annotations,
+    results: Mapping[str, Sequence[Shard]],
+) -> CocoReport:
+    from parity.coco.bootstrap import ap_difference
+    from parity.coco.metrics import evaluate
+    from parity.coco.report import CocoReport, Outcome
+    from parity.matching import match
+
+    tables = {
+        name: {item.image_id: item.rows for shard in shards for item in shard.images}
+        for name, shards in results.items()
+    }
+    failed = {
+        item.image_id
+        for shards in results.values()
+        for shard in shards
+        for item in shard.images
+        if item.failure is not None
+    }
+    # What one framework cannot process says nothing about the other.
+    usable = [image.id for image in annotations.images if image.id not in failed]
+    evaluations = {
+        name: evaluate(annotations, usable, table) if annotations.boxes is not None else None
+        for name, table in tables.items()
+    }
+    matching = interval = None
+    if len(tables) == 2:
+        reference, candidate = (
+            {number: tables[name][number] for number in usable} for name in FRAMEWORKS
+        )
+        matching = match(reference, candidate)
+        first, second = (evaluations[name] for name in FRAMEWORKS)
+        if usable and first and second:
+            with Progress("resampling", unit="resamples") as progress:
+                interval = ap_difference(first, second, progress=progress)
+    return CocoReport(
+        model=setup.conversion.config.name,
+        checkpoint=_checkpoint(arguments, setup.conversion),
+        annotations=str(annotations.source),
+        profile=setup.profile.to_dict(),
+        size=setup.size,
+        environment=_detection_environment(setup, "torch" in results),
+        outcomes={name: Outcome(shards, evaluations[name]) for name, shards in results.items()},
+        categories=annotations.categories,
+        file_names={image.id: image.file_name for image in annotations.images},
+        matching=matching,
+        interval=interval,
+    )
+
+
+def _detection_environment(setup: Detection, with_torch: bool) -> dict[str, Any]:
+    described = environment.describe(setup.threads) | {
+        "device": setup.device,
+        "batch": setup.batch,
+    }
+    if with_torch:
+        from parity.torch_side.device import describe_device, open_device
+
+        described |= describe_device(open_device(setup.device))
+    return described
+
+
+def run_detect(arguments: argparse.Namespace) -> int:
+    """``compare.py detect``.
+
+    Raises:
+        InputError: Something about the input cannot be used.
+    """
+    from parity.coco.names import category_names
+    from parity.drawing import differing, side_by_side, write_png
+    from parity.matching import match_image
+    from torch_model.decode import read_image
+
+    _check_numbers(arguments)
+    if not 0 <= arguments.min_score <= 1:
+        raise InputError(f"--min-score is {arguments.min_score}; give a number from 0 to 1.")
+    setup = _detection(arguments, 1)
+    names = category_names(setup.conversion.config.num_classes)
+    pictures = _picture_names(arguments.images)
+    keep = [*arguments.images, *checkpoint_files(setup.prefix)]
+    _open_folder(arguments.out, ["detect.json", *pictures], keep)
+    found = {framework: _detect_all(setup, framework, arguments.images) for framework in FRAMEWORKS}
+    passes, entries = True, []
+    for place, (path, picture) in enumerate(zip(arguments.images, pictures, strict=True)):
+        sides = {framework: results[place] for framework, results in found.items()}
+        entry: dict[str, Any] = {
+            "file": str(path),
+            "failures": {name: side for name, side in sides.items() if isinstance(side, str)},
+            "detections": {
+                name: side.tolist() for name, side in sides.items() if not isinstance(side, str)
+            },
+        }
+        entries.append(entry)
+        if entry["failures"]:
+            passes = False
+            for framework, reason in entry["failures"].items():
+                print(f"{path}: failed in {framework}: {reason}")
+            continue
+        tensorflow, torch = (sides[name] for name in FRAMEWORKS)
+        image = read_image(path)
+        drawn = side_by_side(image, tensorflow, torch, names, min_score=arguments.min_score)
+        write_png(arguments.out / picture, drawn)
+        apart = sum(map(len, differing(tensorflow, torch, arguments.min_score)))
+        passes = passes and not apart
+        matched = match_image(place + 1, tensorflow, torch)
+        entry |= {"picture": picture, "visibly_different": apart, "matching": matched.to_dict()}
+        print(
+            f"{path}: {len(matched.pairs)} matched, {matched.unmatched} without a partner, largest "
+            f"differences: score {matched.score:.2e}, box {matched.box:.2e} pixels; "
+            f"{arguments.out / picture}"
+        )
+    result = {
+        "schema": "efficientdet-parity/detect",
+        "version": 1,
+        "passes": passes,
+        "model": setup.conversion.config.name,
+        "checkpoint": _checkpoint(arguments, setup.conversion),
+        "profile": setup.profile.to_dict(),
+        "size": list(setup.size),
+        "environment": _detection_environment(setup, True),
+        "columns": ["x", "y", "width", "height", "score", "category_id"],
+        "images": entries,
+    }
+    write_json(arguments.out / "detect.json", result)
+    return 0 if passes else 1
+
+
+def _picture_names(paths: Sequence[Path]) -> list[str]:
+    """A file name for each image's picture, no two alike."""
+    names: list[str] = []
+    for path in paths:
+        name, number = f"{path.stem}.png", 1
+        while name in names:
+            number += 1
+            name = f"{path.stem}_{number}.png"
+        names.append(name)
+    return names
+
+
+def _detect_all(setup: Detection, framework: str, paths: Sequence[Path]) -> list[Any]:
+    """Each image's detections as rows, or why it failed."""
+    from parity.coco.detections import as_rows
+
+    results: list[Any] = []
+    with (
+        setup.open(framework) as side,
+        Progress(f"detecting with {framework}", unit="images") as progress,
+    ):
+        for path in paths:
+            try:
+                results.append(as_rows(*side.detect([side.prepare(path)])[0]))
+            except InputError as error:
+                results.append(str(error))
+            progress(len(results), len(paths))
+    return results
 
 
 def run_seed(arguments: argparse.Namespace) -> int:

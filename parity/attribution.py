@@ -88,7 +88,7 @@ def _collect(pairing: Pairing, nodes: Sequence[str]) -> tuple[dict[str, Array], 
             if name in pairing.outputs:
                 reference[name] = np.array(theirs)
             tensors.release()
-            return torch_side.replacement(output, theirs)
+            return torch_side.replacement(output, inputs, theirs)
 
         pairing.run(visit)
     return own, [reference[name] for name in pairing.outputs]

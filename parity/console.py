@@ -36,7 +36,7 @@ def guarded(program: str, work: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         print(
             f"{program}: error: memory ran out; give a smaller --size, or run on a machine with "
@@ -46,7 +46,7 @@ def guarded(program: str, work: Callable[[], int]) -> int:
         return 2
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
     """Whether this is NumPy's, PyTorch's or TensorFlow's way of saying so."""
     return isinstance(error, MemoryError) or (
         type(error).__name__ == "ResourceExhaustedError"

@@ -9,7 +9,7 @@ checkpoint's, and which of many named faults reproduces its output.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,11 +17,11 @@ from efficientdet_spec import NodeKind
 from parity import torch_side
 from parity.limits import COMPOSED_LIMIT, SIDE_LIMIT
 from parity.naming import base
-from parity.nodes import LATE, RETURNS, Pairing, Progress
+from parity.nodes import RETURNS, IsolatedWalk, Ours, Pairing, Progress
 from parity.result import Finding, Suspect
 from parity.stream import Array
-from parity.torch_side import hypotheses, patterns, structure
-from parity.verdict import NodeResult, Verdict
+from parity.torch_side import Ruling, hypotheses, patterns, structure
+from parity.verdict import Measurement, NodeResult, Verdict
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,21 @@ def suspects(pairing: Pairing, nodes: Sequence[NodeResult]) -> list[Suspect]:
         affected = referee.downstream(set(names) & set(kinds)) | (set(names) & set(kinds))
         reached = len(affected & set(pairing.outputs))
         found.append(Suspect(tuple(names), verdict, len(affected), reached))
-    return sorted(found, key=lambda item: (-item.outputs, -item.affected, order[item.nodes[0]]))
+
+    def rank(item: Suspect) -> tuple[bool, int, int, int]:
+        # What is known to be wrong comes before what is not known.
+        missing = not pairing.naming.strict and item.verdict is Verdict.NOT_COVERED
+        return missing, -item.outputs, -item.affected, order[item.nodes[0]]
+
+    return sorted(found, key=rank)
 
 
 def _is_explained(pairing: Pairing, node: NodeResult, results: Mapping[str, NodeResult]) -> bool:
     """Whether a failing node was given something else by a node that has no partner."""
     if node.kind is None or node.certain or node.shape is None:
+        return False
+    if not pairing.naming.strict and node.verdict is not Verdict.NOT_COVERED:
+        # A node without a submodule need not be wrong, and this one is, or what lies before it.
         return False
     return any(
         source in results and not results[source].verdict.passes
@@ -102,25 +111,25 @@ def diagnosed(
     """
     results = {node.name: node for node in nodes}
     chosen: dict[str, int] = {}
-    for index, suspect in enumerate(found[:limit]):
+    for index, suspect in enumerate(found):
         sized = [
             name
             for name in suspect.nodes
-            if results[name].shape and not results[name].reason.startswith((RETURNS, LATE))
+            if results[name].shape and not results[name].reason.startswith(RETURNS)
         ]
-        if sized:
+        if sized and len(chosen) < limit:
             chosen[min(sized, key=lambda name: math.prod(results[name].shape or ()))] = index
     answers: dict[int, Suspect] = {}
 
     def examine(name: str, look: _Look) -> None:
-        index = chosen.get(name)
-        if index is not None:
-            answers[index] = _examined(found[index], results[name], look, known, what)
-            if progress:
-                progress(len(answers), len(chosen))
+        index = chosen[name]
+        answers[index] = _examined(found[index], results[name], look, known, what)
+        if progress:
+            progress(len(answers), len(chosen))
 
     if chosen:
-        _look_again(pairing, examine)
+        visited = [name for name, node in results.items() if node.shape]
+        _Inspection(pairing, visited, chosen, examine).run()
     return [
         answers.get(index) or _without_output(suspect, results, pairing)
         for index, suspect in enumerate(found)
@@ -132,10 +141,14 @@ class _Look:
     """What can be seen of one node in a second run.
 
     Attributes:
-        case: The node for the hypotheses; None where it was given something else.
-        module: The candidate's.
-        truth: The exact output.
-        gauge: The magnitude of its roundings.
+        kind: What it computes.
+        faithful: The faithful layer.
+        arguments: What that layer is given.
+        sources: The nodes that these are from.
+        module: The candidate's layer.
+        output: What it made.
+        ruling: What it should have made.
+        siblings: Other faithful layers by path.
     """
 
     kind: NodeKind
@@ -144,69 +157,54 @@ class _Look:
     sources: tuple[str, ...]
     module: Any
     output: Any
-    truth: Any
-    gauge: Any
-    certain: bool
+    ruling: Ruling
     siblings: Mapping[str, Any]
 
+    @property
+    def comparable(self) -> bool:
+        """Whether the output is one of images and of the very inputs of the faithful layer."""
+        return self.ruling.certain and self.output.dim() == 4
 
-def _look_again(pairing: Pairing, examine: Any) -> None:
-    """Run the isolated pass once more and show each node to ``examine``."""
-    names = list(pairing.kinds)
-    order = {name: position for position, name in enumerate(names)}
-    sitting = pairing.referee.sitting(pairing.images, SIDE_LIMIT)
-    calls = pairing.referee.calls
-    modules = {base(name): call.module for name, call in calls.items()}
-    position = 0
 
-    with pairing.stream() as tensors:
+class _Inspection(IsolatedWalk):
+    """The isolated pass once more, with a closer look at some nodes in place of measuring."""
 
-        def step(ours: tuple[Any, Any] | None) -> Any:
-            nonlocal position
-            name = names[position]
-            position += 1
-            theirs = tensors.take(name) if pairing.has(name) else None
-            ruling = sitting.rule(name)
-            goes_on = ruling.rounded() if theirs is None else theirs
-            instead = None
-            if ours is not None:
-                module, output = ours
-                look = _Look(
-                    kind=pairing.kinds[name],
-                    faithful=calls[name].module,
-                    arguments=sitting.arguments(name),
-                    sources=calls[name].sources,
-                    module=module,
-                    output=output.detach().cpu(),
-                    truth=ruling.truth,
-                    gauge=ruling.gauge,
-                    certain=ruling.certain,
-                    siblings=modules,
-                )
-                examine(name, look)
-                if output.dim() == 4 and torch_side.nhwc(output).shape == goes_on.shape:
-                    instead = torch_side.replacement(output, goes_on)
-            sitting.follow(
-                name,
-                goes_on,
-                ruling,
-                substituted=instead is not None,
-                recorded=theirs is not None,
+    def __init__(
+        self,
+        pairing: Pairing,
+        visited: Collection[str],
+        nodes: Collection[str],
+        examine: Callable[[str, _Look], None],
+    ) -> None:
+        super().__init__(pairing, None, visited)
+        self._nodes = nodes
+        self._examine = examine
+        calls = pairing.referee.calls
+        self._siblings = {base(name): call.module for name, call in calls.items()}
+
+    def measure(
+        self,
+        name: str,
+        ruling: Ruling,
+        arguments: tuple[Any, ...],
+        theirs: Array | None,
+        ours: Ours | None,
+        problem: str | None,
+    ) -> Measurement:
+        if ours is not None and name in self._nodes:
+            call = self.pairing.referee.calls[name]
+            look = _Look(
+                kind=self.pairing.kinds[name],
+                faithful=call.module,
+                arguments=arguments,
+                sources=call.sources,
+                module=ours[0],
+                output=ours[2].detach().cpu(),
+                ruling=ruling,
+                siblings=self._siblings,
             )
-            if theirs is not None:
-                tensors.release()
-            return instead
-
-        def visit(name: str, module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
-            if order.get(name, -1) < position:
-                return None
-            while position < order[name]:
-                step(None)
-            return step((module, output))
-
-        pairing.run(visit)
-        while position < len(names):
-            step(None)
+            self._examine(name, look)
+        return Measurement(None)
 
 
 def _examined(
@@ -218,7 +216,7 @@ def _examined(
 ) -> Suspect:
     here = [item for item in what if item.place.startswith(f"{base(node.name)}.")]
     evidence = [f"{item.place}: {item.text}" for item in here]
-    tried = look.certain and look.output.dim() == 4
+    tried = look.comparable
     diagnosis = hypotheses.diagnose(_case(node, look, known)) if tried else None
     if diagnosis is None or diagnosis.slug in _FITTED:
         # What is known of the parameters says more than numbers fitted to the output.
@@ -239,7 +237,11 @@ def _examined(
             tried=tried,
         )
     if diagnosis is not None:
-        unit = "roundings" if diagnosis.unit == look_unit(look) else "units of that precision"
+        unit = (
+            "roundings"
+            if diagnosis.unit == torch_side.unit(look.output)
+            else "units of that precision"
+        )
         without = (
             "the faithful operation has another shape"
             if math.isinf(diagnosis.without)
@@ -255,7 +257,7 @@ def _examined(
         )
     seen: list[str] = []
     if look.output.dim() == 4:
-        seen = patterns.describe(look.truth, look.output, look.gauge)
+        seen = patterns.describe(look.ruling.truth, look.output, look.ruling.gauge)
     return replace(
         suspect,
         evidence=(*evidence, *_own_function(node)),
@@ -283,11 +285,6 @@ _FITTED = frozenset(
     }
 )
 """Diagnoses that come from numbers fitted to the output, which several causes can share."""
-
-
-def look_unit(look: _Look) -> float:
-    """Unit roundoff of the type in which the candidate computes."""
-    return torch_side.unit(look.output)
 
 
 def _case(node: NodeResult, look: _Look, known: Known) -> hypotheses.Case:
@@ -345,7 +342,7 @@ def _own_function(node: NodeResult) -> tuple[str, ...]:
 def _by_parameters(look: _Look, here: Sequence[Finding]) -> tuple[str, str, str] | None:
     """Whether the faithful operation with the candidate's parameters reproduces its output."""
     changed = [item for item in here if item.slug.startswith("parameter-")]
-    if not changed or not look.certain or look.output.dim() != 4:
+    if not changed or not look.comparable:
         return None
     roundings = torch_side.with_other_parameters(
         look.kind, look.faithful, look.module, look.arguments, look.output
@@ -387,13 +384,6 @@ def _without_output(
         told = [f"{r.name} reads {', '.join(r.wrong_inputs)} instead" for r in readers]
         return replace(
             suspect, slug="left-out", diagnosis=f"left out: {where}", evidence=tuple(told)
-        )
-    late = [name for name in suspect.nodes if results[name].reason == LATE]
-    if late:
-        return replace(
-            suspect,
-            slug="order-other",
-            diagnosis="computed in another order: after nodes that should come later",
         )
     if first.reason.startswith(RETURNS):
         return replace(suspect, slug="output-order", diagnosis=first.reason)

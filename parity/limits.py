@@ -38,7 +38,13 @@ class Limit:
     reason: str
 
 
-def limit_of(kind: NodeKind, terms: int, *, truth_is_wider: bool) -> Limit:
+def limit_of(
+    kind: NodeKind,
+    terms: int,
+    *,
+    truth_is_wider: bool,
+    certain: tuple[bool, bool] = (True, True),
+) -> Limit:
     """The limit for a node.
 
     Args:
@@ -46,10 +52,15 @@ def limit_of(kind: NodeKind, terms: int, *, truth_is_wider: bool) -> Limit:
         terms: Number of values that one output element sums up.
         truth_is_wider: Whether the exact value was computed in a wider type than the sides'. If
             not, it carries roundings of its own.
+        certain: Whether the candidate's and the reference's inputs are the very ones that the
+            exact value is of. If not, the gauge includes how far they may be from these.
     """
     if kind in (NodeKind.POOL, NodeKind.UPSAMPLE):
         reason = "selects values and computes none: it must agree bit for bit"
-        return Limit(0, 0, reason)
+        if not all(certain):
+            reason += f"; {SIDE_LIMIT} roundings where its inputs are not known to the bit"
+        ours, theirs = (0 if known else SIDE_LIMIT for known in certain)
+        return Limit(ours, theirs, reason)
     side = SIDE_LIMIT if truth_is_wider else 2 * SIDE_LIMIT
     reason = f"{SIDE_LIMIT} roundings of the gauge, in whatever order a side sums"
     if not truth_is_wider:

@@ -60,7 +60,7 @@ class ThreeWay:
         own: Candidate against reference.
         candidate: Candidate against exact.
         reference: Reference against exact.
-        largest_gauge: The largest finite gauge, in units of the exact values' rms.
+        largest_gauge: The largest gauge of either side, in units of the exact values' rms.
         constant_channels: Number of channels (last axis) in which all exact values are equal.
         saturated: Whether every exact value is 0 or 1 to within one rounding.
     """
@@ -150,7 +150,7 @@ def three_way(
         np.maximum(highs, rows.max(axis=0), out=highs)
         saturated = saturated and _is_saturated(values, unit)
         weights = scale[part]
-        largest_gauge = max(largest_gauge, float(weights.max()))
+        largest_gauge = max(largest_gauge, float(weights.max()), float(other[part].max()))
         if ours is not None:
             tallies[1].add(part, values, ours[part], sums, weights)
         if theirs is not None:

@@ -24,13 +24,14 @@ import numpy as np
 
 from efficientdet_spec import InputError
 from parity import torch_side
-from parity.limits import SIDE_LIMIT
 from parity.measure import Difference, difference
-from parity.nodes import Pairing, Progress, Stream, Tensors
+from parity.nodes import IsolatedWalk, Ours, Pairing, Progress, Stream, visited
 from parity.result import Noise
 from parity.stream import Array
+from parity.torch_side import Ruling
 from parity.torch_side import noise as settings
 from parity.trace import Trace, open_trace
+from parity.verdict import Measurement
 
 REPEATED = settings.REPEATED
 other_threads = settings.other_threads
@@ -58,7 +59,9 @@ def torch_noise(pairing: Pairing, progress: Progress | None = None) -> list[Nois
     Returns:
         One entry for each variation under which any node could be evaluated.
     """
-    return _TorchWalk(pairing, progress).run()
+    walk = _TorchWalk(pairing, progress)
+    walk.run()
+    return walk.noise()
 
 
 def tensorflow_noise(
@@ -230,58 +233,37 @@ def recorded(recording: Recording, environment: Mapping[str, str]) -> Iterator[T
         yield open_trace(path)
 
 
-class _TorchWalk:
+class _TorchWalk(IsolatedWalk):
     """One isolated pass in which every layer is evaluated under every variation."""
 
+    name = "noise"
+    number = 0
+    passes = 1
+
     def __init__(self, pairing: Pairing, progress: Progress | None) -> None:
-        self._pairing = pairing
-        self._progress = progress
-        self._names = list(pairing.kinds)
-        self._order = {name: position for position, name in enumerate(self._names)}
-        self._position = 0
-        self._sitting = pairing.referee.sitting(pairing.images, SIDE_LIMIT)
+        super().__init__(pairing, progress, visited(pairing))
         self._tallies = [
             (setting, _Tally("torch", variation, with_roundings=True))
             for variation, setting in settings.variations(pairing.model)
         ]
 
-    def run(self) -> list[Noise]:
-        with self._pairing.stream() as tensors:
-
-            def visit(name: str, module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
-                if self._order.get(name, -1) < self._position:
-                    return None
-                while self._position < self._order[name]:
-                    self._step(tensors, None)
-                return self._step(tensors, (module, inputs, output))
-
-            self._pairing.run(visit)
-            while self._position < len(self._names):
-                self._step(tensors, None)
+    def noise(self) -> list[Noise]:
+        """What was found; after the run."""
         return [noise for _, tally in self._tallies for noise in tally.result()]
 
-    def _step(self, tensors: Tensors, ours: tuple[Any, tuple[Any, ...], Any] | None) -> Any:
-        """Go one node on; with the reference's tensor in place of the candidate's output."""
-        name = self._names[self._position]
-        self._position += 1
-        theirs = tensors.take(name) if self._pairing.has(name) else None
-        ruling = self._sitting.rule(name)
-        # Of a tensor that the stream lacks, the exact value takes the place.
-        goes_on = ruling.rounded() if theirs is None else theirs
-        instead = None
+    def measure(
+        self,
+        name: str,
+        ruling: Ruling,
+        arguments: tuple[Any, ...],
+        theirs: Array | None,
+        ours: Ours | None,
+        problem: str | None,
+    ) -> Measurement:
+        """As of any walk; evaluates the layer again instead."""
         if ours is not None:
-            module, inputs, output = ours
-            self._evaluate(name, module, inputs, ruling.gauge)
-            if output.dim() == 4 and torch_side.nhwc(output).shape == goes_on.shape:
-                instead = torch_side.replacement(output, goes_on)
-        self._sitting.follow(
-            name, goes_on, ruling, substituted=instead is not None, recorded=theirs is not None
-        )
-        if theirs is not None:
-            tensors.release()
-        if self._progress:
-            self._progress(self._position, len(self._names))
-        return instead
+            self._evaluate(name, ours[0], ours[1], ruling.gauge)
+        return Measurement(None)
 
     def _evaluate(self, name: str, module: Any, inputs: tuple[Any, ...], gauge: Any) -> None:
         # The output at hand may be of inputs that the layer has overwritten since.

@@ -168,15 +168,15 @@ def run(
         with open_side() as side:
             for path, part in zip(paths, parts, strict=True):
                 if path not in shards:
-                    shards[path] = _compute(side, work, part, partial(_further, progress, done, total))
+                    shards[path] = _compute(
+                        side, work, part, partial(_further, progress, done, total)
+                    )
                     write_shard(path, shards[path])
                     done += len(part)
     return [shards[path] for path in paths]
 
 
-def _further(
-    progress: Callable[[int, int], None], before: int, total: int, further: int
-) -> None:
+def _further(progress: Callable[[int, int], None], before: int, total: int, further: int) -> None:
     progress(before + further, total)
 
 

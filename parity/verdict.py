@@ -46,6 +46,7 @@ class Measurement:
         own_exact: The candidate against the exact value of its own function, where it fails.
         terms: Number of values that one output element sums up one after another.
         certain: Whether the candidate was given the reference's very tensors.
+        reference_certain: Whether all that the reference was given is recorded.
         problem: What forbids a comparison; None otherwise.
         wrong_inputs: The nodes that the candidate reads here, where they are not the reference's.
     """
@@ -56,6 +57,7 @@ class Measurement:
     own_exact: Difference | None = None
     terms: int = 1
     certain: bool = True
+    reference_certain: bool = True
     problem: str | None = None
     wrong_inputs: tuple[str, ...] = ()
 
@@ -185,7 +187,12 @@ def judge(
     accumulated = free.distance if free else None
     limit = None
     if kind and isolated:
-        limit = limit_of(kind, measured.terms, truth_is_wider=dtype != "float64")
+        limit = limit_of(
+            kind,
+            measured.terms,
+            truth_is_wider=dtype != "float64",
+            certain=(measured.certain, measured.reference_certain),
+        )
     exact = measured.exact
     detectable = None
     if exact and limit:
@@ -209,6 +216,9 @@ def judge(
     )
     problem = (free.problem if free else None) or measured.problem
     verdict, reason = _verdict(result, problem, exact)
+    if verdict.passes:
+        # Other inputs with the same values are not wrong.
+        result = replace(result, wrong_inputs=())
     return replace(result, verdict=verdict, reason=reason)
 
 
@@ -223,6 +233,11 @@ def _verdict(node: NodeResult, problem: str | None, exact: ThreeWay | None) -> t
         return none, "nothing was measured"
     if not _finite(node):
         return none, "a value is NaN or infinite"
+    if node.detectable is not None and not math.isfinite(node.detectable):
+        return none, (
+            "errors of any size would go unseen here: what its inputs may differ by, for the "
+            "nodes before it that have no partner or are not recorded, is beyond all bounds"
+        )
     ours_at, theirs_at = ours.roundings or 0.0, (theirs.roundings or 0.0) if theirs else 0.0
     ours_bad, theirs_bad = ours_at > limit.candidate, theirs_at > limit.reference
     if ours_bad or theirs_bad:

@@ -69,7 +69,7 @@ def own_exact(
     """
     try:
         with torch.inference_mode():
-            truth = in_double(module, inputs)
+            truth = in_double(module, copy.deepcopy(inputs) if overwrites(module) else inputs)
     except (RuntimeError, TypeError, ValueError, NotImplementedError):
         return None
     if not isinstance(truth, Tensor) or truth.shape != output.shape:
@@ -84,6 +84,11 @@ def own_exact(
         # Only layers that look like the faithful ones have a gauge of their own.
         pass
     return truth, magnitude
+
+
+def overwrites(module: nn.Module) -> bool:
+    """Whether a layer says of itself that it writes its output over its input."""
+    return any(getattr(part, "inplace", False) for part in module.modules())
 
 
 def terms(kind: NodeKind, inputs: tuple[Any, ...]) -> int:

@@ -34,7 +34,7 @@ def gauge(kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...], output: Te
     if kind in (NodeKind.ACTIVATION, NodeKind.GATE):
         # An underflowing sigmoid leaves an error times |x| in x * sigmoid(x).
         raised = features.abs().clamp_(min=1.0).mul_(_underflow(features))
-        return raised.add_(output.abs())
+        return raised.add_(output.to(features.dtype, copy=True).abs_())
     if kind is NodeKind.BATCH_NORM:
         result = _batch_norm_gauge(module, _magnitude(inputs[0]))
     elif kind is NodeKind.FUSE:
@@ -62,4 +62,4 @@ def _batch_norm_gauge(module: Any, magnitude: Tensor) -> Tensor:
     scale = (module.weight / torch.sqrt(module.running_var + module.eps)).abs()
     offset = (module.running_mean * scale).abs() + module.bias.abs()
     shape = (1, -1, 1, 1)
-    return torch.addcmul(offset.view(shape), magnitude, scale.view(shape))
+    return magnitude.mul_(scale.view(shape)).add_(offset.view(shape))

@@ -42,7 +42,8 @@ def run(model: nn.Module, images: Array) -> Any:
         images: [N, H, W, 3].
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    with torch.inference_mode():
+    # Not inference mode, in which tensors do not count how often they are overwritten.
+    with torch.no_grad():
         return model(torch.from_numpy(images).permute(0, 3, 1, 2).to(device))
 
 
@@ -136,32 +137,62 @@ def disturbed(output: Tensor, array: Array) -> Tensor:
     return output + nchw(array).to(output.device)
 
 
-def replacement(output: Tensor, array: Array) -> Tensor:
+def replacement(output: Tensor, inputs: tuple[Any, ...], array: Array) -> Tensor:
     """The reference's values in the layout, type and place of a node's output.
 
-    A copy of its own, since a candidate may overwrite what it is given.
+    Never the array's own memory, since a candidate may overwrite what it is given. The output's
+    is used where nothing else can be in it.
 
     Args:
         output: [N, C, H, W].
+        inputs: What it was made from, which must stay as it is.
         array: [N, H, W, C].
     """
-    return torch.empty_like(output).copy_(nchw(array))
+    used = {tensor.untyped_storage().data_ptr() for tensor in flatten(inputs)}
+    free = output._base is None and output.untyped_storage().data_ptr() not in used
+    return (output if free else torch.empty_like(output)).copy_(nchw(array))
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Give a model's buffers back their values afterwards: in training mode a run changes them."""
+    training = any(module.training for module in model.modules())
+    kept = {name: value.clone() for name, value in model.named_buffers()} if training else {}
+    try:
+        yield
+    finally:
+        for name, value in model.named_buffers():
+            if name in kept:
+                value.data.copy_(kept[name])
+
+
+def same(one: Tensor, other: Tensor | None) -> bool:
+    """Whether two tensors are one, or equal bit for bit."""
+    if one is other:
+        return True
+    return other is not None and one.shape == other.shape and torch.equal(one, other)
+
+
+def nhwc_shape(tensor: Tensor) -> tuple[int, ...] | None:
+    """An NCHW tensor's shape as NHWC; None for one of another rank."""
+    return tuple(tensor.permute(0, 2, 3, 1).shape) if tensor.dim() == 4 else None
 
 
 class Provenance:
     """Remembers which node each tensor came from, without keeping it alive."""
 
     def __init__(self) -> None:
-        self._nodes: dict[int, tuple[weakref.ref[Tensor], str]] = {}
+        self._nodes: dict[int, tuple[weakref.ref[Tensor], str, int]] = {}
 
     def add(self, tensor: Tensor, node: str) -> None:
         """Remember where a tensor came from."""
-        self._nodes[id(tensor)] = (weakref.ref(tensor), node)
+        self._nodes[id(tensor)] = (weakref.ref(tensor), node, tensor._version)
 
     def of(self, values: Any) -> tuple[str | None, ...]:
         """The node of each tensor in nested values; None for a tensor of unknown origin."""
         found = []
         for tensor in flatten(values):
-            reference, node = self._nodes.get(id(tensor), (None, ""))
-            found.append(node if reference is not None and reference() is tensor else None)
+            reference, node, version = self._nodes.get(id(tensor), (None, "", 0))
+            known = reference is not None and reference() is tensor and tensor._version == version
+            found.append(node if known else None)
         return tuple(found)

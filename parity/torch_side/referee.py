@@ -61,6 +61,7 @@ class Ruling:
         certain: Whether the candidate was given the very same inputs. Otherwise its gauge
             includes how much the roundings of the nodes before it can change it, and so does
             the reference's where what it was given is not recorded.
+        reference_certain: Whether the reference's inputs are its own recorded tensors.
         dtype: Type in which both sides compute.
     """
 
@@ -68,6 +69,7 @@ class Ruling:
     gauge: Tensor
     reference_gauge: Tensor
     certain: bool
+    reference_certain: bool
     dtype: torch.dtype
 
     def rounded(self) -> Array:
@@ -155,8 +157,14 @@ class Sitting:
                 else:
                     bound = spread(kind, call.module, arguments, inherited)
                     gauges.append(plain + bound / self._unit)
-        certain = gauges[0] is plain
-        return Ruling(truth, gauges[0], gauges[1], certain, self._features_type)
+        return Ruling(
+            truth=truth,
+            gauge=gauges[0],
+            reference_gauge=gauges[1],
+            certain=gauges[0] is plain,
+            reference_certain=gauges[1] is plain,
+            dtype=self._features_type,
+        )
 
     def follow(
         self, node: str, array: Array, ruling: Ruling, *, substituted: bool, recorded: bool

@@ -8,7 +8,6 @@ import torch
 from parity.diagnosis import diagnosed, findings, suspects
 from parity.nodes import compare
 from parity.verdict import Verdict
-from torch_model import layers
 
 BN = "backbone.blocks.3.depthwise_bn"
 
@@ -147,8 +146,8 @@ def test_inputs_of_another_node(lockstep):
             return se.scale(kept["x"], gate)
 
         se.forward = forward
-        block = model.backbone.blocks[2]
-        block.depthwise_bn.register_forward_hook(lambda m, i, o: kept.update(x=o) or None)
+        act = model.backbone.blocks[2].depthwise_act
+        act.register_forward_pre_hook(lambda module, inputs: kept.update(x=inputs[0]))
 
     kept = {}
     told = told_of(lockstep, change)
@@ -165,17 +164,7 @@ def test_inputs_of_another_node(lockstep):
 def test_inputs_in_another_order(lockstep):
     def change(model):
         fuse = model.fpn.cells[0].nodes[4].fuse
-
-        class Swapped(layers.Fuse):
-            def forward(self, features, weights):
-                return super().forward(features, weights)
-
-        swapped = Swapped(fuse.fusion)
-        node = model.fpn.cells[0].nodes[4]
-        node.fuse = swapped
-        call = swapped.__call__
-        del call
-        node.fuse.register_forward_pre_hook(lambda m, inputs: (inputs[0][::-1], inputs[1]))
+        fuse.register_forward_pre_hook(lambda module, inputs: (inputs[0][::-1], inputs[1]))
 
     told = told_of(lockstep, change)
     (suspect,) = told.suspects

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from parity import measure
-from parity.measure import difference, unit_roundoff
+from parity.measure import difference, three_way, unit_roundoff
 
 
 def test_figures_of_a_known_difference():
@@ -105,3 +105,81 @@ def test_a_gauge_that_overflows_allows_nothing(gauge):
 def test_large_values_do_not_overflow_the_rms():
     large = np.array([3e25, -4e25], np.float32)
     assert difference(large, large * np.float32(1.5)).relative_rms == pytest.approx(0.5)
+
+
+def arrays(*shape, seed=0):
+    rng = np.random.default_rng(seed)
+    exact = rng.standard_normal(shape)
+    gauge = np.abs(rng.standard_normal(shape)).astype(np.float32) + 1
+    ours, theirs = ((exact + 1e-6 * rng.standard_normal(shape)).astype(np.float32) for _ in "ab")
+    return exact, gauge, ours, theirs
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1 << 17])
+def test_three_ways_are_three_differences(chunk, monkeypatch):
+    exact, gauge, ours, theirs = arrays(2, 5, 3, 8)
+    expected = [difference(theirs, ours, gauge), difference(exact, ours, gauge)]
+    expected.append(difference(exact, theirs, 2 * gauge))
+    monkeypatch.setattr(measure, "_CHUNK", chunk)
+    found = three_way(exact, gauge, ours, theirs, 2 * gauge)
+    for one, other in zip((found.own, found.candidate, found.reference), expected, strict=True):
+        assert (one.max_index, one.roundings_index) == (other.max_index, other.roundings_index)
+        assert one.max_difference == other.max_difference
+        assert one.roundings == pytest.approx(other.roundings)
+        assert one.rms == pytest.approx(other.rms)
+    assert found.largest_gauge == pytest.approx(gauge.max() / np.sqrt(np.mean(exact**2)))
+    assert (found.constant_channels, found.saturated) == (0, False)
+    # Units are those of the sides, whatever the exact value's type is.
+    assert found.candidate.roundings > 1
+
+
+def test_a_side_may_be_missing():
+    exact, gauge, ours, theirs = arrays(1, 3, 3, 4)
+    found = three_way(exact, gauge, None, theirs)
+    assert found.own is None and found.candidate is None
+    assert found.reference == three_way(exact, gauge, ours, theirs).reference
+    found = three_way(exact, gauge, ours, None)
+    assert found.own is None and found.reference is None
+    neither = three_way(exact, gauge, None, None)
+    assert (neither.own, neither.candidate, neither.reference) == (None, None, None)
+    assert neither.largest_gauge == found.largest_gauge
+
+
+@pytest.mark.parametrize("chunk", [4, 1 << 17])
+def test_constant_channels_are_counted(chunk, monkeypatch):
+    monkeypatch.setattr(measure, "_CHUNK", chunk)
+    exact, gauge, ours, theirs = arrays(2, 4, 4, 4)
+    exact[..., 1], exact[..., 3] = 5, 0
+    assert three_way(exact, gauge, ours, theirs).constant_channels == 2
+    exact[1, 3, 3, 1] = 5.5
+    assert three_way(exact, gauge, ours, theirs).constant_channels == 1
+
+
+@pytest.mark.parametrize("chunk", [4, 1 << 17])
+def test_saturated_values_are_seen(chunk, monkeypatch):
+    monkeypatch.setattr(measure, "_CHUNK", chunk)
+    exact, gauge, ours, theirs = arrays(2, 4, 4, 4)
+    exact[...] = np.where(exact > 0, 1 - 2.0**-25, 2.0**-30)
+    assert three_way(exact, gauge, ours, theirs).saturated
+    exact[1, 3, 3, 3] = 0.5
+    assert not three_way(exact, gauge, ours, theirs).saturated
+    exact[...], exact[0, 0, 0, 0] = 1, 1 - 2.0**-20
+    assert not three_way(exact, gauge, ours, theirs).saturated
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_three_ways_of_other_shapes_are_no_comparison(place):
+    shapes = [(2, 3), (2, 3), (2, 3)]
+    shapes[place] = (3, 2)
+    exact, ours, theirs = (np.zeros(shape, np.float32) for shape in shapes)
+    with pytest.raises(ValueError):
+        three_way(exact, np.ones_like(exact), ours, theirs)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_three_ways_never_let_a_nan_pass(side):
+    exact, gauge, *both = arrays(1, 3, 3, 4)
+    both[side][0, 1, 2, 3] = np.nan
+    found = three_way(exact, gauge, *both)
+    assert not found.own.finite
+    assert [found.candidate.finite, found.reference.finite] == [side != 0, side != 1]

@@ -168,7 +168,7 @@ def test_what_was_measured_is_kept():
     values = node.to_dict()
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert values["verdict"] == "structure differs"
-    assert values["kind"] == "conv"
+    assert values["kind"] == "convolution"
     assert values["wrong_inputs"] == ["other", "again"]
     assert values["identical_inputs"] is False
     assert values["from_exact"]["roundings"] == 1e9
