@@ -964,7 +964,9 @@ class _TensorflowSide:
         try:
             return self._session.run(fetches, feeds)
         except tf.errors.InvalidArgumentError as error:
-            reason = str(error.message).splitlines()[0]
+            # A stack of places in the graph, then why, then indented the operation once more.
+            lines = str(error.message).splitlines()
+            reason = [line for line in lines if line and not line[0].isspace()][-1]
             raise InputError(
                 f"{path} is no image that TensorFlow processes ({reason:.120}); give a JPEG, PNG "
                 f"or BMP file."

@@ -60,7 +60,8 @@ class ThreeWay:
         own: Candidate against reference.
         candidate: Candidate against exact.
         reference: Reference against exact.
-        largest_gauge: The largest gauge of either side, in units of the exact values' rms.
+        largest_gauge: The candidate's largest gauge, in units of the exact values' rms.
+        bounded: Whether every gauge of both sides is finite.
         constant_channels: Number of channels (last axis) in which all exact values are equal.
         saturated: Whether every exact value is 0 or 1 to within one rounding.
     """
@@ -71,6 +72,7 @@ class ThreeWay:
     largest_gauge: float
     constant_channels: int
     saturated: bool
+    bounded: bool = True
 
 
 def _ratio(numerator: float, denominator: float) -> float:
@@ -140,7 +142,7 @@ def three_way(
     assert truth is not None and scale is not None and other is not None
     channels = shape[-1]
     lows, highs = np.full(channels, math.inf), np.full(channels, -math.inf)
-    largest_gauge, squares, saturated = 0.0, 0.0, True
+    largest_gauge, squares, saturated, bounded = 0.0, 0.0, True, True
     for part in _parts(exact.size, max(1, _CHUNK // channels) * channels):
         values = truth[part]
         sums = _Sums.of(values)
@@ -150,7 +152,8 @@ def three_way(
         np.maximum(highs, rows.max(axis=0), out=highs)
         saturated = saturated and _is_saturated(values, unit)
         weights = scale[part]
-        largest_gauge = max(largest_gauge, float(weights.max()), float(other[part].max()))
+        largest_gauge = max(largest_gauge, float(weights.max()))
+        bounded = bounded and _all_finite(weights) and _all_finite(other[part])
         if ours is not None:
             tallies[1].add(part, values, ours[part], sums, weights)
         if theirs is not None:
@@ -162,6 +165,7 @@ def three_way(
         candidate=tallies[1].result() if ours is not None else None,
         reference=tallies[2].result() if theirs is not None else None,
         largest_gauge=_ratio(largest_gauge, math.sqrt(squares / truth.size)),
+        bounded=bounded,
         constant_channels=int(np.count_nonzero(lows == highs)),
         saturated=saturated,
     )
@@ -174,6 +178,11 @@ def _check_shapes(one: Array, other: Array) -> None:
 
 def _parts(size: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, size)) for start in range(0, size, step))
+
+
+def _all_finite(values: Array) -> bool:
+    # Values of float32 that overflow when added up are finite all the same.
+    return math.isfinite(float(values.sum(dtype=np.float64)))
 
 
 def _is_saturated(values: Array, unit: float) -> bool:
@@ -267,7 +276,7 @@ def _roundings(delta: Array, gauge: Array, unit: float) -> tuple[float, int]:
     with np.errstate(divide="ignore", invalid="ignore"):
         counts = delta / (unit * gauge.astype(np.float64))
     # An infinite gauge makes any difference look like none.
-    if not math.isfinite(float(counts.sum()) + float(gauge.sum())):
+    if not _all_finite(gauge) or not _all_finite(counts):
         counts[~np.isfinite(gauge) | np.isnan(counts)] = math.inf
         # No difference is none, whatever the gauge.
         counts[delta == 0] = 0.0

@@ -233,7 +233,7 @@ def _verdict(node: NodeResult, problem: str | None, exact: ThreeWay | None) -> t
         return none, "nothing was measured"
     if not _finite(node):
         return none, "a value is NaN or infinite"
-    if node.detectable is not None and not math.isfinite(node.detectable):
+    if not exact.bounded:
         return none, (
             "errors of any size would go unseen here: what its inputs may differ by, for the "
             "nodes before it that have no partner or are not recorded, is beyond all bounds"

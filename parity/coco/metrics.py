@@ -76,7 +76,8 @@ def evaluate(
         from pycocotools.cocoeval import COCOeval
     except ImportError:
         raise InputError(
-            "COCO's metrics need pycocotools; install it with pip install pycocotools."
+            "COCO's metrics need pycocotools; install it with "
+            "pip install 'efficientdet-parity[coco]'."
         ) from None
     # pycocotools tells its progress on standard output, which is for results.
     with contextlib.redirect_stdout(io.StringIO()):

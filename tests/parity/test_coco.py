@@ -1,5 +1,6 @@
 """COCO annotations, metrics, resampling and the whole of ``compare.py coco`` on a tiny data set."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from parity.coco.names import category_names
 from parity.images import built_in
 
 ROOT = Path(compare.__file__).resolve().parent
+INSTALLED = importlib.util.find_spec("tensorflow") is not None
+needs_tensorflow = pytest.mark.skipif(not INSTALLED, reason="TensorFlow is not installed")
+
 CLASSES = 90
 SIZES = {3: (90, 150), 7: (128, 128), 9: (60, 40), 12: (1, 1)}
 
@@ -314,6 +318,7 @@ def coco(tiny_checkpoint, dataset, tmp_path):
     return call
 
 
+@needs_tensorflow
 def test_both_frameworks_agree(coco, tmp_path, capsys):
     code, result = coco("--batch-size", "3")
     output = capsys.readouterr()
@@ -333,6 +338,7 @@ def test_both_frameworks_agree(coco, tmp_path, capsys):
         assert len(found) == 400
 
 
+@needs_tensorflow
 def test_another_stage_on_one_side_is_seen(coco, monkeypatch):
     """The two sides share no stage, so a fault of one shows."""
     import torch_model.postprocess
@@ -344,6 +350,7 @@ def test_another_stage_on_one_side_is_seen(coco, monkeypatch):
     assert (code == 0) == result["passes"]
 
 
+@needs_tensorflow
 def test_a_metric_that_differs_fails(coco, monkeypatch):
     import parity.coco.metrics
 
@@ -362,6 +369,7 @@ def test_a_metric_that_differs_fails(coco, monkeypatch):
     assert result["metric_deltas"]["AP75"] == pytest.approx(2e-4)
 
 
+@needs_tensorflow
 def test_images_that_cannot_be_used_are_named(coco, dataset, tmp_path, capsys):
     folder, _ = dataset
     (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:60])
@@ -375,10 +383,35 @@ def test_images_that_cannot_be_used_are_named(coco, dataset, tmp_path, capsys):
         assert (counts["all"], counts["failed"]) == (4, 3)
         assert [item["image_id"] for item in counts["failures"]] == [3, 7, 12]
         assert all(item["file_name"] in item["reason"] for item in counts["failures"])
+    reasons = [item["reason"] for item in result["images"]["tensorflow"]["failures"]]
+    assert "PNG" in reasons[0] and not any("Graph execution" in reason for reason in reasons)
     assert "3 of 4 images failed in PyTorch" in output and "incomplete" in output
     assert json.loads((tmp_path / "out" / "detections_torch.json").read_text())
 
 
+@needs_tensorflow
+def test_an_image_that_one_framework_refuses(coco, dataset, tmp_path):
+    """Official code cannot scale it to a whole pixel; nothing is counted that one side lacks."""
+    cv2.imwrite(str(dataset[0] / "12.png"), built_in(1, 1000))
+    values = annotated({**SIZES, 12: (1, 1000)})
+    code, result = coco(annotations=write(tmp_path / "thin.json", values))
+    failures = {name: result["images"][name]["failures"] for name in compare.FRAMEWORKS}
+    assert code == 1 and failures["torch"] == []
+    assert "must be positive" in failures["tensorflow"][0]["reason"]
+    assert result["matching"]["matched"] + result["matching"]["reference_only"] == 300
+
+
+@needs_tensorflow
+def test_no_image_can_be_used(coco, dataset, capsys):
+    for path in dataset[0].iterdir():
+        path.write_bytes(b"x")
+    code, result = coco()
+    assert code == 1 and not result["complete"]
+    assert set(result["metrics"]["torch"].values()) == {None} and result["bootstrap"] is None
+    assert "4 of 4 images failed" in capsys.readouterr().out
+
+
+@needs_tensorflow
 def test_annotations_of_other_images(coco, tmp_path):
     values = annotated()
     values["images"][0]["width"] += 1

@@ -1,5 +1,6 @@
 """Pictures: three panels, and in the third only what differs."""
 
+import importlib.util
 import json
 
 import cv2
@@ -10,6 +11,9 @@ import compare
 from efficientdet_spec import InputError
 from parity.drawing import differing, label_of, side_by_side, write_png
 from parity.images import built_in
+
+INSTALLED = importlib.util.find_spec("tensorflow") is not None
+needs_tensorflow = pytest.mark.skipif(not INSTALLED, reason="TensorFlow is not installed")
 
 NAMES = {1: "person", 2: "Ärmel"}
 ONE = [10, 30, 100, 50, 0.9, 1]
@@ -110,6 +114,7 @@ def detect(tiny_checkpoint, tmp_path):
     return call
 
 
+@needs_tensorflow
 def test_the_command_draws_each_image(detect, tmp_path, capsys):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -122,6 +127,7 @@ def test_the_command_draws_each_image(detect, tmp_path, capsys):
     assert "matched" in capsys.readouterr().out
 
 
+@needs_tensorflow
 def test_an_image_that_cannot_be_read_is_named(detect, tmp_path, capsys):
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     cv2.imwrite(str(good), built_in(90, 150))
