@@ -9,7 +9,16 @@ import sys
 from importlib import metadata
 from typing import Any
 
-_PACKAGES = ("efficientdet-parity", "h5py", "numpy", "tensorflow", "torch")
+_PACKAGES = (
+    "efficientdet-parity",
+    "h5py",
+    "numpy",
+    "opencv-python",
+    "pycocotools",
+    "simplejpeg",
+    "tensorflow",
+    "torch",
+)
 
 
 def prepare() -> None:

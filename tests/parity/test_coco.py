@@ -451,12 +451,13 @@ def test_wrong_options(coco, capsys, tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_wrong_folders(coco, dataset, capsys, tmp_path):
+def test_wrong_folders(coco, tiny_checkpoint, dataset, capsys, tmp_path):
     assert coco(images=tmp_path / "nowhere")[0] == 2
     assert "none of the 4 images" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
-    arguments = ["--images", dataset[0], "--annotations", dataset[1], "--out", tmp_path / "file"]
-    assert compare.main(["coco", str(tmp_path / "no"), *map(str, arguments)]) == 2
+    arguments = ["coco", tiny_checkpoint, "--images", dataset[0], "--annotations", dataset[1]]
+    assert compare.main([*map(str, arguments), "--out", str(tmp_path / "file")]) == 2
+    assert "cannot be made a folder" in capsys.readouterr().err
 
 
 def test_the_annotations_are_not_overwritten(coco, dataset, tmp_path, capsys):
