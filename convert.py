@@ -17,7 +17,7 @@ from converter.progress import Progress
 from converter.sources import default_cache, resolve
 from efficientdet_spec import MODELS, InputError
 from parity.console import guarded
-from parity.result import check_writable, write_json
+from parity.files import check_writable, write_json
 
 RESULT_SCHEMA = {"schema": "efficientdet-parity/conversion", "version": 1}
 
