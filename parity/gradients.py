@@ -29,10 +29,10 @@ batch norms, near ties of a max-pool that tip over.
   Probabilistic Rounding Error Analysis, 2019), so TensorFlow may differ by ``sqrt(n)`` times as
   much, where n is the number of positions of the largest feature map.
 
-- In training mode a batch norm divides by the deviation of the values at hand, at the coarsest
-  level of a few positions only, and errors of a feature map's mean are common to all of it: both
-  frameworks are further from their float64 than independent roundings explain. There the unit is
-  at least the error that the other framework shows at the same gradient: PyTorch may be
+- Errors need not be independent: a batch norm in training divides by the deviation of the values at
+  hand, at the coarsest level of a few positions only, and errors of a feature map's mean are common
+  to all of it. Where the other framework is measured to be further from its own float64 than a
+  unit, that is what correct float32 arithmetic does at this gradient: PyTorch may be
   :data:`parity.limits.SIDE_LIMIT` times as far off as TensorFlow. What float64 shows of the
   structure stays as sharp as it is.
 
@@ -439,7 +439,7 @@ def judge(
     structure = _ratio(_norm(truth - exact), parts if cancelled else norm)
     torch_units = _ratio(_norm(candidate - exact), unit)
     tensorflow_units = _ratio(_norm(reference - truth), unit)
-    if mode is Mode.TRAINING and not cancelled:
+    if not cancelled:
         torch_limit *= max(1.0, tensorflow_units)
     measured = {
         "norm": _norm(truth),

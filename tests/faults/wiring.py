@@ -205,7 +205,7 @@ ORDER = (
         "Batch norm behind the pool: the same output as long as no scale is negative",
         as_class("fpn.resample_p6", BatchNormAfterPool),
         named("fpn.resample_p6.bn", "fpn.resample_p6.pool"),
-        "order-other",
+        "input-from-other-node",
         knock_on=READERS_OF_P6,
         visible=False,
     ),
@@ -214,7 +214,7 @@ ORDER = (
         "Pool before the down-channelling convolution",
         as_class("fpn.resample_p6", PoolFirst),
         named("fpn.resample_p6.*"),
-        "order-other",
+        "input-from-other-node",
         knock_on=READERS_OF_P6,
     ),
     rewired(
@@ -222,7 +222,7 @@ ORDER = (
         "A separable convolution that begins with its pointwise part",
         as_class("fpn.cells.{last}.nodes.{up4}.conv", PointwiseFirst),
         named("fpn.cells.{last}.nodes.{up4}.conv.*"),
-        "order-other",
+        "input-from-other-node",
         knock_on=named("fpn.cells.{last}.nodes.{up4}.bn"),
     ),
     rewired(
@@ -230,7 +230,7 @@ ORDER = (
         "Activation before batch norm",
         as_class("backbone", ActivationFirstInStem),
         named("backbone.stem_bn", "backbone.stem_act"),
-        "order-other",
+        "input-from-other-node",
         knock_on=named("backbone.blocks.0.*"),
     ),
     rewired(
@@ -238,7 +238,7 @@ ORDER = (
         "Activation before batch norm in every repeat",
         as_class("box_head", ActivationFirstInHead),
         named("box_head.bns.*", "box_head.acts.*"),
-        "order-other",
+        "input-from-other-node",
         knock_on=named("box_head.convs.*", "box_head.predict.*"),
     ),
 )

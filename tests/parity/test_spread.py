@@ -134,3 +134,11 @@ def test_slopes_are_the_largest_there_are():
         slope = ((y[1:] - y[:-1]) / (x[1:] - x[:-1])).abs().max().item()
         bound = spread(kind, module, (one,), [one]).item()
         assert slope <= bound < 1.001 * slope
+
+
+def test_bounds_of_products_hold_for_large_changes_too():
+    setting = Setting("scale")
+    setting.maps = [x.abs() for x in setting.maps]
+    errors = [torch.full_like(x, 10.0) for x in setting.maps]
+    change = setting.output(errors) - setting.output()
+    torch.testing.assert_close(change, setting.bound(errors))
