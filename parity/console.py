@@ -46,7 +46,7 @@ def guarded(program: str, work: Callable[[], int]) -> int:
         return 2
 
 
-def out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: BaseException) -> bool:
     """Whether this is NumPy's, PyTorch's or TensorFlow's way of saying so."""
     return isinstance(error, MemoryError) or (
         type(error).__name__ == "ResourceExhaustedError"

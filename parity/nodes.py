@@ -102,7 +102,7 @@ class Pairing:
         ):
             try:
                 return torch_side.flatten(torch_side.run(self.model, self.images))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if ours or out_of_memory(error):
                     raise
                 raise InputError(

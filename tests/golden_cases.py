@@ -7,6 +7,7 @@ from converter.layouts import SCALARS
 from converter.mapping import iterate_pairs
 from converter.seeded import seeded_variables
 from parity import torch_side
+from parity.naming import own_paths
 from torch_model.checkpoint import from_arrays
 
 
@@ -48,8 +49,8 @@ def torch_arrays(config, values):
     }
 
 
-def torch_tensors(config, values, images, dtype, change=None):
-    """Every node's tensor by the node's name; ``change`` may break the model first."""
+def torch_tensors(config, values, images, dtype, nodes, change=None):
+    """The tensors of ``nodes`` by name; ``change`` may break the model first."""
     import torch
 
     model = from_arrays(config, torch_arrays(config, values), "golden")
@@ -61,6 +62,6 @@ def torch_tensors(config, values, images, dtype, change=None):
     def keep(name, module, inputs, output):
         tensors[name] = torch_side.nhwc(output).copy()
 
-    with torch_side.visiting(model, config.levels, keep):
+    with torch_side.visiting(model, own_paths(nodes), keep):
         torch_side.run(model, images.astype(dtype))
     return tensors

@@ -52,7 +52,10 @@ class Case:
         self.torch64 = self.run_torch("float64")
 
     def run_torch(self, dtype, change=None):
-        return golden_cases.torch_tensors(self.config, self.values, self.images, dtype, change)
+        nodes = list(self.operations)
+        return golden_cases.torch_tensors(
+            self.config, self.values, self.images, dtype, nodes, change
+        )
 
     def tolerance(self, tensors, name):
         return GOLDEN_FACTOR * np.abs(tensors[name] - self.truth[name]).max()

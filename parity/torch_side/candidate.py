@@ -39,7 +39,7 @@ def from_code(path: Path, function: str, faithful: nn.Module) -> nn.Module:
             and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         ]
         model = maker(copy.deepcopy(faithful)) if needed else maker()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(_failed(source, error)) from error
     if not isinstance(model, nn.Module):
         raise InputError(
