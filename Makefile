@@ -36,6 +36,7 @@ types: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.conversion
 	$(BIN)/python -m benchmarks.forward
+	$(BIN)/python -m benchmarks.soft_nms
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
