@@ -71,6 +71,7 @@ from efficientdet_spec import EfficientDetConfig, InputError
 from parity.environment import peak_memory_bytes
 from parity.limits import SIDE_LIMIT
 from parity.measure import unit_roundoff
+from parity.verdict import Verdict, number
 
 Array = NDArray[Any]
 Progress = Callable[[int, int], None]
@@ -96,22 +97,6 @@ DITHER = 0.01
 
 IMAGES = "images"
 SCALAR = "scalar"
-
-
-class GradientVerdict(str, Enum):
-    """What is known of one gradient."""
-
-    EXACT = "exact"
-    ROUNDING = "rounding"
-    TORCH_DIFFERS = "torch differs"
-    TENSORFLOW_DIFFERS = "tensorflow differs"
-    STRUCTURE_DIFFERS = "structure differs"
-    NOT_COVERED = "not covered"
-
-    @property
-    def passes(self) -> bool:
-        """Whether parity is shown."""
-        return self in (GradientVerdict.EXACT, GradientVerdict.ROUNDING)
 
 
 class Mode(str, Enum):
@@ -345,7 +330,7 @@ class GradientResult:
     tensorflow_units: float | None
     torch_limit: float
     tensorflow_limit: float
-    verdict: GradientVerdict
+    verdict: Verdict
     reason: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -356,19 +341,14 @@ class GradientResult:
             "shape": None if self.shape is None else list(self.shape),
             "verdict": self.verdict.value,
             "reason": self.reason,
-            "norm": _number(self.norm),
-            "structure": _number(self.structure),
-            "unit": _number(self.unit),
-            "torch_units": _number(self.torch_units),
-            "tensorflow_units": _number(self.tensorflow_units),
+            "norm": number(self.norm),
+            "structure": number(self.structure),
+            "unit": number(self.unit),
+            "torch_units": number(self.torch_units),
+            "tensorflow_units": number(self.tensorflow_units),
             "torch_limit": self.torch_limit,
             "tensorflow_limit": self.tensorflow_limit,
         }
-
-
-def _number(value: float | None) -> float | str | None:
-    # JSON knows neither NaN nor infinity.
-    return value if value is None or math.isfinite(value) else str(value)
 
 
 def _norm(array: Array) -> float:
@@ -396,7 +376,7 @@ def judge(
     torch_limit = float(SIDE_LIMIT)
     shape = None if observed.truth is None else tuple(observed.truth.shape)
 
-    def result(verdict: GradientVerdict, reason: str, **measured: float | None) -> GradientResult:
+    def result(verdict: Verdict, reason: str, **measured: float | None) -> GradientResult:
         values: dict[str, float | None] = {
             "norm": None,
             "structure": None,
@@ -419,16 +399,16 @@ def judge(
     arrays = (observed.truth, observed.reference, observed.exact, observed.candidate)
     truth, reference, exact, candidate = arrays
     if exact is None or candidate is None:
-        return result(GradientVerdict.NOT_COVERED, "the candidate has no such parameter")
+        return result(Verdict.NOT_COVERED, "the candidate has no such parameter")
     if truth is None or reference is None:
-        return result(GradientVerdict.NOT_COVERED, "the reference has no such parameter")
+        return result(Verdict.NOT_COVERED, "the reference has no such parameter")
     if exact.shape != truth.shape:
         return result(
-            GradientVerdict.NOT_COVERED,
+            Verdict.NOT_COVERED,
             f"its shape is {list(exact.shape)}, the reference's {list(truth.shape)}",
         )
     if not all(np.isfinite(array).all() for array in (truth, reference, exact, candidate)):
-        return result(GradientVerdict.NOT_COVERED, "a value is NaN or infinite")
+        return result(Verdict.NOT_COVERED, "a value is NaN or infinite")
     norm = max(_norm(truth), _norm(exact))
     unit = math.hypot(circumstances.unit, ROUNDING * norm)
     parts = unit / ROUNDING
@@ -450,7 +430,7 @@ def judge(
     }
     if norm == 0 and not circumstances.closed:
         return result(
-            GradientVerdict.NOT_COVERED,
+            Verdict.NOT_COVERED,
             "the gradient is zero on both sides, so that agreement says nothing",
             **measured,
         )
@@ -458,14 +438,14 @@ def judge(
         own = _ratio(circumstances.double_unit, norm)
         if own > STRUCTURE_LIMIT:
             return result(
-                GradientVerdict.NOT_COVERED,
+                Verdict.NOT_COVERED,
                 f"the float64 gradients differ by {structure:.1e} of their norm, but float64's "
                 f"own rounding moves them by {own:.1e}: where max-pool windows hold equal values "
                 f"either side may choose; take an image without constant areas",
                 **measured,
             )
         return result(
-            GradientVerdict.STRUCTURE_DIFFERS,
+            Verdict.STRUCTURE_DIFFERS,
             f"the float64 gradients differ by {structure:.1e} of their norm, above "
             f"{STRUCTURE_LIMIT:g}",
             **measured,
@@ -484,23 +464,23 @@ def judge(
         rest += f"; not above zero and so without gradient: element {which}"
     if torch_units > torch_limit:
         return result(
-            GradientVerdict.TORCH_DIFFERS,
+            Verdict.TORCH_DIFFERS,
             f"PyTorch's float32 is {torch_units:.3g} units from its float64 gradient, above "
             f"{torch_limit:g}; {rest}",
             **measured,
         )
     if tensorflow_units > tensorflow_limit:
         return result(
-            GradientVerdict.TENSORFLOW_DIFFERS,
+            Verdict.TENSORFLOW_DIFFERS,
             f"TensorFlow's float32 is {tensorflow_units:.3g} units from its float64 gradient, "
             f"above {tensorflow_limit:g} ({SIDE_LIMIT} times the root of {circumstances.terms} "
             f"values that it adds one after another); {rest}",
             **measured,
         )
     if np.array_equal(reference, candidate):
-        return result(GradientVerdict.EXACT, f"equal bit for bit; {rest}", **measured)
+        return result(Verdict.EXACT, f"equal bit for bit; {rest}", **measured)
     return result(
-        GradientVerdict.ROUNDING,
+        Verdict.ROUNDING,
         f"float64 gradients agree to {structure:.1e}; in float32 PyTorch is {torch_units:.2g} of "
         f"at most {torch_limit:g} units off, TensorFlow {tensorflow_units:.2g} of at most "
         f"{tensorflow_limit:g}; {rest}",
@@ -568,7 +548,7 @@ class GradientsReport:
         counts = {}
         for mode in self.modes():
             found = Counter(result.verdict for result in self.of(mode))
-            counts[mode.value] = {verdict.value: found[verdict] for verdict in GradientVerdict}
+            counts[mode.value] = {verdict.value: found[verdict] for verdict in Verdict}
         return counts
 
     def largest_structure(self, mode: Mode) -> GradientResult | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from parity.gradients import SCALAR, GradientResult, GradientsReport, GradientVerdict, Mode
+from parity.gradients import SCALAR, GradientResult, GradientsReport, Mode
+from parity.verdict import Verdict
 
 _SHOWN = 5
 
@@ -67,7 +68,7 @@ def _units(result: GradientResult) -> float:
 
 
 def _severity(result: GradientResult) -> tuple[float, float]:
-    structural = result.verdict is GradientVerdict.STRUCTURE_DIFFERS
+    structural = result.verdict is Verdict.STRUCTURE_DIFFERS
     value = (result.structure if structural else 0.0) or 0.0
     return (math.inf if math.isnan(value) else value, _units(result))
 

@@ -13,10 +13,10 @@ from parity.gradients import (
     DITHER,
     Circumstances,
     Gradients,
-    GradientVerdict,
     Mode,
     Observation,
     Subject,
+    Verdict,
     compare_gradients,
     dithered,
     judge,
@@ -138,13 +138,13 @@ def test_comparing_leaves_the_model_as_it_is(comparison):
 def test_zeros_by_theory_are_covered_and_say_why(faithful):
     training = {result.name: result for result in faithful.of(Mode.TRAINING)}
     bias = training["fpn.resample_p6.conv.bias"]
-    assert bias.verdict is GradientVerdict.ROUNDING
+    assert bias.verdict is Verdict.ROUNDING
     assert "cancelled by the batch norm behind it" in bias.reason
     weights = training["fpn.cells.0.nodes.0.weights"]
     assert "not above zero and so without gradient: element 1" in weights.reason
     # It acts only through that weight.
     closed = training["fpn.cells.0.nodes.2.resamples.0.conv.weight"]
-    assert closed.verdict is GradientVerdict.EXACT
+    assert closed.verdict is Verdict.EXACT
     assert "a relu closes" in closed.reason
     inference = {result.name: result for result in faithful.of(Mode.INFERENCE)}
     assert "by theory" not in inference["fpn.resample_p6.conv.bias"].reason
@@ -234,7 +234,7 @@ def test_a_fault_is_found_at_its_parameters(comparison, fault):
     report = comparison.run(model, [Mode.INFERENCE])
     found = failing(report)
     assert not report.passes
-    assert found[parameter].verdict is GradientVerdict.STRUCTURE_DIFFERS
+    assert found[parameter].verdict is Verdict.STRUCTURE_DIFFERS
     assert "MISMATCH" in gradients_text(report)
     # A forward fault changes the outputs, a backward one does not.
     assert ("scalar" in found) == (fault == "wrong epsilon")
@@ -248,7 +248,7 @@ def test_a_fault_of_float32_alone_is_pytorchs(comparison):
     model = comparison.candidate()
     apply("class_head.acts.1", SinglePrecisionFault.apply)(model)
     found = failing(comparison.run(model, [Mode.INFERENCE]))
-    assert found["class_head.convs.1.pointwise.weight"].verdict is GradientVerdict.TORCH_DIFFERS
+    assert found["class_head.convs.1.pointwise.weight"].verdict is Verdict.TORCH_DIFFERS
     assert "class_head.predict.pointwise.weight" not in found
 
 
@@ -264,7 +264,7 @@ def test_a_dead_parameter_is_not_covered():
     zero = np.zeros((3,))
     observed = Observation(zero, zero.astype(np.float32), zero, zero.astype(np.float32))
     result = judge("weight", Mode.INFERENCE, observed, Circumstances(0.0, 0.0, 100))
-    assert result.verdict is GradientVerdict.NOT_COVERED
+    assert result.verdict is Verdict.NOT_COVERED
     assert "zero on both sides" in result.reason
 
 
@@ -278,14 +278,14 @@ def judged(reference=0.0, candidate=0.0, exact=0.0, **circumstances):
 @pytest.mark.parametrize(
     "values, verdict",
     [
-        ({}, GradientVerdict.EXACT),
-        ({"candidate": 1e-6}, GradientVerdict.ROUNDING),
-        ({"candidate": 2e-5}, GradientVerdict.TORCH_DIFFERS),
-        ({"reference": 2e-5}, GradientVerdict.ROUNDING),
-        ({"reference": 2e-4}, GradientVerdict.TENSORFLOW_DIFFERS),
-        ({"exact": 1e-7}, GradientVerdict.STRUCTURE_DIFFERS),
-        ({"exact": 1e-7, "double_unit": 1e-6}, GradientVerdict.NOT_COVERED),
-        ({"candidate": np.nan}, GradientVerdict.NOT_COVERED),
+        ({}, Verdict.EXACT),
+        ({"candidate": 1e-6}, Verdict.ROUNDING),
+        ({"candidate": 2e-5}, Verdict.TORCH_DIFFERS),
+        ({"reference": 2e-5}, Verdict.ROUNDING),
+        ({"reference": 2e-4}, Verdict.TENSORFLOW_DIFFERS),
+        ({"exact": 1e-7}, Verdict.STRUCTURE_DIFFERS),
+        ({"exact": 1e-7, "double_unit": 1e-6}, Verdict.NOT_COVERED),
+        ({"candidate": np.nan}, Verdict.NOT_COVERED),
     ],
 )
 def test_each_verdict_has_its_cause(values, verdict):
