@@ -16,6 +16,7 @@ import compare
 from converter.bundle import open_bundle
 from converter.mapping import iterate_pairs
 from efficientdet_spec import TINY
+from parity.commands import reference
 from parity.verdict import Verdict
 from torch_model import build
 from torch_model.checkpoint import ModelCheckpoint, load_checkpoint, save_checkpoint
@@ -292,17 +293,24 @@ def test_images_that_cannot_be_read(tiny_checkpoint, tmp_path, refused):
     missing = tmp_path / "missing.png"
     message = refused("nodes", tiny_checkpoint, "--image", missing)
     assert f"{missing} cannot be read (No such file or directory)" in message
-    for content in (b"", b"this is no image", b"\x89PNG\r\n\x1a\n"):
+    cases = {
+        b"": "(0 bytes) is no JPEG, PNG or BMP image",
+        b"this is no image": "(16 bytes) is no JPEG, PNG or BMP image",
+        b"\x89PNG\r\n\x1a\n": "is damaged or cut short",
+    }
+    for content, expected in cases.items():
         path = tmp_path / "image.png"
         path.write_bytes(content)
         message = refused("nodes", tiny_checkpoint, "--image", path)
-        assert f"{path} ({len(content)} bytes) is no image" in message
+        assert f"{path} {expected}" in message
 
 
 @needs_tensorflow
 def test_image_without_opencv(tiny_checkpoint, tmp_path, refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    message = refused("nodes", tiny_checkpoint, "--image", tmp_path / "image.png")
+    path = tmp_path / "image.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\5\0\0\0\5")
+    message = refused("nodes", tiny_checkpoint, "--image", path)
     assert "pip install 'efficientdet-parity[images]'" in message
 
 
@@ -426,7 +434,7 @@ def test_too_little_memory_is_said_and_is_no_mismatch(tiny_checkpoint, refused, 
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(compare, "_images", fail)
+    monkeypatch.setattr(reference, "make_images", fail)
     assert "memory ran out" in refused("nodes", tiny_checkpoint)
 
 
@@ -434,7 +442,7 @@ def test_other_failures_are_not_hidden(tiny_checkpoint, monkeypatch):
     def fail(*_):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(compare, "_images", fail)
+    monkeypatch.setattr(reference, "make_images", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         compare.main(["nodes", str(tiny_checkpoint)])
 

@@ -139,7 +139,8 @@ def preprocess_with_scale(
         advprop: Normalise as for models trained with AdvProp.
 
     Raises:
-        InputError: The image has another shape or type, or no pixel.
+        InputError: The image has another shape or type, no pixel, or is so narrow that scaling
+            leaves none.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise InputError(
@@ -147,7 +148,13 @@ def preprocess_with_scale(
         )
     h, w = image.shape[:2]
     scale = min(np.float32(height) / np.float32(h), np.float32(width) / np.float32(w))
-    scaled = (max(int(np.float32(h) * scale), 1), max(int(np.float32(w) * scale), 1))
+    scaled = int(np.float32(h) * scale), int(np.float32(w) * scale)
+    if not all(scaled):
+        # As in the official code, whose resize refuses it.
+        raise InputError(
+            f"An image is {w}x{h} pixels, of which scaling to {width}x{height} leaves nothing of "
+            f"the shorter side; give a less narrow image or a larger --size."
+        )
     # Of a large photograph most rows and columns fall between the taps.
     used_rows, rows = _taps(h, scaled[0], half_pixel).of_used()
     used_columns, columns = _taps(w, scaled[1], half_pixel).of_used()

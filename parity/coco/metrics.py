@@ -21,6 +21,9 @@ METRICS = (
 """COCO's twelve, in pycocotools' order: AP over IoU 0.5 to 0.95, at 0.5, at 0.75, for small, medium
 and large objects; AR with 1, 10 and 100 boxes for an image, and with 100 by size."""
 
+CURVES = {"AP": None, "AP50": 0.5, "AP75": 0.75}
+"""Precision by recall: averaged over all IoU thresholds, or at one."""
+
 _ALL_AREAS = 0
 
 
@@ -50,12 +53,15 @@ class Evaluation:
         categories: AP by category id; None where there is nothing to be found.
         rankings: Of each category, over all sizes.
         images: Number of images.
+        curves: By :data:`CURVES`: the precision at recall 0, 0.01 to 1, averaged over the
+            categories with something to be found; its mean is the metric.
     """
 
     metrics: Mapping[str, float | None]
     categories: Mapping[int, float | None]
     rankings: Sequence[Ranking]
     images: int
+    curves: Mapping[str, Sequence[float]]
 
 
 def evaluate(
@@ -99,6 +105,7 @@ def evaluate(
         },
         rankings=_rankings(evaluation),
         images=len(evaluation.params.imgIds),
+        curves=_curves(precision, evaluation.params.iouThrs),
     )
 
 
@@ -110,6 +117,18 @@ def _defined(value: Any) -> float | None:
 def _mean(values: NDArray[Any]) -> float | None:
     values = values[values > -1]
     return float(values.mean()) if values.size else None
+
+
+def _curves(precision: NDArray[Any], thresholds: NDArray[Any]) -> dict[str, list[float]]:
+    """Of [T, R, K] precisions; -1 where a category has nothing to be found."""
+    known = precision[:, :, (precision > -1).all(axis=(0, 1))]
+    if not known.shape[2]:
+        return {}
+    curves = {}
+    for name, threshold in CURVES.items():
+        rows = slice(None) if threshold is None else np.isclose(thresholds, threshold)
+        curves[name] = known[rows].mean(axis=(0, 2)).tolist()
+    return curves
 
 
 def _dataset(

@@ -163,6 +163,11 @@ class CocoReport:
                 }
                 for number, name in sorted(self.categories.items())
             ],
+            "precision_by_recall": {
+                name: {curve: list(values) for curve, values in item.curves.items()}
+                for name, item in evaluations.items()
+                if item is not None
+            },
             "matching": self.matching.to_dict() if self.matching else None,
             "bootstrap": self.interval.to_dict() if self.interval else None,
             "seconds_per_image": {

@@ -17,6 +17,7 @@ from parity.coco.bootstrap import ap_difference, weighted_ap
 from parity.coco.detections import as_rows, results_json
 from parity.coco.metrics import METRICS, evaluate
 from parity.coco.names import category_names
+from parity.commands.detection import FRAMEWORKS, Detection
 from parity.images import built_in
 
 ROOT = Path(compare.__file__).resolve().parent
@@ -226,7 +227,7 @@ def test_perfect_and_no_detections(dataset):
     nothing = evaluate(annotations, list(SIZES), dict.fromkeys(SIZES, np.zeros((0, 6))))
     assert nothing.metrics["AP"] == 0
     unknown = evaluate(annotations, [9], {9: np.zeros((0, 6))})
-    assert set(unknown.metrics.values()) == {None}
+    assert set(unknown.metrics.values()) == {None} and unknown.curves == {}
     assert ap_difference(unknown, unknown, resamples=3) is None
 
 
@@ -264,6 +265,9 @@ def test_weights_are_repetitions_of_images(tmp_path):
     ids = list(detections)
     result = evaluate(annotations, ids, detections)
     assert 0.05 < result.metrics["AP"] < 0.95
+    for name, curve in result.curves.items():
+        assert len(curve) == 101 and (np.diff(curve) <= 0).all()
+        assert np.mean(curve) == pytest.approx(result.metrics[name], abs=1e-12)
     plain = weighted_ap(result.rankings, np.ones(len(ids)))
     assert plain == pytest.approx(result.metrics["AP"], abs=1e-12)
 
@@ -333,7 +337,7 @@ def test_both_frameworks_agree(coco, tmp_path, capsys):
         "decode", "preprocess", "network", "postprocess",
     }  # fmt: skip
     assert "AP50" in output.out and output.out.endswith("parity\n")
-    for name in compare.FRAMEWORKS:
+    for name in FRAMEWORKS:
         found = json.loads((tmp_path / "out" / f"detections_{name}.json").read_text())
         assert len(found) == 400
 
@@ -378,7 +382,7 @@ def test_images_that_cannot_be_used_are_named(coco, dataset, tmp_path, capsys):
     code, result = coco()
     output = capsys.readouterr().out
     assert code == 1 and not result["complete"] and not result["passes"]
-    for framework in compare.FRAMEWORKS:
+    for framework in FRAMEWORKS:
         counts = result["images"][framework]
         assert (counts["all"], counts["failed"]) == (4, 3)
         assert [item["image_id"] for item in counts["failures"]] == [3, 7, 12]
@@ -390,15 +394,16 @@ def test_images_that_cannot_be_used_are_named(coco, dataset, tmp_path, capsys):
 
 
 @needs_tensorflow
-def test_an_image_that_one_framework_refuses(coco, dataset, tmp_path):
-    """Official code cannot scale it to a whole pixel; nothing is counted that one side lacks."""
+def test_an_image_too_narrow_to_scale(coco, dataset, tmp_path):
+    """Neither framework has a pixel left of it; the others are counted."""
     cv2.imwrite(str(dataset[0] / "12.png"), built_in(1, 1000))
     values = annotated({**SIZES, 12: (1, 1000)})
     code, result = coco(annotations=write(tmp_path / "thin.json", values))
-    failures = {name: result["images"][name]["failures"] for name in compare.FRAMEWORKS}
-    assert code == 1 and failures["torch"] == []
+    failures = {name: result["images"][name]["failures"] for name in FRAMEWORKS}
+    assert code == 1 and not result["complete"]
+    assert "leaves nothing of the shorter side" in failures["torch"][0]["reason"]
     assert "must be positive" in failures["tensorflow"][0]["reason"]
-    assert result["matching"]["matched"] + result["matching"]["reference_only"] == 300
+    assert result["matching"]["matched"] + result["matching"]["reference_only"] == 400
 
 
 @needs_tensorflow
@@ -531,7 +536,7 @@ def test_a_finished_run_computes_nothing_again(coco, monkeypatch, tmp_path):
     def never(*_):
         raise AssertionError("opened")
 
-    monkeypatch.setattr(compare.Detection, "open", never)
+    monkeypatch.setattr(Detection, "open", never)
     assert coco("--framework", "torch", "--limit", "2")[0] == 0
     assert (tmp_path / "out" / "coco.json").read_bytes() == before
 

@@ -9,6 +9,7 @@ import pytest
 
 import compare
 from efficientdet_spec import InputError
+from parity.commands.detection import FRAMEWORKS
 from parity.drawing import differing, label_of, side_by_side, write_png
 from parity.images import built_in
 
@@ -134,7 +135,7 @@ def test_an_image_that_cannot_be_read_is_named(detect, tmp_path, capsys):
     bad.write_bytes(b"no image")
     code, result = detect(bad, good)
     assert code == 1 and not result["passes"]
-    assert set(result["images"][0]["failures"]) == set(compare.FRAMEWORKS)
+    assert set(result["images"][0]["failures"]) == set(FRAMEWORKS)
     assert result["images"][1]["failures"] == {}
     assert f"{bad}: failed in torch" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["detect.json", "good.png"]

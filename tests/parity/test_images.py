@@ -1,11 +1,9 @@
 """Input images: the built-in one, files, and what is no image."""
 
-import cv2
 import numpy as np
 import pytest
 
-from efficientdet_spec import InputError
-from parity.images import built_in, read_image
+from parity.images import built_in
 from torch_model.preprocess import normalise, preprocess, resize_bilinear
 
 
@@ -16,23 +14,6 @@ def test_the_built_in_image_gives_every_part_something_to_do():
     assert (image != built_in(96, 128, seed=1)).any()
     assert len(np.unique(image)) > 200
     assert all(len(np.unique(image[..., channel], axis=0)) == 96 for channel in range(3))
-
-
-def test_files_are_read_as_rgb(tmp_path):
-    image = built_in(40, 50)
-    path = tmp_path / "ü ö.png"
-    path.write_bytes(cv2.imencode(".png", image[..., ::-1])[1].tobytes())
-    assert (read_image(path) == image).all()
-
-
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n broken"])
-def test_what_is_no_image_is_refused(tmp_path, content):
-    path = tmp_path / "image.jpg"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="no image"):
-        read_image(path)
-    with pytest.raises(InputError, match="cannot be read"):
-        read_image(tmp_path / "missing.jpg")
 
 
 def test_preprocessing_equals_tensorflows_bit_for_bit():

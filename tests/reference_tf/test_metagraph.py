@@ -12,7 +12,7 @@ import reference_tf
 from converter.conversion import convert
 from converter.sources import resolve
 from efficientdet_spec import Fusion, InputError, get_config
-from parity.images import built_in, read_image
+from parity.images import built_in
 from parity.naming import own_paths
 from parity.nodes import Pairing, compare
 from parity.tensorflow_side import TensorflowReference
@@ -20,6 +20,7 @@ from parity.torch_side import Referee
 from reference_tf import metagraph
 from reference_tf.metagraph import load_metagraph
 from torch_model.checkpoint import from_arrays
+from torch_model.decode import read_image
 from torch_model.preprocess import preprocess
 
 v1 = tf.compat.v1

@@ -72,9 +72,10 @@ def test_advprop_pads_with_minus_one():
     assert (pixels[:2] == 1).all() and (pixels[2:] == -1).all()
 
 
-def test_an_image_that_shrinks_to_nothing_keeps_one_pixel():
-    pixels = preprocess(np.zeros((1, 5000, 3), np.uint8), 64, 64)
-    assert (pixels[0] != 0).all() and not pixels[1:].any()
+def test_an_image_that_shrinks_to_nothing_is_refused_as_in_the_official_code():
+    with pytest.raises(InputError, match="5000x1 pixels.*leaves nothing of the shorter side"):
+        preprocess(np.zeros((1, 5000, 3), np.uint8), 64, 64)
+    assert preprocess(np.zeros((1, 64, 3), np.uint8), 64, 64)[0].all()
 
 
 @pytest.mark.parametrize(

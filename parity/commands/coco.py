@@ -1,0 +1,193 @@
+"""``compare.py coco``: COCO metrics and every detection."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converter.bundle import checkpoint_files
+from converter.progress import Progress
+from efficientdet_spec import (
+    InputError,
+)
+from parity.commands.detection import (
+    FRAMEWORKS,
+    Detection,
+    describe_environment,
+    open_folder,
+    set_up,
+)
+from parity.commands.options import (
+    add_detection,
+    check_numbers,
+    describe_checkpoint,
+)
+from parity.files import write_json, write_text
+
+if TYPE_CHECKING:
+    from parity.coco.annotations import Annotations
+    from parity.coco.report import CocoReport
+    from parity.shards import Shard
+
+
+_MAX_BATCH = 1024
+_MAX_IMAGES = 10**9
+
+
+def add_parser(commands: Any) -> None:
+    """Make the command known."""
+    coco = commands.add_parser("coco", help="compare COCO metrics and every detection")
+    coco.set_defaults(run=run)
+    add_detection(coco)
+    coco.add_argument(
+        "--images", type=Path, required=True, metavar="DIR", help="folder of the images"
+    )
+    coco.add_argument(
+        "--annotations",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="COCO annotations, such as instances_val2017.json",
+    )
+    coco.add_argument("--limit", type=int, metavar="N", help="only the first N images by id")
+    coco.add_argument("--image-ids", metavar="ID,ID,...", help="only these images")
+    coco.add_argument(
+        "--batch-size", type=int, default=1, metavar="N", help="images at a time (default: 1)"
+    )
+    coco.add_argument(
+        "--framework",
+        choices=(*FRAMEWORKS, "both"),
+        default="both",
+        help="default: both",
+    )
+    coco.add_argument(
+        "--submission",
+        action="store_true",
+        help="also write detections rounded for COCO's evaluation server; the annotations may "
+        "then be those of test images, without boxes",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """``compare.py coco``.
+
+    Raises:
+        InputError: Something about the input cannot be used.
+    """
+    from parity import shards
+    from parity.coco.annotations import choose, read_annotations
+    from parity.coco.detections import results_json
+    from parity.coco_text import coco_text
+
+    check_numbers(arguments)
+    for name, highest in (("batch_size", _MAX_BATCH), ("limit", _MAX_IMAGES)):
+        value = getattr(arguments, name)
+        if value is not None and not 1 <= value <= highest:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} is {value}; give a number from 1 to {highest}.")
+    setup = set_up(arguments, arguments.batch_size)
+    found = read_annotations(
+        arguments.annotations,
+        setup.conversion.config.num_classes,
+        need_boxes=not arguments.submission,
+    )
+    annotations = choose(found, _image_ids(arguments.image_ids), arguments.limit)
+    folder, images = arguments.images, annotations.images
+    if not any((folder / image.file_name).is_file() for image in images):
+        raise InputError(
+            f"{folder} has none of the {len(images)} images of {arguments.annotations}, the first "
+            f"being {images[0].file_name}; give the folder of these images."
+        )
+    frameworks = FRAMEWORKS if arguments.framework == "both" else (arguments.framework,)
+    kinds = ("detections", "submission") if arguments.submission else ("detections",)
+    names = [f"{kind}_{framework}.json" for kind in kinds for framework in frameworks]
+    keep = [arguments.annotations, *checkpoint_files(setup.prefix)]
+    open_folder(arguments.out, ["coco.json", *names], keep)
+
+    work = shards.Work(folder, images, setup.batch)
+    fingerprint = shards.fingerprint(work)
+    results = {}
+    for framework in frameworks:
+        with Progress(f"detecting with {framework}", unit="images") as progress:
+            results[framework] = shards.run(
+                arguments.out / "shards" / framework,
+                setup.manifest(framework) | {"images": fingerprint},
+                work,
+                partial(setup.open, framework),
+                progress,
+            )
+        rows = [(item.image_id, item.rows) for shard in results[framework] for item in shard.images]
+        for kind in kinds:
+            path = arguments.out / f"{kind}_{framework}.json"
+            write_text(path, results_json(rows, submission=kind == "submission"))
+    report = _coco_report(arguments, setup, annotations, results)
+    write_json(arguments.out / "coco.json", report.to_dict())
+    print(coco_text(report))
+    return 0 if report.passes else 1
+
+
+def _image_ids(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(
+            f"--image-ids {text!r:.80} is no list of numbers; write it as in 139,285."
+        ) from None
+
+
+def _coco_report(
+    arguments: argparse.Namespace,
+    setup: Detection,
+    annotations: Annotations,
+    results: Mapping[str, Sequence[Shard]],
+) -> CocoReport:
+    from parity.coco.bootstrap import ap_difference
+    from parity.coco.metrics import evaluate
+    from parity.coco.report import CocoReport, Outcome
+    from parity.matching import match
+
+    tables = {
+        name: {item.image_id: item.rows for shard in shards for item in shard.images}
+        for name, shards in results.items()
+    }
+    failed = {
+        item.image_id
+        for shards in results.values()
+        for shard in shards
+        for item in shard.images
+        if item.failure is not None
+    }
+    # What one framework cannot process says nothing about the other.
+    usable = [image.id for image in annotations.images if image.id not in failed]
+    evaluations = {
+        name: evaluate(annotations, usable, table) if annotations.boxes is not None else None
+        for name, table in tables.items()
+    }
+    matching = interval = None
+    if len(tables) == 2:
+        reference, candidate = (
+            {number: tables[name][number] for number in usable} for name in FRAMEWORKS
+        )
+        matching = match(reference, candidate)
+        first, second = (evaluations[name] for name in FRAMEWORKS)
+        if usable and first and second:
+            with Progress("resampling", unit="resamples") as progress:
+                interval = ap_difference(first, second, progress=progress)
+    return CocoReport(
+        model=setup.conversion.config.name,
+        checkpoint=describe_checkpoint(arguments, setup.conversion),
+        annotations=str(annotations.source),
+        profile=setup.profile.to_dict(),
+        size=setup.size,
+        environment=describe_environment(setup, "torch" in results),
+        outcomes={name: Outcome(shards, evaluations[name]) for name, shards in results.items()},
+        categories=annotations.categories,
+        file_names={image.id: image.file_name for image in annotations.images},
+        matching=matching,
+        interval=interval,
+    )

@@ -1,0 +1,414 @@
+"""``compare.py nodes``: every node's tensor."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converter.conversion import Conversion, convert
+from converter.mapping import iterate_pairs
+from converter.progress import Progress
+from converter.sources import CheckpointFiles
+from efficientdet_spec import (
+    EfficientDetConfig,
+    InputError,
+)
+from parity import environment
+from parity.commands.options import (
+    add_input,
+    check_numbers,
+    check_results,
+    convert_checkpoint,
+    describe_checkpoint,
+    resolve_checkpoint,
+)
+from parity.commands.reference import (
+    Images,
+    Reference,
+    import_tensorflow,
+    open_reference,
+    open_reference_trace,
+    read_input,
+)
+from parity.files import write_json, write_text
+from parity.gradients import Gradients, GradientsReport, Subject, compare_gradients, map_gradients
+from parity.gradients_text import gradients_text
+from parity.junit import junit
+from parity.naming import check_paths, own_paths, read_names, split_candidate
+from parity.nodes_text import nodes_text
+from parity.result import Contribution, NodesReport, Noise, largest_sources
+from parity.trace import check_matches
+from parity.verdict import Verdict
+
+if TYPE_CHECKING:
+    from parity.nodes import Pairing
+
+
+def add_parser(commands: Any) -> None:
+    """Make the command known."""
+    nodes = commands.add_parser("nodes", help="compare every node's tensor")
+    nodes.set_defaults(run=run)
+    add_input(nodes)
+    nodes.add_argument(
+        "--candidate",
+        help="a .pth of convert.py, or FILE.py:FUNCTION that returns an nn.Module; "
+        "default: converted on the fly",
+    )
+    nodes.add_argument(
+        "--names",
+        type=Path,
+        metavar="FILE.json",
+        help="submodule of the candidate for each node, for models built differently",
+    )
+    nodes.add_argument(
+        "--reference",
+        type=Path,
+        metavar="FILE",
+        help="a checkpoint's own .meta graph, or a trace.h5 of compare.py record; "
+        "default: the graph of this project",
+    )
+    nodes.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    nodes.add_argument("--tf32", action="store_true", help="let a GPU round inputs to TF32")
+    nodes.add_argument(
+        "--contributions",
+        type=int,
+        default=5,
+        metavar="N",
+        help="of how many nodes to measure what they contribute to the outputs' difference; "
+        "each takes a run of the candidate (default: 5)",
+    )
+    nodes.add_argument(
+        "--diagnose",
+        type=int,
+        default=30,
+        metavar="N",
+        help="of how many suspects to find out what is wrong with them (default: 30)",
+    )
+    nodes.add_argument(
+        "--noise",
+        action="store_true",
+        help="also measure how much each side differs from itself: repeated, with other thread "
+        "counts, without oneDNN",
+    )
+    nodes.add_argument(
+        "--backward",
+        action="store_true",
+        help="also compare gradients, with batch norms at inference and in training",
+    )
+    nodes.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    nodes.add_argument("--junit", type=Path, metavar="FILE", help="write the result as JUnit XML")
+    nodes.add_argument("--verbose", action="store_true", help="print a table of all nodes")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """``compare.py nodes``.
+
+    Raises:
+        InputError: Something about the input cannot be used.
+    """
+    check_numbers(arguments)
+    if arguments.backward and (arguments.names or arguments.reference or arguments.device != "cpu"):
+        raise InputError(
+            "--backward compares this project's model with its own graph on the CPU; leave "
+            "--names, --reference and --device out."
+        )
+    files = resolve_checkpoint(arguments)
+    check_results(arguments, files.prefix)
+    started = time.perf_counter()
+    conversion = convert_checkpoint(arguments, files)
+    config = conversion.config
+    environment.prepare()
+    trace = open_reference_trace(arguments, conversion)
+    images, described = read_input(arguments, conversion, trace)
+
+    import torch
+
+    from parity.torch_side.device import describe_device, open_device
+    from torch_model.checkpoint import from_arrays
+
+    device = open_device(arguments.device, tf32=arguments.tf32)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    # Both sides compute with as many threads, and the result says how many.
+    arguments.threads = torch.get_num_threads()
+    dtype = getattr(torch, arguments.dtype)
+    faithful = from_arrays(config, conversion.arrays, source=str(files.prefix)).to(dtype)
+    candidate = _open_candidate(arguments.candidate, config, faithful).to(device, dtype)
+    seconds = {"load": time.perf_counter() - started}
+
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        reference = stack.enter_context(
+            open_reference(arguments, config, files.prefix, images, trace)
+        )
+        seconds["open reference"] = time.perf_counter() - started
+        report = _compare(
+            arguments,
+            pairing=_pair(arguments, reference, candidate, faithful, images),
+            reference=reference,
+            conversion=conversion,
+            faithful=faithful,
+            files=files,
+            described=described,
+            device=describe_device(device),
+            seconds=seconds,
+        )
+    gradients = None
+    if arguments.backward:
+        gradients = _compare_gradients(
+            arguments, conversion, files.prefix, candidate, images, report
+        )
+        report = replace(report, gradients=gradients.to_dict())
+    print(nodes_text(report, every_node=arguments.verbose))
+    if gradients:
+        print(f"\n{gradients_text(gradients)}")
+    if arguments.json:
+        write_json(arguments.json, report.to_dict())
+    if arguments.junit:
+        write_text(arguments.junit, junit(report))
+    return 0 if report.passes else 1
+
+
+def _open_candidate(text: str | None, config: EfficientDetConfig, faithful: Any) -> Any:
+    from parity.torch_side.candidate import from_code
+    from torch_model.checkpoint import load
+
+    if text is None:
+        return faithful
+    path, function = split_candidate(text)
+    if function is not None:
+        return from_code(path, function, faithful)
+    model = load(path)
+    if model.config != config:
+        raise InputError(
+            f"{path} holds {model.config.name} with {model.config.num_classes} classes, but the "
+            f"checkpoint {config.name} with {config.num_classes}; give files of one model."
+        )
+    return model
+
+
+def _pair(
+    arguments: argparse.Namespace,
+    reference: Reference,
+    candidate: Any,
+    faithful: Any,
+    images: Images,
+) -> Pairing:
+    from parity.nodes import Pairing
+    from parity.torch_side import Referee
+
+    nodes = list(reference.kinds)
+    naming = own_paths(nodes)
+    if arguments.names:
+        naming = read_names(arguments.names, nodes)
+        paths = [name for name, _ in candidate.named_modules()]
+        check_paths(naming, paths, str(arguments.names))
+    return Pairing(
+        stream=reference.stream,
+        model=candidate,
+        naming=naming,
+        referee=Referee(faithful, reference.kinds, images.shape),
+        images=images,
+        outputs=reference.outputs,
+        recorded=reference.recorded,
+    )
+
+
+def _compare(
+    arguments: argparse.Namespace,
+    *,
+    pairing: Pairing,
+    reference: Reference,
+    conversion: Conversion,
+    faithful: Any,
+    files: CheckpointFiles,
+    described: dict[str, Any],
+    device: dict[str, Any],
+    seconds: dict[str, float],
+) -> NodesReport:
+    from parity.attribution import contributions
+    from parity.diagnosis import Known, diagnosed, findings, suspects
+    from parity.nodes import compare
+
+    with Progress("comparing", unit="nodes") as progress:
+        nodes, timings = compare(pairing, progress)
+    seconds |= {f"{timing.name} pass": timing.seconds for timing in timings}
+    started = time.perf_counter()
+    known = Known(
+        faithful=faithful,
+        alternatives=_alternatives(arguments, files),
+        num_anchors=conversion.config.num_anchors,
+        num_classes=conversion.config.num_classes,
+    )
+    found = findings(pairing, known)
+    guilty = suspects(pairing, nodes)
+    if guilty and arguments.diagnose:
+        with Progress("diagnosing", unit="suspects") as progress:
+            guilty = diagnosed(pairing, guilty, nodes, known, found, arguments.diagnose, progress)
+    seconds["diagnosis"] = time.perf_counter() - started
+    started = time.perf_counter()
+    sources = [node.name for node in largest_sources(nodes, arguments.contributions)]
+    shares: list[Contribution] = []
+    # A node without a partner leaves nothing to put in its place.
+    if sources and not any(node.verdict is Verdict.NOT_COVERED for node in nodes):
+        with Progress("attributing", unit="runs") as progress:
+            shares = contributions(pairing, sources, progress)
+        seconds["contributions"] = time.perf_counter() - started
+    noise: list[Noise] = []
+    if arguments.noise:
+        started = time.perf_counter()
+        noise, notes = _noise(arguments, pairing, reference, conversion, files.prefix, described)
+        reference.described.setdefault("notes", []).extend(notes)
+        seconds["noise"] = time.perf_counter() - started
+    return NodesReport(
+        model=conversion.config.name,
+        checkpoint=describe_checkpoint(arguments, conversion),
+        reference=reference.described,
+        candidate=arguments.candidate or "converted on the fly",
+        images=described,
+        dtype=arguments.dtype,
+        environment=environment.describe(arguments.threads) | device,
+        nodes=nodes,
+        tensors=reference.tensors,
+        outputs=reference.outputs,
+        contributions=shares,
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        peak_memory=environment.peak_memory_bytes(),
+        findings=found,
+        suspects=guilty,
+        noise=noise,
+    )
+
+
+def _noise(
+    arguments: argparse.Namespace,
+    pairing: Pairing,
+    reference: Reference,
+    conversion: Conversion,
+    prefix: Path,
+    described: Mapping[str, Any],
+) -> tuple[list[Noise], list[str]]:
+    """How far each side is from itself, and what of that could not be measured."""
+    from parity import noise
+    from parity.trace_header import trace_bytes
+
+    with Progress("measuring PyTorch's noise", unit="nodes") as progress:
+        found = noise.torch_noise(pairing, progress)
+    if not reference.graph_tensors:
+        return found, ["noise of TensorFlow not measured: a trace cannot compute again"]
+    notes, names = [], list(pairing.kinds)
+    runs = [(noise.REPEATED, arguments.threads)]
+    note = noise.threads_note(os.environ)
+    if note:
+        notes.append(note)
+    else:
+        counts = noise.other_threads(arguments.threads)
+        runs += [(noise.threads_name(count), count) for count in counts]
+    with Progress("measuring TensorFlow's noise", unit="nodes") as progress:
+        for variation, threads in runs:
+            changed = argparse.Namespace(**{**vars(arguments), "threads": threads})
+            with open_reference(changed, conversion.config, prefix, pairing.images, None) as other:
+                found += noise.tensorflow_noise(
+                    reference.stream, [(variation, other.stream)], names, progress
+                )
+    if reference.described["kind"] == "metagraph" or arguments.device == "cuda":
+        notes.append(
+            "noise of TensorFlow with oneDNN switched not measured: another process records this "
+            "project's own graph on the CPU only"
+        )
+        return found, notes
+    shapes = [tensor.shape.as_list() for tensor in reference.graph_tensors.values()]
+    note = noise.room_note(trace_bytes(shapes, arguments.dtype))
+    if note:
+        return found, [*notes, note]
+    variation, variables = noise.switched_onednn(os.environ)
+    recording = noise.Recording(
+        program=sys.executable,
+        script=Path(__file__).resolve().parents[2] / "compare.py",
+        checkpoint=arguments.checkpoint,
+        height=described["height"],
+        width=described["width"],
+        weights=arguments.weights,
+        dtype=arguments.dtype,
+        threads=arguments.threads,
+        image=arguments.image,
+        model=arguments.model,
+        cache=arguments.cache,
+    )
+    try:
+        with noise.recorded(recording, variables) as trace:
+            check_matches(trace, images_sha256=described["sha256"])
+            found += noise.tensorflow_noise(reference.stream, [(variation, trace.stream)], names)
+    except InputError as error:
+        # What was measured so far must not be lost.
+        notes.append(f"noise of TensorFlow with oneDNN switched not measured: {error}")
+    return found, notes
+
+
+def _compare_gradients(
+    arguments: argparse.Namespace,
+    conversion: Conversion,
+    prefix: Path,
+    candidate: Any,
+    images: Images,
+    report: NodesReport,
+) -> GradientsReport:
+    """Both frameworks' gradients in both precisions, whatever the nodes were compared in."""
+    import_tensorflow()
+    from parity.torch_side.gradients import TorchGradients
+    from reference_tf.gradients import gradients
+
+    config = conversion.config
+    pairs = list(iterate_pairs(config))
+
+    def reference(
+        images: Images, patterns: Sequence[Images], *, dtype: str, training: bool
+    ) -> Gradients:
+        found = gradients(
+            config,
+            prefix,
+            images,
+            patterns,
+            ema=arguments.weights == "ema",
+            dtype=dtype,
+            training=training,
+            threads=arguments.threads,
+        )
+        return Gradients(
+            found.scalar,
+            found.images,
+            map_gradients(pairs, found.variables),
+            map_gradients(pairs, found.statistics),
+        )
+
+    subject = Subject(
+        model=config.name,
+        checkpoint=report.checkpoint,
+        candidate=report.candidate,
+        images=report.images,
+        environment=report.environment,
+    )
+    with Progress("differentiating", unit="runs") as progress:
+        return compare_gradients(
+            config, reference, TorchGradients(candidate), images, subject, progress=progress
+        )
+
+
+def _alternatives(
+    arguments: argparse.Namespace, files: CheckpointFiles
+) -> dict[str, Mapping[str, Any]]:
+    """The checkpoint's other values, which a candidate may have been given by mistake."""
+    other = "raw" if arguments.weights == "ema" else "ema"
+    try:
+        conversion = convert(files, model=arguments.model, weights=other)
+    except InputError:
+        # A checkpoint with one kind of values only.
+        return {}
+    return {other: conversion.arrays}

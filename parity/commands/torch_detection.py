@@ -1,0 +1,79 @@
+"""Detection by PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parity.commands.detection import (
+    Detection,
+    Stopwatch,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+class _TorchSide:
+    """Detection by :class:`torch_model.detector.Detector`."""
+
+    def __init__(self, detector: Any) -> None:
+        self._detector = detector
+        self._watch = Stopwatch()
+        self.seconds = self._watch.seconds
+
+    def prepare(self, path: Path) -> Any:
+        from parity.shards import Prepared
+        from torch_model.decode import read_image
+
+        self._watch.start()
+        image = read_image(path, fast_dct=self._detector.profile.decode == "fast-dct")
+        self._watch.lap("decode")
+        return Prepared(image.shape[0], image.shape[1], image)
+
+    def detect(self, images: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
+        self._watch.start()
+        found = list(self._detector.detect([item.value for item in images], len(images)))
+        self._watch.lap("postprocess")
+        return [(item.boxes, item.scores, item.classes) for item in found]
+
+    def entering_network(self, *_: Any) -> None:
+        self._watch.lap("preprocess")
+
+    def leaving_network(self, *_: Any) -> None:
+        if self._detector.device.type == "cuda":
+            import torch
+
+            # A GPU computes while Python goes on.
+            torch.cuda.synchronize(self._detector.device)
+        self._watch.lap("network")
+
+
+@contextmanager
+def torch_side(setup: Detection) -> Iterator[_TorchSide]:
+    """The model with the checkpoint's values, and the stages around it."""
+    import torch
+
+    from parity.torch_side.device import open_device
+    from torch_model.checkpoint import from_arrays
+    from torch_model.detector import Detector
+
+    device = open_device(setup.device)
+    before = torch.get_num_threads()
+    torch.set_num_threads(setup.threads)
+    done = setup.conversion
+    model = from_arrays(done.config, done.arrays, source=str(setup.prefix)).eval()
+    detector = Detector(model, setup.profile, device=device, size=setup.size)
+    side = _TorchSide(detector)
+    hooks = [
+        detector.model.register_forward_pre_hook(side.entering_network),
+        detector.model.register_forward_hook(side.leaving_network),
+    ]
+    try:
+        yield side
+    finally:
+        for hook in hooks:
+            hook.remove()
+        torch.set_num_threads(before)
