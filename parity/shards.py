@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -135,11 +135,44 @@ def _content_hash(path: Path) -> str | None:
     return found.hexdigest()
 
 
+Compute = Callable[
+    [Work, Mapping[int, Sequence[CocoImage]], Callable[[int], None]],
+    Generator[tuple[int, Shard], None, None],
+]
+"""Computes the shards of some images, given by the shard's number, in any order.
+
+It is told all the work, the images left of it, and whom to tell the number of images done; it
+yields each shard with its number as soon as there is one."""
+
+
+def in_process(open_side: Callable[[], AbstractContextManager[Side]]) -> Compute:
+    """Compute in this process, one shard after the other.
+
+    Args:
+        open_side: Called when the first shard is wanted; closed behind the last.
+    """
+
+    def compute(
+        work: Work, left: Mapping[int, Sequence[CocoImage]], progress: Callable[[int], None]
+    ) -> Generator[tuple[int, Shard], None, None]:
+        done = 0
+        with open_side() as side:
+            for number, images in left.items():
+                yield number, _compute(side, work, images, partial(_further, progress, done))
+                done += len(images)
+
+    return compute
+
+
+def _further(progress: Callable[[int], None], before: int, further: int) -> None:
+    progress(before + further)
+
+
 def run(
     folder: Path,
     manifest: Mapping[str, Any],
     work: Work,
-    open_side: Callable[[], AbstractContextManager[Side]],
+    compute: Compute,
     progress: Callable[[int, int], None],
 ) -> list[Shard]:
     """Detect what is not in the folder yet and return everything.
@@ -148,7 +181,7 @@ def run(
         folder: For the shards; made if need be.
         manifest: Everything the detections depend on, as plain values.
         work: What is to be detected.
-        open_side: Called only if something is left to do.
+        compute: Called only if something is left to do.
         progress: Told the number of images done and of all.
 
     Raises:
@@ -158,26 +191,20 @@ def run(
     parts = work.parts()
     paths = [folder / f"{number:05}.json" for number in range(len(parts))]
     shards = {
-        path: read_shard(path, part)
-        for path, part in zip(paths, parts, strict=True)
+        number: read_shard(path, part)
+        for number, (path, part) in enumerate(zip(paths, parts, strict=True))
         if path.exists()
     }
+    left = {number: part for number, part in enumerate(parts) if number not in shards}
     done, total = sum(len(shard.images) for shard in shards.values()), len(work.images)
-    if len(shards) < len(paths):
+    if left:
         progress(done, total)
-        with open_side() as side:
-            for path, part in zip(paths, parts, strict=True):
-                if path not in shards:
-                    shards[path] = _compute(
-                        side, work, part, partial(_further, progress, done, total)
-                    )
-                    write_shard(path, shards[path])
-                    done += len(part)
-    return [shards[path] for path in paths]
-
-
-def _further(progress: Callable[[int, int], None], before: int, total: int, further: int) -> None:
-    progress(before + further, total)
+        # What computes must end with the run, also where a shard cannot be written.
+        with closing(compute(work, left, lambda further: progress(done + further, total))) as found:
+            for number, shard in found:
+                write_shard(paths[number], shard)
+                shards[number] = shard
+    return [shards[number] for number in range(len(parts))]
 
 
 def _claim(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.out / "shards" / framework,
                 setup.manifest(framework) | {"images": fingerprint},
                 work,
-                partial(setup.open, framework),
+                shards.in_process(partial(setup.open, framework)),
                 progress,
             )
         rows = [(item.image_id, item.rows) for shard in results[framework] for item in shard.images]

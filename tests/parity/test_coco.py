@@ -403,7 +403,7 @@ def test_an_image_too_narrow_to_scale(coco, dataset, tmp_path):
     assert code == 1 and not result["complete"]
     assert "leaves nothing of the shorter side" in failures["torch"][0]["reason"]
     assert "must be positive" in failures["tensorflow"][0]["reason"]
-    assert result["matching"]["matched"] + result["matching"]["reference_only"] == 400
+    assert result["matching"]["matched"] + result["matching"]["reference_only"] == 300
 
 
 @needs_tensorflow

@@ -10,7 +10,7 @@ import pytest
 
 from efficientdet_spec import InputError
 from parity.coco.annotations import CocoImage
-from parity.shards import Prepared, Work, fingerprint, run
+from parity.shards import Prepared, Work, fingerprint, in_process, run
 
 MANIFEST = {"framework": "torch", "profile": {"nms": "soft"}, "size": [8, 8]}
 
@@ -53,7 +53,8 @@ def work(tmp_path):
 
 
 def call(folder, side, work, manifest=MANIFEST, progress=lambda done, total: None):
-    return run(folder, manifest, work, lambda: contextlib.nullcontext(side), progress)
+    compute = in_process(lambda: contextlib.nullcontext(side))
+    return run(folder, manifest, work, compute, progress)
 
 
 def contents(folder):
@@ -79,7 +80,7 @@ def test_a_second_run_reads_what_the_first_wrote(tmp_path, side, work):
     def never():
         raise AssertionError("opened")
 
-    second = run(tmp_path / "s", MANIFEST, work, never, lambda *_: None)
+    second = run(tmp_path / "s", MANIFEST, work, in_process(never), lambda *_: None)
     for one, other in zip(first, second, strict=True):
         assert one.seconds == other.seconds
         for item, again in zip(one.images, other.images, strict=True):
