@@ -152,6 +152,7 @@ class NodesReport:
         suspects: Where what fails begins, the most harmful first.
         noise: How much each side differs from itself.
         gradients: The comparison of gradients, as plain values; None where there was none.
+        closeups: A closer look at some nodes, as plain values.
     """
 
     model: str
@@ -171,6 +172,7 @@ class NodesReport:
     suspects: Sequence[Suspect] = ()
     noise: Sequence[Noise] = ()
     gradients: Mapping[str, Any] | None = None
+    closeups: Sequence[Mapping[str, Any]] = ()
 
     @property
     def nodes_pass(self) -> bool:
@@ -239,6 +241,7 @@ class NodesReport:
             "findings": [item.to_dict() for item in self.findings],
             "noise": [item.to_dict() for item in self.noise],
             "gradients": self.gradients,
+            "closeups": list(self.closeups),
             "seconds": self.seconds,
             "peak_memory_bytes": self.peak_memory,
             "nodes": [

@@ -48,6 +48,7 @@ from parity.trace import check_matches
 from parity.verdict import Verdict
 
 if TYPE_CHECKING:
+    from parity.closeups import Closeup
     from parity.nodes import Pairing
 
 
@@ -90,6 +91,14 @@ def add_parser(commands: Any) -> None:
         default=30,
         metavar="N",
         help="of how many suspects to find out what is wrong with them (default: 30)",
+    )
+    nodes.add_argument(
+        "--closeups",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of how many nodes to keep in the JSON result where in their tensors the sides "
+        "differ; takes one more run (default: 0)",
     )
     nodes.add_argument(
         "--noise",
@@ -234,6 +243,7 @@ def _compare(
     seconds: dict[str, float],
 ) -> NodesReport:
     from parity.attribution import contributions
+    from parity.closeups import chosen, closeups
     from parity.diagnosis import Known, diagnosed, findings, suspects
     from parity.nodes import compare
 
@@ -261,6 +271,12 @@ def _compare(
         with Progress("attributing", unit="runs") as progress:
             shares = contributions(pairing, sources, progress)
         seconds["contributions"] = time.perf_counter() - started
+    looks: list[Closeup] = []
+    if arguments.closeups:
+        started = time.perf_counter()
+        with Progress("looking closer", unit="nodes") as progress:
+            looks = closeups(pairing, chosen(nodes, guilty, arguments.closeups), progress)
+        seconds["closeups"] = time.perf_counter() - started
     noise: list[Noise] = []
     if arguments.noise:
         started = time.perf_counter()
@@ -284,6 +300,7 @@ def _compare(
         findings=found,
         suspects=guilty,
         noise=noise,
+        closeups=[look.to_dict() for look in looks],
     )
 
 

@@ -82,6 +82,7 @@ def check_numbers(arguments: argparse.Namespace) -> None:
         "threads": (1, _MAX_THREADS),
         "contributions": (0, _MAX_RUNS),
         "diagnose": (0, _MAX_RUNS),
+        "closeups": (0, _MAX_RUNS),
     }
     for name, (lowest, highest) in limits.items():
         value = getattr(arguments, name, None)

@@ -7,8 +7,9 @@ and the magnitude of its roundings are. That does not depend on what the candida
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -52,12 +53,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Ruling:
-    """What a node should make of the reference's tensors.
+    """What a node should make of the reference's tensors; computed when it is first asked for.
 
     Attributes:
-        truth: The exact output, [N, C, H, W].
-        gauge: The magnitude on which the roundings of each element of the candidate act.
-        reference_gauge: The same for the reference.
+        compute: Returns truth, gauge and the reference's gauge.
         certain: Whether the candidate was given the very same inputs. Otherwise its gauge
             includes how much the roundings of the nodes before it can change it, and so does
             the reference's where what it was given is not recorded.
@@ -65,12 +64,29 @@ class Ruling:
         dtype: Type in which both sides compute.
     """
 
-    truth: Tensor
-    gauge: Tensor
-    reference_gauge: Tensor
+    compute: Callable[[], tuple[Tensor, Tensor, Tensor]]
     certain: bool
     reference_certain: bool
     dtype: torch.dtype
+
+    @cached_property
+    def _figures(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.compute()
+
+    @property
+    def truth(self) -> Tensor:
+        """The exact output, [N, C, H, W]."""
+        return self._figures[0]
+
+    @property
+    def gauge(self) -> Tensor:
+        """The magnitude on which the roundings of each element of the candidate act."""
+        return self._figures[1]
+
+    @property
+    def reference_gauge(self) -> Tensor:
+        """The same for the reference."""
+        return self._figures[2]
 
     def rounded(self) -> Array:
         """The exact output as an NHWC array of the type in which both sides compute."""
@@ -146,25 +162,24 @@ class Sitting:
         call = self._referee.calls[node]
         kind = self._referee.kinds[node]
         arguments = self.arguments(node)
-        with torch.inference_mode():
-            truth = exact(kind, call.module, arguments)
-            plain = gauge(kind, call.module, arguments, truth)
-            gauges = []
-            for errors in (self._errors, self._reference_errors):
-                inherited = [errors.get(source) for source in call.sources]
-                if all(error is None for error in inherited):
-                    gauges.append(plain)
-                else:
-                    bound = spread(kind, call.module, arguments, inherited)
-                    gauges.append(plain + bound / self._unit)
-        return Ruling(
-            truth=truth,
-            gauge=gauges[0],
-            reference_gauge=gauges[1],
-            certain=gauges[0] is plain,
-            reference_certain=gauges[1] is plain,
-            dtype=self._features_type,
-        )
+        inherited = [
+            [errors.get(source) for source in call.sources]
+            for errors in (self._errors, self._reference_errors)
+        ]
+
+        def compute() -> tuple[Tensor, Tensor, Tensor]:
+            with torch.inference_mode():
+                truth = exact(kind, call.module, arguments)
+                plain = gauge(kind, call.module, arguments, truth)
+                gauges = [
+                    plain
+                    if _none(errors)
+                    else plain + spread(kind, call.module, arguments, errors) / self._unit
+                    for errors in inherited
+                ]
+            return truth, gauges[0], gauges[1]
+
+        return Ruling(compute, _none(inherited[0]), _none(inherited[1]), self._features_type)
 
     def follow(
         self, node: str, array: Array, ruling: Ruling, *, substituted: bool, recorded: bool
@@ -190,6 +205,10 @@ class Sitting:
             if self._last_use[source] == node:
                 for kept in (self._features, self._errors, self._reference_errors):
                     kept.pop(source, None)
+
+
+def _none(errors: Sequence[Tensor | None]) -> bool:
+    return all(error is None for error in errors)
 
 
 def _trace(
