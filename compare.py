@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from parity.commands import coco, detect, nodes, record, seed
 from parity.console import guarded
+from reports import command as report
 
-_COMMANDS = (nodes, record, coco, detect, seed)
+_COMMANDS = (nodes, record, coco, detect, report, seed)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,7 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 parity, 1 a mismatch, 2 a user's mistake.
     """
-    arguments = parser().parse_args(argv)
+    typed = sys.argv[1:] if argv is None else list(argv)
+    arguments = parser().parse_args(typed)
+    # For results that say how to get them again.
+    arguments.typed = typed
     return guarded("compare.py", lambda: arguments.run(arguments))
 
 

@@ -1,0 +1,84 @@
+"""Commands as processes of their own: watched, timed, and their memory given back at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parents[1]
+"""Where ``compare.py`` and ``convert.py`` are."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A process that has ended.
+
+    Attributes:
+        exit_code: Its exit code; the negative number of the signal that ended it.
+        seconds: Wall time.
+        peak_memory: Largest resident memory in bytes.
+        output: What it printed.
+        message: The last line that it wrote to standard error; empty where there is none.
+    """
+
+    exit_code: int
+    seconds: float
+    peak_memory: int
+    output: str
+    message: str
+
+
+def run(command: Sequence[str]) -> Finished:
+    """Run one of this project's command lines.
+
+    What it writes to standard error appears on ours as it comes.
+
+    Args:
+        command: ``compare.py`` or ``convert.py`` and its arguments.
+    """
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / command[0]), *command[1:]],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    assert process.stdout is not None and process.stderr is not None
+    lines: list[str] = []
+    watching = threading.Thread(target=_forward, args=(process.stderr, lines), daemon=True)
+    watching.start()
+    try:
+        output = process.stdout.read()
+        # Of all ways to wait only this one tells the memory of this very process.
+        _, status, usage = os.wait4(process.pid, 0)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    process.returncode = os.waitstatus_to_exitcode(status)
+    watching.join()
+    process.stdout.close()
+    process.stderr.close()
+    return Finished(
+        exit_code=process.returncode,
+        seconds=time.perf_counter() - started,
+        peak_memory=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        output=output,
+        message=next((line for line in reversed(lines) if line), ""),
+    )
+
+
+def _forward(stream: IO[str], lines: list[str]) -> None:
+    for line in stream:
+        lines.append(line.strip())
+        sys.stderr.write(line)
+        sys.stderr.flush()

@@ -1,0 +1,79 @@
+"""Which models a command line names, and what is run for each."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from efficientdet_spec import OFFICIAL_MODELS, InputError
+from reports import steps
+from reports.steps import Choice, Subject, subjects
+
+
+def test_every_form_of_a_source(tmp_path):
+    (tmp_path / "efficientdet-d1").mkdir()
+    (tmp_path / "model.index").touch()
+    folder, prefix = str(tmp_path / "efficientdet-d1") + "/", str(tmp_path / "model")
+    address = "http://localhost/a/my model.tar.gz?x=1"
+    found = subjects(["efficientdet-d0", folder, prefix, f"mine={folder}", address])
+    assert found == [
+        Subject("efficientdet-d0", "efficientdet-d0", True),
+        Subject("efficientdet-d1", folder, False),
+        Subject("model", prefix, False),
+        Subject("mine", folder, False),
+        Subject("my-model", address, False),
+    ]
+    assert [item.source for item in subjects(["all"])] == list(OFFICIAL_MODELS)
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        (["efficientdet-d99"], "neither a checkpoint nor the name of a model"),
+        (["../x=efficientdet-d0"], "cannot name a page"),
+        ([".hidden=efficientdet-d0"], "cannot name a page"),
+        (["efficientdet-d0", "all"], "would both be called efficientdet-d0"),
+    ],
+)
+def test_what_is_no_source(sources, message):
+    with pytest.raises(InputError, match=message):
+        subjects(sources)
+
+
+def option(command, name):
+    return command[command.index(name) + 1]
+
+
+def test_the_file_that_was_converted_is_compared():
+    subject = Subject("d6", "efficientdet-d6", True)
+    folder = Path("results/d6")
+    choice = Choice(threads=2, size="640x512", closeups=3)
+    convert = steps.convert(subject, "seeded", folder, choice)
+    assert convert.command[:3] == ("convert.py", "seeded", "results/d6/model.pth")
+    nodes, structure = steps.comparisons(subject, "seeded", folder, choice, trained=False)
+    for step in (nodes, structure):
+        assert option(step.command, "--candidate") == "results/d6/model.pth"
+        assert option(step.command, "--model") == "efficientdet-d6"
+        assert option(step.command, "--json") == str(folder / step.result)
+    assert option(nodes.command, "--size") == "640x512"
+    assert option(structure.command, "--size") == steps.STRUCTURE_SIZE
+    assert option(structure.command, "--dtype") == "float64"
+
+
+def test_detections_only_of_trained_models_and_with_images(tmp_path):
+    for name in ("b.jpg", "a.PNG", "notes.txt"):
+        (tmp_path / name).touch()
+    subject = Subject("mine", "checkpoint", False)
+    choice = Choice(images=tmp_path, annotations=tmp_path / "notes.txt", limit=5, self_check=True)
+
+    def names(choice, trained):
+        found = steps.comparisons(subject, "checkpoint", Path("r"), choice, trained=trained)
+        return [step.name for step in found]
+
+    assert names(choice, True) == ["nodes", "structure", "self-check", "coco", "detect"]
+    assert names(choice, False) == ["nodes", "structure", "self-check"]
+    assert names(replace(choice, pictures=0), True)[-1] == "coco"
+    assert names(Choice(), True) == ["nodes", "structure"]
+    *_, coco, detect = steps.comparisons(subject, "checkpoint", Path("r"), choice, trained=True)
+    assert option(coco.command, "--limit") == "5" and "--stage-swap" in coco.command
+    assert detect.command[3:5] == (str(tmp_path / "a.PNG"), str(tmp_path / "b.jpg"))
