@@ -1,0 +1,131 @@
+"""The AP that Google publishes for each model on COCO's val2017, and what ours says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+VAL_IMAGES = 5000
+"""Images of COCO val2017; an AP over fewer is another quantity."""
+
+HALF_A_DIGIT = 0.0005
+"""An AP published as 34.3 lies between 34.25 and 34.35; ours must lie there too, or that near a
+figure published with more digits."""
+
+
+@dataclass(frozen=True)
+class PublishedAP:
+    """A published figure.
+
+    Attributes:
+        source: Where it stands.
+        ap: From 0 to 1.
+    """
+
+    source: str
+    ap: float
+
+
+_README = {
+    "efficientdet-d0": 0.343,
+    "efficientdet-d1": 0.402,
+    "efficientdet-d2": 0.435,
+    "efficientdet-d3": 0.468,
+    "efficientdet-d4": 0.493,
+    "efficientdet-d5": 0.512,
+    "efficientdet-d6": 0.521,
+    "efficientdet-d7": 0.534,
+    "efficientdet-d7x": 0.544,
+}
+"""The table in the README of google/automl's efficientdet."""
+
+_FILES = {
+    "efficientdet-d0": ("coco2/val/d0_coco_val.txt", 0.34292528),
+    "efficientdet-d1": ("coco2/val/d1_coco_val.txt", 0.40172336),
+    "efficientdet-d2": ("coco2/val/d2_coco_val.txt", 0.43513247),
+    "efficientdet-d3": ("coco2/val/d3_coco_val_softnms.txt", 0.47151694),
+    "efficientdet-d4": ("d4_coco_val.txt of the first release", 0.48985106),
+}
+"""The evaluation's output beside the checkpoints; those of other models are not known here."""
+
+PUBLISHED: Mapping[str, tuple[PublishedAP, ...]] = MappingProxyType(
+    {
+        model: (
+            PublishedAP("README", ap),
+            *([PublishedAP(*_FILES[model])] if model in _FILES else []),
+        )
+        for model, ap in _README.items()
+    }
+)
+"""Every figure for each model. Where Google's own disagree (D3, D4), both are given."""
+
+
+@dataclass(frozen=True)
+class PublishedVerdict:
+    """What an AP says of the published ones.
+
+    Attributes:
+        verdict: ``agrees``, ``differs`` or ``not comparable``.
+        text: The same in words.
+        rows: The published figures.
+        ap: Ours.
+    """
+
+    verdict: str
+    text: str
+    rows: tuple[PublishedAP, ...]
+    ap: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a result file."""
+        return {
+            "AP": self.ap,
+            "rows": [{"source": row.source, "AP": row.ap} for row in self.rows],
+            "limit": HALF_A_DIGIT,
+            "verdict": self.verdict,
+            "text": self.text,
+        }
+
+
+def against_published(
+    model: str, ap: float | None, *, images: int, weights: str, native_size: bool
+) -> PublishedVerdict | None:
+    """Judge an AP by the published ones; it says nothing about parity, which is judged by itself.
+
+    Args:
+        model: The model's name.
+        ap: Of one framework, from 0 to 1.
+        images: How many went into it.
+        weights: ``ema`` or ``raw``.
+        native_size: Whether the network's input had the model's own size.
+
+    Returns:
+        None for a model of which nothing is published.
+    """
+    rows = PUBLISHED.get(model)
+    if rows is None:
+        return None
+    figures = ", ".join(f"{row.ap:.5g} ({row.source})" for row in rows)
+    reasons = []
+    if images != VAL_IMAGES:
+        reasons.append(f"{images} images instead of the {VAL_IMAGES} of val2017")
+    if weights != "ema":
+        reasons.append("weights that are not the moving averages")
+    if not native_size:
+        reasons.append("another input size")
+    if ap is None:
+        reasons.append("no AP")
+    if ap is None or reasons:
+        text = f"not comparable with the published {figures}: {', '.join(reasons)}"
+        return PublishedVerdict("not comparable", text, rows, ap)
+    nearest = min(rows, key=lambda row: abs(row.ap - ap))
+    distance = ap - nearest.ap
+    agrees = abs(distance) <= HALF_A_DIGIT
+    verdict = "agrees" if agrees else "differs"
+    text = (
+        f"AP {ap:.5f} {verdict}: {distance:+.5f} from {nearest.ap:.5g} ({nearest.source}), of at "
+        f"most {HALF_A_DIGIT}; published: {figures}"
+    )
+    return PublishedVerdict(verdict, text, rows, ap)
