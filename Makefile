@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := out/demo
 
-.PHONY: demo test heavy faults lint types bench clean
+.PHONY: demo test heavy faults coco reports lint types bench clean
 
 demo: $(INSTALLED)
 	mkdir -p $(DEMO)
@@ -25,6 +25,17 @@ heavy: $(INSTALLED)
 # Every fault of the catalogue in full models: an hour or two; FAULTS="--models d0" for less.
 faults: $(INSTALLED)
 	PYTHONPATH=.:tests $(BIN)/python -m faults.run $(FAULTS)
+
+# Both frameworks over all of val2017; docs/coco.md says where to get it.
+coco: $(INSTALLED)
+	@test -n "$(COCO)" -a -n "$(CHECKPOINT)" || { echo "make coco COCO=FOLDER CHECKPOINT=...; docs/coco.md says how to get the images"; exit 2; }
+	$(BIN)/python compare.py coco $(CHECKPOINT) --images $(COCO)/val2017 \
+		--annotations $(COCO)/annotations/instances_val2017.json --out out/coco --stage-swap $(OPTIONS)
+
+# All nine models with seeded weights, at full size; with TRAINED=CHECKPOINT and COCO images that one too.
+reports: $(INSTALLED)
+	$(BIN)/python compare.py report all $(if $(TRAINED),trained-d0=$(TRAINED)) --seeded --no-data --closeups 6 \
+		--pictures 0 --results out/reports --out reports/published $(OPTIONS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from parity.commands import coco, detect, nodes, record, seed
+from parity.commands import coco, detect, nodes, record, seed, self_check
 from parity.console import guarded
 from reports import command as report
 
-_COMMANDS = (nodes, record, coco, detect, report, seed)
+_COMMANDS = (nodes, record, coco, detect, report, self_check, seed)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -160,7 +160,7 @@ def run(arguments: argparse.Namespace) -> int:
         seconds["open reference"] = time.perf_counter() - started
         report = _compare(
             arguments,
-            pairing=_pair(arguments, reference, candidate, faithful, images),
+            pairing=pair(arguments, reference, candidate, faithful, images),
             reference=reference,
             conversion=conversion,
             faithful=faithful,
@@ -203,13 +203,18 @@ def _open_candidate(text: str | None, config: EfficientDetConfig, faithful: Any)
     return model
 
 
-def _pair(
+def pair(
     arguments: argparse.Namespace,
     reference: Reference,
     candidate: Any,
     faithful: Any,
     images: Images,
 ) -> Pairing:
+    """A reference and a candidate on one input, with the faithful model as the referee.
+
+    Raises:
+        InputError: The names given do not fit the nodes or the candidate.
+    """
     from parity.nodes import Pairing
     from parity.torch_side import Referee
 
@@ -253,7 +258,7 @@ def _compare(
     started = time.perf_counter()
     known = Known(
         faithful=faithful,
-        alternatives=_alternatives(arguments, files),
+        alternatives=alternatives(arguments, files),
         num_anchors=conversion.config.num_anchors,
         num_classes=conversion.config.num_classes,
     )
@@ -418,7 +423,7 @@ def _compare_gradients(
         )
 
 
-def _alternatives(
+def alternatives(
     arguments: argparse.Namespace, files: CheckpointFiles
 ) -> dict[str, Mapping[str, Any]]:
     """The checkpoint's other values, which a candidate may have been given by mistake."""
