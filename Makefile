@@ -52,7 +52,7 @@ bench: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[tensorflow,images,coco,traces,test,dev]'
+		--constraint constraints.txt --editable '.[tensorflow,images,coco,traces,cluster,reports,test,dev]'
 	touch $@
 
 clean:
