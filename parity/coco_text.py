@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from parity.coco.metrics import METRICS
 from parity.coco.report import CocoReport
+from parity.coco.swaps import MISTAKE, SwapRow
 
 TITLES = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
 """What people call each framework."""
@@ -15,7 +16,9 @@ _SHOWN = 5
 def coco_text(report: CocoReport) -> str:
     """The whole report as text."""
     parts = [_metrics(report), _categories(report), _matching(report), _seconds(report)]
-    parts += [_failures(report), _conclusion(report)]
+    published = report.published()
+    parts += [_stage_swap(report), published.text if published else "", _failures(report)]
+    parts.append(_conclusion(report))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -90,6 +93,46 @@ def _matching(report: CocoReport) -> str:
     return "\n".join(lines)
 
 
+def _stage_swap(report: CocoReport) -> str:
+    table = report.stage_swap
+    if table is None:
+        return ""
+    frameworks = [row for row in table.rows if row.swap.origin != MISTAKE]
+    mistakes = [row for row in table.rows if row.swap.origin == MISTAKE]
+    mistakes.sort(key=lambda row: -abs(row.deltas["AP"] or 0.0))
+    head = ["PyTorch's pipeline with one stage exchanged", "stage", "AP", "difference"]
+    lines = [
+        _swap_line([*head, "largest of the 12", "lone boxes"]),
+        _swap_line(["none", "", _number(table.baseline["AP"]), "", "", ""]),
+        *(_swap_line(_swap_cells(row)) for row in [*frameworks, *mistakes]),
+        f"of {table.images} images; lone boxes: detections that only one of the two has",
+    ]
+    lines += [
+        f"{len(row.failures)} images failed with {row.swap.title}; the first: "
+        f"{next(iter(row.failures.values()))}"
+        for row in table.rows
+        if row.failures
+    ]
+    return "\n".join(lines)
+
+
+def _swap_cells(row: SwapRow) -> list[str]:
+    largest = row.largest
+    return [
+        row.swap.title,
+        row.swap.stage,
+        _number(row.metrics["AP"]),
+        _number(row.deltas["AP"], signed=True),
+        f"{largest[0]} {_number(largest[1], signed=True)}" if largest else "-",
+        str(row.baseline_only + row.swap_only),
+    ]
+
+
+def _swap_line(cells: list[str]) -> str:
+    title, stage, value, delta, largest, lone = cells
+    return f"{title:<45}{stage:<13}{value:>8}{delta:>12}{largest:>19}{lone:>12}"
+
+
 def _seconds(report: CocoReport) -> str:
     return "\n".join(
         f"{TITLES[name]}, milliseconds per image: "
@@ -120,4 +163,13 @@ def _conclusion(report: CocoReport) -> str:
         return "incomplete: the metrics are of the images that no framework failed on"
     if not report.deltas():
         return "complete"
+    differing = report.differing_stages()
+    if differing:
+        stages = ", ".join(
+            f"{row.swap.stage} ({name} {_number(delta, signed=True)})"
+            for row in differing
+            if row.largest
+            for name, delta in [row.largest]
+        )
+        return f"the metrics differ with TensorFlow's {stages}"
     return "parity" if report.passes else "the metrics differ"

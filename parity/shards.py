@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from efficientdet_spec import InputError
+from parity.ahead import ahead
 from parity.coco.annotations import CocoImage
 from parity.coco.detections import Rows, as_rows
 from parity.files import write_json, write_text
@@ -28,6 +32,9 @@ VERSION = 1
 
 MIN_IMAGES = 16
 """Images of a shard, or the next multiple of the batch: what an interruption costs at most."""
+
+BATCHES_AHEAD = 2
+"""Images of so many batches are decoded and preprocessed while the network computes."""
 
 _BLOCK = 2**20
 
@@ -40,24 +47,29 @@ class Prepared:
         height: Of the image file in pixels.
         width: Of the image file in pixels.
         value: What the side made of it.
+        seconds: Spent on it in each stage so far.
     """
 
     height: int
     width: int
     value: Any
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 class Side(Protocol):
     """One framework's way from image files to detections.
 
     Attributes:
-        seconds: Spent so far in each stage.
+        seconds: Spent so far in each stage of :meth:`detect`.
     """
 
     seconds: dict[str, float]
 
     def prepare(self, path: Path) -> Prepared:
-        """Decode and preprocess; an InputError is this image's own failure."""
+        """Decode and preprocess, in a thread of its own while others are being detected.
+
+        An InputError is this image's own failure.
+        """
 
     def detect(self, images: Sequence[Prepared]) -> list[tuple[Any, Any, Any]]:
         """For each image boxes [K, 4] as [y1, x1, y2, x2] in its pixels, scores and classes."""
@@ -84,7 +96,8 @@ class Shard:
 
     Attributes:
         images: In order.
-        seconds: Spent in each stage, all images together.
+        seconds: Spent in each stage, all images together, and as ``wall`` what passed meanwhile;
+            the stages overlap, so that they may add up to more.
     """
 
     images: Sequence[ImageResult]
@@ -155,11 +168,8 @@ def in_process(open_side: Callable[[], AbstractContextManager[Side]]) -> Compute
     def compute(
         work: Work, left: Mapping[int, Sequence[CocoImage]], progress: Callable[[int], None]
     ) -> Generator[tuple[int, Shard], None, None]:
-        done = 0
         with open_side() as side:
-            for number, images in left.items():
-                yield number, _compute(side, work, images, partial(_further, progress, done))
-                done += len(images)
+            yield from detect_shards(side, work, left, progress)
 
     return compute
 
@@ -272,36 +282,78 @@ def _load(path: Path) -> Any:
         ) from error
 
 
-def _compute(
-    side: Side, work: Work, images: Sequence[CocoImage], progress: Callable[[int], None]
+def detect_shards(
+    side: Side,
+    work: Work,
+    left: Mapping[int, Sequence[CocoImage]],
+    progress: Callable[[int], None],
+) -> Generator[tuple[int, Shard], None, None]:
+    """Detect one shard after the other; images are prepared ahead, also those of the next shard.
+
+    Args:
+        side: Detects.
+        work: What is to be detected.
+        left: The images of each shard, by the shard's number.
+        progress: Told the number of images done.
+    """
+    images = [image for part in left.values() for image in part]
+    prepare = partial(_prepare, side, work.folder)
+    done = 0
+    with closing(ahead(prepare, images, BATCHES_AHEAD * work.batch)) as prepared:
+        for number, part in left.items():
+            further = partial(_further, progress, done)
+            yield number, _shard(side, part, prepared, work.batch, further)
+            done += len(part)
+
+
+def _shard(
+    side: Side,
+    images: Sequence[CocoImage],
+    prepared: Iterator[Prepared | InputError],
+    batch: int,
+    progress: Callable[[int], None],
 ) -> Shard:
-    before = dict(side.seconds)
+    began, before = time.perf_counter(), dict(side.seconds)
     results: list[ImageResult] = []
-    for start in range(0, len(images), work.batch):
-        results += _detect_batch(side, work.folder, images[start : start + work.batch])
+    totals: defaultdict[str, float] = defaultdict(float)
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
+        group = list(zip(part, islice(prepared, len(part)), strict=True))
+        results += _detect_batch(side, group)
         progress(len(results))
-    seconds = {name: value - before.get(name, 0.0) for name, value in side.seconds.items()}
-    return Shard(results, seconds)
+        for _, item in group:
+            if isinstance(item, Prepared):
+                for stage, seconds in item.seconds.items():
+                    totals[stage] += seconds
+    for stage, seconds in side.seconds.items():
+        totals[stage] += seconds - before.get(stage, 0.0)
+    return Shard(results, {**totals, "wall": time.perf_counter() - began})
 
 
-def _detect_batch(side: Side, folder: Path, images: Sequence[CocoImage]) -> list[ImageResult]:
+def _detect_batch(
+    side: Side, images: Sequence[tuple[CocoImage, Prepared | InputError]]
+) -> list[ImageResult]:
     """Results in order; an image that cannot be used is left out of the batch."""
     results: dict[int, ImageResult] = {}
     ready: list[tuple[CocoImage, Prepared]] = []
-    for image in images:
-        try:
-            ready.append((image, _prepare(side, folder, image)))
-        except InputError as error:
-            results[image.id] = _failed(image, error)
+    for image, prepared in images:
+        if isinstance(prepared, Prepared):
+            ready.append((image, prepared))
+        else:
+            results[image.id] = _failed(image, prepared)
     for result in _detect(side, ready):
         results[result.image_id] = result
-    return [results[image.id] for image in images]
+    return [results[image.id] for image, _ in images]
 
 
-def _prepare(side: Side, folder: Path, image: CocoImage) -> Prepared:
-    prepared = side.prepare(folder / image.file_name)
+def _prepare(side: Side, folder: Path, image: CocoImage) -> Prepared | InputError:
+    """The image, or why it cannot be used."""
+    try:
+        prepared = side.prepare(folder / image.file_name)
+    except InputError as error:
+        return error
     if (prepared.height, prepared.width) != (image.height, image.width):
-        raise InputError(
+        return InputError(
             f"{folder / image.file_name} is {prepared.width}x{prepared.height} pixels, but the "
             f"annotations are for {image.width}x{image.height}; give the images they belong to."
         )

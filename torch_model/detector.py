@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
@@ -19,6 +21,9 @@ from torch_model.preprocess import NetworkInput, preprocess_with_scale
 from torch_model.profiles import OFFICIAL, Profile
 
 Image = str | os.PathLike[str] | bytes | NDArray[np.uint8]
+
+BATCHES_AHEAD = 2
+"""So many batches are decoded and preprocessed while the network computes."""
 
 
 class Detector:
@@ -66,6 +71,8 @@ class Detector:
     def detect(self, images: Sequence[Image], batch: int = 1) -> Iterator[Detections]:
         """The detections of each image, in order.
 
+        The next images are decoded and preprocessed in a thread of their own meanwhile.
+
         Args:
             images: Files, their contents, or uint8 [h, w, 3] arrays in RGB order.
             batch: Images that go through the network together.
@@ -76,8 +83,21 @@ class Detector:
         if batch < 1:
             raise InputError(f"A batch of {batch} images is empty; give one image or more.")
         remaining = iter(images)
-        while group := list(islice(remaining, batch)):
-            yield from self._detect([self.preprocess(image) for image in group])
+        groups = iter(lambda: list(islice(remaining, batch)), [])
+        pool = ThreadPoolExecutor(1, thread_name_prefix="preprocess")
+        try:
+            waiting = deque(
+                pool.submit(self._prepare, group) for group in islice(groups, BATCHES_AHEAD)
+            )
+            while waiting:
+                inputs = waiting.popleft().result()
+                waiting.extend(pool.submit(self._prepare, group) for group in islice(groups, 1))
+                yield from self.detect_inputs(inputs)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _prepare(self, images: Sequence[Image]) -> list[NetworkInput]:
+        return [self.preprocess(image) for image in images]
 
     def preprocess(self, image: Image) -> NetworkInput:
         """The network's input for one image.
@@ -98,7 +118,15 @@ class Detector:
         )
 
     @torch.inference_mode()
-    def _detect(self, inputs: Sequence[NetworkInput]) -> list[Detections]:
+    def detect_inputs(self, inputs: Sequence[NetworkInput]) -> list[Detections]:
+        """The detections of images that :meth:`preprocess` has prepared, as one batch.
+
+        Args:
+            inputs: One or more.
+
+        Raises:
+            InputError: The network's predictions hold NaN.
+        """
         pixels = torch.from_numpy(np.stack([item.pixels for item in inputs]))
         class_outputs, box_outputs = self.model(pixels.permute(0, 3, 1, 2).to(self.device))
         outputs = split_outputs(class_outputs, box_outputs, self.model.config.num_classes)

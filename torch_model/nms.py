@@ -8,8 +8,10 @@ together, best first, and none further than needed. All arithmetic is float32.
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,9 +32,6 @@ SOFT_THRESHOLD = 0.001
 HARD_IOU = 0.5
 """Intersection over union above which hard NMS drops a box (official default)."""
 
-_CHUNK = 512
-"""Candidates that :func:`tensorflow_nms` looks at together; any number gives the same result."""
-
 
 @dataclass(frozen=True)
 class Kept:
@@ -51,27 +50,35 @@ def _kept(indices: list[int], scores: list[Any]) -> Kept:
     return Kept(np.array(indices, np.int64), np.array(scores, np.float32))
 
 
-class _InclusiveBoxes:
-    """Boxes by column, with areas and intersections that count the last pixel too (+1)."""
+class _Columns:
+    """Boxes by column, with their areas.
 
-    def __init__(self, boxes: Floats) -> None:
+    Args:
+        boxes: [N, 4] as [y1, x1, y2, x2].
+        inclusive: Areas and intersections count the last pixel too (+1).
+    """
+
+    def __init__(self, boxes: Floats, inclusive: bool) -> None:
         self.y1, self.x1, self.y2, self.x2 = np.ascontiguousarray(boxes.T)
-        self.one = np.float32(1)
-        self.area = (self.x2 - self.x1 + self.one) * (self.y2 - self.y1 + self.one)
+        self.last = np.float32(inclusive)
+        self.area = (self.x2 - self.x1 + self.last) * (self.y2 - self.y1 + self.last)
 
     def overlap(self, box: int, others: slice) -> Floats:
-        """Intersection over union of one box with others."""
+        """Intersection over union of one box with others; zero where both are empty."""
         width = np.minimum(self.x2[box], self.x2[others])
         width -= np.maximum(self.x1[box], self.x1[others])
-        width += self.one
+        width += self.last
         np.maximum(width, 0, out=width)
         height = np.minimum(self.y2[box], self.y2[others])
         height -= np.maximum(self.y1[box], self.y1[others])
-        height += self.one
+        height += self.last
         np.maximum(height, 0, out=height)
         width *= height
         union = self.area[box] + self.area[others]
         union -= width
+        if not self.last:
+            # Only the +1 keeps boxes without area from dividing zero by zero.
+            union[union == 0] = 1
         width /= union
         return width
 
@@ -89,6 +96,7 @@ def soft_nms(
     sigma: float = SOFT_SIGMA,
     threshold: float = SOFT_THRESHOLD,
     limit: int = MAX_DETECTIONS,
+    inclusive: bool = True,
 ) -> Kept:
     """The official NumPy soft NMS, which lowers scores by ``exp(-IoU**2 / sigma)``.
 
@@ -104,6 +112,7 @@ def soft_nms(
         sigma: Width of the Gaussian.
         threshold: Scores below it are dropped.
         limit: Most boxes to keep.
+        inclusive: Areas count the last pixel (+1), as the official ones do.
     """
     order = np.argsort(classes, kind="stable")
     sorted_classes = classes[order]
@@ -113,7 +122,7 @@ def soft_nms(
     member = np.repeat(np.arange(len(starts)), ends - starts)
     front = starts.tolist()
     begun = [False] * len(front)
-    boxes_by_place = _InclusiveBoxes(boxes[order])
+    boxes_by_place = _Columns(boxes[order], inclusive)
     left = scores[order].astype(np.float32)
     divisor, least = np.float32(-sigma), np.float32(threshold)
     indices: list[int] = []
@@ -154,11 +163,11 @@ def hard_nms(
     *,
     iou_threshold: float = HARD_IOU,
     limit: int = MAX_DETECTIONS,
+    inclusive: bool = True,
 ) -> Kept:
     """The official NumPy hard NMS: a box drops those that overlap it by more than the threshold.
 
-    Areas count the last pixel (+1). Of equal scores in a class the last comes first, between
-    classes the lower class.
+    Of equal scores in a class the last comes first, between classes the lower class.
 
     Args:
         boxes: [N, 4] as [y1, x1, y2, x2] in pixels.
@@ -166,9 +175,10 @@ def hard_nms(
         classes: [N].
         iou_threshold: Overlap that is still allowed.
         limit: Most boxes to keep.
+        inclusive: Areas count the last pixel (+1), as the official ones do.
     """
     order = np.lexsort((-np.arange(len(scores)), classes, -scores))
-    by_place = _InclusiveBoxes(boxes[order])
+    by_place = _Columns(boxes[order], inclusive)
     sorted_classes = classes[order]
     alive = np.ones(len(order), bool)
     places: list[int] = []
@@ -184,35 +194,108 @@ def hard_nms(
     return Kept(order[places], scores[order[places]])
 
 
-class _Rows:
-    """IoU of each box taken with the candidates looked at so far, as TensorFlow's op computes it.
+class _PlainBoxes:
+    """Boxes whose overlaps are computed as TensorFlow's op does it.
 
     Args:
-        boxes: [N, 4] as [y1, x1, y2, x2], best first.
+        boxes: [N, 4] as [y1, x1, y2, x2] or with corners swapped.
     """
 
     def __init__(self, boxes: Floats) -> None:
-        self.y1 = np.minimum(boxes[:, 0], boxes[:, 2])
-        self.x1 = np.minimum(boxes[:, 1], boxes[:, 3])
-        self.y2 = np.maximum(boxes[:, 0], boxes[:, 2])
-        self.x2 = np.maximum(boxes[:, 1], boxes[:, 3])
-        self.area = (self.y2 - self.y1) * (self.x2 - self.x1)
+        corners = np.ascontiguousarray(boxes.T).reshape(2, 2, -1)
+        self.low, self.high = corners.min(0), corners.max(0)
+        sides = self.high - self.low
+        self.area = sides[0] * sides[1]
+        self.empty = self.area <= 0
+        self.any_empty = bool(self.empty.any())
 
     def overlap(self, box: int, others: slice) -> Floats:
-        """Intersection over union; zero where a box is empty."""
-        height = np.minimum(self.y2[box], self.y2[others])
-        height -= np.maximum(self.y1[box], self.y1[others])
-        np.maximum(height, 0, out=height)
-        width = np.minimum(self.x2[box], self.x2[others])
-        width -= np.maximum(self.x1[box], self.x1[others])
-        np.maximum(width, 0, out=width)
-        height *= width
+        """Intersection over union of one box with others; zero where a box is empty."""
+        sides = np.minimum(self.high[:, box, None], self.high[:, others])
+        sides -= np.maximum(self.low[:, box, None], self.low[:, others])
+        np.maximum(sides, 0, out=sides)
+        shared: Floats = sides[0] * sides[1]
         union = self.area[box] + self.area[others]
-        union -= height
-        with np.errstate(divide="ignore", invalid="ignore"):
-            height /= union
-        height[(self.area[others] <= 0) | (self.area[box] <= 0)] = 0
-        return height
+        union -= shared
+        shared /= union
+        if self.any_empty:
+            shared[self.empty[others] | self.empty[box]] = 0
+        return shared
+
+
+_SLACK = np.float32(1e-4)
+"""More than float32 products of the same factors in two orders differ by, relatively."""
+
+
+class _ClassQueue:
+    """The candidates of one class in TensorFlow's priority queue.
+
+    The op lowers a score only when its candidate is at the head, by the boxes taken since it was
+    there before, latest first. All candidates that come to the head before the next box is taken
+    are lowered together; which these are is known from about where their scores are going.
+
+    Args:
+        scores: [n], in the order of the candidates' indices; changed.
+        weigh: Factors [n] by which the box at a place lowers all of the class.
+        least: Only scores above it are kept.
+        soft: Whether a score that is lowered stays in the queue.
+    """
+
+    def __init__(
+        self, scores: Floats, weigh: Callable[[int], Floats], least: np.float32, soft: bool
+    ) -> None:
+        self._scores = scores
+        self._weigh = weigh
+        self._least = least
+        self._soft = soft
+        self._rows: list[Floats] = []
+        # Scores once all boxes taken have lowered them, but for rounding.
+        self._final = scores
+        # How many boxes each score has been lowered by.
+        self._seen: Integers = np.zeros(0, np.int64)
+
+    def take(self, place: int) -> None:
+        """Take a box out and let it lower the others from now on."""
+        row = self._weigh(place)
+        self._scores[place] = -np.inf
+        if not self._soft:
+            self._scores[row != 1] = -np.inf
+            return
+        if not self._rows:
+            self._final = self._scores.copy()
+            self._seen = np.zeros(len(self._scores), np.int64)
+        self._rows.append(row)
+        self._final[place] = -np.inf
+        self._final *= row
+
+    def head(self) -> tuple[int, np.float32] | None:
+        """Place and score of the next box to take; None where no score is above the least."""
+        best = int(self._scores.argmax())
+        if self._rows and self._seen[best] < len(self._rows):
+            best = self._lower()
+        score: np.float32 = self._scores[best]
+        return (best, score) if score > self._least else None
+
+    def _lower(self) -> int:
+        """Lower what comes to the head before the next box to take; the place of that box."""
+        reached = np.fmax.reduce(self._final)
+        places = np.flatnonzero(self._scores >= reached - abs(reached) * _SLACK)
+        if not len(places):
+            # No weight is a number, so that every score is lost.
+            self._scores[:] = -np.inf
+            return 0
+        before, seen, count = self._scores[places], self._seen[places], len(self._rows)
+        since = np.arange(count - 1, seen.min() - 1, -1)
+        factors = np.stack([before, *(self._rows[number][places] for number in since)])
+        factors[1:][since[:, None] < seen] = 1
+        lowered = np.multiply.accumulate(factors)[-1]
+        highest = np.fmax.reduce(lowered)
+        best = int(places[(lowered == highest).argmax()])
+        looked_at = (before > highest) | ((before == highest) & (places <= best))
+        lowered[~(lowered > self._least)] = -np.inf
+        self._scores[places[looked_at]] = lowered[looked_at]
+        self._seen[places[looked_at]] = count
+        return best
 
 
 def tensorflow_nms(
@@ -242,60 +325,44 @@ def tensorflow_nms(
         score_threshold: Only scores above it are kept.
         limit: Most boxes to keep.
     """
-    order = np.lexsort((np.arange(len(scores)), classes, -scores))
-    least = np.float32(score_threshold)
-    order = order[scores[order] > least]
-    ordered = scores[order]
-    labels = classes[order].tolist()
-    geometry = _Rows(boxes[order])
+    # Class after class, each in the order of the indices.
+    members = np.flatnonzero(scores > np.float32(score_threshold))
+    order = members[np.argsort(classes[members], kind="stable")]
+    labels = classes[order]
+    starts = np.flatnonzero(np.diff(labels, prepend=labels[:1] - 1)).tolist()
+    geometry = _PlainBoxes(boxes[order])
     soft = soft_sigma > 0
     scale = np.float32(-0.5) / np.float32(soft_sigma) if soft else np.float32(0)
 
-    def weights(box: int, others: slice) -> Floats:
-        overlap = geometry.overlap(box, others)
+    def weigh(those: slice, place: int) -> Floats:
+        overlap = geometry.overlap(those.start + place, those)
         if not soft:
             return (overlap <= np.float32(iou_threshold)).astype(np.float32)
         # The C library's float32 exponential is rounded correctly but for one in some hundreds;
         # NumPy's own is not.
         return np.exp((scale * overlap * overlap).astype(np.float64)).astype(np.float32)
 
-    queue: list[tuple[float, int, int]] = []
-    begin = [0] * len(order)
-    taken: list[int] = []
-    taken_scores: list[Any] = []
-    rows: list[Floats] = []
-    of_class: defaultdict[int, list[int]] = defaultdict(list)  # numbers in ``taken``
-    looked_at = 0
-    while len(taken) < limit:
-        if looked_at < len(order) and (not queue or -queue[0][0] <= ordered[looked_at]):
-            # The next candidates may be the best now.
-            chunk = slice(looked_at, min(looked_at + _CHUNK, len(order)))
-            rows = [
-                np.concatenate([row, weights(box, chunk)])
-                for box, row in zip(taken, rows, strict=True)
-            ]
-            for place in range(chunk.start, chunk.stop):
-                heapq.heappush(queue, (-float(ordered[place]), labels[place], place))
-            looked_at = chunk.stop
-            continue
-        if not queue:
-            break
-        negative, label, place = heapq.heappop(queue)
-        original = score = np.float32(-negative)
-        suppressors = of_class[label]
-        factors = [rows[number][place] for number in reversed(suppressors[begin[place] :])]
-        if not soft and 0 in factors:
-            continue
-        for factor in factors:
-            score = score * factor
-            if score <= least:
-                break
-        begin[place] = len(suppressors)
-        if score == original:
-            suppressors.append(len(taken))
-            taken.append(place)
-            taken_scores.append(score)
-            rows.append(weights(place, slice(0, looked_at)))
-        elif score > least:
-            heapq.heappush(queue, (-float(score), label, place))
-    return _kept(order[taken].tolist(), taken_scores)
+    left = scores[order].astype(np.float32)
+    queues: list[_ClassQueue] = []
+    heads: list[tuple[float, int, int]] = []
+
+    def push(number: int) -> None:
+        if found := queues[number].head():
+            heapq.heappush(heads, (-float(found[1]), number, found[0]))
+
+    for number, (start, end) in enumerate(pairwise([*starts, len(order)])):
+        those = slice(start, end)
+        least = np.float32(score_threshold)
+        queues.append(_ClassQueue(left[those], partial(weigh, those), least, soft))
+        push(number)
+    indices: list[int] = []
+    kept_scores: list[float] = []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        while heads and len(indices) < limit:
+            negative, number, place = heapq.heappop(heads)
+            indices.append(order[starts[number] + place])
+            kept_scores.append(-negative)
+            if len(indices) < limit:
+                queues[number].take(place)
+                push(number)
+    return _kept(indices, kept_scores)

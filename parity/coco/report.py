@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from efficientdet_spec import OFFICIAL_MODELS, get_config
 from parity.coco.bootstrap import Interval
 from parity.coco.metrics import METRICS, Evaluation
+from parity.coco.published import PublishedVerdict, against_published
+from parity.coco.swaps import StageSwap, SwapRow
 from parity.matching import Matching
 from parity.shards import Shard
 
@@ -72,6 +75,7 @@ class CocoReport:
         file_names: Of each image by its id.
         matching: Torch's detections against TensorFlow's; None where one is missing.
         interval: Of the difference of AP.
+        stage_swap: PyTorch's pipeline with one stage at a time exchanged; None where not asked for.
     """
 
     model: str
@@ -85,17 +89,49 @@ class CocoReport:
     file_names: Mapping[int, str]
     matching: Matching | None
     interval: Interval | None
+    stage_swap: StageSwap | None = None
 
     @property
     def complete(self) -> bool:
         """Whether every image went through every framework."""
-        return not any(outcome.failures for outcome in self.outcomes.values())
+        return not any(outcome.failures for outcome in self.outcomes.values()) and (
+            self.stage_swap is None or self.stage_swap.complete
+        )
 
     @property
     def passes(self) -> bool:
-        """Complete, and no metric differs by more than :data:`METRIC_LIMIT`."""
-        return self.complete and all(
-            abs(delta) <= METRIC_LIMIT for delta in self.deltas().values() if delta is not None
+        """Complete, and no metric differs by more than :data:`METRIC_LIMIT`.
+
+        Neither between the frameworks nor with a stage of TensorFlow's in PyTorch's pipeline.
+        """
+        return (
+            self.complete
+            and not self.differing_stages()
+            and all(
+                abs(delta) <= METRIC_LIMIT for delta in self.deltas().values() if delta is not None
+            )
+        )
+
+    def differing_stages(self) -> list[SwapRow]:
+        """The stages of TensorFlow's that move a metric by more than :data:`METRIC_LIMIT`."""
+        return self.stage_swap.differing(METRIC_LIMIT) if self.stage_swap else []
+
+    def published(self) -> PublishedVerdict | None:
+        """What PyTorch's AP, or TensorFlow's alone, says of the one that Google publishes."""
+        evaluations = [
+            self.outcomes[name].evaluation
+            for name in ("torch", "tensorflow")
+            if name in self.outcomes
+        ]
+        found = next((item for item in evaluations if item is not None), None)
+        if found is None or self.model not in OFFICIAL_MODELS:
+            return None
+        return against_published(
+            self.model,
+            found.metrics["AP"],
+            images=found.images,
+            weights=str(self.checkpoint["weights"]),
+            native_size=tuple(self.size) == get_config(self.model).image_size,
         )
 
     def deltas(self) -> dict[str, float | None]:
@@ -130,6 +166,7 @@ class CocoReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for ``coco.json``."""
         category_deltas = self.category_deltas()
+        published = self.published()
         evaluations = {name: item.evaluation for name, item in self.outcomes.items()}
         return {
             "schema": SCHEMA,
@@ -170,6 +207,8 @@ class CocoReport:
             },
             "matching": self.matching.to_dict() if self.matching else None,
             "bootstrap": self.interval.to_dict() if self.interval else None,
+            "stage_swap": self.stage_swap.to_dict(self.file_names) if self.stage_swap else None,
+            "published": published.to_dict() if published else None,
             "seconds_per_image": {
                 name: item.seconds_per_image() for name, item in self.outcomes.items()
             },

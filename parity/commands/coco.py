@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from parity.commands.options import (
     check_numbers,
     describe_checkpoint,
 )
+from parity.commands.runner import add_runner, check_runner, open_runner
 from parity.files import write_json, write_text
 
 if TYPE_CHECKING:
@@ -63,6 +64,13 @@ def add_parser(commands: Any) -> None:
         default="both",
         help="default: both",
     )
+    add_runner(coco)
+    coco.add_argument(
+        "--stage-swap",
+        action="store_true",
+        help="also what each stage is worth: the metrics of PyTorch's pipeline with one stage at a "
+        "time taken from TensorFlow, or as ports get it wrong; some ten times the work",
+    )
     coco.add_argument(
         "--submission",
         action="store_true",
@@ -81,8 +89,10 @@ def run(arguments: argparse.Namespace) -> int:
     from parity.coco.annotations import choose, read_annotations
     from parity.coco.detections import results_json
     from parity.coco_text import coco_text
+    from parity.commands import swaps
 
     check_numbers(arguments)
+    check_runner(arguments)
     for name, highest in (("batch_size", _MAX_BATCH), ("limit", _MAX_IMAGES)):
         value = getattr(arguments, name)
         if value is not None and not 1 <= value <= highest:
@@ -102,6 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"being {images[0].file_name}; give the folder of these images."
         )
     frameworks = FRAMEWORKS if arguments.framework == "both" else (arguments.framework,)
+    if arguments.stage_swap:
+        swaps.check(annotations, frameworks)
     kinds = ("detections", "submission") if arguments.submission else ("detections",)
     names = [f"{kind}_{framework}.json" for kind in kinds for framework in frameworks]
     keep = [arguments.annotations, *checkpoint_files(setup.prefix)]
@@ -110,20 +122,33 @@ def run(arguments: argparse.Namespace) -> int:
     work = shards.Work(folder, images, setup.batch)
     fingerprint = shards.fingerprint(work)
     results = {}
-    for framework in frameworks:
-        with Progress(f"detecting with {framework}", unit="images") as progress:
-            results[framework] = shards.run(
-                arguments.out / "shards" / framework,
-                setup.manifest(framework) | {"images": fingerprint},
-                work,
-                shards.in_process(partial(setup.open, framework)),
-                progress,
-            )
-        rows = [(item.image_id, item.rows) for shard in results[framework] for item in shard.images]
-        for kind in kinds:
-            path = arguments.out / f"{kind}_{framework}.json"
-            write_text(path, results_json(rows, submission=kind == "submission"))
-    report = _coco_report(arguments, setup, annotations, results)
+    with open_runner(arguments, setup) as runner:
+        for framework in frameworks:
+            with Progress(f"detecting with {framework}", unit="images") as progress:
+                results[framework] = shards.run(
+                    arguments.out / "shards" / framework,
+                    setup.manifest(framework) | {"images": fingerprint},
+                    work,
+                    runner.compute(framework),
+                    progress,
+                )
+            rows = [
+                (item.image_id, item.rows) for shard in results[framework] for item in shard.images
+            ]
+            for kind in kinds:
+                path = arguments.out / f"{kind}_{framework}.json"
+                write_text(path, results_json(rows, submission=kind == "submission"))
+    report = _coco_report(arguments, setup, annotations, results, runner.environment)
+    if arguments.stage_swap:
+        stage_swap = swaps.run(
+            setup,
+            arguments.out / "shards",
+            work,
+            fingerprint,
+            annotations,
+            with_tensorflow="tensorflow" in frameworks,
+        )
+        report = replace(report, stage_swap=stage_swap)
     write_json(arguments.out / "coco.json", report.to_dict())
     print(coco_text(report))
     return 0 if report.passes else 1
@@ -145,6 +170,7 @@ def _coco_report(
     setup: Detection,
     annotations: Annotations,
     results: Mapping[str, Sequence[Shard]],
+    ran_on: Mapping[str, Any],
 ) -> CocoReport:
     from parity.coco.bootstrap import ap_difference
     from parity.coco.metrics import evaluate
@@ -184,7 +210,7 @@ def _coco_report(
         annotations=str(annotations.source),
         profile=setup.profile.to_dict(),
         size=setup.size,
-        environment=describe_environment(setup, "torch" in results),
+        environment={**describe_environment(setup, "torch" in results), **ran_on},
         outcomes={name: Outcome(shards, evaluations[name]) for name, shards in results.items()},
         categories=annotations.categories,
         file_names={image.id: image.file_name for image in annotations.images},

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from converter.bundle import checkpoint_files
 from converter.progress import Progress
 from efficientdet_spec import (
     InputError,
 )
+from parity.ahead import ahead
 from parity.commands.detection import (
     FRAMEWORKS,
     Detection,
@@ -25,9 +28,10 @@ from parity.commands.options import (
     describe_checkpoint,
 )
 from parity.files import write_json
+from parity.shards import BATCHES_AHEAD, Prepared, Side
 
-if TYPE_CHECKING:
-    pass
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
+"""Files of a folder that are taken for images, in upper or lower case."""
 
 
 def add_parser(commands: Any) -> None:
@@ -35,7 +39,13 @@ def add_parser(commands: Any) -> None:
     detect = commands.add_parser("detect", help="draw both sides' detections in images")
     detect.set_defaults(run=run)
     add_detection(detect)
-    detect.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files")
+    detect.add_argument(
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGE",
+        help="image files, or folders of JPEG, PNG and BMP files",
+    )
     detect.add_argument(
         "--min-score",
         type=float,
@@ -61,12 +71,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--min-score is {arguments.min_score}; give a number from 0 to 1.")
     setup = set_up(arguments, 1)
     names = category_names(setup.conversion.config.num_classes)
-    pictures = _picture_names(arguments.images)
-    keep = [*arguments.images, *checkpoint_files(setup.prefix)]
+    paths = image_files(arguments.images)
+    pictures = _picture_names(paths)
+    keep = [*paths, *checkpoint_files(setup.prefix)]
     open_folder(arguments.out, ["detect.json", *pictures], keep)
-    found = {framework: _detect_all(setup, framework, arguments.images) for framework in FRAMEWORKS}
+    found = {framework: _detect_all(setup, framework, paths) for framework in FRAMEWORKS}
     passes, entries = True, []
-    for place, (path, picture) in enumerate(zip(arguments.images, pictures, strict=True)):
+    for place, (path, picture) in enumerate(zip(paths, pictures, strict=True)):
         sides = {framework: results[place] for framework, results in found.items()}
         entry: dict[str, Any] = {
             "file": str(path),
@@ -110,6 +121,37 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if passes else 1
 
 
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """The paths as given, each folder replaced by the images in it, sorted by name.
+
+    Args:
+        paths: Of files and folders; a file need not exist.
+
+    Raises:
+        InputError: A folder cannot be read or has no image.
+    """
+    files: list[Path] = []
+    for path in paths:
+        files += _images_of(path) if path.is_dir() else [path]
+    return files
+
+
+def _images_of(folder: Path) -> list[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be read ({error.strerror}); give a folder of images."
+        ) from error
+    found = [path for path in entries if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    if not found:
+        raise InputError(
+            f"{folder} has no image, only {len(entries)} other entries; give a folder of JPEG, "
+            f"PNG or BMP files (named {', '.join(IMAGE_SUFFIXES)})."
+        )
+    return found
+
+
 def _picture_names(paths: Sequence[Path]) -> list[str]:
     """A file name for each image's picture, no two alike."""
     names: list[str] = []
@@ -130,11 +172,20 @@ def _detect_all(setup: Detection, framework: str, paths: Sequence[Path]) -> list
     with (
         setup.open(framework) as side,
         Progress(f"detecting with {framework}", unit="images") as progress,
+        closing(ahead(partial(_prepare, side), paths, BATCHES_AHEAD)) as prepared,
     ):
-        for path in paths:
+        for item in prepared:
             try:
-                results.append(as_rows(*side.detect([side.prepare(path)])[0]))
+                results.append(item if isinstance(item, str) else as_rows(*side.detect([item])[0]))
             except InputError as error:
                 results.append(str(error))
             progress(len(results), len(paths))
     return results
+
+
+def _prepare(side: Side, path: Path) -> Prepared | str:
+    """The image, or why it cannot be used."""
+    try:
+        return side.prepare(path)
+    except InputError as error:
+        return str(error)

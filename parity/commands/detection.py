@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 FRAMEWORKS = ("tensorflow", "torch")
 """Those whose detections are compared; the second is judged by the first."""
 
+_PACKAGES = {"tensorflow": ("numpy",), "torch": ("numpy", "opencv-python", "simplejpeg")}
+"""What computes or decodes besides the framework itself."""
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -60,7 +63,7 @@ class Detection:
         config, packages = self.conversion.config, environment.describe(None)["packages"]
         return {
             "framework": framework,
-            "version of framework": packages[framework],
+            "packages": {name: packages[name] for name in (framework, *_PACKAGES[framework])},
             "model": config.name,
             "classes": config.num_classes,
             "checkpoint": self.conversion.provenance["checkpoint_fingerprint"],
@@ -84,10 +87,14 @@ class Detection:
 
 
 class Stopwatch:
-    """Seconds of each stage, counted from the end of the one before."""
+    """Seconds of each stage, counted from the end of the one before; for one thread.
+
+    Attributes:
+        seconds: So far, by stage.
+    """
 
     def __init__(self) -> None:
-        self.seconds = dict.fromkeys(("decode", "preprocess", "network", "postprocess"), 0.0)
+        self.seconds: dict[str, float] = {}
         self.start()
 
     def start(self) -> None:
@@ -97,7 +104,7 @@ class Stopwatch:
     def lap(self, stage: str) -> None:
         """What has passed since was this stage."""
         now = time.perf_counter()
-        self.seconds[stage] += now - self._since
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
         self._since = now
 
 

@@ -21,7 +21,6 @@ from parity.commands.options import (
 from parity.commands.reference import open_reference, read_input
 from parity.files import write_json
 from parity.naming import base
-from parity.nodes import compare_isolated
 
 SCHEMA = "efficientdet-parity/self-check"
 VERSION = 1
@@ -62,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from parity.commands.faults import FAULTS
     from parity.diagnosis import Known, diagnosed, findings, suspects
+    from parity.nodes import compare_isolated
     from torch_model.checkpoint import from_arrays
 
     if arguments.threads:

@@ -24,15 +24,17 @@ if TYPE_CHECKING:
     pass
 
 
-class _TensorflowSide:
-    """Detection by the reference's graph and the stages around it, each run on its own."""
+class TensorflowStages:
+    """The reference's graph and the stages around it, each run on its own.
 
-    def __init__(self, session: Any, graph: Mapping[str, Any], batch: int) -> None:
+    Args:
+        session: With the checkpoint's values.
+        graph: The placeholders and results of each stage by name.
+    """
+
+    def __init__(self, session: Any, graph: Mapping[str, Any]) -> None:
         self._session = session
         self._graph = graph
-        self._batch = batch
-        self._watch = Stopwatch()
-        self.seconds = self._watch.seconds
 
     def _run(self, path: Path, fetches: Any, feeds: dict[Any, Any]) -> Any:
         import tensorflow as tf
@@ -48,41 +50,92 @@ class _TensorflowSide:
                 f"or BMP file."
             ) from error
 
-    def prepare(self, path: Path) -> Any:
-        from parity.shards import Prepared
+    def decode(self, path: Path) -> Any:
+        """An image file as uint8 [h, w, 3] in RGB order.
 
-        graph = self._graph
-        self._watch.start()
+        Raises:
+            InputError: The file cannot be read, or TensorFlow decodes it to no single image.
+        """
         try:
             data = path.read_bytes()
         except OSError as error:
             raise InputError(
                 f"{path} cannot be read ({error.strerror}); give an image file."
             ) from error
-        image = self._run(path, graph["decoded"], {graph["data"]: data})
-        self._watch.lap("decode")
+        image = self._run(path, self._graph["decoded"], {self._graph["data"]: data})
         if image.ndim != 3:
             raise InputError(f"{path} is a sequence of frames; give a JPEG, PNG or BMP file.")
-        prepared = self._run(path, graph["prepared"], {graph["image"]: image})
-        self._watch.lap("preprocess")
-        return Prepared(image.shape[0], image.shape[1], prepared)
+        return image
+
+    def preprocess(self, path: Path, image: Any) -> tuple[Any, Any]:
+        """The network's input [1, H, W, 3] and the factor from its pixels to the image's.
+
+        Args:
+            path: The image's file, for messages.
+            image: uint8 [h, w, 3] in RGB order.
+
+        Raises:
+            InputError: TensorFlow refuses the image.
+        """
+        pixels, scale = self._run(path, self._graph["prepared"], {self._graph["image"]: image})
+        return pixels, scale
+
+    def network(self, pixels: Any) -> list[Any]:
+        """Class outputs, then box outputs, each [N, H_l, W_l, channels] from the finest level.
+
+        Args:
+            pixels: [N, H, W, 3], as many images as the graph was built for.
+        """
+        outputs: list[Any] = self._session.run(
+            self._graph["outputs"], {self._graph["pixels"]: pixels}
+        )
+        return outputs
+
+    def postprocess(self, outputs: Sequence[Any], scale: Any) -> tuple[Any, Any, Any]:
+        """Boxes [K, 4] as [y1, x1, y2, x2] in pixels of the image, scores and classes.
+
+        Args:
+            outputs: As of :meth:`network`, of one image.
+            scale: Factor from pixels of the input to those of the image.
+        """
+        feeds = dict(zip(self._graph["levels"], outputs, strict=True))
+        feeds[self._graph["scale"]] = scale
+        boxes, scores, classes = self._session.run(self._graph["found"], feeds)
+        return boxes, scores, classes
+
+
+class _TensorflowSide:
+    """Detection by :class:`TensorflowStages`."""
+
+    def __init__(self, stages: TensorflowStages, batch: int) -> None:
+        self._stages = stages
+        self._batch = batch
+        self._watch = Stopwatch()
+        self.seconds = self._watch.seconds
+
+    def prepare(self, path: Path) -> Any:
+        from parity.shards import Prepared
+
+        watch = Stopwatch()
+        image = self._stages.decode(path)
+        watch.lap("decode")
+        prepared = self._stages.preprocess(path, image)
+        watch.lap("preprocess")
+        return Prepared(image.shape[0], image.shape[1], prepared, watch.seconds)
 
     def detect(self, images: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
-        graph = self._graph
         self._watch.start()
         pixels = np.zeros((self._batch, *images[0].value[0].shape[1:]), np.float32)
         for place, item in enumerate(images):
             pixels[place] = item.value[0][0]
-        outputs = self._session.run(graph["outputs"], {graph["pixels"]: pixels})
+        outputs = self._stages.network(pixels)
         self._watch.lap("network")
-        results = []
-        for place, item in enumerate(images):
-            feeds = {
-                placeholder: output[place : place + 1]
-                for placeholder, output in zip(graph["levels"], outputs, strict=True)
-            }
-            feeds[graph["scale"]] = item.value[1]
-            results.append(self._session.run(graph["found"], feeds))
+        results = [
+            self._stages.postprocess(
+                [output[place : place + 1] for output in outputs], item.value[1]
+            )
+            for place, item in enumerate(images)
+        ]
         self._watch.lap("postprocess")
         return results
 
@@ -90,6 +143,17 @@ class _TensorflowSide:
 @contextmanager
 def tensorflow_side(setup: Detection) -> Iterator[_TensorflowSide]:
     """The graph with the checkpoint's values, and the stages around it."""
+    with tensorflow_stages(setup) as stages:
+        yield _TensorflowSide(stages, setup.batch)
+
+
+@contextmanager
+def tensorflow_stages(setup: Detection) -> Iterator[TensorflowStages]:
+    """The stages of :func:`tensorflow_side`, each to be run alone.
+
+    Raises:
+        InputError: TensorFlow is not installed, or the device or the checkpoint cannot be used.
+    """
     import_tensorflow()
     import tensorflow as tf
 
@@ -122,4 +186,4 @@ def tensorflow_side(setup: Detection) -> Iterator[_TensorflowSide]:
         }
     with reference_tf.open_session(built.graph, setup.threads, device=setup.device) as session:
         built.restore(session, setup.prefix, ema=setup.weights == "ema")
-        yield _TensorflowSide(session, graph, setup.batch)
+        yield TensorflowStages(session, graph)

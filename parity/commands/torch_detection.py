@@ -28,19 +28,18 @@ class _TorchSide:
         from parity.shards import Prepared
         from torch_model.decode import read_image
 
-        self._watch.start()
+        watch = Stopwatch()
         image = read_image(path, fast_dct=self._detector.profile.decode == "fast-dct")
-        self._watch.lap("decode")
-        return Prepared(image.shape[0], image.shape[1], image)
+        watch.lap("decode")
+        prepared = self._detector.preprocess(image)
+        watch.lap("preprocess")
+        return Prepared(image.shape[0], image.shape[1], prepared, watch.seconds)
 
     def detect(self, images: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
         self._watch.start()
-        found = list(self._detector.detect([item.value for item in images], len(images)))
+        found = self._detector.detect_inputs([item.value for item in images])
         self._watch.lap("postprocess")
         return [(item.boxes, item.scores, item.classes) for item in found]
-
-    def entering_network(self, *_: Any) -> None:
-        self._watch.lap("preprocess")
 
     def leaving_network(self, *_: Any) -> None:
         if self._detector.device.type == "cuda":
@@ -67,13 +66,9 @@ def torch_side(setup: Detection) -> Iterator[_TorchSide]:
     model = from_arrays(done.config, done.arrays, source=str(setup.prefix)).eval()
     detector = Detector(model, setup.profile, device=device, size=setup.size)
     side = _TorchSide(detector)
-    hooks = [
-        detector.model.register_forward_pre_hook(side.entering_network),
-        detector.model.register_forward_hook(side.leaving_network),
-    ]
+    hook = detector.model.register_forward_hook(side.leaving_network)
     try:
         yield side
     finally:
-        for hook in hooks:
-            hook.remove()
+        hook.remove()
         torch.set_num_threads(before)

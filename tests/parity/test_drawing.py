@@ -120,7 +120,8 @@ def test_the_command_draws_each_image(detect, tmp_path, capsys):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         cv2.imwrite(str(tmp_path / folder / "x.png"), built_in(90, 150))
-    code, result = detect(tmp_path / "a" / "x.png", tmp_path / "b" / "x.png", "--min-score", 0)
+    (tmp_path / "a" / "notes.txt").write_text("A folder may hold other files.")
+    code, result = detect(tmp_path / "a", tmp_path / "b" / "x.png", "--min-score", 0)
     assert code == 0 and result["passes"]
     assert [item["picture"] for item in result["images"]] == ["x.png", "x_2.png"]
     assert all(len(item["detections"]["torch"]) == 100 for item in result["images"])
@@ -139,6 +140,12 @@ def test_an_image_that_cannot_be_read_is_named(detect, tmp_path, capsys):
     assert result["images"][1]["failures"] == {}
     assert f"{bad}: failed in torch" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["detect.json", "good.png"]
+
+
+def test_a_folder_without_images_is_refused(detect, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert detect(tmp_path / "empty") == (2, None)
+    assert f"{tmp_path / 'empty'} has no image" in capsys.readouterr().err
 
 
 def test_wrong_scores_are_refused(detect, tmp_path, capsys):

@@ -1,5 +1,7 @@
 """From files and arrays to boxes; every stage of a profile is used."""
 
+import threading
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 from efficientdet_spec import InputError
 from parity.images import built_in
 from torch_model.checkpoint import load
-from torch_model.detector import Detector
+from torch_model.detector import BATCHES_AHEAD, Detector
 from torch_model.profiles import OFFICIAL, STAGES, get_profile, with_stages
 
 
@@ -49,6 +51,59 @@ def test_images_of_a_batch_do_not_mix(model):
         # Batches may be summed in another order.
         np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
     assert not same(singly[0], singly[1])
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_images_prepared_beforehand_give_the_same(model, batch):
+    detector = Detector(model)
+    images = [built_in(90, 150), built_in(200, 60, seed=3), built_in(128, 128, seed=5)]
+    found = list(detector.detect(images, batch))
+    inputs = [detector.preprocess(image) for image in images]
+    groups = [inputs[start : start + batch] for start in range(0, 3, batch)]
+    expected = [item for group in groups for item in detector.detect_inputs(group)]
+    assert len(found) == 3
+    assert all(same(one, other) for one, other in zip(found, expected, strict=True))
+
+
+class Watched(Detector):
+    """Counts the images prepared so far and remembers the threads that did it."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.prepared, self.threads = 0, set()
+
+    def preprocess(self, image):
+        self.threads.add(threading.current_thread())
+        self.prepared += 1
+        return super().preprocess(image)
+
+
+def test_images_are_prepared_ahead_but_not_far(model):
+    detector = Watched(model)
+    taken = 0
+    for number, _ in enumerate(detector.detect([built_in(40, 60)] * 24, batch=2)):
+        taken = number // 2 * 2 + 2
+        assert detector.prepared <= taken + 2 * BATCHES_AHEAD
+    assert taken == detector.prepared == 24
+    assert len(detector.threads) == 1 and threading.current_thread() not in detector.threads
+
+
+def test_the_thread_ends_with_its_consumer(model):
+    detector = Watched(model)
+    found = detector.detect([built_in(40, 60)] * 20)
+    next(found)
+    found.close()
+    assert detector.prepared <= 1 + BATCHES_AHEAD
+    assert len(detector.threads) == 1 and not any(t.is_alive() for t in detector.threads)
+
+
+def test_images_before_one_that_fails_are_detected(model):
+    detector = Watched(model)
+    found = detector.detect([built_in(40, 60), built_in(40, 60), b"", built_in(40, 60)])
+    assert len([next(found), next(found)]) == 2
+    with pytest.raises(InputError, match="no JPEG, PNG or BMP"):
+        next(found)
+    assert not any(thread.is_alive() for thread in detector.threads)
 
 
 def test_boxes_are_in_pixels_of_the_original(model):

@@ -81,10 +81,21 @@ def test_the_operation_is_reproduced(crowd, sigma, threshold):
     assert (kept.scores != scores).sum() <= 2
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 100_000])
-def test_the_size_of_a_chunk_changes_nothing(crowd, chunk, monkeypatch):
+@pytest.mark.parametrize("sigma, threshold", [(0.25, 0.001), (0.0, -np.inf)])
+def test_the_operation_is_reproduced_in_any_order(crowd, sigma, threshold):
+    """Of equal scores, also of those that have been lowered, the lower index comes first."""
+    shuffled = np.random.default_rng(7).permutation(len(crowd[1]))
+    crowd = [values[shuffled] for values in crowd]
+    indices, scores = by_operation(*crowd, sigma, threshold)
+    kept = nms.tensorflow_nms(*crowd, soft_sigma=sigma, score_threshold=threshold)
+    assert (kept.indices == indices).all()
+    np.testing.assert_allclose(kept.scores, scores, rtol=2.0**-22, atol=0)
+
+
+@pytest.mark.parametrize("slack", [1e-5, 0.03, 1.0])
+def test_candidates_looked_at_in_vain_change_nothing(crowd, slack, monkeypatch):
     expected = nms.tensorflow_nms(*crowd)
-    monkeypatch.setattr(nms, "_CHUNK", chunk)
+    monkeypatch.setattr(nms, "_SLACK", np.float32(slack))
     kept = nms.tensorflow_nms(*crowd)
     assert (kept.indices == expected.indices).all() and (kept.scores == expected.scores).all()
 

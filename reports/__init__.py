@@ -1,0 +1,1 @@
+"""Results as pages to look at, tables to quote and figures for other programs."""

@@ -1,0 +1,192 @@
+"""A chart as plain values, and what all charts share: axes, numbers, verdicts' signs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parity.verdict import Verdict
+
+TABLE_ROWS = 30
+"""Most rows of a chart's text alternative, the header included."""
+
+FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
+"""What people call each framework."""
+
+
+_DECADES = 10
+"""Most powers of ten that a logarithmic axis shows."""
+
+
+@dataclass(frozen=True)
+class Sign:
+    """How a verdict is drawn: never by its colour alone.
+
+    Attributes:
+        colour: CSS variable.
+        symbol: ECharts' name of the mark.
+        size: Of the mark, in pixels.
+    """
+
+    colour: str
+    symbol: str
+    size: int
+
+
+SIGNS: Mapping[str, Sign] = {
+    Verdict.EXACT.value: Sign("var(--exact)", "circle", 4),
+    Verdict.ROUNDING.value: Sign("var(--rounding)", "circle", 4),
+    Verdict.TORCH_DIFFERS.value: Sign("var(--torch-differs)", "triangle", 13),
+    Verdict.TENSORFLOW_DIFFERS.value: Sign("var(--tensorflow-differs)", "rect", 11),
+    Verdict.STRUCTURE_DIFFERS.value: Sign("var(--structure-differs)", "diamond", 14),
+    Verdict.NOT_COVERED.value: Sign("var(--not-covered)", "emptyCircle", 10),
+}
+"""By verdict, the least serious first. Those that fail are larger and have other shapes."""
+
+PASSING = tuple(verdict.value for verdict in Verdict if verdict.passes)
+"""The verdicts with which a node's parity is shown."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart.
+
+    Attributes:
+        id: Of its place on the page: letters, digits and hyphens; unique on the page.
+        title: What is shown.
+        explanation: One or two sentences: what is shown, in which unit.
+        option: For ECharts; JSON-able. Colours are CSS variables such as ``var(--exact)``. Beside
+            ECharts' own keys: ``nodes_on_axis``, whether the categories of the x axis are nodes,
+            and ``formats``, by the axis ``x`` or ``y`` one of ``number``, ``percent``,
+            ``seconds``, ``bytes``.
+        height: In pixels.
+        table: The same as text: a header, then rows, :data:`TABLE_ROWS` at most in all.
+    """
+
+    id: str
+    title: str
+    explanation: str
+    option: dict[str, Any]
+    height: int
+    table: list[list[str]]
+
+
+def number(value: Any) -> float | None:
+    """A result's number; ``"nan"``, ``"inf"`` and ``"-inf"`` as such; None where there is none."""
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def short(value: float) -> float:
+    """Rounded to three significant digits: enough for a drawing, and a third of the bytes."""
+    return float(f"{value:.3g}")
+
+
+def text(value: float | None) -> str:
+    """A number for a table; a hyphen where there is none."""
+    return "-" if value is None else f"{value:.3g}"
+
+
+def on_log_axis(value: float | None, floor: float, ceiling: float) -> float | None:
+    """Where a value is drawn on a logarithmic axis.
+
+    What is below the floor, such as zero, is drawn on it; what is not finite, on the ceiling.
+    """
+    if value is None:
+        return None
+    if not math.isfinite(value):
+        return ceiling
+    return short(min(max(value, floor), ceiling))
+
+
+def log_range(values: Sequence[float | None], floor: float = 0.0) -> tuple[float, float]:
+    """Powers of ten that hold what a logarithmic axis shows: the lowest and the highest.
+
+    Args:
+        values: What is to be shown.
+        floor: Nothing below it is of interest.
+
+    Returns:
+        The lowest is not below ``floor``, nor more than :data:`_DECADES` under the highest. That
+        leaves a decade free for what is not finite.
+    """
+    known = [value for value in values if value is not None]
+    finite = [abs(value) for value in known if math.isfinite(value)]
+    positive = [value for value in finite if value > floor]
+    if not positive:
+        return floor or 1e-3, (floor or 1e-3) * 1000
+    high = 10.0 ** math.ceil(math.log10(max(positive)) + 1e-9)
+    low = max(floor, 10.0 ** math.floor(math.log10(min(positive))), high / 10**_DECADES)
+    return low, high * (10 if len(finite) < len(known) else 1)
+
+
+def value_axis(name: str, **other: Any) -> dict[str, Any]:
+    """An axis of numbers with its name, that is its unit, along it."""
+    return {
+        "type": "value",
+        "name": name,
+        "nameLocation": "middle",
+        "nameTextStyle": {"color": "var(--muted)"},
+        "axisLabel": {"color": "var(--muted)", "hideOverlap": True},
+        "axisLine": {"lineStyle": {"color": "var(--line)"}},
+        "splitLine": {"lineStyle": {"color": "var(--line)"}},
+        **other,
+    }
+
+
+def log_axis(name: str, low: float, high: float, **other: Any) -> dict[str, Any]:
+    """A logarithmic axis between two powers of ten."""
+    axis = value_axis(name, **{"nameGap": 46, **other})
+    return {**axis, "type": "log", "min": low, "max": high, "minorTick": {"show": False}}
+
+
+def category_axis(names: Sequence[str], **other: Any) -> dict[str, Any]:
+    """An axis of names."""
+    return {
+        "type": "category",
+        "data": list(names),
+        "nameLocation": "middle",
+        "nameTextStyle": {"color": "var(--muted)"},
+        "axisLabel": {"color": "var(--ink)"},
+        "axisTick": {"show": False},
+        "axisLine": {"lineStyle": {"color": "var(--line)"}},
+        **other,
+    }
+
+
+def legend(names: Sequence[str]) -> dict[str, Any]:
+    """A legend above the drawing; on a narrow screen it scrolls."""
+    return {
+        "type": "scroll",
+        "top": 0,
+        "left": 0,
+        "right": 0,
+        "icon": None,
+        "data": list(names),
+        "textStyle": {"color": "var(--ink)"},
+        "pageTextStyle": {"color": "var(--muted)"},
+        "pageIconColor": "var(--ink)",
+        "pageIconInactiveColor": "var(--line)",
+        "inactiveColor": "var(--line)",
+    }
+
+
+def base(**other: Any) -> dict[str, Any]:
+    """What every option begins with."""
+    return {
+        "animation": False,
+        "textStyle": {"color": "var(--ink)", "fontFamily": "inherit"},
+        "tooltip": {"trigger": "item", "confine": True},
+        **other,
+    }
+
+
+def grid(**other: Any) -> dict[str, Any]:
+    """The room around the drawing, in pixels."""
+    return {"left": 62, "right": 18, "top": 40, "bottom": 44, **other}

@@ -1,0 +1,115 @@
+"""How the verdict comes about: every comparison that was made, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reports.parts import Check, check
+from reports.results import ModelResults
+from reports.texts import metric, plural, scientific
+
+
+def checks(results: ModelResults) -> list[Check]:
+    """All comparisons, those that were not made included.
+
+    Args:
+        results: Of one model.
+    """
+    found = [
+        _conversion(results),
+        _nodes("Every node in float32", results.nodes, results, "nodes"),
+        _nodes("Every node in float64", results.structure, results, "structure"),
+    ]
+    if results.nodes and results.nodes.get("gradients"):
+        passes = bool(results.nodes["gradients"]["passes"])
+        text = "agree within what rounding explains" if passes else "differ"
+        found.append(check("Gradients", passes, f"the gradients of all parameters {text}"))
+    found += [_coco(results), _detect(results)]
+    if results.self_check or _step(results, "self-check"):
+        found.append(_self_check(results))
+    return found
+
+
+def _step(results: ModelResults, name: str) -> Mapping[str, Any] | None:
+    return next((step for step in results.run["steps"] if step["name"] == name), None)
+
+
+def _missing(title: str, results: ModelResults, name: str, otherwise: str) -> Check:
+    step = _step(results, name)
+    if step and step["status"] == "failed":
+        return check(title, False, f"failed: {step['message'] or 'no reason given'}")
+    reason = step["message"] if step else ""
+    return check(title, None, f"not made: {reason or otherwise}")
+
+
+def _conversion(results: ModelResults) -> Check:
+    title = "Every variable of the checkpoint"
+    if results.conversion is None:
+        return _missing(title, results, "convert", "no account of a conversion")
+    ledger = results.conversion["ledger"]
+    total = len(ledger["variables"])
+    used = sum(row["use"] != "excluded" for row in ledger["variables"])
+    if ledger["findings"]:
+        return check(title, False, "; ".join(ledger["findings"]))
+    return check(
+        title,
+        True,
+        f"{used:,} of {plural(total, 'variable')} used once, {total - used:,} excluded for a "
+        f"stated reason",
+    )
+
+
+def _nodes(title: str, nodes: Mapping[str, Any] | None, results: ModelResults, step: str) -> Check:
+    if nodes is None:
+        return _missing(title, results, step, "it was not asked for")
+    counts = ", ".join(f"{number:,} {name}" for name, number in nodes["counts"].items() if number)
+    image = nodes["images"]
+    text = (
+        f"{image['height']}×{image['width']}: {counts or 'no node'}; largest accumulated "
+        f"difference {scientific(nodes['largest_relative_max'])} of rms"
+    )
+    if nodes["findings"]:
+        text += f"; {plural(len(nodes['findings']), 'finding')} in the structure"
+    return check(title, nodes["passes"], text)
+
+
+def _coco(results: ModelResults) -> Check:
+    title = "COCO metrics"
+    if results.coco is None:
+        seeded = "the weights are not trained" if not results.run["trained"] else ""
+        return _missing(title, results, "coco", seeded or "no images were given")
+    coco = results.coco
+    deltas = [abs(float(value)) for value in coco["metric_deltas"].values() if value is not None]
+    if not deltas:
+        return check(title, coco["passes"], "no metrics on both sides")
+    text = f"largest difference of {plural(len(deltas), 'metric')}: {metric(max(deltas))}"
+    if not coco["complete"]:
+        text += "; images failed"
+    return check(title, coco["passes"], f"{text}, of at most {coco['metric_limit']}")
+
+
+def _detect(results: ModelResults) -> Check:
+    title = "Detections on single images"
+    if results.detect is None:
+        seeded = "the weights are not trained" if not results.run["trained"] else ""
+        return _missing(title, results, "detect", seeded or "no images were given")
+    number = sum(entry.get("visibly_different", 0) for entry in results.detect["images"])
+    count = plural(len(results.detect["images"]), "image")
+    return check(
+        title, results.detect["passes"], f"{plural(number, 'visible difference')} on {count}"
+    )
+
+
+def _self_check(results: ModelResults) -> Check:
+    title = "Self-check with known faults"
+    if results.self_check is None:
+        return _missing(title, results, "self-check", "it was not asked for")
+    faults = results.self_check["faults"]
+    found = {key: sum(fault[key] for fault in faults) for key in ("detected", "located", "named")}
+    return check(
+        title,
+        results.self_check["passes"],
+        f"{plural(len(faults), 'fault')} put in one at a time: {found['detected']} detected, "
+        f"{found['located']} located, {found['named']} given the right name",
+    )

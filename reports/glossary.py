@@ -1,0 +1,100 @@
+"""The words that the pages use, each explained in a sentence or two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from parity.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A verdict as the pages show it.
+
+    Attributes:
+        css: Name of its class and, with two hyphens before it, of its colour.
+        symbol: Stands beside it, so that the colour is never the only sign.
+        meaning: What it says.
+    """
+
+    css: str
+    symbol: str
+    meaning: str
+
+
+SIGNS: Mapping[str, Sign] = {
+    Verdict.EXACT.value: Sign(
+        "exact", "=", "Both sides are within their roundings of the exact value, equal bit for bit."
+    ),
+    Verdict.ROUNDING.value: Sign(
+        "rounding", "≈", "Both sides are within their roundings of the exact value."
+    ),
+    Verdict.TORCH_DIFFERS.value: Sign(
+        "torch-differs",
+        "▲",
+        "TensorFlow agrees with the exact value; PyTorch agrees neither with it nor with its own.",
+    ),
+    Verdict.TENSORFLOW_DIFFERS.value: Sign(
+        "tensorflow-differs", "■", "PyTorch agrees with the exact value, TensorFlow does not."
+    ),
+    Verdict.STRUCTURE_DIFFERS.value: Sign(
+        "structure-differs",
+        "◆",
+        "PyTorch computes another function: it agrees with its own exact value, which is another.",
+    ),
+    Verdict.NOT_COVERED.value: Sign(
+        "not-covered",
+        "○",
+        "Nothing is shown: no partner, another shape, NaN, or values that prove nothing.",
+    ),
+}
+"""By verdict, the best first."""
+
+TERMS: Sequence[tuple[str, str]] = (
+    (
+        "node",
+        "One operation of the network, such as a convolution; it has one tensor on each side.",
+    ),
+    (
+        "exact value",
+        "What the node should make of TensorFlow's very tensors, computed in float64 by the "
+        "faithful model.",
+    ),
+    (
+        "rounding",
+        "Multiple of the unit roundoff (2⁻²⁴ in float32, 2⁻⁵³ in float64) times the magnitude on "
+        "which roundings act; for a convolution that is the sum of |x||w|.",
+    ),
+    ("limit", "As many roundings as the node's own arithmetic may take, each with its derivation."),
+    (
+        "rms",
+        "Root mean square of TensorFlow's tensor at the node; “of rms” is a difference divided by "
+        "it.",
+    ),
+    (
+        "own difference",
+        "What the node itself adds when both sides are given TensorFlow's tensors: it says what is "
+        "wrong.",
+    ),
+    (
+        "accumulated difference",
+        "What has come together up to a node when both networks run on their own: it says what one "
+        "will see.",
+    ),
+    (
+        "detectable error",
+        "The largest error of one element that could go unseen: what the measurement resolves.",
+    ),
+    (
+        "structure proof",
+        "The same comparison with both sides in float64, where rounding all but vanishes: what "
+        "remained would be another function.",
+    ),
+    (
+        "EMA",
+        "Exponential moving averages of the weights; the published AP is theirs.",
+    ),
+    ("AP", "COCO's average precision over IoU thresholds of 0.50 to 0.95, from 0 to 1."),
+)
+"""Word and meaning, in the order of the page."""

@@ -1,0 +1,86 @@
+"""What pages are put together from: ready texts, nothing left to compute."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+
+@dataclass(frozen=True)
+class Link:
+    """A text that leads somewhere.
+
+    Attributes:
+        text: What is shown.
+        href: Where it leads.
+    """
+
+    text: str
+    href: str
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One key figure.
+
+    Attributes:
+        label: What it is.
+        value: The figure.
+        unit: Its unit; may be empty.
+        explanation: What it says, in a sentence.
+        tone: ``good``, ``bad`` or ``plain``.
+        link: Where it was found; may be None.
+    """
+
+    label: str
+    value: str
+    unit: str
+    explanation: str
+    tone: str = "plain"
+    link: Link | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts.
+
+    Attributes:
+        caption: What it shows, with units.
+        head: Titles of the columns.
+        rows: Cells of each row; a :class:`Link` is shown as one.
+        numeric: For each column whether it holds figures.
+    """
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str | Link]]
+    numeric: Sequence[bool]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One of the comparisons that the verdict rests on.
+
+    Attributes:
+        title: What was compared.
+        state: ``pass``, ``fail`` or ``none``.
+        symbol: The same as a sign.
+        text: What came of it, in a sentence.
+    """
+
+    title: str
+    state: str
+    symbol: str
+    text: str
+
+
+def node_link(name: str) -> Link:
+    """A link that opens the panel of a node."""
+    return Link(name, f"#node={quote(name, safe='')}")
+
+
+def check(title: str, passes: bool | None, text: str) -> Check:
+    """A comparison and what came of it; None: it was not made."""
+    state, symbol = {True: ("pass", "✓"), False: ("fail", "✗"), None: ("none", "–")}[passes]
+    return Check(title, state, symbol, text)
