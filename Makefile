@@ -48,6 +48,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.conversion
 	$(BIN)/python -m benchmarks.forward
 	$(BIN)/python -m benchmarks.soft_nms
+	$(BIN)/python -m benchmarks.detection
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import common
-from compare import import_tensorflow
 from converter.conversion import convert
 from converter.sources import default_cache, resolve
+from parity.commands.reference import import_tensorflow
 
 TORCH = "torch_model"
 TENSORFLOW = "reference_tf"

@@ -230,7 +230,8 @@ def local_cluster(count: int, gpus: Sequence[str] | None = None) -> Iterator[Clu
         scheduler = {
             **shared,
             "port": 0,
-            "dashboard_address": None,
+            # Any port: another cluster may have the usual one.
+            "dashboard_address": "127.0.0.1:0",
             "allowed_failures": ALLOWED_FAILURES,
         }
         with _interrupts_held():
@@ -285,9 +286,11 @@ def _connect(address: str, name: str, gpu: bool) -> Iterator[Cluster]:
 
 async def _greet(address: str) -> None:
     """Exchange the first message with a scheduler."""
-    from distributed.comm import connect
+    from distributed.comm.core import connect
 
-    comm = await connect(address, timeout=CONNECT_TIMEOUT)
+    # Its types are not declared.
+    opener: Any = connect
+    comm = await opener(address, timeout=CONNECT_TIMEOUT)
     await comm.close()
 
 

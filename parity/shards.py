@@ -197,7 +197,7 @@ def run(
     Raises:
         InputError: The folder holds another run's shards or cannot be written.
     """
-    _claim(folder, manifest)
+    claim(folder, manifest)
     parts = work.parts()
     paths = [folder / f"{number:05}.json" for number in range(len(parts))]
     shards = {
@@ -217,8 +217,12 @@ def run(
     return [shards[number] for number in range(len(parts))]
 
 
-def _claim(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Make the folder this run's, or see that it is already."""
+def claim(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Make the folder this run's, or see that it is already.
+
+    Raises:
+        InputError: It holds another run's shards or cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         entries = sorted(folder.iterdir())

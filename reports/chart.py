@@ -85,7 +85,8 @@ def number(value: Any) -> float | None:
 
 def short(value: float) -> float:
     """Rounded to three significant digits: enough for a drawing, and a third of the bytes."""
-    return float(f"{value:.3g}")
+    found = float(f"{value:.3g}")
+    return int(found) if found.is_integer() and abs(found) < 1e6 else found
 
 
 def text(value: float | None) -> str:

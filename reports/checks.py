@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reports.parts import Check, check
+from reports.parts import Check, Link, Table, check
 from reports.results import ModelResults
 from reports.texts import metric, plural, scientific
 
@@ -105,11 +105,44 @@ def _self_check(results: ModelResults) -> Check:
     title = "Self-check with known faults"
     if results.self_check is None:
         return _missing(title, results, "self-check", "it was not asked for")
-    faults = results.self_check["faults"]
+    faults = [fault for fault in results.self_check["faults"] if not is_control(fault)]
     found = {key: sum(fault[key] for fault in faults) for key in ("detected", "located", "named")}
-    return check(
-        title,
-        results.self_check["passes"],
+    alarms = [fault for fault in results.self_check["faults"] if is_control(fault)]
+    text = (
         f"{plural(len(faults), 'fault')} put in one at a time: {found['detected']} detected, "
-        f"{found['located']} located, {found['named']} given the right name",
+        f"{found['located']} located, {found['named']} given the right name"
+    )
+    if alarms:
+        alarm = any(item["detected"] for item in alarms)
+        text += f"; {'an' if alarm else 'no'} alarm on the faithful model"
+    return check(title, results.self_check["passes"], text)
+
+
+def is_control(fault: Mapping[str, Any]) -> bool:
+    """Whether an entry of a self-check is the model without a fault."""
+    return fault.get("place", "") is None
+
+
+def self_check_table(self_check: Mapping[str, Any]) -> Table:
+    """What became of each fault that was put in.
+
+    Args:
+        self_check: ``self-check.json``.
+    """
+    words = {True: "yes", False: "NO"}
+    rows: list[list[str | Link]] = []
+    for fault in self_check["faults"]:
+        if is_control(fault):
+            state = "ALARM" if fault["detected"] else "no alarm"
+            rows.append([fault["title"], state, "–", "–", "–"])
+            continue
+        states = [words[fault[key]] for key in ("detected", "located", "named")]
+        nodes = fault["nodes"]
+        more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
+        rows.append([fault["title"], *states, f"{nodes[0]}{more}" if nodes else "–"])
+    return Table(
+        "Faults put into this very model, one at a time; located: no other node fails",
+        ["Fault", "Detected", "Located", "Named", "Failing nodes"],
+        rows,
+        [False] * 5,
     )

@@ -128,8 +128,8 @@ def _interval(bootstrap: Mapping[str, Any] | None) -> str:
     if bootstrap is None or bootstrap["low"] is None:
         return ""
     return (
-        f"{100 * float(bootstrap['level']):g} % of {bootstrap['resamples']} resamples of the images give a "
-        f"difference of AP from {metric(bootstrap['low'], signed=True)} to "
+        f"{100 * float(bootstrap['level']):g} % of {bootstrap['resamples']} resamples of the "
+        f"images give a difference of AP from {metric(bootstrap['low'], signed=True)} to "
         f"{metric(bootstrap['high'], signed=True)}."
     )
 

@@ -55,7 +55,7 @@ FIGURES = (
     ),
     Figure(
         "torch_relative",
-        "the same relative",
+        "the same, relative",
         "of rms",
         "largest distance of PyTorch's result from the exact value",
         ("from_exact", "relative_max"),
@@ -76,7 +76,7 @@ FIGURES = (
     ),
     Figure(
         "tf_relative",
-        "the same relative",
+        "the same, relative",
         "of rms",
         "largest distance of TensorFlow's result from the exact value",
         ("reference_from_exact", "relative_max"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.chart import Chart
 from reports.charts import closeup_charts, node_charts, timing_charts
-from reports.checks import checks
+from reports.checks import checks, self_check_table
 from reports.coco_section import CocoSection, coco_section
 from reports.facts import facts
 from reports.glossary import SIGNS, TERMS, Sign
@@ -153,6 +153,7 @@ class Page:
         note: Something about the run that a reader should know; may be empty.
         facts: Key figures.
         checks: How the verdict comes about.
+        self_check: What became of faults put in; None where none were.
         nodes: The comparison of nodes; None where there is none.
         coco: The evaluation; None where there is none.
         pictures: Detections side by side.
@@ -166,7 +167,8 @@ class Page:
         terms: Words and their meaning.
         downloads: Files with all figures.
         sections: Links to the parts of the page.
-        options: Of all charts, by their id.
+        options: Of all charts, by their id; ``nodes`` holds the names on the axes of those that
+            have nodes there.
         sign_values: The verdicts' signs for the script.
     """
 
@@ -178,6 +180,7 @@ class Page:
     note: str
     facts: Sequence[Fact]
     checks: Sequence[Check]
+    self_check: Table | None
     nodes: NodesSection | None
     coco: CocoSection | None
     pictures: Sequence[Picture]
@@ -223,6 +226,7 @@ def model_page(results: ModelResults, row: Row, *, data: bool) -> Page:
         note=str(results.run.get("note", "")),
         facts=facts(results, row),
         checks=checks(results),
+        self_check=self_check_table(results.self_check) if results.self_check else None,
         nodes=nodes,
         coco=coco,
         pictures=pictures,
@@ -235,10 +239,24 @@ def model_page(results: ModelResults, row: Row, *, data: bool) -> Page:
         signs=SIGNS,
         terms=TERMS,
         downloads=_downloads(results) if data else [],
-        sections=_sections(nodes, coco, conversion, pictures),
-        options={chart.id: chart.option for chart in charts},
+        sections=_sections(results, pictures),
+        options=_options(charts),
         sign_values={name: asdict(sign) for name, sign in SIGNS.items()},
     )
+
+
+def _options(charts: Sequence[Chart]) -> dict[str, Any]:
+    """The options by id; the names of thousands of nodes are there once."""
+    names: Sequence[str] = []
+    result: dict[str, Any] = {}
+    for chart in charts:
+        option = chart.option
+        if option.get("nodes_on_axis"):
+            names = option["xAxis"]["data"]
+            axis = {key: value for key, value in option["xAxis"].items() if key != "data"}
+            option = {**option, "xAxis": axis}
+        result[chart.id] = option
+    return {**result, "nodes": names}
 
 
 def _headline(row: Row) -> Headline:
@@ -351,23 +369,20 @@ def _downloads(results: ModelResults) -> list[Link]:
     return [Link("nodes.csv", f"{results.slug}/nodes.csv"), *found] if results.nodes else found
 
 
-def _sections(
-    nodes: NodesSection | None,
-    coco: CocoSection | None,
-    conversion: ConversionSection | None,
-    pictures: Sequence[Picture],
-) -> list[Link]:
+def _sections(results: ModelResults, pictures: Sequence[Picture]) -> list[Link]:
     """Links to those parts that the page has."""
+    nodes = results.nodes
     there = [
         ("Verdict", "verdict", True),
-        ("Suspects", "suspects", bool(nodes and (nodes.suspects or nodes.findings))),
+        ("Suspects", "suspects", bool(nodes and (nodes["suspects"] or nodes["findings"]))),
         ("Structure", "structure", bool(nodes)),
         ("Depth", "depth", bool(nodes)),
-        ("Closer look", "closeups", bool(nodes and nodes.closeups)),
-        ("COCO", "coco", bool(coco)),
+        ("Closer look", "closeups", bool(nodes and nodes.get("closeups"))),
+        ("COCO", "coco", bool(results.coco)),
         ("Pictures", "pictures", bool(pictures)),
         ("All nodes", "nodes", bool(nodes)),
-        ("Conversion", "conversion", bool(conversion)),
+        ("Conversion", "conversion", bool(results.conversion)),
+        ("Self-check", "self-check", bool(results.self_check)),
         ("Time and memory", "timing", True),
         ("Reproduce", "reproduce", True),
         ("Glossary", "glossary", True),

@@ -57,6 +57,11 @@ class Table:
     rows: Sequence[Sequence[str | Link]]
     numeric: Sequence[bool]
 
+    @property
+    def prose(self) -> bool:
+        """Whether it holds texts only, which may be broken anywhere."""
+        return not any(self.numeric)
+
 
 @dataclass(frozen=True)
 class Check:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
 from efficientdet_spec import InputError
 from parity.files import check_writable, write_json, write_text
@@ -28,6 +29,7 @@ _STATIC = Path(__file__).parent / "static"
 _ASSETS = {
     "report.css": "report.css",
     "theme.js": "theme.js",
+    "payload.js": "payload.js",
     "report.js": "report.js",
     "charts.js": "charts.js",
     "echarts.min.js": "vendor/echarts.min.js",
@@ -120,20 +122,20 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["script_json"] = script_json
+    environment.filters["packed"] = packed
     return environment
 
 
-def script_json(values: Any) -> Markup:
-    """Values as JSON that nothing in a page can mistake for its own markup.
+def packed(values: Any) -> str:
+    """Values as base64 of compressed JSON, which ``payload.js`` unpacks.
+
+    Nothing in it can be mistaken for markup.
 
     Args:
         values: Plain values without NaN or infinity.
     """
     text = json.dumps(values, separators=(",", ":"), allow_nan=False)
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+    return base64.b64encode(zlib.compress(text.encode("ascii"), 9)).decode("ascii")
 
 
 def _make(folder: Path) -> None:

@@ -141,35 +141,30 @@ _NODE = fields(
         "amplification": maybe(figure),
     }
 )
+_VALUES = items(maybe(figure))
 _CLOSEUP = fields(
     {
         "node": text,
-        "channels": items(figure),
-        "scatter": fields({"tensorflow": items(figure), "torch": items(figure)}),
-    },
-    {
-        "map": maybe(
-            fields(
-                {
-                    "height": whole,
-                    "width": whole,
-                    "rows": whole,
-                    "columns": whole,
-                    "values": items(items(figure)),
-                }
-            )
+        "map": fields(
+            {
+                "height": whole,
+                "width": whole,
+                "rows": whole,
+                "columns": whole,
+                "values": items(_VALUES),
+            }
         ),
-        "histogram": maybe(
-            fields(
-                {
-                    "edges": items(figure),
-                    "torch": items(whole),
-                    "tensorflow": items(whole),
-                    "zero": fields({"torch": whole, "tensorflow": whole}),
-                }
-            )
+        "channels": _VALUES,
+        "scatter": fields({"tensorflow": _VALUES, "torch": _VALUES}),
+        "histogram": fields(
+            {
+                "edges": items(figure),
+                "torch": items(whole),
+                "tensorflow": items(whole),
+                "zero": fields({"torch": whole, "tensorflow": whole}),
+            }
         ),
-    },
+    }
 )
 NODES = fields(
     {
@@ -364,7 +359,8 @@ SELF_CHECK = fields(
                     "located": flag,
                     "named": flag,
                     "nodes": items(text),
-                }
+                },
+                {"place": maybe(text)},
             )
         ),
     }

@@ -279,7 +279,7 @@ def _box(box: _Box) -> str:
     text = f"✕ {box.text}" if failing else box.text
     return (
         f'<a href="#node={escape(quote(part.node, safe=""))}" class="part v-{escape(slug)}'
-        f'{" failing" if failing else ""}" aria-label="{escape(said)}">'
+        f'{" failing" if failing else ""}">'
         f"<title>{escape(said)}</title>"
         f'<rect x="{box.x:g}" y="{box.y:g}" width="{box.width:g}" height="{_BOX[1]}" rx="3"/>'
         f'<text x="{x:g}" y="{y + 4:g}" text-anchor="middle">{escape(text)}</text></a>'

@@ -22,7 +22,7 @@ from parity.coco.detections import as_rows
 from parity.coco.swaps import MISTAKE, TENSORFLOW, StageSwap, Swap, judge
 from parity.commands import mistakes
 from parity.commands.detection import Detection
-from parity.shards import ImageResult, Shard, Work, _claim, read_shard, write_shard
+from parity.shards import ImageResult, Shard, Work, claim, read_shard, write_shard
 
 if TYPE_CHECKING:
     from parity.coco.annotations import Annotations, CocoImage
@@ -176,7 +176,7 @@ def run(
         manifest = setup.manifest("torch") | {"images": fingerprint, "swap": slug}
         if origins.get(slug) == TENSORFLOW:
             manifest["tensorflow"] = environment.describe(None)["packages"]["tensorflow"]
-        _claim(path, manifest)
+        claim(path, manifest)
     with Progress("exchanging stages", unit="images") as progress:
         results = _results(setup, folders, work, progress)
     with Progress("evaluating exchanged stages", unit="stages") as progress:

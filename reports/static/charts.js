@@ -1,11 +1,15 @@
 // Draws the charts of a page with ECharts, each when it comes near the screen.
-// Options come as JSON; colours in them are CSS variables, so that they follow the theme.
+// Options come as JSON, which payload.js unpacks; colours in them are CSS variables, so that they follow the theme.
 "use strict";
 
-document.addEventListener("DOMContentLoaded", () => {
+document.addEventListener("pagedata", () => {
   const source = document.getElementById("chart-options");
   if (!source || typeof echarts === "undefined") return;
   const options = JSON.parse(source.textContent);
+  // Charts along depth share the names of the nodes.
+  for (const option of Object.values(options)) {
+    if (option.nodes_on_axis) option.xAxis.data = options.nodes;
+  }
   const places = [...document.querySelectorAll("[data-chart]")];
   const drawn = new Map();
 

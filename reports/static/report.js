@@ -112,7 +112,8 @@
     if (unit === "share") return percent(value);
     if (unit === "channels") return String(value);
     if (unit === "factor") return `×${number(value).toPrecision(3)}`;
-    return scientific(value);
+    const found = number(value);
+    return Math.abs(found) >= 1e-3 && Math.abs(found) < 1e4 ? String(found) : scientific(value);
   };
 
   // ---- table ------------------------------------------------------------------------------
@@ -506,12 +507,13 @@
   makeSections();
   addEventListener("hashchange", unfold);
   unfold();
-  if (byId("node-data")) {
+  document.addEventListener("pagedata", () => {
+    if (!byId("node-data")) return;
     const data = JSON.parse(byId("node-data").textContent);
     const signs = JSON.parse(byId("signs").textContent);
     const nodes = readNodes(data);
     const parameters = readParameters(data.parameters);
     const table = makeTable(nodes, data, parameters, signs);
     makePanel(nodes, data, table, parameters !== null, signs);
-  }
+  });
 })();

@@ -1,0 +1,269 @@
+"""Results of a report made by hand, as the commands write them."""
+
+import json
+
+from handmade import distance, node, report, suspect
+
+from efficientdet_spec import NodeKind
+from parity.limits import Limit
+from parity.result import Contribution
+from parity.verdict import Verdict
+
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+PICTURE = b"\x89PNG not looked at"
+
+
+def nodes(*extra, failing=False, **other):
+    """``nodes.json`` of a few nodes; a failing one with its suspect if asked for."""
+    found = [
+        node("backbone.stem_conv", Verdict.EXACT, "equal bit for bit, 5.9 of at most 16"),
+        node("backbone.stem_bn", reason="PyTorch 2.1 of at most 16, TensorFlow 3.1e+02 of 16"),
+        node("fpn.cells.0.nodes.0.fuse", kind=NodeKind.FUSE),
+        *extra,
+        node("class_head.predict.pointwise@P3", free=distance(3e-4)),
+    ]
+    if failing:
+        wrong = node(
+            "fpn.resample_p6.pool",
+            Verdict.STRUCTURE_DIFFERS,
+            "PyTorch is 1.68e+07 roundings off",
+            kind=NodeKind.POOL,
+            from_exact=distance(1.7, 1.68e7),
+            limit=Limit(0, 0, "must be exact"),
+        )
+        found.insert(2, wrong)
+        guilty = suspect(
+            wrong.name, slug="zero-pad", diagnosis="padded with zeros", tried=True, evidence=("so",)
+        )
+        other = {"suspects": [guilty], **other}
+    options = {"model": "efficientdet-d0", "contributions": [Contribution(("a",), 0.9, 1.0)]}
+    return report(found, **{**options, **other}).to_dict()
+
+
+def closeup(name):
+    """A closer look at one node."""
+    return {
+        "node": name,
+        "map": {"height": 4, "width": 4, "rows": 2, "columns": 2, "values": [[0.0, 1.0]] * 2},
+        "channels": [1e-6, 2e-6, 3e-6],
+        "scatter": {"tensorflow": [1.0, 2.0], "torch": [1.0, 2.5]},
+        "histogram": {
+            "edges": [0.01, 0.1, 1.0],
+            "torch": [3, 1],
+            "tensorflow": [2, 2],
+            "zero": {"torch": 4, "tensorflow": 4},
+        },
+    }
+
+
+def conversion():
+    """``conversion.json`` of three variables."""
+    variables = [
+        row("stem/gamma/ExponentialMovingAverage", "ema", "backbone.stem_bn.weight"),
+        row("cell_0/WSM", "raw", "fpn.cells.0.nodes.0.weights"),
+        row("global_step", "excluded", "", "training step counter"),
+    ]
+    return {
+        "schema": "efficientdet-parity/conversion",
+        "version": 1,
+        "model": "efficientdet-d0",
+        "seconds": 0.9,
+        "provenance": {"source": "model", "notes": ["a note"], "warnings": []},
+        "ledger": {
+            "counts": {"ema": 1, "raw": 1, "training step counter": 1},
+            "findings": [],
+            "notes": [],
+            "variables": variables,
+        },
+    }
+
+
+def row(variable, use, parameter, reason="as asked"):
+    """A line of the ledger."""
+    return {
+        "variable": variable,
+        "shape": [3, 4],
+        "use": use,
+        "parameter": parameter,
+        "layout": "vector" if parameter else "",
+        "reason": reason,
+    }
+
+
+def coco(delta=0.0, complete=True, **other):
+    """``coco.json``; every metric of PyTorch is off by ``delta``."""
+    matching = {
+        "matched": 8,
+        "reference_only": 1,
+        "candidate_only": 0,
+        "largest_score_difference": 5e-5,
+        "largest_box_difference_pixels": 0.011,
+        "rank_flips": 1,
+    }
+    failures = [] if complete else [{"image_id": 7, "file_name": "7.jpg", "reason": "cut short"}]
+    counts = {"all": 80, "failed": len(failures), "failures": failures}
+    curve = [0.5] * 101
+    values = {
+        "schema": "efficientdet-parity/coco",
+        "version": 1,
+        "passes": complete and not delta,
+        "complete": complete,
+        "metric_limit": 1e-4,
+        "model": "efficientdet-d0",
+        "annotations": "instances.json",
+        "profile": {"name": "official", "nms": "soft"},
+        "images": {"tensorflow": counts, "torch": counts},
+        "metrics": {
+            "tensorflow": dict.fromkeys(METRICS, 0.25),
+            "torch": dict.fromkeys(METRICS, 0.25 + delta),
+        },
+        "metric_deltas": dict.fromkeys(METRICS, delta),
+        "categories": [
+            {"id": 1, "name": "cat", "AP": {"tensorflow": 0.2, "torch": 0.3}, "delta": 0.1},
+            {"id": 2, "name": "dog", "AP": {"tensorflow": 0.2, "torch": None}, "delta": None},
+        ],
+        "precision_by_recall": {
+            side: {"AP": curve, "AP50": curve, "AP75": curve} for side in ("tensorflow", "torch")
+        },
+        "matching": {**matching, "worst_images": [{"image_id": 139, **matching}]},
+        "bootstrap": {"metric": "AP", "level": 0.95, "low": -1e-4, "high": 1e-4, "resamples": 300},
+        "seconds_per_image": {
+            "tensorflow": {"decode": 0.002, "network": 0.06},
+            "torch": {"decode": 0.002, "network": 0.1},
+        },
+        "stage_swap": {
+            "baseline": dict.fromkeys(METRICS, 0.25),
+            "rows": [
+                {
+                    "slug": "nms",
+                    "title": "TensorFlow's NMS",
+                    "stage": "nms",
+                    "origin": "tensorflow",
+                    "metrics": dict.fromkeys(METRICS, 0.2),
+                    "AP_delta": -0.05,
+                }
+            ],
+        },
+        "published": {
+            "AP": 0.25,
+            "rows": [{"source": "README", "AP": 0.343}],
+            "limit": 0.0005,
+            "verdict": "not comparable",
+            "text": "not comparable with the published 0.343 (README): 80 images",
+        },
+    }
+    return {**values, **other}
+
+
+def detect(picture="one.png"):
+    """``detect.json`` of one image."""
+    matching = {
+        "image_id": 1,
+        "matched": 3,
+        "reference_only": 0,
+        "candidate_only": 0,
+        "largest_score_difference": 1e-6,
+        "largest_box_difference_pixels": 1e-3,
+        "rank_flips": 0,
+    }
+    return {
+        "schema": "efficientdet-parity/detect",
+        "version": 1,
+        "passes": True,
+        "images": [
+            {
+                "file": "photos/one.jpg",
+                "failures": {},
+                "picture": picture,
+                "visibly_different": 0,
+                "matching": matching,
+            }
+        ],
+    }
+
+
+def self_check(missed=False):
+    """``self-check.json``: the faithful model and one fault."""
+    fault = {"title": "bias of zeros", "place": "a.b", "nodes": ["a.b"], "names": ["bias"]}
+    states = {"detected": not missed, "located": not missed, "named": not missed}
+    control = {"title": "the faithful model", "place": None, "nodes": [], "names": []}
+    fine = {"detected": False, "located": True, "named": True}
+    return {
+        "schema": "efficientdet-parity/self-check",
+        "version": 1,
+        "passes": not missed,
+        "faults": [{**control, **fine}, {**fault, **states}],
+    }
+
+
+def step(name, status="done", exit_code=0, message="", **other):
+    """One step of ``run.json``."""
+    return {
+        "name": name,
+        "title": f"Do {name}",
+        "command": ["compare.py", name],
+        "status": status,
+        "exit_code": exit_code,
+        "message": message,
+        "seconds": 1.5,
+        "peak_memory_bytes": 2_000_000_000,
+        "result": f"{name}.json",
+        **other,
+    }
+
+
+def run(slug, **other):
+    """``run.json``."""
+    values = {
+        "schema": "efficientdet-parity/run",
+        "version": 1,
+        "model": slug,
+        "slug": slug,
+        "source": f"checkpoints/{slug}",
+        "trained": True,
+        "started": "2026-11-24T00:00:00+00:00",
+        "command": "python compare.py report all --out site",
+        "environment": {"packages": {"torch": "2.13.0"}, "threads": None},
+        "steps": [step("convert"), step("nodes"), step("structure")],
+    }
+    return {**values, **other}
+
+
+FILES = {
+    "conversion": "conversion.json",
+    "nodes": "nodes.json",
+    "structure": "structure.json",
+    "coco": "coco/coco.json",
+    "detect": "detect/detect.json",
+    "self_check": "self-check.json",
+}
+
+
+def write(folder, slug="efficientdet-d0", run_values=None, **results):
+    """Write a model's results; those given as values, each by its name."""
+    place = folder / slug
+    place.mkdir(parents=True, exist_ok=True)
+    values = run(slug) if run_values is None else run_values
+    (place / "run.json").write_text(json.dumps(values), "utf-8")
+    for name, result in results.items():
+        path = place / FILES[name]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(result), "utf-8")
+    if "detect" in results:
+        (place / "detect" / "one.png").write_bytes(PICTURE)
+    return place
+
+
+def write_all(folder, slug="efficientdet-d0", **other):
+    """Write a model's results with everything that there can be."""
+    comparison = nodes()
+    comparison["closeups"] = [closeup("backbone.stem_bn")]
+    results = {
+        "conversion": conversion(),
+        "nodes": comparison,
+        "structure": nodes(dtype="float64"),
+        "coco": coco(),
+        "detect": detect(),
+        "self_check": self_check(),
+    }
+    return write(folder, slug, **{**results, **other})

@@ -1,0 +1,329 @@
+"""Pages: everything is on them, nothing that a result holds is markup, all or nothing is written."""
+
+import base64
+import json
+import re
+import zlib
+from html.parser import HTMLParser
+
+import jinja2
+import made_results as made
+import pytest
+from handmade import finding, node
+
+from efficientdet_spec import InputError
+from parity.verdict import Verdict
+from reports import render as module
+from reports.render import packed, render
+
+HOSTILE = ('"><img src=x onerror=alert(1)>', "</script><script>alert(1)</script>", "{{ 7 * 6 }}")
+SCRIPTS = {"theme.js", "echarts.min.js", "charts.js", "report.js", "payload.js"}
+
+
+class Page(HTMLParser):
+    """What a browser sees in a page: elements with their attributes, texts, packed data."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements = []
+        self.texts = []
+        self.data = {}
+        self._script = None
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        self._script = dict(attributes) if tag == "script" else None
+
+    def handle_endtag(self, tag):
+        if tag == "script":
+            self._script = None
+
+    def handle_data(self, text):
+        if self._script is None:
+            self.texts.append(text)
+        elif "id" in self._script:
+            packed_text = base64.b64decode(text, validate=True)
+            self.data[self._script["id"]] = json.loads(zlib.decompress(packed_text))
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.texts).split())
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def ids(self):
+        return [attributes["id"] for _, attributes in self.elements if "id" in attributes]
+
+
+def problems(page):
+    """Whatever in a page is not ours: scripts, handlers, addresses elsewhere, broken anchors."""
+    found = []
+    for tag, attributes in page.elements:
+        found += [f"{tag} {name}" for name in attributes if name.startswith("on")]
+        for name in ("href", "src"):
+            address = attributes.get(name) or ""
+            if "://" in address or address.startswith(("//", "javascript:")):
+                found.append(f"{tag} {name} {address}")
+    for attributes in page.of("script"):
+        source = attributes.get("src", "")
+        if source and source.removeprefix("assets/") not in SCRIPTS:
+            found.append(f"script {source}")
+        if not source and attributes.get("type") != "application/json":
+            found.append("script inline")
+    found += [f"img {item['src']}" for item in page.of("img") if item["src"] == "x"]
+    ids = page.ids()
+    found += [f"id {name} twice" for name in set(ids) if ids.count(name) > 1]
+    anchors = [item.get("href") or "" for item in page.of("a")]
+    found += [
+        f"anchor {address}"
+        for address in anchors
+        if address.startswith("#") and "=" not in address and address[1:] not in ids
+    ]
+    return found
+
+
+@pytest.fixture
+def pages(tmp_path):
+    """Renders results and reads a page of it."""
+
+    def make(name="efficientdet-d0", data=True, **results):
+        made.write_all(tmp_path / "results", **results)
+        render(tmp_path / "results", tmp_path / "out", data=data)
+        return Page((tmp_path / "out" / f"{name}.html").read_text("utf-8"))
+
+    return make
+
+
+def test_everything_is_on_the_page(pages, tmp_path):
+    page = pages()
+    assert problems(page) == []
+    for part in (
+        "Parity : all 4 nodes",
+        "Worst own error",
+        "How the verdict comes about",
+        "Nearest to their limit",
+        "COCO metrics",
+        "95 % of 300 resamples",
+        "TensorFlow's NMS",
+        "8 detections matched one to one",
+        "excluded: training step counter",
+        "python compare.py report all --out site",
+        "root mean square",
+        "the faithful model",
+        "a note",
+    ):
+        assert part.lower() in page.text.lower(), part
+    assert "Seeded weights" not in page.text
+    assert page.of("img")[0]["src"] == "efficientdet-d0/one.png"
+    charts = {item["data-chart"] for item in page.of("div") if "data-chart" in item}
+    assert charts and charts == set(page.data["chart-options"]) - {"nodes"}
+    assert len(page.data["node-data"]["verdict"]["rows"]) == 4
+    assert page.data["node-data"]["closeups"] == {"1": "closeup-0"}
+    sections = [item["href"] for item in page.of("a") if item.get("href", "").startswith("#")]
+    assert {"#coco", "#nodes", "#closeups", "#self-check", "#glossary"} <= set(sections)
+
+
+def test_files_beside_the_pages(pages, tmp_path):
+    page = pages()
+    out = tmp_path / "out"
+    linked = [item.get("src") or item.get("href") for tag in ("script", "link", "img", "a")
+              for item in page.of(tag)]
+    for name in linked:
+        if name and not name.startswith(("#", "data:")):
+            assert (out / name).is_file(), name
+    assert {path.name for path in out.iterdir()} == {
+        "assets", "efficientdet-d0", "efficientdet-d0.html",
+        "index.html", "index.md", "junit.xml", "report.json",
+    }  # fmt: skip
+    copied = {path.name for path in (out / "efficientdet-d0").iterdir()}
+    assert {"nodes.json", "coco.json", "nodes.csv", "one.png", "self-check.json"} <= copied
+    assert (out / "efficientdet-d0" / "one.png").read_bytes() == made.PICTURE
+    assert json.loads((out / "report.json").read_text())["models"][0]["verdict"] == "parity"
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_without_data(pages, tmp_path):
+    page = pages(data=False)
+    assert not (tmp_path / "out" / "efficientdet-d0").exists()
+    assert page.of("img") == [] and "nodes.csv" not in page.text
+    assert len(page.data["node-data"]["verdict"]["rows"]) == 4
+
+
+def test_a_fault_is_named_with_its_node(pages, tmp_path):
+    page = pages(nodes=made.nodes(failing=True))
+    assert problems(page) == []
+    assert "Mismatch : 1 of 5 nodes without parity fpn.resample_p6.pool padded with zeros" in (
+        page.text
+    )
+    assert {"href": "#node=fpn.resample_p6.pool", "class": "name"} in page.of("a")
+    assert page.data["node-data"]["suspects"] == {"2": 0} and "suspect-0" in page.ids()
+    index = Page((tmp_path / "out" / "index.html").read_text("utf-8"))
+    assert "fpn.resample_p6.pool : padded with zeros" in index.text
+    assert "Mismatch : 0 of 1 model with parity, 1 mismatch" in index.text
+
+
+def test_seeded_weights_are_said_in_large(tmp_path):
+    run = made.run("efficientdet-d7x", trained=False, note="No trained checkpoint: 404")
+    made.write(tmp_path / "results", "efficientdet-d7x", run, nodes=made.nodes())
+    render(tmp_path / "results", tmp_path / "out")
+    page = Page((tmp_path / "out" / "efficientdet-d7x.html").read_text("utf-8"))
+    assert "Seeded weights. This model is not trained" in page.text
+    assert {"class": "banner"} in page.of("p") and "No trained checkpoint: 404" in page.text
+    assert "seeded weights" in Page((tmp_path / "out" / "index.html").read_text("utf-8")).text
+
+
+def test_a_model_that_failed_has_a_page(tmp_path):
+    steps = [made.step("convert", "failed", 2, "the file is cut short", result=None)]
+    made.write(tmp_path / "results", run_values=made.run("efficientdet-d0", steps=steps))
+    summary = render(tmp_path / "results", tmp_path / "out")
+    assert not summary.passes
+    for name in ("efficientdet-d0", "index"):
+        page = Page((tmp_path / "out" / f"{name}.html").read_text("utf-8"))
+        assert "Failed" in page.text and "the file is cut short" in page.text
+        assert problems(page) == []
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_nothing_that_a_result_holds_is_markup(tmp_path, hostile):
+    bad = node(hostile, Verdict.NOT_COVERED, hostile)
+    values = made.nodes(
+        bad, findings=[finding(place=hostile, text=hostile)], candidate=hostile, failing=True
+    )
+    guilty = values["suspects"][0]
+    texts = {"evidence": [hostile], "patterns": [hostile], "diagnosis": hostile}
+    values["suspects"] = [{**guilty, **texts, "nodes": [hostile]}]
+    values["closeups"] = [made.closeup(hostile)]
+    values["environment"] = {hostile: hostile}
+    conversion = made.conversion()
+    conversion["ledger"]["notes"] = [hostile]
+    conversion["ledger"]["variables"][2]["reason"] = hostile
+    coco = made.coco(annotations=hostile, complete=False)
+    coco["categories"][0]["name"] = hostile
+    coco["images"]["torch"]["failures"][0]["reason"] = hostile
+    coco["stage_swap"]["rows"][0]["title"] = hostile
+    coco["published"]["text"] = hostile
+    detect = made.detect()
+    detect["images"][0]["file"] = hostile
+    check = made.self_check()
+    check["faults"][1]["title"] = hostile
+    steps = [made.step("convert"), made.step("nodes", "failed", 2, hostile, title=hostile)]
+    run = made.run(
+        "efficientdet-d0", source=hostile, command=hostile, note=hostile, model=hostile, steps=steps
+    )
+    made.write(
+        tmp_path / "results", run_values=run, nodes=values, conversion=conversion, coco=coco,
+        detect=detect, self_check=check,
+    )  # fmt: skip
+    render(tmp_path / "results", tmp_path / "out")
+    for name in ("efficientdet-d0", "index"):
+        page = Page((tmp_path / "out" / f"{name}.html").read_text("utf-8"))
+        assert problems(page) == [], name
+        assert hostile in page.text
+    shown = Page((tmp_path / "out" / "efficientdet-d0.html").read_text("utf-8"))
+    # Each of the texts put in above reaches the reader as it is.
+    assert shown.text.count(hostile) > 15
+    assert hostile in json.dumps(shown.data["node-data"]["reason"]["texts"]) or any(
+        character.isdigit() for character in hostile
+    )
+
+
+def test_the_check_for_markup_sees_it():
+    bad = Page(
+        '<a href="#gone"></a><img src=x onerror=alert(1)><script>alert(1)</script>'
+        '<script src="https://example.com/a.js"></script><p id=a></p><p id=a></p>'
+    )
+    found = problems(bad)
+    for expected in ("img onerror", "script inline", "id a twice", "anchor #gone", "img x"):
+        assert expected in found
+    assert any("https://example.com" in item for item in found)
+
+
+def test_unescaped_text_would_be_seen(pages, monkeypatch):
+    make = module._environment
+
+    def careless():
+        environment = make()
+        environment.autoescape = False
+        return environment
+
+    monkeypatch.setattr(module, "_environment", careless)
+    monkeypatch.setattr(HTMLParser, "CDATA_CONTENT_ELEMENTS", ("style",))
+    page = pages(nodes=made.nodes(failing=True, candidate=HOSTILE[0]))
+    assert "img onerror" in problems(page)
+
+
+def test_packed_data_is_no_markup():
+    values = {"</script>": ["<!--", "\u2028", 1.5, None]}
+    text = packed(values)
+    assert re.fullmatch(r"[A-Za-z0-9+/]+=*", text)
+    assert json.loads(zlib.decompress(base64.b64decode(text))) == values
+    with pytest.raises(ValueError):
+        packed({"x": float("nan")})
+
+
+def test_nothing_is_written_where_a_page_fails(tmp_path, monkeypatch):
+    made.write_all(tmp_path / "results")
+    made.write_all(tmp_path / "results", "second")
+    original = module.model_page
+
+    def fails(results, row, *, data):
+        if results.slug == "second":
+            raise RuntimeError("half way")
+        return original(results, row, data=data)
+
+    monkeypatch.setattr(module, "model_page", fails)
+    with pytest.raises(RuntimeError):
+        render(tmp_path / "results", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_index_is_written_last(tmp_path, monkeypatch):
+    made.write_all(tmp_path / "results")
+    written = []
+    original = module._write
+    monkeypatch.setattr(module, "_write", lambda output: (written.append(output.path.name),
+                                                          original(output)))
+    render(tmp_path / "results", tmp_path / "out")
+    assert written[-1] == "index.html" and written.index("efficientdet-d0.html") < len(written) - 1
+
+
+def test_a_word_that_a_template_misses_is_an_error():
+    environment = module._environment()
+    with pytest.raises(jinja2.UndefinedError):
+        environment.from_string("{{ nothing }}").render()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    made.write_all(tmp_path / "results")
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(InputError, match="out cannot be made a folder|assets cannot be made"):
+        render(tmp_path / "results", tmp_path / "out")
+
+
+def test_again_into_the_same_folder_and_beside_the_results(tmp_path):
+    made.write_all(tmp_path)
+    render(tmp_path, tmp_path)
+    first = (tmp_path / "efficientdet-d0.html").read_bytes()
+    render(tmp_path, tmp_path)
+    assert (tmp_path / "efficientdet-d0.html").read_bytes() == first
+    assert json.loads((tmp_path / "efficientdet-d0" / "nodes.json").read_text())["passes"]
+
+
+def test_a_page_of_many_nodes_is_small(tmp_path):
+    many = [
+        node(f"fpn.cells.{cell}.nodes.{place}.resamples.{part}.conv", reason=f"{cell}.5 of {place}")
+        for cell in range(20)
+        for place in range(20)
+        for part in range(5)
+    ]
+    made.write(tmp_path / "results", nodes=made.nodes(*many))
+    render(tmp_path / "results", tmp_path / "out", data=False)
+    assert (tmp_path / "out" / "efficientdet-d0.html").stat().st_size < 500_000
+
+
+def test_a_lone_surrogate_ends_nothing(pages):
+    page = pages(nodes=made.nodes(node("odd", reason="\ud800")))
+    assert problems(page) == []

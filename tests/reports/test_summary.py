@@ -1,0 +1,265 @@
+"""The verdict on a model and its figures, in every form that they are given."""
+
+import json
+from xml.etree import ElementTree
+
+import made_results as made
+import pytest
+from handmade import distance, finding, node
+
+from parity.limits import Limit
+from parity.verdict import Verdict
+from reports.checks import checks
+from reports.facts import facts
+from reports.judgement import State, judge
+from reports.junit import junit
+from reports.markdown import markdown
+from reports.matrix import COLUMNS, matrix, overview
+from reports.results import read_results
+from reports.summary import Summary, summarise
+
+
+def read(tmp_path, **other):
+    made.write_all(tmp_path, **other)
+    return read_results(tmp_path)[0]
+
+
+def only(tmp_path, run=None, **results):
+    made.write(tmp_path, run_values=run, **results)
+    return read_results(tmp_path)[0]
+
+
+def test_parity(tmp_path):
+    judgement = judge(read(tmp_path))
+    assert judgement.state is State.PARITY and judgement.node is None
+    for part in ("all 4 nodes", "float64 by at most 3.0e-04 of rms", "all COCO metrics agree"):
+        assert part in judgement.sentence
+
+
+def test_a_mismatch_names_the_node_and_what_is_wrong(tmp_path):
+    judgement = judge(read(tmp_path, nodes=made.nodes(failing=True)))
+    assert judgement.state is State.MISMATCH
+    assert judgement.sentence == "1 of 5 nodes without parity"
+    assert (judgement.node, judgement.diagnosis) == ("fpn.resample_p6.pool", "padded with zeros")
+
+
+def test_a_named_suspect_comes_before_others(tmp_path):
+    values = made.nodes(failing=True)
+    named = values["suspects"][0]
+    values["suspects"].insert(0, {**named, "nodes": ["backbone.stem_bn"], "diagnosis": None})
+    assert judge(read(tmp_path, nodes=values)).node == "fpn.resample_p6.pool"
+
+
+def test_a_failing_node_without_a_suspect(tmp_path):
+    lost = node("lost", Verdict.NOT_COVERED, "no partner")
+    judgement = judge(read(tmp_path, nodes=made.nodes(lost)))
+    assert (judgement.node, judgement.diagnosis) == ("lost", "not covered")
+
+
+@pytest.mark.parametrize(
+    "results, state, told",
+    [
+        ({"structure": made.nodes(failing=True)}, State.MISMATCH, "float64: 1 of 5 nodes"),
+        ({"nodes": made.nodes(findings=[finding()])}, State.MISMATCH, "1 thing about the candi"),
+        ({"nodes": made.nodes(gradients={"passes": False})}, State.MISMATCH, "gradients differ"),
+        ({"coco": made.coco(delta=-0.01)}, State.MISMATCH, "AP by -0.010000, of at most 0.0001"),
+        ({"coco": made.coco(passes=False)}, State.MISMATCH, "evaluation on COCO images found"),
+        ({"coco": made.coco(complete=False)}, State.FAILED, "images failed"),
+        ({"detect": {**made.detect(), "passes": False}}, State.MISMATCH, "0 detections visibly"),
+        ({"self_check": made.self_check(missed=True)}, State.FAILED, "self-check missed a fault"),
+    ],
+)
+def test_whatever_is_found_decides(tmp_path, results, state, told):
+    judgement = judge(read(tmp_path, **results))
+    assert judgement.state is state and told in judgement.sentence
+
+
+def test_a_step_that_failed(tmp_path):
+    steps = [made.step("convert", "failed", 2, "no such file", result=None)]
+    failed = only(tmp_path, made.run("efficientdet-d0", steps=steps))
+    judgement = judge(failed)
+    assert judgement.state is State.FAILED
+    assert judgement.sentence == "the step “Do convert” failed: no such file"
+    row = summarise(failed)
+    assert row.nodes is row.own is row.convert_seconds is None
+    assert Summary([row]).text.startswith("efficientdet-d0: FAILED: the step")
+
+
+def test_a_failed_step_does_not_hide_a_mismatch(tmp_path):
+    steps = [made.step("nodes", exit_code=1), made.step("coco", "failed", -9, "killed")]
+    run = made.run("efficientdet-d0", steps=steps)
+    judgement = judge(only(tmp_path, run, nodes=made.nodes(failing=True)))
+    assert judgement.state is State.MISMATCH
+
+
+def test_no_comparison_is_no_parity(tmp_path):
+    judgement = judge(only(tmp_path, conversion=made.conversion()))
+    assert (judgement.state, judgement.sentence) == (State.FAILED, "no comparison of nodes was made")
+
+
+def test_figures(tmp_path):
+    row = summarise(read(tmp_path))
+    assert (row.nodes, row.failing, row.structure_passes) == (4, 0, True)
+    assert (row.output, row.output_node) == (3e-4, "class_head.predict.pointwise@P3")
+    assert (row.own.roundings, row.own.limit, row.convert_seconds) == (2.5, 16.0, 1.5)
+    precision = row.precision
+    assert (precision.torch, precision.tensorflow, precision.delta) == (0.25, 0.25, 0.0)
+    assert (precision.official, precision.comparable, precision.images) == (0.343, False, 80)
+
+
+@pytest.mark.parametrize(
+    "roundings, most, worst",
+    [(1.0, 0, True), (0.0, 0, False), (float("nan"), 16, True), (3.0, 16, True), (2.0, 16, False)],
+)
+def test_the_worst_own_error_is_by_its_limit(tmp_path, roundings, most, worst):
+    other = node("other", from_exact=distance(1e-6, roundings), limit=Limit(most, 16, "so"))
+    own = summarise(read(tmp_path, nodes=made.nodes(other))).own
+    assert (own.node == "other") is worst
+
+
+def test_report_json(tmp_path):
+    for slug in ("efficientdet-d7x", "efficientdet-d0"):
+        made.write_all(tmp_path, slug, nodes=made.nodes(failing=slug.endswith("x")))
+    summary = Summary([summarise(item) for item in read_results(tmp_path)])
+    values = json.loads(json.dumps(summary.to_dict(), allow_nan=False))
+    assert (values["schema"], values["version"]) == ("efficientdet-parity/report", 1)
+    assert values["passes"] is False
+    first, last = values["models"]
+    assert (first["model"], first["verdict"]) == ("efficientdet-d0", "parity")
+    assert (last["verdict"], last["node"]) == ("mismatch", "fpn.resample_p6.pool")
+    assert last["suspects"] == [
+        {
+            "nodes": ["fpn.resample_p6.pool"],
+            "verdict": "structure differs",
+            "slug": "zero-pad",
+            "diagnosis": "padded with zeros",
+        }
+    ]
+    assert last["largest_own_error"]["roundings"] == 1.68e7
+    assert first["AP"]["official"] == 0.343 and first["structure"]["passes"] is True
+
+
+def test_report_json_holds_what_is_not_finite(tmp_path):
+    odd = node("odd", from_exact=distance(1.0, float("nan")))
+    row = summarise(read(tmp_path, nodes=made.nodes(odd)))
+    assert row.to_dict()["largest_own_error"]["roundings"] == "nan"
+
+
+def test_the_table_of_all_models(tmp_path):
+    row = summarise(read(tmp_path))
+    (shown,) = matrix(Summary([row]))
+    assert len(shown.cells) == len(COLUMNS)
+    assert shown.cells == [
+        "0 / 4",
+        "3.0e-04",
+        "2.5 / 16",
+        "3.0e-04",
+        "0.250000",
+        "0.250000",
+        "0.000000",
+        "(0.343)",
+        "1.5 s",
+    ]
+    assert (shown.state, shown.symbol, shown.seeded) == ("parity", "✓", False)
+
+
+def test_all_models_together(tmp_path):
+    made.write_all(tmp_path, "good")
+    assert overview(Summary([summarise(item) for item in read_results(tmp_path)])).word == "Parity"
+    made.write(tmp_path, "none")
+    assert overview(Summary([summarise(item) for item in read_results(tmp_path)])).word == "Failed"
+    made.write_all(tmp_path, "bad", nodes=made.nodes(failing=True))
+    found = overview(Summary([summarise(item) for item in read_results(tmp_path)]))
+    assert found.word == "Mismatch"
+    assert found.sentence == "1 of 3 models with parity, 1 mismatch, 1 failed"
+
+
+def test_markdown(tmp_path):
+    hostile = "a|b\n| <img src=x> `c` *d* [e](f)"
+    step = made.step("convert", "failed", 2, hostile)
+    made.write_all(tmp_path, "good")
+    made.write(tmp_path, "seeded", made.run("seeded", trained=False, steps=[step]))
+    summary = Summary([summarise(item) for item in read_results(tmp_path)])
+    lines = markdown(summary).splitlines()
+    head, rule, good, seeded = lines[:4]
+    assert head.count("|") == rule.count("|") == good.count("|") == len(COLUMNS) + 3
+    assert "[good](good.html)" in good and "✓ parity" in good
+    assert "! failed (seeded weights)" in seeded
+    (reason,) = [line for line in lines if line.startswith("- **seeded**")]
+    assert r"a\|b \| \<img src=x\> \`c\` \*d\* \[e\]\(f\)" in reason
+
+
+def test_junit(tmp_path):
+    hostile = 'broken "<&>\0'
+    steps = [
+        made.step("convert"),
+        made.step("nodes", exit_code=1),
+        made.step("structure", "failed", 2, hostile),
+        made.step("coco", "skipped", None, "no images", seconds=None),
+    ]
+    run = made.run("efficientdet-d0", steps=steps)
+    models = [only(tmp_path, run, nodes=made.nodes(failing=True))]
+    (suite,) = ElementTree.fromstring(junit(models).encode())
+    counts = {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")}
+    assert counts == {"tests": "5", "failures": "2", "errors": "1", "skipped": "1"}
+    cases = {case.get("name"): case for case in suite}
+    assert list(cases) == ["convert", "nodes", "structure", "coco", "verdict"]
+    assert len(cases["convert"]) == 0
+    assert cases["structure"].find("error").text == 'broken "<&>?'
+    assert cases["coco"].find("skipped").get("message") == "no images"
+    assert "fpn.resample_p6.pool; padded with zeros" in cases["verdict"].find("failure").text
+    assert suite.get("time") == "4.500"
+
+
+def test_junit_where_all_is_well(tmp_path):
+    (suite,) = ElementTree.fromstring(junit([read(tmp_path)]).encode())
+    assert (suite.get("failures"), suite.get("errors")) == ("0", "0")
+    assert suite.findall(".//failure") == suite.findall(".//error") == []
+
+
+def test_key_figures_say_what_they_are(tmp_path):
+    results = read(tmp_path)
+    found = {fact.label: fact for fact in facts(results, summarise(results))}
+    assert all(fact.explanation.endswith(".") for fact in found.values())
+    assert (found["Nodes with parity"].value, found["Nodes with parity"].tone) == ("4", "good")
+    assert found["Worst own error"].unit == "of 16 roundings"
+    assert found["AP official"].value == "(0.343)"
+    assert "not comparable" in found["AP official"].explanation
+    assert "on 80 images" in found["AP PyTorch"].explanation
+
+
+def test_key_figures_of_a_fault(tmp_path):
+    results = read(tmp_path, nodes=made.nodes(failing=True))
+    found = {fact.label: fact for fact in facts(results, summarise(results))}
+    own = found["Worst own error"]
+    assert (own.value, own.tone) == ("1.7e+07", "bad") and "furthest beyond" in own.explanation
+    assert own.link.href == "#node=fpn.resample_p6.pool"
+    assert found["Nodes with parity"].tone == "bad"
+
+
+def test_what_was_not_measured_says_so(tmp_path):
+    seeded = only(tmp_path, made.run("efficientdet-d0", trained=False))
+    found = facts(seeded, summarise(seeded))
+    assert {fact.value for fact in found} == {"–"}
+    assert "not trained" in next(fact for fact in found if fact.label == "AP PyTorch").explanation
+    states = {item.title: (item.state, item.text) for item in checks(seeded)}
+    assert states["COCO metrics"] == ("none", "not made: the weights are not trained")
+
+
+def test_how_the_verdict_comes_about(tmp_path):
+    results = read(tmp_path, nodes=made.nodes(failing=True), coco=made.coco(delta=0.01))
+    states = {item.title: item.state for item in checks(results)}
+    assert states == {
+        "Every variable of the checkpoint": "pass",
+        "Every node in float32": "fail",
+        "Every node in float64": "pass",
+        "COCO metrics": "fail",
+        "Detections on single images": "pass",
+        "Self-check with known faults": "pass",
+    }
+    told = {item.title: item.text for item in checks(results)}
+    assert told["Self-check with known faults"] == (
+        "1 fault put in one at a time: 1 detected, 1 located, 1 given the right name; "
+        "no alarm on the faithful model"
+    )
+    assert "2 of 3 variables used once, 1 excluded" in told["Every variable of the checkpoint"]
