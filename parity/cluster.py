@@ -176,10 +176,11 @@ class Cluster:
         except CancelledError as error:
             raise self._lost() from error
         except (ImportError, RuntimeError) as error:
-            if "deserializ" not in str(error) and not isinstance(error, ImportError):
+            # The scheduler says so in words alone.
+            if isinstance(error, RuntimeError) and "deserializ" not in str(error):
                 raise
             raise InputError(
-                f"The cluster {self.name} cannot load what is sent to it ({error!s:.120}); "
+                f"The cluster {self.name} cannot load what is sent to it ({_short(error)}); "
                 f"{_INSTALL}."
             ) from error
 
@@ -274,7 +275,7 @@ def _connect(address: str, name: str, gpu: bool) -> Iterator[Cluster]:
         )
     except (OSError, asyncio.TimeoutError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(
-            f"No Dask scheduler answers at {address!r:.120} ({_first_line(error)}); give the "
+            f"No Dask scheduler answers at {address!r:.120} ({_short(error)}); give the "
             f"address that dask scheduler prints, such as tcp://host:8786."
         ) from error
     with client:
@@ -325,9 +326,10 @@ def _models(client: Client, name: str, address: str) -> Iterator[None]:
 
     try:
         client.register_plugin(Models(name), name)
-    except ImportError as error:
+    except Exception as error:
+        # A worker's error comes with its type or as text alone.
         raise InputError(
-            f"The workers of {address} cannot load what is sent to them ({error!s:.120}); "
+            f"The workers of {address} cannot load what is sent to them ({_short(error)}); "
             f"{_INSTALL}."
         ) from error
     try:
@@ -370,9 +372,9 @@ def _quiet() -> Iterator[None]:
             handler.setLevel(level)
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0][:160]
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"{text:.160}"
 
 
 def _require_dask() -> None:

@@ -54,7 +54,7 @@ def levels_of(nodes: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
     height = 0
     result = []
     for node in nodes:
-        shape = node["shape"]
+        shape = node["shape"] or []
         now = shape[1] if len(shape) == 4 else 0
         if now > 1:
             if height and now < height:

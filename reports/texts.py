@@ -46,12 +46,6 @@ def metric(value: Any, *, signed: bool = False) -> str:
     return "0.000000" if float(text) == 0 else text.replace("-", "−")
 
 
-def percent(value: Any) -> str:
-    """A share of 1 as a percentage with one digit."""
-    found = as_float(value)
-    return NONE if found is None else f"{100 * found:.1f} %".replace("-", "−")
-
-
 def seconds(value: Any) -> str:
     """Wall time, in minutes from two on."""
     found = as_float(value)
@@ -74,11 +68,6 @@ def count(value: Any) -> str:
 def plural(number: int, noun: str) -> str:
     """Such as ``1 node`` and ``2 nodes``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def place(index: Sequence[int] | None) -> str:
-    """An element's position, such as ``[0,20,17,479]``."""
-    return NONE if index is None else "[" + ",".join(map(str, index)) + "]"
 
 
 def shape(values: Sequence[int] | None) -> str:

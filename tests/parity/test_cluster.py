@@ -155,6 +155,29 @@ def test_an_image_that_no_machine_has_fails_alone(tmp_path, connected, work, ope
     assert "5.png" in images[5].failure
 
 
+def test_workers_without_this_package(tmp_path, scheduler, work, opener, monkeypatch):
+    def refused(*_):
+        raise Exception("ModuleNotFoundError(\"No module named 'parity'\")")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(distributed.Client, "register_plugin", refused)
+        with (
+            pytest.raises(InputError, match="No module named 'parity'.*install the same version"),
+            clusters.existing_cluster(scheduler, gpu=False),
+        ):
+            pass
+
+    def unreadable(_):
+        raise RuntimeError("Error during deserialization of the task graph.")
+
+    monkeypatch.setattr(distributed.Future, "result", unreadable)
+    with (
+        clusters.existing_cluster(scheduler, gpu=False) as cluster,
+        pytest.raises(InputError, match="cannot load what is sent to it .*install the same"),
+    ):
+        call(tmp_path / "a", cluster.compute(opener), work)
+
+
 def test_workers_without_a_gpu(scheduler):
     with (
         pytest.raises(InputError, match=r"declares a GPU.*--resources \"GPU=1\""),

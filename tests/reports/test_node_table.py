@@ -50,9 +50,7 @@ def test_every_node_comes_back():
     assert decoded(table["tensor"]) == [item["tensor"] for item in found]
     assert indexed(table["verdict"]) == [item["verdict"] for item in found]
     assert indexed(table["kind"]) == [item["kind"] or "none" for item in found]
-    assert with_numbers(table["reason"]) == [
-        item["reason"].replace("\x01", " ") for item in found
-    ]
+    assert with_numbers(table["reason"]) == [item["reason"].replace("\x01", " ") for item in found]
     place = [item["name"] for item in found].index("odd")
     assert table["closeups"] == {str(place): "closeup-0"}
     assert table["suspects"] == {"2": 0}
@@ -87,7 +85,7 @@ def test_parameters_name_their_variables():
 
 
 def test_wrong_and_disturbed_inputs_are_told():
-    values = made.nodes(node("odd", wrong_inputs=("stem",), identical_inputs=False))
+    values = made.nodes(node("odd", wrong_inputs=("stem",), certain=False))
     table = node_table(values, None, {})
     assert table["wrong"] == {3: ["stem"]} and table["disturbed"] == [3]
 

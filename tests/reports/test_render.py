@@ -1,4 +1,4 @@
-"""Pages: everything is on them, nothing that a result holds is markup, all or nothing is written."""
+"""Pages: all results are on them, none of it is markup, and all or nothing is written."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import jinja2
 import made_results as made
 import pytest
-from handmade import finding, node
+from handmade import distance, finding, node
 
 from efficientdet_spec import InputError
 from parity.verdict import Verdict
@@ -129,8 +129,11 @@ def test_everything_is_on_the_page(pages, tmp_path):
 def test_files_beside_the_pages(pages, tmp_path):
     page = pages()
     out = tmp_path / "out"
-    linked = [item.get("src") or item.get("href") for tag in ("script", "link", "img", "a")
-              for item in page.of(tag)]
+    linked = [
+        item.get("src") or item.get("href")
+        for tag in ("script", "link", "img", "a")
+        for item in page.of(tag)
+    ]
     for name in linked:
         if name and not name.startswith(("#", "data:")):
             assert (out / name).is_file(), name
@@ -250,7 +253,6 @@ def test_unescaped_text_would_be_seen(pages, monkeypatch):
         return environment
 
     monkeypatch.setattr(module, "_environment", careless)
-    monkeypatch.setattr(HTMLParser, "CDATA_CONTENT_ELEMENTS", ("style",))
     page = pages(nodes=made.nodes(failing=True, candidate=HOSTILE[0]))
     assert "img onerror" in problems(page)
 
@@ -284,8 +286,9 @@ def test_the_index_is_written_last(tmp_path, monkeypatch):
     made.write_all(tmp_path / "results")
     written = []
     original = module._write
-    monkeypatch.setattr(module, "_write", lambda output: (written.append(output.path.name),
-                                                          original(output)))
+    monkeypatch.setattr(
+        module, "_write", lambda output: (written.append(output.path.name), original(output))
+    )
     render(tmp_path / "results", tmp_path / "out")
     assert written[-1] == "index.html" and written.index("efficientdet-d0.html") < len(written) - 1
 
@@ -310,6 +313,34 @@ def test_again_into_the_same_folder_and_beside_the_results(tmp_path):
     render(tmp_path, tmp_path)
     assert (tmp_path / "efficientdet-d0.html").read_bytes() == first
     assert json.loads((tmp_path / "efficientdet-d0" / "nodes.json").read_text())["passes"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"from_exact": distance(float("nan"), float("nan")), "own": distance(float("inf"))},
+        {
+            "free": None,
+            "own": None,
+            "from_exact": None,
+            "limit": None,
+            "reference_from_exact": None,
+        },
+        {"kind": None, "shape": None, "verdict": Verdict.NOT_COVERED, "reason": "no partner"},
+        {"shape": (1, 7), "detectable": None},
+    ],
+)
+def test_nodes_of_which_little_is_known(pages, odd):
+    values = made.nodes(node("odd", **odd))
+    page = pages(nodes=values)
+    assert problems(page) == []
+    assert len(page.data["node-data"]["verdict"]["rows"]) == 5
+
+
+def test_a_comparison_without_nodes(pages):
+    values = {**made.nodes(), "nodes": [], "passes": False}
+    page = pages(nodes=values)
+    assert problems(page) == [] and "no node was compared" in page.text
 
 
 def test_a_page_of_many_nodes_is_small(tmp_path):

@@ -69,7 +69,7 @@ def test_a_file_that_is_no_json(tmp_path, text):
         ([], "no JSON object"),
         ({}, "None version None"),
         ({"schema": "efficientdet-parity/coco", "version": 2}, "'efficientdet-parity/coco'"),
-        ({"schema": "efficientdet-parity/nodes", "version": 3}, "version 3"),
+        ({"schema": "efficientdet-parity/nodes", "version": 3}, ".*version 3"),
     ],
 )
 def test_another_schema(tmp_path, values, found):
@@ -83,7 +83,12 @@ def test_another_schema(tmp_path, values, found):
     [
         ("nodes", ("nodes",), {}, "nodes is an object, expected a list"),
         ("nodes", ("nodes", 1, "name"), 7, r"nodes\[1\].name is 7, expected a text"),
-        ("nodes", ("nodes", 1, "verdict"), "fine", r"nodes\[1\].verdict is 'fine', expected one of"),
+        (
+            "nodes",
+            ("nodes", 1, "verdict"),
+            "fine",
+            r"nodes\[1\].verdict is 'fine', expected one",
+        ),
         ("nodes", ("nodes", 0, "free", "rms"), "many", "free.rms is 'many', expected a number"),
         ("nodes", ("nodes", 0, "free", "rms"), True, "free.rms is True, expected a number"),
         ("nodes", ("nodes", 0, "reason"), ..., r"nodes\[0\] has no reason"),

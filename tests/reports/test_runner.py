@@ -151,7 +151,8 @@ def test_processes_are_watched_and_measured(monkeypatch, tmp_path, capfd):
     monkeypatch.setattr(processes, "ROOT", tmp_path)
     done = processes.run(["program.py"])
     assert (done.exit_code, done.output, done.message) == (1, "result\n", "last words")
-    assert 300e6 < done.peak_memory < 1e9 and 0 < done.seconds < 60
+    # Linux counts what this process had when it started the other.
+    assert done.peak_memory > 300e6 and 0 < done.seconds < 60
     assert "last words" in capfd.readouterr().err
     program.write_text("import os\nos.kill(os.getpid(), 9)\n")
     assert processes.run(["program.py"]).exit_code == -9

@@ -94,7 +94,10 @@ def test_a_failed_step_does_not_hide_a_mismatch(tmp_path):
 
 def test_no_comparison_is_no_parity(tmp_path):
     judgement = judge(only(tmp_path, conversion=made.conversion()))
-    assert (judgement.state, judgement.sentence) == (State.FAILED, "no comparison of nodes was made")
+    assert (judgement.state, judgement.sentence) == (
+        State.FAILED,
+        "no comparison of nodes was made",
+    )
 
 
 def test_figures(tmp_path):

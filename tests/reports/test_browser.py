@@ -1,0 +1,208 @@
+"""The pages in a real browser: what a reader sees, does, and is safe from."""
+
+from contextlib import contextmanager
+
+import pytest
+
+READY = "document.querySelectorAll('#node-table tbody tr').length > 0"
+
+
+@contextmanager
+def opened(browser, path, anchor="", **options):
+    """A page with everything it complained of and asked the network for."""
+    options = {"viewport": {"width": 1280, "height": 800}, **options}
+    page = browser.new_page(**options)
+    page.complaints = []
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith(("file:", "data:", "blob:"))
+            else page.complaints.append(request.url)
+        ),
+    )
+    try:
+        page.goto(f"file://{path}{anchor}")
+        if path.name != "index.html":
+            page.wait_for_function(READY)
+        yield page
+    finally:
+        page.close()
+
+
+@pytest.mark.parametrize("name", ["index", "faithful", "broken", "large"])
+def test_it_loads_without_complaint_or_network(browser, pages, name):
+    with opened(browser, pages / f"{name}.html") as page:
+        page.wait_for_timeout(300)
+        assert page.complaints == []
+
+
+def test_a_complaint_would_be_seen(browser, pages):
+    with opened(browser, pages / "faithful.html") as page:
+        page.evaluate("console.error('wrong'); fetch('http://127.0.0.1:9/x').catch(() => 0)")
+        page.wait_for_timeout(300)
+        assert "wrong" in page.complaints
+        assert any("http://127.0.0.1:9" in text for text in page.complaints)
+
+
+def test_the_fault_is_on_the_first_screen(browser, pages):
+    with opened(browser, pages / "broken.html") as page:
+        link = page.locator("#verdict a", has_text="fpn.resample_p6.pool").first
+        box = link.bounding_box()
+        assert (
+            box["y"] + box["height"] < 800 and "Mismatch" in page.locator("#verdict").inner_text()
+        )
+        link.click()
+        assert page.locator("#panel-name").inner_text() == "fpn.resample_p6.pool"
+        assert "structure differs" in page.locator("#panel").inner_text()
+
+
+def rows(page):
+    return page.locator("#node-table tbody tr").count()
+
+
+def test_searching_filtering_sorting_and_grouping(browser, pages):
+    with opened(browser, pages / "broken.html") as page:
+        everything = rows(page)
+        page.fill("#search", "resample_p6")
+        page.wait_for_function(
+            f"document.querySelectorAll('#node-table tbody tr').length < {everything}"
+        )
+        assert 0 < rows(page) < 10
+        page.fill("#search", "")
+        page.select_option(
+            "#filter-verdict", label=page.locator("#filter-verdict option").nth(-1).inner_text()
+        )
+        page.select_option("#filter-verdict", "structure differs")
+        page.wait_for_timeout(200)
+        assert rows(page) == 1
+        page.select_option("#filter-verdict", "")
+        page.wait_for_timeout(200)
+        header = page.locator("#node-table th[aria-sort]").first
+        before = page.locator("#node-table tbody tr").first.inner_text()
+        button = header.locator("button")
+        button.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(200)
+        assert header.get_attribute("aria-sort") == "descending"
+        assert page.locator("#node-table tbody tr").first.inner_text() != before
+        page.check("#group")
+        page.wait_for_timeout(200)
+        assert "backbone" in page.locator("#node-table").inner_text()
+
+
+def test_the_panel_opens_from_drawing_and_hash_and_closes_by_key(browser, pages):
+    with opened(browser, pages / "faithful.html") as page:
+        part = page.locator("svg.structure a.part").first
+        part.click()
+        assert page.locator("#panel").is_visible()
+        page.keyboard.press("Escape")
+        page.wait_for_timeout(100)
+        assert not page.locator("#panel").is_visible()
+    with opened(browser, pages / "faithful.html", "#node=backbone.stem_bn") as page:
+        assert page.locator("#panel-name").inner_text() == "backbone.stem_bn"
+
+
+def test_charts_are_drawn(browser, pages):
+    with opened(browser, pages / "faithful.html") as page:
+        for name in ("depth-roundings", "histogram"):
+            page.locator(f"[data-chart='{name}']").scroll_into_view_if_needed()
+            page.wait_for_selector(f"[data-chart='{name}'] svg path", state="attached")
+
+
+WIDTH = "document.scrollingElement.scrollWidth"
+
+
+@pytest.mark.parametrize("name", ["index", "faithful", "broken", "hostile"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_has_no_overflow(browser, pages, name, scheme):
+    options = {"viewport": {"width": 390, "height": 800}, "color_scheme": scheme}
+    with opened(browser, pages / f"{name}.html", **options) as page:
+        assert page.evaluate(WIDTH) <= 390
+        page.evaluate(
+            "document.body.append(Object.assign(document.createElement('hr'),"
+            " {style: 'width: 900px'}))"
+        )
+        assert page.evaluate(WIDTH) > 390
+
+
+CONTRAST = """() => {
+  const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const found = parse(getComputedStyle(at).backgroundColor);
+      if (found.length === 3 || found[3] === 1) return found;
+    }
+    return [255, 255, 255];
+  };
+  const wrong = [];
+  for (const element of document.querySelectorAll('main *, header *, nav *')) {
+    const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !element.checkVisibility() || element.closest('svg') || element.disabled) continue;
+    const style = getComputedStyle(element);
+    const [a, b] = [light(parse(style.color)), light(ground(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const large = parseFloat(style.fontSize) >= 24;
+    if (ratio < (large ? 3 : 4.5)) wrong.push(`${element.textContent.slice(0, 30)} ${ratio}`);
+  }
+  return wrong;
+}"""
+
+
+GROUND = """['body', 'html'].map((name) => getComputedStyle(document.querySelector(name)))
+  .map((style) => style.backgroundColor.match(/[\\d.]+/g).map(Number))
+  .find((levels) => levels.length === 3 || levels[3] > 0).slice(0, 3)"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast(browser, pages, scheme):
+    with opened(browser, pages / "broken.html", color_scheme=scheme) as page:
+        page.wait_for_timeout(300)
+        levels = page.evaluate(GROUND)
+        assert (max(levels) < 80) == (scheme == "dark")
+        assert page.evaluate(CONTRAST) == []
+        page.evaluate(
+            "document.querySelector('#verdict p, #verdict h1').style.color ="
+            " getComputedStyle(document.body).backgroundColor"
+        )
+        assert page.evaluate(CONTRAST) != []
+
+
+BLAME = "document.querySelector('#verdict a').textContent"
+MARKUP = "<img src=x onerror='window.hacked=1'>"
+
+
+@pytest.mark.parametrize("name", ["index", "hostile"])
+def test_names_are_text(browser, pages, name):
+    # Without the policy that forbids scripts in markup, so that it is the escaping that is tested.
+    with opened(browser, pages / f"{name}.html", bypass_csp=True) as page:
+        if name == "hostile":
+            page.evaluate(f"location.hash = '#node=' + encodeURIComponent({BLAME})")
+            page.locator("#depth").scroll_into_view_if_needed()
+        page.wait_for_timeout(500)
+        assert page.evaluate("window.hacked") is None
+        assert page.locator("img[src='x']").count() == 0
+        page.evaluate(f'document.body.insertAdjacentHTML("beforeend", "{MARKUP}")')
+        page.wait_for_timeout(300)
+        assert page.evaluate("window.hacked") == 1
+
+
+def test_two_thousand_nodes_open_at_once(browser, pages):
+    """The requirement is 2 seconds; the best of five is what the page takes, not the machine."""
+    times = []
+    for _ in range(5):
+        with opened(browser, pages / "large.html") as page:
+            times.append(page.evaluate("performance.now()"))
+            assert page.locator("#shown").inner_text().startswith(("2,", "2"))
+    assert min(times) < 2000
+
+
+def test_print_shows_charts(browser, pages):
+    with opened(browser, pages / "faithful.html") as page:
+        page.emulate_media(media="print")
+        page.wait_for_selector("[data-chart='histogram'] svg path", state="attached")
