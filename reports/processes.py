@@ -23,8 +23,8 @@ class Finished:
     Attributes:
         exit_code: Its exit code; the negative number of the signal that ended it.
         seconds: Wall time.
-        peak_memory: Largest resident memory in bytes; on Linux at least that of this process when it
-            started the other.
+        peak_memory: Largest resident memory in bytes; on Linux at least that of this process when
+            it started the other.
         output: What it printed.
         message: The last line that it wrote to standard error; empty where there is none.
     """
