@@ -329,9 +329,11 @@ def test_a_shard_that_kills_its_workers_is_named(tmp_path, work, opener, monkeyp
 
 def test_ctrl_c_ends_every_process_without_noise(arguments, tmp_path):
     """A terminal interrupts the whole group of processes."""
+    # What runs in the background of a shell ignores interruptions; a terminal's does not.
     command = [sys.executable, "-u", "compare.py", *arguments, str(tmp_path / "out"), "--workers=2"]
     script = (
         "import os, signal, sys, compare, parity.shards as s, multiprocessing as m\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "write = s.write_shard\n"
         "def interrupted(path, shard):\n"
         "    write(path, shard)\n"
