@@ -190,7 +190,7 @@ def text(result: dict[str, Any]) -> str:
 
 def main() -> None:
     arguments = parser().parse_args()
-    environment.prepare()
+    environment.prepare(in_turns=False)
     import_tensorflow()
     from parity.commands.detect import image_files
     from torch_model.profiles import get_profile

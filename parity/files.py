@@ -34,6 +34,20 @@ def check_writable(path: Path, keep: Iterable[Path] = ()) -> None:
         )
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those around it, unless it is there.
+
+    Raises:
+        InputError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be made a folder ({error.strerror}); choose another --out."
+        ) from error
+
+
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a result; the file appears complete or not at all.
 

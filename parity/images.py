@@ -1,11 +1,38 @@
-"""The input image of a comparison that is given none."""
+"""Images in folders, and the one of a comparison that is given none."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from efficientdet_spec import InputError
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
+"""Files of a folder that are taken for images, in upper or lower case."""
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images in a folder, by name.
+
+    Raises:
+        InputError: It cannot be read or has no image.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be read ({error.strerror}); give a folder of images."
+        ) from error
+    found = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if not found:
+        raise InputError(
+            f"{folder} has no image, only {len(entries)} other entries; give a folder of JPEG, "
+            f"PNG or BMP files (named {', '.join(SUFFIXES)})."
+        )
+    return found
 
 
 def built_in(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -12,9 +12,6 @@ from parity.verdict import Verdict
 TABLE_ROWS = 30
 """Most rows of a chart's text alternative, the header included."""
 
-FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
-"""What people call each framework."""
-
 
 _DECADES = 10
 """Most powers of ten that a logarithmic axis shows."""
@@ -45,9 +42,6 @@ SIGNS: Mapping[str, Sign] = {
 }
 """By verdict, the least serious first. Those that fail are larger and have other shapes."""
 
-PASSING = tuple(verdict.value for verdict in Verdict if verdict.passes)
-"""The verdicts with which a node's parity is shown."""
-
 
 @dataclass(frozen=True)
 class Chart:
@@ -71,16 +65,6 @@ class Chart:
     option: dict[str, Any]
     height: int
     table: list[list[str]]
-
-
-def number(value: Any) -> float | None:
-    """A result's number; ``"nan"``, ``"inf"`` and ``"-inf"`` as such; None where there is none."""
-    if isinstance(value, bool) or value is None:
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
 
 
 def short(value: float) -> float:

@@ -6,19 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from parity.coco_text import TITLES
 from reports.chart import (
-    FRAMEWORKS,
     TABLE_ROWS,
     Chart,
     base,
     category_axis,
     grid,
     legend,
-    number,
     short,
     text,
     value_axis,
 )
+from reports.texts import as_float
 
 _BARS = 4096
 _LEAST_CHANNELS = 2
@@ -46,7 +46,7 @@ def closeup_charts(closeup: Mapping[str, Any], nodes: Mapping[str, Any]) -> list
 
 
 def _finite(value: Any) -> float | None:
-    found = number(value)
+    found = as_float(value)
     return found if found is not None and math.isfinite(found) else None
 
 
@@ -98,7 +98,7 @@ def _map(values: Mapping[str, Any], name: str) -> Chart:
 
 def _channels(values: Sequence[Any], name: str) -> Chart:
     found = [_finite(value) for value in values[:_BARS]]
-    order = sorted(range(len(values)), key=lambda i: -(number(values[i]) or 0.0))
+    order = sorted(range(len(values)), key=lambda i: -(as_float(values[i]) or 0.0))
     return Chart(
         id=name,
         title="In which channels",
@@ -128,14 +128,14 @@ def _channels(values: Sequence[Any], name: str) -> Chart:
         height=240,
         table=[
             ["channel", "rms of the difference, of the node's rms"],
-            *([str(i), text(number(values[i]))] for i in order[: TABLE_ROWS - 1]),
+            *([str(i), text(as_float(values[i]))] for i in order[: TABLE_ROWS - 1]),
         ],
     )
 
 
 def _scatter(values: Mapping[str, Any], name: str) -> Chart:
     pairs = [
-        (number(theirs), number(ours))
+        (as_float(theirs), as_float(ours))
         for theirs, ours in zip(values["tensorflow"], values["torch"], strict=True)
     ]
     points = [
@@ -193,12 +193,10 @@ def _value(value: float | None) -> str:
 
 def _histogram(values: Mapping[str, Any], name: str) -> Chart:
     edges = values["edges"]
-    used = [
-        place for place in range(len(edges) - 1) if any(values[side][place] for side in FRAMEWORKS)
-    ]
+    used = [place for place in range(len(edges) - 1) if any(values[side][place] for side in TITLES)]
     last = (used[-1] if used else 0) + 1
     labels = [f"below {edges[0]:g}", *(f"from {edge:.2g}" for edge in edges[:last])]
-    counts = {side: [values["zero"][side], *values[side][:last]] for side in FRAMEWORKS}
+    counts = {side: [values["zero"][side], *values[side][:last]] for side in TITLES}
     return Chart(
         id=name,
         title="How many elements are how far off",
@@ -208,7 +206,7 @@ def _histogram(values: Mapping[str, Any], name: str) -> Chart:
         ),
         option=base(
             tooltip={"trigger": "axis", "confine": True, "axisPointer": {"type": "shadow"}},
-            legend=legend(list(FRAMEWORKS.values())),
+            legend=legend(list(TITLES.values())),
             grid=grid(bottom=46),
             xAxis=category_axis(
                 labels,
@@ -224,14 +222,14 @@ def _histogram(values: Mapping[str, Any], name: str) -> Chart:
                     "itemStyle": {"color": f"var(--{side})"},
                     "data": counts[side],
                 }
-                for side, title in FRAMEWORKS.items()
+                for side, title in TITLES.items()
             ],
         ),
         height=280,
         table=[
-            ["roundings", *FRAMEWORKS.values()],
+            ["roundings", *TITLES.values()],
             *(
-                [label, *(str(counts[side][place]) for side in FRAMEWORKS)]
+                [label, *(str(counts[side][place]) for side in TITLES)]
                 for place, label in enumerate(labels[: TABLE_ROWS - 1])
             ),
         ],

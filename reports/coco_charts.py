@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from parity.coco_text import TITLES
 from reports.chart import (
-    FRAMEWORKS,
     TABLE_ROWS,
     Chart,
     base,
     category_axis,
     grid,
     legend,
-    number,
     short,
     text,
     value_axis,
 )
+from reports.texts import as_float
 
 _CURVES = {"AP": "solid", "AP50": "dashed", "AP75": "dotted"}
 
@@ -37,7 +37,7 @@ def coco_charts(coco: Mapping[str, Any]) -> list[Chart]:
 
 
 def _metrics(coco: Mapping[str, Any]) -> Chart:
-    found = {side: coco["metrics"][side] for side in FRAMEWORKS if side in coco["metrics"]}
+    found = {side: coco["metrics"][side] for side in TITLES if side in coco["metrics"]}
     names = list(next(iter(found.values())))
     return Chart(
         id="coco-metrics",
@@ -45,13 +45,13 @@ def _metrics(coco: Mapping[str, Any]) -> Chart:
         explanation="The twelve metrics of each side, from 0 to 1; differences are in the table.",
         option=base(
             tooltip={"trigger": "axis", "confine": True, "axisPointer": {"type": "shadow"}},
-            legend=legend([FRAMEWORKS[side] for side in found]),
+            legend=legend([TITLES[side] for side in found]),
             grid=grid(bottom=30),
             xAxis=category_axis(names, axisLabel={"color": "var(--ink)", "hideOverlap": True}),
             yAxis=value_axis("", min=0),
             series=[
                 {
-                    "name": FRAMEWORKS[side],
+                    "name": TITLES[side],
                     "type": "bar",
                     "itemStyle": {"color": f"var(--{side})"},
                     "data": [_rounded(metrics[name]) for name in names],
@@ -61,25 +61,29 @@ def _metrics(coco: Mapping[str, Any]) -> Chart:
         ),
         height=300,
         table=[
-            ["metric", *(FRAMEWORKS[side] for side in found)],
+            ["metric", *(TITLES[side] for side in found)],
             *([name, *(_figure(found[side][name]) for side in found)] for name in names),
         ],
     )
 
 
 def _rounded(value: Any) -> float | None:
-    found = number(value)
+    found = as_float(value)
     return None if found is None else round(found, 5)
 
 
 def _figure(value: Any) -> str:
-    found = number(value)
+    found = as_float(value)
     return "-" if found is None else f"{found:.6f}"
 
 
 def _categories(coco: Mapping[str, Any]) -> Chart:
     rows = [
-        (str(item["name"]), number(item["AP"].get("tensorflow")), number(item["AP"].get("torch")))
+        (
+            str(item["name"]),
+            as_float(item["AP"].get("tensorflow")),
+            as_float(item["AP"].get("torch")),
+        )
         for item in coco["categories"]
     ]
     known = [row for row in rows if row[1] is not None and row[2] is not None]
@@ -127,7 +131,7 @@ def _categories(coco: Mapping[str, Any]) -> Chart:
 def _curves(found: Mapping[str, Any]) -> Chart:
     series: list[dict[str, Any]] = []
     names: list[str] = []
-    for side, title in FRAMEWORKS.items():
+    for side, title in TITLES.items():
         for curve, style in _CURVES.items():
             values = found.get(side, {}).get(curve)
             if values:
@@ -174,7 +178,7 @@ def _curves(found: Mapping[str, Any]) -> Chart:
 
 def _swaps(swap: Mapping[str, Any]) -> Chart:
     rows = [
-        (str(row["title"]), str(row["origin"]), number(row["AP_delta"])) for row in swap["rows"]
+        (str(row["title"]), str(row["origin"]), as_float(row["AP_delta"])) for row in swap["rows"]
     ]
     colours = {"tensorflow": "var(--tensorflow)", "mistake": "var(--torch-differs)"}
     return Chart(

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parity.coco_text import TITLES
 from reports.chart import Chart
 from reports.charts import coco_charts
 from reports.parts import Table
 from reports.texts import metric, plural, scientific
-
-FRAMEWORKS = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
-"""What people call each framework, in the order of the tables."""
 
 _METRICS = {
     "AP": "average precision, IoU 0.50 to 0.95",
@@ -81,7 +79,7 @@ def coco_section(coco: Mapping[str, Any]) -> CocoSection:
         matching=_matching(coco["matching"]),
         worst=_worst(coco["matching"]),
         failures=[
-            f"{FRAMEWORKS.get(side, side)}, {item['file_name']}: {item['reason']}"
+            f"{TITLES.get(side, side)}, {item['file_name']}: {item['reason']}"
             for side, counts in coco["images"].items()
             for item in counts["failures"]
         ],
@@ -95,14 +93,14 @@ def _profile(profile: Mapping[str, Any]) -> str:
 
 def _images(coco: Mapping[str, Any]) -> str:
     counts = [
-        f"{FRAMEWORKS.get(side, side)} {item['all'] - item['failed']:,} of {item['all']:,}"
+        f"{TITLES.get(side, side)} {item['all'] - item['failed']:,} of {item['all']:,}"
         for side, item in coco["images"].items()
     ]
     return f"images evaluated: {', '.join(counts)}; annotations {coco['annotations']}"
 
 
 def _metrics(coco: Mapping[str, Any]) -> Table:
-    sides = [side for side in FRAMEWORKS if side in coco["metrics"]]
+    sides = [side for side in TITLES if side in coco["metrics"]]
     deltas = coco["metric_deltas"]
     names = list(coco["metrics"][sides[0]]) if sides else []
     rows = [
@@ -114,7 +112,7 @@ def _metrics(coco: Mapping[str, Any]) -> Table:
         ]
         for name in names
     ]
-    head = ["Metric", *(FRAMEWORKS[side] for side in sides), "Difference", "What it is"]
+    head = ["Metric", *(TITLES[side] for side in sides), "Difference", "What it is"]
     return Table(
         f"COCO metrics, 0 to 1; difference is PyTorch minus TensorFlow, of at most "
         f"{coco['metric_limit']}",
@@ -141,11 +139,11 @@ def _categories(coco: Mapping[str, Any]) -> Table | None:
         return None
     return Table(
         "Categories whose AP differs most",
-        ["Category", *FRAMEWORKS.values(), "Difference"],
+        ["Category", *TITLES.values(), "Difference"],
         [
             [
                 row["name"],
-                *(metric(row["AP"].get(side)) for side in FRAMEWORKS),
+                *(metric(row["AP"].get(side)) for side in TITLES),
                 metric(row["delta"], signed=True),
             ]
             for row in rows[:_SHOWN]

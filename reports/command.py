@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientdet_spec import OFFICIAL_MODELS, InputError, parse_size
+from parity.files import make_folder
 from reports.steps import ALL, Choice, subjects
 
 _MAX_COUNT = 1000
@@ -107,13 +108,13 @@ def run(arguments: argparse.Namespace) -> int:
         choice = _choice(arguments)
         from reports import runner
 
-        _make(arguments.out)
+        make_folder(arguments.out)
         results = arguments.keep or arguments.out / "results"
         command = runner.command_line(arguments.typed)
         runner.run_all(found, choice, results, command)
     from reports import render
 
-    _make(arguments.out)
+    make_folder(arguments.out)
     summary = render.render(results, arguments.out, data=not arguments.no_data)
     print(summary.text)
     print(f"wrote {arguments.out / 'index.html'}")
@@ -158,12 +159,3 @@ def _choice(arguments: argparse.Namespace) -> Choice:
         self_check=arguments.self_check,
         cache=arguments.cache,
     )
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be made a folder ({error.strerror}); choose another --out."
-        ) from error

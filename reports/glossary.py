@@ -51,6 +51,9 @@ SIGNS: Mapping[str, Sign] = {
 }
 """By verdict, the best first."""
 
+PASSING = frozenset(verdict.value for verdict in Verdict if verdict.passes)
+"""The verdicts with which a node's parity is shown."""
+
 TERMS: Sequence[tuple[str, str]] = (
     (
         "node",

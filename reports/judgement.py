@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from reports.glossary import PASSING
 from reports.results import ModelResults
 from reports.texts import plural, scientific
 
@@ -55,7 +56,7 @@ def judge(results: ModelResults) -> Judgement:
 
 
 def _nodes_mismatch(nodes: Mapping[str, Any], title: str) -> Judgement:
-    failing = [node for node in nodes["nodes"] if node["verdict"] not in ("exact", "rounding")]
+    failing = [node for node in nodes["nodes"] if node["verdict"] not in PASSING]
     suspects = nodes["suspects"]
     named = next((item for item in suspects if item["diagnosis"]), None)
     suspect = named or next(iter(suspects), None)

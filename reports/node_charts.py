@@ -7,10 +7,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from parity.coco_text import TITLES
 from reports.bands import Band, bands
 from reports.chart import (
-    FRAMEWORKS,
-    PASSING,
     SIGNS,
     TABLE_ROWS,
     Chart,
@@ -20,11 +19,12 @@ from reports.chart import (
     legend,
     log_axis,
     log_range,
-    number,
     on_log_axis,
     text,
     value_axis,
 )
+from reports.glossary import PASSING
+from reports.texts import as_float
 
 _ROUNDINGS_FLOOR = 0.01
 _LABELS = 12
@@ -52,7 +52,7 @@ def _field(node: Mapping[str, Any], *path: str) -> float | None:
         if not isinstance(value, Mapping):
             return None
         value = value.get(key)
-    return number(value)
+    return as_float(value)
 
 
 def _roundings(nodes: Sequence[Mapping[str, Any]]) -> Chart:
@@ -295,7 +295,7 @@ def _histogram(nodes: Sequence[Mapping[str, Any]]) -> Chart:
             "itemStyle": {"color": f"var(--{framework})"},
             "data": counts[title],
         }
-        for framework, title in FRAMEWORKS.items()
+        for framework, title in TITLES.items()
     ]
     return Chart(
         id="histogram",
@@ -352,7 +352,7 @@ def _contributions(nodes: Mapping[str, Any]) -> Chart:
     for entry in nodes["contributions"]:
         names = [str(name) for name in entry["nodes"]]
         title = names[0] if len(names) == 1 else f"these {len(names)} together"
-        rows.append((title, names, _or_zero(number(entry["share"])), number(entry.get("size"))))
+        rows.append((title, names, _or_zero(as_float(entry["share"])), as_float(entry.get("size"))))
     verdicts = {str(node["name"]): str(node["verdict"]) for node in nodes["nodes"]}
     data = []
     for _, names, share, _ in rows:

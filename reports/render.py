@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 
 from efficientdet_spec import InputError
-from parity.files import check_writable, write_json, write_text
+from parity.files import check_writable, make_folder, write_json, write_text
 from reports.junit import junit
 from reports.markdown import markdown
 from reports.matrix import COLUMNS, matrix, overview
@@ -73,7 +73,7 @@ def render(results_dir: Path, out: Path, *, data: bool = True) -> Summary:
     summary = Summary([summarise(item) for item in models])
     outputs = _outputs(models, summary, out, data)
     for folder in dict.fromkeys(output.path.parent for output in outputs):
-        _make(folder)
+        make_folder(folder)
     for output in outputs:
         _write(output)
     return summary
@@ -136,15 +136,6 @@ def packed(values: Any) -> str:
     """
     text = json.dumps(values, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(zlib.compress(text.encode("ascii"), 9)).decode("ascii")
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be made a folder ({error.strerror}); choose another --out."
-        ) from error
 
 
 def _write(output: _Output) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from efficientdet_spec import MODELS, InputError
 from reports import shapes
 from reports.shapes import Check, Unexpected
+from reports.steps import RESERVED, SLUG
 from reports.texts import as_float
 
 FILES: Mapping[str, tuple[str, str, int, Check]] = {
@@ -23,10 +23,6 @@ FILES: Mapping[str, tuple[str, str, int, Check]] = {
     "self_check": ("self-check.json", "self-check", 1, shapes.SELF_CHECK),
 }
 """Of each result its file, the name and version of its schema, and what it must look like."""
-
-_SLUG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-_RESERVED = frozenset({"assets", "index", "junit", "report"})
-"""Names in the output that are not a model's."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +104,10 @@ def read_results(folder: Path) -> list[ModelResults]:
 def _read_model(folder: Path) -> ModelResults:
     run = _read(folder / "run.json", "run", 1, shapes.RUN)
     slug = folder.name
-    if run["slug"] != slug or not _SLUG.fullmatch(slug) or slug.lower() in _RESERVED:
+    if run["slug"] != slug or not SLUG.fullmatch(slug) or slug.lower() in RESERVED:
         raise InputError(
             f"{folder / 'run.json'} is of {run['slug']!r:.60}, expected its folder's name, of "
-            f"letters, digits, '.', '_' and '-' and none of {', '.join(sorted(_RESERVED))}; "
+            f"letters, digits, '.', '_' and '-' and none of {', '.join(sorted(RESERVED))}; "
             f"rename the folder and the slug in the file."
         )
     found = {
@@ -145,7 +141,8 @@ def _read(path: Path, schema: str, version: int, check: Check) -> Mapping[str, A
         raise InputError(
             f"{path} is no {expected} that can be shown: {error}; run its step again."
         ) from error
-    return values  # type: ignore[no-any-return]
+    found: Mapping[str, Any] = values
+    return found
 
 
 def _check_pictures(folder: Path, detect: Mapping[str, Any] | None) -> None:

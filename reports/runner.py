@@ -19,7 +19,7 @@ from typing import Any
 
 from efficientdet_spec import InputError
 from parity import environment
-from parity.files import write_json, write_text
+from parity.files import make_folder, write_json, write_text
 from reports import processes, steps
 from reports.steps import Choice, Step, Subject
 
@@ -47,11 +47,18 @@ class _Record:
     done: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, entry: dict[str, Any]) -> None:
+        """Write a step down; those of the earlier run stay until this one has come past them."""
         self.done.append(entry)
-        self.write()
+        names = {step["name"] for step in self.done}
+        rest = [dict(step) for name, step in self.earlier.items() if name not in names]
+        self._write([*self.done, *rest])
 
-    def write(self) -> None:
-        write_json(self.folder / "run.json", {**self.values, "steps": self.done})
+    def close(self) -> None:
+        """Leave only what belongs to this run."""
+        self._write(self.done)
+
+    def _write(self, steps: list[dict[str, Any]]) -> None:
+        write_json(self.folder / "run.json", {**self.values, "steps": steps})
 
 
 def run_all(
@@ -93,12 +100,7 @@ def run_one(
     Raises:
         InputError: The folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be made a folder ({error.strerror}); choose another --out."
-        ) from error
+    make_folder(folder)
     record = _open_record(subject, choice, folder, command)
     source, trained, converted = subject.source, True, False
     if not (subject.official and choice.seeded):
@@ -125,7 +127,7 @@ def run_one(
         # Hundreds of megabytes that a command makes again at any time.
         shutil.rmtree(folder / "seeded", ignore_errors=True)
         (folder / "model.pth").unlink(missing_ok=True)
-    record.write()
+    record.close()
 
 
 def _open_record(subject: Subject, choice: Choice, folder: Path, command: str) -> _Record:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efficientdet_spec import MODELS, OFFICIAL_MODELS, InputError
+from parity.images import image_files
 
 ALL = "all"
 """Stands for every official model."""
@@ -15,7 +16,11 @@ ALL = "all"
 STRUCTURE_SIZE = "256x256"
 """Input of the comparison in float64: structure does not depend on the size, time does."""
 
-_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+SLUG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")
+"""What a model's page and folder may be called."""
+
+RESERVED = frozenset({"assets", "index", "junit", "report", "results"})
+"""Names beside the pages that are not a model's, in any case."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +117,13 @@ def subjects(sources: Sequence[str]) -> list[Subject]:
                 f"{source} is neither a checkpoint nor the name of a model; give one of "
                 f"{', '.join(OFFICIAL_MODELS)}, {ALL}, or a checkpoint as SOURCE of convert.py."
             )
-        if name and not _SLUG.fullmatch(name):
+        slug = name or _slug(source)
+        if not SLUG.fullmatch(slug) or slug.lower() in RESERVED:
             raise InputError(
-                f"{name!r:.100} cannot name a page; use letters, digits, dots, dashes and "
-                f"underscores."
+                f"{slug!r:.100} cannot name a page; give a name of letters, digits, dots, dashes "
+                f"and underscores, as in NAME={source}, and none of {', '.join(sorted(RESERVED))}."
             )
-        official = not exists
-        found.append(Subject(name or _slug(source), source, official))
+        found.append(Subject(slug, source, official=not exists))
     names: dict[str, str] = {}
     for subject in found:
         if subject.slug in names:
@@ -197,8 +202,8 @@ def comparisons(
         if choice.limit:
             coco += ["--limit", str(choice.limit)]
         steps.append(Step("coco", "Evaluate on COCO images", tuple(coco), "coco/coco.json"))
-        pictures = _pictures(choice.images, choice.pictures)
-        if pictures:
+        if choice.pictures:
+            pictures = image_files(choice.images)[: choice.pictures]
             detect = ["compare.py", "detect", source, *map(str, pictures), *detection]
             detect += ["--out", str(folder / "detect")]
             steps.append(Step("detect", "Draw detections", tuple(detect), "detect/detect.json"))
@@ -210,8 +215,3 @@ def _identity(subject: Subject, choice: Choice) -> list[str]:
     model = subject.source if subject.official and subject.source in MODELS else choice.model
     options = ["--model", model] if model else []
     return options + (["--cache", str(choice.cache)] if choice.cache else [])
-
-
-def _pictures(images: Path, count: int) -> list[Path]:
-    kinds = {".jpg", ".jpeg", ".png", ".bmp"}
-    return sorted(path for path in images.iterdir() if path.suffix.lower() in kinds)[:count]

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from efficientdet_spec import EfficientDetConfig, InputError, get_config
 from parity.verdict import Verdict
 from reports.bands import levels_of
+from reports.glossary import PASSING
 
 _WIDTH = 1100
 _LEFT = 96
@@ -29,7 +30,6 @@ _HEAD = re.compile(
 )
 
 _SEVERITY = {verdict.value: place for place, verdict in enumerate(Verdict)}
-_PASSING = {verdict.value for verdict in Verdict if verdict.passes}
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ def _heads(
 def _box(box: _Box) -> str:
     part = box.part
     slug = part.verdict.replace(" ", "-")
-    failing = part.verdict not in _PASSING
+    failing = part.verdict not in PASSING
     said = f"{part.title}: {part.verdict}; {part.count} nodes, the worst {part.node}"
     x, y = box.middle
     text = f"✕ {box.text}" if failing else box.text
@@ -287,7 +287,7 @@ def _box(box: _Box) -> str:
 
 
 def _labels(boxes: Sequence[_Box]) -> Iterator[str]:
-    failing = [box for box in boxes if box.part.verdict not in _PASSING]
+    failing = [box for box in boxes if box.part.verdict not in PASSING]
     for box in failing[:_LABELS]:
         late = box.x > _WIDTH / 2
         x = box.x + box.width if late else box.x

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reports.glossary import PASSING
 from reports.judgement import Judgement, State, judge
 from reports.results import ModelResults
 from reports.texts import as_float
@@ -189,7 +190,7 @@ def summarise(results: ModelResults) -> Row:
 
 
 def _failing(nodes: Mapping[str, Any]) -> int:
-    return sum(node["verdict"] not in ("exact", "rounding") for node in nodes["nodes"])
+    return sum(node["verdict"] not in PASSING for node in nodes["nodes"])
 
 
 def _largest_output(nodes: Mapping[str, Any]) -> tuple[float | None, str | None]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reports.chart import FRAMEWORKS, Chart, base, category_axis, grid, legend, number, value_axis
+from parity.coco_text import TITLES
+from reports.chart import Chart, base, category_axis, grid, legend, value_axis
+from reports.texts import as_float
 
 _STAGES = ("decode", "preprocess", "network", "postprocess")
 
@@ -33,14 +35,17 @@ def timing_charts(
                 "Time of each step",
                 "Wall time of each command, a process of its own, in seconds.",
                 "seconds",
-                {step["name"]: number(step["seconds"]) or 0.0 for step in steps},
+                {step["name"]: as_float(step["seconds"]) or 0.0 for step in steps},
             ),
             _bars(
                 "step-memory",
                 "Memory of each step",
                 "Largest resident memory of each command's process, in gigabytes (10^9 bytes).",
                 "GB",
-                {step["name"]: (number(step["peak_memory_bytes"]) or 0.0) / 1e9 for step in steps},
+                {
+                    step["name"]: (as_float(step["peak_memory_bytes"]) or 0.0) / 1e9
+                    for step in steps
+                },
             ),
         ]
     return [*charts, _stages(coco)] if coco and coco["seconds_per_image"] else charts
@@ -74,9 +79,9 @@ def _bars(name: str, title: str, explanation: str, unit: str, values: Mapping[st
 
 def _stages(coco: Mapping[str, Any]) -> Chart:
     found = coco["seconds_per_image"]
-    sides = [side for side in FRAMEWORKS if side in found]
+    sides = [side for side in TITLES if side in found]
     milliseconds = {
-        side: [round(1000 * (number(found[side].get(stage)) or 0.0), 2) for stage in _STAGES]
+        side: [round(1000 * (as_float(found[side].get(stage)) or 0.0), 2) for stage in _STAGES]
         for side in sides
     }
     return Chart(
@@ -88,13 +93,13 @@ def _stages(coco: Mapping[str, Any]) -> Chart:
         ),
         option=base(
             tooltip={"trigger": "axis", "confine": True, "axisPointer": {"type": "shadow"}},
-            legend=legend([FRAMEWORKS[side] for side in sides]),
+            legend=legend([TITLES[side] for side in sides]),
             grid=grid(bottom=30),
             xAxis=category_axis(_STAGES),
             yAxis=value_axis("milliseconds", nameGap=46, min=0),
             series=[
                 {
-                    "name": FRAMEWORKS[side],
+                    "name": TITLES[side],
                     "type": "bar",
                     "barMaxWidth": 34,
                     "itemStyle": {"color": f"var(--{side})"},
@@ -105,7 +110,7 @@ def _stages(coco: Mapping[str, Any]) -> Chart:
         ),
         height=280,
         table=[
-            ["stage", *(f"{FRAMEWORKS[side]}, ms" for side in sides)],
+            ["stage", *(f"{TITLES[side]}, ms" for side in sides)],
             *(
                 [stage, *(f"{milliseconds[side][place]:g}" for side in sides)]
                 for place, stage in enumerate(_STAGES)

@@ -118,6 +118,33 @@ def resize_bilinear(
     return _interpolate(image, _taps(h, height, half_pixel), _taps(w, width, half_pixel))
 
 
+def fit(h: int, w: int, height: int, width: int) -> tuple[np.float32, tuple[int, int]]:
+    """How an image is scaled to fit the network's input.
+
+    Args:
+        h: Height of the image in pixels.
+        w: Width of the image in pixels.
+        height: Height of the input in pixels.
+        width: Width of the input in pixels.
+
+    Returns:
+        The factor from pixels of the image to those of the input, and (height, width) of the
+        scaled image in pixels.
+
+    Raises:
+        InputError: The image is so narrow that nothing is left, which the official code's resize
+            refuses.
+    """
+    scale = min(np.float32(height) / np.float32(h), np.float32(width) / np.float32(w))
+    scaled = int(np.float32(h) * scale), int(np.float32(w) * scale)
+    if not all(scaled):
+        raise InputError(
+            f"An image is {w}x{h} pixels, of which scaling to {width}x{height} leaves nothing of "
+            f"the shorter side; give a less narrow image or a larger --size."
+        )
+    return scale, scaled
+
+
 def preprocess_with_scale(
     image: NDArray[np.uint8],
     height: int,
@@ -147,14 +174,7 @@ def preprocess_with_scale(
             f"An image is {image.dtype} {list(image.shape)}; give uint8 [h, w, 3] in RGB order."
         )
     h, w = image.shape[:2]
-    scale = min(np.float32(height) / np.float32(h), np.float32(width) / np.float32(w))
-    scaled = int(np.float32(h) * scale), int(np.float32(w) * scale)
-    if not all(scaled):
-        # As in the official code, whose resize refuses it.
-        raise InputError(
-            f"An image is {w}x{h} pixels, of which scaling to {width}x{height} leaves nothing of "
-            f"the shorter side; give a less narrow image or a larger --size."
-        )
+    scale, scaled = fit(h, w, height, width)
     # Of a large photograph most rows and columns fall between the taps.
     used_rows, rows = _taps(h, scaled[0], half_pixel).of_used()
     used_columns, columns = _taps(w, scaled[1], half_pixel).of_used()

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.bundle import checkpoint_files
 from converter.progress import Progress
-from efficientdet_spec import (
-    InputError,
-)
+from efficientdet_spec import InputError
 from parity.commands.detection import (
     FRAMEWORKS,
     Detection,
@@ -20,11 +18,7 @@ from parity.commands.detection import (
     open_folder,
     set_up,
 )
-from parity.commands.options import (
-    add_detection,
-    check_numbers,
-    describe_checkpoint,
-)
+from parity.commands.options import add_detection, check_numbers, describe_checkpoint
 from parity.commands.runner import add_runner, check_runner, open_runner
 from parity.files import write_json, write_text
 

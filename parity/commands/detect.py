@@ -11,9 +11,7 @@ from typing import Any
 
 from converter.bundle import checkpoint_files
 from converter.progress import Progress
-from efficientdet_spec import (
-    InputError,
-)
+from efficientdet_spec import InputError
 from parity.ahead import ahead
 from parity.commands.detection import (
     FRAMEWORKS,
@@ -22,16 +20,10 @@ from parity.commands.detection import (
     open_folder,
     set_up,
 )
-from parity.commands.options import (
-    add_detection,
-    check_numbers,
-    describe_checkpoint,
-)
+from parity.commands.options import add_detection, check_numbers, describe_checkpoint
 from parity.files import write_json
+from parity.images import image_files
 from parity.shards import BATCHES_AHEAD, Prepared, Side
-
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
-"""Files of a folder that are taken for images, in upper or lower case."""
 
 
 def add_parser(commands: Any) -> None:
@@ -71,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--min-score is {arguments.min_score}; give a number from 0 to 1.")
     setup = set_up(arguments, 1)
     names = category_names(setup.conversion.config.num_classes)
-    paths = image_files(arguments.images)
+    paths = _files(arguments.images)
     pictures = _picture_names(paths)
     keep = [*paths, *checkpoint_files(setup.prefix)]
     open_folder(arguments.out, ["detect.json", *pictures], keep)
@@ -121,35 +113,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if passes else 1
 
 
-def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The paths as given, each folder replaced by the images in it, sorted by name.
-
-    Args:
-        paths: Of files and folders; a file need not exist.
-
-    Raises:
-        InputError: A folder cannot be read or has no image.
-    """
-    files: list[Path] = []
-    for path in paths:
-        files += _images_of(path) if path.is_dir() else [path]
-    return files
-
-
-def _images_of(folder: Path) -> list[Path]:
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be read ({error.strerror}); give a folder of images."
-        ) from error
-    found = [path for path in entries if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
-    if not found:
-        raise InputError(
-            f"{folder} has no image, only {len(entries)} other entries; give a folder of JPEG, "
-            f"PNG or BMP files (named {', '.join(IMAGE_SUFFIXES)})."
-        )
-    return found
+def _files(paths: Sequence[Path]) -> list[Path]:
+    """The paths as given, each folder replaced by the images in it; a file need not exist."""
+    return [file for path in paths for file in (image_files(path) if path.is_dir() else [path])]
 
 
 def _picture_names(paths: Sequence[Path]) -> list[str]:

@@ -12,16 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.conversion import Conversion
-from efficientdet_spec import (
-    InputError,
-    parse_size,
-)
+from efficientdet_spec import InputError, parse_size
 from parity import environment
-from parity.commands.options import (
-    convert_checkpoint,
-    resolve_checkpoint,
-)
-from parity.files import check_writable
+from parity.commands.options import convert_checkpoint, resolve_checkpoint
+from parity.files import check_writable, make_folder
 
 if TYPE_CHECKING:
     from torch_model.profiles import Profile
@@ -123,7 +117,7 @@ def set_up(arguments: argparse.Namespace, batch: int) -> Detection:
     config = conversion.config
     size = parse_size(arguments.size) if arguments.size else config.image_size
     config.feature_sizes(*size)
-    environment.prepare()
+    environment.prepare(in_turns=False)
     return Detection(
         conversion=conversion,
         prefix=files.prefix,
@@ -150,12 +144,7 @@ def open_folder(folder: Path, names: Sequence[str], keep: Sequence[Path]) -> lis
     Raises:
         InputError: The folder cannot be made, or a file in it is one to keep.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be made a folder ({error.strerror}); choose another --out."
-        ) from error
+    make_folder(folder)
     paths = [folder / name for name in names]
     for path in paths:
         check_writable(path, keep)

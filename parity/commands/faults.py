@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_model.layers import BatchNorm2d, Conv2d, DepthwiseConv2d, MaxPool2d, Swish, pad_same
+from parity.commands.mistakes import zero_padded_pool
+from torch_model.layers import BatchNorm2d, Conv2d, DepthwiseConv2d, MaxPool2d, Swish
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,7 @@ def _instead(function: Callable[..., Tensor]) -> Callable[[Any], None]:
 
 
 def _zero_padded(pool: nn.Module, x: Tensor, size: tuple[int, int]) -> Tensor:
-    stride = tuple((s - 1) // t + 1 for s, t in zip(x.shape[-2:], size, strict=True))
-    kernel = tuple(s + 1 for s in stride)
-    return F.max_pool2d(pad_same(x, (kernel[0], kernel[1]), (stride[0], stride[1])), kernel, stride)
+    return cast(Tensor, zero_padded_pool(x, size))
 
 
 def _symmetric(conv: Conv2d, x: Tensor) -> Tensor:

@@ -95,18 +95,12 @@ def preprocess_with(
     Raises:
         InputError: The image is so narrow that scaling leaves nothing of it.
     """
-    from torch_model.preprocess import NetworkInput, normalise
+    from torch_model.preprocess import NetworkInput, fit, normalise
 
     height, width = detector.size
     h, w = image.shape[:2]
     advprop = detector.profile.normalisation == "advprop"
-    scale = min(np.float32(height) / np.float32(h), np.float32(width) / np.float32(w))
-    scaled = int(np.float32(h) * scale), int(np.float32(w) * scale)
-    if not all(scaled):
-        raise InputError(
-            f"An image is {w}x{h} pixels, of which scaling to {width}x{height} leaves nothing of "
-            f"the shorter side; give a less narrow image or a larger --size."
-        )
+    scale, scaled = fit(h, w, height, width)
     pixels = np.zeros((height, width, 3), np.float32)
     pixels[: scaled[0], : scaled[1]] = (
         normalise(resize(image, *scaled), advprop=advprop)
@@ -118,21 +112,29 @@ def preprocess_with(
     return NetworkInput(pixels, np.float32(1) / scale)
 
 
+def zero_padded_pool(x: Any, size: tuple[int, int]) -> Any:
+    """The max-pool of :class:`torch_model.layers.MaxPool2d`, padded with zeros instead of -inf.
+
+    Args:
+        x: [N, C, H, W].
+        size: Height and width of the result.
+    """
+    import torch.nn.functional as F
+
+    from torch_model.layers import pad_same
+
+    rows, columns = ((s - 1) // t + 1 for s, t in zip(x.shape[-2:], size, strict=True))
+    kernel, stride = (rows + 1, columns + 1), (rows, columns)
+    return F.max_pool2d(pad_same(x, kernel, stride), kernel, stride)
+
+
 @contextmanager
 def zero_padded_pools(model: Any) -> Iterator[None]:
     """Within it the model's max-pools take zeros where they should take nothing (-inf)."""
-    import torch.nn.functional as F
-
-    from torch_model.layers import MaxPool2d, pad_same
-
-    def pool(_: Any, inputs: tuple[Any, tuple[int, int]], output: Any) -> Any:
-        x, size = inputs
-        stride = tuple((s - 1) // t + 1 for s, t in zip(x.shape[-2:], size, strict=True))
-        kernel = stride[0] + 1, stride[1] + 1
-        return F.max_pool2d(pad_same(x, kernel, (stride[0], stride[1])), kernel, stride)
+    from torch_model.layers import MaxPool2d
 
     hooks = [
-        module.register_forward_hook(pool)
+        module.register_forward_hook(lambda _, inputs, output: zero_padded_pool(*inputs))
         for module in model.modules()
         if isinstance(module, MaxPool2d)
     ]

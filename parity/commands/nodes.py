@@ -16,10 +16,7 @@ from converter.conversion import Conversion, convert
 from converter.mapping import iterate_pairs
 from converter.progress import Progress
 from converter.sources import CheckpointFiles
-from efficientdet_spec import (
-    EfficientDetConfig,
-    InputError,
-)
+from efficientdet_spec import EfficientDetConfig, InputError
 from parity import environment
 from parity.commands.options import (
     add_input,
@@ -160,7 +157,7 @@ def run(arguments: argparse.Namespace) -> int:
         seconds["open reference"] = time.perf_counter() - started
         report = _compare(
             arguments,
-            pairing=pair(arguments, reference, candidate, faithful, images),
+            pairing=pair(arguments.names, reference, candidate, faithful, images),
             reference=reference,
             conversion=conversion,
             faithful=faithful,
@@ -204,7 +201,7 @@ def _open_candidate(text: str | None, config: EfficientDetConfig, faithful: Any)
 
 
 def pair(
-    arguments: argparse.Namespace,
+    names: Path | None,
     reference: Reference,
     candidate: Any,
     faithful: Any,
@@ -220,10 +217,10 @@ def pair(
 
     nodes = list(reference.kinds)
     naming = own_paths(nodes)
-    if arguments.names:
-        naming = read_names(arguments.names, nodes)
+    if names:
+        naming = read_names(names, nodes)
         paths = [name for name, _ in candidate.named_modules()]
-        check_paths(naming, paths, str(arguments.names))
+        check_paths(naming, paths, str(names))
     return Pairing(
         stream=reference.stream,
         model=candidate,

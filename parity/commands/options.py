@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from converter.bundle import checkpoint_files
 from converter.conversion import Conversion, convert
 from converter.ledger import WEIGHTS
 from converter.progress import Progress
 from converter.sources import CheckpointFiles, default_cache, resolve
-from efficientdet_spec import (
-    MODELS,
-    InputError,
-    parse_size,
-)
+from efficientdet_spec import MODELS, InputError, parse_size
 from parity.files import check_writable
 from parity.naming import split_candidate
-
-if TYPE_CHECKING:
-    pass
-
 
 _MAX_THREADS = 1024
 _MAX_RUNS = 10_000

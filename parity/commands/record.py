@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from converter.progress import Progress
 from parity import environment
@@ -16,13 +16,7 @@ from parity.commands.options import (
     describe_checkpoint,
     resolve_checkpoint,
 )
-from parity.commands.reference import (
-    open_reference,
-    read_input,
-)
-
-if TYPE_CHECKING:
-    pass
+from parity.commands.reference import open_reference, read_input
 
 
 def add_parser(commands: Any) -> None:

@@ -13,22 +13,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
 from converter.conversion import Conversion
-from efficientdet_spec import (
-    EfficientDetConfig,
-    InputError,
-    NodeKind,
-    parse_size,
-)
+from efficientdet_spec import EfficientDetConfig, InputError, NodeKind, parse_size
 from parity.trace import Trace, check_matches, open_trace
-
-if TYPE_CHECKING:
-    pass
-
 
 Images = NDArray[Any]
 """Normalised images, [N, H, W, 3]."""

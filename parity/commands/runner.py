@@ -148,7 +148,7 @@ class Recipe:
             InputError: The checkpoint cannot be read here, or the detections would depend on
                 something else than those of the process that sent the recipe.
         """
-        environment.prepare()
+        environment.prepare(in_turns=False)
         prefix: Path = self.settings["prefix"]
         conversion = convert(
             CheckpointFiles(prefix, str(prefix), None),

@@ -5,20 +5,11 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from converter.seeded import write_seeded
-from efficientdet_spec import (
-    MODELS,
-    get_config,
-)
-from parity.commands.reference import (
-    make_images,
-)
-
-if TYPE_CHECKING:
-    pass
-
+from efficientdet_spec import MODELS, get_config
+from parity.commands.reference import make_images
 
 _CALIBRATION_SIZE = (512, 512)
 """Of the image on which batch norms are calibrated: P8 still has 2x2 positions."""

@@ -71,7 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
     faithful = faithful.to(getattr(torch, arguments.dtype))
     known = Known(faithful, alternatives(arguments, files), config.num_anchors, config.num_classes)
     outcomes: list[dict[str, Any]] = []
-    arguments.names = None
     with (
         open_reference(arguments, config, files.prefix, images, None) as reference,
         Progress("breaking", unit="faults") as progress,
@@ -84,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
                 if place is None:
                     continue
                 fault.break_(model.get_submodule(place))
-            pairing = pair(arguments, reference, model, faithful, images)
+            pairing = pair(None, reference, model, faithful, images)
             nodes = compare_isolated(pairing)
             found = findings(pairing, known)
             guilty = diagnosed(pairing, suspects(pairing, nodes), nodes, known, found, _DIAGNOSED)

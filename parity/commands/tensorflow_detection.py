@@ -5,23 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from efficientdet_spec import (
-    InputError,
-)
-from parity.commands.detection import (
-    Detection,
-    Stopwatch,
-)
-from parity.commands.reference import (
-    import_tensorflow,
-)
-
-if TYPE_CHECKING:
-    pass
+from efficientdet_spec import InputError
+from parity.commands.detection import Detection, Stopwatch
+from parity.commands.reference import import_tensorflow
 
 
 class TensorflowStages:

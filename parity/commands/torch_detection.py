@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from parity.commands.detection import (
-    Detection,
-    Stopwatch,
-)
-
-if TYPE_CHECKING:
-    pass
+from parity.commands.detection import Detection, Stopwatch
 
 
 class _TorchSide:

@@ -8,7 +8,6 @@ import pytest
 from efficientdet_spec import InputError
 from parity.ahead import ahead
 from parity.coco.annotations import CocoImage
-from parity.commands.detect import image_files
 from parity.commands.detection import Stopwatch
 from parity.shards import BATCHES_AHEAD, Prepared, Work, in_process, run
 
@@ -167,20 +166,3 @@ def test_a_stopwatch_adds_up_each_stage(monkeypatch):
     watch.start()
     watch.lap("decode")
     assert watch.seconds == {"decode": 3.0, "network": 0.5}
-
-
-def test_a_folder_means_its_images(tmp_path):
-    names = ["b.JPG", "a.png", "c.jpeg", "d.bmp", "notes.txt", "e.gif", "ü.jpg"]
-    for name in names:
-        (tmp_path / name).write_bytes(b"")
-    (tmp_path / "f.png").mkdir()
-    lone = tmp_path / "missing.gif"
-    found = image_files([lone, tmp_path])
-    assert found[0] == lone
-    assert [path.name for path in found[1:]] == ["a.png", "b.JPG", "c.jpeg", "d.bmp", "ü.jpg"]
-
-
-def test_a_folder_without_images_is_refused(tmp_path):
-    (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(InputError, match="has no image, only 1 other"):
-        image_files([tmp_path])

@@ -1,7 +1,9 @@
 """COCO annotations, metrics, resampling and the whole of ``compare.py coco`` on a tiny data set."""
 
+import errno
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -407,6 +409,35 @@ def test_an_image_too_narrow_to_scale(coco, dataset, tmp_path):
 
 
 @needs_tensorflow
+def test_an_image_of_20000_pixels(coco, dataset, tmp_path):
+    shape = (700, 20000)
+    image = np.zeros((*shape, 3), np.uint8)
+    image[:, ::97] = 200
+    cv2.imwrite(str(dataset[0] / "12.png"), image)
+    values = annotated({**SIZES, 12: shape})
+    code, result = coco("--image-ids", "12", annotations=write(tmp_path / "large.json", values))
+    assert code == 0 and result["complete"] and result["passes"]
+    assert result["matching"]["matched"] + result["matching"]["reference_only"] == 100
+    assert result["matching"]["largest_score_difference"] < 1e-4
+
+
+def test_a_full_disk(coco, monkeypatch, tmp_path, capsys):
+    real = Path.write_text
+
+    def full(path, *arguments, **options):
+        if "shards" in path.parts and "manifest" not in path.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert coco("--framework", "torch") == (2, None)
+    assert "cannot be written (No space left on device)" in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+    monkeypatch.undo()
+    assert coco("--framework", "torch")[0] == 0
+
+
+@needs_tensorflow
 def test_no_image_can_be_used(coco, dataset, capsys):
     for path in dataset[0].iterdir():
         path.write_bytes(b"x")
@@ -474,7 +505,9 @@ def test_the_annotations_are_not_overwritten(coco, dataset, tmp_path, capsys):
     assert annotations.read_text() == before
 
 
-def test_a_run_goes_on_where_another_was_killed(tiny_checkpoint, tmp_path):
+@needs_tensorflow
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_run_goes_on_where_another_was_killed(tiny_checkpoint, tmp_path, framework):
     """A fresh process is killed at once after its first shard; the files end up the same."""
     folder = tmp_path / "images"
     folder.mkdir()
@@ -485,7 +518,8 @@ def test_a_run_goes_on_where_another_was_killed(tiny_checkpoint, tmp_path):
 
     def arguments(out):
         fixed = ["--images", folder, "--annotations", annotations, "--out", out]
-        return [*map(str, ["coco", tiny_checkpoint, *fixed]), "--framework=torch", "--threads=1"]
+        options = [f"--framework={framework}", "--threads=1"]
+        return [*map(str, ["coco", tiny_checkpoint, *fixed]), *options]
 
     dying = (
         "import os, signal, sys, parity.shards as s, compare\n"
@@ -499,13 +533,13 @@ def test_a_run_goes_on_where_another_was_killed(tiny_checkpoint, tmp_path):
     command = [sys.executable, "-c", dying, *arguments(tmp_path / "killed")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True)
     assert done.returncode == -9
-    shards = tmp_path / "killed" / "shards" / "torch"
+    shards = tmp_path / "killed" / "shards" / framework
     assert [path.name for path in sorted(shards.iterdir())] == ["00000.json", "manifest.json"]
     before = (shards / "00000.json").stat().st_mtime_ns
     assert compare.main(arguments(tmp_path / "killed")) == 0
     assert (shards / "00000.json").stat().st_mtime_ns == before
     assert compare.main(arguments(tmp_path / "whole")) == 0
-    name = "detections_torch.json"
+    name = f"detections_{framework}.json"
     assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     results = [
         json.loads((tmp_path / out / "coco.json").read_text()) for out in ("killed", "whole")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from parity.images import built_in
+from efficientdet_spec import InputError
+from parity.images import built_in, image_files
 from torch_model.preprocess import normalise, preprocess, resize_bilinear
 
 
@@ -43,3 +44,19 @@ def test_official_preprocessing_is_reproduced(test_data):
         result = preprocess(image, size, size).reshape(-1)
         values = next(name for name in golden.files if name.startswith(f"{case}_val"))
         assert (result[golden[f"{case}_idx"]] == golden[values]).all()
+
+
+def test_a_folder_means_its_images(tmp_path):
+    for name in ["b.JPG", "a.png", "c.jpeg", "d.bmp", "notes.txt", "e.gif", "ü.jpg"]:
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "f.png").mkdir()
+    found = [path.name for path in image_files(tmp_path)]
+    assert found == ["a.png", "b.JPG", "c.jpeg", "d.bmp", "ü.jpg"]
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(InputError, match="has no image, only 1 other"):
+        image_files(tmp_path)
+    with pytest.raises(InputError, match="missing cannot be read"):
+        image_files(tmp_path / "missing")

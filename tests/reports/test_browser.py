@@ -112,6 +112,35 @@ def test_charts_are_drawn(browser, pages):
             page.wait_for_selector(f"[data-chart='{name}'] svg path", state="attached")
 
 
+PLACE = """(node) => {
+  const place = document.querySelector("[data-chart='depth-roundings']");
+  const chart = echarts.getInstanceByDom(place);
+  const option = chart.getOption();
+  const index = option.xAxis[0].data.indexOf(node);
+  const series = option.series.findIndex((item) => item.name === "PyTorch: structure differs");
+  const [x, y] = chart.convertToPixel({ seriesIndex: series }, option.series[series].data[0].value);
+  const { left, top } = place.getBoundingClientRect();
+  return [left + x, top + y, index];
+}"""
+
+
+def test_a_click_on_a_chart_opens_the_node(browser, pages):
+    with opened(browser, pages / "broken.html") as page:
+        chart = page.locator("[data-chart='depth-roundings']")
+        chart.scroll_into_view_if_needed()
+        page.wait_for_selector("[data-chart='depth-roundings'] svg path", state="attached")
+        page.evaluate(
+            "document.querySelector(\"[data-chart='depth-roundings']\").scrollIntoView("
+            "{block: 'center'})"
+        )
+        page.wait_for_timeout(300)
+        x, y, index = page.evaluate(PLACE, "fpn.resample_p6.pool")
+        assert index >= 0
+        page.mouse.click(x, y)
+        page.wait_for_timeout(300)
+        assert page.locator("#panel-name").inner_text() == "fpn.resample_p6.pool"
+
+
 WIDTH = "document.scrollingElement.scrollWidth"
 
 

@@ -77,6 +77,16 @@ def test_a_run_goes_on_where_another_was_interrupted(tmp_path):
     assert ran == ["structure"] and list(steps) == ["seed", "convert", "nodes", "structure"]
 
 
+def test_two_interruptions_lose_no_more_than_one(tmp_path):
+    """What the second run had not come to yet is still known to the third."""
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, structure=KeyboardInterrupt())
+    (tmp_path / "d0" / "model.pth").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, convert=KeyboardInterrupt())
+    assert go(tmp_path)[0] == ["convert", "structure"]
+
+
 def test_other_settings_are_another_run(tmp_path):
     go(tmp_path)
     ran, _, _ = go(tmp_path, choice=Choice(seeded=True, size="128x128"))

@@ -32,6 +32,7 @@ def test_every_form_of_a_source(tmp_path):
         (["efficientdet-d99"], "neither a checkpoint nor the name of a model"),
         (["../x=efficientdet-d0"], "cannot name a page"),
         ([".hidden=efficientdet-d0"], "cannot name a page"),
+        (["Index=efficientdet-d0"], "cannot name a page"),
         (["efficientdet-d0", "all"], "would both be called efficientdet-d0"),
     ],
 )
