@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parity.coco_text import TITLES
@@ -18,6 +18,9 @@ from reports.chart import (
     value_axis,
 )
 from reports.texts import as_float
+
+_DWARFS = 5
+"""A bar so many times as long as the next would leave nothing of the others to be seen."""
 
 _CURVES = {"AP": "solid", "AP50": "dashed", "AP75": "dotted"}
 
@@ -186,15 +189,16 @@ def _swaps(swap: Mapping[str, Any]) -> Chart:
         title="What each stage costs",
         explanation=(
             "AP with one stage exchanged minus AP of the PyTorch pipeline, in points of 0.01: by "
-            "TensorFlow's own stage, which should change nothing, or by a common mistake."
+            "TensorFlow's own stage, which should change nothing, or by a common mistake. A bar "
+            "that would dwarf all others ends at the edge; its figure is the whole."
         ),
         option=base(
             grid=grid(left=8, top=8, right=70, bottom=34, containLabel=True),
-            xAxis=value_axis("difference of AP, in points", nameGap=24),
+            xAxis=value_axis("difference of AP, in points", nameGap=24, **_range(rows)),
             yAxis=category_axis(
                 [title for title, _, _ in rows],
                 inverse=True,
-                axisLabel={"color": "var(--ink)", "width": 190, "overflow": "truncate"},
+                axisLabel={"color": "var(--ink)", "width": 190, "overflow": "break"},
             ),
             series=[
                 {
@@ -212,7 +216,7 @@ def _swaps(swap: Mapping[str, Any]) -> Chart:
                 }
             ],
         ),
-        height=70 + 26 * len(rows),
+        height=70 + 30 * len(rows),
         table=[
             ["stage", "from", "difference of AP"],
             *(
@@ -221,3 +225,12 @@ def _swaps(swap: Mapping[str, Any]) -> Chart:
             ),
         ],
     )
+
+
+def _range(rows: Sequence[tuple[str, str, float | None]]) -> dict[str, float]:
+    """Ends of the axis where one bar is much longer than all others; else none."""
+    longest = sorted((abs(100 * delta) for _, _, delta in rows if delta is not None), reverse=True)
+    if len(longest) < 2 or not longest[1] or longest[0] <= _DWARFS * longest[1]:
+        return {}
+    end = float(f"{1.2 * longest[1]:.2g}")
+    return {"min": -end, "max": end}

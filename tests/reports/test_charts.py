@@ -122,6 +122,17 @@ def test_metrics_stages_and_times_are_those_of_the_results():
     assert timing_charts({"steps": []}, None, None, None) == []
 
 
+def test_one_long_bar_does_not_hide_the_others():
+    def axis(*deltas):
+        rows = [swap(delta)["rows"][0] for delta in deltas]
+        values = made.coco(stage_swap={"baseline": {"AP": 0.4}, "rows": rows})
+        return by_id(coco_charts(values), "coco-swaps").option["xAxis"]
+
+    assert "min" not in axis(-0.03, 0.01, None) and "min" not in axis(-0.4)
+    found = axis(-0.4, 0.0, -0.03)
+    assert (found["min"], found["max"]) == pytest.approx((-3.6, 3.6))
+
+
 def test_echarts_is_the_release_that_was_looked_at():
     script = (STATIC / "vendor" / "echarts.min.js").read_bytes()
     assert hashlib.sha256(script).hexdigest() == ECHARTS_SHA256

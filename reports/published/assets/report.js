@@ -215,12 +215,11 @@
     };
 
     const appendGroups = () => {
-      const groups = new Map();
-      for (const node of state.shown) {
-        if (!groups.has(node.stage)) groups.set(node.stage, []);
-        groups.get(node.stage).push(node);
-      }
+      // Stages stay in the order of computation, however their nodes are sorted.
+      const groups = new Map(nodes.map((node) => [node.stage, []]));
+      for (const node of state.shown) groups.get(node.stage).push(node);
       for (const [stage, members] of groups) {
+        if (!members.length) continue;
         const failing = members.filter((node) => severity.indexOf(node.verdict) > 1).length;
         const open = !state.folded.has(stage) && (failing > 0 || state.folded.has(`+${stage}`));
         const title = `${stage}: ${members.length} node${members.length === 1 ? "" : "s"}${failing ? `, ${failing} without parity` : ""}`;
