@@ -93,6 +93,7 @@ def browser():
     program = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if program is None:
         pytest.skip("no chromium on this machine; .ci/run installs it")
+    playwright.expect.set_options(timeout=30_000)
     with playwright.sync_playwright() as running:
         opened = running.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield opened
