@@ -445,7 +445,7 @@ def judge(
                 **measured,
             )
         return result(
-            Verdict.STRUCTURE_DIFFERS,
+            Verdict.FUNCTION_DIFFERS,
             f"the float64 gradients differ by {structure:.1e} of their norm, above "
             f"{STRUCTURE_LIMIT:g}",
             **measured,
@@ -464,14 +464,14 @@ def judge(
         rest += f"; not above zero and so without gradient: element {which}"
     if torch_units > torch_limit:
         return result(
-            Verdict.TORCH_DIFFERS,
+            Verdict.CANDIDATE_DIFFERS,
             f"PyTorch's float32 is {torch_units:.3g} units from its float64 gradient, above "
             f"{torch_limit:g}; {rest}",
             **measured,
         )
     if tensorflow_units > tensorflow_limit:
         return result(
-            Verdict.TENSORFLOW_DIFFERS,
+            Verdict.REFERENCE_DIFFERS,
             f"TensorFlow's float32 is {tensorflow_units:.3g} units from its float64 gradient, "
             f"above {tensorflow_limit:g} ({SIDE_LIMIT} times the root of {circumstances.terms} "
             f"values that it adds one after another); {rest}",

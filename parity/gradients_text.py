@@ -68,7 +68,7 @@ def _units(result: GradientResult) -> float:
 
 
 def _severity(result: GradientResult) -> tuple[float, float]:
-    structural = result.verdict is Verdict.STRUCTURE_DIFFERS
+    structural = result.verdict is Verdict.FUNCTION_DIFFERS
     value = (result.structure if structural else 0.0) or 0.0
     return (math.inf if math.isnan(value) else value, _units(result))
 

@@ -20,11 +20,11 @@ class Verdict(str, Enum):
     """Both sides within their roundings of the exact value, and equal bit for bit."""
     ROUNDING = "rounding"
     """Both sides within their roundings of the exact value."""
-    TORCH_DIFFERS = "torch differs"
+    CANDIDATE_DIFFERS = "candidate differs"
     """TensorFlow agrees with the exact value; PyTorch neither with it nor with its own."""
-    TENSORFLOW_DIFFERS = "tensorflow differs"
+    REFERENCE_DIFFERS = "reference differs"
     """PyTorch agrees with the exact value, TensorFlow does not."""
-    STRUCTURE_DIFFERS = "structure differs"
+    FUNCTION_DIFFERS = "function differs"
     """PyTorch computes another function: it agrees with its own exact value, which is another."""
     NOT_COVERED = "not covered"
     """Nothing is shown: no partner, another shape, NaN, or values that prove nothing."""
@@ -280,7 +280,7 @@ def _failure(
     theirs = f"TensorFlow is {theirs_at:.3g} roundings from the exact value"
     ours = f"PyTorch is {ours_at:.3g} roundings from the exact value"
     if not ours_bad:
-        return Verdict.TENSORFLOW_DIFFERS, (
+        return Verdict.REFERENCE_DIFFERS, (
             f"{theirs}, above {limit.reference:g} ({limit.reason}), but {ours}"
         )
     agreement = f"above {limit.candidate:g} ({limit.reason}), but {theirs}"
@@ -288,16 +288,16 @@ def _failure(
         agreement = f"above {limit.candidate:g} ({limit.reason}), and {theirs}"
     its_own = node.from_own_exact.roundings if node.from_own_exact else None
     if its_own is None:
-        return Verdict.TORCH_DIFFERS, (
+        return Verdict.CANDIDATE_DIFFERS, (
             f"{ours}, {agreement}; the candidate's layer could not be computed in float64 to see "
             f"whether its function is another"
         )
     if its_own <= COMPOSED_LIMIT:
-        return Verdict.STRUCTURE_DIFFERS, (
+        return Verdict.FUNCTION_DIFFERS, (
             f"{ours}, {agreement}; the candidate's layer computes another function, from whose "
             f"own exact value it is {its_own:.3g} roundings"
         )
-    return Verdict.TORCH_DIFFERS, (
+    return Verdict.CANDIDATE_DIFFERS, (
         f"{ours}, {agreement}; from the exact value of its own layer it is {its_own:.3g} "
         f"roundings: its arithmetic is inaccurate"
     )

@@ -35,9 +35,9 @@ class Sign:
 SIGNS: Mapping[str, Sign] = {
     Verdict.EXACT.value: Sign("var(--exact)", "circle", 4),
     Verdict.ROUNDING.value: Sign("var(--rounding)", "circle", 4),
-    Verdict.TORCH_DIFFERS.value: Sign("var(--torch-differs)", "triangle", 13),
-    Verdict.TENSORFLOW_DIFFERS.value: Sign("var(--tensorflow-differs)", "rect", 11),
-    Verdict.STRUCTURE_DIFFERS.value: Sign("var(--structure-differs)", "diamond", 14),
+    Verdict.CANDIDATE_DIFFERS.value: Sign("var(--candidate-differs)", "triangle", 13),
+    Verdict.REFERENCE_DIFFERS.value: Sign("var(--reference-differs)", "rect", 11),
+    Verdict.FUNCTION_DIFFERS.value: Sign("var(--function-differs)", "diamond", 14),
     Verdict.NOT_COVERED.value: Sign("var(--not-covered)", "emptyCircle", 10),
 }
 """By verdict, the least serious first. Those that fail are larger and have other shapes."""

@@ -183,7 +183,7 @@ def _swaps(swap: Mapping[str, Any]) -> Chart:
     rows = [
         (str(row["title"]), str(row["origin"]), as_float(row["AP_delta"])) for row in swap["rows"]
     ]
-    colours = {"tensorflow": "var(--tensorflow)", "mistake": "var(--torch-differs)"}
+    colours = {"tensorflow": "var(--tensorflow)", "mistake": "var(--candidate-differs)"}
     return Chart(
         id="coco-swaps",
         title="What each stage costs",

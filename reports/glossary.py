@@ -30,16 +30,16 @@ SIGNS: Mapping[str, Sign] = {
     Verdict.ROUNDING.value: Sign(
         "rounding", "≈", "Both sides are within their roundings of the exact value."
     ),
-    Verdict.TORCH_DIFFERS.value: Sign(
-        "torch-differs",
+    Verdict.CANDIDATE_DIFFERS.value: Sign(
+        "candidate-differs",
         "▲",
         "TensorFlow agrees with the exact value; PyTorch agrees neither with it nor with its own.",
     ),
-    Verdict.TENSORFLOW_DIFFERS.value: Sign(
-        "tensorflow-differs", "■", "PyTorch agrees with the exact value, TensorFlow does not."
+    Verdict.REFERENCE_DIFFERS.value: Sign(
+        "reference-differs", "■", "PyTorch agrees with the exact value, TensorFlow does not."
     ),
-    Verdict.STRUCTURE_DIFFERS.value: Sign(
-        "structure-differs",
+    Verdict.FUNCTION_DIFFERS.value: Sign(
+        "function-differs",
         "◆",
         "PyTorch computes another function: it agrees with its own exact value, which is another.",
     ),

@@ -55,5 +55,5 @@ def finding(slug="momentum", place="stem_bn", text="its momentum is 0.1 instead 
     return Finding(slug, place, text)
 
 
-def suspect(*nodes, verdict=Verdict.STRUCTURE_DIFFERS, **other):
+def suspect(*nodes, verdict=Verdict.FUNCTION_DIFFERS, **other):
     return replace(Suspect(nodes, verdict, affected=12, outputs=3), **other)

@@ -166,7 +166,7 @@ def test_one_changed_weight_is_found(tiny_checkpoint, candidate, tmp_path):
     assert values["passes"] is False
     assert values["candidate"] == str(path)
     assert failing(values) == [name]
-    assert values["counts"]["structure differs"] == 1
+    assert values["counts"]["function differs"] == 1
     (suspect,) = values["suspects"]
     assert suspect["nodes"] == [name] and suspect["outputs"] == len(OUTPUTS)
     (finding,) = values["findings"]

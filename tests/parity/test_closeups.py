@@ -93,7 +93,7 @@ def test_a_look_into_a_comparison(lockstep):
 
 def test_suspects_come_first_then_the_worst(lockstep):
     nodes = list(lockstep.run(lockstep.candidate()).values())
-    suspect = Suspect((FAULTY,), Verdict.STRUCTURE_DIFFERS, 1, 1)
+    suspect = Suspect((FAULTY,), Verdict.FUNCTION_DIFFERS, 1, 1)
     names = chosen(nodes, [suspect], 5)
     assert names[0] == FAULTY and len(names) == len(set(names)) == 5
     largest = max(nodes, key=lambda node: node.own.relative_max)

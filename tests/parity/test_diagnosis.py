@@ -63,7 +63,7 @@ def test_one_fault_is_one_suspect_with_its_diagnosis(lockstep, change, nodes, wo
     told = told_of(lockstep, change)
     (suspect,) = told.suspects
     assert suspect.nodes == nodes
-    assert suspect.verdict is Verdict.STRUCTURE_DIFFERS
+    assert suspect.verdict is Verdict.FUNCTION_DIFFERS
     assert suspect.tried and suspect.slug
     assert words in suspect.diagnosis
     assert suspect.evidence[0].startswith("reproduced to ")

@@ -234,7 +234,7 @@ def test_a_fault_is_found_at_its_parameters(comparison, fault):
     report = comparison.run(model, [Mode.INFERENCE])
     found = failing(report)
     assert not report.passes
-    assert found[parameter].verdict is Verdict.STRUCTURE_DIFFERS
+    assert found[parameter].verdict is Verdict.FUNCTION_DIFFERS
     assert "MISMATCH" in gradients_text(report)
     # A forward fault changes the outputs, a backward one does not.
     assert ("scalar" in found) == (fault == "wrong epsilon")
@@ -248,7 +248,7 @@ def test_a_fault_of_float32_alone_is_pytorchs(comparison):
     model = comparison.candidate()
     apply("class_head.acts.1", SinglePrecisionFault.apply)(model)
     found = failing(comparison.run(model, [Mode.INFERENCE]))
-    assert found["class_head.convs.1.pointwise.weight"].verdict is Verdict.TORCH_DIFFERS
+    assert found["class_head.convs.1.pointwise.weight"].verdict is Verdict.CANDIDATE_DIFFERS
     assert "class_head.predict.pointwise.weight" not in found
 
 
@@ -280,10 +280,10 @@ def judged(reference=0.0, candidate=0.0, exact=0.0, **circumstances):
     [
         ({}, Verdict.EXACT),
         ({"candidate": 1e-6}, Verdict.ROUNDING),
-        ({"candidate": 2e-5}, Verdict.TORCH_DIFFERS),
+        ({"candidate": 2e-5}, Verdict.CANDIDATE_DIFFERS),
         ({"reference": 2e-5}, Verdict.ROUNDING),
-        ({"reference": 2e-4}, Verdict.TENSORFLOW_DIFFERS),
-        ({"exact": 1e-7}, Verdict.STRUCTURE_DIFFERS),
+        ({"reference": 2e-4}, Verdict.REFERENCE_DIFFERS),
+        ({"exact": 1e-7}, Verdict.FUNCTION_DIFFERS),
         ({"exact": 1e-7, "double_unit": 1e-6}, Verdict.NOT_COVERED),
         ({"candidate": np.nan}, Verdict.NOT_COVERED),
     ],

@@ -20,7 +20,7 @@ def test_every_node_and_every_finding_is_a_test_case():
         [
             node("stem", Verdict.EXACT),
             node("stem_bn"),
-            node("conv", Verdict.STRUCTURE_DIFFERS, "wrong"),
+            node("conv", Verdict.FUNCTION_DIFFERS, "wrong"),
             node("pool", Verdict.NOT_COVERED, "missing"),
         ],
         findings=[finding()],
@@ -35,7 +35,7 @@ def test_every_node_and_every_finding_is_a_test_case():
     assert failures[0] is None and failures[1] is None
     told = [(item.get("type"), item.get("message"), item.text) for item in failures[2:]]
     assert told == [
-        ("differs", "structure differs", "wrong"),
+        ("differs", "function differs", "wrong"),
         ("not covered", "not covered", "missing"),
         ("momentum", finding().text, None),
     ]

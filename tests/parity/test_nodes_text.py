@@ -19,7 +19,7 @@ def last(*arguments, **options):
 
 
 GOOD = [node("stem", Verdict.EXACT), node("stem_bn")]
-BAD = [*GOOD, node("conv", Verdict.STRUCTURE_DIFFERS, "it is another"), node("out")]
+BAD = [*GOOD, node("conv", Verdict.FUNCTION_DIFFERS, "it is another"), node("out")]
 
 
 def test_parity_is_said_with_its_figures():
@@ -47,8 +47,8 @@ def test_a_table_of_every_node():
 def test_what_fails_is_listed_with_its_reason():
     told = text(BAD)
     assert "Nodes without parity\n" in told
-    assert "STRUCTURE DIFFERS: it is another" in told
-    assert "1 structure differs" in told
+    assert "FUNCTION DIFFERS: it is another" in told
+    assert "1 function differs" in told
     assert "PARITY:" not in told
     assert told.splitlines()[-1] == "MISMATCH: 1 of 4 nodes without parity; suspect conv"
 
@@ -71,7 +71,7 @@ def test_suspects_come_with_diagnosis_and_evidence():
         tried=True,
     )
     told = text(BAD, suspects=[named])
-    assert "conv@P3 and 1 more: structure differs; 12 nodes and 3 outputs depend on it" in told
+    assert "conv@P3 and 1 more: function differs; 12 nodes and 3 outputs depend on it" in told
     assert "    DIAGNOSIS: left out: not called\n    one\n    two\n" in told
     assert "four" in told and "five" not in told
     assert told.splitlines()[-1].endswith("parity; conv@P3: left out: not called")

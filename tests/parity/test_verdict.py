@@ -47,14 +47,14 @@ def outcome(*arguments, **options):
     [
         (1.0, 2.0, None, Verdict.ROUNDING, "PyTorch 1.0 of at most 16 roundings, TensorFlow 2.0"),
         (SIDE_LIMIT, SIDE_LIMIT, None, Verdict.ROUNDING, "PyTorch 16.0 of at most 16"),
-        (0.0, 16.1, None, Verdict.TENSORFLOW_DIFFERS, "TensorFlow is 16.1 roundings"),
-        (0.0, math.inf, None, Verdict.TENSORFLOW_DIFFERS, "TensorFlow is inf roundings"),
-        (16.1, 0.0, 20.0, Verdict.STRUCTURE_DIFFERS, "computes another function, from whose own"),
-        (16.1, 0.0, COMPOSED_LIMIT, Verdict.STRUCTURE_DIFFERS, "but TensorFlow is 0 roundings"),
-        (1e9, 0.0, COMPOSED_LIMIT + 1, Verdict.TORCH_DIFFERS, "its arithmetic is inaccurate"),
-        (1e9, 0.0, None, Verdict.TORCH_DIFFERS, "could not be computed in float64"),
-        (1e9, 1e9, 1.0, Verdict.STRUCTURE_DIFFERS, "and TensorFlow is 1e+09 roundings"),
-        (1e9, 1e9, None, Verdict.TORCH_DIFFERS, "and TensorFlow is 1e+09 roundings"),
+        (0.0, 16.1, None, Verdict.REFERENCE_DIFFERS, "TensorFlow is 16.1 roundings"),
+        (0.0, math.inf, None, Verdict.REFERENCE_DIFFERS, "TensorFlow is inf roundings"),
+        (16.1, 0.0, 20.0, Verdict.FUNCTION_DIFFERS, "computes another function, from whose own"),
+        (16.1, 0.0, COMPOSED_LIMIT, Verdict.FUNCTION_DIFFERS, "but TensorFlow is 0 roundings"),
+        (1e9, 0.0, COMPOSED_LIMIT + 1, Verdict.CANDIDATE_DIFFERS, "its arithmetic is inaccurate"),
+        (1e9, 0.0, None, Verdict.CANDIDATE_DIFFERS, "could not be computed in float64"),
+        (1e9, 1e9, 1.0, Verdict.FUNCTION_DIFFERS, "and TensorFlow is 1e+09 roundings"),
+        (1e9, 1e9, None, Verdict.CANDIDATE_DIFFERS, "and TensorFlow is 1e+09 roundings"),
     ],
 )
 def test_whose_difference_it_is(ours, theirs, own_exact, verdict, reason):
@@ -109,7 +109,7 @@ def test_constant_tensors_prove_nothing_unless_they_are_one_value():
     assert outcome(constant, shape=(1, 1, 1, 1))[0] is Verdict.EXACT
     # What differs is worth saying, however constant.
     constant = sides(1e9, own=distance(None, constant=True))
-    assert outcome(constant)[0] is Verdict.TORCH_DIFFERS
+    assert outcome(constant)[0] is Verdict.CANDIDATE_DIFFERS
 
 
 def test_saturated_tensors_prove_nothing_unless_they_are_one_value():
@@ -138,7 +138,7 @@ def test_what_is_not_recorded_is_held_to_the_exact_value_alone():
         "the reference's tensor is not recorded; PyTorch is 1.5 of at most 16 roundings from the "
         "exact value"
     )
-    assert outcome(sides(1e9, None), own_exact=distance(1.0))[0] is Verdict.STRUCTURE_DIFFERS
+    assert outcome(sides(1e9, None), own_exact=distance(1.0))[0] is Verdict.FUNCTION_DIFFERS
 
 
 @pytest.mark.parametrize("dtype, candidate, reference", [(FLOAT32, 16, 1016), (FLOAT64, 32, 1032)])
@@ -147,9 +147,9 @@ def test_the_limit_is_that_of_the_kind_the_terms_and_the_type(dtype, candidate, 
     assert (node.limit.candidate, node.limit.reference) == (candidate, reference)
     assert node.verdict is Verdict.ROUNDING
     more = judged(sides(candidate + 0.1, reference), NodeKind.MEAN, dtype, terms=1000)
-    assert more.verdict is Verdict.TORCH_DIFFERS
+    assert more.verdict is Verdict.CANDIDATE_DIFFERS
     more = judged(sides(candidate, reference + 0.1), NodeKind.MEAN, dtype, terms=1000)
-    assert more.verdict is Verdict.TENSORFLOW_DIFFERS
+    assert more.verdict is Verdict.REFERENCE_DIFFERS
     assert not judged(sides(0.1, 0.0), NodeKind.POOL, dtype).verdict.passes
     assert judged(sides(0.0, 0.0), NodeKind.POOL, dtype).verdict.passes
 
@@ -167,7 +167,7 @@ def test_what_was_measured_is_kept():
     assert node.roundings == 1e9
     values = node.to_dict()
     assert json.loads(json.dumps(values, allow_nan=False)) == values
-    assert values["verdict"] == "structure differs"
+    assert values["verdict"] == "function differs"
     assert values["kind"] == "convolution"
     assert values["wrong_inputs"] == ["other", "again"]
     assert values["identical_inputs"] is False

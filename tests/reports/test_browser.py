@@ -71,7 +71,7 @@ def test_the_fault_is_on_the_first_screen(browser, pages):
         expect(page.locator("#verdict")).to_contain_text("Mismatch")
         link.click()
         expect(page.locator("#panel-name")).to_have_text("fpn.resample_p6.pool")
-        expect(page.locator("#panel")).to_contain_text("structure differs")
+        expect(page.locator("#panel")).to_contain_text("function differs")
 
 
 def test_searching_filtering_sorting_and_grouping(browser, pages):
@@ -84,7 +84,7 @@ def test_searching_filtering_sorting_and_grouping(browser, pages):
         assert 0 < rows.count() < 10
         page.fill("#search", "")
         expect(shown).to_have_text(everything)
-        page.select_option("#filter-verdict", "structure differs")
+        page.select_option("#filter-verdict", "function differs")
         expect(rows).to_have_count(1)
         page.select_option("#filter-verdict", "")
         expect(shown).to_have_text(everything)
@@ -121,7 +121,7 @@ PLACE = """(node) => {
   const chart = echarts.getInstanceByDom(place);
   const option = chart.getOption();
   const index = option.xAxis[0].data.indexOf(node);
-  const series = option.series.findIndex((item) => item.name === "PyTorch: structure differs");
+  const series = option.series.findIndex((item) => item.name === "PyTorch: function differs");
   const [x, y] = chart.convertToPixel({ seriesIndex: series }, option.series[series].data[0].value);
   const { left, top } = place.getBoundingClientRect();
   return [left + x, top + y, index];

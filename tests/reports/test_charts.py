@@ -60,10 +60,10 @@ def by_id(charts, name):
 def test_what_fails_is_named_and_comes_first():
     values = nodes()
     chart = by_id(node_charts(values), "depth-roundings")
-    wrong = next(node["name"] for node in values["nodes"] if node["verdict"] == "structure differs")
+    wrong = next(node["name"] for node in values["nodes"] if node["verdict"] == "function differs")
     assert chart.table[1][0] == wrong
     series = {item["name"]: item for item in chart.option["series"]}
-    (point,) = series["PyTorch: structure differs"]["data"]
+    (point,) = series["PyTorch: function differs"]["data"]
     assert point["label"]["formatter"] == wrong
     assert chart.option["xAxis"]["data"][point["value"][0]] == wrong
 

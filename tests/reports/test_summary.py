@@ -133,7 +133,7 @@ def test_report_json(tmp_path):
     assert last["suspects"] == [
         {
             "nodes": ["fpn.resample_p6.pool"],
-            "verdict": "structure differs",
+            "verdict": "function differs",
             "slug": "zero-pad",
             "diagnosis": "padded with zeros",
         }

@@ -151,7 +151,7 @@ def test_each_fault_is_found_where_it_is_and_named(check, fault, slug, where):
     code, result = check(fault)
     assert code == 1
     assert failing(result) == set(where)
-    assert {by_name(result)[name]["verdict"] for name in where} == {"structure differs"}
+    assert {by_name(result)[name]["verdict"] for name in where} == {"function differs"}
     assert {named(result, name)["slug"] for name in where} == {slug}
 
 
