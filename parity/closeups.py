@@ -15,7 +15,7 @@ from parity.nodes import IsolatedWalk, Ours, Pairing, Progress, visited
 from parity.result import Suspect
 from parity.stream import Array
 from parity.torch_side import Ruling
-from parity.verdict import Measurement, NodeResult, number
+from parity.verdict import Measurement, NodeResult, Problem, number
 
 CELLS = 32
 """Rows and columns of a map at most; a finer one says no more on a page."""
@@ -142,7 +142,7 @@ class _Walk(IsolatedWalk):
         arguments: tuple[Any, ...],
         theirs: Array | None,
         ours: Ours | None,
-        problem: str | None,
+        problem: Problem | None,
     ) -> Measurement:
         if name in self._names_wanted and ours and theirs is not None and not problem:
             self.found[name] = closeup(

@@ -15,13 +15,13 @@ from typing import Any
 
 from efficientdet_spec import NodeKind
 from parity import torch_side
-from parity.limits import COMPOSED_LIMIT, SIDE_LIMIT
+from parity.limits import SIDE_LIMIT
 from parity.naming import base
 from parity.nodes import RETURNS, IsolatedWalk, Ours, Pairing, Progress
 from parity.result import Finding, Suspect
 from parity.stream import Array
 from parity.torch_side import Ruling, hypotheses, patterns, structure
-from parity.verdict import Measurement, NodeResult, Verdict
+from parity.verdict import Measurement, NodeResult, Problem, Verdict
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class _Inspection(IsolatedWalk):
         arguments: tuple[Any, ...],
         theirs: Array | None,
         ours: Ours | None,
-        problem: str | None,
+        problem: Any,
     ) -> Measurement:
         if ours is not None and name in self._nodes:
             call = self.pairing.referee.calls[name]
@@ -325,18 +325,11 @@ def _wrong_wiring(node: NodeResult, look: _Look) -> tuple[str, str] | None:
 
 
 def _own_function(node: NodeResult) -> tuple[str, ...]:
-    own = node.from_own_exact
-    if own is None or own.roundings is None:
+    if node.functions_apart is None:
         return ()
-    if own.roundings <= COMPOSED_LIMIT:
-        return (
-            f"its arithmetic is sound: {own.roundings:.3g} roundings from the exact value of its "
-            f"own function of what it reads",
-        )
-    return (
-        f"its arithmetic is inaccurate: {own.roundings:.3g} roundings from the exact value of its "
-        f"own function",
-    )
+    if node.verdict is Verdict.FUNCTION_DIFFERS:
+        return (f"in exact arithmetic the two functions are {node.functions_apart:.3g} roundings apart",)
+    return ("its function is the right one, its arithmetic is inaccurate",)
 
 
 def _by_parameters(look: _Look, here: Sequence[Finding]) -> tuple[str, str, str] | None:

@@ -108,6 +108,31 @@ def difference(reference: Array, candidate: Array, gauge: Array | None = None) -
     return tally.result()
 
 
+def apart(one: Array, other: Array, gauge: Array, unit: float) -> float:
+    """Largest distance of two arrays of one shape, in units of ``unit * gauge``.
+
+    Args:
+        one: Any shape.
+        other: The same shape.
+        gauge: Likewise.
+        unit: The unit roundoff to count in.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    _check_shapes(one, other)
+    flat = [np.ascontiguousarray(array).reshape(-1) for array in (one, other, gauge)]
+    most = 0.0
+    for part in _parts(one.size, _CHUNK):
+        first, second = (array[part].astype(np.float64) for array in flat[:2])
+        with np.errstate(invalid="ignore"):
+            delta = np.abs(first - second)
+        # Infinities of one sign and NaNs on both sides are the same answer.
+        delta[(first == second) | (np.isnan(first) & np.isnan(second))] = 0.0
+        most = max(most, _roundings(delta, flat[2][part], unit)[0])
+    return most
+
+
 def three_way(
     exact: Array,
     gauge: Array,

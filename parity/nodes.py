@@ -18,18 +18,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
+
+import numpy as np
 
 from efficientdet_spec import InputError, NodeKind
 from parity import torch_side
 from parity.console import out_of_memory
 from parity.limits import SIDE_LIMIT
-from parity.measure import Difference, difference, three_way
+from parity.means import another_mean, reproducing_order
+from parity.measure import ThreeWay, apart, difference, three_way, unit_roundoff
 from parity.naming import Naming
+from parity.repetition import repetition_findings
+from parity.result import Finding
 from parity.stream import Array
-from parity.torch_side import Referee, Ruling
-from parity.verdict import Measurement, NodeResult, judge, with_history
+from parity.torch_side import Reach, Referee, Ruling
+from parity.verdict import Measurement, NodeResult, Problem, Verdict, judge, with_history
 
 
 class Tensors(Protocol):
@@ -50,8 +55,9 @@ Stream = Callable[[], AbstractContextManager[Tensors]]
 
 Progress = Callable[[int, int | None], None]
 
-Ours = tuple[Any, tuple[Any, ...], Any]
-"""What a candidate has at a node: the module, its inputs and its output."""
+Ours = tuple[Any, Any, Any]
+"""What a candidate has at a node: the module, its inputs (with the values that it read) and its
+output."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ class Pairing:
         images: [N, H, W, 3], of the type in which both sides compute.
         outputs: Nodes whose tensors the candidate must return, in this order.
         recorded: The nodes that the stream has; None for all.
+        elements: Number of output elements that the whole comparison judges, both sides and all
+            inputs together; None where this input is all.
     """
 
     stream: Stream
@@ -75,6 +83,7 @@ class Pairing:
     images: Array
     outputs: Sequence[str]
     recorded: frozenset[str] | None = None
+    elements: int | None = None
 
     @property
     def kinds(self) -> Mapping[str, NodeKind]:
@@ -86,7 +95,11 @@ class Pairing:
         return self.recorded is None or node in self.recorded
 
     def run(self, visit: torch_side.Visit) -> list[Any]:
-        """Run the candidate, calling ``visit`` at each node; returns its output tensors."""
+        """Run the candidate, calling ``visit`` at each node.
+
+        Returns:
+            Copies of its output tensors, as it returns them.
+        """
         ours: list[BaseException] = []
 
         def guarded(*arguments: Any) -> Any:
@@ -96,19 +109,30 @@ class Pairing:
                 ours.append(error)
                 raise
 
-        with (
-            torch_side.unchanged(self.model),
-            torch_side.visiting(self.model, self.naming, guarded),
-        ):
+        with torch_side.visiting(self.model, self.naming, guarded):
+            return self._outputs(ours)
+
+    def run_unobserved(self, *, gradients: bool) -> list[Any]:
+        """Run the candidate as its user does; returns copies of its output tensors.
+
+        Args:
+            gradients: Whether PyTorch is to record what gradients need.
+        """
+        return self._outputs([], gradients=gradients)
+
+    def _outputs(self, ours: Sequence[BaseException], *, gradients: bool = False) -> list[Any]:
+        with torch_side.unchanged(self.model):
             try:
-                return torch_side.flatten(torch_side.run(self.model, self.images))
+                returned = torch_side.run(self.model, self.images, gradients=gradients)
+                return [tensor.detach().clone() for tensor in torch_side.flatten(returned)]
             except (Exception, SystemExit) as error:
                 if ours or out_of_memory(error):
                     raise
                 raise InputError(
-                    f"The candidate fails on [N, 3, H, W] images of {self.images.shape[1]}x"
-                    f"{self.images.shape[2]} with {type(error).__name__}: "
-                    f"{(str(error).splitlines() or [''])[0]:.200}; run it by itself and correct it."
+                    f"The candidate fails on [{self.images.shape[0]}, 3, H, W] images of "
+                    f"{self.images.shape[1]}x{self.images.shape[2]} with {type(error).__name__}: "
+                    f"{(str(error).splitlines() or [''])[0]:.200}{torch_side.where(error)}; run it "
+                    f"by itself and correct it."
                 ) from error
 
 
@@ -125,22 +149,42 @@ class PassTiming:
     seconds: float
 
 
-def compare(
-    pairing: Pairing, progress: Progress | None = None
-) -> tuple[list[NodeResult], list[PassTiming]]:
+@dataclass(frozen=True)
+class Comparison:
+    """What one comparison of all nodes found.
+
+    Attributes:
+        nodes: One result for each node that either side has, in the reference's order.
+        timings: The time of each pass.
+        runs: What is wrong with the candidate's runs as such: it does not repeat itself.
+        reach: How far the reference's activations went, by node of a batch norm.
+    """
+
+    nodes: Sequence[NodeResult]
+    timings: Sequence[PassTiming]
+    runs: Sequence[Finding] = ()
+    reach: Mapping[str, Reach] = field(default_factory=dict)
+
+
+def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
     """Measure every node of a candidate against a reference, free and isolated.
 
     Args:
         pairing: What to compare.
         progress: Told how many of all measurements are done.
-
-    Returns:
-        One result for each node that either side has, in the reference's order, and the time
-        of each pass.
     """
     kinds = pairing.kinds
+    started = time.perf_counter()
+    first = pairing.run_unobserved(gradients=False)
+    second = pairing.run_unobserved(gradients=True)
+    timings = [PassTiming("unobserved", time.perf_counter() - started)]
     free_walk = _FreeWalk(pairing, progress)
-    timings = [free_walk.run()]
+    timings.append(free_walk.run())
+    runs = repetition_findings(first, second, free_walk.returned, pairing.outputs)
+    if free_walk.missed:
+        # It computes in another order: what it will ask for later must be kept.
+        free_walk = _FreeWalk(pairing, progress, free_walk.seen)
+        timings[-1] = PassTiming("free", timings[-1].seconds + free_walk.run().seconds)
     isolated_walk = IsolatedWalk(pairing, progress, free_walk.seen)
     timings.append(isolated_walk.run())
     free, isolated = free_walk.measured, isolated_walk.measured
@@ -150,7 +194,7 @@ def compare(
         for name in [*kinds, *dict.fromkeys(extra)]
     ]
     sources = {name: pairing.referee.sources(name) for name in kinds}
-    return with_history(results, sources), timings
+    return Comparison(with_history(results, sources), timings, runs, isolated_walk.reach)
 
 
 def compare_isolated(pairing: Pairing, progress: Progress | None = None) -> list[NodeResult]:
@@ -183,16 +227,29 @@ class _Walk:
 
     The reference's tensors come in one order. Where the candidate computes in another, those
     that it will ask for later are kept until it does.
+
+    Args:
+        pairing: What to compare.
+        progress: Told how many of all measurements are done.
+        visited: The nodes that the candidate is known to make, in whatever order; None where
+            that is not known and the reference's order is expected.
     """
 
     name = ""
     number = 0
     passes = 2
 
-    def __init__(self, pairing: Pairing, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        pairing: Pairing,
+        progress: Progress | None,
+        visited: Collection[str] | None = None,
+    ) -> None:
         self.measured: dict[str, Measurement] = {}
         self.pairing = pairing
         self.seen: set[str] = set()
+        self.returned: list[Any] = []
+        self._visited = frozenset(visited or ())
         self._kinds = pairing.kinds
         self._order = {name: position for position, name in enumerate(self._kinds)}
         self._names = list(self._kinds)
@@ -205,11 +262,11 @@ class _Walk:
         kept: dict[str, Any] = {}
         with self.pairing.stream() as tensors:
 
-            def visit(name: str, module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+            def visit(name: str, module: Any, inputs: Any, output: Any) -> Any:
                 position = self._order.get(name)
                 if position is None:
                     shape = torch_side.nhwc_shape(output)
-                    self.measured[name] = Measurement(shape, problem=_UNKNOWN)
+                    self.measured[name] = Measurement(shape, problem=Problem(_UNKNOWN))
                     return None
                 while self._position < position:
                     self._step(tensors, None)
@@ -218,14 +275,19 @@ class _Walk:
                 self.seen.add(name)
                 instead = self.meet_late(name, ours) if late else self._step(tensors, ours)
                 if name in self.pairing.outputs:
-                    kept[name] = output if instead is None else instead
+                    # A copy: what is returned may be changed afterwards.
+                    kept[name] = (output if instead is None else instead).detach().clone()
                 return instead
 
-            returned = self.pairing.run(visit)
+            self.returned = self.pairing.run(visit)
             while self._position < len(self._names):
                 self._step(tensors, None)
-        self._check_returned(returned, kept)
+        self._check_returned(kept)
         return PassTiming(self.name, time.perf_counter() - started)
+
+    def comes_later(self, name: str) -> bool:
+        """Whether the candidate will make a node that the reference is at now."""
+        return name in self._visited and name not in self.seen
 
     def _step(self, tensors: Tensors, ours: Ours | None) -> Any:
         """Go one node on; with what takes the place of the candidate's output."""
@@ -258,31 +320,70 @@ class _Walk:
         """Look at a node that the reference has passed; as :meth:`meet`."""
         raise NotImplementedError
 
-    def _check_returned(self, returned: Sequence[Any], kept: Mapping[str, Any]) -> None:
+    def _check_returned(self, kept: Mapping[str, Any]) -> None:
         # Right tensors in the wrong order would be wrong for whoever uses the model.
-        outputs = self.pairing.outputs
+        outputs, returned = self.pairing.outputs, self.returned
         for number, name in enumerate(outputs):
             if len(returned) != len(outputs):
-                problem = f"{RETURNS} {len(returned)} tensors, not {len(outputs)}"
+                problem = Problem(f"{RETURNS} {len(returned)} tensors, not {len(outputs)}")
             elif not torch_side.same(returned[number], kept.get(name)):
-                same = (other for other in kept if torch_side.same(returned[number], kept[other]))
-                instead = next(same, f"another tensor, of shape {list(returned[number].shape)},")
-                problem = f"{RETURNS} {instead} as its output number {number} instead of {name}"
+                problem = _returned_instead(name, number, returned[number], kept)
             else:
                 continue
             if name in self.measured:
                 self.measured[name] = replace(self.measured[name], problem=problem)
 
 
+def _returned_instead(name: str, number: int, tensor: Any, kept: Mapping[str, Any]) -> Problem:
+    """What a candidate returns where it should return what it made at an output node."""
+    where = f"as its output number {number} instead of {name}"
+    other = next((node for node in kept if torch_side.same(tensor, kept[node])), None)
+    if other is not None:
+        return Problem(f"{RETURNS} {other} {where}", Verdict.FUNCTION_DIFFERS)
+    if name in kept and tensor.shape == kept[name].shape:
+        return Problem(
+            f"{RETURNS} other values {where}: they are changed after its last layer made them",
+            Verdict.FUNCTION_DIFFERS,
+        )
+    return Problem(f"{RETURNS} another tensor, of shape {list(tensor.shape)}, {where}")
+
+
 class _FreeWalk(_Walk):
-    """Lets both networks compute on their own."""
+    """Lets both networks compute on their own.
+
+    Attributes:
+        missed: Whether a node came after the reference had passed it, unexpected.
+    """
 
     name = "free"
+
+    def __init__(
+        self,
+        pairing: Pairing,
+        progress: Progress | None,
+        visited: Collection[str] | None = None,
+    ) -> None:
+        super().__init__(pairing, progress, visited)
+        self.missed = False
+        self._waiting: dict[str, Array | None] = {}
 
     def meet(self, name: str, theirs: Array | None, ours: Ours | None) -> Any:
         """As of any walk; nothing is replaced."""
         if ours is None:
+            if self.comes_later(name):
+                self._waiting[name] = None if theirs is None else np.array(theirs)
             return
+        self._measure(name, theirs, ours)
+
+    def meet_late(self, name: str, ours: Ours) -> Any:
+        """As of any walk, with what was kept."""
+        if name in self._waiting:
+            self._measure(name, self._waiting.pop(name), ours)
+        elif name not in self.measured:
+            self.missed = True
+            self.measured[name] = Measurement(torch_side.nhwc_shape(ours[2]))
+
+    def _measure(self, name: str, theirs: Array | None, ours: Ours) -> None:
         problem = _problem(ours[2], theirs, self.pairing.images.dtype)
         shape = torch_side.nhwc_shape(ours[2])
         if problem or theirs is None:
@@ -291,19 +392,12 @@ class _FreeWalk(_Walk):
         distance = difference(theirs, torch_side.nhwc(ours[2]))
         self.measured[name] = Measurement(shape, distance)
 
-    def meet_late(self, name: str, ours: Ours) -> Any:
-        """Without a distance: only the other pass knows what is worth keeping."""
-        self.measured.setdefault(name, Measurement(torch_side.nhwc_shape(ours[2])))
-
 
 class IsolatedWalk(_Walk):
     """Gives each node the reference's tensors, and measures it against the exact value.
 
-    Args:
-        pairing: What to compare.
-        progress: Told how many of all measurements are done.
-        visited: The nodes that the candidate is known to make, in whatever order; None where
-            that is not known and the reference's order is expected.
+    Attributes:
+        reach: How far the reference's activations went, by node of a batch norm.
     """
 
     name = "isolated"
@@ -315,9 +409,9 @@ class IsolatedWalk(_Walk):
         progress: Progress | None,
         visited: Collection[str] | None = None,
     ) -> None:
-        super().__init__(pairing, progress)
-        self.sitting = pairing.referee.sitting(pairing.images, SIDE_LIMIT)
-        self._visited = frozenset(visited or ())
+        super().__init__(pairing, progress, visited)
+        self.reach: dict[str, Reach] = {}
+        self.sitting = pairing.referee.sitting(pairing.images, pairing.elements)
         self._waiting: dict[str, tuple[Array, Array | None, Ruling, tuple[Any, ...]]] = {}
         self._came_from = torch_side.Provenance()
 
@@ -327,7 +421,7 @@ class IsolatedWalk(_Walk):
         arguments = self.sitting.arguments(name)
         # Of a tensor that the stream lacks, the exact value takes the place.
         goes_on = ruling.rounded() if theirs is None else theirs
-        comes_later = ours is None and name in self._visited and name not in self.seen
+        comes_later = ours is None and self.comes_later(name)
         if comes_later:
             self._waiting[name] = goes_on, theirs, ruling, arguments
             instead = None
@@ -346,7 +440,7 @@ class IsolatedWalk(_Walk):
         """As of any walk, with what was kept."""
         waiting = self._waiting.pop(name, None)
         if waiting is None:
-            again = f"{name} is computed again"
+            again = Problem(f"{name} is computed again")
             self.measured[f"{name} again"] = Measurement(
                 torch_side.nhwc_shape(ours[2]), problem=again
             )
@@ -377,7 +471,7 @@ class IsolatedWalk(_Walk):
         arguments: tuple[Any, ...],
         theirs: Array | None,
         ours: Ours | None,
-        problem: str | None,
+        problem: Problem | None,
     ) -> Measurement:
         """Look at a node before the candidate's output is replaced.
 
@@ -390,7 +484,9 @@ class IsolatedWalk(_Walk):
             problem: Why the two cannot be compared; None where they can.
         """
         kind = self._kinds[name]
-        terms = torch_side.terms(kind, arguments)
+        if kind is NodeKind.BATCH_NORM:
+            layer = self.pairing.referee.calls[name].module
+            self.reach[name] = torch_side.reach(layer, arguments[0])
         output = None if ours is None or problem else torch_side.nhwc(ours[2])
         exact = three_way(
             torch_side.nhwc(ruling.truth),
@@ -400,40 +496,37 @@ class IsolatedWalk(_Walk):
             torch_side.nhwc(ruling.reference_gauge),
         )
         if ours is None:
-            return Measurement(None, exact=exact, terms=terms)
-        module, inputs, tensor = ours
-        own_exact = None
-        if exact.candidate and (exact.candidate.roundings or 0.0) > SIDE_LIMIT:
-            own_exact = self._own_exact(kind, module, inputs, arguments, tensor, ruling)
+            return Measurement(None, exact=exact, limit=ruling.limit)
+        orders: tuple[str | None, str | None] = (None, None)
+        another = None
+        if kind is NodeKind.MEAN and ruling.certain:
+            orders, another = _mean_order(arguments[0], ruling, exact, (output, theirs))
         return Measurement(
-            torch_side.nhwc_shape(tensor),
+            torch_side.nhwc_shape(ours[2]),
             exact=exact,
-            own_exact=own_exact,
-            terms=terms,
+            functions_apart=self._functions_apart(ours, ruling, exact),
+            limit=ruling.limit,
             certain=ruling.certain,
-            reference_certain=ruling.reference_certain,
             problem=problem,
-            wrong_inputs=self._wrong_inputs(name, inputs),
+            wrong_inputs=self._wrong_inputs(name, ours[1]),
+            orders=orders,
+            another_mean=another,
         )
 
-    def _own_exact(
-        self,
-        kind: NodeKind,
-        module: Any,
-        inputs: tuple[Any, ...],
-        arguments: tuple[Any, ...],
-        output: Any,
-        ruling: Ruling,
-    ) -> Difference | None:
-        if torch_side.overwrites(module) and len(torch_side.flatten(inputs)) == 1:
-            # By now the layer has written its output over what it was given.
-            inputs = arguments
-        found = torch_side.own_exact(kind, module, inputs, output, ruling.gauge)
-        if found is None:
+    def _functions_apart(self, ours: Ours, ruling: Ruling, exact: ThreeWay) -> float | None:
+        """How far the candidate's own function is from the faithful one, where that is a question."""
+        close = min(float(SIDE_LIMIT), ruling.limit.candidate)
+        if exact.candidate is None or (exact.candidate.roundings or 0.0) <= close:
             return None
-        truth, magnitude = found
-        return difference(
-            torch_side.nhwc(truth), torch_side.nhwc(output), torch_side.nhwc(magnitude)
+        module, inputs, output = ours
+        its_own = torch_side.own_exact(module, inputs, output)
+        if its_own is None or its_own.shape != ruling.truth.shape:
+            return None
+        return apart(
+            torch_side.nhwc(ruling.truth),
+            torch_side.nhwc(its_own),
+            torch_side.nhwc(ruling.gauge),
+            unit_roundoff(self.pairing.images.dtype),
         )
 
     def _wrong_inputs(self, name: str, inputs: tuple[Any, ...]) -> tuple[str, ...]:
@@ -453,14 +546,51 @@ RETURNS = "the candidate returns"
 _UNKNOWN = "the reference has no such node"
 
 
-def _problem(output: Any, theirs: Array | None, dtype: Any) -> str | None:
+def _mean_order(
+    features: Any, ruling: Ruling, exact: ThreeWay, sides: Sequence[Array | None]
+) -> tuple[tuple[str | None, str | None], str | None]:
+    """In which order each side has added up a mean; what the candidate computes instead of it."""
+    values = torch_side.nhwc(features)
+    unit = unit_roundoff(values.dtype)
+    found: list[str | None] = []
+    another = None
+    for side, (array, distance, gauge) in enumerate(
+        zip(
+            sides,
+            (exact.candidate, exact.reference),
+            (ruling.gauge, ruling.reference_gauge),
+            strict=True,
+        )
+    ):
+        order = None
+        if array is not None and distance and (distance.roundings or 0.0) > SIDE_LIMIT:
+            scale = torch_side.nhwc(gauge)
+            limit = ruling.limit.candidate
+            order = reproducing_order(values, array, scale, unit, limit)
+            # An order that reproduces it to a few roundings leaves nothing else to explain.
+            if side == 0 and (order is None or order.roundings > SIDE_LIMIT):
+                another = another_mean(values, array, scale, unit)
+            beyond = (distance.roundings or 0.0) > limit
+            found.append(order.title if order and beyond else None)
+        else:
+            found.append(None)
+    return (found[0], found[1]), another
+
+
+def _problem(output: Any, theirs: Array | None, dtype: Any) -> Problem | None:
     """Why a candidate's output cannot be compared; None where it can."""
     if output.dim() != 4:
-        return f"its shape is {list(output.shape)}, which is not [N, C, H, W]"
+        return Problem(f"its shape is {list(output.shape)}, which is not [N, C, H, W]")
     ours = torch_side.nhwc_shape(output) or ()
     if theirs is not None and ours != theirs.shape:
-        return f"its shape is {list(ours)}, the reference's {list(theirs.shape)}"
-    if str(output.dtype).removeprefix("torch.") != str(dtype):
+        return Problem(
+            f"its shape is {list(ours)}, the reference's {list(theirs.shape)}",
+            Verdict.FUNCTION_DIFFERS,
+        )
+    made = str(output.dtype).removeprefix("torch.")
+    if made != str(dtype):
         # Coarser roundings would be taken for those of the type compared in.
-        return f"its type is {str(output.dtype).removeprefix('torch.')}, not {dtype}"
+        coarser = output.dtype.is_floating_point and output.dtype.itemsize < dtype.itemsize
+        verdict = Verdict.CANDIDATE_DIFFERS if coarser else Verdict.NOT_COVERED
+        return Problem(f"its type is {made}, not {dtype}", verdict)
     return None

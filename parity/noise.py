@@ -31,7 +31,7 @@ from parity.stream import Array
 from parity.torch_side import Ruling
 from parity.torch_side import noise as settings
 from parity.trace import Trace, open_trace
-from parity.verdict import Measurement
+from parity.verdict import Measurement, Problem
 
 REPEATED = settings.REPEATED
 other_threads = settings.other_threads
@@ -258,7 +258,7 @@ class _TorchWalk(IsolatedWalk):
         arguments: tuple[Any, ...],
         theirs: Array | None,
         ours: Ours | None,
-        problem: str | None,
+        problem: Problem | None,
     ) -> Measurement:
         """As of any walk; evaluates the layer again instead."""
         if ours is not None:

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from efficientdet_spec import NodeKind
-from parity.limits import COMPOSED_LIMIT, INSENSITIVE, Limit, limit_of
+from parity.limits import INSENSITIVE, Limit
 from parity.measure import Difference, ThreeWay, unit_roundoff
 
 
@@ -21,18 +21,37 @@ class Verdict(str, Enum):
     ROUNDING = "rounding"
     """Both sides within their roundings of the exact value."""
     CANDIDATE_DIFFERS = "candidate differs"
-    """TensorFlow agrees with the exact value; PyTorch neither with it nor with its own."""
+    """The candidate is further from the exact value than roundings explain: its function is the
+    right one, or is not known, and its arithmetic is inaccurate."""
     REFERENCE_DIFFERS = "reference differs"
-    """PyTorch agrees with the exact value, TensorFlow does not."""
+    """The candidate agrees with the exact value, the reference does not."""
     FUNCTION_DIFFERS = "function differs"
-    """PyTorch computes another function: it agrees with its own exact value, which is another."""
+    """The candidate computes another function: the exact values of the two are not the same."""
     NOT_COVERED = "not covered"
-    """Nothing is shown: no partner, another shape, NaN, or values that prove nothing."""
+    """Nothing is shown: no partner, no common shape, or values that prove nothing."""
 
     @property
     def passes(self) -> bool:
         """Whether the node's parity is shown."""
         return self in (Verdict.EXACT, Verdict.ROUNDING)
+
+    @property
+    def fails(self) -> bool:
+        """Whether a difference is shown."""
+        return not self.passes and self is not Verdict.NOT_COVERED
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What forbids a comparison of a node's tensors.
+
+    Attributes:
+        text: What it is.
+        verdict: What follows from it.
+    """
+
+    text: str
+    verdict: Verdict = Verdict.NOT_COVERED
 
 
 @dataclass(frozen=True)
@@ -43,23 +62,28 @@ class Measurement:
         shape: Shape of the candidate's output, NHWC; None where it has no such node.
         distance: Its difference from the reference; None where none could be measured.
         exact: Both sides against the exact value; of the isolated pass.
-        own_exact: The candidate against the exact value of its own function, where it fails.
-        terms: Number of values that one output element sums up one after another.
+        functions_apart: The exact value of the candidate's own function against the faithful
+            one's, in roundings; None where it was not looked at or is not known.
+        limit: What either side may be off.
         certain: Whether the candidate was given the reference's very tensors.
-        reference_certain: Whether all that the reference was given is recorded.
         problem: What forbids a comparison; None otherwise.
         wrong_inputs: The nodes that the candidate reads here, where they are not the reference's.
+        orders: Of a mean beyond its limit, the order of summation that reproduces it, in words:
+            the candidate's and the reference's; None where there is none.
+        another_mean: What the candidate computes instead of this mean; None where nothing
+            explains its output better.
     """
 
     shape: tuple[int, ...] | None
     distance: Difference | None = None
     exact: ThreeWay | None = None
-    own_exact: Difference | None = None
-    terms: int = 1
+    functions_apart: float | None = None
+    limit: Limit | None = None
     certain: bool = True
-    reference_certain: bool = True
-    problem: str | None = None
+    problem: Problem | None = None
     wrong_inputs: tuple[str, ...] = ()
+    orders: tuple[str | None, str | None] = (None, None)
+    another_mean: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,13 +100,15 @@ class NodeResult:
         own: Difference that the node itself makes on identical inputs.
         from_exact: Difference of the candidate from the exact value on these inputs.
         reference_from_exact: The same of the reference.
-        from_own_exact: Difference of the candidate from its own function in float64, where it is
-            beyond its limit.
+        functions_apart: The exact value of the candidate's own function against the faithful
+            one's, in roundings, where the candidate is not close to the latter; None elsewhere.
         limit: What the differences from the exact value may be.
         detectable: The largest error of one element that could go unseen, in units of the rms.
         constant_channels: Number of channels whose values are all equal.
         certain: Whether the candidate was given the reference's very tensors.
         wrong_inputs: The nodes that the candidate reads here, where they are not the reference's.
+            Where the verdict is good, they make no difference on this input.
+        input: Which of the comparison's inputs this is of.
         inherited: Part of the accumulated difference (of its square) that came with the inputs.
         amplification: What came with the inputs, relative to the largest difference among them.
     """
@@ -96,12 +122,13 @@ class NodeResult:
     own: Difference | None = None
     from_exact: Difference | None = None
     reference_from_exact: Difference | None = None
-    from_own_exact: Difference | None = None
+    functions_apart: float | None = None
     limit: Limit | None = None
     detectable: float | None = None
     constant_channels: int = 0
     certain: bool = True
     wrong_inputs: tuple[str, ...] = ()
+    input: int = 0
     inherited: float | None = None
     amplification: float | None = None
 
@@ -123,11 +150,12 @@ class NodeResult:
             "own": difference_dict(self.own),
             "from_exact": difference_dict(self.from_exact),
             "reference_from_exact": difference_dict(self.reference_from_exact),
-            "from_own_exact": difference_dict(self.from_own_exact),
+            "functions_apart": number(self.functions_apart),
             "limit": (
                 {
                     "candidate": self.limit.candidate,
                     "reference": self.limit.reference,
+                    "terms": self.limit.terms,
                     "reason": self.limit.reason,
                 }
                 if self.limit
@@ -137,6 +165,7 @@ class NodeResult:
             "constant_channels": self.constant_channels,
             "identical_inputs": self.certain,
             "wrong_inputs": list(self.wrong_inputs),
+            "input": self.input,
             "inherited": number(self.inherited),
             "amplification": number(self.amplification),
         }
@@ -184,15 +213,7 @@ def judge(
         dtype: Type in which both sides compute.
     """
     measured = isolated or Measurement(None)
-    accumulated = free.distance if free else None
-    limit = None
-    if kind and isolated:
-        limit = limit_of(
-            kind,
-            measured.terms,
-            truth_is_wider=dtype != "float64",
-            certain=(measured.certain, measured.reference_certain),
-        )
+    limit = measured.limit if kind else None
     exact = measured.exact
     detectable = None
     if exact and limit:
@@ -203,11 +224,11 @@ def judge(
         shape=measured.shape or (free.shape if free else None),
         verdict=Verdict.NOT_COVERED,
         reason="nothing was measured",
-        free=accumulated,
+        free=free.distance if free else None,
         own=exact.own if exact else None,
         from_exact=exact.candidate if exact else None,
         reference_from_exact=exact.reference if exact else None,
-        from_own_exact=measured.own_exact,
+        functions_apart=measured.functions_apart,
         limit=limit,
         detectable=detectable,
         constant_channels=exact.constant_channels if exact else 0,
@@ -215,37 +236,39 @@ def judge(
         wrong_inputs=measured.wrong_inputs,
     )
     problem = (free.problem if free else None) or measured.problem
-    verdict, reason = _verdict(result, problem, exact)
-    if verdict.passes:
-        # Other inputs with the same values are not wrong.
-        result = replace(result, wrong_inputs=())
+    if problem is not None:
+        return replace(result, verdict=problem.verdict, reason=problem.text)
+    verdict, reason = _verdict(result, measured)
     return replace(result, verdict=verdict, reason=reason)
 
 
-def _verdict(node: NodeResult, problem: str | None, exact: ThreeWay | None) -> tuple[Verdict, str]:
+def _verdict(node: NodeResult, measured: Measurement) -> tuple[Verdict, str]:
     none = Verdict.NOT_COVERED
-    if problem:
-        return none, problem
     if node.shape is None:
         return none, "the candidate has no such node"
-    ours, theirs, limit = node.from_exact, node.reference_from_exact, node.limit
+    exact, ours, theirs, limit = (
+        measured.exact,
+        node.from_exact,
+        node.reference_from_exact,
+        node.limit,
+    )
     if exact is None or ours is None or limit is None:
         return none, "nothing was measured"
-    if not _finite(node):
-        return none, "a value is NaN or infinite"
+    unfinished = _not_finite(node, exact)
+    if unfinished:
+        return unfinished
     if not exact.bounded:
         return none, (
             "errors of any size would go unseen here: what its inputs may differ by, for the "
             "nodes before it that have no partner or are not recorded, is beyond all bounds"
         )
-    ours_at, theirs_at = ours.roundings or 0.0, (theirs.roundings or 0.0) if theirs else 0.0
-    ours_bad, theirs_bad = ours_at > limit.candidate, theirs_at > limit.reference
-    if ours_bad or theirs_bad:
-        return _failure(node, ours_at, theirs_at, ours_bad, theirs_bad)
+    sides = _Sides.of(node, measured)
+    if sides.failure:
+        return sides.failure
     if theirs is None:
         return none, (
-            f"the reference's tensor is not recorded; PyTorch is {ours_at:.1f} of at most "
-            f"{limit.candidate:g} roundings from the exact value"
+            f"the reference's tensor is not recorded; the candidate is {sides.ours:.1f} of at most "
+            f"{limit.candidate:.4g} roundings from the exact value"
         )
     if exact.own and exact.own.constant and math.prod(node.shape) > 1:
         return none, "all values are equal, so that agreement says nothing"
@@ -256,51 +279,99 @@ def _verdict(node: NodeResult, problem: str | None, exact: ThreeWay | None) -> t
             f"an error of {node.detectable:.2g} of the rms would go unseen here, more than "
             f"{INSENSITIVE:g}: its inputs are not the reference's, or its terms cancel out"
         )
-    if exact.own and exact.own.max_difference == 0:
-        return Verdict.EXACT, (
-            f"equal bit for bit on identical inputs, {ours_at:.1f} of at most {limit.candidate:g} "
-            f"roundings from the exact value: {limit.reason}"
-        )
-    return Verdict.ROUNDING, (
-        f"from the exact value PyTorch {ours_at:.1f} of at most {limit.candidate:g} roundings, "
-        f"TensorFlow {theirs_at:.1f} of {limit.reference:g}: {limit.reason}"
+    equal = exact.own and exact.own.max_difference == 0
+    how = "equal bit for bit on identical inputs; " if equal else ""
+    return (Verdict.EXACT if equal else Verdict.ROUNDING), (
+        f"{how}from the exact value the candidate is {sides.ours:.1f} of at most "
+        f"{limit.candidate:.4g} roundings, the reference {sides.theirs:.1f} of "
+        f"{limit.reference:.4g}: {limit.reason}{sides.note}"
     )
 
 
-def _finite(node: NodeResult) -> bool:
-    sides = (node.from_exact, node.reference_from_exact, node.free)
-    return all(side.finite for side in sides if side is not None)
+def _not_finite(node: NodeResult, exact: ThreeWay) -> tuple[Verdict, str] | None:
+    """The verdict where a value is NaN or infinite."""
+    ours, theirs = node.from_exact, node.reference_from_exact
+    own = exact.own
+    if theirs is not None and not theirs.finite:
+        return Verdict.NOT_COVERED, "a value of the reference is NaN or infinite"
+    if ours is not None and not ours.finite:
+        at = own.max_index if own else ours.max_index
+        return Verdict.CANDIDATE_DIFFERS, (
+            f"a value of the candidate is NaN or infinite, first at {list(at)}, where the exact "
+            f"value and the reference are finite"
+        )
+    if node.free is not None and not node.free.finite:
+        return Verdict.NOT_COVERED, (
+            "where both sides run on their own a value is NaN or infinite, for what comes before"
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """Both sides' distances from the exact value against their limits.
+
+    Attributes:
+        ours: The candidate's, in roundings.
+        theirs: The reference's; 0 where it is not recorded.
+        note: How a side comes to be beyond the limit of a sum and is right all the same.
+        failure: The verdict where a side is wrong; None otherwise.
+    """
+
+    ours: float
+    theirs: float
+    note: str = ""
+    failure: tuple[Verdict, str] | None = None
+
+    @classmethod
+    def of(cls, node: NodeResult, measured: Measurement) -> _Sides:
+        limit = node.limit
+        assert limit is not None and node.from_exact is not None
+        ours = node.from_exact.roundings or 0.0
+        reference = node.reference_from_exact
+        theirs = (reference.roundings or 0.0) if reference else 0.0
+        allowed = [limit.candidate, limit.reference]
+        note = ""
+        for side, (who, order) in enumerate(
+            zip(("the candidate", "the reference"), measured.orders, strict=True)
+        ):
+            if order is not None and limit.by_order is not None:
+                allowed[side] = max(allowed[side], limit.by_order)
+                note += f"; {who} adds {order}, which is that far off in this type"
+        failure = _failure(node, measured, ours, theirs, allowed)
+        return cls(ours, theirs, note, failure)
 
 
 def _failure(
-    node: NodeResult, ours_at: float, theirs_at: float, ours_bad: bool, theirs_bad: bool
-) -> tuple[Verdict, str]:
-    limit = node.limit
+    node: NodeResult, measured: Measurement, ours: float, theirs: float, allowed: Sequence[float]
+) -> tuple[Verdict, str] | None:
+    limit, apart = node.limit, node.functions_apart
     assert limit is not None
-    theirs = f"TensorFlow is {theirs_at:.3g} roundings from the exact value"
-    ours = f"PyTorch is {ours_at:.3g} roundings from the exact value"
-    if not ours_bad:
-        return Verdict.REFERENCE_DIFFERS, (
-            f"{theirs}, above {limit.reference:g} ({limit.reason}), but {ours}"
-        )
-    agreement = f"above {limit.candidate:g} ({limit.reason}), but {theirs}"
-    if theirs_bad:
-        agreement = f"above {limit.candidate:g} ({limit.reason}), and {theirs}"
-    its_own = node.from_own_exact.roundings if node.from_own_exact else None
-    if its_own is None:
-        return Verdict.CANDIDATE_DIFFERS, (
-            f"{ours}, {agreement}; the candidate's layer could not be computed in float64 to see "
-            f"whether its function is another"
-        )
-    if its_own <= COMPOSED_LIMIT:
+    where = f"the candidate is {ours:.3g} roundings from the exact value"
+    if measured.another_mean is not None:
+        return Verdict.FUNCTION_DIFFERS, f"it {measured.another_mean}; {where}"
+    if apart is not None and apart > limit.same_function:
         return Verdict.FUNCTION_DIFFERS, (
-            f"{ours}, {agreement}; the candidate's layer computes another function, from whose "
-            f"own exact value it is {its_own:.3g} roundings"
+            f"the candidate's layer computes another function: in exact arithmetic the two are "
+            f"{apart:.3g} roundings apart; {where}"
         )
-    return Verdict.CANDIDATE_DIFFERS, (
-        f"{ours}, {agreement}; from the exact value of its own layer it is {its_own:.3g} "
-        f"roundings: its arithmetic is inaccurate"
-    )
+    reference = f"the reference {theirs:.3g}"
+    if ours > allowed[0]:
+        more = "and" if theirs > allowed[1] else "but"
+        known = (
+            "its function could not be computed in float64 to see whether it is another"
+            if apart is None
+            else "its function is the right one, its arithmetic is inaccurate"
+        )
+        return Verdict.CANDIDATE_DIFFERS, (
+            f"{where}, above {allowed[0]:.4g} ({limit.reason}), {more} {reference}; {known}"
+        )
+    if theirs > allowed[1]:
+        return Verdict.REFERENCE_DIFFERS, (
+            f"the reference is {theirs:.3g} roundings from the exact value, above "
+            f"{allowed[1]:.4g} ({limit.reason}), but the candidate {ours:.3g}"
+        )
+    return None
 
 
 def with_history(

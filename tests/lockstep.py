@@ -108,7 +108,7 @@ class Lockstep:
 
     def run(self, model, **options):
         """The results of a comparison by node."""
-        nodes, _ = compare(self.pairing(model, **options))
+        nodes = compare(self.pairing(model, **options)).nodes
         return {node.name: node for node in nodes}
 
     def failing(self, model, **options):
@@ -121,7 +121,7 @@ class Lockstep:
         """Everything that a comparison of a candidate tells."""
         pairing = self.pairing(model, **options)
         known = self.known(alternatives)
-        nodes, _ = compare(pairing)
+        nodes = compare(pairing).nodes
         found = findings(pairing, known)
         guilty = diagnosed(pairing, suspects(pairing, nodes), nodes, known, found, limit)
         return Told({node.name: node for node in nodes}, found, guilty)

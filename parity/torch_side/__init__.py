@@ -1,11 +1,11 @@
 """PyTorch's side of a comparison: hooks, gauges, exact values. The only part that imports it."""
 
+from parity.torch_side.candidate import where
 from parity.torch_side.exact import (
     alike,
     as_double,
     copy_in_double,
     in_double,
-    overwrites,
     own_exact,
     parameters_of,
     terms,
@@ -14,6 +14,7 @@ from parity.torch_side.exact import (
 )
 from parity.torch_side.gauge import gauge
 from parity.torch_side.hooks import (
+    Inputs,
     Provenance,
     Visit,
     disturbed,
@@ -27,11 +28,15 @@ from parity.torch_side.hooks import (
     unchanged,
     visiting,
 )
+from parity.torch_side.noise import identical
+from parity.torch_side.reach import Reach, reach
 from parity.torch_side.referee import IMAGES, Referee, Ruling
 
 __all__ = [
     "IMAGES",
+    "Inputs",
     "Provenance",
+    "Reach",
     "Referee",
     "Ruling",
     "Visit",
@@ -41,13 +46,14 @@ __all__ = [
     "disturbed",
     "flatten",
     "gauge",
+    "identical",
     "in_double",
     "nchw",
     "nhwc",
     "nhwc_shape",
-    "overwrites",
     "own_exact",
     "parameters_of",
+    "reach",
     "replacement",
     "run",
     "same",
@@ -55,5 +61,6 @@ __all__ = [
     "unchanged",
     "unit",
     "visiting",
+    "where",
     "with_other_parameters",
 ]

@@ -79,3 +79,7 @@ def _failed(source: str, error: BaseException) -> str:
         f"{source} fails with {type(error).__name__}: {lines[0]:.200}; run it by itself to see "
         f"where, and correct it"
     )
+
+
+def where(error: BaseException) -> str:
+    return ""

@@ -7,7 +7,9 @@ tensors are worked through in slabs of rows, so that float64 copies of inputs st
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,14 +35,17 @@ _ROWWISE = (
 _SELECTIONS = (NodeKind.POOL, NodeKind.UPSAMPLE)
 
 
-def in_double(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
+def in_double(
+    module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any] | None = None
+) -> Any:
     """A module's output with its inputs, parameters and buffers in float64."""
     state = {
         # A counter of batches would count this one.
         name: tensor.double() if tensor.is_floating_point() else tensor.clone()
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]
     }
-    return functional_call(module, state, as_double(inputs))
+    keywords = {name: as_double(value) for name, value in (named or {}).items()}
+    return functional_call(module, state, as_double(inputs), keywords)
 
 
 def as_double(values: Any) -> Any:
@@ -52,48 +57,72 @@ def as_double(values: Any) -> Any:
     return values
 
 
-def own_exact(
-    kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...], output: Tensor, gauge_of: Tensor
-) -> tuple[Tensor, Tensor] | None:
-    """What a candidate's layer would give without roundings, and the magnitude they act on.
+def own_exact(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
+    """What a candidate's layer would give without roundings on what it really read.
+
+    The layer is computed again without its hooks, which may count calls or keep outputs. Only
+    where that reproduces its output bit for bit is it known to be the whole of what it did: a
+    layer with state, randomness or a hook that changes its output has no exact value of its own.
 
     Args:
-        kind: What the faithful layer computes.
         module: The candidate's layer, whatever it is.
-        inputs: What it was given.
+        inputs: What it was given, as :class:`~parity.torch_side.hooks.Inputs`.
         output: What it made of it.
-        gauge_of: The gauge of the faithful layer.
 
     Returns:
-        Exact output and gauge on the CPU; None where the layer cannot compute in float64.
+        The exact output on the CPU; None where there is none.
     """
+    read, named = _as_read(inputs)
     try:
-        with torch.inference_mode():
-            truth = in_double(module, copy.deepcopy(inputs) if overwrites(module) else inputs)
-    except (RuntimeError, TypeError, ValueError, NotImplementedError):
+        with torch.no_grad(), without_hooks(module):
+            again = module(*copy.deepcopy(read), **copy.deepcopy(named))
+            if not isinstance(again, Tensor) or not _identical(again, output):
+                return None
+            truth = in_double(module, copy.deepcopy(read), copy.deepcopy(named))
+    except Exception:
+        # Whatever a foreign layer raises in another type, it says nothing about its function.
         return None
     if not isinstance(truth, Tensor) or truth.shape != output.shape:
         return None
-    truth = truth.detach().cpu()
-    magnitude = torch.maximum(gauge_of.double(), truth.abs())
+    return truth.detach().cpu()
+
+
+def _as_read(inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return getattr(inputs, "read", inputs), getattr(inputs, "named", {})
+
+
+def _identical(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and bool(((one == other) | (one.isnan() & other.isnan())).all())
+
+
+@contextmanager
+def without_hooks(module: nn.Module) -> Iterator[None]:
+    """Within it no hook of a layer or of its parts fires."""
+    names = ("_forward_hooks", "_forward_pre_hooks")
+    kept = [(part, name, getattr(part, name)) for part in module.modules() for name in names]
+    for part, name, _ in kept:
+        setattr(part, name, OrderedDict())
     try:
-        with torch.inference_mode():
-            its_own = gauge(kind, module, inputs, output).detach().cpu().double()
-        magnitude = torch.maximum(magnitude, its_own)
-    except (AttributeError, RuntimeError, TypeError, ValueError):
-        # Only layers that look like the faithful ones have a gauge of their own.
-        pass
-    return truth, magnitude
+        yield
+    finally:
+        for part, name, hooks in kept:
+            setattr(part, name, hooks)
 
 
-def overwrites(module: nn.Module) -> bool:
-    """Whether a layer says of itself that it writes its output over its input."""
-    return any(getattr(part, "inplace", False) for part in module.modules())
+def terms(kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...]) -> int:
+    """Number of values that one output element sums up; 1 where it is no sum of many.
 
-
-def terms(kind: NodeKind, inputs: tuple[Any, ...]) -> int:
-    """Number of values that one output element of a mean sums up; 1 elsewhere."""
-    return int(inputs[0].shape[2:].numel()) if kind is NodeKind.MEAN else 1
+    Args:
+        kind: What the faithful layer computes.
+        module: The faithful layer.
+        inputs: What it is given.
+    """
+    if kind is NodeKind.MEAN:
+        return int(inputs[0].shape[2:].numel())
+    if kind in (NodeKind.CONV, NodeKind.DEPTHWISE):
+        conv: Any = module
+        return int(conv.weight[0].numel()) + (conv.bias is not None)
+    return 1
 
 
 def exact(kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...]) -> Tensor:

@@ -15,8 +15,10 @@ def gauge(kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...], output: Te
     """The magnitude on which the roundings of each output element act.
 
     For a sum of products that is the sum of the products' magnitudes, which the module itself
-    gives for the magnitudes of its inputs and parameters. A function of one value, and a
-    selection, is judged relative to its output.
+    gives for the magnitudes of its inputs and parameters. A selection is judged relative to its
+    output. A function ``f(x)`` of one value is too, or relative to ``x f'(x)`` where that is more:
+    an exponential reduces its argument to the range that it approximates, which rounds it
+    (``x * sigmoid(x)`` at -30 moves by 29 roundings of itself for one of x).
 
     Values below the smallest normal number may be flushed to zero, by either side, on the way in
     or out. Magnitudes are raised by :func:`_underflow` so that this counts as rounding; it
@@ -34,7 +36,14 @@ def gauge(kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...], output: Te
     if kind in (NodeKind.ACTIVATION, NodeKind.GATE):
         # An underflowing sigmoid leaves an error times |x| in x * sigmoid(x).
         raised = features.abs().clamp_(min=1.0).mul_(_underflow(features))
-        return raised.add_(output.to(features.dtype, copy=True).abs_())
+        made = output.to(features.dtype, copy=True)
+        # Of y = x s with the sigmoid s the slope is s + y (1 - s), of s itself s (1 - s).
+        gate = made if kind is NodeKind.GATE else torch.sigmoid(features)
+        conditioned = (1 - gate).mul_(features)
+        if kind is NodeKind.ACTIVATION:
+            conditioned.add_(1)
+        conditioned.mul_(made).abs_()
+        return raised.add_(torch.maximum(conditioned, made.abs_()))
     if kind is NodeKind.BATCH_NORM:
         result = _batch_norm_gauge(module, _magnitude(inputs[0]))
     elif kind is NodeKind.FUSE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,30 @@ What it returns takes the output's place; None leaves it.
 """
 
 
+class Inputs(tuple[Any, ...]):
+    """What a layer was given.
+
+    The tuple holds the very objects, whose values the layer may have overwritten meanwhile.
+
+    Attributes:
+        read: The values as they were before the layer ran.
+        named: What it was given by keyword, likewise.
+    """
+
+    read: tuple[Any, ...]
+    named: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, given: tuple[Any, ...], read: tuple[Any, ...], named: Mapping[str, Any] | None = None
+    ) -> Inputs:
+        """The objects given, their values, and what was given by keyword."""
+        result = cls(given)
+        result.read = read
+        result.named = named or {}
+        return result
+
+
 def nhwc(tensor: Tensor) -> Array:
     """An NCHW tensor as an NHWC array; without a copy where it is laid out channels last."""
     array: Array = tensor.detach().permute(0, 2, 3, 1).cpu().numpy()
@@ -34,17 +58,27 @@ def nchw(array: Array) -> Tensor:
     return torch.from_numpy(source).permute(0, 3, 1, 2)
 
 
-def run(model: nn.Module, images: Array) -> Any:
-    """The model's outputs for NHWC images, without gradients.
+def run(model: nn.Module, images: Array, *, gradients: bool = False) -> Any:
+    """The model's outputs for NHWC images.
 
     Args:
         model: The model, in evaluation mode.
         images: [N, H, W, 3].
+        gradients: Whether PyTorch is to record what gradients need. What it would keep of the
+            tensors is thrown away, since nothing is differentiated.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    # Not inference mode, in which tensors do not count how often they are overwritten.
-    with torch.no_grad():
-        return model(torch.from_numpy(images).permute(0, 3, 1, 2).to(device))
+    # A candidate may write over what it is given.
+    given = torch.from_numpy(images.copy()).permute(0, 3, 1, 2).to(device)
+    if not gradients:
+        # Not inference mode, in which tensors do not count how often they are overwritten.
+        with torch.no_grad():
+            return model(given)
+    with (
+        torch.enable_grad(),
+        torch.autograd.graph.saved_tensors_hooks(lambda tensor: None, lambda nothing: nothing),
+    ):
+        return model(given)
 
 
 @contextmanager
@@ -63,36 +97,81 @@ def visiting(model: nn.Module, naming: Naming, visit: Visit) -> Iterator[None]:
     """
     calls: Counter[str] = Counter()
     expectations = _expectations(model, naming)
+    read: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
     busy = False
 
-    def hook(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+    def before(name: str, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if not busy:
+            read[name] = copies(inputs), copies(named)
+
+    def hook(
+        name: str, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Any
+    ) -> Any:
         nonlocal busy
         expected = expectations.get(name)
+        values, keywords = read.pop(name, (given, named))
         if busy or not isinstance(output, Tensor):
             return None
-        if expected is None and any(output is value for value in inputs):
+        if expected is None and any(output is value for value in given):
             return None
         nodes = expected or (name,)
         node = nodes[calls[name]] if calls[name] < len(nodes) else f"{name} call {calls[name] + 1}"
         calls[name] += 1
         busy = True
         try:
-            return visit(node, module, inputs, output)
+            return visit(node, module, Inputs.of(given, values, keywords), output)
         finally:
             busy = False
 
-    handles = [
-        module.register_forward_hook(
-            lambda module, inputs, output, name=name: hook(name, module, inputs, output)
-        )
-        for name, module in model.named_modules()
-        if name in expectations or (naming.strict and _is_extra(name, module, naming))
-    ]
+    handles = []
+    for name, module in model.named_modules():
+        if name in expectations or (naming.strict and _is_extra(name, module, naming)):
+            if may_overwrite(module):
+                # Before any other hook, and so before what that may change.
+                handles.append(
+                    module.register_forward_pre_hook(
+                        lambda module, inputs, named, name=name: before(name, inputs, named),
+                        with_kwargs=True,
+                    )
+                )
+            handles.append(
+                module.register_forward_hook(
+                    lambda module, inputs, named, output, name=name: hook(
+                        name, module, inputs, named, output
+                    ),
+                    with_kwargs=True,
+                )
+            )
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+_KNOWN = ("torch.nn.modules.", "torch_model.")
+"""Packages whose layers do not write over their inputs unless they say so."""
+
+
+def may_overwrite(module: nn.Module) -> bool:
+    """Whether a layer may write its output over its input, as far as can be told beforehand."""
+    return any(
+        getattr(part, "inplace", False)
+        or "forward" in vars(part)
+        or not f"{type(part).__module__}.".startswith(_KNOWN)
+        for part in module.modules()
+    )
+
+
+def copies(values: Any) -> Any:
+    """Nested values with copies of their tensors."""
+    if isinstance(values, Tensor):
+        return values.clone()
+    if isinstance(values, (list, tuple)):
+        return type(values)(copies(item) for item in values)
+    if isinstance(values, dict):
+        return {name: copies(value) for name, value in values.items()}
+    return values
 
 
 def _expectations(model: nn.Module, naming: Naming) -> dict[str, tuple[str, ...]]:
@@ -186,13 +265,22 @@ class Provenance:
 
     def add(self, tensor: Tensor, node: str) -> None:
         """Remember where a tensor came from."""
-        self._nodes[id(tensor)] = (weakref.ref(tensor), node, tensor._version)
+        self._nodes[id(tensor)] = (weakref.ref(tensor), node, _version(tensor))
 
     def of(self, values: Any) -> tuple[str | None, ...]:
         """The node of each tensor in nested values; None for a tensor of unknown origin."""
         found = []
         for tensor in flatten(values):
             reference, node, version = self._nodes.get(id(tensor), (None, "", 0))
-            known = reference is not None and reference() is tensor and tensor._version == version
+            known = (
+                reference is not None
+                and reference() is tensor
+                and _version(tensor) == version
+            )
             found.append(node if known else None)
         return tuple(found)
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor has been overwritten; 0 for one of inference mode, which does not count."""
+    return 0 if tensor.is_inference() else tensor._version

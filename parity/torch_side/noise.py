@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from parity.torch_side.hooks import copies
+
 Setting = Callable[[], AbstractContextManager[None]]
 """Applies a setting while the body runs, and restores what was there."""
 
@@ -61,10 +63,10 @@ def again(module: nn.Module, inputs: tuple[Any, ...], setting: Setting) -> Tenso
     Returns:
         The output; None where the layer does not compute a tensor from these inputs alone.
     """
-    copies = _copies(inputs)
+    taken = copies(getattr(inputs, "read", inputs))
     try:
         with setting(), torch.inference_mode():
-            output = module(*copies)
+            output = module(*taken)
     except (NotImplementedError, RuntimeError, TypeError, ValueError):
         return None
     return output if isinstance(output, Tensor) and output.dim() == 4 else None
@@ -76,14 +78,6 @@ def identical(one: Tensor, other: Tensor) -> bool:
         return False
     bits = _BITS[one.element_size()]
     return torch.equal(one.view(bits), other.view(bits))
-
-
-def _copies(values: Any) -> Any:
-    if isinstance(values, Tensor):
-        return values.clone()
-    if isinstance(values, (list, tuple)):
-        return type(values)(_copies(item) for item in values)
-    return values
 
 
 @contextmanager

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from efficientdet_spec import NodeKind
+from parity.limits import Limit, chance_factor, limit_of
 from parity.naming import own_paths
 from parity.stream import Array
-from parity.torch_side.exact import exact
+from parity.torch_side.exact import exact, terms
 from parity.torch_side.gauge import gauge
 from parity.torch_side.hooks import nchw, nhwc, visiting
 from parity.torch_side.spread import spread
@@ -62,12 +63,14 @@ class Ruling:
             the reference's where what it was given is not recorded.
         reference_certain: Whether the reference's inputs are its own recorded tensors.
         dtype: Type in which both sides compute.
+        limit: What either side may be off, in roundings of its gauge.
     """
 
     compute: Callable[[], tuple[Tensor, Tensor, Tensor]]
     certain: bool
     reference_certain: bool
     dtype: torch.dtype
+    limit: Limit
 
     @cached_property
     def _figures(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -104,26 +107,29 @@ class Referee:
     Attributes:
         calls: How each node is made.
         kinds: As given.
+        elements: Number of output elements of all nodes together.
     """
 
     def __init__(
         self, model: nn.Module, kinds: Mapping[str, NodeKind], shape: tuple[int, ...]
     ) -> None:
         self.kinds = kinds
-        self.calls = _trace(model, kinds, shape)
+        self.calls, self.elements = _trace(model, kinds, shape)
         self._last_use: dict[str, str] = {}
         for node, call in self.calls.items():
             for source in call.sources:
                 self._last_use[source] = node
 
-    def sitting(self, images: Array, roundings: float) -> Sitting:
+    def sitting(self, images: Array, elements: int | None = None) -> Sitting:
         """A new run through the network.
 
         Args:
             images: [N, H, W, 3].
-            roundings: What each node may differ by from the exact value, in units of its gauge.
+            elements: Number of output elements that the whole comparison judges, both sides and
+                all inputs together; None where this run of both sides is all.
         """
-        return Sitting(self, images, self._last_use, roundings)
+        factor = chance_factor(2 * self.elements if elements is None else elements)
+        return Sitting(self, images, self._last_use, factor)
 
     def sources(self, node: str) -> tuple[str, ...]:
         """The nodes that a node reads; :data:`IMAGES` for the network's input."""
@@ -142,13 +148,14 @@ class Sitting:
     """One run through the network, node by node in the order of computation."""
 
     def __init__(
-        self, referee: Referee, images: Array, last_use: Mapping[str, str], roundings: float
+        self, referee: Referee, images: Array, last_use: Mapping[str, str], factor: float
     ) -> None:
         self._referee = referee
         self._last_use = last_use
+        self._factor = factor
         self._features: dict[str, Tensor] = {IMAGES: nchw(images)}
         self._features_type = self._features[IMAGES].dtype
-        self._unit = roundings * torch.finfo(self._features_type).eps / 2
+        self._unit = torch.finfo(self._features_type).eps / 2
         # How far the tensors that each side goes on with may be from those kept here.
         self._errors: dict[str, Tensor] = {}
         self._reference_errors: dict[str, Tensor] = {}
@@ -166,6 +173,14 @@ class Sitting:
             [errors.get(source) for source in call.sources]
             for errors in (self._errors, self._reference_errors)
         ]
+        certain = _none(inherited[0]), _none(inherited[1])
+        limit = limit_of(
+            kind,
+            terms(kind, call.module, arguments),
+            factor=self._factor,
+            truth_is_wider=self._features_type != torch.float64,
+            certain=certain,
+        )
 
         def compute() -> tuple[Tensor, Tensor, Tensor]:
             with torch.inference_mode():
@@ -174,12 +189,15 @@ class Sitting:
                 gauges = [
                     plain
                     if _none(errors)
-                    else plain + spread(kind, call.module, arguments, errors) / self._unit
-                    for errors in inherited
+                    else plain
+                    + spread(kind, call.module, arguments, errors) / (roundings * self._unit)
+                    for errors, roundings in zip(
+                        inherited, (limit.candidate, limit.reference), strict=True
+                    )
                 ]
             return truth, gauges[0], gauges[1]
 
-        return Ruling(compute, _none(inherited[0]), _none(inherited[1]), self._features_type)
+        return Ruling(compute, *certain, self._features_type, limit)
 
     def follow(
         self, node: str, array: Array, ruling: Ruling, *, substituted: bool, recorded: bool
@@ -191,20 +209,24 @@ class Sitting:
             array: The reference's tensor, which must stay as it is.
             ruling: What :meth:`rule` said.
             substituted: Whether the candidate goes on with this tensor too. Otherwise it goes
-                on with its own, which may differ by its roundings.
+                on with its own, which may differ from the exact value by its roundings, as this
+                tensor does by what it is found to.
             recorded: Whether this is the reference's own tensor. Otherwise it is the exact
                 value, from which the reference's may differ by its roundings.
         """
         if node in self._last_use:
-            self._features[node] = nchw(array)
+            kept = self._features[node] = nchw(array)
             if not substituted:
-                self._errors[node] = ruling.gauge * self._unit
+                own = (kept.double() - ruling.truth.double()).abs().to(self._features_type)
+                self._errors[node] = ruling.gauge * (ruling.limit.candidate * self._unit) + own
             if not recorded:
-                self._reference_errors[node] = ruling.reference_gauge * self._unit
+                # Nobody can see in which order the reference has added up a mean.
+                worst = max(ruling.limit.reference, ruling.limit.by_order or 0.0)
+                self._reference_errors[node] = ruling.reference_gauge * (worst * self._unit)
         for source in dict.fromkeys(self._referee.calls[node].sources):
             if self._last_use[source] == node:
-                for kept in (self._features, self._errors, self._reference_errors):
-                    kept.pop(source, None)
+                for held in (self._features, self._errors, self._reference_errors):
+                    held.pop(source, None)
 
 
 def _none(errors: Sequence[Tensor | None]) -> bool:
@@ -213,8 +235,12 @@ def _none(errors: Sequence[Tensor | None]) -> bool:
 
 def _trace(
     model: nn.Module, kinds: Mapping[str, NodeKind], shape: tuple[int, ...]
-) -> dict[str, Call]:
-    """How a model makes its nodes, found by running it on tensors without values."""
+) -> tuple[dict[str, Call], int]:
+    """How a model makes its nodes, found by running it on tensors without values.
+
+    Returns:
+        The calls, and the number of elements of all their outputs.
+    """
     state = {
         name: torch.empty_like(tensor, device="meta")
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]
@@ -223,9 +249,12 @@ def _trace(
     parameters = {id(tensor): real[name] for name, tensor in state.items() if name in real}
     made: dict[int, str] = {}
     alive: list[Tensor] = []
+    elements = 0
     calls: dict[str, Call] = {}
 
     def visit(node: str, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        nonlocal elements
+        elements += output.numel()
         sources: list[str] = []
 
         def place(value: Any) -> Any:
@@ -251,7 +280,7 @@ def _trace(
         functional_call(model, state, (images,))
     if list(calls) != list(kinds):
         raise ValueError("the faithful model does not make the reference's nodes")
-    return calls
+    return calls, elements
 
 
 def _fill(value: Any, features: Mapping[str, Tensor]) -> Any:

@@ -115,7 +115,7 @@ def test_the_result_has_them(tiny_checkpoint, tmp_path, capsys):
 
 
 def test_a_ruling_is_computed_once_and_only_if_asked(lockstep):
-    sitting = lockstep.referee.sitting(lockstep.images, 16)
+    sitting = lockstep.referee.sitting(lockstep.images)
     name = next(iter(lockstep.kinds))
     ruling = sitting.rule(name)
     assert "_figures" not in vars(ruling)

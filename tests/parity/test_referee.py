@@ -81,7 +81,7 @@ def test_a_model_that_lacks_a_node_is_no_referee(lockstep):
 
 
 def test_features_are_dropped_after_their_last_use(lockstep):
-    sitting = lockstep.referee.sitting(lockstep.images, SIDE_LIMIT)
+    sitting = lockstep.referee.sitting(lockstep.images)
     last = {}
     for name, call in lockstep.referee.calls.items():
         last.update(dict.fromkeys(call.sources, name))
@@ -99,7 +99,7 @@ def test_features_are_dropped_after_their_last_use(lockstep):
 
 
 def test_arguments_are_the_references_tensors(lockstep):
-    sitting = lockstep.referee.sitting(lockstep.images, SIDE_LIMIT)
+    sitting = lockstep.referee.sitting(lockstep.images)
     for name in lockstep.kinds:
         arguments = torch_side.flatten(sitting.arguments(name))
         for source, tensor in zip(lockstep.referee.sources(name), arguments, strict=False):
@@ -114,7 +114,7 @@ def test_without_the_same_inputs_gauges_grow(lockstep):
     names = ["backbone.stem_conv", "backbone.stem_bn"]
     gauges = {}
     for substituted, recorded in [(True, True), (False, True), (True, False)]:
-        sitting = lockstep.referee.sitting(lockstep.images, SIDE_LIMIT)
+        sitting = lockstep.referee.sitting(lockstep.images)
         ruling = sitting.rule(names[0])
         tensor = lockstep.tensors[names[0]]
         sitting.follow(names[0], tensor, ruling, substituted=substituted, recorded=recorded)
@@ -256,7 +256,7 @@ def test_exact_values_are_exact(name, slab, monkeypatch):
 
 
 def test_the_network_in_double_precision_is_its_own_exact_value(double_lockstep):
-    sitting = double_lockstep.referee.sitting(double_lockstep.images, SIDE_LIMIT)
+    sitting = double_lockstep.referee.sitting(double_lockstep.images)
     for name in double_lockstep.kinds:
         ruling = sitting.rule(name)
         tensor = double_lockstep.tensors[name]

@@ -1,0 +1,77 @@
+"""Whether a candidate repeats itself: two unobserved runs and the observed one, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from parity import torch_side
+from parity.result import Finding
+
+SLUG = "not-repeatable"
+
+
+def repetition_findings(
+    first: Sequence[Any], second: Sequence[Any], observed: Sequence[Any], names: Sequence[str]
+) -> list[Finding]:
+    """What is wrong where runs of one candidate on one input do not agree bit for bit.
+
+    A comparison holds for the run that it saw. These are accidents (dropout left on, state kept
+    between calls, code that branches on gradients), not adversaries: a module that wants to know
+    whether it is watched can find out.
+
+    Args:
+        first: Outputs of its first call, without gradients.
+        second: Outputs of its second call, with gradients recorded.
+        observed: Outputs of a later call under observation, without gradients.
+        names: The nodes that the outputs should be of.
+    """
+    runs = {"its first run": first, "a run with gradients on": second, "the observed run": observed}
+    labels = list(runs)
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    unequal = [
+        (labels[a], labels[b])
+        for a, b in pairs
+        if not _equal(runs[labels[a]], runs[labels[b]])
+    ]
+    if not unequal:
+        return []
+    one, other = unequal[0]
+    odd = next(
+        (label for label in labels if all(label in pair for pair in unequal)), None
+    ) if len(unequal) == 2 else None
+    told = _difference(runs[one], runs[other], names)
+    causes = {
+        "its first run": "it keeps state that its first call changes",
+        "a run with gradients on": "it computes otherwise where gradients are recorded",
+        "the observed run": "observing its layers changes it, as it changes compiled code",
+    }
+    if odd is not None:
+        text = f"{odd} gives other outputs than the other two runs on the same input ({told}): {causes[odd]}"
+    else:
+        text = (
+            f"no two runs on the same input give the same outputs ({told}): something random or "
+            f"kept between calls is at work, such as dropout left on"
+        )
+    return [Finding(SLUG, "the candidate", text)]
+
+
+def _equal(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    return len(one) == len(other) and all(
+        torch_side.identical(a, b) for a, b in zip(one, other, strict=True)
+    )
+
+
+def _difference(one: Sequence[Any], other: Sequence[Any], names: Sequence[str]) -> str:
+    """The first output that is not the same, and by how much."""
+    if len(one) != len(other):
+        return f"{len(one)} tensors and {len(other)}"
+    for number, (a, b) in enumerate(zip(one, other, strict=True)):
+        if torch_side.identical(a, b):
+            continue
+        name = names[number] if len(names) == len(one) else f"output number {number}"
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return f"{name} has another shape or type"
+        apart = float((a.double() - b.double()).abs().max())
+        return f"{name} by up to {apart:.3g}"
+    return "in no output"
