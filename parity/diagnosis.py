@@ -16,12 +16,12 @@ from typing import Any
 from efficientdet_spec import NodeKind
 from parity import torch_side
 from parity.limits import SIDE_LIMIT
-from parity.naming import base
+from parity.naming import base, own_paths
 from parity.nodes import RETURNS, IsolatedWalk, Ours, Pairing, Progress
 from parity.result import Finding, Suspect
 from parity.stream import Array
 from parity.torch_side import Ruling, hypotheses, patterns, structure
-from parity.verdict import Measurement, NodeResult, Problem, Verdict
+from parity.verdict import Measurement, NodeResult, Verdict
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,13 @@ class Known:
 
 def findings(pairing: Pairing, known: Known) -> list[Finding]:
     """What is wrong with a candidate whatever its tensors are."""
+    model, naming = pairing.model, pairing.naming
+    if naming.prefix:
+        # Inside its wrapper a model has the faithful one's paths.
+        model = model.get_submodule(naming.prefix.rstrip("."))
+        naming = own_paths(naming.nodes)
     return structure.Structure(
-        pairing.model, pairing.naming, pairing.referee, known.faithful, known.alternatives
+        model, naming, pairing.referee, known.faithful, known.alternatives
     ).findings()
 
 
@@ -328,7 +333,9 @@ def _own_function(node: NodeResult) -> tuple[str, ...]:
     if node.functions_apart is None:
         return ()
     if node.verdict is Verdict.FUNCTION_DIFFERS:
-        return (f"in exact arithmetic the two functions are {node.functions_apart:.3g} roundings apart",)
+        return (
+            f"in exact arithmetic the functions are {node.functions_apart:.3g} roundings apart",
+        )
     return ("its function is the right one, its arithmetic is inaccurate",)
 
 

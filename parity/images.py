@@ -1,9 +1,8 @@
-"""Images in folders, and the one of a comparison that is given none."""
+"""Images in folders, and those of a comparison that is given none."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,13 @@ from efficientdet_spec import InputError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
 """Files of a folder that are taken for images, in upper or lower case."""
+
+
+PHOTOGRAPH = "generated, like a photograph"
+"""What results call the image of a comparison that is given none."""
+
+_DISCS = 1500
+"""Discs of a photograph-like image; enough to cover it several times at all scales."""
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -35,25 +41,62 @@ def image_files(folder: Path) -> list[Path]:
     return found
 
 
-def built_in(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """A reproducible [height, width, 3] RGB image with smooth, sharp and noisy parts.
+def photograph_like(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """A reproducible [height, width, 3] RGB image with the statistics of photographs.
 
-    Every part of a network should have something to do: waves for the coarse levels, edges and
-    noise for the fine ones, and no two rows, columns or channels alike.
+    Discs that cover each other, with radii distributed as ``1 / r**3``, give edges, areas and
+    contrasts at all scales (the dead-leaves model: Lee, Mumford and Huang, Occlusion Models for
+    Natural Images, IJCV 41, 2001). Each is shaded and has a grain of its own.
 
     Args:
         height: In pixels.
         width: In pixels.
-        seed: Of the noise.
+        seed: Of everything random.
     """
-    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     rng = np.random.default_rng(seed)
-    channels = [
-        128
-        + 50 * np.sin(x / (17 + 5 * k) + k) * np.cos(y / (23 - 4 * k))
-        + 40 * np.sign(np.sin(x / 41 + k) * np.sin((x + 2 * y) / 67 - k))
-        + rng.normal(0, 12, (height, width))
-        for k in range(3)
-    ]
-    levels: NDArray[Any] = np.clip(np.rint(np.stack(channels, axis=-1)), 0, 255)
-    return levels.astype(np.uint8)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    side = float(max(height, width))
+    pixels = np.empty((height, width, 3), np.float32)
+    pixels[:] = rng.uniform(40, 216, 3)
+    smallest, largest = max(2.0, side / 128), side / 2
+    # The cumulative distribution of the radii, inverted; the last discs lie on top.
+    share = rng.uniform(size=_DISCS)
+    low, high = smallest**-2, largest**-2
+    radii = np.sort((low - share * (low - high)) ** -0.5)[::-1]
+    for radius in radii:
+        cy, cx = rng.uniform(-radius, height + radius), rng.uniform(-radius, width + radius)
+        rows = slice(max(0, int(cy - radius)), max(0, int(cy + radius) + 1))
+        columns = slice(max(0, int(cx - radius)), max(0, int(cx + radius) + 1))
+        dy, dx = y[rows, columns] - cy, x[rows, columns] - cx
+        inside = dy * dy + dx * dx <= radius * radius
+        if not inside.any():
+            continue
+        shade = rng.uniform(-40, 40, 2)
+        tone = rng.uniform(0, 255, 3) + (shade[0] * dy + shade[1] * dx)[..., None] / radius
+        grain = rng.normal(0, rng.uniform(0, 20), inside.shape)[..., None]
+        pixels[rows, columns][inside] = (tone + grain)[inside]
+    levels: NDArray[np.uint8] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return levels
+
+
+def high_amplitude(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """A reproducible [height, width, 3] RGB image of black, white and pure colours only.
+
+    Blocks of several sizes, each channel 0 or 255: as far as an image can drive a network.
+
+    Args:
+        height: In pixels.
+        width: In pixels.
+        seed: Of everything random.
+    """
+    rng = np.random.default_rng(seed)
+    pixels = np.zeros((height, width, 3), np.uint8)
+    rows, columns = np.arange(height), np.arange(width)
+    for block in (1, 3, 11, 43):
+        shape = (height // block + 1, width // block + 1, 3)
+        coarse = rng.integers(0, 2, shape, np.uint8) * np.uint8(255)
+        where = rng.integers(0, 2, (height // 64 + 1, width // 64 + 1)).astype(bool)
+        fine = coarse[rows // block][:, columns // block]
+        chosen = where[rows // 64][:, columns // 64]
+        pixels[chosen] = fine[chosen]
+    return pixels

@@ -13,16 +13,21 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def junit(report: NodesReport) -> str:
-    """One test case for each node and each finding; what is not covered is a failure too.
+    """One test case for each node, each finding and each gap; what is not shown is a failure too.
 
     Args:
         report: The result.
     """
-    failures = len(report.failures()) + len(report.findings)
+    gaps = [*report.not_shown]
+    if report.gradients is not None and not report.gradients["passes"]:
+        gaps.append("gradients: not all of them have parity")
+    if not report.nodes:
+        gaps.append("no node was compared")
+    failures = len(report.failures()) + len(report.findings) + len(gaps)
     suite = ElementTree.Element(
         "testsuite",
         name=_text(f"{report.model} nodes {report.dtype}"),
-        tests=str(len(report.nodes) + len(report.findings)),
+        tests=str(len(report.nodes) + len(report.findings) + len(gaps)),
         failures=str(failures),
         errors="0",
         skipped="0",
@@ -44,6 +49,17 @@ def junit(report: NodesReport) -> str:
             suite, "testcase", classname=_text(f"{report.model} structure"), name=name
         )
         ElementTree.SubElement(case, "failure", type=finding.slug, message=_text(finding.text))
+    for gap in gaps:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=_text(f"{report.model} coverage"), name=_text(gap)
+        )
+        ElementTree.SubElement(case, "failure", type="not shown", message=_text(gap))
+    properties = ElementTree.Element("properties")
+    told = [("outcome", report.outcome.value), ("verdict", report.sentence)]
+    told += [("covers", line) for line in report.coverage.text(report.inputs)]
+    for name, value in told:
+        ElementTree.SubElement(properties, "property", name=name, value=_text(value))
+    suite.insert(0, properties)
     ElementTree.indent(suite)
     text = ElementTree.tostring(suite, encoding="unicode")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'

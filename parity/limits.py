@@ -35,7 +35,7 @@ float32 sum simulated in such an order reproduces its output within the limit of
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from efficientdet_spec import NodeKind
 
@@ -81,6 +81,15 @@ class Limit:
     terms: int = 1
     same_function: float = SAME_FUNCTION
     by_order: float | None = None
+
+    def in_order(self, candidate: bool, reference: bool) -> Limit:
+        """The limit where a simulated order of a mean reproduces the candidate or the reference."""
+        wide = self.by_order or 0.0
+        return replace(
+            self,
+            candidate=max(self.candidate, wide) if candidate else self.candidate,
+            reference=max(self.reference, wide) if reference else self.reference,
+        )
 
 
 def chance_factor(elements: int, probability: float = FALSE_ALARM) -> float:

@@ -1,4 +1,4 @@
-"""Means over many positions: in which order a side may have added, and what else it may have computed.
+"""Means over many positions: the order in which a side adds, and what it computes instead.
 
 Two questions about a mean that is further from the exact value than a few roundings. Does a float32
 sum in a plain order, one value after another, reproduce it? Then its error is that order's. And

@@ -30,11 +30,13 @@ class Naming:
         strict: Whether the candidate has the faithful model's paths, so that every layer of it
             that is not among them is one too many. Elsewhere what lies between two nodes
             belongs to the second.
+        prefix: What the candidate's paths begin with, where a module holds the model.
     """
 
     calls: Mapping[str, tuple[str, ...]]
     nodes: tuple[str, ...]
     strict: bool
+    prefix: str = ""
 
     def path_of(self) -> dict[str, str]:
         """The submodule's path by node."""
@@ -54,17 +56,19 @@ def base(node: str) -> str:
     return node.partition("@")[0]
 
 
-def own_paths(nodes: Iterable[str]) -> Naming:
+def own_paths(nodes: Iterable[str], prefix: str = "") -> Naming:
     """The naming of a candidate built like the faithful model.
 
     Args:
         nodes: The reference's nodes in the order of computation.
+        prefix: What all its paths begin with.
     """
     calls: dict[str, tuple[str, ...]] = {}
     order = tuple(nodes)
     for node in order:
-        calls[base(node)] = (*calls.get(base(node), ()), node)
-    return Naming(calls, order, strict=True)
+        path = f"{prefix}{base(node)}"
+        calls[path] = (*calls.get(path, ()), node)
+    return Naming(calls, order, strict=True, prefix=prefix)
 
 
 def read_names(path: Path, nodes: Sequence[str]) -> Naming:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -30,7 +30,8 @@ from parity.limits import SIDE_LIMIT
 from parity.means import another_mean, reproducing_order
 from parity.measure import ThreeWay, apart, difference, three_way, unit_roundoff
 from parity.naming import Naming
-from parity.repetition import repetition_findings
+from parity.outcome import Outcome
+from parity.repetition import compiled_apart, repetition_findings
 from parity.result import Finding
 from parity.stream import Array
 from parity.torch_side import Reach, Referee, Ruling
@@ -158,12 +159,30 @@ class Comparison:
         timings: The time of each pass.
         runs: What is wrong with the candidate's runs as such: it does not repeat itself.
         reach: How far the reference's activations went, by node of a batch norm.
+        peaks: The largest value that the reference has at each output node.
+        not_shown: Sentences on what could not be compared besides nodes.
     """
 
     nodes: Sequence[NodeResult]
     timings: Sequence[PassTiming]
     runs: Sequence[Finding] = ()
     reach: Mapping[str, Reach] = field(default_factory=dict)
+    peaks: Mapping[str, float] = field(default_factory=dict)
+    not_shown: Sequence[str] = ()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall time by pass."""
+        return {f"{timing.name} pass": timing.seconds for timing in self.timings}
+
+    @property
+    def outcome(self) -> Outcome:
+        """What this input alone says."""
+        if self.runs or any(node.verdict.fails for node in self.nodes):
+            return Outcome.DIFFERENCE
+        if self.not_shown or not all(node.verdict.passes for node in self.nodes):
+            return Outcome.NOT_SHOWN
+        return Outcome.PARITY if self.nodes else Outcome.NOT_SHOWN
 
 
 def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
@@ -173,14 +192,29 @@ def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
         pairing: What to compare.
         progress: Told how many of all measurements are done.
     """
-    kinds = pairing.kinds
+    compiled = torch_side.is_compiled(pairing.model)
     started = time.perf_counter()
     first = pairing.run_unobserved(gradients=False)
-    second = pairing.run_unobserved(gradients=True)
+    # A compiled module would be compiled once more for gradients.
+    second = pairing.run_unobserved(gradients=not compiled)
     timings = [PassTiming("unobserved", time.perf_counter() - started)]
+    with torch_side.eager() if compiled else nullcontext():
+        return _compared(pairing, progress, (first, second), timings, compiled)
+
+
+def _compared(
+    pairing: Pairing,
+    progress: Progress | None,
+    unobserved: tuple[list[Any], list[Any]],
+    timings: list[PassTiming],
+    compiled: bool,
+) -> Comparison:
+    kinds = pairing.kinds
     free_walk = _FreeWalk(pairing, progress)
     timings.append(free_walk.run())
-    runs = repetition_findings(first, second, free_walk.returned, pairing.outputs)
+    observed = unobserved[0] if compiled else free_walk.returned
+    runs = repetition_findings(*unobserved, observed, pairing.outputs)
+    not_shown = compiled_apart(unobserved[0], free_walk.returned) if compiled else []
     if free_walk.missed:
         # It computes in another order: what it will ask for later must be kept.
         free_walk = _FreeWalk(pairing, progress, free_walk.seen)
@@ -194,7 +228,14 @@ def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
         for name in [*kinds, *dict.fromkeys(extra)]
     ]
     sources = {name: pairing.referee.sources(name) for name in kinds}
-    return Comparison(with_history(results, sources), timings, runs, isolated_walk.reach)
+    return Comparison(
+        with_history(results, sources),
+        timings,
+        runs,
+        isolated_walk.reach,
+        isolated_walk.peaks,
+        not_shown,
+    )
 
 
 def compare_isolated(pairing: Pairing, progress: Progress | None = None) -> list[NodeResult]:
@@ -398,6 +439,7 @@ class IsolatedWalk(_Walk):
 
     Attributes:
         reach: How far the reference's activations went, by node of a batch norm.
+        peaks: The largest value that the reference has at each output node.
     """
 
     name = "isolated"
@@ -411,6 +453,7 @@ class IsolatedWalk(_Walk):
     ) -> None:
         super().__init__(pairing, progress, visited)
         self.reach: dict[str, Reach] = {}
+        self.peaks: dict[str, float] = {}
         self.sitting = pairing.referee.sitting(pairing.images, pairing.elements)
         self._waiting: dict[str, tuple[Array, Array | None, Ruling, tuple[Any, ...]]] = {}
         self._came_from = torch_side.Provenance()
@@ -487,6 +530,8 @@ class IsolatedWalk(_Walk):
         if kind is NodeKind.BATCH_NORM:
             layer = self.pairing.referee.calls[name].module
             self.reach[name] = torch_side.reach(layer, arguments[0])
+        if theirs is not None and name in self.pairing.outputs:
+            self.peaks[name] = float(theirs.max())
         output = None if ours is None or problem else torch_side.nhwc(ours[2])
         exact = three_way(
             torch_side.nhwc(ruling.truth),
@@ -514,7 +559,7 @@ class IsolatedWalk(_Walk):
         )
 
     def _functions_apart(self, ours: Ours, ruling: Ruling, exact: ThreeWay) -> float | None:
-        """How far the candidate's own function is from the faithful one, where that is a question."""
+        """How far the candidate's own function is from the faithful one, where it is a question."""
         close = min(float(SIDE_LIMIT), ruling.limit.candidate)
         if exact.candidate is None or (exact.candidate.roundings or 0.0) <= close:
             return None

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from parity.coverage import InputResult
 from parity.measure import Difference
 from parity.result import NodesReport, Suspect
 from parity.verdict import NodeResult, Verdict
@@ -17,6 +18,7 @@ _FAILURES_SHOWN = 20
 _FINDINGS_SHOWN = 10
 _SUSPECTS_SHOWN = 10
 _EVIDENCE_SHOWN = 4
+_INPUTS_SHOWN = 12
 
 
 def nodes_text(report: NodesReport, *, every_node: bool) -> str:
@@ -43,7 +45,7 @@ def nodes_text(report: NodesReport, *, every_node: bool) -> str:
     sections.append(["Outputs", *_table(report.output_nodes())])
     worst = report.worst(_SHOWN)
     if worst and not failures:
-        title = "Nearest to their limit: roundings from the exact value, PyTorch and TensorFlow"
+        title = "Nearest to their limit: roundings from the exact value, candidate and reference"
         sections.append([title, *_worst_lines(worst)])
     sources = report.sources(_SHOWN)
     if sources:
@@ -60,25 +62,37 @@ def nodes_text(report: NodesReport, *, every_node: bool) -> str:
 
 
 def _heading(report: NodesReport) -> list[str]:
-    image = report.images
     device = report.environment.get("device", "cpu")
     return [
-        f"{report.model}, {report.dtype}, {image['height']}x{image['width']}, "
-        f"image {image['source']}",
+        f"{report.model}, {report.dtype}",
+        *_input_lines(report.inputs),
         f"checkpoint {report.checkpoint['source']} ({report.checkpoint['weights']}, "
         f"fingerprint {report.checkpoint['fingerprint'][:16]})",
         f"reference {report.reference['kind']} {report.reference['source']}; "
         f"candidate {report.candidate} on {device}",
         *(f"note: {note}" for note in report.reference.get("notes", ())),
         "free: both sides run on their own; max and rms are of the difference, relative to the rms "
-        "of TensorFlow's tensor.",
-        "torch, tf: distance from the exact value on TensorFlow's tensors as inputs, in roundings, "
-        "of at most so many.",
+        "of the reference's tensor.",
+        "candidate, reference: distance from the exact value on the reference's tensors as inputs, "
+        "in roundings, of at most so many.",
     ]
 
 
+def _input_lines(inputs: Sequence[InputResult]) -> list[str]:
+    lines = [
+        f"input {item.size}, {item.source}" + (f": {item.outcome}" if len(inputs) > 1 else "")
+        for item in inputs
+    ]
+    if len(lines) <= _INPUTS_SHOWN:
+        return lines
+    # Those that say something first.
+    telling = [line for line, item in zip(lines, inputs, strict=True) if item.outcome != "parity"]
+    shown = (telling or lines)[:_INPUTS_SHOWN]
+    return [*shown, f"and {len(lines) - len(shown)} more inputs"]
+
+
 def _table(nodes: Sequence[NodeResult]) -> list[str]:
-    rows = [("node", "shape", "free max", "free rms", "at", "torch", "tf", "verdict")]
+    rows = [("node", "shape", "free max", "free rms", "at", "candidate", "reference", "verdict")]
     for node in nodes:
         limit = node.limit
         rows.append(
@@ -115,7 +129,7 @@ def _place(distance: Difference | None) -> str:
 def _roundings(distance: Difference | None, limit: float | None) -> str:
     if distance is None or distance.roundings is None or limit is None:
         return "-"
-    return f"{_short(distance.roundings)}/{limit:g}"
+    return f"{_short(distance.roundings)}/{limit:.3g}"
 
 
 def _short(value: float) -> str:
@@ -185,7 +199,7 @@ def _worst_lines(nodes: Sequence[NodeResult]) -> list[str]:
 def _source_lines(nodes: Sequence[NodeResult]) -> list[str]:
     return [
         f"  {_scientific(node.own.relative_max)} of rms  {node.name} ({node.kind.value}; roundings "
-        f"from the exact value: TensorFlow {_count(node.reference_from_exact)}, PyTorch "
+        f"from the exact value: reference {_count(node.reference_from_exact)}, candidate "
         f"{_count(node.from_exact)})"
         for node in nodes
         if node.own and node.kind
@@ -234,25 +248,8 @@ def _summary(report: NodesReport) -> list[str]:
         )
     times = ", ".join(f"{name} {value:.1f} s" for name, value in report.seconds.items())
     lines.append(f"{times}; peak memory {report.peak_memory / 1e9:.2f} GB")
-    lines.append(_verdict(report))
+    lines.append("This verdict covers:")
+    lines += [f"  {sentence}" for sentence in report.coverage.text(report.inputs)]
+    lines += [f"  Not shown: {sentence}" for sentence in report.not_shown]
+    lines.append(report.sentence)
     return lines
-
-
-def _verdict(report: NodesReport) -> str:
-    if report.passes:
-        return "PARITY: every node is covered and differs by no more than its rounding"
-    if not report.nodes:
-        return "MISMATCH: no node was compared"
-    failures = report.failures()
-    if failures:
-        named = next((s for s in report.suspects if s.diagnosis), None)
-        first = report.suspects[0].nodes[0] if report.suspects else failures[0].name
-        because = f"{named.nodes[0]}: {named.diagnosis}" if named else f"suspect {first}"
-        return f"MISMATCH: {len(failures)} of {len(report.nodes)} nodes without parity; {because}"
-    if report.findings:
-        return (
-            f"MISMATCH: every node has parity on this input, but {len(report.findings)} things "
-            f"about the candidate are not the checkpoint's, first {report.findings[0].place}: "
-            f"{report.findings[0].text}"
-        )
-    return "MISMATCH: every node has parity, but gradients differ"

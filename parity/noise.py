@@ -115,7 +115,7 @@ class Recording:
         weights: Which of the checkpoint's values, ``ema`` or ``raw``.
         dtype: Type of computation.
         threads: Threads within one operation; None for TensorFlow's default.
-        image: Image file; None for the built-in image.
+        image: Image file; None for the generated one that is like a photograph.
         model: Name of the model; None where it is recognised.
         cache: Folder for downloads; None for the default.
     """

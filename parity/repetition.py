@@ -30,16 +30,16 @@ def repetition_findings(
     labels = list(runs)
     pairs = [(0, 1), (0, 2), (1, 2)]
     unequal = [
-        (labels[a], labels[b])
-        for a, b in pairs
-        if not _equal(runs[labels[a]], runs[labels[b]])
+        (labels[a], labels[b]) for a, b in pairs if not _equal(runs[labels[a]], runs[labels[b]])
     ]
     if not unequal:
         return []
     one, other = unequal[0]
-    odd = next(
-        (label for label in labels if all(label in pair for pair in unequal)), None
-    ) if len(unequal) == 2 else None
+    odd = (
+        next((label for label in labels if all(label in pair for pair in unequal)), None)
+        if len(unequal) == 2
+        else None
+    )
     told = _difference(runs[one], runs[other], names)
     causes = {
         "its first run": "it keeps state that its first call changes",
@@ -47,7 +47,10 @@ def repetition_findings(
         "the observed run": "observing its layers changes it, as it changes compiled code",
     }
     if odd is not None:
-        text = f"{odd} gives other outputs than the other two runs on the same input ({told}): {causes[odd]}"
+        text = (
+            f"{odd} gives other outputs than the other two runs on the same input ({told}): "
+            f"{causes[odd]}"
+        )
     else:
         text = (
             f"no two runs on the same input give the same outputs ({told}): something random or "
@@ -75,3 +78,19 @@ def _difference(one: Sequence[Any], other: Sequence[Any], names: Sequence[str]) 
         apart = float((a.double() - b.double()).abs().max())
         return f"{name} by up to {apart:.3g}"
     return "in no output"
+
+
+def compiled_apart(compiled: Sequence[Any], eager: Sequence[Any]) -> list[str]:
+    """What is not shown of a compiled candidate: sentences; none where both forms are one.
+
+    Args:
+        compiled: Outputs of the form in which it is used.
+        eager: Outputs of the form in which its layers can be observed.
+    """
+    if _equal(compiled, eager):
+        return []
+    return [
+        f"the candidate is compiled with torch.compile: its layers were compared as they are "
+        f"written, and what the compiled form makes of them is not judged here (its outputs "
+        f"differ: {_difference(compiled, eager, ())}); give the module before torch.compile"
+    ]

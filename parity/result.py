@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parity.coverage import Coverage, InputResult
+from parity.outcome import Outcome
 from parity.verdict import NodeResult, Verdict, number
 
 SCHEMA = "efficientdet-parity/nodes"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,11 @@ class NodesReport:
         checkpoint: What both sides were filled from: path, fingerprint, weights.
         reference: Where the TensorFlow side came from.
         candidate: Where the PyTorch side came from.
-        images: The input: source, size, hash.
+        inputs: What both sides were run on, and what each input alone says.
+        coverage: What the verdict covers.
         dtype: Type in which both sides computed.
         environment: Versions and settings.
-        nodes: One result for each node of either side, in order.
+        nodes: One result for each node of either side, in order: the worst of all inputs.
         tensors: Name of each node's TensorFlow tensor.
         outputs: Names of the nodes that are the network's outputs.
         contributions: What the nodes that make the largest differences do to the outputs, then
@@ -153,13 +156,15 @@ class NodesReport:
         noise: How much each side differs from itself.
         gradients: The comparison of gradients, as plain values; None where there was none.
         closeups: A closer look at some nodes, as plain values.
+        not_shown: Sentences on what could not be compared besides nodes.
     """
 
     model: str
     checkpoint: dict[str, Any]
     reference: dict[str, Any]
     candidate: str
-    images: dict[str, Any]
+    inputs: Sequence[InputResult]
+    coverage: Coverage
     dtype: str
     environment: dict[str, Any]
     nodes: Sequence[NodeResult]
@@ -173,6 +178,7 @@ class NodesReport:
     noise: Sequence[Noise] = ()
     gradients: Mapping[str, Any] | None = None
     closeups: Sequence[Mapping[str, Any]] = ()
+    not_shown: Sequence[str] = ()
 
     @property
     def nodes_pass(self) -> bool:
@@ -180,10 +186,81 @@ class NodesReport:
         return bool(self.nodes) and all(node.verdict.passes for node in self.nodes)
 
     @property
-    def passes(self) -> bool:
-        """Whether nothing was found that is not as it should be."""
+    def outcome(self) -> Outcome:
+        """What the comparison says as a whole."""
+        differs = any(node.verdict.fails for node in self.nodes) or bool(self.findings)
+        if differs or self._gradients_differ():
+            return Outcome.DIFFERENCE
         gradients_pass = self.gradients is None or bool(self.gradients["passes"])
-        return self.nodes_pass and not self.findings and gradients_pass
+        if not self.nodes_pass or not gradients_pass or self.not_shown:
+            return Outcome.NOT_SHOWN
+        return Outcome.PARITY
+
+    def _gradients_differ(self) -> bool:
+        counts = self.gradients["counts"] if self.gradients else {}
+        failing = [verdict.value for verdict in Verdict if verdict.fails]
+        return any(by_verdict.get(name) for by_verdict in counts.values() for name in failing)
+
+    @property
+    def passes(self) -> bool:
+        """Whether everything is shown and nothing differs."""
+        return self.outcome is Outcome.PARITY
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one line, with what could go unseen."""
+        if self.outcome is Outcome.PARITY:
+            unseen = self.coverage.detectable
+            return (
+                f"PARITY: all {len(self.nodes)} nodes are covered and differ by no more than their "
+                f"roundings on {len(self.inputs)} input{'s' if len(self.inputs) != 1 else ''}; "
+                f"an error above {unseen or 0:.1e} of a tensor's rms would have been seen"
+            )
+        if self.outcome is Outcome.NOT_SHOWN:
+            return f"NOT SHOWN: {self._gaps()}"
+        return f"DIFFERENCE: {self._differences()}"
+
+    def _gaps(self) -> str:
+        if not self.nodes:
+            return "no node was compared"
+        missing = self.failures()
+        if missing:
+            return (
+                f"nothing was found to differ, but {len(missing)} of {len(self.nodes)} nodes are "
+                f"not covered, first {missing[0].name}: {missing[0].reason}"
+            )
+        if self.not_shown:
+            return self.not_shown[0]
+        return "every node has parity, but some gradients are not covered"
+
+    def _differences(self) -> str:
+        failing = [node for node in self.nodes if node.verdict.fails]
+        infinite = next((node for node in failing if _not_finite(node)), None)
+        if infinite is not None:
+            more = len(failing) - 1
+            return (
+                f"{infinite.name} is the first node with a value that is NaN or infinite: "
+                f"{infinite.reason}" + (f"; {more} more nodes differ" if more else "")
+            )
+        if failing:
+            suspect = next((item for item in self.suspects if item.diagnosis), None)
+            if suspect is None:
+                suspect = next((item for item in self.suspects if item.verdict.fails), None)
+            because = f"suspect {failing[0].name}"
+            if suspect is not None:
+                because = f"suspect {suspect.nodes[0]}"
+                if suspect.diagnosis:
+                    because = f"{suspect.nodes[0]}: {suspect.diagnosis}"
+            uncovered = len(self.failures()) - len(failing)
+            also = f", {uncovered} more are not covered" if uncovered else ""
+            return f"{len(failing)} of {len(self.nodes)} nodes differ{also}; {because}"
+        if self.findings:
+            first = self.findings[0]
+            where = "" if self.failures() else "every node has parity on these inputs, but "
+            return f"{where}{first.place}: {first.text}" + (
+                f" ({len(self.findings) - 1} more findings)" if len(self.findings) > 1 else ""
+            )
+        return "every node has parity, but gradients differ"
 
     def counts(self) -> dict[str, int]:
         """Number of nodes by verdict."""
@@ -223,13 +300,17 @@ class NodesReport:
         return {
             "schema": SCHEMA,
             "version": SCHEMA_VERSION,
+            "outcome": self.outcome.value,
             "passes": self.passes,
+            "sentence": self.sentence,
             "nodes_pass": self.nodes_pass,
             "model": self.model,
             "checkpoint": self.checkpoint,
             "reference": self.reference,
             "candidate": self.candidate,
-            "images": self.images,
+            "inputs": [item.to_dict() for item in self.inputs],
+            "coverage": self.coverage.to_dict(self.inputs),
+            "not_shown": list(self.not_shown),
             "dtype": self.dtype,
             "environment": self.environment,
             "counts": self.counts(),
@@ -254,6 +335,10 @@ def largest_sources(nodes: Iterable[NodeResult], count: int) -> list[NodeResult]
     """The ``count`` nodes that make the largest difference of their own, largest first."""
     measured = [node for node in nodes if node.own and node.own.max_difference]
     return sorted(measured, key=lambda node: -_own_max(node))[:count]
+
+
+def _not_finite(node: NodeResult) -> bool:
+    return node.from_exact is not None and not node.from_exact.finite
 
 
 def _free_max(node: NodeResult) -> float:

@@ -217,7 +217,9 @@ def judge(
     exact = measured.exact
     detectable = None
     if exact and limit:
+        # A simulated order leaves as much room around it as any sum has.
         detectable = limit.candidate * unit_roundoff(dtype) * exact.largest_gauge
+        limit = limit.in_order(*(order is not None for order in measured.orders))
     result = NodeResult(
         name=name,
         kind=kind,
@@ -262,12 +264,14 @@ def _verdict(node: NodeResult, measured: Measurement) -> tuple[Verdict, str]:
             "errors of any size would go unseen here: what its inputs may differ by, for the "
             "nodes before it that have no partner or are not recorded, is beyond all bounds"
         )
-    sides = _Sides.of(node, measured)
-    if sides.failure:
-        return sides.failure
+    ours_at = ours.roundings or 0.0
+    theirs_at = (theirs.roundings or 0.0) if theirs else 0.0
+    failure = _failure(node, measured, ours_at, theirs_at)
+    if failure:
+        return failure
     if theirs is None:
         return none, (
-            f"the reference's tensor is not recorded; the candidate is {sides.ours:.1f} of at most "
+            f"the reference's tensor is not recorded; the candidate is {ours_at:.1f} of at most "
             f"{limit.candidate:.4g} roundings from the exact value"
         )
     if exact.own and exact.own.constant and math.prod(node.shape) > 1:
@@ -282,9 +286,9 @@ def _verdict(node: NodeResult, measured: Measurement) -> tuple[Verdict, str]:
     equal = exact.own and exact.own.max_difference == 0
     how = "equal bit for bit on identical inputs; " if equal else ""
     return (Verdict.EXACT if equal else Verdict.ROUNDING), (
-        f"{how}from the exact value the candidate is {sides.ours:.1f} of at most "
-        f"{limit.candidate:.4g} roundings, the reference {sides.theirs:.1f} of "
-        f"{limit.reference:.4g}: {limit.reason}{sides.note}"
+        f"{how}from the exact value the candidate is {ours_at:.1f} of at most "
+        f"{limit.candidate:.4g} roundings, the reference {theirs_at:.1f} of "
+        f"{limit.reference:.4g}: {limit.reason}{_order_notes(measured.orders)}"
     )
 
 
@@ -307,44 +311,20 @@ def _not_finite(node: NodeResult, exact: ThreeWay) -> tuple[Verdict, str] | None
     return None
 
 
-@dataclass(frozen=True)
-class _Sides:
-    """Both sides' distances from the exact value against their limits.
-
-    Attributes:
-        ours: The candidate's, in roundings.
-        theirs: The reference's; 0 where it is not recorded.
-        note: How a side comes to be beyond the limit of a sum and is right all the same.
-        failure: The verdict where a side is wrong; None otherwise.
-    """
-
-    ours: float
-    theirs: float
-    note: str = ""
-    failure: tuple[Verdict, str] | None = None
-
-    @classmethod
-    def of(cls, node: NodeResult, measured: Measurement) -> _Sides:
-        limit = node.limit
-        assert limit is not None and node.from_exact is not None
-        ours = node.from_exact.roundings or 0.0
-        reference = node.reference_from_exact
-        theirs = (reference.roundings or 0.0) if reference else 0.0
-        allowed = [limit.candidate, limit.reference]
-        note = ""
-        for side, (who, order) in enumerate(
-            zip(("the candidate", "the reference"), measured.orders, strict=True)
-        ):
-            if order is not None and limit.by_order is not None:
-                allowed[side] = max(allowed[side], limit.by_order)
-                note += f"; {who} adds {order}, which is that far off in this type"
-        failure = _failure(node, measured, ours, theirs, allowed)
-        return cls(ours, theirs, note, failure)
+def _order_notes(orders: tuple[str | None, str | None]) -> str:
+    """How a side comes to be beyond the limit of a sum and is right all the same."""
+    sides = zip(("candidate", "reference"), orders, strict=True)
+    return "".join(
+        f"; the {side} adds {order}, which is that far off in this type"
+        for side, order in sides
+        if order
+    )
 
 
 def _failure(
-    node: NodeResult, measured: Measurement, ours: float, theirs: float, allowed: Sequence[float]
+    node: NodeResult, measured: Measurement, ours: float, theirs: float
 ) -> tuple[Verdict, str] | None:
+    """The verdict where a side is wrong."""
     limit, apart = node.limit, node.functions_apart
     assert limit is not None
     where = f"the candidate is {ours:.3g} roundings from the exact value"
@@ -356,20 +336,20 @@ def _failure(
             f"{apart:.3g} roundings apart; {where}"
         )
     reference = f"the reference {theirs:.3g}"
-    if ours > allowed[0]:
-        more = "and" if theirs > allowed[1] else "but"
+    if ours > limit.candidate:
+        more = "and" if theirs > limit.reference else "but"
         known = (
             "its function could not be computed in float64 to see whether it is another"
             if apart is None
             else "its function is the right one, its arithmetic is inaccurate"
         )
         return Verdict.CANDIDATE_DIFFERS, (
-            f"{where}, above {allowed[0]:.4g} ({limit.reason}), {more} {reference}; {known}"
+            f"{where}, above {limit.candidate:.4g} ({limit.reason}), {more} {reference}; {known}"
         )
-    if theirs > allowed[1]:
+    if theirs > limit.reference:
         return Verdict.REFERENCE_DIFFERS, (
             f"the reference is {theirs:.3g} roundings from the exact value, above "
-            f"{allowed[1]:.4g} ({limit.reason}), but the candidate {ours:.3g}"
+            f"{limit.reference:.4g} ({limit.reason}), but the candidate {ours:.3g}"
         )
     return None
 

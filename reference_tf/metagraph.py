@@ -82,6 +82,7 @@ def load_metagraph(
     size: tuple[int, int] | None = None,
     *,
     dtype: str = "float32",
+    batch: int = 1,
 ) -> MetaGraph:
     """The graph of a ``.meta`` file with each node's tensor found by its place.
 
@@ -95,6 +96,7 @@ def load_metagraph(
         size: (height, width) of the images in pixels; default: what the graph demands, or the
             model's own where it leaves it open.
         dtype: Type in which to compute; such a graph has float32 only.
+        batch: Number of images.
 
     Raises:
         InputError: The file cannot be used: it is no MetaGraph or another model's, it is made
@@ -113,7 +115,7 @@ def load_metagraph(
     images = _images(path, nodes, config)
     declared = _declared_shape(nodes, images)
     height, width = _size(path, config, declared, size)
-    template = build(config, height, width)
+    template = build(config, height, width, batch=batch)
     ours = {node.name: node for node in template.graph.as_graph_def().node}
     pairing = pair(
         GraphPart(ours, template.images.name, {}),
@@ -122,7 +124,7 @@ def load_metagraph(
         GraphPart(nodes, images, functions),
     )
     _check(path, nodes, functions, pairing, template)
-    graph = _import(path, meta, pairing, images, [1, height, width, 3])
+    graph = _import(path, meta, pairing, images, [batch, height, width, 3])
     tensors = {name: graph.get_tensor_by_name(pairing.tensors[name]) for name in template.nodes}
     paired = {tensor.name: tensors[name] for name, tensor in template.nodes.items()}
     replaced = {

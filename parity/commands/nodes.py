@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from converter.progress import Progress
 from converter.sources import CheckpointFiles
 from efficientdet_spec import EfficientDetConfig, InputError
 from parity import environment
+from parity.commands.inputs import plan_inputs
 from parity.commands.options import (
     add_input,
     check_numbers,
@@ -28,17 +30,17 @@ from parity.commands.options import (
 )
 from parity.commands.reference import (
     Images,
-    Reference,
     import_tensorflow,
     open_reference,
     open_reference_trace,
-    read_input,
 )
+from parity.commands.trials import Trial, Trials
 from parity.files import write_json, write_text
 from parity.gradients import Gradients, GradientsReport, Subject, compare_gradients, map_gradients
 from parity.gradients_text import gradients_text
+from parity.images import PHOTOGRAPH
 from parity.junit import junit
-from parity.naming import check_paths, own_paths, read_names, split_candidate
+from parity.naming import split_candidate
 from parity.nodes_text import nodes_text
 from parity.result import Contribution, NodesReport, Noise, largest_sources
 from parity.trace import check_matches
@@ -46,14 +48,13 @@ from parity.verdict import Verdict
 
 if TYPE_CHECKING:
     from parity.closeups import Closeup
-    from parity.nodes import Pairing
 
 
 def add_parser(commands: Any) -> None:
     """Make the command known."""
     nodes = commands.add_parser("nodes", help="compare every node's tensor")
     nodes.set_defaults(run=run)
-    add_input(nodes)
+    add_input(nodes, several=True)
     nodes.add_argument(
         "--candidate",
         help="a .pth of convert.py, or FILE.py:FUNCTION that returns an nn.Module; "
@@ -132,7 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = conversion.config
     environment.prepare()
     trace = open_reference_trace(arguments, conversion)
-    images, described = read_input(arguments, conversion, trace)
+    planned = plan_inputs(arguments, conversion, trace)
 
     import torch
 
@@ -149,27 +150,23 @@ def run(arguments: argparse.Namespace) -> int:
     candidate = _open_candidate(arguments.candidate, config, faithful).to(device, dtype)
     seconds = {"load": time.perf_counter() - started}
 
-    started = time.perf_counter()
     with ExitStack() as stack:
-        reference = stack.enter_context(
-            open_reference(arguments, config, files.prefix, images, trace)
+        trials = Trials(
+            arguments, planned, conversion, files.prefix, candidate, faithful, trace, stack
         )
-        seconds["open reference"] = time.perf_counter() - started
         report = _compare(
             arguments,
-            pairing=pair(arguments.names, reference, candidate, faithful, images),
-            reference=reference,
+            trials=trials,
             conversion=conversion,
             faithful=faithful,
             files=files,
-            described=described,
             device=describe_device(device),
             seconds=seconds,
         )
     gradients = None
     if arguments.backward:
         gradients = _compare_gradients(
-            arguments, conversion, files.prefix, candidate, images, report
+            arguments, conversion, files.prefix, candidate, planned[0].load(), report
         )
         report = replace(report, gradients=gradients.to_dict())
     print(nodes_text(report, every_node=arguments.verbose))
@@ -179,7 +176,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, report.to_dict())
     if arguments.junit:
         write_text(arguments.junit, junit(report))
-    return 0 if report.passes else 1
+    return report.outcome.exit_code
 
 
 def _open_candidate(text: str | None, config: EfficientDetConfig, faithful: Any) -> Any:
@@ -200,97 +197,68 @@ def _open_candidate(text: str | None, config: EfficientDetConfig, faithful: Any)
     return model
 
 
-def pair(
-    names: Path | None,
-    reference: Reference,
-    candidate: Any,
-    faithful: Any,
-    images: Images,
-) -> Pairing:
-    """A reference and a candidate on one input, with the faithful model as the referee.
-
-    Raises:
-        InputError: The names given do not fit the nodes or the candidate.
-    """
-    from parity.nodes import Pairing
-    from parity.torch_side import Referee
-
-    nodes = list(reference.kinds)
-    naming = own_paths(nodes)
-    if names:
-        naming = read_names(names, nodes)
-        paths = [name for name, _ in candidate.named_modules()]
-        check_paths(naming, paths, str(names))
-    return Pairing(
-        stream=reference.stream,
-        model=candidate,
-        naming=naming,
-        referee=Referee(faithful, reference.kinds, images.shape),
-        images=images,
-        outputs=reference.outputs,
-        recorded=reference.recorded,
-    )
-
-
 def _compare(
     arguments: argparse.Namespace,
     *,
-    pairing: Pairing,
-    reference: Reference,
+    trials: Trials,
     conversion: Conversion,
     faithful: Any,
     files: CheckpointFiles,
-    described: dict[str, Any],
     device: dict[str, Any],
     seconds: dict[str, float],
 ) -> NodesReport:
     from parity.attribution import contributions
     from parity.closeups import chosen, closeups
     from parity.diagnosis import Known, diagnosed, findings, suspects
-    from parity.nodes import compare
 
-    with Progress("comparing", unit="nodes") as progress:
-        nodes, timings = compare(pairing, progress)
-    seconds |= {f"{timing.name} pass": timing.seconds for timing in timings}
+    config = conversion.config
+    trials.run(seconds)
+    nodes, telling = trials.nodes, trials.telling
     started = time.perf_counter()
     known = Known(
         faithful=faithful,
         alternatives=alternatives(arguments, files),
-        num_anchors=conversion.config.num_anchors,
-        num_classes=conversion.config.num_classes,
+        num_anchors=config.num_anchors,
+        num_classes=config.num_classes,
     )
-    found = findings(pairing, known)
-    guilty = suspects(pairing, nodes)
+    # Suspects are looked at on the input that shows most; another may show others.
+    shown = telling.comparison.nodes
+    found = [*trials.runs, *findings(telling.pairing, known)]
+    guilty = suspects(telling.pairing, shown)
     if guilty and arguments.diagnose:
         with Progress("diagnosing", unit="suspects") as progress:
-            guilty = diagnosed(pairing, guilty, nodes, known, found, arguments.diagnose, progress)
+            guilty = diagnosed(
+                telling.pairing, guilty, shown, known, found, arguments.diagnose, progress
+            )
     seconds["diagnosis"] = time.perf_counter() - started
     started = time.perf_counter()
-    sources = [node.name for node in largest_sources(nodes, arguments.contributions)]
+    sources = [node.name for node in largest_sources(shown, arguments.contributions)]
     shares: list[Contribution] = []
     # A node without a partner leaves nothing to put in its place.
-    if sources and not any(node.verdict is Verdict.NOT_COVERED for node in nodes):
+    if sources and not any(node.verdict is Verdict.NOT_COVERED for node in shown):
         with Progress("attributing", unit="runs") as progress:
-            shares = contributions(pairing, sources, progress)
+            shares = contributions(telling.pairing, sources, progress)
         seconds["contributions"] = time.perf_counter() - started
     looks: list[Closeup] = []
     if arguments.closeups:
         started = time.perf_counter()
         with Progress("looking closer", unit="nodes") as progress:
-            looks = closeups(pairing, chosen(nodes, guilty, arguments.closeups), progress)
+            looks = closeups(telling.pairing, chosen(shown, guilty, arguments.closeups), progress)
         seconds["closeups"] = time.perf_counter() - started
     noise: list[Noise] = []
+    reference = telling.reference
     if arguments.noise:
         started = time.perf_counter()
-        noise, notes = _noise(arguments, pairing, reference, conversion, files.prefix, described)
+        noise, notes = _noise(arguments, telling, conversion, files.prefix)
         reference.described.setdefault("notes", []).extend(notes)
         seconds["noise"] = time.perf_counter() - started
     return NodesReport(
-        model=conversion.config.name,
+        model=config.name,
         checkpoint=describe_checkpoint(arguments, conversion),
         reference=reference.described,
         candidate=arguments.candidate or "converted on the fly",
-        images=described,
+        inputs=trials.results(),
+        coverage=trials.coverage(config),
         dtype=arguments.dtype,
         environment=environment.describe(arguments.threads) | device,
         nodes=nodes,
@@ -303,20 +271,19 @@ def _compare(
         suspects=guilty,
         noise=noise,
         closeups=[look.to_dict() for look in looks],
+        not_shown=trials.not_shown,
     )
 
 
 def _noise(
-    arguments: argparse.Namespace,
-    pairing: Pairing,
-    reference: Reference,
-    conversion: Conversion,
-    prefix: Path,
-    described: Mapping[str, Any],
+    arguments: argparse.Namespace, trial: Trial, conversion: Conversion, prefix: Path
 ) -> tuple[list[Noise], list[str]]:
     """How far each side is from itself, and what of that could not be measured."""
     from parity import noise
     from parity.trace_header import trace_bytes
+
+    pairing, reference, described = trial.pairing, trial.reference, trial.described
+    stream = partial(reference.stream, pairing.images)
 
     with Progress("measuring PyTorch's noise", unit="nodes") as progress:
         found = noise.torch_noise(pairing, progress)
@@ -333,10 +300,11 @@ def _noise(
     with Progress("measuring TensorFlow's noise", unit="nodes") as progress:
         for variation, threads in runs:
             changed = argparse.Namespace(**{**vars(arguments), "threads": threads})
-            with open_reference(changed, conversion.config, prefix, pairing.images, None) as other:
-                found += noise.tensorflow_noise(
-                    reference.stream, [(variation, other.stream)], names, progress
-                )
+            with open_reference(
+                changed, conversion.config, prefix, pairing.images.shape, None
+            ) as other:
+                runs_again = partial(other.stream, pairing.images)
+                found += noise.tensorflow_noise(stream, [(variation, runs_again)], names, progress)
     if reference.described["kind"] == "metagraph" or arguments.device == "cuda":
         notes.append(
             "noise of TensorFlow with oneDNN switched not measured: another process records this "
@@ -344,6 +312,13 @@ def _noise(
         )
         return found, notes
     shapes = [tensor.shape.as_list() for tensor in reference.graph_tensors.values()]
+    image = next((path for path in arguments.image if str(path) == described["source"]), None)
+    if described["batch"] > 1 or (image is None and described["source"] != PHOTOGRAPH):
+        notes.append(
+            "noise of TensorFlow with oneDNN switched not measured: another process records a "
+            "single image; give one with --image"
+        )
+        return found, notes
     note = noise.room_note(trace_bytes(shapes, arguments.dtype))
     if note:
         return found, [*notes, note]
@@ -357,14 +332,14 @@ def _noise(
         weights=arguments.weights,
         dtype=arguments.dtype,
         threads=arguments.threads,
-        image=arguments.image,
+        image=image,
         model=arguments.model,
         cache=arguments.cache,
     )
     try:
         with noise.recorded(recording, variables) as trace:
             check_matches(trace, images_sha256=described["sha256"])
-            found += noise.tensorflow_noise(reference.stream, [(variation, trace.stream)], names)
+            found += noise.tensorflow_noise(stream, [(variation, trace.stream)], names)
     except InputError as error:
         # What was measured so far must not be lost.
         notes.append(f"noise of TensorFlow with oneDNN switched not measured: {error}")
@@ -376,7 +351,7 @@ def _compare_gradients(
     conversion: Conversion,
     prefix: Path,
     candidate: Any,
-    images: Images,
+    loaded: tuple[Images, dict[str, Any]],
     report: NodesReport,
 ) -> GradientsReport:
     """Both frameworks' gradients in both precisions, whatever the nodes were compared in."""
@@ -385,6 +360,7 @@ def _compare_gradients(
     from reference_tf.gradients import gradients
 
     config = conversion.config
+    images, described = loaded
     pairs = list(iterate_pairs(config))
 
     def reference(
@@ -411,7 +387,7 @@ def _compare_gradients(
         model=config.name,
         checkpoint=report.checkpoint,
         candidate=report.candidate,
-        images=report.images,
+        images=described,
         environment=report.environment,
     )
     with Progress("differentiating", unit="runs") as progress:

@@ -17,6 +17,7 @@ from parity.naming import split_candidate
 
 _MAX_THREADS = 1024
 _MAX_RUNS = 10_000
+_MAX_BATCH = 1024
 
 
 def add_detection(command: argparse.ArgumentParser) -> None:
@@ -46,10 +47,31 @@ def add_detection(command: argparse.ArgumentParser) -> None:
     command.add_argument("--cache", type=Path, help="folder for downloads (EFFICIENTDET_CACHE)")
 
 
-def add_input(command: argparse.ArgumentParser) -> None:
-    """What both networks are filled with and run on."""
+def add_input(command: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """What both networks are filled with and run on.
+
+    Args:
+        command: The command.
+        several: Whether it takes more than one image.
+    """
     command.add_argument("checkpoint", metavar="CHECKPOINT", help="as SOURCE of convert.py")
-    command.add_argument("--image", type=Path, help="image file; default: a built-in image")
+    if several:
+        command.add_argument(
+            "--image",
+            type=Path,
+            nargs="+",
+            action="extend",
+            default=[],
+            metavar="FILE",
+            help="image files and folders of them; the verdict is the worst of all; default: a "
+            "generated set (like a photograph at the model's size, and two images of high "
+            "amplitude together at an odd size of half of it)",
+        )
+        command.add_argument(
+            "--batch", type=int, metavar="N", help="images run together (default: one)"
+        )
+    else:
+        command.add_argument("--image", type=Path, help="image file; default: a generated one")
     command.add_argument("--size", help="HxW in pixels; default: the model's native size")
     command.add_argument("--weights", choices=WEIGHTS, default="ema", help="default: ema")
     command.add_argument("--model", help=f"default: recognised; one of {', '.join(MODELS)}")
@@ -72,6 +94,7 @@ def check_numbers(arguments: argparse.Namespace) -> None:
     """
     limits = {
         "threads": (1, _MAX_THREADS),
+        "batch": (1, _MAX_BATCH),
         "contributions": (0, _MAX_RUNS),
         "diagnose": (0, _MAX_RUNS),
         "closeups": (0, _MAX_RUNS),
@@ -110,7 +133,9 @@ def convert_checkpoint(arguments: argparse.Namespace, files: CheckpointFiles) ->
 
 def check_results(arguments: argparse.Namespace, prefix: Path) -> None:
     """Raise where a result cannot be written, or would destroy an input."""
-    others: list[Path | None] = [Path(arguments.checkpoint), arguments.image]
+    image = arguments.image
+    others: list[Path | None] = [Path(arguments.checkpoint)]
+    others += image if isinstance(image, list) else [image]
     for name in ("names", "reference"):
         others.append(getattr(arguments, name, None))
     if getattr(arguments, "candidate", None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     check_results(arguments, files.prefix)
     conversion = convert_checkpoint(arguments, files)
     config = conversion.config
-    images, described = read_input(arguments, conversion, None)
+    images, described = read_input(arguments, conversion)
     environment.prepare()
-    with open_reference(arguments, config, files.prefix, images, None) as reference:
+    with open_reference(arguments, config, files.prefix, images.shape, None) as reference:
         header = TraceHeader(
             config=config,
             checkpoint=describe_checkpoint(arguments, conversion),
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.trace,
                 header,
                 images,
-                reference.stream,
+                partial(reference.stream, images),
                 compress=arguments.compress,
                 progress=progress,
             )

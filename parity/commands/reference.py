@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from converter.conversion import Conversion
@@ -60,7 +61,7 @@ class Reference:
 
     Attributes:
         kinds: What each node computes, in the order of computation.
-        stream: Makes it compute once.
+        stream: Makes it compute once, on [N, H, W, 3] images of the shape that it is built for.
         tensors: Name of each node's TensorFlow tensor.
         graph_tensors: These tensors themselves; empty where there is no graph.
         outputs: Nodes that are the network's outputs.
@@ -69,7 +70,7 @@ class Reference:
     """
 
     kinds: Mapping[str, NodeKind]
-    stream: Callable[[], AbstractContextManager[Any]]
+    stream: Callable[[Images], AbstractContextManager[Any]]
     tensors: Mapping[str, str]
     graph_tensors: Mapping[str, Any]
     outputs: Sequence[str]
@@ -78,18 +79,13 @@ class Reference:
 
 
 def read_input(
-    arguments: argparse.Namespace, conversion: Conversion, trace: Trace | None
+    arguments: argparse.Namespace, conversion: Conversion
 ) -> tuple[Images, dict[str, Any]]:
-    """The input [1, H, W, 3] and what to say about it: the trace's, or of the command line."""
-    if trace and not arguments.image and not arguments.size:
-        return trace.images, dict(trace.header.input)
+    """The one input [1, H, W, 3] of a command line and what to say about it."""
     config = conversion.config
     height, width = parse_size(arguments.size) if arguments.size else config.image_size
     config.feature_sizes(height, width)
-    images, described = make_images(arguments.image, height, width, arguments.dtype)
-    if trace:
-        _check_trace(trace, arguments, conversion, described["sha256"])
-    return images, described
+    return make_images(arguments.image, height, width, arguments.dtype)
 
 
 def open_reference_trace(arguments: argparse.Namespace, conversion: Conversion) -> Trace | None:
@@ -98,23 +94,29 @@ def open_reference_trace(arguments: argparse.Namespace, conversion: Conversion) 
     Raises:
         InputError: It cannot be read, or is of another checkpoint.
     """
-    if arguments.reference is None or _is_metagraph(arguments.reference):
+    if arguments.reference is None or is_metagraph(arguments.reference):
         return None
     trace = open_trace(arguments.reference)
-    _check_trace(trace, arguments, conversion)
+    check_trace(trace, arguments, conversion)
     return trace
 
 
-def _is_metagraph(path: Path) -> bool:
+def is_metagraph(path: Path) -> bool:
+    """Whether a reference is a checkpoint's own graph, by its name."""
     return path.suffix == ".meta"
 
 
-def _check_trace(
+def check_trace(
     trace: Trace,
     arguments: argparse.Namespace,
     conversion: Conversion,
     images_sha256: str | None = None,
 ) -> None:
+    """Raise where a trace is of another checkpoint, type or input.
+
+    Raises:
+        InputError: Says what differs.
+    """
     check_matches(
         trace,
         config=conversion.config,
@@ -130,7 +132,7 @@ def open_reference(
     arguments: argparse.Namespace,
     config: EfficientDetConfig,
     prefix: Path,
-    images: Images,
+    shape: tuple[int, ...],
     trace: Trace | None,
 ) -> Iterator[Reference]:
     """The network to compare with, ready to compute.
@@ -139,7 +141,7 @@ def open_reference(
         arguments: The command line.
         config: The model.
         prefix: The checkpoint.
-        images: Input of both networks.
+        shape: Of the images, [N, H, W, 3].
         trace: Recorded tensors to take instead of a graph's.
 
     Raises:
@@ -148,7 +150,7 @@ def open_reference(
     if trace:
         yield Reference(
             kinds=trace.kinds,
-            stream=trace.stream,
+            stream=lambda images: trace.stream(),
             tensors=trace.tensors,
             graph_tensors={},
             outputs=trace.outputs,
@@ -164,27 +166,29 @@ def open_reference(
     import reference_tf
     from parity.tensorflow_side import TensorflowReference
 
-    height, width = images.shape[1:3]
+    batch, height, width, _ = shape
     described: dict[str, Any] = {"kind": "graph", "source": "built in"}
     built: Any
     if getattr(arguments, "reference", None):
         from reference_tf.metagraph import load_metagraph
 
-        built = load_metagraph(arguments.reference, config, (height, width), dtype=arguments.dtype)
+        built = load_metagraph(
+            arguments.reference, config, (height, width), dtype=arguments.dtype, batch=batch
+        )
         described = {
             "kind": "metagraph",
             "source": str(arguments.reference),
             "notes": list(built.notes),
         }
     else:
-        built = reference_tf.build(config, height, width, dtype=arguments.dtype)
+        built = reference_tf.build(config, height, width, batch=batch, dtype=arguments.dtype)
     streaming = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
     device = getattr(arguments, "device", "cpu")
     with reference_tf.open_session(built.graph, arguments.threads, device=device) as session:
         built.restore(session, prefix, ema=arguments.weights == "ema")
         yield Reference(
             kinds=built.kinds,
-            stream=partial(streaming.stream, session, images),
+            stream=partial(streaming.stream, session),
             tensors={name: tensor.name for name, tensor in built.nodes.items()},
             graph_tensors=built.nodes,
             outputs=built.output_nodes,
@@ -197,15 +201,31 @@ def make_images(
     path: Path | None, height: int, width: int, dtype: str
 ) -> tuple[Images, dict[str, Any]]:
     """The input [1, height, width, 3] and what to say about it."""
-    from parity.images import built_in
+    from parity.images import PHOTOGRAPH, photograph_like
     from torch_model.decode import read_image
+
+    image = read_image(path) if path else photograph_like(height, width)
+    return prepared([image], str(path) if path else PHOTOGRAPH, (height, width), dtype)
+
+
+def prepared(
+    images: Sequence[NDArray[Any]], source: str, size: tuple[int, int], dtype: str
+) -> tuple[Images, dict[str, Any]]:
+    """Images as the network takes them, [N, height, width, 3], and what to say about them.
+
+    Args:
+        images: Each [h, w, 3] in RGB order, uint8.
+        source: Where they are from.
+        size: Height and width of the input in pixels.
+        dtype: Type in which both sides compute.
+    """
     from torch_model.preprocess import preprocess
 
-    image = read_image(path) if path else built_in(height, width)
-    images = preprocess(image, height, width)[None].astype(dtype)
-    return images, {
-        "source": str(path) if path else "built-in",
-        "height": height,
-        "width": width,
-        "sha256": hashlib.sha256(images.tobytes()).hexdigest(),
+    stacked = np.stack([preprocess(image, *size) for image in images]).astype(dtype)
+    return stacked, {
+        "source": source,
+        "height": size[0],
+        "width": size[1],
+        "batch": len(stacked),
+        "sha256": hashlib.sha256(stacked.tobytes()).hexdigest(),
     }

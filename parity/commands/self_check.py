@@ -9,7 +9,7 @@ from typing import Any
 
 from converter.progress import Progress
 from parity import environment
-from parity.commands.nodes import alternatives, pair
+from parity.commands.nodes import alternatives
 from parity.commands.options import (
     add_input,
     check_numbers,
@@ -19,6 +19,7 @@ from parity.commands.options import (
     resolve_checkpoint,
 )
 from parity.commands.reference import open_reference, read_input
+from parity.commands.trials import pair
 from parity.files import write_json
 from parity.naming import base
 
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_results(arguments, files.prefix)
     conversion = convert_checkpoint(arguments, files)
     environment.prepare()
-    images, described = read_input(arguments, conversion, None)
+    images, described = read_input(arguments, conversion)
 
     import torch
 
@@ -72,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     known = Known(faithful, alternatives(arguments, files), config.num_anchors, config.num_classes)
     outcomes: list[dict[str, Any]] = []
     with (
-        open_reference(arguments, config, files.prefix, images, None) as reference,
+        open_reference(arguments, config, files.prefix, images.shape, None) as reference,
         Progress("breaking", unit="faults") as progress,
     ):
         for number, fault in enumerate((None, *FAULTS)):

@@ -31,6 +31,7 @@ from parity.torch_side.hooks import (
 from parity.torch_side.noise import identical
 from parity.torch_side.reach import Reach, reach
 from parity.torch_side.referee import IMAGES, Referee, Ruling
+from parity.torch_side.wrappers import check_observable, common_prefix, eager, is_compiled
 
 __all__ = [
     "IMAGES",
@@ -42,12 +43,16 @@ __all__ = [
     "Visit",
     "alike",
     "as_double",
+    "check_observable",
+    "common_prefix",
     "copy_in_double",
     "disturbed",
+    "eager",
     "flatten",
     "gauge",
     "identical",
     "in_double",
+    "is_compiled",
     "nchw",
     "nhwc",
     "nhwc_shape",

@@ -272,15 +272,11 @@ class Provenance:
         found = []
         for tensor in flatten(values):
             reference, node, version = self._nodes.get(id(tensor), (None, "", 0))
-            known = (
-                reference is not None
-                and reference() is tensor
-                and _version(tensor) == version
-            )
+            known = reference is not None and reference() is tensor and _version(tensor) == version
             found.append(node if known else None)
         return tuple(found)
 
 
 def _version(tensor: Tensor) -> int:
-    """How often a tensor has been overwritten; 0 for one of inference mode, which does not count."""
+    """How often a tensor has been overwritten; inference mode does not count, which gives 0."""
     return 0 if tensor.is_inference() else tensor._version

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from faults.fault import Context
+from made_images import built_in
 
 import reference_tf
 from converter.conversion import convert
 from converter.sources import resolve
 from parity.diagnosis import Known, diagnosed, findings, suspects
-from parity.images import built_in
 from parity.naming import base, own_paths
 from parity.nodes import Pairing, compare_isolated
 from parity.tensorflow_side import TensorflowReference

@@ -6,12 +6,12 @@ import json
 import cv2
 import numpy as np
 import pytest
+from made_images import built_in
 
 import compare
 from efficientdet_spec import InputError
 from parity.commands.detection import FRAMEWORKS
 from parity.drawing import differing, label_of, side_by_side, write_png
-from parity.images import built_in
 
 INSTALLED = importlib.util.find_spec("tensorflow") is not None
 needs_tensorflow = pytest.mark.skipif(not INSTALLED, reason="TensorFlow is not installed")

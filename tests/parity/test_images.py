@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from made_images import built_in
 
 from efficientdet_spec import InputError
-from parity.images import built_in, image_files
+from parity.images import image_files
 from torch_model.preprocess import normalise, preprocess, resize_bilinear
 
 

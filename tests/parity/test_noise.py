@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_images import built_in
 
 import compare
 import reference_tf
 from converter.conversion import convert
 from converter.sources import resolve
 from efficientdet_spec import InputError, NodeKind
-from parity.images import built_in
 from parity.naming import own_paths
 from parity.nodes import Pairing
 from parity.noise import (

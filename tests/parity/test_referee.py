@@ -7,7 +7,6 @@ import torch.nn.functional as F
 
 from efficientdet_spec import Fusion, NodeKind
 from parity import torch_side
-from parity.limits import SIDE_LIMIT
 from parity.torch_side import IMAGES, Referee
 from parity.torch_side import exact as exact_module
 from torch_model import layers

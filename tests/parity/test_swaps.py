@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import stage_cases
 import torch
+from made_images import built_in
 
 import compare
 import torch_model
@@ -21,7 +22,6 @@ from parity.coco.report import CocoReport, Outcome
 from parity.coco.swaps import MISTAKE, TENSORFLOW, Swap, judge
 from parity.coco_text import coco_text
 from parity.commands import mistakes, swaps
-from parity.images import built_in
 from parity.shards import ImageResult
 from torch_model import nms
 from torch_model.detector import Detector

@@ -1,0 +1,142 @@
+"""What nodes are compared on: images of the command line, a trace's, or a generated set."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from converter.conversion import Conversion
+from efficientdet_spec import EfficientDetConfig, InputError, parse_size
+from parity.commands.reference import Images, check_trace, is_metagraph, prepared
+from parity.images import PHOTOGRAPH, high_amplitude, image_files, photograph_like
+from parity.trace import Trace
+
+AMPLITUDE = "generated, of high amplitude"
+
+
+@dataclass(frozen=True)
+class PlannedInput:
+    """An input of a comparison before it is read.
+
+    Attributes:
+        size: Height and width in pixels.
+        batch: Number of images.
+        load: Reads it: [N, H, W, 3], and what to say about it.
+    """
+
+    size: tuple[int, int]
+    batch: int
+    load: Callable[[], tuple[Images, dict[str, Any]]]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """[N, H, W, 3]."""
+        return (self.batch, *self.size, 3)
+
+
+def plan_inputs(
+    arguments: argparse.Namespace, conversion: Conversion, trace: Trace | None
+) -> list[PlannedInput]:
+    """The inputs that a command line asks for, each checked, none kept in memory.
+
+    Raises:
+        InputError: An image cannot be read, the model cannot process the size, or a trace is of
+            another input.
+    """
+    config = conversion.config
+    size = parse_size(arguments.size) if arguments.size else config.image_size
+    config.feature_sizes(*size)
+    if trace:
+        return [_of_trace(arguments, conversion, trace, size)]
+    if arguments.image:
+        return _of_files(_files(arguments.image), size, arguments.batch or 1, arguments.dtype)
+    # A finished graph may be of one size only.
+    fixed = arguments.reference is not None and is_metagraph(arguments.reference)
+    other = size if fixed else _odd_size(config, size)
+    return _generated((size, other), arguments.batch, arguments.dtype)
+
+
+def _of_trace(
+    arguments: argparse.Namespace, conversion: Conversion, trace: Trace, size: tuple[int, int]
+) -> PlannedInput:
+    if arguments.image or arguments.size:
+        files = _files(arguments.image)
+        if len(files) > 1 or arguments.batch:
+            raise InputError(
+                f"A trace is of one input, but {len(files)} images or a --batch are given; leave "
+                f"--image, --size and --batch out to use the trace's own."
+            )
+        if files:
+            planned = _of_files(files, size, 1, arguments.dtype)[0]
+        else:
+            planned = _generated((size, size), 1, arguments.dtype)[0]
+        check_trace(trace, arguments, conversion, planned.load()[1]["sha256"])
+        return planned
+    described = {"batch": len(trace.images), **trace.header.input}
+    shape = trace.images.shape
+    return PlannedInput((shape[1], shape[2]), shape[0], lambda: (trace.images, described))
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    """The image files among files and folders, in the order given."""
+    found: list[Path] = []
+    for path in paths:
+        found += image_files(path) if path.is_dir() else [path]
+    return found
+
+
+def _of_files(
+    files: Sequence[Path], size: tuple[int, int], batch: int, dtype: str
+) -> list[PlannedInput]:
+    from torch_model.decode import read_image
+
+    for path in files:
+        # A file that cannot be read should not end a comparison when most of it is done.
+        read_image(path)
+
+    def planned(group: Sequence[Path]) -> PlannedInput:
+        name = str(group[0]) if len(group) == 1 else f"{group[0]} and {len(group) - 1} more"
+        return PlannedInput(
+            size, len(group), lambda: prepared([read_image(p) for p in group], name, size, dtype)
+        )
+
+    return [planned(files[start : start + batch]) for start in range(0, len(files), batch)]
+
+
+def _generated(
+    sizes: tuple[tuple[int, int], tuple[int, int]], batch: int | None, dtype: str
+) -> list[PlannedInput]:
+    """A small set that gives every part of a network something to do.
+
+    One image like a photograph at the size asked for; two of the highest amplitude that images can
+    have, together, so that a leak between the images of a batch shows, at an odd size, where
+    padding is other than at a power of two.
+    """
+
+    def planned(
+        make: Callable[[int, int, int], Any], name: str, pixels: tuple[int, int], count: int
+    ) -> PlannedInput:
+        return PlannedInput(
+            pixels,
+            count,
+            lambda: prepared([make(*pixels, seed) for seed in range(count)], name, pixels, dtype),
+        )
+
+    return [
+        planned(photograph_like, PHOTOGRAPH, sizes[0], batch or 1),
+        planned(high_amplitude, AMPLITUDE, sizes[1], max(2, batch or 2)),
+    ]
+
+
+def _odd_size(config: EfficientDetConfig, size: tuple[int, int]) -> tuple[int, int]:
+    """Half of a size, made odd; the size itself where the model cannot process that."""
+    height, width = size
+    odd = (height // 2 | 1) + 2, max(width // 2 | 1, 3)
+    try:
+        config.feature_sizes(*odd)
+    except InputError:
+        return size
+    return odd

@@ -1,0 +1,290 @@
+"""The inputs of one command, compared one after another; graphs are opened once for a shape."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converter.conversion import Conversion
+from converter.progress import Progress
+from efficientdet_spec import EfficientDetConfig, Fusion, NodeKind
+from parity.commands.inputs import PlannedInput
+from parity.commands.reference import Images, Reference, open_reference
+from parity.coverage import Coverage, InputResult, coverage_of, merged_nodes, wiring_notes
+from parity.naming import check_paths, own_paths, read_names
+from parity.outcome import Outcome
+from parity.result import Finding
+from parity.trace import Trace
+from parity.verdict import NodeResult, Verdict
+
+if TYPE_CHECKING:
+    from parity.nodes import Comparison, Pairing
+    from parity.torch_side import Referee
+
+_CLASSES = "class_head"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A comparison on one input.
+
+    Attributes:
+        pairing: What was compared.
+        reference: The network compared with.
+        described: The input in words.
+        comparison: What was found.
+    """
+
+    pairing: Pairing
+    reference: Reference
+    described: Mapping[str, Any]
+    comparison: Comparison
+
+
+class Trials:
+    """All comparisons of one command.
+
+    Args:
+        arguments: The command line.
+        planned: The inputs.
+        conversion: The checkpoint's values.
+        prefix: The checkpoint.
+        candidate: What is compared.
+        faithful: The model with the checkpoint's parameters.
+        trace: Recorded tensors to take instead of a graph's.
+        stack: Keeps the references open.
+
+    Attributes:
+        telling: The trial that shows most: the first with the worst outcome.
+        nodes: The worst result of each node.
+        runs: What is wrong with the candidate's runs as such.
+        not_shown: Sentences on what could not be compared besides nodes.
+    """
+
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        planned: Sequence[PlannedInput],
+        conversion: Conversion,
+        prefix: Path,
+        candidate: Any,
+        faithful: Any,
+        trace: Trace | None,
+        stack: ExitStack,
+    ) -> None:
+        self._arguments = arguments
+        self._planned = planned
+        self._config = conversion.config
+        self._prefix = prefix
+        self._candidate = candidate
+        self._faithful = faithful
+        self._trace = trace
+        self._stack = stack
+        self._references: dict[tuple[int, ...], Reference] = {}
+        self._referees: dict[tuple[int, ...], Referee] = {}
+        self._comparisons: list[Comparison] = []
+        self._described: list[Mapping[str, Any]] = []
+        self.telling: Trial
+        self.nodes: list[NodeResult] = []
+        self.runs: list[Finding] = []
+        self.not_shown: list[str] = []
+
+    def run(self, seconds: dict[str, float]) -> None:
+        """Compare on every input.
+
+        Args:
+            seconds: Wall time by phase; what is spent here is added.
+        """
+        from parity.nodes import compare
+
+        elements = sum(2 * self._referee(item).elements for item in self._planned)
+        worst: Outcome | None = None
+        with Progress("comparing", unit="nodes") as progress:
+            for number, item in enumerate(self._planned):
+                images, described = item.load()
+                reference = self._reference(item.shape)
+                pairing = pair(
+                    self._arguments.names,
+                    reference,
+                    self._candidate,
+                    self._faithful,
+                    images,
+                    self._referee(item),
+                    elements=elements,
+                )
+                comparison = compare(pairing, _part(progress, number, len(self._planned)))
+                nodes = [replace(node, input=number) for node in comparison.nodes]
+                comparison = replace(comparison, nodes=nodes)
+                self._comparisons.append(comparison)
+                self._described.append(described)
+                for name, value in comparison.seconds.items():
+                    seconds[name] = seconds.get(name, 0.0) + value
+                if worst is None or Outcome.worst((worst, comparison.outcome)) is not worst:
+                    worst = comparison.outcome
+                    self.telling = Trial(pairing, reference, described, comparison)
+        self.nodes = merged_nodes([found.nodes for found in self._comparisons])
+        # The same is wrong with the runs on every input.
+        self.runs = next((list(found.runs) for found in self._comparisons if found.runs), [])
+        gaps = [text for found in self._comparisons for text in found.not_shown]
+        self.not_shown = list(dict.fromkeys(gaps))[:1]
+
+    def _reference(self, shape: tuple[int, ...]) -> Reference:
+        if shape not in self._references:
+            self._references[shape] = self._stack.enter_context(
+                open_reference(self._arguments, self._config, self._prefix, shape, self._trace)
+            )
+        return self._references[shape]
+
+    def _referee(self, item: PlannedInput) -> Referee:
+        from parity.torch_side import Referee
+
+        if item.shape not in self._referees:
+            kinds = self._reference(item.shape).kinds
+            self._referees[item.shape] = Referee(self._faithful, kinds, item.shape)
+        return self._referees[item.shape]
+
+    def results(self) -> list[InputResult]:
+        """What each input alone says."""
+        return [
+            _input_result(described, found)
+            for described, found in zip(self._described, self._comparisons, strict=True)
+        ]
+
+    def coverage(self, config: EfficientDetConfig) -> Coverage:
+        """What all of it covers.
+
+        Args:
+            config: The model.
+        """
+        peaks = [
+            max(value for name, value in found.peaks.items() if name.startswith(_CLASSES))
+            for found in self._comparisons
+            if any(name.startswith(_CLASSES) for name in found.peaks)
+        ]
+        notes = wiring_notes(self.nodes, closed_inputs(self.telling.pairing.referee, config))
+        return coverage_of(
+            [found.nodes for found in self._comparisons],
+            self.nodes,
+            [found.reach for found in self._comparisons],
+            peaks,
+            assumed=assumptions(config),
+            notes=notes,
+        )
+
+
+def _part(progress: Progress, number: int, count: int) -> Any:
+    """Progress of one of several comparisons of about the same length."""
+
+    def report(done: int, total: int | None) -> None:
+        whole = total or 0
+        progress(number * whole + done, count * whole)
+
+    return report
+
+
+def _input_result(described: Mapping[str, Any], found: Comparison) -> InputResult:
+    measured = [node for node in found.nodes if node.free]
+    largest = max(
+        measured, key=lambda node: node.free.relative_max if node.free else 0.0, default=None
+    )
+    return InputResult(
+        source=described["source"],
+        height=described["height"],
+        width=described["width"],
+        batch=described.get("batch", 1),
+        sha256=described["sha256"],
+        outcome=found.outcome.value,
+        counts={
+            verdict.value: sum(node.verdict is verdict for node in found.nodes)
+            for verdict in Verdict
+        },
+        largest_relative_max=largest.free.relative_max if largest and largest.free else None,
+        largest_node=largest.name if largest else None,
+        seconds=found.seconds,
+    )
+
+
+def pair(
+    names: Path | None,
+    reference: Reference,
+    candidate: Any,
+    faithful: Any,
+    images: Images,
+    referee: Referee | None = None,
+    *,
+    elements: int | None = None,
+) -> Pairing:
+    """A reference and a candidate on one input, with the faithful model as the referee.
+
+    Args:
+        names: A file that names the candidate's submodules; None where it has the model's own.
+        reference: The network to compare with.
+        candidate: What is compared.
+        faithful: The model with the checkpoint's parameters.
+        images: [N, H, W, 3].
+        referee: The faithful model ready to judge inputs of this shape; made here if None.
+        elements: Number of output elements that the whole command judges.
+
+    Raises:
+        InputError: The names given do not fit the nodes or the candidate, or the candidate is of
+            a form that cannot be observed.
+    """
+    from parity.nodes import Pairing
+    from parity.torch_side import Referee, check_observable, common_prefix
+
+    nodes = list(reference.kinds)
+    paths = [name for name, _ in candidate.named_modules()]
+    if names:
+        naming = read_names(names, nodes)
+        check_paths(naming, paths, str(names))
+    else:
+        naming = own_paths(nodes, common_prefix(paths, nodes))
+    check_observable(candidate, naming, reference.kinds)
+    return Pairing(
+        stream=partial(reference.stream, images),
+        model=candidate,
+        naming=naming,
+        referee=referee or Referee(faithful, reference.kinds, images.shape),
+        images=images,
+        outputs=reference.outputs,
+        recorded=reference.recorded,
+        elements=elements,
+    )
+
+
+def assumptions(config: EfficientDetConfig) -> list[str]:
+    """What a checkpoint's tensors do not say and this comparison takes for granted.
+
+    Args:
+        config: The model.
+    """
+    fusion = {
+        Fusion.FAST_ATTENTION: "fast-attention fusion",
+        Fusion.SOFTMAX_ATTENTION: "softmax-attention fusion",
+        Fusion.SUM: "fusion by sum",
+    }[config.fusion]
+    return ["swish activations", fusion, "no residual in the heads", "the release's anchors"]
+
+
+def closed_inputs(referee: Referee, config: EfficientDetConfig) -> dict[str, list[int]]:
+    """By fusion node, its inputs whose weight is not above zero, so that relu takes them out.
+
+    Args:
+        referee: The faithful model.
+        config: The model.
+    """
+    if config.fusion is not Fusion.FAST_ATTENTION:
+        return {}
+    found = {}
+    for node, call in referee.calls.items():
+        if referee.kinds[node] is NodeKind.FUSE:
+            weights = call.arguments[1].detach().tolist()
+            closed = [number for number, value in enumerate(weights) if value <= 0]
+            if closed and len(closed) < len(weights):
+                found[node] = closed
+    return found
