@@ -126,7 +126,11 @@ class Coverage:
                 f"covered node (least sharp: {self.detectable_node})."
             )
         if self.spread is not None:
-            unlike = "; these images are unlike those of its training" if self._unlike() else ""
+            unlike = (
+                ": these images are unlike those of its training, or its statistics are not trained"
+                if self._unlike()
+                else ""
+            )
             lines.append(
                 f"Inputs of batch norms spread {self.spread:.2g} times as much as the checkpoint's "
                 f"statistics expect (median), and reach {self.deviations:.3g} deviations at "

@@ -7,7 +7,7 @@ number may be flushed to zero; the gauge is raised where that matters (float32: 
 
 *Few operations.* A batch norm, an activation, a gate or a fusion is a handful of operations, each
 of which rounds once (or, an exponential, twice). Adding up the worst case of each stays below
-:data:`SIDE_LIMIT`. So does the worst case of a sum of up to :data:`SIDE_LIMIT` terms, one rounding each.
+:data:`SIDE_LIMIT`. So does that of a sum of up to :data:`SIDE_LIMIT` terms, one rounding each.
 
 *Sums.* A sum of K terms rounds K partial sums, each by at most ``u`` of its size. Where these
 roundings are independent of each other and spread evenly over ``-u .. u``, each has the variance
