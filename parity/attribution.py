@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from parity import torch_side
-from parity.nodes import Pairing, Progress
+from parity.nodes import Ours, Pairing, Progress, Walk, visited
 from parity.result import Contribution
 from parity.stream import Array
 
@@ -77,18 +77,45 @@ def contributions(
 
 def _collect(pairing: Pairing, nodes: Sequence[str]) -> tuple[dict[str, Array], list[Array]]:
     """Reference minus candidate of some nodes on identical inputs; the reference's outputs."""
-    own: dict[str, Array] = {}
-    reference: dict[str, Array] = {}
-    with pairing.stream() as tensors:
+    walk = _Collecting(pairing, nodes)
+    walk.run()
+    return walk.own, [walk.reference[name] for name in pairing.outputs]
 
-        def visit(name: str, module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
-            theirs = tensors.take(name)
-            if name in nodes:
-                own[name] = theirs - torch_side.nhwc(output)
-            if name in pairing.outputs:
-                reference[name] = np.array(theirs)
-            tensors.release()
-            return torch_side.replacement(output, inputs, theirs)
 
-        pairing.run(visit)
-    return own, [reference[name] for name in pairing.outputs]
+class _Collecting(Walk):
+    """Gives each node the reference's tensors and keeps what some make of them.
+
+    Attributes:
+        own: Reference minus candidate, by node.
+        reference: The reference's outputs, by node.
+    """
+
+    name = "collecting"
+
+    def __init__(self, pairing: Pairing, nodes: Sequence[str]) -> None:
+        super().__init__(pairing, None, visited(pairing))
+        self.own: dict[str, Array] = {}
+        self.reference: dict[str, Array] = {}
+        self._nodes = frozenset(nodes)
+        self._waiting: dict[str, Array] = {}
+
+    def meet(self, name: str, theirs: Array | None, ours: Ours | None) -> Any:
+        """As of any walk; the reference's tensor takes the output's place."""
+        assert theirs is not None, "every node of the candidate has its partner"
+        if name in self.pairing.outputs:
+            self.reference[name] = np.array(theirs)
+        if ours is None:
+            if self.comes_later(name):
+                self._waiting[name] = np.array(theirs)
+            return None
+        return self._replace(name, theirs, ours)
+
+    def meet_late(self, name: str, ours: Ours) -> Any:
+        """As of any walk, with what was kept."""
+        theirs = self._waiting.pop(name, None)
+        return None if theirs is None else self._replace(name, theirs, ours)
+
+    def _replace(self, name: str, theirs: Array, ours: Ours) -> Any:
+        if name in self._nodes:
+            self.own[name] = theirs - torch_side.nhwc(ours[2])
+        return torch_side.replacement(ours[2], ours[1], theirs)

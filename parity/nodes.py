@@ -263,7 +263,7 @@ def visited(pairing: Pairing) -> set[str]:
     return seen
 
 
-class _Walk:
+class Walk:
     """One pass through both networks.
 
     The reference's tensors come in one order. Where the candidate computes in another, those
@@ -389,7 +389,7 @@ def _returned_instead(name: str, number: int, tensor: Any, kept: Mapping[str, An
     return Problem(f"{RETURNS} another tensor, of shape {list(tensor.shape)}, {where}")
 
 
-class _FreeWalk(_Walk):
+class _FreeWalk(Walk):
     """Lets both networks compute on their own.
 
     Attributes:
@@ -434,7 +434,7 @@ class _FreeWalk(_Walk):
         self.measured[name] = Measurement(shape, distance)
 
 
-class IsolatedWalk(_Walk):
+class IsolatedWalk(Walk):
     """Gives each node the reference's tensors, and measures it against the exact value.
 
     Attributes:

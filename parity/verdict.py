@@ -300,7 +300,10 @@ def _not_finite(node: NodeResult, exact: ThreeWay) -> tuple[Verdict, str] | None
         return Verdict.NOT_COVERED, "a value of the reference is NaN or infinite"
     if ours is not None and not ours.finite:
         at = own.max_index if own else ours.max_index
-        return Verdict.CANDIDATE_DIFFERS, (
+        # Its own function may be what makes them, as a parameter that is NaN does.
+        apart = node.functions_apart
+        its_own = apart is not None and not math.isfinite(apart)
+        return (Verdict.FUNCTION_DIFFERS if its_own else Verdict.CANDIDATE_DIFFERS), (
             f"a value of the candidate is NaN or infinite, first at {list(at)}, where the exact "
             f"value and the reference are finite"
         )

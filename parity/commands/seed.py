@@ -9,7 +9,8 @@ from typing import Any
 
 from converter.seeded import write_seeded
 from efficientdet_spec import MODELS, get_config
-from parity.commands.reference import make_images
+from parity.commands.reference import prepared
+from parity.images import waves
 
 _CALIBRATION_SIZE = (512, 512)
 """Of the image on which batch norms are calibrated: P8 still has 2x2 positions."""
@@ -35,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     config = get_config(arguments.model)
     from torch_model.calibrate import calibrated_statistics
 
-    images, _ = make_images(None, *_CALIBRATION_SIZE, "float32")
+    # Always this image: checkpoints of one salt are the same whatever else changes.
+    images, _ = prepared([waves(*_CALIBRATION_SIZE)], "waves", _CALIBRATION_SIZE, "float32")
     statistics = partial(calibrated_statistics, images)
     prefix = write_seeded(config, arguments.folder, arguments.salt, statistics)
     print(f"wrote {prefix} ({config.name}, seeded weights, not trained; salt {arguments.salt!r})")

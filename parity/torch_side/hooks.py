@@ -249,7 +249,9 @@ def same(one: Tensor, other: Tensor | None) -> bool:
     """Whether two tensors are one, or equal bit for bit."""
     if one is other:
         return True
-    return other is not None and one.shape == other.shape and torch.equal(one, other)
+    if other is None or one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
 def nhwc_shape(tensor: Tensor) -> tuple[int, ...] | None:
