@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from parity import interruption
+
+if __name__ == "__main__":
+    # The imports that follow take long enough to be interrupted.
+    interruption.end_at_once("convert.py")
+
 import argparse
 import gc
 import json
@@ -16,7 +22,7 @@ from converter.ledger import WEIGHTS, Ledger
 from converter.progress import Progress
 from converter.sources import default_cache, resolve
 from efficientdet_spec import MODELS, InputError
-from parity.console import guarded
+from parity.console import EXIT_CODES, add_debug, guarded
 from parity.files import check_writable, write_json
 
 RESULT_SCHEMA = {"schema": "efficientdet-parity/conversion", "version": 1}
@@ -27,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="convert.py",
         description=__doc__,
-        epilog="exit code: 0 done, 2 wrong input (the message says what to do)",
+        epilog=EXIT_CODES,
     )
     result.add_argument(
         "source",
@@ -56,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
         help="write the result as JSON to FILE, or print it in place of the text",
     )
     result.add_argument("--cache", type=Path, help="folder for downloads (EFFICIENTDET_CACHE)")
+    add_debug(result)
     return result
 
 
@@ -63,10 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit code: 0, or 2 for a user's mistake.
+        The exit code, as :data:`parity.console.EXIT_CODES` lists them.
     """
     arguments = parser().parse_args(argv)
-    return guarded("convert.py", lambda: run(arguments))
+    return guarded("convert.py", lambda: run(arguments), debug=arguments.debug)
 
 
 def run(arguments: argparse.Namespace) -> int:
