@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from converter.bundle import checkpoint_files
-from converter.conversion import Conversion, account, convert
+from converter.conversion import Conversion, account, convert, examine
 from converter.ledger import WEIGHTS, Ledger
-from converter.progress import Progress
-from converter.sources import default_cache, resolve
+from converter.progress import READING_PATIENCE, Progress
+from converter.sources import CheckpointFiles, default_cache, resolve
 from efficientdet_spec import MODELS, InputError
 from parity.console import EXIT_CODES, add_debug, guarded
 from parity.files import check_writable, write_json
@@ -98,17 +98,14 @@ def run(arguments: argparse.Namespace) -> int:
         "weights": arguments.weights,
     }
     if target is None:
-        ledger = account(files, **choice)
-        _report(arguments.json, {"ledger": ledger.to_dict()}, list_text(ledger))
-        ledger.require_complete(str(files.prefix))
+        _list(arguments.json, files, account(files, **choice))
         return 0
     # Torch takes seconds to import, which neither a listing nor a wrong option should cost.
     from torch_model.checkpoint import save_arrays
 
-    conversion = convert(files, **choice)
+    with Progress("reading", patience=READING_PATIENCE) as progress:
+        conversion = convert(files, **choice, progress=progress)
     save_arrays(target, conversion.config, conversion.arrays, conversion.provenance)
-    for warning in conversion.warnings:
-        print(f"convert.py: warning: {warning}", file=sys.stderr)
     values = {
         "target": str(target),
         "model": conversion.config.name,
@@ -119,6 +116,34 @@ def run(arguments: argparse.Namespace) -> int:
     }
     _report(arguments.json, values, summary_text(conversion, target, values["seconds"]))
     return 0
+
+
+def _list(destination: str | None, files: CheckpointFiles, ledger: Ledger) -> None:
+    """Print what becomes of every variable, also of a file that cannot be converted.
+
+    Raises:
+        InputError: It cannot be converted.
+    """
+    # An index alone can be listed too, and says nothing about values.
+    has_data = any(".data-" in path.name for path in checkpoint_files(files.prefix))
+    unusable: InputError | None = None
+    if has_data:
+        try:
+            with Progress("reading", patience=READING_PATIENCE) as progress:
+                ledger = examine(files, ledger, progress)
+        except InputError as error:
+            unusable = error
+    if unusable is not None:
+        state = f"FINDING: {unusable}"
+    elif has_data:
+        state = "all values read, every CRC32C verified"
+    else:
+        state = "the index alone is there: no value was read, so no CRC32C verified"
+    values = {"ledger": ledger.to_dict(), "verified": has_data and unusable is None}
+    _report(destination, values, f"{list_text(ledger)}\n  {state}")
+    ledger.require_complete(str(files.prefix))
+    if unusable is not None:
+        raise unusable
 
 
 def _target(text: str | None) -> Path:
