@@ -205,10 +205,10 @@ def watch(event, arguments):
     if event == "import":
         if left is None and (arguments[0] + ".").startswith(module + "."):
             left = later
-        if left == 0:
-            os.kill(os.getpid(), number)
         if left is not None:
             left -= 1
+            if left == -1:
+                os.kill(os.getpid(), number)
 
 if module:
     sys.addaudithook(watch)
