@@ -11,6 +11,7 @@ if __name__ == "__main__":
 import argparse
 import gc
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -153,8 +154,8 @@ def _target(text: str | None) -> Path:
     target = Path(text)
     if target.suffix != ".pth":
         raise InputError(f"{target} does not end in .pth; name the file to write so.")
-    if target.is_dir() or not target.parent.is_dir():
-        what = "is a folder" if target.is_dir() else "lies in a folder that does not exist"
+    if os.path.isdir(target) or not os.path.isdir(target.parent):
+        what = "is a folder" if os.path.isdir(target) else "lies in a folder that does not exist"
         raise InputError(f"{target} {what}; name a file in an existing folder.")
     return target
 
