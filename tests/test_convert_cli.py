@@ -1,5 +1,6 @@
 """``convert.py`` from the command line: every form of source, and every way to get it wrong."""
 
+import argparse
 import errno
 import hashlib
 import http.server
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import warnings
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -258,6 +260,23 @@ def test_target_is_missing(tiny_checkpoint, refused):
 def test_target_is_a_folder(tiny_checkpoint, target, refused):
     target.mkdir()
     assert f"{target} is a folder" in refused(tiny_checkpoint, target)
+
+
+def test_a_name_that_no_file_can_have(tiny_checkpoint, target, refused):
+    path = target.with_name("x" * 300 + ".pth")
+    assert f"{path} cannot be written (File name too long)" in refused(tiny_checkpoint, path)
+    path = path.with_suffix(".json")
+    assert "cannot be written (File name too long)" in refused(
+        tiny_checkpoint, "--list", "--json", path
+    )
+
+
+def test_no_device_is_replaced_by_a_file(tiny_checkpoint, tmp_path, refused):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    message = refused(tiny_checkpoint, "--list", "--json", pipe)
+    assert f"{pipe} is not a regular file; name another file" in message
+    assert pipe.is_fifo()
 
 
 @pytest.mark.parametrize("parent", ["missing", "file"])
@@ -619,7 +638,24 @@ def write_list_of_tensors(path, trace, good):
     torch.save({**good, "state_dict": list(good["state_dict"].values())}, path)
 
 
+def write_module(path, trace, good):
+    torch.save(torch.nn.Conv2d(3, 3, 1), path)
+
+
+def write_training_checkpoint(path, trace, good):
+    torch.save({"state_dict": good["state_dict"], "args": argparse.Namespace(lr=1)}, path)
+
+
+def write_torchscript(path, trace, good):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(torch.nn.ReLU()).save(str(path))
+
+
 HOSTILE = {
+    write_module: "of plain tensors but holds a pickled torch.nn.modules.conv.Conv2d, and loading",
+    write_training_checkpoint: "of plain tensors but holds a pickled argparse.Namespace, and",
+    write_torchscript: "of plain tensors but holds a TorchScript program, and loading it would",
     write_plain_pickle: "is not a PyTorch file of plain tensors",
     write_torch_pickle: "PyTorch file of plain tensors",
     write_legacy_pickle: "is not a PyTorch file of plain tensors",
