@@ -4,6 +4,7 @@ import argparse
 import errno
 import importlib.util
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -182,6 +183,8 @@ def test_output_that_cannot_be_written(error, code, monkeypatch, tmp_path, capsy
         assert guarded("prog", lambda: 0) == code
         # A difference stays one: its message is not about the output.
         assert guarded("prog", lambda: 1 / 0) == 70
+        # What is left to write at exit goes nowhere, where it cannot fail once more.
+        assert os.path.samestat(os.fstat(stream.fileno()), os.stat(os.devnull))
     monkeypatch.undo()
     assert ("the output cannot be written (No space left)" in capsys.readouterr().err) == (
         code == 2
