@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from parity import interruption
+
+if __name__ == "__main__":
+    # The imports that follow take long enough to be interrupted.
+    interruption.end_at_once("compare.py")
+
 import argparse
 import sys
 from collections.abc import Sequence
 
 from parity.commands import coco, detect, nodes, record, seed, self_check
-from parity.console import guarded
+from parity.console import EXIT_CODES, add_debug, guarded
 from reports import command as report
 
 _COMMANDS = (nodes, record, coco, detect, report, self_check, seed)
@@ -18,11 +24,15 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="compare.py",
         description=__doc__,
-        epilog="exit code: 0 parity, 1 a difference that rounding does not explain, 2 wrong input",
+        epilog=EXIT_CODES,
     )
+    add_debug(result)
     commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add_parser(commands)
+    for subparser in commands.choices.values():
+        add_debug(subparser, again=True)
+        subparser.epilog = EXIT_CODES
     return result
 
 
@@ -30,13 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit code: 0 parity, 1 a mismatch, 2 a user's mistake.
+        The exit code, as :data:`parity.console.EXIT_CODES` lists them.
     """
     typed = sys.argv[1:] if argv is None else list(argv)
     arguments = parser().parse_args(typed)
     # For results that say how to get them again.
-    arguments.typed = typed
-    return guarded("compare.py", lambda: arguments.run(arguments))
+    arguments.typed = [word for word in typed if word != "--debug"]
+    return guarded("compare.py", lambda: arguments.run(arguments), debug=arguments.debug)
 
 
 if __name__ == "__main__":

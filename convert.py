@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from parity import interruption
+
+if __name__ == "__main__":
+    # The imports that follow take long enough to be interrupted.
+    interruption.end_at_once("convert.py")
+
 import argparse
 import gc
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from converter.bundle import checkpoint_files
-from converter.conversion import Conversion, account, convert
+from converter.conversion import Conversion, account, convert, examine
 from converter.ledger import WEIGHTS, Ledger
-from converter.progress import Progress
-from converter.sources import default_cache, resolve
+from converter.progress import READING_PATIENCE, Progress
+from converter.sources import CheckpointFiles, default_cache, resolve
 from efficientdet_spec import MODELS, InputError
-from parity.console import guarded
+from parity.console import EXIT_CODES, add_debug, guarded
 from parity.files import check_writable, write_json
 
 RESULT_SCHEMA = {"schema": "efficientdet-parity/conversion", "version": 1}
@@ -27,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="convert.py",
         description=__doc__,
-        epilog="exit code: 0 done, 2 wrong input (the message says what to do)",
+        epilog=EXIT_CODES,
     )
     result.add_argument(
         "source",
@@ -56,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
         help="write the result as JSON to FILE, or print it in place of the text",
     )
     result.add_argument("--cache", type=Path, help="folder for downloads (EFFICIENTDET_CACHE)")
+    add_debug(result)
     return result
 
 
@@ -63,10 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit code: 0, or 2 for a user's mistake.
+        The exit code, as :data:`parity.console.EXIT_CODES` lists them.
     """
     arguments = parser().parse_args(argv)
-    return guarded("convert.py", lambda: run(arguments))
+    return guarded("convert.py", lambda: run(arguments), debug=arguments.debug)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -91,17 +99,14 @@ def run(arguments: argparse.Namespace) -> int:
         "weights": arguments.weights,
     }
     if target is None:
-        ledger = account(files, **choice)
-        _report(arguments.json, {"ledger": ledger.to_dict()}, list_text(ledger))
-        ledger.require_complete(str(files.prefix))
+        _list(arguments.json, files, account(files, **choice))
         return 0
     # Torch takes seconds to import, which neither a listing nor a wrong option should cost.
     from torch_model.checkpoint import save_arrays
 
-    conversion = convert(files, **choice)
+    with Progress("reading", patience=READING_PATIENCE) as progress:
+        conversion = convert(files, **choice, progress=progress)
     save_arrays(target, conversion.config, conversion.arrays, conversion.provenance)
-    for warning in conversion.warnings:
-        print(f"convert.py: warning: {warning}", file=sys.stderr)
     values = {
         "target": str(target),
         "model": conversion.config.name,
@@ -114,6 +119,34 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _list(destination: str | None, files: CheckpointFiles, ledger: Ledger) -> None:
+    """Print what becomes of every variable, also of a file that cannot be converted.
+
+    Raises:
+        InputError: It cannot be converted.
+    """
+    # An index alone can be listed too, and says nothing about values.
+    has_data = any(".data-" in path.name for path in checkpoint_files(files.prefix))
+    unusable: InputError | None = None
+    if has_data:
+        try:
+            with Progress("reading", patience=READING_PATIENCE) as progress:
+                ledger = examine(files, ledger, progress)
+        except InputError as error:
+            unusable = error
+    if unusable is not None:
+        state = f"FINDING: {unusable}"
+    elif has_data:
+        state = "all values read, every CRC32C verified"
+    else:
+        state = "the index alone is there: no value was read, so no CRC32C verified"
+    values = {"ledger": ledger.to_dict(), "verified": has_data and unusable is None}
+    _report(destination, values, f"{list_text(ledger)}\n  {state}")
+    ledger.require_complete(str(files.prefix))
+    if unusable is not None:
+        raise unusable
+
+
 def _target(text: str | None) -> Path:
     """The file to write, checked before any work is done."""
     if not text:
@@ -121,8 +154,8 @@ def _target(text: str | None) -> Path:
     target = Path(text)
     if target.suffix != ".pth":
         raise InputError(f"{target} does not end in .pth; name the file to write so.")
-    if target.is_dir() or not target.parent.is_dir():
-        what = "is a folder" if target.is_dir() else "lies in a folder that does not exist"
+    if os.path.isdir(target) or not os.path.isdir(target.parent):
+        what = "is a folder" if os.path.isdir(target) else "lies in a folder that does not exist"
         raise InputError(f"{target} {what}; name a file in an existing folder.")
     return target
 

@@ -66,6 +66,10 @@ _LOOKALIKES = MappingProxyType(
     }
 )
 
+# Their checksums cover more than the bytes, and NumPy has no such types.
+_OBJECTS = frozenset(("DT_STRING", "DT_RESOURCE", "DT_VARIANT"))
+
+_CHUNK_BYTES = 1 << 20  # a multiple of every element's size
 _MAX_INDEX_BYTES = 1 << 28  # D7x's index has about 0.2 MB
 _MAX_RANK = 32  # what every NumPy can hold
 
@@ -166,19 +170,68 @@ class Bundle:
                 " that NumPy has, so leave it out or save it as float32"
             )
         content = self.shards[entry.shard][entry.offset : entry.offset + entry.size]
-        computed = google_crc32c.value(content)
-        if computed != entry.crc32c:
-            path = _shard_path(self.prefix, entry.shard, self.index.num_shards)
-            raise InputError(
-                f"{path} is damaged: bytes {entry.offset} to {entry.offset + entry.size}, tensor"
-                f" {name!r}, have CRC32C {computed:#010x}, but {self.index.path.name} expects"
-                f" {entry.crc32c:#010x}; copy or download both files again"
-            )
+        self._check(entry, google_crc32c.value(content))
         array = content.view(entry.dtype).reshape(entry.shape)
         if not array.flags.aligned:
             array = array.copy()
             array.flags.writeable = False
         return array
+
+    def verify(self, name: str) -> int:
+        """Verify a tensor's checksum, with little memory, and look at its values meanwhile.
+
+        Returns:
+            How many of its values are NaN or infinite; 0 for whatever is not floating-point.
+
+        Raises:
+            InputError: Its bytes are damaged, or their checksum is not one of bytes alone.
+            KeyError: There is no such tensor.
+        """
+        entry = self.index.entries[name]
+        if entry.dtype_name in _OBJECTS:
+            raise InputError(
+                f"tensor {name!r} of {self.index.path} has type {entry.dtype_name}, which cannot be"
+                " verified; expected numbers, so save the checkpoint without it"
+            )
+        shard = self.shards[entry.shard]
+        dtype = entry.dtype if entry.dtype is not None and entry.dtype.kind == "f" else None
+        checksum = odd = 0
+        for start in range(entry.offset, entry.offset + entry.size, _CHUNK_BYTES):
+            chunk = shard[start : min(start + _CHUNK_BYTES, entry.offset + entry.size)]
+            # Its signature asks for bytes, but any memory that cannot be written will do.
+            checksum = google_crc32c.extend(checksum, chunk)
+            if dtype is not None:
+                odd += count_not_finite(chunk.view(dtype))
+            _release(shard, start, len(chunk))
+        self._check(entry, checksum)
+        return odd
+
+    def _check(self, entry: BundleEntry, computed: int) -> None:
+        if computed != entry.crc32c:
+            path = _shard_path(self.prefix, entry.shard, self.index.num_shards)
+            raise InputError(
+                f"{path} is damaged: bytes {entry.offset} to {entry.offset + entry.size}, tensor"
+                f" {entry.name!r}, have CRC32C {computed:#010x}, but {self.index.path.name} expects"
+                f" {entry.crc32c:#010x}; copy or download both files again"
+            )
+
+
+def count_not_finite(array: np.ndarray[Any, np.dtype[Any]]) -> int:
+    """How many elements of a floating-point array are NaN or infinite."""
+    # One infinite or NaN element makes the sum so; finite sums may overflow, so look again.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum()):
+            return 0
+    return int(array.size - np.count_nonzero(np.isfinite(array)))
+
+
+def _release(shard: np.ndarray[Any, np.dtype[np.uint8]], start: int, size: int) -> None:
+    """Tell the system that bytes of a mapped file will hardly be needed again."""
+    mapped = getattr(shard.base, "obj", None)
+    if not isinstance(mapped, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    first = start - start % mmap.PAGESIZE
+    mapped.madvise(mmap.MADV_DONTNEED, first, start + size - first)
 
 
 def read_index(path: Path) -> BundleIndex:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
 import numpy as np
 
-from converter.bundle import BundleIndex, index_file, open_bundle, read_index
+from converter.bundle import (
+    Bundle,
+    BundleIndex,
+    count_not_finite,
+    index_file,
+    open_bundle,
+    read_index,
+)
 from converter.layouts import SCALARS, Array
 from converter.ledger import Ledger, choose_config, make_ledger
 from converter.mapping import iterate_pairs
 from converter.sources import CheckpointFiles
-from efficientdet_spec import EfficientDetConfig, get_config
+from efficientdet_spec import EfficientDetConfig, InputError, get_config
 
 
 @dataclass(frozen=True)
@@ -26,13 +33,11 @@ class Conversion:
         ledger: What became of every variable.
         arrays: One writable, contiguous float32 array for each parameter.
         provenance: Source, hashes, choices and versions, as plain values.
-        warnings: What a user should look at, such as NaN values by name.
     """
 
     ledger: Ledger
     arrays: Mapping[str, Array]
     provenance: Mapping[str, Any]
-    warnings: tuple[str, ...]
 
     @property
     def config(self) -> EfficientDetConfig:
@@ -81,6 +86,7 @@ def convert(
     model: str | None = None,
     num_classes: int | None = None,
     weights: str = "ema",
+    progress: Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Read, check and convert a checkpoint.
 
@@ -89,34 +95,120 @@ def convert(
         model: As for :func:`account`.
         num_classes: As for :func:`account`.
         weights: As for :func:`account`.
+        progress: Called with the bytes read and their total.
 
     Raises:
-        InputError: The checkpoint cannot be read, is damaged, or leaves findings in the ledger.
+        InputError: The checkpoint cannot be read, is damaged, leaves findings in the ledger, or
+            holds NaN or infinite values where they would be used.
     """
     index = read_index(index_file(files.prefix))
     ledger = _ledger(index, files, model, num_classes, weights)
     ledger.require_complete(str(files.prefix))
-    bundle = open_bundle(files.prefix, index)
-    arrays: dict[str, Array] = {}
-    warnings = []
-    for name, array in to_torch(ledger, bundle.read):
-        arrays[name] = array
-        if warning := not_finite(name, array):
-            warnings.append(warning)
+    reader = _Reader(open_bundle(files.prefix, index), progress)
+    arrays = dict(to_torch(ledger, reader.read))
+    ledger = reader.finish(ledger)
     used = [name for source in ledger.sources for name in source.variables]
     provenance = {
         "source": files.origin,
         "archive_sha256": files.archive_sha256,
-        "index_sha256": hashlib.sha256(bundle.index.path.read_bytes()).hexdigest(),
-        "checkpoint_fingerprint": bundle.index.fingerprint(),
-        "values_fingerprint": bundle.index.fingerprint(used),
+        "index_sha256": hashlib.sha256(index.path.read_bytes()).hexdigest(),
+        "checkpoint_fingerprint": index.fingerprint(),
+        "values_fingerprint": index.fingerprint(used),
         "weights": weights,
         "variables": ledger.counts(),
         "notes": list(ledger.notes),
-        "warnings": warnings,
         "versions": {name: _version(name) for name in ("efficientdet-parity", "numpy", "torch")},
     }
-    return Conversion(ledger, arrays, provenance, tuple(warnings))
+    return Conversion(ledger, arrays, provenance)
+
+
+def examine(
+    files: CheckpointFiles, ledger: Ledger, progress: Callable[[int, int], None] | None = None
+) -> Ledger:
+    """Read every value of a checkpoint as a conversion does, and keep none.
+
+    Args:
+        files: The checkpoint.
+        ledger: Its account.
+        progress: Called with the bytes read and their total.
+
+    Returns:
+        The ledger, with a note where values that are not used are NaN or infinite.
+
+    Raises:
+        InputError: As for :func:`convert`.
+    """
+    return _Reader(open_bundle(files.prefix), progress).finish(ledger)
+
+
+@dataclass
+class _Reader:
+    """Reads every variable of a checkpoint once, verified, and counts what is not finite.
+
+    Attributes:
+        bundle: The checkpoint.
+        progress: Called with the bytes read and their total.
+        not_finite: For each variable read, how many of its values are NaN or infinite.
+        done: Bytes read so far.
+        total: Bytes of all variables.
+    """
+
+    bundle: Bundle
+    progress: Callable[[int, int], None] | None
+    not_finite: dict[str, int] = field(default_factory=dict)
+    done: int = 0
+    total: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.total = sum(entry.size for entry in self.bundle.index.entries.values())
+
+    def read(self, name: str) -> Array:
+        array = self.bundle.read(name)
+        self._count(name, count_not_finite(array))
+        return array
+
+    def finish(self, ledger: Ledger) -> Ledger:
+        """Verify what has not been read, and judge the values.
+
+        Returns:
+            The ledger, with a note where values that are not used are NaN or infinite.
+
+        Raises:
+            InputError: A variable is damaged, or values that are used are NaN or infinite.
+        """
+        for name in self.bundle.index.entries:
+            if name not in self.not_finite:
+                self._count(name, self.bundle.verify(name))
+        used = {name for source in ledger.sources for name in source.variables}
+        bad = [name for name in self.bundle.index.entries if self.not_finite[name]]
+        spoilt = [name for name in bad if name in used]
+        if spoilt:
+            raise InputError(
+                f"{self.bundle.prefix}: {self._described(spoilt)}; the training that wrote it has "
+                f"diverged, so give an earlier checkpoint."
+            )
+        if not bad:
+            return ledger
+        note = f"Of the values that are not used, {self._described(bad)}."
+        return replace(ledger, notes=(*ledger.notes, note))
+
+    def _count(self, name: str, not_finite: int) -> None:
+        self.not_finite[name] = not_finite
+        self.done += self.bundle.index.entries[name].size
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+    def _described(self, names: list[str]) -> str:
+        """Which variables are not finite, to stand in a sentence."""
+        first = names[0]
+        array = self.bundle.read(first)
+        nan = int(np.count_nonzero(np.isnan(array)))
+        kind = {0: "infinite values", self.not_finite[first]: "NaN"}.get(nan, "NaN and infinity")
+        others = len(names) - 1
+        more = {0: "", 1: " (and one more variable is affected)"}.get(
+            others, f" (and {others} more variables are affected)"
+        )
+        return f"{first!r} holds {kind} in {self.not_finite[first]} of {array.size} values{more}"
 
 
 def _version(package: str) -> str | None:
@@ -159,15 +251,3 @@ def to_tensorflow(
             yield from zip(pair.variables, array, strict=True)
         else:
             yield pair.variables[0], np.ascontiguousarray(pair.layout.to_tensorflow(array))
-
-
-def not_finite(name: str, array: Array) -> str | None:
-    """A warning that names ``name`` where it holds NaN or infinite values, else None."""
-    # One infinite or NaN element makes the sum so; finite sums may overflow, so look again.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(array.sum()):
-            return None
-    count = int(array.size - np.count_nonzero(np.isfinite(array)))
-    if not count:
-        return None
-    return f"{name}: {count} of {array.size} values are NaN or infinite"

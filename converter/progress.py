@@ -11,6 +11,9 @@ from typing import TextIO
 _TERMINAL_INTERVAL = 0.1
 _LOG_INTERVAL = 5.0
 
+READING_PATIENCE = 2.0
+"""Seconds after which reading a checkpoint, which mostly takes less, is worth a line."""
+
 
 class Progress:
     """A progress line: call it with the amount done and, where known, the total.
@@ -31,6 +34,7 @@ class Progress:
         unit: str = "bytes",
         stream: TextIO | None = None,
         interval: float | None = None,
+        patience: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepares the line; nothing is shown before the first call.
@@ -40,6 +44,7 @@ class Progress:
             unit: "bytes", shown as MB and the like, or the plural of what is counted.
             stream: Where to write, standard error by default.
             interval: Least seconds between two lines; by default 0.1 on a terminal, else 5.
+            patience: Seconds of work before the first line; work that ends sooner shows none.
             clock: Returns seconds; tests replace it.
         """
         self._label = label
@@ -48,6 +53,7 @@ class Progress:
         self._terminal = self._stream.isatty()
         default = _TERMINAL_INTERVAL if self._terminal else _LOG_INTERVAL
         self._interval = default if interval is None else interval
+        self._patience = patience
         self._clock = clock
         self._start: tuple[float, int] | None = None
         self._latest: tuple[int, int | None] | None = None
@@ -79,7 +85,7 @@ class Progress:
         if self._latest is None:
             return
         self._show(self._clock())
-        if self._terminal:
+        if self._terminal and self._shown is not None:
             self._write("\n")
         self._latest = self._shown = self._start = None
 
@@ -98,6 +104,8 @@ class Progress:
 
     def _show(self, now: float) -> None:
         if self._latest is None or self._latest == self._shown:
+            return
+        if self._shown is None and self._start and now - self._start[0] < self._patience:
             return
         self._shown = self._latest
         self._shown_at = now

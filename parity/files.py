@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,33 @@ def check_writable(path: Path, keep: Iterable[Path] = ()) -> None:
         keep: Files that must stay as they are.
 
     Raises:
-        InputError: The folder does not exist or cannot be written to, or ``path`` is a folder or
-            one of the files to keep.
+        InputError: The folder does not exist or cannot be written to, or ``path`` is a folder, a
+            device or one of the files to keep.
     """
-    for other in keep:
-        if other.resolve() == path.resolve():
+    try:
+        if not path.name or path.is_dir():
+            raise InputError(f"{path} is a folder; name a file for the result.")
+        if any(other.resolve() == path.resolve() for other in keep):
             raise InputError(f"{path} is in use by this very run; name another file to write.")
-    if not path.name or path.is_dir():
-        raise InputError(f"{path} is a folder; name a file for the result.")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        # A device or pipe would be replaced by a file, /dev/null for everybody.
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is not a regular file; name another file for the result.")
+        _temporary(path).exists()
+        # Rights do not tell it all: a system may be full, read-only or none for files.
+        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise FileNotFoundError
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        reason = f" ({error.strerror})" if error.strerror else ""
         raise InputError(
-            f"{path} cannot be written; choose a file in a folder that exists and is writable."
-        )
+            f"{path} cannot be written{reason}; choose a file in a folder that exists and is "
+            f"writable."
+        ) from error
+
+
+def _temporary(path: Path) -> Path:
+    """Where a file is written until it is complete."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def make_folder(path: Path) -> None:
@@ -64,7 +80,7 @@ def write_text(path: Path, text: str) -> None:
         InputError: The file cannot be written.
     """
     check_writable(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         temporary.write_text(text, "utf-8")
         os.replace(temporary, path)

@@ -122,19 +122,27 @@ class Pairing:
         return self._outputs([], gradients=gradients)
 
     def _outputs(self, ours: Sequence[BaseException], *, gradients: bool = False) -> list[Any]:
+        size = f"{self.images.shape[1]}x{self.images.shape[2]}"
         with torch_side.unchanged(self.model):
             try:
                 returned = torch_side.run(self.model, self.images, gradients=gradients)
-                return [tensor.detach().clone() for tensor in torch_side.flatten(returned)]
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 if ours or out_of_memory(error):
                     raise
                 raise InputError(
-                    f"The candidate fails on [{self.images.shape[0]}, 3, H, W] images of "
-                    f"{self.images.shape[1]}x{self.images.shape[2]} with {type(error).__name__}: "
-                    f"{(str(error).splitlines() or [''])[0]:.200}{torch_side.where(error)}; run it "
-                    f"by itself and correct it."
+                    f"The candidate fails on [{len(self.images)}, 3, H, W] images of {size} with "
+                    f"{torch_side.failure(error)}; run it by itself and correct it."
                 ) from error
+        tensors = torch_side.flatten(returned)
+        if not tensors:
+            raise InputError(
+                f"The candidate returns {type(returned).__name__} without a tensor for images of "
+                f"{size}; let it return {len(self.outputs)} tensors, class outputs before box "
+                f"outputs, finest level first."
+            )
+        return [tensor.detach().clone() for tensor in tensors]
 
 
 @dataclass(frozen=True)

@@ -438,13 +438,40 @@ def test_too_little_memory_is_said_and_is_no_mismatch(tiny_checkpoint, refused, 
     assert "memory ran out" in refused("nodes", tiny_checkpoint)
 
 
-def test_other_failures_are_not_hidden(tiny_checkpoint, monkeypatch):
+@pytest.mark.parametrize("words", [["nodes"], ["--debug", "nodes"], ["nodes", "--debug"]])
+def test_other_failures_are_defects_and_not_hidden(words, tiny_checkpoint, monkeypatch, capsys):
     def fail(*_):
-        raise RuntimeError("a bug")
+        raise RuntimeError("a bug in memory")
 
     monkeypatch.setattr(reference, "make_images", fail)
-    with pytest.raises(RuntimeError, match="a bug"):
-        compare.main(["nodes", str(tiny_checkpoint)])
+    assert compare.main([*words, str(tiny_checkpoint)]) == 70
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert ("Traceback" in output.err) == ("--debug" in words)
+    last = output.err.splitlines()[-1]
+    assert last.startswith(
+        "compare.py: this is a defect of the program: RuntimeError: a bug in memory at parity/"
+    )
+
+
+def test_a_checkpoint_with_nan_is_refused_before_anything_runs(rewrite, refused):
+    def spoil(tensors):
+        tensors["box_net/box-predict/bias/ExponentialMovingAverage"][5] = float("nan")
+
+    folder = rewrite(spoil)
+    message = refused("nodes", folder)
+    assert "'box_net/box-predict/bias/ExponentialMovingAverage' holds NaN in 1 of 36" in message
+    assert refused("record", folder, folder.parent / "trace.h5") == message
+
+
+def test_help_lists_the_exit_codes(capsys):
+    for words in (["--help"], ["nodes", "--help"], ["seed", "--help"]):
+        with pytest.raises(SystemExit) as stopped:
+            compare.main(words)
+        assert stopped.value.code == 0
+        text = " ".join(capsys.readouterr().out.split())
+        assert "1 a difference that rounding does not explain;" in text
+        assert "70 a defect of this program; 130 interrupted (Ctrl-C);" in text
 
 
 @needs_tensorflow

@@ -1,5 +1,6 @@
 """``convert.py`` from the command line: every form of source, and every way to get it wrong."""
 
+import argparse
 import errno
 import hashlib
 import http.server
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import warnings
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -260,6 +262,23 @@ def test_target_is_a_folder(tiny_checkpoint, target, refused):
     assert f"{target} is a folder" in refused(tiny_checkpoint, target)
 
 
+def test_a_name_that_no_file_can_have(tiny_checkpoint, target, refused):
+    path = target.with_name("x" * 300 + ".pth")
+    assert f"{path} cannot be written (File name too long)" in refused(tiny_checkpoint, path)
+    path = path.with_suffix(".json")
+    assert "cannot be written (File name too long)" in refused(
+        tiny_checkpoint, "--list", "--json", path
+    )
+
+
+def test_no_device_is_replaced_by_a_file(tiny_checkpoint, tmp_path, refused):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    message = refused(tiny_checkpoint, "--list", "--json", pipe)
+    assert f"{pipe} is not a regular file; name another file" in message
+    assert pipe.is_fifo()
+
+
 @pytest.mark.parametrize("parent", ["missing", "file"])
 def test_target_lies_in_no_folder(parent, tiny_checkpoint, tmp_path, refused):
     (tmp_path / "file").write_text("not a folder")
@@ -371,18 +390,54 @@ def test_missing_source(tmp_path, target, refused):
     assert "does not exist" in refused(tmp_path / "nothing", target)
 
 
-def test_nan_weights_are_converted_with_a_warning(rewrite, target, run):
-    def spoil(tensors):
-        tensors[f"box_net/box-predict/bias/{EMA}"][:2] = np.nan
+def spoil(tensors):
+    tensors[f"box_net/box-predict/bias/{EMA}"][:2] = np.nan
+    tensors["box_net/box-predict/bias"][:3] = np.inf
 
-    code, out, err = run(rewrite(spoil), target)
+
+def test_nan_weights_are_refused(rewrite, target, refused):
+    message = refused(rewrite(spoil), target)
+    assert f"'box_net/box-predict/bias/{EMA}' holds NaN in 2 of 36 values; the training" in message
+
+
+def test_nan_in_values_that_are_not_used_is_a_note(rewrite, target, run):
+    def change(tensors):
+        tensors["box_net/box-predict/bias"][:3] = np.inf
+
+    folder = rewrite(change)
+    note = "'box_net/box-predict/bias' holds infinite values in 3 of 36 values."
+    code, out, err = run(folder, target)
+    assert (code, err) == (0, "")
+    assert f"note: Of the values that are not used, {note}" in out
+    assert note in load_checkpoint(target).provenance["notes"][0]
+    code, out, err = run(folder, "--list")
+    assert (code, err) == (0, "")
+    assert note in out
+
+
+def test_a_file_with_nan_is_listed_all_the_same(rewrite, run):
+    code, out, err = run(rewrite(spoil), "--list")
+    assert code == 2
+    assert len(out.splitlines()) > 823 and f"\nbox_net/box-predict/bias/{EMA} " in out
+    assert "FINDING: " in out and "holds NaN in 2 of 36 values" in out
+    assert "verified" not in out
+    assert err.startswith("convert.py: error: ") and err.count("\n") == 1
+
+
+def test_a_listing_verifies_what_is_there_and_claims_no_more(copy, run):
+    code, out, _ = run(copy, "--list")
+    assert code == 0 and out.endswith("  all values read, every CRC32C verified\n")
+    assert json.loads(run(copy, "--list", "--json")[1])["verified"] is True
+    content = bytearray((copy / DATA).read_bytes())
+    content[-1] ^= 1
+    (copy / DATA).write_bytes(content)
+    code, out, err = run(copy, "--list")
+    assert code == 2 and f"{copy / DATA} is damaged" in err and "verified" not in out
+    (copy / DATA).unlink()
+    code, out, _ = run(copy, "--list")
     assert code == 0
-    assert f"wrote {target}" in out
-    warning = "box_head.predict.pointwise.bias: 2 of 36 values are NaN or infinite"
-    assert err == f"convert.py: warning: {warning}\n"
-    content = load_checkpoint(target)
-    assert content.provenance["warnings"] == [warning]
-    assert int(content.state_dict["box_head.predict.pointwise.bias"].isnan().sum()) == 2
+    assert out.endswith("the index alone is there: no value was read, so no CRC32C verified\n")
+    assert json.loads(run(copy, "--list", "--json")[1])["verified"] is False
 
 
 def test_findings_are_one_error(rewrite, target, refused):
@@ -583,7 +638,24 @@ def write_list_of_tensors(path, trace, good):
     torch.save({**good, "state_dict": list(good["state_dict"].values())}, path)
 
 
+def write_module(path, trace, good):
+    torch.save(torch.nn.Conv2d(3, 3, 1), path)
+
+
+def write_training_checkpoint(path, trace, good):
+    torch.save({"state_dict": good["state_dict"], "args": argparse.Namespace(lr=1)}, path)
+
+
+def write_torchscript(path, trace, good):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(torch.nn.ReLU()).save(str(path))
+
+
 HOSTILE = {
+    write_module: "of plain tensors but holds a pickled torch.nn.modules.conv.Conv2d, and loading",
+    write_training_checkpoint: "of plain tensors but holds a pickled argparse.Namespace, and",
+    write_torchscript: "of plain tensors but holds a TorchScript program, and loading it would",
     write_plain_pickle: "is not a PyTorch file of plain tensors",
     write_torch_pickle: "PyTorch file of plain tensors",
     write_legacy_pickle: "is not a PyTorch file of plain tensors",

@@ -27,6 +27,8 @@ WALLS = {
     "parity.torch_side.hypotheses": {"tensorflow"} | ROOMS | TOP,
     "parity.tensorflow_side": {"torch"} | ROOMS | TOP,
     "parity.console": FRAMEWORKS | ROOMS | TOP,
+    "parity.frames": FRAMEWORKS | ROOMS | {"numpy"} | TOP,
+    "parity.interruption": FRAMEWORKS | ROOMS | {"argparse", "numpy", "efficientdet_spec"} | TOP,
     "parity.trace": FRAMEWORKS | ROOMS | TOP,
     "parity.trace_writer": FRAMEWORKS | ROOMS | TOP,
     "parity.naming": FRAMEWORKS | ROOMS | TOP,

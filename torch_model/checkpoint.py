@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -113,6 +115,24 @@ def _first_line(error: Exception) -> str:
     return f"{str(error).partition(chr(10))[0] or type(error).__name__:.120}"
 
 
+def _as_program(path: Path, error: Exception) -> str | None:
+    """What a file holds besides tensors that only code could bring back; None if nothing known.
+
+    Args:
+        path: The file.
+        error: Why PyTorch's restricted unpickler refuses it.
+    """
+    # It names the first class or function that the file asks for and that makes no tensor.
+    if found := re.search(r"\bGLOBAL ([\w.]+)", str(error)):
+        return f"a pickled {found[1]}"
+    with contextlib.suppress(OSError, ValueError, zipfile.BadZipFile):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if any(name.endswith("/constants.pkl") for name in names):
+            return "a TorchScript program"
+    return None
+
+
 def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
     """Read a converted ``.pth`` file without executing anything in it.
 
@@ -123,8 +143,17 @@ def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
     if not path.is_file():
         raise InputError(f"{path} is not a file; give the .pth that convert.py wrote.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # What it warns about is refused below, or does not matter to plain tensors.
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        if program := _as_program(path, error):
+            raise InputError(
+                f"{path} is not a PyTorch file of plain tensors but holds {program}, and loading "
+                f"it would run code; give the .pth that convert.py wrote, or for a model of your "
+                f"own FILE.py:FUNCTION, where the function loads the file and returns the module."
+            ) from error
         # The restricted unpickler raises whatever a damaged byte leads to.
         kind = "a damaged" if zipfile.is_zipfile(path) else "not a"
         # What the unpickler says is advice on trusting files, which would be wrong here.
@@ -135,7 +164,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(
             f"{path} is a PyTorch file, but not one that convert.py wrote (no format mark "
-            f"{FORMAT!r}); convert the TensorFlow checkpoint with convert.py."
+            f"{FORMAT!r}); convert the TensorFlow checkpoint with convert.py, or give a model of "
+            f"your own as FILE.py:FUNCTION."
         )
     version = content.get("version")
     if not isinstance(version, int) or version != FORMAT_VERSION:

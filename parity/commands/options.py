@@ -9,7 +9,7 @@ from typing import Any
 from converter.bundle import checkpoint_files
 from converter.conversion import Conversion, convert
 from converter.ledger import WEIGHTS
-from converter.progress import Progress
+from converter.progress import READING_PATIENCE, Progress
 from converter.sources import CheckpointFiles, default_cache, resolve
 from efficientdet_spec import MODELS, InputError, parse_size
 from parity.files import check_writable
@@ -121,14 +121,16 @@ def convert_checkpoint(arguments: argparse.Namespace, files: CheckpointFiles) ->
     """The checkpoint's values as the PyTorch model has them.
 
     Raises:
-        InputError: The checkpoint is damaged or of another model.
+        InputError: The checkpoint is damaged, of another model or holds NaN.
     """
-    return convert(
-        files,
-        model=arguments.model,
-        num_classes=arguments.num_classes,
-        weights=arguments.weights,
-    )
+    with Progress("reading", patience=READING_PATIENCE) as progress:
+        return convert(
+            files,
+            model=arguments.model,
+            num_classes=arguments.num_classes,
+            weights=arguments.weights,
+            progress=progress,
+        )
 
 
 def check_results(arguments: argparse.Namespace, prefix: Path) -> None:

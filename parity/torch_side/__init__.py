@@ -1,6 +1,6 @@
 """PyTorch's side of a comparison: hooks, gauges, exact values. The only part that imports it."""
 
-from parity.torch_side.candidate import where
+from parity.torch_side.candidate import failure
 from parity.torch_side.exact import (
     alike,
     as_double,
@@ -48,6 +48,7 @@ __all__ = [
     "copy_in_double",
     "disturbed",
     "eager",
+    "failure",
     "flatten",
     "gauge",
     "identical",
@@ -66,6 +67,5 @@ __all__ = [
     "unchanged",
     "unit",
     "visiting",
-    "where",
     "with_other_parameters",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from efficientdet_spec import InputError
+from parity.frames import first_line, innermost, of_user
 
 
 def from_code(path: Path, function: str, faithful: nn.Module) -> nn.Module:
@@ -39,7 +41,9 @@ def from_code(path: Path, function: str, faithful: nn.Module) -> nn.Module:
             and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         ]
         model = maker(copy.deepcopy(faithful)) if needed else maker()
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise InputError(_failed(source, error)) from error
     if not isinstance(model, nn.Module):
         raise InputError(
@@ -49,23 +53,66 @@ def from_code(path: Path, function: str, faithful: nn.Module) -> nn.Module:
     return model
 
 
+def where(error: BaseException) -> str:
+    """The line of a user's own code that an exception comes from.
+
+    It is the innermost one that lies neither in this project, nor in Python's library, nor in an
+    installed package: the call there is what its author can look at.
+
+    Args:
+        error: The exception, which has been raised.
+
+    Returns:
+        File, line and function, such as ``port.py:17 (in forward)``; empty where none is known.
+    """
+    if isinstance(error, SyntaxError) and error.filename and of_user(error.filename):
+        return f"{_shown(error.filename)}:{error.lineno}"
+    frame = innermost(error, of_user)
+    if frame is None:
+        return ""
+    inside = "" if frame.name == "<module>" else f" (in {frame.name})"
+    return f"{_shown(frame.filename)}:{frame.lineno}{inside}"
+
+
+def failure(error: BaseException) -> str:
+    """What went wrong in a candidate and where, to follow "fails with" in a sentence."""
+    if isinstance(error, SyntaxError):
+        said = f"{type(error).__name__}: {error.msg:.200}"
+    else:
+        said = first_line(error)
+    place = where(error)
+    return f"{said} at {place}" if place else said
+
+
+def _shown(filename: str) -> str:
+    """A file relative to the current folder where it lies in it."""
+    try:
+        relative = os.path.relpath(filename)
+    except (OSError, ValueError):
+        return filename
+    return filename if relative.startswith(os.pardir) else relative
+
+
 def _find(path: Path, function: str) -> Callable[..., Any]:
     if not path.is_file():
-        raise InputError(f"{path} does not exist; give the path of a Python file and a function.")
+        what = "is not a file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {what}; give the path of a Python file and a function.")
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
     name = f"candidate_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise InputError(f"{path} cannot be imported; give a Python file.")
+        raise InputError(f"{path} cannot be imported; give a Python file, which ends in .py.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        found = getattr(module, function, None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise InputError(_failed(str(path), error)) from error
-    found = getattr(module, function, None)
     if not callable(found):
         names = [key for key, value in vars(module).items() if inspect.isfunction(value)]
         has = f"it has {', '.join(names[:5])}" if names else "it has none"
@@ -74,12 +121,4 @@ def _find(path: Path, function: str) -> Callable[..., Any]:
 
 
 def _failed(source: str, error: BaseException) -> str:
-    lines = str(error).splitlines() or [""]
-    return (
-        f"{source} fails with {type(error).__name__}: {lines[0]:.200}; run it by itself to see "
-        f"where, and correct it"
-    )
-
-
-def where(error: BaseException) -> str:
-    return ""
+    return f"{source} fails with {failure(error)}; run it by itself and correct it"

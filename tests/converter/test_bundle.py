@@ -585,3 +585,63 @@ def test_trained_checkpoint_survives_a_round_trip_byte_for_byte(material, tmp_pa
     write_bundle(tmp_path / "model", {name: opened.read(name) for name in opened.index.entries})
     for path in (_data_path(prefix), _index_path(prefix), prefix.with_name("checkpoint")):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("chunk", [8, 16, 1 << 20])
+def test_verifying_counts_what_is_not_finite(chunk, prefix, monkeypatch):
+    monkeypatch.setattr(bundle, "_CHUNK_BYTES", chunk)
+    found = open_bundle(prefix)
+    assert {name: found.verify(name) for name in TENSORS} == {
+        name: int(name == "double") for name in TENSORS
+    }
+    with pytest.raises(KeyError):
+        found.verify("nothing")
+
+
+@pytest.mark.parametrize("name", [name for name, values in TENSORS.items() if values.size])
+def test_verifying_finds_every_flipped_bit(name, prefix, monkeypatch):
+    monkeypatch.setattr(bundle, "_CHUNK_BYTES", 16)
+    entry = read_index(_index_path(prefix)).entries[name]
+    good = _data_path(prefix).read_bytes()
+    for place in {entry.offset, entry.offset + entry.size - 1}:
+        damaged = bytearray(good)
+        damaged[place] ^= 4
+        _data_path(prefix).write_bytes(damaged)
+        opened = open_bundle(prefix)
+        messages = []
+        for look in (opened.verify, opened.read):
+            with pytest.raises(InputError) as refused:
+                look(name)
+            messages.append(str(refused.value))
+        assert repr(name) in messages[0] and "is damaged: bytes" in messages[0]
+        assert messages[0] == messages[1]
+        assert all(opened.verify(other) >= 0 for other in TENSORS if other != name)
+
+
+def test_types_without_numbers_are_verified_too_but_for_objects(tmp_path):
+    records = {b"bfloat16": _record(dtype=14, shape=(4,)), b"text": _record(dtype=7)}
+    opened = open_bundle(_write_raw(tmp_path, records))
+    assert opened.verify("bfloat16") == 0
+    with pytest.raises(InputError, match="'text' of .* has type DT_STRING, which cannot be verif"):
+        opened.verify("text")
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux tells its memory")
+def test_verifying_keeps_nothing_in_memory(tmp_path):
+    """Of 64 MB no more than a little stays mapped."""
+    values = np.ones(16 << 20, np.float32)
+    write_bundle(tmp_path / "model", {"large": values})
+    size = values.nbytes
+    del values
+    opened = open_bundle(tmp_path / "model")
+
+    def resident():
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Rss:"))
+
+    before = resident()
+    opened.verify("large")
+    assert resident() - before < size / 8
+    # The measure sees what reading keeps.
+    assert opened.read("large").sum() == size / 4
+    assert resident() - before > size / 2

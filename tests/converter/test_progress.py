@@ -147,3 +147,14 @@ def test_standard_error_is_the_default(capsys):
     Progress("x", unit="nodes")(2, 2)
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "x: 100%, 2 nodes of 2 nodes\n")
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+@pytest.mark.parametrize("seconds", [1.9, 2.1])
+def test_work_that_is_short_needs_no_line(stream, seconds, clock):
+    shown = stream()
+    with Progress("reading", stream=shown, clock=clock, patience=2) as progress:
+        progress(0, 10)
+        clock.now += seconds
+        progress(10, 10)
+    assert ("reading: 100%" in shown.getvalue()) == bool(shown.getvalue()) == (seconds > 2)
