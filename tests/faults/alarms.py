@@ -1,4 +1,4 @@
-"""Comparisons of faithful models, none of which may raise an alarm, and how near each came to one."""
+"""Comparisons of faithful models, none of which may raise an alarm, and how near each came."""
 
 import json
 import os

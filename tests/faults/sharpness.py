@@ -164,8 +164,6 @@ def table(model, rows) -> str:
     lines = ["| model | roundings of every element | signs along | edges | scores |"]
     lines += ["|---|---|---|---|---|"]
     for row in rows:
-        lines.append(
-            f"| {model} | {row.errors} | {row.aim} | {row.pixels:.3f} px ({row.relative:.1e} of the "
-            f"box) | {row.score:.1e} |"
-        )
+        edges = f"{row.pixels:.3f} px ({row.relative:.1e} of the box)"
+        lines.append(f"| {model} | {row.errors} | {row.aim} | {edges} | {row.score:.1e} |")
     return "\n".join(lines)
