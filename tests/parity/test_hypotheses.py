@@ -11,7 +11,7 @@ from parity.torch_side import gauge
 from parity.torch_side.hypotheses import Case, diagnose
 from parity.torch_side.hypotheses.case import ALL, by_resemblance
 from parity.torch_side.hypotheses.convolution import Convolution
-from parity.torch_side.hypotheses.diagnosis import faithful
+from parity.torch_side.hypotheses.families import faithful
 from torch_model import layers
 
 # The tables below draw their tensors as the module is read.
@@ -446,7 +446,7 @@ ELEMENTWISE = {
         lambda m, x, y: x + 2 * y,
     ),
     "drop-connect's factor": (
-        "weighted", "1.25 times the branch plus 1 times", layers.Add(), [features(), features()],
+        "weighted", "1.25 times the branch plus the shortcut", layers.Add(), [features(), features()],
         lambda m, x, y: x / 0.8 + y,
     ),
     "ReLU after the sum": (
