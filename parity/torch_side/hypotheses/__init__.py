@@ -2,5 +2,20 @@
 
 from parity.torch_side.hypotheses.case import ROUNDINGS, Case, Diagnosis, Hypothesis
 from parity.torch_side.hypotheses.diagnosis import Trial, diagnose
+from parity.torch_side.hypotheses.parameters import (
+    Account,
+    account_for_parameters,
+    account_for_training,
+)
 
-__all__ = ["ROUNDINGS", "Case", "Diagnosis", "Hypothesis", "Trial", "diagnose"]
+__all__ = [
+    "ROUNDINGS",
+    "Account",
+    "Case",
+    "Diagnosis",
+    "Hypothesis",
+    "Trial",
+    "account_for_parameters",
+    "account_for_training",
+    "diagnose",
+]

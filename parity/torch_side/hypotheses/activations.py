@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from parity.digits import told
 from parity.torch_side.hypotheses.case import (
     Case,
     Channels,
     Evaluation,
     Hypothesis,
     fitted,
-    told,
 )
 
 Function = Callable[[Tensor], Tensor]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from parity.digits import told
 from parity.torch_side.hypotheses import activations
 from parity.torch_side.hypotheses.case import (
     ALL,
@@ -19,7 +20,6 @@ from parity.torch_side.hypotheses.case import (
     Hypothesis,
     by_resemblance,
     fitted,
-    told,
 )
 
 _GROUPS = (1, 2, 4, 8, 16, 32)

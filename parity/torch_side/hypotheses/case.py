@@ -149,6 +149,7 @@ class Diagnosis:
         unit: The unit roundoff in which both are counted. Larger than the candidate's own where
             the output was rounded to a type of lower precision.
         constants: How many numbers were fitted to the candidate's output.
+        stored: Whether the output was rounded to a type of lower precision.
     """
 
     slug: str
@@ -158,6 +159,7 @@ class Diagnosis:
     tried: int
     unit: float
     constants: int = 0
+    stored: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -169,40 +171,8 @@ class Diagnosis:
             "tried": self.tried,
             "unit": self.unit,
             "constants": self.constants,
+            "stored": self.stored,
         }
-
-
-_MOST_DIGITS = 9
-"""Significant digits that tell any two float32 numbers apart."""
-
-
-def told(value: float, faithful: float, digits: int = 5) -> str | None:
-    """A number with as many digits as it takes not to read as the faithful one.
-
-    Args:
-        value: The number.
-        faithful: What it should be.
-        digits: The fewest significant digits.
-
-    Returns:
-        The text; None where nine digits do not tell the two apart, or the number is not finite.
-    """
-    if not math.isfinite(value):
-        return None
-    for count in range(digits, _MOST_DIGITS + 1):
-        text = f"{value:.{count}g}"
-        if text != f"{faithful:.{count}g}" and float(text) != faithful:
-            return text
-    return None
-
-
-def told_apart(value: float, faithful: float, digits: int = 4) -> tuple[str, str]:
-    """A number and the faithful one, with as many digits as it takes to tell them apart."""
-    for count in range(digits, _MOST_DIGITS + 1):
-        texts = f"{value:.{count}g}", f"{faithful:.{count}g}"
-        if texts[0] != texts[1]:
-            return texts
-    return repr(value), repr(faithful)
 
 
 def number(value: float) -> str:

@@ -116,6 +116,7 @@ class Trial:
             self._tried,
             best.unit,
             best.hypothesis.constants,
+            best.hypothesis.stored is not None,
         )
 
     def _proposed(self, seen: _Seen) -> list[_Fit]:

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from parity.digits import told
 from parity.torch_side.hypotheses import activations
 from parity.torch_side.hypotheses.case import (
     Case,
@@ -15,7 +16,6 @@ from parity.torch_side.hypotheses.case import (
     Evaluation,
     Hypothesis,
     fitted,
-    told,
 )
 
 _Pair = Callable[[Tensor, Tensor], Tensor]

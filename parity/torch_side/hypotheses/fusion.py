@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from efficientdet_spec import FUSION_EPSILON, Fusion
+from parity.digits import told_apart
 from parity.torch_side.hypotheses import activations
 from parity.torch_side.hypotheses.case import (
     Case,
@@ -18,7 +19,6 @@ from parity.torch_side.hypotheses.case import (
     Evaluation,
     Hypothesis,
     fitted,
-    told_apart,
 )
 from parity.torch_side.hypotheses.elementwise import least_squares
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from efficientdet_spec import NodeKind
+from parity.digits import told
 from parity.torch_side.hypotheses.case import (
     Again,
     Case,
@@ -19,7 +20,6 @@ from parity.torch_side.hypotheses.case import (
     counted,
     fitted,
     number,
-    told,
 )
 from parity.torch_side.hypotheses.predictions import reordered
 

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from parity.digits import told_apart
 from parity.torch_side.hypotheses.case import (
     Case,
     Evaluation,
     Hypothesis,
     fitted,
-    told_apart,
 )
 from parity.torch_side.hypotheses.convolution import faithful
 
