@@ -176,7 +176,7 @@ class Examination:
                 slug, title, proof = named
                 return replace(suspect, slug=slug, diagnosis=title, evidence=(*proof, *evidence))
         if not self._tried:
-            evidence = (*evidence, "no hypothesis was tried: it is given other inputs, or unlike")
+            evidence = (*evidence, "what it is given, or its shape, is not the reference's")
         return replace(
             suspect, evidence=(*evidence, *_own_function(node)), patterns=tuple(self._patterns)
         )

@@ -446,7 +446,8 @@ ELEMENTWISE = {
         lambda m, x, y: x + 2 * y,
     ),
     "drop-connect's factor": (
-        "weighted", "1.25 times the branch plus the shortcut", layers.Add(), [features(), features()],
+        "weighted", "1.25 times the branch plus the shortcut",
+        layers.Add(), [features(), features()],
         lambda m, x, y: x / 0.8 + y,
     ),
     "ReLU after the sum": (
@@ -922,8 +923,17 @@ PRECISIONS = {
     "bfloat16 operands": (
         "bfloat16", lambda m, x: changed(m, weight=m.weight.bfloat16())(x.bfloat16().float()),
     ),
-    "all float16": ("float16, output too", lambda m, x: m.half()(x.half()).float()),
-    "all bfloat16": ("bfloat16, output too", lambda m, x: m.bfloat16()(x.bfloat16()).float()),
+    "all float16": (
+        "its operands and its output rounded to float16", lambda m, x: m.half()(x.half()).float(),
+    ),
+    "all bfloat16": (
+        "its operands and its output rounded to bfloat16",
+        lambda m, x: m.bfloat16()(x.bfloat16()).float(),
+    ),
+    "what is read and written": (
+        "its input and its output rounded to float16",
+        lambda m, x: m(x.half().float()).half().float(),
+    ),
     "output": ("output rounded to float16", lambda m, x: m(x).half().float()),
 }  # fmt: skip
 

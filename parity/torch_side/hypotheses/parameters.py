@@ -93,6 +93,9 @@ def _filled(faithful_module: nn.Module, values: Mapping[str, Tensor]) -> nn.Modu
     """The faithful layer with other values; None where they do not fit."""
     module: Any = copy.deepcopy(faithful_module)
     for name, value in [*module.named_parameters(), *module.named_buffers()]:
+        if not value.is_floating_point():
+            # A counter of batches takes no part.
+            continue
         if name not in values or values[name].shape != value.shape:
             return None
         value.data.copy_(values[name].detach())

@@ -73,53 +73,53 @@ def hypotheses(case: Case, faithful: Callable[[Case], Evaluation]) -> Iterator[H
     """
     for precision in PRECISIONS:
         stored = precision.dtype is not None and _holds(case.candidate, precision.dtype)
-        if case.kind in _CONVOLUTIONS:
+        choices = _CHOICES if case.kind in _CONVOLUTIONS else _CHOICES[:1]
+        for what, features, kernel in choices:
+            evaluate = _rounding(case, precision, features, kernel, faithful)
+            if case.kind in _CONVOLUTIONS:
+                bits = f"{precision.title} ({precision.bits}-bit mantissa)"
+                yield Hypothesis(_SLUG, f"its {what} rounded to {bits}", evaluate)
+            if stored:
+                whole = f"its {what} and its output rounded to {precision.title}"
+                yield Hypothesis(_SLUG, whole, evaluate, stored=precision)
+        if stored:
             yield Hypothesis(
-                _SLUG,
-                f"operands rounded to {precision.title} ({precision.bits}-bit mantissa)",
-                _of_rounded_operands(case, precision, faithful),
+                _SLUG, f"its output rounded to {precision.title}", faithful(case), stored=precision
             )
-        if not stored:
-            continue
-        whole = "computed in {}, output too" if case.kind in _CONVOLUTIONS else "computed in {}"
-        yield Hypothesis(
-            _SLUG,
-            whole.format(precision.title),
-            _of_rounded_operands(case, precision, faithful),
-            stored=precision,
-        )
-        yield Hypothesis(
-            _SLUG,
-            f"its output rounded to {precision.title}",
-            faithful(case),
-            stored=precision,
-        )
 
 
 _SLUG = "reduced-precision"
 
+_CHOICES = (("operands", True, True), ("input", True, False), ("kernel", False, True))
+"""What may be rounded: (name, whether the input is, whether the parameters are)."""
 
-def _of_rounded_operands(
-    case: Case, precision: Precision, faithful: Callable[[Case], Evaluation]
+
+def _rounding(
+    case: Case,
+    precision: Precision,
+    features: bool,
+    kernel: bool,
+    faithful: Callable[[Case], Evaluation],
 ) -> Evaluation:
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
-        return faithful(_with_rounded_operands(case, precision))(channels)
+        return faithful(_rounded(case, precision, features, kernel))(channels)
 
     return evaluate
 
 
-def _with_rounded_operands(case: Case, precision: Precision) -> Case:
+def _rounded(case: Case, precision: Precision, features: bool, kernel: bool) -> Case:
     def change(value: Any) -> Any:
         if isinstance(value, Tensor) and value.dim() == 4:
             return precision.rounded(value)
         return [change(item) for item in value] if isinstance(value, list) else value
 
     module = case.module
-    if case.kind in _CONVOLUTIONS:
+    if kernel and case.kind in _CONVOLUTIONS:
         module = copy.deepcopy(module)
         for parameter in module.parameters():
             parameter.data = precision.rounded(parameter.data)
-    return replace(case, module=module, arguments=tuple(change(v) for v in case.arguments))
+    arguments = tuple(change(value) for value in case.arguments) if features else case.arguments
+    return replace(case, module=module, arguments=arguments)
 
 
 def _holds(values: Tensor, dtype: torch.dtype) -> bool:
