@@ -141,15 +141,11 @@ def scaled(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
             "scaled", f"every value times {text}", case, base, _times(_one(factor), _one(0.0)), 1
         )
     offset = float((candidate - output).mean())
-    if math.isfinite(offset) and offset:
-        yield fitted(
-            "offset",
-            f"{offset:.5g} added to every value",
-            case,
-            base,
-            _times(_one(1.0), _one(offset)),
-            1,
-        )
+    # The roundings of few values blur it, so that a round number nearby is as good.
+    for value in dict.fromkeys((float(f"{offset:.1g}"), float(f"{offset:.2g}"), offset)):
+        if math.isfinite(value) and value:
+            again = _times(_one(1.0), _one(value))
+            yield fitted("offset", f"{value:.5g} added to every value", case, base, again, 1)
 
 
 def _comparable(case: Case, base: Evaluation) -> tuple[Tensor, Tensor] | None:
