@@ -58,7 +58,9 @@ def suspects(pairing: Pairing, nodes: Sequence[NodeResult]) -> list[Suspect]:
 
 
 def _is_explained(pairing: Pairing, node: NodeResult, results: Mapping[str, NodeResult]) -> bool:
-    """Whether a failing node was given something else by a node that has no partner."""
+    """Whether a failing node was given something else by a node that has no partner, or NaN."""
+    if _inherits(pairing, node, results):
+        return True
     if node.kind is None or node.certain or node.shape is None:
         return False
     if not pairing.naming.strict and node.verdict is not Verdict.NOT_COVERED:
@@ -67,6 +69,19 @@ def _is_explained(pairing: Pairing, node: NodeResult, results: Mapping[str, Node
     return any(
         source in results and not results[source].verdict.passes
         for source in pairing.referee.sources(node.name)
+    )
+
+
+def _inherits(pairing: Pairing, node: NodeResult, results: Mapping[str, NodeResult]) -> bool:
+    """Whether a node is sound on the reference's tensors, and was given no numbers without them."""
+    exact, limit = node.from_exact, node.limit
+    if node.kind is None or node.free is None or node.free.finite or exact is None or limit is None:
+        return False
+    sound = exact.finite and (exact.roundings or 0.0) <= limit.candidate
+    before = (results.get(source) for source in pairing.referee.sources(node.name))
+    return sound and any(
+        source is not None and source.free is not None and not source.free.finite
+        for source in before
     )
 
 
@@ -160,6 +175,7 @@ class _Inspection(IsolatedWalk):
         self._nodes = nodes
         self._examine = examine
         calls = pairing.referee.calls
+        self._buffers = structure.kept_buffers(pairing.model)
         self._siblings = {base(name): call.module for name, call in calls.items()}
 
     def measure(
@@ -183,6 +199,7 @@ class _Inspection(IsolatedWalk):
                 output=ours[2].detach().cpu(),
                 ruling=ruling,
                 siblings=self._siblings,
+                buffers=self._buffers,
             )
             self._examine(name, look)
         return Measurement(None)

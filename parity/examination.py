@@ -53,6 +53,8 @@ class Look:
         output: What it made.
         ruling: What it should have made.
         siblings: Other faithful layers by path.
+        buffers: The candidate's buffers by identity, as they were before it ran; where none of it
+            is in training mode nothing changes them, and there are none.
     """
 
     kind: NodeKind
@@ -64,6 +66,7 @@ class Look:
     output: Any
     ruling: Ruling
     siblings: Mapping[str, Any]
+    buffers: Mapping[int, Any]
 
     @property
     def comparable(self) -> bool:
@@ -151,7 +154,7 @@ class Examination:
             if torch_side.overwrites(look.module) and len(torch_side.flatten(inputs)) == 1:
                 # By now the layer has written its output over what it was given.
                 inputs = look.arguments
-            hypotheses.account_for_training(self._training, case, look.module, inputs)
+            hypotheses.account_for_training(self._training, case, look.module, inputs, look.buffers)
         else:
             self._training.reject()
 

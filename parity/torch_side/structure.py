@@ -254,6 +254,13 @@ def _in_training(module: nn.Module) -> str | None:
     return None
 
 
+def kept_buffers(model: nn.Module) -> dict[int, Tensor]:
+    """Copies of a model's buffers by identity, which a run in training mode would change."""
+    if not any(part.training for part in model.modules()):
+        return {}
+    return {id(value): value.detach().clone() for value in model.buffers()}
+
+
 def values_of(module: nn.Module, faithful: nn.Module) -> dict[str, Tensor]:
     """A candidate layer's parameters and statistics, by the names of the faithful layer.
 

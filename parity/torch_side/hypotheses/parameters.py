@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -107,32 +108,30 @@ def _filled(faithful_module: nn.Module, values: Mapping[str, Tensor]) -> nn.Modu
 
 @torch.no_grad()
 def account_for_training(
-    account: Account, case: Case, module: nn.Module, inputs: tuple[Any, ...]
+    account: Account,
+    case: Case,
+    module: nn.Module,
+    inputs: tuple[Any, ...],
+    buffers: Mapping[int, Tensor],
 ) -> None:
     """Hold the candidate's own layer, put into evaluation mode, against a node.
 
     Args:
-        account: Is told how far the candidate is from what its layer computes in evaluation mode,
-            which explains its output where that is the faithful value.
+        account: Is told how far from the faithful value is what its layer computes in evaluation
+            mode: where that is rounding, the mode explains its output.
         case: The node.
         module: The candidate's layer, some part of which is in training mode.
         inputs: What it is given.
+        buffers: The layer's buffers by identity, as they were before a run in training mode
+            changed them.
     """
-    parts = [part for part in module.modules() if part.training]
-    if not parts:
-        account.reject()
-        return
     try:
-        for part in parts:
-            part.training = False
-        made = module(*copy.deepcopy(inputs))
+        with _evaluating(module, buffers):
+            made = module(*copy.deepcopy(inputs))
     # A layer that only works in training mode is explained by something else.
     except Exception:
         account.reject()
         return
-    finally:
-        for part in parts:
-            part.training = True
     if not isinstance(made, Tensor) or made.shape != case.candidate.shape:
         account.reject()
         return
@@ -140,3 +139,22 @@ def account_for_training(
     _, without = beside(case, base, base, ALL)
     quiet, _ = beside(replace(case, candidate=made.detach().cpu()), base, base, ALL)
     account.add(case, quiet, without)
+
+
+@contextmanager
+def _evaluating(module: nn.Module, buffers: Mapping[int, Tensor]) -> Iterator[None]:
+    """A layer in evaluation mode, with the buffers of before the run; then as it was."""
+    parts = [part for part in module.modules() if part.training]
+    known = [value for value in module.buffers() if id(value) in buffers]
+    changed = [(value, value.clone()) for value in known]
+    try:
+        for part in parts:
+            part.training = False
+        for value, _ in changed:
+            value.copy_(buffers[id(value)])
+        yield
+    finally:
+        for part in parts:
+            part.training = True
+        for value, kept in changed:
+            value.copy_(kept)
