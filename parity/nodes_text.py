@@ -8,7 +8,7 @@ from typing import Any
 
 from parity.coverage import InputResult
 from parity.measure import Difference
-from parity.result import NodesReport, Suspect
+from parity.result import Finding, NodesReport, Suspect
 from parity.verdict import NodeResult, Verdict
 
 _SHOWN = 5
@@ -141,7 +141,12 @@ def _short(value: float) -> str:
 def _suspects_lines(suspects: Sequence[Suspect]) -> list[str]:
     """Suspects, those with one diagnosis together under the most harmful of them."""
     groups: dict[Any, list[Suspect]] = {}
-    waiting = [suspect for suspect in suspects if not suspect.diagnosis and not suspect.tried]
+    # Of one whose output was looked at, or that has none, looking at more suspects tells nothing.
+    waiting = [
+        suspect
+        for suspect in suspects
+        if not (suspect.diagnosis or suspect.tried or suspect.evidence or suspect.patterns)
+    ]
     for suspect in suspects:
         if suspect in waiting and len(waiting) < len(suspects):
             continue
@@ -169,8 +174,9 @@ def _suspect_lines(group: Sequence[Suspect]) -> list[str]:
     ]
     if first.diagnosis:
         lines.append(f"    DIAGNOSIS: {first.diagnosis}")
-    elif first.tried:
-        lines.append("    no hypothesis reproduces it; what the difference looks like:")
+    elif first.tried or first.patterns:
+        why = "no hypothesis reproduces it" if first.tried else "no hypothesis could be tried"
+        lines.append(f"    {why}; what the difference looks like:")
     lines += [f"    {line}" for line in first.evidence[:_EVIDENCE_SHOWN]]
     if not first.diagnosis:
         lines += [f"    {line}" for line in first.patterns[:_EVIDENCE_SHOWN]]
@@ -178,10 +184,19 @@ def _suspect_lines(group: Sequence[Suspect]) -> list[str]:
 
 
 def _finding_lines(report: NodesReport) -> list[str]:
-    findings = report.findings
-    lines = [f"  {item.place}: {item.text}" for item in findings[:_FINDINGS_SHOWN]]
-    if len(findings) > _FINDINGS_SHOWN:
-        lines.append(f"  and {len(findings) - _FINDINGS_SHOWN} more, all in the JSON result")
+    """One line for each kind of finding, with how many there are and the first of them."""
+    kinds: dict[str, list[Finding]] = {}
+    for item in report.findings:
+        kinds.setdefault(item.slug, []).append(item)
+    lines = []
+    for alike in list(kinds.values())[:_FINDINGS_SHOWN]:
+        first = alike[0]
+        more = f" (and {len(alike) - 1} more of this kind)" if len(alike) > 1 else ""
+        lines.append(f"  {first.place}: {first.text}{more}")
+    if len(kinds) > _FINDINGS_SHOWN:
+        lines.append(f"  and {len(kinds) - _FINDINGS_SHOWN} more kinds")
+    if len(report.findings) > len(lines):
+        lines.append(f"  all {len(report.findings)} are in the JSON result")
     return lines
 
 

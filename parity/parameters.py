@@ -12,10 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parity.digits import told, told_apart
+
 Array = NDArray[Any]
 
 _LISTED = 6
 """Channels that a sentence lists."""
+
+_NEARLY_ALL = 0.9
+"""Share of values that a factor must have changed."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,14 @@ def relate(
     Returns:
         The relation; None where the values are equal bit for bit, zeros of either sign included.
     """
+    # What is not finite, on either side, is no reason to warn while looking at it.
+    with np.errstate(all="ignore"):
+        return _relate(name, ours, theirs, pool, alternatives)
+
+
+def _relate(
+    name: str, ours: Array, theirs: Array, pool: Pool, alternatives: Mapping[str, Array]
+) -> Relation | None:
     if ours.shape == theirs.shape and np.array_equal(ours, theirs):
         return None
     converted = theirs.astype(ours.dtype)
@@ -173,8 +186,7 @@ def _computed(ours: Array, theirs: Array) -> Relation | None:
         return Relation("negated", "with the other sign")
     if np.array_equal(np.abs(ours), theirs):
         return Relation("absolute", "without its sign")
-    with np.errstate(over="ignore"):
-        half = ours.astype(np.float16).astype(theirs.dtype)
+    half = ours.astype(np.float16).astype(theirs.dtype)
     if np.array_equal(half, theirs):
         return Relation("rounded", "rounded to float16")
     if np.array_equal(_bfloat16(ours), theirs):
@@ -212,17 +224,36 @@ def _permuted(ours: Array, theirs: Array) -> Relation | None:
 
 
 def _scaled(ours: Array, theirs: Array) -> Relation | None:
+    """One factor or one offset for all values.
+
+    Values that differ in their last bits are within rounding of any factor near 1, so a number
+    must leave less than half of the change, and a factor must have changed nearly all values.
+    """
     x, y = (array.astype(np.float64) for array in (ours, theirs))
-    power = float(np.vdot(x, x))
+    if x.size <= 2 or not np.isfinite(x).all():
+        return None
     unit = float(np.finfo(theirs.dtype).eps) if theirs.dtype.kind == "f" else 0.0
-    if power and x.size > 2:
+    change = float(np.linalg.norm(y - x))
+    power = float(np.vdot(x, x))
+    if power:
         factor = float(np.vdot(x, y)) / power
-        if np.all(np.abs(y - factor * x) <= 2 * unit * np.abs(y)):
-            return Relation("scaled", f"times {factor:.6g}")
-    if x.size > 2:
-        offset = float((y - x).mean())
-        if np.all(np.abs(y - x - offset) <= 2 * unit * (np.abs(x) + np.abs(y))):
-            return Relation("offset", f"plus {offset:.6g}")
+        left = y - factor * x
+        touched = float((y != x)[x != 0].mean())
+        text = told(factor, 1.0, 6)
+        if (
+            np.all(np.abs(left) <= 2 * unit * np.abs(y))
+            and touched > _NEARLY_ALL
+            and float(np.linalg.norm(left)) < change / 2
+            and text is not None
+        ):
+            return Relation("scaled", f"times {text}")
+    offset = float((y - x).mean())
+    left = y - x - offset
+    if (
+        np.all(np.abs(left) <= 2 * unit * (np.abs(x) + np.abs(y)))
+        and float(np.linalg.norm(left)) < change / 2
+    ):
+        return Relation("offset", f"plus {offset:.6g}")
     return None
 
 
@@ -230,12 +261,14 @@ def _of_statistics(ours: Array, theirs: Array) -> Relation | None:
     """What a batch norm's variance is taken for."""
     if ours.ndim != 1 or float(ours.min()) < 0:
         return None
-    with np.errstate(divide="ignore"):
-        variants = (
-            ("root", "its square root", np.sqrt(ours)),
-            ("square", "its square", np.square(ours)),
-            ("inverse", "one divided by it", 1 / ours),
-        )
+    variants = (
+        ("root", "its square root", np.sqrt(ours)),
+        ("square", "its square", np.square(ours)),
+        ("inverse", "one divided by it", 1 / ours),
+    )
+    # Of a variance near 1 all of these are nearly itself.
+    if np.allclose(ours, theirs, rtol=1e-4, atol=0):
+        return None
     for slug, title, values in variants:
         if np.allclose(values, theirs, rtol=1e-6, atol=0):
             return Relation(slug, title)
@@ -247,14 +280,15 @@ def _differing(ours: Array, theirs: Array) -> Relation:
     wrong = ours != theirs
     count = int(wrong.sum())
     x, y = (array[wrong].astype(np.float64) for array in (ours, theirs))
-    with np.errstate(divide="ignore"):
-        relative = np.abs(y - x) / np.abs(x)
-    largest = float(relative.max())
+    largest = float((np.abs(y - x) / np.abs(x)).max())
     change = f"{largest:.2g} of its value" if math.isfinite(largest) else "a zero made another"
+    if not np.isfinite(x).all():
+        change = "where the checkpoint's is not finite"
     text = f"different in {count} of {theirs.size} values (largest change {change})"
     if count == 1:
         index = [int(i) for i in np.argwhere(wrong)[0]]
-        text = f"different in one value: {float(y[0]):.6g} at {index}, not {float(x[0]):.6g}"
+        value, right = told_apart(float(y[0]), float(x[0]), 6)
+        text = f"different in one value: {value} at {index}, not {right}"
     elif ours.ndim:
         channels = np.flatnonzero(wrong.reshape(len(ours), -1).any(1))
         if len(channels) < len(ours):
@@ -264,7 +298,7 @@ def _differing(ours: Array, theirs: Array) -> Relation:
     if count > 2:
         first, second = (array.astype(np.float64).reshape(-1) for array in (ours, theirs))
         spread = np.std(first) * np.std(second)
-        if spread > 0:
+        if spread > 0 and math.isfinite(spread):
             together = float(np.mean((first - first.mean()) * (second - second.mean())) / spread)
             text += f", correlation {together:.4f}"
     return Relation("different", text)

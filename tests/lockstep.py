@@ -56,18 +56,19 @@ class Lockstep:
     unless they ask for it to compute.
     """
 
-    def __init__(self, conversion, prefix, dtype="float32"):
+    def __init__(self, conversion, prefix, dtype="float32", batch=1, size=SIZE):
         self.conversion = conversion
         self.config = conversion.config
         self.dtype = dtype
-        built = reference_tf.build(self.config, *SIZE, dtype=dtype)
+        built = reference_tf.build(self.config, *size, batch=batch, dtype=dtype)
         self.kinds = built.kinds
         self.outputs = built.output_nodes
         self.tensor_names = {name: tensor.name for name, tensor in built.nodes.items()}
         self._reference = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
         self.session = reference_tf.open_session(built.graph, 2)
         built.restore(self.session, prefix, ema=True)
-        self.images = np.random.default_rng(0).standard_normal((1, *SIZE, 3)).astype(dtype)
+        shape = (batch, *size, 3)
+        self.images = np.random.default_rng(0).standard_normal(shape).astype(dtype)
         self.faithful = self.candidate()
         self.referee = Referee(self.faithful, self.kinds, self.images.shape)
         self.naming = own_paths(self.kinds)

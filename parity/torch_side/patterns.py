@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from parity.limits import SIDE_LIMIT
+from parity.digits import told, told_apart
+from parity.torch_side.hypotheses.case import ROUNDINGS
 
 _FEW = 6
 """Indices that a sentence lists."""
@@ -18,7 +19,12 @@ _CLEAR = 0.999
 
 
 @torch.no_grad()
-def describe(truth: Tensor, candidate: Tensor, gauge: Tensor | None = None) -> list[str]:
+def describe(
+    truth: Tensor,
+    candidate: Tensor,
+    gauge: Tensor | None = None,
+    limit: float = ROUNDINGS,
+) -> list[str]:
     """Sentences on a difference, the most telling first.
 
     Args:
@@ -26,6 +32,7 @@ def describe(truth: Tensor, candidate: Tensor, gauge: Tensor | None = None) -> l
         candidate: What was computed instead.
         gauge: Magnitude of each element on which its roundings act, the same shape; the truth's
             own magnitude plus its rms where it is not known.
+        limit: Roundings that a correct implementation may carry.
 
     Returns:
         Whole sentences; none where nothing differs by more than its roundings.
@@ -35,6 +42,10 @@ def describe(truth: Tensor, candidate: Tensor, gauge: Tensor | None = None) -> l
             f"Its shape is {list(candidate.shape)} instead of {list(truth.shape)}"
             f"{_ratio(truth, candidate)}."
         ]
+    if not candidate.is_floating_point():
+        return [f"Its type is {str(candidate.dtype).removeprefix('torch.')}."]
+    if not candidate.numel():
+        return []
     unit = torch.finfo(candidate.dtype).eps / 2
     exact, made = truth.double(), candidate.double()
     finite = torch.isfinite(made)
@@ -46,10 +57,13 @@ def describe(truth: Tensor, candidate: Tensor, gauge: Tensor | None = None) -> l
             f"{first} [n, c, y, x].",
             *_where(wrong),
         ]
+    unknown = ~torch.isfinite(exact)
+    if bool(unknown.any()):
+        return [f"{_count(unknown)} should not be finite, and are.", *_where(unknown)]
     rms = float(exact.square().mean().sqrt())
     scale = exact.abs() + rms if gauge is None else gauge.double()
     error = made - exact
-    differs = error.abs() > 2 * SIDE_LIMIT * unit * scale
+    differs = error.abs() > 2 * max(limit, ROUNDINGS) * unit * scale
     if not bool(differs.any()):
         return []
     size = float(error.square().mean().sqrt())
@@ -59,6 +73,7 @@ def describe(truth: Tensor, candidate: Tensor, gauge: Tensor | None = None) -> l
         *_linear(exact, made, error, size),
         *_of_values(exact, made, differs),
         *_where(differs),
+        *_grid(exact, made),
         *_noise(exact, error, differs, scale, size, rms),
         f"{_count(differs)} differ by more than their roundings; the difference has an rms of "
         f"{size:.3g}{relative}, at most {float(error.abs().max()):.3g}.",
@@ -110,10 +125,11 @@ def _linear(exact: Tensor, made: Tensor, error: Tensor, size: float) -> Iterator
     if power:
         factor = float((exact * made).sum()) / power
         left = float((made - factor * exact).square().mean().sqrt())
-        if left < size / 10:
+        text = told(factor, 1.0)
+        if left < size / 10 and text is not None:
             sign = ", with the other sign" if factor < 0 else ""
             yield (
-                f"It is about the truth times {factor:.5g}{sign}, which leaves {left / size:.2%} "
+                f"It is about the truth times {text}{sign}, which leaves {left / size:.2%} "
                 f"of the difference."
             )
     offset = float(error.mean())
@@ -141,7 +157,7 @@ def _by_channel(exact: Tensor, made: Tensor, error: Tensor, size: float) -> Iter
     if left < size / 10:
         yield (
             f"Each channel is about the truth times a factor of its own, "
-            f"{float(factors.min()):.4g} to {float(factors.max()):.4g}, which leaves "
+            f"{_range(factors)}, which leaves "
             f"{left / size:.2%} of the difference."
         )
     offsets = error.mean(axes)
@@ -149,9 +165,14 @@ def _by_channel(exact: Tensor, made: Tensor, error: Tensor, size: float) -> Iter
     if left < size / 10:
         yield (
             f"Each channel is about the truth plus an offset of its own, "
-            f"{float(offsets.min()):.4g} to {float(offsets.max()):.4g}, which leaves "
+            f"{_range(offsets)}, which leaves "
             f"{left / size:.2%} of the difference."
         )
+
+
+def _range(values: Tensor) -> str:
+    """The smallest and the largest of some numbers, which do not read as one where they are two."""
+    return " to ".join(told_apart(float(values.min()), float(values.max())))
 
 
 def _of_values(exact: Tensor, made: Tensor, differs: Tensor) -> Iterator[str]:
@@ -236,23 +257,26 @@ def _border(differs: Tensor) -> str:
     return ""
 
 
+def _grid(exact: Tensor, made: Tensor) -> Iterator[str]:
+    """Whether all values are numbers of a type of lower precision, as the true ones are not."""
+    for dtype in (torch.bfloat16, torch.float16):
+        if bool((made.to(dtype).double() == made).all()):
+            if float((exact.to(dtype).double() == exact).double().mean()) < 0.5:
+                yield f"Every value is a number of {str(dtype).removeprefix('torch.')}."
+            return
+
+
 def _noise(
     exact: Tensor, error: Tensor, differs: Tensor, scale: Tensor, size: float, rms: float
 ) -> Iterator[str]:
-    """Whether errors look like the roundings of a type of lower precision."""
+    """Whether errors go with nothing. Their size says nothing of where they come from."""
     if not rms or float(differs.double().mean()) < 0.5:
         return
     share = float((error.square().mean() / scale.square().mean()).sqrt())
     norms = float(exact.norm() * error.norm())
     together = abs(float((exact * error).sum())) / norms if norms else 1.0
     if together < 0.1 and share < 2**-5:
-        power = math.log2(share)
-        near = {-8: "bfloat16", -9: "bfloat16", -11: "TF32 or float16", -12: "TF32 or float16"}
-        known = near.get(round(power), "")
-        yield (
-            f"It looks like noise of relative size 2^{power:.1f}, spread over all values"
-            + (f", as arithmetic in {known} makes it." if known else ".")
-        )
+        yield f"It looks like noise of relative size 2^{math.log2(share):.1f}, spread over all."
 
 
 def _along(mask: Tensor, axis: int) -> Tensor:

@@ -224,6 +224,7 @@ BATCH_NORMS = (
             forget_evaluation,
             place,
             "batch-statistics",
+            "training-mode",
         )
         for where, place in {
             "mid": "backbone.blocks.{mid}.project_bn",

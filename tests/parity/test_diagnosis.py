@@ -158,7 +158,7 @@ def test_inputs_of_another_node(lockstep):
         "reads backbone.blocks.2.depthwise_bn, backbone.blocks.2.se.gate instead of "
         "backbone.blocks.2.depthwise_act, backbone.blocks.2.se.gate"
     )
-    assert "its arithmetic is sound" in suspect.evidence[0]
+    assert "it computes something else" in suspect.evidence[0]
 
 
 def test_inputs_in_another_order(lockstep):
@@ -234,7 +234,7 @@ def test_what_nobody_can_explain_is_described(lockstep):
     assert suspect.nodes == ("backbone.blocks.2.depthwise_act",)
     assert suspect.tried and suspect.diagnosis is None and suspect.slug is None
     assert suspect.patterns
-    assert any("its arithmetic" in line for line in suspect.evidence)
+    assert any("it computes something else" in line for line in suspect.evidence)
 
 
 def test_parameters_that_account_for_the_output_are_the_diagnosis(lockstep):

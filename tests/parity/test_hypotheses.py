@@ -5,13 +5,33 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis_cases import (
+    DOUBLED,
+    FAST,
+    GATE,
+    MODULES,
+    ODD,
+    PAIR,
+    POOL,
+    SIGNED,
+    SOFTMAX,
+    SUM,
+    SWISH,
+    THREE,
+    UPSAMPLE,
+    case,
+    conv,
+    depthwise,
+    features,
+    halved,
+    norm,
+)
 
-from efficientdet_spec import Fusion, NodeKind
 from parity.torch_side import gauge
-from parity.torch_side.hypotheses import Case, diagnose
+from parity.torch_side.hypotheses import diagnose
 from parity.torch_side.hypotheses.case import ALL, by_resemblance
 from parity.torch_side.hypotheses.convolution import Convolution
-from parity.torch_side.hypotheses.diagnosis import faithful
+from parity.torch_side.hypotheses.families import faithful
 from torch_model import layers
 
 # The tables below draw their tensors as the module is read.
@@ -23,64 +43,6 @@ def quiet():
     torch.manual_seed(0)
     with torch.no_grad():
         yield
-
-
-def features(channels=8, height=12, width=12, images=1):
-    """Values as a batch norm leaves them: every channel has its own mean and deviation."""
-    scale = torch.rand(1, channels, 1, 1) * 2 + 0.2
-    return torch.randn(images, channels, height, width) * scale + torch.randn(1, channels, 1, 1)
-
-
-def conv(inputs=8, outputs=10, kernel=1, stride=1):
-    module = layers.Conv2d(inputs, outputs, kernel, stride)
-    module.bias.data.copy_(torch.randn(outputs))
-    return module
-
-
-def depthwise(channels=8, kernel=3, stride=1):
-    return layers.DepthwiseConv2d(channels, kernel, stride)
-
-
-def norm(channels=8):
-    module = layers.BatchNorm2d(channels)
-    module.weight.data.copy_(torch.rand(channels) + 0.5)
-    module.bias.data.copy_(torch.randn(channels))
-    module.running_mean.copy_(torch.randn(channels))
-    module.running_var.copy_(torch.rand(channels) * 2 + 0.01)
-    return module.eval()
-
-
-KINDS = {
-    layers.Conv2d: NodeKind.CONV,
-    layers.DepthwiseConv2d: NodeKind.DEPTHWISE,
-    layers.BatchNorm2d: NodeKind.BATCH_NORM,
-    layers.Swish: NodeKind.ACTIVATION,
-    torch.nn.Sigmoid: NodeKind.GATE,
-    layers.GlobalMean: NodeKind.MEAN,
-    layers.Scale: NodeKind.SCALE,
-    layers.Add: NodeKind.ADD,
-    layers.Fuse: NodeKind.FUSE,
-    layers.MaxPool2d: NodeKind.POOL,
-    layers.Upsample: NodeKind.UPSAMPLE,
-}
-
-
-def doubled(value):
-    if isinstance(value, torch.Tensor):
-        return value.double()
-    return [doubled(item) for item in value] if isinstance(value, list) else value
-
-
-def case(module, arguments, candidate, **other):
-    """The case of a module that should have computed something else than ``candidate``."""
-    values = {"name": "a.b", "siblings": {}, "alternatives": {}} | other
-    return Case(
-        kind=KINDS[type(module)],
-        module=copy.deepcopy(module).double(),
-        arguments=tuple(doubled(value) for value in arguments),
-        candidate=candidate,
-        **values,
-    )
 
 
 def changed(module, **values):
@@ -336,7 +298,6 @@ BATCH_NORMS = {
     ),
 }  # fmt: skip
 
-SWISH, GATE = layers.Swish(), torch.nn.Sigmoid()
 ELEMENTWISE = {
     "left out": ("left-out", "left out", SWISH, [features()], lambda m, x: x.clone()),
     "ReLU": ("relu", "ReLU instead", SWISH, [features()], lambda m, x: F.relu(x)),
@@ -446,7 +407,8 @@ ELEMENTWISE = {
         lambda m, x, y: x + 2 * y,
     ),
     "drop-connect's factor": (
-        "weighted", "1.25 times the branch plus 1 times", layers.Add(), [features(), features()],
+        "weighted", "1.25 times the branch plus the shortcut",
+        layers.Add(), [features(), features()],
         lambda m, x, y: x / 0.8 + y,
     ),
     "ReLU after the sum": (
@@ -454,9 +416,6 @@ ELEMENTWISE = {
         lambda m, x, y: F.relu(x + y),
     ),
 }  # fmt: skip
-
-FAST, SUM = layers.Fuse(Fusion.FAST_ATTENTION), layers.Fuse(Fusion.SUM)
-SOFTMAX = layers.Fuse(Fusion.SOFTMAX_ATTENTION)
 
 
 def shares(weights, epsilon=1e-4):
@@ -467,9 +426,6 @@ def weighted(xs, factors):
     return sum(x * factor for x, factor in zip(xs, factors, strict=True))
 
 
-THREE = [[features(), features(), features()], torch.tensor([0.8, 1.3, 0.4])]
-SIGNED = [[features(), features(), features()], torch.tensor([0.8, -0.12, 0.4])]
-PAIR = [[features(), features()], None]
 FUSIONS = {
     "no relu": (
         "no-relu", "without the relu", FAST, SIGNED, lambda m, xs, w: weighted(xs, shares(w)),
@@ -541,16 +497,6 @@ FUSIONS = {
     ),
 }  # fmt: skip
 
-POOL, UPSAMPLE = layers.MaxPool2d(), layers.Upsample()
-
-
-def halved(height=12, width=12):
-    """Features below zero and the size of half of them."""
-    return [features(height=height, width=width) - 3, (-(-height // 2), -(-width // 2))]
-
-
-DOUBLED = [features(height=6, width=6), (12, 12)]
-ODD = [features(height=6, width=6), (11, 11)]
 RESAMPLING = {
     "zeros around": (
         "pool-zero-padding", "zeros", POOL, halved(),
@@ -690,24 +636,6 @@ def test_a_fault_is_named(fault):
     assert (found.slug, title in found.title) == (slug, True), found
     assert found.roundings <= 32 and found.without >= 10 * found.roundings
     assert found.tried >= 1 and found.to_dict()["slug"] == slug
-
-
-MODULES = {
-    "convolution": (conv(kernel=3, stride=2), [features(height=13)]),
-    "pointwise": (conv(), [features()]),
-    "depthwise": (depthwise(kernel=5, stride=2), [features()]),
-    "batch norm": (norm(), [features()]),
-    "swish": (SWISH, [features()]),
-    "gate": (GATE, [features()]),
-    "mean": (layers.GlobalMean(), [features()]),
-    "scale": (layers.Scale(), [features(), torch.rand(1, 8, 1, 1)]),
-    "sum": (layers.Add(), [features(), features()]),
-    "fast attention": (FAST, SIGNED),
-    "softmax attention": (SOFTMAX, THREE),
-    "plain sum": (SUM, PAIR),
-    "max-pool": (POOL, halved(13, 12)),
-    "up-sampling": (UPSAMPLE, ODD),
-}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -922,8 +850,17 @@ PRECISIONS = {
     "bfloat16 operands": (
         "bfloat16", lambda m, x: changed(m, weight=m.weight.bfloat16())(x.bfloat16().float()),
     ),
-    "all float16": ("float16, output too", lambda m, x: m.half()(x.half()).float()),
-    "all bfloat16": ("bfloat16, output too", lambda m, x: m.bfloat16()(x.bfloat16()).float()),
+    "all float16": (
+        "its operands and its output rounded to float16", lambda m, x: m.half()(x.half()).float(),
+    ),
+    "all bfloat16": (
+        "its operands and its output rounded to bfloat16",
+        lambda m, x: m.bfloat16()(x.bfloat16()).float(),
+    ),
+    "what is read and written": (
+        "its input and its output rounded to float16",
+        lambda m, x: m(x.half().float()).half().float(),
+    ),
     "output": ("output rounded to float16", lambda m, x: m(x).half().float()),
 }  # fmt: skip
 

@@ -104,8 +104,38 @@ def test_findings_alone_are_a_mismatch():
         "MISMATCH: every node has parity on this input, but 1 things about the candidate are not "
         "the checkpoint's, first stem_bn: its momentum is 0.1 instead of 0.01"
     )
-    told = text(GOOD, findings=[finding(place=f"bn.{index}") for index in range(12)])
-    assert "bn.9:" in told and "bn.10:" not in told and "and 2 more" in told
+
+
+def test_findings_of_one_kind_are_one_line_with_their_number():
+    momenta = [finding(place=f"bn.{index}") for index in range(16)]
+    extra = [finding("parameter-extra", f"conv.{index}", "one too many") for index in range(417)]
+    lines = text(GOOD, findings=[*momenta, *extra]).splitlines()
+    start = lines.index("Structure")
+    assert lines[start + 1 : start + 4] == [
+        "  bn.0: its momentum is 0.1 instead of 0.01 (and 15 more of this kind)",
+        "  conv.0: one too many (and 416 more of this kind)",
+        "  all 433 are in the JSON result",
+    ]
+    kinds = [finding(f"parameter-{index}", f"place.{index}", "other") for index in range(12)]
+    told = text(GOOD, findings=kinds)
+    assert "place.9:" in told and "place.10:" not in told and "  and 2 more kinds\n" in told
+
+
+def test_looking_at_more_is_advised_only_where_it_can_help():
+    named = suspect("conv", diagnosis="left out", tried=True)
+    waiting = suspect("later")
+    assert "1 more were not looked at, first later; --diagnose N" in text(
+        BAD, suspects=[named, waiting]
+    )
+    for seen in (
+        suspect("looked.at", evidence=("its shape is another",)),
+        suspect("looked.at", patterns=("Every value is 0.",)),
+        suspect("looked.at", tried=True),
+    ):
+        told = text(BAD, suspects=[named, seen])
+        assert "--diagnose" not in told and "looked.at" in told
+    told = text(BAD, suspects=[suspect("looked.at", patterns=("Every value is 0.",))])
+    assert "no hypothesis could be tried; what the difference looks like:\n    Every" in told
 
 
 def test_no_nodes_are_no_parity():

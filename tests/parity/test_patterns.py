@@ -100,10 +100,22 @@ def test_the_whole_border_is_named(truth):
     assert any("the whole border" in s for s in describe(truth, candidate.float()))
 
 
-@pytest.mark.parametrize("dtype, name", [(torch.bfloat16, "bfloat16"), (torch.float16, "TF32")])
-def test_noise_of_lower_precision_is_seen(truth, dtype, name):
+@pytest.mark.parametrize("dtype, name", [(torch.bfloat16, "bfloat16"), (torch.float16, "float16")])
+def test_numbers_of_lower_precision_are_seen(truth, dtype, name):
     candidate = truth.to(dtype).float()
-    assert any(name in s for s in describe(truth, candidate, truth.abs()))
+    sentences = describe(truth, candidate, truth.abs())
+    assert f"Every value is a number of {name}." in sentences
+    assert any("noise of relative size" in s for s in sentences)
+
+
+@pytest.mark.parametrize("bits", [8, 9, 11, 12])
+def test_noise_of_any_size_is_no_evidence_of_a_type(truth, bits):
+    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))
+    told = " ".join(
+        describe(truth, (truth + noise * truth.abs() * 2.0**-bits).float(), truth.abs())
+    )
+    assert "noise of relative size" in told
+    assert not any(name in told for name in ("float16", "TF32", "precision"))
 
 
 def test_a_difference_that_goes_with_the_truth_is_no_noise(truth):

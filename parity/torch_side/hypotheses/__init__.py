@@ -1,6 +1,21 @@
 """Why a node fails: named faults, each tried in isolation against the candidate's output."""
 
-from parity.torch_side.hypotheses.case import Case, Diagnosis, Hypothesis
-from parity.torch_side.hypotheses.diagnosis import diagnose
+from parity.torch_side.hypotheses.case import ROUNDINGS, Case, Diagnosis, Hypothesis
+from parity.torch_side.hypotheses.diagnosis import Trial, diagnose
+from parity.torch_side.hypotheses.parameters import (
+    Account,
+    account_for_parameters,
+    account_for_training,
+)
 
-__all__ = ["Case", "Diagnosis", "Hypothesis", "diagnose"]
+__all__ = [
+    "ROUNDINGS",
+    "Account",
+    "Case",
+    "Diagnosis",
+    "Hypothesis",
+    "Trial",
+    "account_for_parameters",
+    "account_for_training",
+    "diagnose",
+]

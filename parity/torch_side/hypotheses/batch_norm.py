@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from parity.digits import told
 from parity.torch_side.hypotheses import activations
 from parity.torch_side.hypotheses.case import (
     ALL,
@@ -18,7 +19,11 @@ from parity.torch_side.hypotheses.case import (
     Evaluation,
     Hypothesis,
     by_resemblance,
+    fitted,
 )
+
+_GROUPS = (1, 2, 4, 8, 16, 32)
+"""Numbers of groups that a group norm is given."""
 
 _EPSILONS = (1e-5, 1e-4, 1e-2, 1e-6, 0.0, 1e-7, 1e-8, 1e-12)
 
@@ -71,7 +76,8 @@ def hypotheses(case: Case) -> Iterator[Hypothesis]:
     """Faults of a batch norm, the simplest and likeliest first."""
     own = faithful(case)
     for epsilon in _EPSILONS:
-        yield _epsilon(own, epsilon)
+        if epsilon != own.epsilon:
+            yield _epsilon(own, epsilon)
     yield from _missing(own)
     yield from _wrong_formula(own)
     yield from _batch_statistics(own)
@@ -177,16 +183,39 @@ def _batch_statistics(own: BatchNorm) -> Iterator[Hypothesis]:
                 replace(own, mean=mean, variance=variance),
             )
     if x.shape[0] > 1:
-        spread, centre = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
+        yield Hypothesis(
+            "instance-statistics",
+            "with each image's own statistics",
+            _of_groups(own, x.shape[1]),
+        )
+    for groups in _GROUPS:
+        if x.shape[1] % groups == 0 and groups < x.shape[1]:
+            what = "of all channels (layer norm)" if groups == 1 else f"of {groups} groups"
+            yield Hypothesis(
+                "group-statistics",
+                f"with each image's own statistics {what}",
+                _of_groups(own, groups),
+            )
 
-        def each_image(channels: Channels) -> tuple[Tensor, Tensor]:
-            scale = torch.rsqrt(spread[:, channels] + own.epsilon)
-            gamma, beta = (v[channels].view(1, -1, 1, 1) for v in (own.gamma, own.beta))
-            output = (x[:, channels] - centre[:, channels]) * scale * gamma + beta
-            reach = x[:, channels].abs() + centre[:, channels].abs()
-            return output, reach * (scale * gamma).abs() + beta.abs()
 
-        yield Hypothesis("instance-statistics", "with each image's own statistics", each_image)
+def _of_groups(own: BatchNorm, groups: int) -> Evaluation:
+    """A group norm: statistics of each image and group of channels."""
+    x = own.x
+    each = x.shape[1] // groups
+
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        grouped = x.reshape(x.shape[0], groups, -1)
+        spread, centre = (
+            v.repeat_interleave(each, 1)[:, channels, None]
+            for v in torch.var_mean(grouped, 2, correction=0, keepdim=True)
+        )
+        scale = torch.rsqrt(spread + own.epsilon)
+        gamma, beta = (v[channels].view(1, -1, 1, 1) for v in (own.gamma, own.beta))
+        output = (x[:, channels] - centre) * scale * gamma + beta
+        reach = x[:, channels].abs() + centre.abs()
+        return output, reach * (scale * gamma).abs() + beta.abs()
+
+    return evaluate
 
 
 def _siblings(case: Case, own: BatchNorm) -> Iterator[Hypothesis]:
@@ -255,7 +284,14 @@ def _fitted_epsilon(case: Case, own: BatchNorm) -> Iterator[Hypothesis]:
     if not found.numel():
         return
     # The smallest variance shows it most clearly; the median of a few guards against a bad one.
-    fitted = float(found[:3].median())
-    for epsilon in (float(f"{fitted:.1g}"), float(f"{fitted:.2g}"), fitted):
-        if epsilon > 0:
-            yield _epsilon(own, epsilon)
+    shown = float(found[:3].median())
+    for epsilon in (float(f"{shown:.1g}"), float(f"{shown:.2g}"), shown):
+        text = told(epsilon, own.epsilon)
+        if epsilon <= 0 or text is None:
+            continue
+
+        def again(case: Case, base: Evaluation, epsilon: float = epsilon) -> Evaluation:
+            return replace(faithful(case), epsilon=epsilon)
+
+        title = f"batch norm with epsilon {text} instead of {own.epsilon:g}"
+        yield fitted("epsilon", title, case, own, again, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ Evaluation = Callable[[Channels], tuple[Tensor, Tensor]]
 on which roundings act (same shape)."""
 
 ALL = slice(None)
+
+ROUNDINGS = 16.0
+"""Roundings that an implementation may carry where nothing else is known (``parity.limits``)."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Case:
         is_input: Whether the node reads the network's images.
         outputs_per_anchor: Number of classes, or 4 for boxes; None where nothing is predicted.
         num_anchors: Anchors at each location; None likewise.
+        limit: Roundings that a correct implementation of the node may carry.
     """
 
     name: str
@@ -51,6 +55,16 @@ class Case:
     is_input: bool = False
     outputs_per_anchor: int | None = None
     num_anchors: int | None = None
+    limit: float = ROUNDINGS
+
+    @property
+    def bound(self) -> float:
+        """Roundings within which a hypothesis reproduces the candidate's output.
+
+        A correct implementation's for the candidate's own arithmetic, and as many for faults that
+        are two operations in one, whose first rounding the second carries on.
+        """
+        return 2 * max(self.limit, ROUNDINGS)
 
     @property
     def unit(self) -> float:
@@ -63,6 +77,10 @@ class Case:
         return torch.finfo(self.candidate.dtype).tiny / self.unit
 
 
+Again = Callable[[Case, Evaluation], Evaluation]
+"""Makes one fault, with the very same numbers, of another case and its faithful operation."""
+
+
 @dataclass(frozen=True)
 class Hypothesis:
     """One way in which the candidate may have gone wrong.
@@ -71,11 +89,50 @@ class Hypothesis:
         slug: Short name that stays the same between versions.
         title: The fault as part of a sentence: "batch norm with epsilon 1e-05 instead of 0.001".
         evaluate: What the operation with this fault gives.
+        constants: How many numbers were fitted to the candidate's output. Of two hypotheses that
+            fit, the one with fewer is the simpler.
+        again: The same fault at another node that the same module makes, with the numbers fitted
+            here. None where nothing is fitted: there the same title says the same fault.
+        stored: The type of lower precision that the output is rounded to; None for no other.
     """
 
     slug: str
     title: str
     evaluate: Evaluation
+    constants: int = 0
+    again: Again | None = None
+    stored: LowerPrecision | None = None
+
+
+class LowerPrecision(Protocol):
+    """A type with fewer bits than the one that both sides compute in."""
+
+    @property
+    def unit(self) -> float:
+        """Its unit roundoff."""
+
+    @property
+    def smallest(self) -> float:
+        """Its smallest number of full precision."""
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """Float64 values brought to it."""
+
+
+def fitted(
+    slug: str, title: str, case: Case, base: Evaluation, again: Again, constants: int
+) -> Hypothesis:
+    """A hypothesis with numbers that were fitted to the candidate's output.
+
+    Args:
+        slug: As for :class:`Hypothesis`.
+        title: As for :class:`Hypothesis`.
+        case: The node whose output they were fitted to.
+        base: Its faithful operation.
+        again: As for :class:`Hypothesis`.
+        constants: As for :class:`Hypothesis`.
+    """
+    return Hypothesis(slug, title, again(case, base), constants, again)
 
 
 @dataclass(frozen=True)
@@ -90,7 +147,9 @@ class Diagnosis:
             the shapes differ.
         tried: Number of hypotheses looked at, this one included.
         unit: The unit roundoff in which both are counted. Larger than the candidate's own where
-            the fault is arithmetic of lower precision, which nothing reproduces bit for bit.
+            the output was rounded to a type of lower precision.
+        constants: How many numbers were fitted to the candidate's output.
+        stored: Whether the output was rounded to a type of lower precision.
     """
 
     slug: str
@@ -99,6 +158,8 @@ class Diagnosis:
     without: float
     tried: int
     unit: float
+    constants: int = 0
+    stored: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -109,6 +170,8 @@ class Diagnosis:
             "without": self.without if math.isfinite(self.without) else str(self.without),
             "tried": self.tried,
             "unit": self.unit,
+            "constants": self.constants,
+            "stored": self.stored,
         }
 
 

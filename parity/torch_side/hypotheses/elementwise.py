@@ -8,8 +8,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from parity.digits import told
 from parity.torch_side.hypotheses import activations
-from parity.torch_side.hypotheses.case import Case, Channels, Evaluation, Hypothesis
+from parity.torch_side.hypotheses.case import (
+    Case,
+    Channels,
+    Evaluation,
+    Hypothesis,
+    fitted,
+)
 
 _Pair = Callable[[Tensor, Tensor], Tensor]
 
@@ -111,13 +118,24 @@ def _weighted(case: Case) -> Iterator[Hypothesis]:
     if not x.shape == y.shape == case.candidate.shape:
         return
     factors = least_squares([x, y], case.candidate)
-    if factors is not None:
-        a, b = factors
-        yield Hypothesis(
-            "weighted",
-            f"{a:.4g} times the branch plus {b:.4g} times the shortcut",
-            _of_both(case, lambda u, v: a * u + b * v),
-        )
+    if factors is None:
+        return
+    # A factor that is right is off by roundings only.
+    texts = [told(value, 1.0, 4) if abs(value - 1) > case.unit else None for value in factors]
+    if texts == [None, None]:
+        return
+    a, b = (1.0 if text is None else v for v, text in zip(factors, texts, strict=True))
+    parts = [
+        name if text is None else f"{text} times {name}"
+        for name, text in zip(("the branch", "the shortcut"), texts, strict=True)
+    ]
+
+    def again(case: Case, base: Evaluation) -> Evaluation:
+        return _of_both(case, lambda u, v: a * u + b * v)
+
+    constants = 2 - texts.count(None)
+    base = add(case)
+    yield fitted("weighted", " plus ".join(parts), case, base, again, constants)
 
 
 def least_squares(terms: list[Tensor], target: Tensor) -> list[float] | None:
@@ -127,4 +145,4 @@ def least_squares(terms: list[Tensor], target: Tensor) -> list[float] | None:
     if not bool(torch.isfinite(gram).all()) or bool(torch.linalg.cond(gram) > 1e10):
         return None
     found = torch.linalg.solve(gram, matrix @ target.double().reshape(-1))
-    return [float(value) for value in found]
+    return [float(value) for value in found] if bool(torch.isfinite(found).all()) else None

@@ -11,8 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from efficientdet_spec import FUSION_EPSILON, Fusion
+from parity.digits import told_apart
 from parity.torch_side.hypotheses import activations
-from parity.torch_side.hypotheses.case import Case, Channels, Evaluation, Hypothesis
+from parity.torch_side.hypotheses.case import (
+    Case,
+    Channels,
+    Evaluation,
+    Hypothesis,
+    fitted,
+)
 from parity.torch_side.hypotheses.elementwise import least_squares
 
 _EPSILONS = (0.0, 1e-3, 1e-5, 1e-2, 1e-6, 1e-8)
@@ -104,13 +111,24 @@ def hypotheses(case: Case) -> Iterator[Hypothesis]:
     if all(x.shape == case.candidate.shape for x in features):
         factors = least_squares(features, case.candidate)
         if factors is not None:
-            listed = ", ".join(f"{value:.4g}" for value in factors)
-            right = ", ".join(f"{float(value):.4g}" for value in shares)
-            yield Hypothesis(
-                "weights-other",
-                f"the inputs weighted by {listed} instead of {right}",
-                _weighted(features, torch.tensor(factors, dtype=torch.float64)),
-            )
+            yield from _other_shares(case, shares, factors)
+
+
+def _other_shares(case: Case, shares: Tensor, factors: list[float]) -> Iterator[Hypothesis]:
+    pairs = [told_apart(a, float(b)) for a, b in zip(factors, shares, strict=True)]
+    made, right = (", ".join(texts) for texts in zip(*pairs, strict=True))
+
+    def again(case: Case, base: Evaluation) -> Evaluation:
+        return _weighted(list(case.arguments[0]), torch.tensor(factors, dtype=torch.float64))
+
+    yield fitted(
+        "weights-other",
+        f"the inputs weighted by {made} instead of {right}",
+        case,
+        faithful(case),
+        again,
+        len(factors),
+    )
 
 
 def _fusion(case: Case) -> str:

@@ -10,18 +10,30 @@ import torch
 from torch import Tensor
 
 from efficientdet_spec import NodeKind
+from parity.digits import told
 from parity.torch_side.hypotheses.case import (
+    Again,
     Case,
     Channels,
     Evaluation,
     Hypothesis,
     counted,
+    fitted,
     number,
 )
 from parity.torch_side.hypotheses.predictions import reordered
 
 _SAMPLES = 64
 """Positions by which channels are told apart."""
+
+_VALUES = 16
+"""Values to which a number must be fitted to mean something."""
+
+_BEYOND = 4
+"""Values that a limit must have cut off to be one."""
+
+_EQUAL = 1e-6
+"""Deviation from 1 of a factor that is fitted to float32 values and says nothing."""
 
 
 def simple(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
@@ -31,8 +43,7 @@ def simple(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     one = case.kind not in (NodeKind.SCALE, NodeKind.ADD)
     if one and isinstance(first, Tensor) and first.shape == case.candidate.shape:
         yield Hypothesis("left-out", "left out: its output is its input", _same(first))
-    zero = torch.zeros((), dtype=torch.float64)
-    yield Hypothesis("zero", "all values zero", _after(base, lambda v: zero * v))
+    yield Hypothesis("zero", "all values zero", _after(base, torch.zeros_like))
     yield Hypothesis("negated", "all values with the other sign", _after(base, lambda v: -v))
 
 
@@ -92,41 +103,63 @@ def moved(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
         "its NHWC values reshaped to NCHW instead of transposed",
         _whole(base, lambda v: v.permute(0, 2, 3, 1).reshape(v.shape)),
     )
-    yield from _permuted(case, base)
 
 
-def fitted(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
-    """Faults whose numbers the output itself shows."""
-    try:
-        output, _ = base(slice(None))
-    except (RuntimeError, IndexError, ValueError):
+def clamped(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """Values cut off at a limit that the output shows."""
+    both = _comparable(case, base)
+    if both is None:
         return
-    candidate = case.candidate.double()
-    if output.shape != candidate.shape or not bool(torch.isfinite(candidate).all()):
-        return
+    output, candidate = both
     low, high = float(candidate.min()), float(candidate.max())
     # A limit that no value exceeds but by its rounding says nothing.
     slack = 64 * case.unit * max(-low, high)
-    acting = [f"at least {number(low)}"] * (float(output.min()) < low - slack)
-    acting += [f"at most {number(high)}"] * (float(output.max()) > high + slack)
-    if low < high and acting:
-        yield Hypothesis(
-            "clamped",
-            f"clamped to {' and '.join(acting)}",
-            _after(base, lambda v: v.clamp(low, high)),
-        )
+    below = int((output < low - slack).sum()) >= _BEYOND
+    above = int((output > high + slack).sum()) >= _BEYOND
+    if low >= high or not (below or above):
+        return
+    acting = [f"at least {number(low)}"] * below + [f"at most {number(high)}"] * above
+    bounds = (low if below else None, high if above else None)
+
+    def again(case: Case, base: Evaluation) -> Evaluation:
+        return _after(base, lambda v: v.clamp(*bounds))
+
+    yield fitted("clamped", f"clamped to {' and '.join(acting)}", case, base, again, len(acting))
+
+
+def scaled(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """All values times one number, or plus one."""
+    both = _comparable(case, base)
+    if both is None or both[0].numel() < _VALUES:
+        return
+    output, candidate = both
     power = float(output.square().sum())
-    if power > 0:
-        factor = float((output * candidate).sum()) / power
-        yield Hypothesis(
-            "scaled", f"every value times {factor:.6g}", _affine(base, _one(factor), _one(0.0))
+    factor = float((output * candidate).sum()) / power if power else 1.0
+    text = told(factor, 1.0)
+    if text is not None:
+        yield fitted(
+            "scaled", f"every value times {text}", case, base, _times(_one(factor), _one(0.0)), 1
         )
     offset = float((candidate - output).mean())
-    yield Hypothesis(
-        "offset", f"{offset:.5g} added to every value", _affine(base, _one(1.0), _one(offset))
-    )
-    yield from _zeroed(base, output, candidate)
-    yield from _by_channel(base, output, candidate)
+    # The roundings of few values blur it, so that a round number nearby is as good.
+    for value in dict.fromkeys((float(f"{offset:.1g}"), float(f"{offset:.2g}"), offset)):
+        if math.isfinite(value) and value:
+            again = _times(_one(1.0), _one(value))
+            yield fitted("offset", f"{value:.5g} added to every value", case, base, again, 1)
+
+
+def _comparable(case: Case, base: Evaluation) -> tuple[Tensor, Tensor] | None:
+    """The faithful and the candidate's output; None where nothing can be fitted to them."""
+    output, _ = base(slice(None))
+    candidate = case.candidate.double()
+    if output.shape != candidate.shape:
+        return None
+    finite = bool(torch.isfinite(candidate).all()) and bool(torch.isfinite(output).all())
+    return (output, candidate) if finite else None
+
+
+def _times(factors: Tensor, offsets: Tensor) -> Again:
+    return lambda case, base: _affine(base, factors, offsets)
 
 
 def _same(x: Tensor) -> Evaluation:
@@ -170,12 +203,9 @@ def _shift(x: Tensor, rows: int, columns: int) -> Tensor:
     return result
 
 
-def _permuted(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+def permuted(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     """The order in which the faithful channels come, where each of the candidate's is one."""
-    try:
-        output, _ = base(slice(None))
-    except (RuntimeError, IndexError, ValueError):
-        return
+    output, _ = base(slice(None))
     if output.shape != case.candidate.shape or output.shape[1] < 2:
         return
     places = output[:, 0].numel()
@@ -188,11 +218,14 @@ def _permuted(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
         return
     listed = ", ".join(f"{i} holds {int(order[i])}" for i in changed[:4])
     proper = len(set(order.tolist())) == len(order)
-    yield Hypothesis(
+    yield fitted(
         "channels-permuted" if proper else "channels-repeated",
         f"{len(changed)} of {len(order)} channels in another's place: {listed}"
         + (", ..." if len(changed) > 4 else ""),
-        reordered(base, order),
+        case,
+        base,
+        lambda case, base: reordered(base, order),
+        len(changed),
     )
 
 
@@ -211,9 +244,13 @@ def _affine(base: Evaluation, factors: Tensor, offsets: Tensor) -> Evaluation:
     return evaluate
 
 
-def _zeroed(base: Evaluation, output: Tensor, candidate: Tensor) -> Iterator[Hypothesis]:
+def zeroed(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     """Some values zero, the others right or all times one factor (dropout)."""
-    gone = candidate == 0
+    both = _comparable(case, base)
+    if both is None:
+        return
+    output, candidate = both
+    gone = (candidate == 0) & (output != 0)
     share = float(gone.double().mean())
     kept = torch.where(gone, 0.0, output)
     power = float(kept.square().sum())
@@ -227,63 +264,92 @@ def _zeroed(base: Evaluation, output: Tensor, candidate: Tensor) -> Iterator[Hyp
     elif channels and len(channels) * candidate[:, 0].numel() == int(gone.sum()):
         what = f"channels {counted(channels)} of {candidate.shape[1]} zeroed"
     else:
-        what = f"{share:.1%} of the values zeroed"
-    dropped = abs(factor - 1) > 1e-5
-    title = f"{what}, the others times {factor:.5g}" if dropped else what
-
-    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
-        values, gauge = base(channels)
-        zeroed = gone[:, channels]
-        return torch.where(zeroed, 0.0, values * factor), gauge * abs(factor)
-
-    yield Hypothesis("dropout" if dropped else "zeroed", title, evaluate)
+        what = f"{_percent(share)} of the values zeroed"
+    # What is left of right values differs from 1 by roundings.
+    text = told(factor, 1.0) if abs(factor - 1) > _EQUAL else None
+    if text is None:
+        yield fitted("zeroed", what, case, base, _dropped(1.0), 2)
+    else:
+        title = f"{what}, the others times {text}"
+        yield fitted("dropout", title, case, base, _dropped(factor), 3)
 
 
-def _by_channel(base: Evaluation, output: Tensor, candidate: Tensor) -> Iterator[Hypothesis]:
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.001 else f"{100 * share:.2g}%"
+
+
+def _dropped(factor: float) -> Again:
+    """Zero where the candidate is, and the faithful values times a factor elsewhere."""
+
+    def again(case: Case, base: Evaluation) -> Evaluation:
+        def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+            values, gauge = base(channels)
+            gone = case.candidate[:, channels] == 0
+            return torch.where(gone, 0.0, values * factor), gauge * abs(factor)
+
+        return evaluate
+
+    return again
+
+
+def by_channel(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     """Each channel times a factor of its own, plus an offset of its own."""
-    places = output[:, 0].numel()
+    both = _comparable(case, base)
     # As many numbers as values would fit anything.
-    if places < 16:
+    if both is None or both[0][:, 0].numel() < _VALUES:
         return
+    output, candidate = both
     axes = (0, 2, 3)
     power = output.square().sum(axes, keepdim=True)
     factors = (output * candidate).sum(axes, keepdim=True) / power
     factors = torch.where(power > 0, factors, 1.0)
     offsets = (candidate - output).mean(axes, keepdim=True)
     one, zero = torch.ones_like(factors), torch.zeros_like(factors)
-    yield Hypothesis(
-        "channels-scaled", f"its channels scaled: {_changes(factors - 1, 'times', 1)}",
-        _affine(base, factors, zero),
-    )  # fmt: skip
-    yield Hypothesis(
-        "channels-offset", f"its channels offset: {_changes(offsets, 'plus', 0)}",
-        _affine(base, one, offsets),
-    )  # fmt: skip
+    yield from _of_channels("scaled", factors, zero, case, base)
+    yield from _of_channels("offset", one, offsets, case, base)
     centred = output - output.mean(axes, keepdim=True)
     spread = centred.square().sum(axes, keepdim=True)
     slopes = (centred * candidate).sum(axes, keepdim=True) / spread
     slopes = torch.where(spread > 0, slopes, 1.0)
     rest = (candidate - slopes * output).mean(axes, keepdim=True)
-    yield Hypothesis(
-        "channels-affine",
-        f"its channels scaled and offset: {_changes(slopes - 1, 'times', 1)}; "
-        f"{_changes(rest, 'plus', 0)}",
-        _affine(base, slopes, rest),
-    )
+    yield from _of_channels("affine", slopes, rest, case, base)
 
 
-def _changes(values: Tensor, word: str, base: int) -> str:
-    """Which channels a fit changes and within what range."""
-    flat = values.flatten()
-    largest = float(flat.abs().max())
+def _of_channels(
+    how: str, factors: Tensor, offsets: Tensor, case: Case, base: Evaluation
+) -> Iterator[Hypothesis]:
+    texts, count = [], 0
+    for values, word, right in ((factors, "times", 1), (offsets, "plus", 0)):
+        changed = _changed(values - right)
+        if changed:
+            texts.append(_changes(values.flatten(), changed, word, right))
+            count += len(changed)
+    if texts:
+        words = {"affine": "scaled and offset"}.get(how, how)
+        yield fitted(
+            f"channels-{how}",
+            f"its channels {words}: {'; '.join(texts)}",
+            case,
+            base,
+            _times(factors, offsets),
+            count,
+        )
+
+
+def _changed(differences: Tensor) -> list[int]:
+    """The channels that a fit changes; those of right ones are off by roundings only."""
+    flat = differences.flatten().abs()
+    largest = float(flat.max())
     if not math.isfinite(largest):
-        return "not determined"
-    # Fits of right channels are off by roundings only.
-    changed = (flat.abs() > max(1e-3 * largest, 1e-7)).nonzero().flatten().tolist()
-    if not changed:
-        return "none"
-    chosen = flat[changed] + base
-    low, high = float(chosen.min()), float(chosen.max())
-    reach = f"{word} {low:.4g}" if low == high else f"{word} {low:.4g} to {high:.4g}"
+        return []
+    found: list[int] = (flat > max(1e-3 * largest, 1e-7)).nonzero().flatten().tolist()
+    return found
+
+
+def _changes(flat: Tensor, changed: list[int], word: str, right: int) -> str:
+    """Which channels a fit changes and within what range."""
+    chosen = flat[changed]
+    low, high = (told(float(v), right, 4) or str(v) for v in (chosen.min(), chosen.max()))
+    reach = f"{word} {low}" if low == high else f"{word} {low} to {high}"
     where = f", channels {counted(changed)}" if len(changed) < len(flat) else ""
     return f"{reach} in {len(changed)} of {len(flat)}{where}"

@@ -9,7 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from parity.torch_side.hypotheses.case import Case, Hypothesis
+from parity.digits import told_apart
+from parity.torch_side.hypotheses.case import (
+    Case,
+    Evaluation,
+    Hypothesis,
+    fitted,
+)
 from parity.torch_side.hypotheses.convolution import faithful
 
 _LARGEST_FIT = 1 << 24
@@ -19,11 +25,12 @@ _SAME = 1e-4
 """Part of the largest parameter by which a fitted one may be off and count as unchanged."""
 
 
-def hypotheses(case: Case, channels: Tensor) -> Iterator[Hypothesis]:
+def hypotheses(case: Case, base: Evaluation, channels: Tensor) -> Iterator[Hypothesis]:
     """A convolution of the same geometry with the kernel and bias that fit the output best.
 
     Args:
         case: The failing node.
+        base: Its faithful operation.
         channels: The output channels that are wrong.
     """
     own = faithful(case)
@@ -44,6 +51,8 @@ def hypotheses(case: Case, channels: Tensor) -> Iterator[Hypothesis]:
         made = case.candidate[:, group].double().transpose(0, 1).flatten(1).T
         if matrix.shape[0] != made.shape[0]:
             return
+        if not bool(torch.isfinite(matrix).all() and torch.isfinite(made).all()):
+            return
         found = torch.linalg.lstsq(matrix, made).solution
         weight[group] = found[:-1].T.reshape(weight[group].shape)
         bias[group] = found[-1]
@@ -56,20 +65,26 @@ def hypotheses(case: Case, channels: Tensor) -> Iterator[Hypothesis]:
     bias = torch.where(moved, bias, before)
     if not bool(wrong.any()):
         return
-    yield Hypothesis(
+
+    def again(case: Case, base: Evaluation) -> Evaluation:
+        return replace(faithful(case), weight=weight, bias=bias)
+
+    yield fitted(
         "kernel-values",
         _wrong_values(own.weight, weight, wrong, int(moved.sum())),
-        replace(own, weight=weight, bias=bias),
+        case,
+        base,
+        again,
+        int(wrong.sum()) + int(moved.sum()),
     )
 
 
 def _wrong_values(before: Tensor, after: Tensor, wrong: Tensor, biases: int) -> str:
     count = int(wrong.sum())
     text = f"{count} of {wrong.numel()} kernel values wrong"
-    listed = [
-        f"{[int(i) for i in index]} is {float(after[tuple(index)]):.4g} instead of "
-        f"{float(before[tuple(index)]):.4g}"
-        for index in wrong.nonzero()[:3]
-    ]
+    listed = []
+    for index in wrong.nonzero()[:3]:
+        made, right = told_apart(float(after[tuple(index)]), float(before[tuple(index)]))
+        listed.append(f"{[int(i) for i in index]} is {made} instead of {right}")
     text += f" ([out, in, y, x] {'; '.join(listed)}{'; ...' if count > 3 else ''})"
     return text + (f" and {biases} of {len(before)} biases" if biases else "")
