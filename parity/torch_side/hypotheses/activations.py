@@ -86,10 +86,23 @@ def of_each(case: Case, function: Function, reach: float = 0.0) -> Evaluation:
 
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
         x = case.arguments[0][:, channels]
-        output = function(x)
-        return output, output.abs() + lost * x.abs() + case.underflow
+        output, moved = _with_conditioning(function, x)
+        magnitude = torch.maximum(output.abs(), moved.abs())
+        return output, magnitude + lost * x.abs() + case.underflow
 
     return evaluate
+
+
+def _with_conditioning(function: Function, x: Tensor) -> tuple[Tensor, Tensor]:
+    """``f(x)`` and ``x f'(x)``, by which a rounding of the argument moves it."""
+    with torch.enable_grad():
+        argument = x.detach().requires_grad_()
+        output = function(argument)
+        slope: Tensor | None = None
+        if output.requires_grad:
+            # Of a function of each value the gradient of the sum is the slope at each.
+            (slope,) = torch.autograd.grad(output.sum(), argument)
+    return output.detach(), torch.zeros_like(x) if slope is None else x * slope
 
 
 def hypotheses(case: Case, own: Function) -> Iterator[Hypothesis]:
