@@ -17,7 +17,7 @@ from converter.ledger import EMA
 from efficientdet_spec import InputError
 from parity.coco.annotations import read_annotations
 from parity.coco.metrics import METRICS, evaluate
-from parity.coco.report import CocoReport, Outcome
+from parity.coco.report import CocoReport, SideResults
 from parity.coco.swaps import MISTAKE, TENSORFLOW, Swap, judge
 from parity.coco_text import coco_text
 from parity.commands import mistakes, swaps
@@ -176,7 +176,7 @@ def test_a_report_is_judged_by_its_stages(annotations):
             profile={"name": "official"},
             size=(128, 128),
             environment={},
-            outcomes={name: Outcome([], plain) for name in ("tensorflow", "torch")},
+            outcomes={name: SideResults([], plain) for name in ("tensorflow", "torch")},
             categories={1: "one"},
             file_names={number: f"{number}.jpg" for number in SIZES},
             matching=None,
