@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from parity import reading
 from parity.commands import coco, detect, nodes, record, seed, self_check
 from parity.console import guarded
 from reports import command as report
@@ -18,7 +19,8 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="compare.py",
         description=__doc__,
-        epilog="exit code: 0 parity, 1 a difference that rounding does not explain, 2 wrong input",
+        epilog="exit code: 0 parity, 1 a difference that rounding does not explain, 2 wrong input, "
+        "3 neither parity nor a difference is shown",
     )
     commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in _COMMANDS:
@@ -30,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit code: 0 parity, 1 a mismatch, 2 a user's mistake.
+        The exit code: 0 parity, 1 a difference, 2 a user's mistake, 3 neither is shown.
     """
     typed = sys.argv[1:] if argv is None else list(argv)
     arguments = parser().parse_args(typed)
@@ -40,4 +42,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    reading.start()
     sys.exit(main())

@@ -84,7 +84,9 @@ def _map(values: Mapping[str, Any], name: str) -> Chart:
                 "calculable": False,
                 "text": [f"{top:.2g} of rms", "0"],
                 "textStyle": {"color": "var(--muted)"},
-                "inRange": {"color": ["var(--surface)", "var(--rounding)", "var(--candidate-differs)"]},
+                "inRange": {
+                    "color": ["var(--surface)", "var(--rounding)", "var(--candidate-differs)"]
+                },
             },
             series=[{"name": "difference", "type": "heatmap", "data": cells}],
         ),

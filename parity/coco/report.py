@@ -141,7 +141,11 @@ class CocoReport:
                 f"the metrics differ, {name} by {beyond[name]:+.6f} of at most {METRIC_LIMIT:g}"
             )
         if self.differing_stages():
-            stages = ", ".join(row.swap.stage for row in self.differing_stages())
+            stages = ", ".join(
+                f"{row.swap.stage} ({row.largest[0]} {row.largest[1]:+.6f})"
+                for row in self.differing_stages()
+                if row.largest
+            )
             found.append(f"the metrics differ with TensorFlow's {stages}")
         if self.matching and self.matching.unexplained:
             values = self.matching.to_dict()
@@ -156,12 +160,12 @@ class CocoReport:
     def _lack(self) -> str:
         """Why what was compared cannot show parity; empty where it can."""
         compared = self.compared()
-        if self.matching is None:
-            return "one framework alone was run, so nothing was compared"
-        if not compared["images"]:
-            return "no image went through both frameworks, so nothing was compared"
+        if self.matching and not compared["images"]:
+            return "incomplete: no image went through both frameworks, so nothing was compared"
         if not self.complete:
             return "incomplete: the metrics are of the images that no framework failed on"
+        if self.matching is None:
+            return "one framework alone was run, so nothing was compared"
         if not any(compared["detections"].values()):
             return "neither framework detected anything, so nothing was compared"
         pair = self._evaluations()
