@@ -230,7 +230,7 @@ def _perform(
 
 def _may_go_on(entry: Mapping[str, Any]) -> bool:
     """Whether the parts that an earlier try has left can be of use: it was ended from outside."""
-    return entry["status"] == "failed" and entry["exit_code"] != MISTAKE
+    return bool(entry["status"] == "failed" and entry["exit_code"] != MISTAKE)
 
 
 def _account(

@@ -330,7 +330,8 @@ def findable(coco, tmp_path):
     assert coco("--framework", "torch", out="before")[0] == 0
     entries = json.loads((tmp_path / "before" / "detections_torch.json").read_text())
     values = annotated()
-    values["categories"] = [{"id": number, "name": str(number)} for number in range(1, 91)]
+    found = sorted({item["category_id"] for item in entries})
+    values["categories"] = [{"id": number, "name": str(number)} for number in found]
     values["annotations"] = [
         {**{name: item[name] for name in ("image_id", "category_id", "bbox")}, "id": place}
         for place, item in enumerate(entries)
