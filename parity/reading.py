@@ -75,6 +75,10 @@ def start() -> None:
     if target is None or _reads is not None:
         return
     _reads = Reads()
+    # As the process ends, Python has forgotten which file the program itself was.
+    program = getattr(sys.modules["__main__"], "__file__", None)
+    if program is not None:
+        note(program)
     sys.addaudithook(_reads)
     atexit.register(_write, _reads, Path(target))
 

@@ -93,6 +93,8 @@ def _lack(results: ModelResults) -> Judgement | None:
         )
     if results.nodes is None:
         return Judgement(Outcome.NOT_SHOWN, "no comparison of nodes was made")
+    if not results.nodes["nodes"]:
+        return Judgement(Outcome.NOT_SHOWN, "no node was compared")
     for result, title in ((results.nodes, ""), (results.structure, "float64: ")):
         if result and outcome_of(result) is Outcome.NOT_SHOWN:
             return _nodes_not_shown(result, title)

@@ -213,6 +213,8 @@ def _perform(
     )
     # An older one must not be taken for this run's.
     result.unlink(missing_ok=True)
+    if reason and not _may_go_on(record.earlier[step.name]):
+        shutil.rmtree(result.parent / "shards", ignore_errors=True)
     started = time.time_ns()
     finished = run(list(step.command))
     write_text(record.folder / f"{step.name}.txt", finished.output)

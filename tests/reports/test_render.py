@@ -144,7 +144,7 @@ def test_files_beside_the_pages(pages, tmp_path):
     copied = {path.name for path in (out / "efficientdet-d0").iterdir()}
     assert {"nodes.json", "coco.json", "nodes.csv", "one.png", "self-check.json"} <= copied
     assert (out / "efficientdet-d0" / "one.png").read_bytes() == made.PICTURE
-    assert json.loads((out / "report.json").read_text())["models"][0]["verdict"] == "parity"
+    assert json.loads((out / "report.json").read_text())["models"][0]["outcome"] == "parity"
     assert not list(out.rglob("*.tmp"))
 
 

@@ -8,10 +8,10 @@ import pytest
 from handmade import distance, finding, node
 
 from parity.limits import Limit
+from parity.outcome import Outcome
 from parity.verdict import Verdict
 from reports.checks import checks
 from reports.facts import facts
-from parity.outcome import Outcome
 from reports.judgement import judge
 from reports.junit import junit
 from reports.markdown import markdown
@@ -40,7 +40,7 @@ def test_parity(tmp_path):
 
 def test_a_difference_names_the_node_and_what_is_wrong(tmp_path):
     judgement = judge(read(tmp_path, nodes=made.nodes(failing=True)))
-    assert judgement.state is State.MISMATCH
+    assert judgement.outcome is Outcome.DIFFERENCE
     assert judgement.sentence == "1 of 5 nodes without parity"
     assert (judgement.node, judgement.diagnosis) == ("fpn.resample_p6.pool", "padded with zeros")
 
