@@ -8,6 +8,7 @@ where any of that has changed.
 
 from __future__ import annotations
 
+import glob
 import json
 import shlex
 import shutil
@@ -35,6 +36,9 @@ EXIT_CODES = frozenset(outcome.exit_code for outcome in Outcome)
 
 CHANGING = "changed while it was read"
 """Stands for the digest of a file that was written to while a step ran."""
+
+_CHECKPOINT = (".index", ".meta", ".data-*")
+"""How the names of a checkpoint's files end."""
 
 Run = Callable[[list[str]], processes.Finished]
 """Runs a command; tests replace it."""
@@ -258,22 +262,24 @@ def _account(
 def command_files(command: Sequence[str]) -> list[str]:
     """The files that a command names, those of a checkpoint included.
 
+    What Python opens a process tells itself; what a library opens can only be known from here.
+
     Args:
         command: ``compare.py`` or ``convert.py`` and its arguments.
     """
-    outputs = {"--json", "--out"}
     found: set[Path] = set()
     for before, text in pairwise(command):
-        # Such as port.py:build.
-        places = [Path(text), Path(text.partition(":")[0])]
-        if before in outputs or text.startswith("-"):
+        if before in ("--json", "--out") or text.startswith("-"):
             continue
-        for place in places:
+        # Such as port.py:build.
+        for place in {Path(text), Path(text.partition(":")[0])}:
             if place.is_file():
                 found.add(place)
-            elif not place.is_dir():
-                found |= {Path(f"{place}{end}") for end in (".index", ".meta")}
-                found |= set(place.parent.glob(f"{place.name}.data-*")) if place.name else set()
+            elif place.is_dir():
+                found |= {path for end in _CHECKPOINT for path in place.glob(f"*{end}")}
+            elif place.name:
+                name = glob.escape(place.name)
+                found |= {path for end in _CHECKPOINT for path in place.parent.glob(name + end)}
     return sorted(str(path.absolute()) for path in found if path.is_file())
 
 

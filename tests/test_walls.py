@@ -27,6 +27,7 @@ WALLS = {
     "parity.torch_side.hypotheses": {"tensorflow"} | ROOMS | TOP,
     "parity.tensorflow_side": {"torch"} | ROOMS | TOP,
     "parity.console": FRAMEWORKS | ROOMS | TOP,
+    "parity.reading": FRAMEWORKS | ROOMS | TOP | {"numpy"},
     "parity.trace": FRAMEWORKS | ROOMS | TOP,
     "parity.trace_writer": FRAMEWORKS | ROOMS | TOP,
     "parity.naming": FRAMEWORKS | ROOMS | TOP,

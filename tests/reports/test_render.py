@@ -11,6 +11,7 @@ import made_results as made
 import pytest
 from handmade import distance, finding, node
 
+import compare
 from efficientdet_spec import InputError
 from parity.verdict import Verdict
 from reports import render as module
@@ -195,6 +196,19 @@ def test_a_model_that_failed_has_a_page(tmp_path):
         page = Page((tmp_path / "out" / f"{name}.html").read_text("utf-8"))
         assert "Not shown" in page.text and "the file is cut short" in page.text
         assert problems(page) == []
+
+
+@pytest.mark.parametrize(
+    "complete, failing, code", [(True, False, 0), (True, True, 1), (False, False, 3)]
+)
+def test_the_command_ends_as_the_results_do(tmp_path, capsys, complete, failing, code):
+    run = made.run("efficientdet-d0", complete=complete)
+    run["planned"] = [{"name": "coco", "title": "Evaluate"}] if not complete else []
+    made.write(tmp_path / "results", run_values=run, nodes=made.nodes(failing=failing))
+    arguments = ["report", "--from", tmp_path / "results", "--out", tmp_path / "out"]
+    assert compare.main([str(item) for item in arguments]) == code
+    word = {0: "PARITY", 1: "DIFFERENCE", 3: "NOT SHOWN"}[code]
+    assert f"efficientdet-d0: {word}: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

@@ -177,6 +177,22 @@ def test_whatever_a_step_had_read_is_read_again(tmp_path, name, capsys):
     assert go(tmp_path, reads=[str(path)])[0] == ["seed", "convert", "nodes", "structure"]
 
 
+def test_the_files_that_a_command_names(tmp_path):
+    """Those of a checkpoint too, however it is named; what is written is none of them."""
+    names = ["model.index", "model.data-00000-of-00001", "model.meta", "port.py", "a.json", "b.jpg"]
+    for name in [*names, "modelling.txt"]:
+        (tmp_path / name).touch()
+    checkpoint = [str(tmp_path / name) for name in sorted(names[:3])]
+    for source in (tmp_path / "model", tmp_path):
+        command = ["compare.py", "nodes", str(source), "--json", str(tmp_path / "a.json")]
+        assert runner.command_files(command) == checkpoint
+    given = ["compare.py", "nodes", "--candidate", f"{tmp_path}/port.py:build", "--size", "9x9"]
+    assert runner.command_files(given) == [str(tmp_path / "port.py")]
+    assert runner.command_files(["compare.py", "https://x/**[", f"{tmp_path}/b.jpg"]) == [
+        str(tmp_path / "b.jpg")
+    ]
+
+
 def test_a_file_that_was_missing_is_looked_for_again(tmp_path):
     path = tmp_path / "missing.jpg"
     go(tmp_path, reads=[str(path)])
