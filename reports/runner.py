@@ -9,6 +9,7 @@ where any of that has changed.
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import shlex
 import shutil
@@ -53,6 +54,7 @@ class _Record:
         values: All but the steps.
         earlier: Steps of an earlier run by name.
         done: Steps of this one.
+        same_code: Whether the earlier run was made by this very code.
         digests: Of the files that steps read and write.
     """
 
@@ -60,6 +62,7 @@ class _Record:
     values: dict[str, Any]
     earlier: Mapping[str, Mapping[str, Any]]
     done: list[dict[str, Any]] = field(default_factory=list)
+    same_code: bool = False
     digests: Digests = field(default_factory=Digests)
 
     def plan(self, planned: Sequence[Step]) -> None:
@@ -179,20 +182,31 @@ def _open_record(subject: Subject, choice: Choice, folder: Path, command: str) -
         "trained": True,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,
+        "code": _code_digest(),
         "complete": False,
         "planned": [],
         **settled,
     }
     earlier: dict[str, Mapping[str, Any]] = {}
+    same_code = False
     try:
         before = json.loads((folder / "run.json").read_text("utf-8"))
         if before["version"] == VERSION and all(before[key] == settled[key] for key in settled):
             earlier = {entry["name"]: entry for entry in before["steps"]}
             values["started"] = before["started"]
+            same_code = before["code"] == values["code"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         # No run, or one that cannot be gone on with.
         pass
-    return _Record(folder, values, earlier)
+    return _Record(folder, values, earlier, same_code=same_code)
+
+
+def _code_digest() -> str:
+    """SHA-256 over the names and contents of :func:`own_code`."""
+    total = hashlib.sha256()
+    for name, digest in Digests().of(own_code()).items():
+        total.update(f"{name} {digest}\n".encode())
+    return total.hexdigest()
 
 
 def _perform(
@@ -217,7 +231,8 @@ def _perform(
     )
     # An older one must not be taken for this run's.
     result.unlink(missing_ok=True)
-    if reason and not _may_go_on(record.earlier[step.name]):
+    useless = reason and not _may_go_on(record.earlier[step.name])
+    if useless or not record.same_code:
         shutil.rmtree(result.parent / "shards", ignore_errors=True)
     started = time.time_ns()
     finished = run(list(step.command))
@@ -246,7 +261,9 @@ def _account(
     given = command_files(step.command)
     reads = None
     if finished.reads is not None:
-        reads = record.digests.of(sorted({*finished.reads, *given}))
+        # Shards that were there before are of code that the process did not need to load.
+        code = own_code() if (record.folder / step.result).with_name("shards").is_dir() else []
+        reads = record.digests.of(sorted({*finished.reads, *given, *code}))
         # What was changed meanwhile may be read in part only.
         for name in record.digests.changed_since(started, reads):
             if not Path(name).is_relative_to(record.folder.absolute()):
@@ -257,6 +274,15 @@ def _account(
         names += [path.relative_to(record.folder).as_posix() for path in found if path.is_file()]
     written = {name: record.digests.one(record.folder / name) for name in dict.fromkeys(names)}
     return {"reads": reads, "outputs": written}
+
+
+def own_code() -> list[str]:
+    """The source files of this project that results may depend on; pages depend on others."""
+    folders = [path for path in processes.ROOT.iterdir() if (path / "__init__.py").is_file()]
+    found = [path for folder in folders for path in folder.rglob("*.py")]
+    found += processes.ROOT.glob("*.py")
+    pages = Path(__file__).parent
+    return sorted(str(path) for path in found if not path.is_relative_to(pages))
 
 
 def command_files(command: Sequence[str]) -> list[str]:

@@ -385,6 +385,7 @@ RUN = fields(
         "started": text,
         "command": text,
         "environment": mapping,
+        "code": text,
         "complete": flag,
         "planned": items(fields({"name": text, "title": text})),
         "steps": items(

@@ -301,6 +301,7 @@ def run(slug, **other):
         "started": "2026-11-24T00:00:00+00:00",
         "command": "python compare.py report all --out site",
         "environment": {"packages": {"torch": "2.13.0"}, "threads": None},
+        "code": "0" * 64,
         "complete": True,
         "planned": [],
         "steps": [step("convert"), step("nodes"), step("structure")],

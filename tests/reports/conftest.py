@@ -43,6 +43,7 @@ def run_of(slug, **other):
         "started": "2026-11-24T00:00:00+00:00",
         "command": "python compare.py report",
         "environment": {"python": "3.11"},
+        "code": "0" * 64,
         "complete": True,
         "planned": [],
         "steps": [{**step, **done, "peak_memory_bytes": 10**9}],

@@ -234,7 +234,7 @@ def test_an_earlier_result_is_an_input(tmp_path):
     assert go(tmp_path, subject)[0] == []
 
 
-def test_shards_of_other_images_are_not_gone_on_with(tmp_path):
+def test_shards_of_other_images_are_not_gone_on_with(tmp_path, monkeypatch):
     """But those of a try that was ended from outside are."""
     photo = outside(tmp_path, "photo.jpg")
     annotations = outside(tmp_path, "a.json")
@@ -266,6 +266,22 @@ def test_shards_of_other_images_are_not_gone_on_with(tmp_path):
     photo.write_text("a third")
     os.utime(photo, (1, 1))
     assert detect().found == []
+    # Of other code they are as useless, even where the evaluation itself was interrupted.
+    with pytest.raises(KeyboardInterrupt):
+        photo.write_text("a fourth")
+        detect(coco=KeyboardInterrupt())
+    shards = tmp_path / "mine" / "coco" / "shards" / "torch"
+    shards.mkdir(parents=True)
+    (shards / "00008.json").touch()
+    monkeypatch.setattr(runner, "own_code", lambda: [str(photo)])
+    assert detect().found == []
+
+
+def test_an_evaluation_depends_on_all_code(tmp_path):
+    """Where its parts were there before, the process has not loaded what had computed them."""
+    names = {Path(name).name for name in runner.own_code()}
+    assert {"nms.py", "compare.py", "matching.py", "detection.py"} <= names
+    assert "judgement.py" not in names and not [name for name in names if name.startswith("test_")]
 
 
 def test_what_is_asked_for_is_written_down_before_it_is_made(tmp_path):
