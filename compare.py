@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from parity import reading
 from parity.commands import coco, detect, nodes, record, seed, self_check
 from parity.console import EXIT_CODES, add_debug, guarded
 from reports import command as report
@@ -50,4 +51,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    reading.start()
     sys.exit(main())

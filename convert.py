@@ -23,6 +23,7 @@ from converter.ledger import WEIGHTS, Ledger
 from converter.progress import READING_PATIENCE, Progress
 from converter.sources import CheckpointFiles, default_cache, resolve
 from efficientdet_spec import MODELS, InputError
+from parity import reading
 from parity.console import EXIT_CODES, add_debug, guarded
 from parity.files import check_writable, write_json
 
@@ -213,6 +214,7 @@ def summary_text(conversion: Conversion, target: Path, seconds: float) -> str:
 
 
 if __name__ == "__main__":
+    reading.start()
     # A conversion leaves no cycles to collect, and each collection would walk all of PyTorch:
     # off while it runs, and nothing left to walk at exit.
     gc.disable()

@@ -83,7 +83,9 @@ def _matching(report: CocoReport) -> str:
         f"{values['candidate_only']} only PyTorch's; largest differences of matched ones: "
         f"score {values['largest_score_difference']:.2e}, "
         f"box {values['largest_box_difference_pixels']:.2e} pixels; "
-        f"{values['rank_flips']} pairs in another order"
+        f"{values['rank_flips']} pairs in another order; beyond what rounding, ties and the cut "
+        f"explain: {values['apart']} pairs, {values['reference_unexplained']} only TensorFlow's, "
+        f"{values['candidate_unexplained']} only PyTorch's"
     ]
     lines += [
         f"  {report.file_names[item.image_id]}: {item.unmatched} without a partner, "
@@ -159,17 +161,7 @@ def _failures(report: CocoReport) -> str:
 
 
 def _conclusion(report: CocoReport) -> str:
-    if not report.complete:
-        return "incomplete: the metrics are of the images that no framework failed on"
-    if not report.deltas():
-        return "complete"
-    differing = report.differing_stages()
-    if differing:
-        stages = ", ".join(
-            f"{row.swap.stage} ({name} {_number(delta, signed=True)})"
-            for row in differing
-            if row.largest
-            for name, delta in [row.largest]
-        )
-        return f"the metrics differ with TensorFlow's {stages}"
-    return "parity" if report.passes else "the metrics differ"
+    if len(report.outcomes) == 1 and report.complete:
+        name = TITLES[next(iter(report.outcomes))]
+        return f"complete with {name} alone: nothing was compared"
+    return f"{report.outcome.value}: {report.sentence}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from efficientdet_spec import InputError
 from parity.coco.detections import Rows
-from parity.matching import ImageMatch, match_image
+from parity.matching import ImageMatch, edges, match_image
 
 MIN_SCORE = 0.3
 """Detections with a lower score are not drawn; the official visualisation draws from 0.4 or 0.3."""
@@ -51,6 +51,7 @@ def side_by_side(
     names: Mapping[int, str],
     *,
     min_score: float = MIN_SCORE,
+    anchor: float = 0.0,
 ) -> RGBImage:
     """Three panels: TensorFlow's detections, PyTorch's, and those that differ.
 
@@ -60,8 +61,10 @@ def side_by_side(
         torch: PyTorch's.
         names: Name by category id; the number stands for one without.
         min_score: Leave out detections below it.
+        anchor: Longest side of an anchor in the image's pixels.
     """
-    lone_tensorflow, lone_torch = differing(tensorflow, torch, min_score)
+    found = match_image(0, tensorflow, torch, anchor)
+    lone_tensorflow, lone_torch = differing(found, tensorflow, torch, min_score)
     shown = [rows[rows[:, 4] >= min_score] for rows in (tensorflow, torch)]
     base, factor = _scaled(image)
     count = len(lone_tensorflow) + len(lone_torch)
@@ -79,30 +82,32 @@ def side_by_side(
     return np.concatenate(panels, axis=1)
 
 
-def differing(tensorflow: Rows, torch: Rows, min_score: float) -> tuple[Rows, Rows]:
-    """The detections of either side that have no partner or one that looks otherwise.
+def differing(
+    found: ImageMatch, tensorflow: Rows, torch: Rows, min_score: float
+) -> tuple[Rows, Rows]:
+    """The detections of either side that lack a partner, or have one that looks otherwise.
 
-    Matching takes all detections, so that none loses its partner for being just below
-    ``min_score`` on the other side.
+    What a cut, a threshold, a tie or rounding explains is no difference. Matching takes all
+    detections, so that none loses its partner for being just below ``min_score`` on the other side.
+
+    Args:
+        found: Both sides' detections, matched.
+        tensorflow: TensorFlow's detections.
+        torch: PyTorch's.
+        min_score: Leave out detections below it.
     """
-    found = match_image(0, tensorflow, torch)
     pairs = _visibly_apart(found, tensorflow, torch)
-    first = np.sort(np.concatenate([found.reference_only, pairs[:, 0]]))
-    second = np.sort(np.concatenate([found.candidate_only, pairs[:, 1]]))
+    first = np.sort(np.concatenate([found.reference_unexplained, pairs[:, 0]]))
+    second = np.sort(np.concatenate([found.candidate_unexplained, pairs[:, 1]]))
     one, other = tensorflow[first], torch[second]
     return one[one[:, 4] >= min_score], other[other[:, 4] >= min_score]
 
 
 def _visibly_apart(found: ImageMatch, tensorflow: Rows, torch: Rows) -> NDArray[np.int64]:
-    one, other = tensorflow[found.pairs[:, 0]], torch[found.pairs[:, 1]]
-    apart = np.abs(one - other)
-    far = np.abs(one[:, :2] + one[:, 2:4] - other[:, :2] - other[:, 2:4]).max(axis=1, initial=0.0)
-    seen = (
-        (apart[:, :2].max(axis=1, initial=0.0) >= SEEN_PIXELS)
-        | (far >= SEEN_PIXELS)
-        | (apart[:, 4] >= SEEN_SCORE)
-    )
-    pairs: NDArray[np.int64] = found.pairs[seen]
+    one, other = tensorflow[found.apart[:, 0]], torch[found.apart[:, 1]]
+    far = np.abs(edges(one) - edges(other)).max(axis=1, initial=0.0)
+    seen = (far >= SEEN_PIXELS) | (np.abs(one[:, 4] - other[:, 4]) >= SEEN_SCORE)
+    pairs: NDArray[np.int64] = found.apart[seen]
     return pairs
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from efficientdet_spec import InputError
+from parity.reading import note
 from parity.stream import Array
 
 HEADER, IMAGES, NODES, COMPLETE = "header", "images", "nodes", "complete"
@@ -59,6 +60,7 @@ def opened(path: Path) -> Iterator[Any]:
     h5py = load_h5py()
     if not path.is_file():
         raise InputError(f"{path} is no file; give a trace written by compare.py record.")
+    note(path)
     with reading(path):
         if not h5py.is_hdf5(path):
             raise no_trace(path, "not even an HDF5 file")

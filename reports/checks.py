@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from parity.outcome import Outcome
+from reports.coverage import input_sizes
+from reports.judgement import outcome_of
 from reports.parts import Check, Link, Table, check
 from reports.results import ModelResults
 from reports.texts import metric, plural, scientific
@@ -24,37 +27,40 @@ def checks(results: ModelResults) -> list[Check]:
     if results.nodes and results.nodes.get("gradients"):
         passes = bool(results.nodes["gradients"]["passes"])
         text = "agree within what rounding explains" if passes else "differ"
-        found.append(check("Gradients", passes, f"the gradients of all parameters {text}"))
+        found.append(check("Gradients", _passes(passes), f"the gradients of all parameters {text}"))
     found += [_coco(results), _detect(results)]
-    if results.self_check or _step(results, "self-check"):
+    asked = {lack.name for lack in results.account.lacks}
+    if results.self_check or "self-check" in asked:
         found.append(_self_check(results))
     return found
 
 
-def _step(results: ModelResults, name: str) -> Mapping[str, Any] | None:
-    return next((step for step in results.run["steps"] if step["name"] == name), None)
+def _missing(title: str, results: ModelResults, name: str) -> Check:
+    """A comparison without a result: not asked for, or asked for in vain."""
+    lack = next((item for item in results.account.lacks if item.name == name), None)
+    if lack is None:
+        return check(title, None, "not made: it was not asked for")
+    return check(
+        title, Outcome.NOT_SHOWN, f"{'failed' if lack.failed else 'not made'}: {lack.reason}"
+    )
 
 
-def _missing(title: str, results: ModelResults, name: str, otherwise: str) -> Check:
-    step = _step(results, name)
-    if step and step["status"] == "failed":
-        return check(title, False, f"failed: {step['message'] or 'no reason given'}")
-    reason = step["message"] if step else ""
-    return check(title, None, f"not made: {reason or otherwise}")
+def _passes(passes: bool) -> Outcome:
+    return Outcome.PARITY if passes else Outcome.DIFFERENCE
 
 
 def _conversion(results: ModelResults) -> Check:
     title = "Every variable of the checkpoint"
     if results.conversion is None:
-        return _missing(title, results, "convert", "no account of a conversion")
+        return _missing(title, results, "convert")
     ledger = results.conversion["ledger"]
     total = len(ledger["variables"])
     used = sum(row["use"] != "excluded" for row in ledger["variables"])
     if ledger["findings"]:
-        return check(title, False, "; ".join(ledger["findings"]))
+        return check(title, Outcome.DIFFERENCE, "; ".join(ledger["findings"]))
     return check(
         title,
-        True,
+        Outcome.PARITY,
         f"{used:,} of {plural(total, 'variable')} used once, {total - used:,} excluded for a "
         f"stated reason",
     )
@@ -62,49 +68,44 @@ def _conversion(results: ModelResults) -> Check:
 
 def _nodes(title: str, nodes: Mapping[str, Any] | None, results: ModelResults, step: str) -> Check:
     if nodes is None:
-        return _missing(title, results, step, "it was not asked for")
+        return _missing(title, results, step)
     counts = ", ".join(f"{number:,} {name}" for name, number in nodes["counts"].items() if number)
-    image = nodes["images"]
     text = (
-        f"{image['height']}×{image['width']}: {counts or 'no node'}; largest accumulated "
+        f"{input_sizes(nodes)}: {counts or 'no node'}; largest accumulated "
         f"difference {scientific(nodes['largest_relative_max'])} of rms"
     )
     if nodes["findings"]:
         text += f"; {plural(len(nodes['findings']), 'finding')} in the structure"
-    return check(title, nodes["passes"], text)
+    return check(title, outcome_of(nodes), text)
 
 
 def _coco(results: ModelResults) -> Check:
-    title = "COCO metrics"
+    title = "COCO metrics and detections"
     if results.coco is None:
-        seeded = "the weights are not trained" if not results.run["trained"] else ""
-        return _missing(title, results, "coco", seeded or "no images were given")
+        return _missing(title, results, "coco")
     coco = results.coco
     deltas = [abs(float(value)) for value in coco["metric_deltas"].values() if value is not None]
-    if not deltas:
-        return check(title, coco["passes"], "no metrics on both sides")
-    text = f"largest difference of {plural(len(deltas), 'metric')}: {metric(max(deltas))}"
-    if not coco["complete"]:
-        text += "; images failed"
-    return check(title, coco["passes"], f"{text}, of at most {coco['metric_limit']}")
+    text = str(coco["sentence"])
+    if deltas:
+        text += (
+            f"; largest difference of {plural(len(deltas), 'metric')}: {metric(max(deltas))}, of "
+            f"at most {coco['metric_limit']}"
+        )
+    return check(title, outcome_of(coco), text)
 
 
 def _detect(results: ModelResults) -> Check:
     title = "Detections on single images"
     if results.detect is None:
-        seeded = "the weights are not trained" if not results.run["trained"] else ""
-        return _missing(title, results, "detect", seeded or "no images were given")
-    number = sum(entry.get("visibly_different", 0) for entry in results.detect["images"])
+        return _missing(title, results, "detect")
     count = plural(len(results.detect["images"]), "image")
-    return check(
-        title, results.detect["passes"], f"{plural(number, 'visible difference')} on {count}"
-    )
+    return check(title, outcome_of(results.detect), f"{results.detect['sentence']}, on {count}")
 
 
 def _self_check(results: ModelResults) -> Check:
     title = "Self-check with known faults"
     if results.self_check is None:
-        return _missing(title, results, "self-check", "it was not asked for")
+        return _missing(title, results, "self-check")
     faults = [fault for fault in results.self_check["faults"] if not is_control(fault)]
     found = {key: sum(fault[key] for fault in faults) for key in ("detected", "located", "named")}
     alarms = [fault for fault in results.self_check["faults"] if is_control(fault)]
@@ -115,7 +116,8 @@ def _self_check(results: ModelResults) -> Check:
     if alarms:
         alarm = any(item["detected"] for item in alarms)
         text += f"; {'an' if alarm else 'no'} alarm on the faithful model"
-    return check(title, results.self_check["passes"], text)
+    outcome = Outcome.PARITY if results.self_check["passes"] else Outcome.NOT_SHOWN
+    return check(title, outcome, text)
 
 
 def is_control(fault: Mapping[str, Any]) -> bool:

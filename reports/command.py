@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
     summary = render.render(results, arguments.out, data=not arguments.no_data)
     print(summary.text)
     print(f"wrote {arguments.out / 'index.html'}")
-    return 0 if summary.passes else 1
+    return summary.outcome.exit_code
 
 
 def _choice(arguments: argparse.Namespace) -> Choice:

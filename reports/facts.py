@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parity.coco.published import VAL_IMAGES
+from reports.coverage import input_sizes
 from reports.matrix import official
 from reports.parts import Fact, node_link
 from reports.results import ModelResults
@@ -80,12 +81,11 @@ def _structure(results: ModelResults, row: Row) -> Fact:
     label = "Structure proof"
     if results.structure is None:
         return Fact(label, NONE, "", "Not compared in float64.")
-    image = results.structure["images"]
     return Fact(
         label,
         scientific(row.structure),
         "of rms",
-        f"Largest difference at any node in float64, {image['height']}×{image['width']}.",
+        f"Largest difference at any node in float64, {input_sizes(results.structure)}.",
         _tone(row.structure_passes),
     )
 
@@ -94,9 +94,9 @@ def _precision(row: Row, side: str) -> Fact:
     label = f"AP {side}"
     precision = row.precision
     if precision is None:
-        return Fact(
-            label, NONE, "", "Not evaluated." if row.trained else "The weights are not trained."
-        )
+        lack = next((item for item in row.account.lacks if item.name == "coco"), None)
+        reason = f"Not evaluated: {lack.reason}." if lack else "Not evaluated."
+        return Fact(label, NONE, "", reason if row.trained else "The weights are not trained.")
     images = plural(precision.images, "image")
     if side == "TensorFlow":
         return Fact(label, metric(precision.tensorflow), "", f"COCO average precision on {images}.")

@@ -69,7 +69,18 @@ TERMS: Sequence[tuple[str, str]] = (
         "Multiple of the unit roundoff (2⁻²⁴ in float32, 2⁻⁵³ in float64) times the magnitude on "
         "which roundings act; for a convolution that is the sum of |x||w|.",
     ),
-    ("limit", "As many roundings as the node's own arithmetic may take, each with its derivation."),
+    (
+        "limit",
+        "As many roundings as the node's own arithmetic may take, each with its derivation. A "
+        "correct sum of K terms stays within max(16, 2.8 sqrt(K)) roundings.",
+    ),
+    (
+        "parity, difference, not shown",
+        "How a comparison ends. Parity: everything was compared, and nothing differs by more than "
+        "its roundings (exit code 0). Difference: something does (1). Not shown: nothing was found "
+        "to differ, but something that was asked for could not be compared (3). Wrong input ends "
+        "with 2.",
+    ),
     (
         "rms",
         "Root mean square of TensorFlow's tensor at the node; “of rms” is a difference divided by "

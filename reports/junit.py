@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from xml.etree import ElementTree
 
-from reports.judgement import State, judge
+from parity.outcome import Outcome
+from reports.account import Lack
+from reports.judgement import judge
 from reports.results import ModelResults
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -16,7 +19,8 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 def junit(models: Sequence[ModelResults]) -> str:
     """One suite for each model with a case for each step and one for the verdict on all of it.
 
-    What could not be done is an error, what differs a failure, what was left out is skipped.
+    What differs is a failure, what could not be done or is not shown an error; nothing that was
+    asked for is skipped in silence.
 
     Args:
         models: The results.
@@ -31,18 +35,22 @@ def junit(models: Sequence[ModelResults]) -> str:
 
 def _suite(results: ModelResults) -> ElementTree.Element:
     judgement = judge(results)
-    cases = [_case(results, step) for step in results.run["steps"]]
+    account = results.account
+    cases = [_case(results, step) for step in account.done.values()]
+    cases += [_lacking(results, lack) for lack in account.lacks]
     verdict = ElementTree.Element("testcase", classname=_text(results.slug), name="verdict")
-    if judgement.state is not State.PARITY:
+    if judgement.outcome is not Outcome.PARITY:
         told = [judgement.sentence, judgement.node, judgement.diagnosis]
         _add(
             verdict,
-            "failure" if judgement.state is State.MISMATCH else "error",
-            judgement.state.value,
+            "failure" if judgement.outcome is Outcome.DIFFERENCE else "error",
+            judgement.outcome.value,
             "; ".join(item for item in told if item),
         )
+    if account.remarks:
+        ElementTree.SubElement(verdict, "system-out").text = _text("\n".join(account.remarks))
     cases.append(verdict)
-    seconds = sum(float(step["seconds"] or 0) for step in results.run["steps"])
+    seconds = sum(float(case.get("time", "0")) for case in cases)
     suite = ElementTree.Element(
         "testsuite",
         name=_text(results.slug),
@@ -56,20 +64,34 @@ def _suite(results: ModelResults) -> ElementTree.Element:
     return suite
 
 
-def _case(results: ModelResults, step: dict[str, object]) -> ElementTree.Element:
+def _case(results: ModelResults, step: Mapping[str, Any]) -> ElementTree.Element:
+    """A step that has come to a result."""
     case = ElementTree.Element(
         "testcase",
         classname=_text(results.slug),
-        name=_text(str(step["name"])),
-        time=f"{float(str(step['seconds'] or 0)):.3f}",
+        name=_text(step["name"]),
+        time=f"{float(step['seconds'] or 0):.3f}",
     )
-    message = str(step["message"])
-    if step["status"] == "failed":
-        _add(case, "error", "failed", message)
-    elif step["status"] == "skipped":
-        ElementTree.SubElement(case, "skipped", message=_text(message))
-    elif step["exit_code"] != 0:
-        _add(case, "failure", "differs", message or f"{step['title']}: a difference was found")
+    if step["exit_code"] == Outcome.NOT_SHOWN.exit_code:
+        _add(case, "error", Outcome.NOT_SHOWN.value, f"{step['title']}: parity is not shown")
+    elif step["exit_code"] != Outcome.PARITY.exit_code:
+        _add(case, "failure", "differs", f"{step['title']}: a difference was found")
+    if step.get("reused"):
+        ElementTree.SubElement(case, "system-out").text = "reused from an earlier run"
+    return case
+
+
+def _lacking(results: ModelResults, lack: Lack) -> ElementTree.Element:
+    """A step that was asked for and has no result."""
+    spent = sum(
+        float(step["seconds"] or 0)
+        for step in results.run["steps"]
+        if step["name"] == lack.name and not step.get("earlier")
+    )
+    case = ElementTree.Element(
+        "testcase", classname=_text(results.slug), name=_text(lack.name), time=f"{spent:.3f}"
+    )
+    _add(case, "error", "failed" if lack.failed else "not made", lack.reason)
     return case
 
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reports.coverage import input_text
 from reports.parts import Table
 from reports.results import ModelResults
-from reports.texts import count, memory, seconds
+from reports.texts import NONE, count, memory, seconds
 
 _USED = {"ema": "used: EMA value", "raw": "used: raw value"}
 
@@ -75,23 +76,33 @@ def _provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 def steps_table(results: ModelResults) -> Table:
     """Time and memory of each step."""
-    words = {0: "done", 1: "done, a difference was found"}
     rows = []
     for step in results.run["steps"]:
-        state = step["status"]
-        if state == "done":
-            state = words.get(step["exit_code"], state)
-        elif step["message"]:
-            state = f"{state}: {step['message']}"
-        rows.append(
-            [step["title"], state, seconds(step["seconds"]), memory(step["peak_memory_bytes"])]
-        )
+        if not step.get("earlier"):
+            figures = seconds(step["seconds"]), memory(step["peak_memory_bytes"])
+            rows.append([step["title"], _ending(step), *figures])
+    made = {step["name"] for step in results.run["steps"] if not step.get("earlier")}
+    for lack in results.account.lacks:
+        if lack.name not in made:
+            rows.append([lack.title, f"not made: {lack.reason}", NONE, NONE])
     return Table(
         "Steps, each a process of its own: wall time, largest resident memory (GB of 10⁹ bytes)",
         ["Step", "How it ended", "Time", "Memory"],
         rows,
         [False, False, True, True],
     )
+
+
+def _ending(step: Mapping[str, Any]) -> str:
+    """How a step ended, in words."""
+    if step["status"] != "done":
+        word = "not made" if step["status"] == "skipped" else step["status"]
+        return f"{word}: {step['message']}" if step["message"] else str(word)
+    words = {0: "done", 1: "done, a difference was found", 3: "done, parity is not shown"}
+    state = words.get(step["exit_code"], "done")
+    if step.get("reused"):
+        return f"{state}; reused from an earlier run"
+    return f"{state}; run again, for {step['again']}" if step.get("again") else state
 
 
 def phases_table(nodes: Mapping[str, Any]) -> Table:
@@ -115,19 +126,17 @@ def environment_table(results: ModelResults) -> Table:
             nodes.get("reference", {}).get(key, "") for key in ("kind", "source")
         ),
         "candidate": nodes.get("candidate"),
-        "input of the nodes": _input(nodes),
+        **_inputs(nodes),
         **_flat(nodes.get("environment") or results.run["environment"]),
     }
     return _plain("What the results depend on", values)
 
 
-def _input(nodes: Mapping[str, Any]) -> str | None:
-    if not nodes:
-        return None
-    image = nodes["images"]
-    return (
-        f"{image['source']}, {image['height']}×{image['width']} pixels, SHA-256 {image['sha256']}"
-    )
+def _inputs(nodes: Mapping[str, Any]) -> dict[str, str]:
+    found = [input_text(item) for item in nodes.get("inputs", ())]
+    if len(found) == 1:
+        return {"input of the nodes": found[0]}
+    return {f"input {number} of the nodes": item for number, item in enumerate(found, 1)}
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,9 @@ def markdown(summary: Summary) -> str:
         + (f": {_text(row.diagnosis)}" if row.diagnosis else "")
         for row in failing
     ]
+    reasons += [
+        f"- {_text(row.model)}: {_text(' '.join(row.remarks))}" for row in rows if row.remarks
+    ]
     explanations = [f"- {column.title}: {column.explanation}." for column in COLUMNS]
     parts = ["\n".join(lines), *(["\n".join(reasons)] if reasons else []), "\n".join(explanations)]
     return "\n\n".join(parts) + "\n"

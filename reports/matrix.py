@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.judgement import State
-from reports.summary import Row, Summary
+from parity.outcome import Outcome
+from reports.summary import Row, Summary, further_remarks
 from reports.texts import NONE, metric, plural, scientific, seconds, short
 
-SYMBOLS = {State.PARITY: "✓", State.MISMATCH: "✗", State.FAILED: "!"}
+SYMBOLS = {Outcome.PARITY: "✓", Outcome.DIFFERENCE: "✗", Outcome.NOT_SHOWN: "!"}
 """Stands beside each verdict, whose colour is never its only sign."""
 
-WORDS = {State.PARITY: "Parity", State.MISMATCH: "Mismatch", State.FAILED: "Failed"}
+WORDS = {
+    Outcome.PARITY: "Parity",
+    Outcome.DIFFERENCE: "Difference",
+    Outcome.NOT_SHOWN: "Not shown",
+}
 """Each verdict at the head of a page."""
+
+
+def css_of(outcome: Outcome) -> str:
+    """An outcome as the name of a class in the style sheet."""
+    return outcome.value.replace(" ", "-")
 
 
 @dataclass(frozen=True)
@@ -38,11 +47,13 @@ class MatrixRow:
     Attributes:
         slug: Name of its page.
         model: What it is called.
-        state: ``parity``, ``mismatch`` or ``failed``.
+        state: ``parity``, ``difference`` or ``not shown``.
+        css: The same as the name of a class.
         symbol: The same as a sign.
         reason: Why, in a sentence.
         node: The node to blame; may be empty.
         diagnosis: What is wrong there; may be empty.
+        remarks: What was reused, not made, or failed, beyond the reason.
         seeded: Whether the weights are not trained ones.
         cells: Texts of the further columns.
     """
@@ -50,10 +61,12 @@ class MatrixRow:
     slug: str
     model: str
     state: str
+    css: str
     symbol: str
     reason: str
     node: str
     diagnosis: str
+    remarks: Sequence[str]
     seeded: bool
     cells: Sequence[str]
 
@@ -92,27 +105,27 @@ class Overview:
     """What is to be said of all models together.
 
     Attributes:
-        state: ``parity``, ``mismatch`` or ``failed``.
+        css: Name of the outcome's class.
         symbol: The same as a sign.
         word: The same as a word.
         sentence: Why.
     """
 
-    state: str
+    css: str
     symbol: str
     word: str
     sentence: str
 
 
 def overview(summary: Summary) -> Overview:
-    """The verdict on all models: a mismatch outweighs a failure, either outweighs parity."""
-    numbers = {state: sum(row.judgement.state is state for row in summary.rows) for state in State}
-    state = next((item for item in (State.MISMATCH, State.FAILED) if numbers[item]), State.PARITY)
-    parity = f"{numbers[State.PARITY]} of {plural(len(summary.rows), 'model')} with parity"
-    others = [
-        f"{numbers[item]} {item.value}" for item in (State.MISMATCH, State.FAILED) if numbers[item]
-    ]
-    return Overview(state.value, SYMBOLS[state], WORDS[state], ", ".join([parity, *others]))
+    """The verdict on all models, which is the worst of them."""
+    outcome = summary.outcome
+    numbers = {item: sum(row.judgement.outcome is item for row in summary.rows) for item in Outcome}
+    parity = f"{numbers[Outcome.PARITY]} of {plural(len(summary.rows), 'model')} with parity"
+    words = {Outcome.DIFFERENCE: "with a difference", Outcome.NOT_SHOWN: "not shown"}
+    others = [f"{numbers[item]} {word}" for item, word in words.items() if numbers[item]]
+    sentence = ", ".join([parity, *others])
+    return Overview(css_of(outcome), SYMBOLS[outcome], WORDS[outcome], sentence)
 
 
 def matrix(summary: Summary) -> list[MatrixRow]:
@@ -125,11 +138,13 @@ def _row(row: Row) -> MatrixRow:
     return MatrixRow(
         slug=row.slug,
         model=row.slug,
-        state=judgement.state.value,
-        symbol=SYMBOLS[judgement.state],
+        state=judgement.outcome.value,
+        css=css_of(judgement.outcome),
+        symbol=SYMBOLS[judgement.outcome],
         reason=judgement.sentence,
         node=judgement.node or "",
         diagnosis=judgement.diagnosis or "",
+        remarks=further_remarks(row),
         seeded=not row.trained,
         cells=_cells(row),
     )

@@ -21,11 +21,12 @@ def node_csv(nodes: Mapping[str, Any]) -> str:
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    head = ["node", "tensor", "kind", "shape", "verdict"]
+    head = ["node", "tensor", "kind", "shape", "verdict", "input"]
     writer.writerow([*head, *(item.key for item in FIGURES), "reason"])
     for node in nodes["nodes"]:
         shape = "x".join(map(str, node["shape"] or ()))
-        texts = [node["name"], node["tensor"], node["kind"], shape, node["verdict"]]
+        source = nodes["inputs"][node["input"]]["source"]
+        texts = [node["name"], node["tensor"], node["kind"], shape, node["verdict"], source]
         figures = [_at(node, item.path) for item in FIGURES]
         writer.writerow([*map(_text, texts), *figures, _text(node["reason"])])
     return stream.getvalue()

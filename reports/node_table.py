@@ -191,7 +191,7 @@ def node_table(
         "shape": _indexed(found, lambda node: shape_text(node["shape"])),
         "verdict": _indexed(found, lambda node: str(node["verdict"])),
         "stage": _indexed(_stages(found), str),
-        "reason": _reasons(found),
+        "reason": _reasons(found, nodes["inputs"]),
         "at": [_place(node["free"]) for node in found],
         "figures": {item.key: [_figure(node, item.path) for node in found] for item in FIGURES},
         "fields": [
@@ -250,11 +250,16 @@ def _stages(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _reasons(nodes: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def _reasons(
+    nodes: Sequence[Mapping[str, Any]], inputs: Sequence[Mapping[str, Any]]
+) -> dict[str, list[Any]]:
     texts: dict[str, int] = {}
     rows = []
     for node in nodes:
         reason = node["reason"].replace(_HOLE, " ")
+        if len(inputs) > 1:
+            source = inputs[node["input"]]["source"].replace(_HOLE, " ")
+            reason = f"{reason} (the worst of {len(inputs)} inputs: {source})"
         text = texts.setdefault(_NUMBER.sub(_HOLE, reason), len(texts))
         rows.append(" ".join([str(text), *_NUMBER.findall(reason)]))
     return {"texts": list(texts), "rows": rows}

@@ -10,6 +10,7 @@ from reports.chart import Chart
 from reports.charts import closeup_charts, node_charts, timing_charts
 from reports.checks import checks, self_check_table
 from reports.coco_section import CocoSection, coco_section
+from reports.coverage import inputs_table
 from reports.facts import facts
 from reports.glossary import SIGNS, TERMS, Sign
 from reports.making import (
@@ -19,12 +20,12 @@ from reports.making import (
     phases_table,
     steps_table,
 )
-from reports.matrix import SYMBOLS, WORDS
+from reports.matrix import SYMBOLS, WORDS, css_of
 from reports.node_table import node_table
 from reports.parts import Check, Fact, Link, Table, node_link
 from reports.results import ModelResults
 from reports.structure import drawing
-from reports.summary import Row
+from reports.summary import Row, further_remarks
 from reports.suspects import (
     Suspicion,
     findings_table,
@@ -40,20 +41,22 @@ class Headline:
     """The verdict in one sentence.
 
     Attributes:
-        state: ``parity``, ``mismatch`` or ``failed``.
+        css: Name of the outcome's class.
         symbol: The same as a sign.
         word: The same as a word.
         sentence: Why.
         node: The node to blame, as a link to its panel; None where there is none.
         diagnosis: What is wrong there; may be empty.
+        remarks: What was reused, not made, or failed.
     """
 
-    state: str
+    css: str
     symbol: str
     word: str
     sentence: str
     node: Link | None
     diagnosis: str
+    remarks: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,8 @@ class Page:
         headline: The verdict.
         seeded: Whether the weights are not trained ones.
         note: Something about the run that a reader should know; may be empty.
+        coverage: What the verdict on the nodes covers, in sentences.
+        inputs: What the nodes were compared on; None where they were not.
         facts: Key figures.
         checks: How the verdict comes about.
         self_check: What became of faults put in; None where none were.
@@ -178,6 +183,8 @@ class Page:
     headline: Headline
     seeded: bool
     note: str
+    coverage: Sequence[str]
+    inputs: Table | None
     facts: Sequence[Fact]
     checks: Sequence[Check]
     self_check: Table | None
@@ -224,6 +231,8 @@ def model_page(results: ModelResults, row: Row, *, data: bool) -> Page:
         headline=_headline(row),
         seeded=not row.trained,
         note=str(results.run.get("note", "")),
+        coverage=results.nodes["coverage"]["text"] if results.nodes else [],
+        inputs=inputs_table(results.nodes) if results.nodes else None,
         facts=facts(results, row),
         checks=checks(results),
         self_check=self_check_table(results.self_check) if results.self_check else None,
@@ -262,12 +271,13 @@ def _options(charts: Sequence[Chart]) -> dict[str, Any]:
 def _headline(row: Row) -> Headline:
     judgement = row.judgement
     return Headline(
-        state=judgement.state.value,
-        symbol=SYMBOLS[judgement.state],
-        word=WORDS[judgement.state],
+        css=css_of(judgement.outcome),
+        symbol=SYMBOLS[judgement.outcome],
+        word=WORDS[judgement.outcome],
         sentence=judgement.sentence,
         node=node_link(judgement.node) if judgement.node else None,
         diagnosis=judgement.diagnosis or "",
+        remarks=further_remarks(row),
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from parity.outcome import Outcome
+
 
 @dataclass(frozen=True)
 class Link:
@@ -69,7 +71,7 @@ class Check:
 
     Attributes:
         title: What was compared.
-        state: ``pass``, ``fail`` or ``none``.
+        state: ``pass``, ``fail``, ``open`` (asked for, but not shown) or ``none`` (not asked for).
         symbol: The same as a sign.
         text: What came of it, in a sentence.
     """
@@ -85,7 +87,15 @@ def node_link(name: str) -> Link:
     return Link(name, f"#node={quote(name, safe='')}")
 
 
-def check(title: str, passes: bool | None, text: str) -> Check:
-    """A comparison and what came of it; None: it was not made."""
-    state, symbol = {True: ("pass", "✓"), False: ("fail", "✗"), None: ("none", "–")}[passes]
+_STATES = {
+    Outcome.PARITY: ("pass", "✓"),
+    Outcome.DIFFERENCE: ("fail", "✗"),
+    Outcome.NOT_SHOWN: ("open", "!"),
+    None: ("none", "–"),
+}
+
+
+def check(title: str, outcome: Outcome | None, text: str) -> Check:
+    """A comparison and what came of it; None: it was not asked for."""
+    state, symbol = _STATES[outcome]
     return Check(title, state, symbol, text)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from parity import reading
 
 ROOT = Path(__file__).resolve().parents[1]
 """Where ``compare.py`` and ``convert.py`` are."""
@@ -27,6 +31,7 @@ class Finished:
             it started the other.
         output: What it printed.
         message: The last line that it wrote to standard error; empty where there is none.
+        reads: The files that it read, see :mod:`parity.reading`; None where that is unknown.
     """
 
     exit_code: int
@@ -34,6 +39,7 @@ class Finished:
     peak_memory: int
     output: str
     message: str
+    reads: Sequence[str] | None = None
 
 
 def run(command: Sequence[str]) -> Finished:
@@ -44,9 +50,15 @@ def run(command: Sequence[str]) -> Finished:
     Args:
         command: ``compare.py`` or ``convert.py`` and its arguments.
     """
+    with tempfile.TemporaryDirectory(prefix="efficientdet-parity-") as folder:
+        return _run(command, Path(folder) / "reads.json")
+
+
+def _run(command: Sequence[str], reads: Path) -> Finished:
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, str(ROOT / command[0]), *command[1:]],
+        env={**os.environ, reading.VARIABLE: str(reads)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -75,7 +87,16 @@ def run(command: Sequence[str]) -> Finished:
         peak_memory=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
         output=output,
         message=next((line for line in reversed(lines) if line), ""),
+        reads=_listed(reads),
     )
+
+
+def _listed(path: Path) -> list[str] | None:
+    """The files that a process says it has read; None where it came to no end of its own."""
+    try:
+        return [str(name) for name in json.loads(path.read_text("utf-8"))]
+    except (OSError, ValueError):
+        return None
 
 
 def _forward(stream: IO[str], lines: list[str]) -> None:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from efficientdet_spec import MODELS, InputError
 from reports import shapes
+from reports.account import Account, account
+from reports.digests import Digests
 from reports.shapes import Check, Unexpected
 from reports.steps import RESERVED, SLUG
 from reports.texts import as_float
 
 FILES: Mapping[str, tuple[str, str, int, Check]] = {
     "conversion": ("conversion.json", "conversion", 1, shapes.CONVERSION),
-    "nodes": ("nodes.json", "nodes", 2, shapes.NODES),
-    "structure": ("structure.json", "nodes", 2, shapes.NODES),
-    "coco": ("coco/coco.json", "coco", 1, shapes.COCO),
-    "detect": ("detect/detect.json", "detect", 1, shapes.DETECT),
+    "nodes": ("nodes.json", "nodes", 3, shapes.NODES),
+    "structure": ("structure.json", "nodes", 3, shapes.NODES),
+    "coco": ("coco/coco.json", "coco", 2, shapes.COCO),
+    "detect": ("detect/detect.json", "detect", 2, shapes.DETECT),
     "self_check": ("self-check.json", "self-check", 1, shapes.SELF_CHECK),
 }
 """Of each result its file, the name and version of its schema, and what it must look like."""
+
+_STEPS = {"conversion": "convert", "self_check": "self-check"}
+"""The steps that are called otherwise than their results."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class ModelResults:
         coco: The evaluation.
         detect: The detections on single images.
         self_check: Whether known faults are found.
+        altered: Files of this run that are not as their step wrote them.
     """
 
     folder: Path
@@ -48,6 +54,12 @@ class ModelResults:
     coco: Mapping[str, Any] | None = None
     detect: Mapping[str, Any] | None = None
     self_check: Mapping[str, Any] | None = None
+    altered: Sequence[str] = ()
+
+    @property
+    def account(self) -> Account:
+        """What became of the run's steps."""
+        return account(self.run)
 
     @property
     def slug(self) -> str:
@@ -102,7 +114,7 @@ def read_results(folder: Path) -> list[ModelResults]:
 
 
 def _read_model(folder: Path) -> ModelResults:
-    run = _read(folder / "run.json", "run", 1, shapes.RUN)
+    run = _read(folder / "run.json", "run", 2, shapes.RUN)
     slug = folder.name
     if run["slug"] != slug or not SLUG.fullmatch(slug) or slug.lower() in RESERVED:
         raise InputError(
@@ -110,13 +122,29 @@ def _read_model(folder: Path) -> ModelResults:
             f"letters, digits, '.', '_' and '-' and none of {', '.join(sorted(RESERVED))}; "
             f"rename the folder and the slug in the file."
         )
+    # What lies there besides is another run's, of another candidate perhaps.
+    done = account(run).done
     found = {
         name: _read(folder / file, schema, version, check)
         for name, (file, schema, version, check) in FILES.items()
-        if (folder / file).is_file()
+        if _STEPS.get(name, name) in done and (folder / file).is_file()
     }
     _check_pictures(folder, found.get("detect"))
-    return ModelResults(folder, run, **found)
+    for name in ("nodes", "structure"):
+        _check_inputs(folder / FILES[name][0], found.get(name))
+    return ModelResults(folder, run, altered=_altered(folder, run), **found)
+
+
+def _altered(folder: Path, run: Mapping[str, Any]) -> list[str]:
+    """The results that are not as their step wrote them; what is gone is no result."""
+    digests = Digests()
+    names = {file for file, *_ in FILES.values()}
+    return [
+        name
+        for step in account(run).done.values()
+        for name, digest in step.get("outputs", {}).items()
+        if name in names and digests.one(folder / name) != digest
+    ]
 
 
 def _read(path: Path, schema: str, version: int, check: Check) -> Mapping[str, Any]:
@@ -143,6 +171,16 @@ def _read(path: Path, schema: str, version: int, check: Check) -> Mapping[str, A
         ) from error
     found: Mapping[str, Any] = values
     return found
+
+
+def _check_inputs(path: Path, nodes: Mapping[str, Any] | None) -> None:
+    for node in nodes["nodes"] if nodes else []:
+        number = len(nodes["inputs"]) if nodes else 0
+        if not 0 <= node["input"] < number:
+            raise InputError(
+                f"{path} names input {node['input']} for {node['name']!r:.60}, expected one of its "
+                f"{number}; run its step again."
+            )
 
 
 def _check_pictures(folder: Path, detect: Mapping[str, Any] | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from parity.outcome import Outcome
 from parity.verdict import Verdict
 
 Check = Callable[[Any, str], None]
@@ -103,8 +104,23 @@ def fields(required: Mapping[str, Check], optional: Mapping[str, Check] | None =
     return checked
 
 
+def _filled(check: Check) -> Check:
+    """A list of at least one."""
+
+    def checked(value: Any, place: str) -> None:
+        check(value, place)
+        if not value:
+            raise Unexpected(f"{place} is empty, expected at least one entry")
+
+    return checked
+
+
 VERDICTS = tuple(verdict.value for verdict in Verdict)
 """What may be said of a node."""
+
+_OUTCOME = one_of(*(outcome.value for outcome in Outcome))
+_JUDGED: Mapping[str, Check] = {"outcome": _OUTCOME, "passes": flag, "sentence": text}
+"""What every comparison says first."""
 
 _DIFFERENCE = fields(
     {
@@ -120,6 +136,7 @@ _DIFFERENCE = fields(
 _NODE = fields(
     {
         "name": text,
+        "input": whole,
         "tensor": maybe(text),
         "kind": maybe(text),
         "shape": maybe(items(whole)),
@@ -166,16 +183,42 @@ _CLOSEUP = fields(
         ),
     }
 )
+_INPUT = fields(
+    {
+        "source": text,
+        "height": whole,
+        "width": whole,
+        "batch": whole,
+        "sha256": text,
+        "outcome": _OUTCOME,
+        "counts": named(whole),
+        "largest_relative_max": maybe(figure),
+        "largest_node": maybe(text),
+        "seconds": named(figure),
+    }
+)
+_COVERAGE = fields(
+    {
+        "nodes": whole,
+        "covered": whole,
+        "detectable": maybe(figure),
+        "detectable_node": maybe(text),
+        "assumed": items(text),
+        "notes": items(text),
+        "text": items(text),
+    }
+)
 NODES = fields(
     {
-        "passes": flag,
+        **_JUDGED,
         "nodes_pass": flag,
         "model": text,
         "dtype": text,
         "checkpoint": fields({"source": text, "fingerprint": text, "weights": text}),
         "reference": fields({"kind": text, "source": text}, {"notes": items(text)}),
         "candidate": text,
-        "images": fields({"source": text, "height": whole, "width": whole, "sha256": text}),
+        "inputs": _filled(items(_INPUT)),
+        "coverage": _COVERAGE,
         "environment": mapping,
         "counts": fields({name: whole for name in VERDICTS}),
         "largest_relative_max": maybe(figure),
@@ -239,11 +282,23 @@ _MATCH = {
     "largest_score_difference": figure,
     "largest_box_difference_pixels": figure,
     "rank_flips": whole,
+    "apart": whole,
+    "reference_unexplained": whole,
+    "candidate_unexplained": whole,
 }
 _METRICS = named(maybe(figure))
 COCO = fields(
     {
-        "passes": flag,
+        **_JUDGED,
+        "compared": fields(
+            {
+                "images": whole,
+                "detections": named(whole),
+                "matched": whole,
+                "true_boxes": whole,
+                "metrics": items(text),
+            }
+        ),
         "complete": flag,
         "metric_limit": figure,
         "annotations": text,
@@ -307,7 +362,7 @@ COCO = fields(
 )
 DETECT = fields(
     {
-        "passes": flag,
+        **_JUDGED,
         "images": items(
             fields(
                 {"file": text, "failures": named(text)},
@@ -330,6 +385,9 @@ RUN = fields(
         "started": text,
         "command": text,
         "environment": mapping,
+        "code": text,
+        "complete": flag,
+        "planned": items(fields({"name": text, "title": text})),
         "steps": items(
             fields(
                 {
@@ -342,7 +400,14 @@ RUN = fields(
                     "seconds": maybe(figure),
                     "peak_memory_bytes": maybe(whole),
                     "result": maybe(text),
-                }
+                },
+                {
+                    "reused": flag,
+                    "earlier": flag,
+                    "again": text,
+                    "reads": maybe(named(maybe(text))),
+                    "outputs": named(maybe(text)),
+                },
             )
         ),
     },

@@ -86,12 +86,16 @@ class Step:
         title: What it does.
         command: ``compare.py`` or ``convert.py`` and its arguments.
         result: The file that it writes, within the model's folder.
+        others: Patterns of the other files that it writes there.
+        obstacle: Why it cannot be made although it was asked for; empty where it can.
     """
 
     name: str
     title: str
     command: tuple[str, ...]
     result: str
+    others: tuple[str, ...] = ()
+    obstacle: str = ""
 
 
 def subjects(sources: Sequence[str]) -> list[Subject]:
@@ -146,7 +150,8 @@ def _slug(source: str) -> str:
 def seed(subject: Subject, folder: Path) -> Step:
     """Make a checkpoint with seeded weights."""
     command = ("compare.py", "seed", subject.source, str(folder / "seeded"))
-    return Step("seed", "Make a checkpoint with seeded weights", command, "seeded/model.index")
+    title = "Make a checkpoint with seeded weights"
+    return Step("seed", title, command, "seeded/model.index", ("seeded/*",))
 
 
 def convert(subject: Subject, source: str, folder: Path, choice: Choice) -> Step:
@@ -158,6 +163,7 @@ def convert(subject: Subject, source: str, folder: Path, choice: Choice) -> Step
         "Convert the checkpoint to PyTorch",
         tuple(command + _identity(subject, choice)),
         "conversion.json",
+        ("model.pth",),
     )
 
 
@@ -194,20 +200,33 @@ def comparisons(
         steps.append(
             Step("self-check", "Put faults in and look for them", tuple(check), "self-check.json")
         )
-    if choice.images and choice.annotations and trained:
+    if choice.images and choice.annotations:
+        obstacle = _no_detections(choice, trained)
         detection = [*common, *size, "--profile", choice.profile]
         coco = ["compare.py", "coco", source, *detection, "--stage-swap"]
         coco += ["--images", str(choice.images), "--annotations", str(choice.annotations)]
         coco += ["--out", str(folder / "coco")]
         if choice.limit:
             coco += ["--limit", str(choice.limit)]
-        steps.append(Step("coco", "Evaluate on COCO images", tuple(coco), "coco/coco.json"))
+        title, others = "Evaluate on COCO images", ("coco/*.json",)
+        steps.append(Step("coco", title, tuple(coco), "coco/coco.json", others, obstacle))
         if choice.pictures:
             pictures = image_files(choice.images)[: choice.pictures]
             detect = ["compare.py", "detect", source, *map(str, pictures), *detection]
             detect += ["--out", str(folder / "detect")]
-            steps.append(Step("detect", "Draw detections", tuple(detect), "detect/detect.json"))
+            title, others = "Draw detections", ("detect/*.png",)
+            steps.append(
+                Step("detect", title, tuple(detect), "detect/detect.json", others, obstacle)
+            )
     return steps
+
+
+def _no_detections(choice: Choice, trained: bool) -> str:
+    """Why no detections can be made; empty where they can."""
+    if choice.candidate:
+        # The detections would be the converted model's, which is another one.
+        return "not made for a candidate: detections are the converted model's"
+    return "" if trained else "the weights are not trained"
 
 
 def _identity(subject: Subject, choice: Choice) -> list[str]:

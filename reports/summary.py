@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parity.outcome import Outcome
+from reports.account import Account
 from reports.glossary import PASSING
-from reports.judgement import Judgement, State, judge
+from reports.judgement import Judgement, judge
 from reports.results import ModelResults
 from reports.texts import as_float
 
 SCHEMA = "efficientdet-parity/report"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Row:
         source: Its checkpoint.
         trained: Whether the weights are trained ones.
         judgement: The verdict.
+        account: What became of the run's steps.
         nodes: Number of nodes compared; None where none were.
         failing: Number of those without parity.
         structure: Largest difference in float64, of its node's rms.
@@ -79,6 +82,7 @@ class Row:
     source: str
     trained: bool
     judgement: Judgement
+    account: Account
     nodes: int | None
     failing: int | None
     structure: float | None
@@ -99,10 +103,14 @@ class Row:
             "page": f"{self.slug}.html",
             "source": self.source,
             "trained": self.trained,
-            "verdict": self.judgement.state.value,
+            "outcome": self.judgement.outcome.value,
             "reason": self.judgement.sentence,
             "node": self.judgement.node,
             "diagnosis": self.judgement.diagnosis,
+            "complete": self.account.complete,
+            "reused": list(self.account.reused),
+            "failed": [lack.to_dict() for lack in self.account.lacks if lack.failed],
+            "not_made": [lack.to_dict() for lack in self.account.lacks if not lack.failed],
             "nodes": self.nodes,
             "nodes_without_parity": self.failing,
             "structure": None
@@ -146,9 +154,14 @@ class Summary:
     rows: Sequence[Row]
 
     @property
+    def outcome(self) -> Outcome:
+        """The worst of all models'."""
+        return Outcome.worst(row.judgement.outcome for row in self.rows)
+
+    @property
     def passes(self) -> bool:
         """Whether every model has parity."""
-        return all(row.judgement.state is State.PARITY for row in self.rows)
+        return self.outcome is Outcome.PARITY
 
     @property
     def text(self) -> str:
@@ -160,6 +173,7 @@ class Summary:
         return {
             "schema": SCHEMA,
             "version": VERSION,
+            "outcome": self.outcome.value,
             "passes": self.passes,
             "models": [row.to_dict() for row in self.rows],
         }
@@ -176,6 +190,7 @@ def summarise(results: ModelResults) -> Row:
         source=str(results.run["source"]),
         trained=bool(results.run["trained"]),
         judgement=judge(results),
+        account=results.account,
         nodes=len(nodes["nodes"]) if nodes else None,
         failing=_failing(nodes) if nodes else None,
         structure=results.structure_error,
@@ -249,9 +264,17 @@ def _json(value: float | None) -> float | str | None:
 
 
 def _line(row: Row) -> str:
-    text = f"{row.slug}: {row.judgement.state.value.upper()}: {row.judgement.sentence}"
+    text = f"{row.slug}: {row.judgement.outcome.value.upper()}: {row.judgement.sentence}"
     if row.judgement.node:
         text += f"; {row.judgement.node}"
     if row.judgement.diagnosis:
         text += f": {row.judgement.diagnosis}"
-    return text if row.trained else f"{text} (seeded weights)"
+    if not row.trained:
+        text += " (seeded weights)"
+    return "\n  ".join([text, *further_remarks(row)])
+
+
+def further_remarks(row: Row) -> list[str]:
+    """What was reused, not made, or failed, without what the verdict's sentence says already."""
+    sentence = row.judgement.sentence
+    return [text for text in row.account.remarks if sentence != f"{text[:1].lower()}{text[1:-1]}"]

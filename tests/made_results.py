@@ -37,7 +37,65 @@ def nodes(*extra, failing=False, **other):
         )
         other = {"suspects": [guilty], **other}
     options = {"model": "efficientdet-d0", "contributions": [Contribution(("a",), 0.9, 1.0)]}
-    return report(found, **{**options, **other}).to_dict()
+    return judged(report(found, **{**options, **other}).to_dict())
+
+
+def judged(values):
+    """The same with what version 3 of the schema has and version 2 had not."""
+    if values["version"] >= 3:
+        return values
+    image = values.pop("images")
+    passing = {verdict.value for verdict in Verdict if verdict.passes} | {"not covered"}
+    lost = [node for node in values["nodes"] if node["verdict"] not in passing]
+    gradients = values["gradients"]
+    differs = lost or values["findings"] or (gradients and not gradients["passes"])
+    outcome = "difference" if differs else "parity" if values["passes"] else "not shown"
+    covered = len(values["nodes"]) - values["counts"]["not covered"]
+    sentences = {
+        "difference": "gradients differ",
+        "parity": "parity",
+        "not shown": f"{covered} of {len(values['nodes'])} nodes are covered",
+    }
+    for item in values["nodes"]:
+        item["input"] = 0
+    return {
+        **values,
+        "version": 3,
+        "outcome": outcome,
+        "sentence": sentences[outcome],
+        "inputs": [an_input(image, outcome, values)],
+        "coverage": {
+            "nodes": len(values["nodes"]),
+            "covered": covered,
+            "detectable": 1e-5,
+            "detectable_node": "backbone.stem_bn",
+            "reached": {"deviations": 3.2, "deviations_node": "backbone.stem_bn", "score": 0.9},
+            "assumed": ["activation"],
+            "notes": [],
+            "text": ["Every node was compared on one image.", "Values reach 3.2 deviations."],
+        },
+    }
+
+
+def an_input(image, outcome, values):
+    """What a comparison says of one of its inputs."""
+    return {
+        **image,
+        "batch": 1,
+        "outcome": outcome,
+        "counts": values["counts"],
+        "largest_relative_max": values["largest_relative_max"],
+        "largest_node": values["largest_node"],
+        "seconds": {"free pass": 0.5},
+    }
+
+
+def two_inputs():
+    """``nodes.json`` of two images, of which the second was the worst for the second node."""
+    values = nodes()
+    values["inputs"].append({**values["inputs"][0], "source": "photo.jpg", "batch": 2})
+    values["nodes"][1]["input"] = 1
+    return values
 
 
 def closeup(name):
@@ -99,14 +157,24 @@ def coco(delta=0.0, complete=True, **other):
         "largest_score_difference": 5e-5,
         "largest_box_difference_pixels": 0.011,
         "rank_flips": 1,
+        "apart": 0,
+        "reference_unexplained": 0,
+        "candidate_unexplained": 0,
     }
     failures = [] if complete else [{"image_id": 7, "file_name": "7.jpg", "reason": "cut short"}]
     counts = {"all": 80, "failed": len(failures), "failures": failures}
     curve = [0.5] * 101
     values = {
         "schema": "efficientdet-parity/coco",
-        "version": 1,
-        "passes": complete and not delta,
+        "version": 2,
+        **outcome("difference" if delta else "parity" if complete else "not shown"),
+        "compared": {
+            "images": 80,
+            "detections": {"tensorflow": 9, "torch": 8},
+            "matched": 8,
+            "true_boxes": 12,
+            "metrics": list(METRICS),
+        },
         "complete": complete,
         "metric_limit": 1e-4,
         "model": "efficientdet-d0",
@@ -155,7 +223,12 @@ def coco(delta=0.0, complete=True, **other):
     return {**values, **other}
 
 
-def detect(picture="one.png"):
+def outcome(word):
+    """What every comparison says first."""
+    return {"outcome": word, "passes": word == "parity", "sentence": f"as made for {word}"}
+
+
+def detect(picture="one.png", **other):
     """``detect.json`` of one image."""
     matching = {
         "image_id": 1,
@@ -165,11 +238,14 @@ def detect(picture="one.png"):
         "largest_score_difference": 1e-6,
         "largest_box_difference_pixels": 1e-3,
         "rank_flips": 0,
+        "apart": 0,
+        "reference_unexplained": 0,
+        "candidate_unexplained": 0,
     }
-    return {
+    values = {
         "schema": "efficientdet-parity/detect",
-        "version": 1,
-        "passes": True,
+        "version": 2,
+        **outcome("parity"),
         "images": [
             {
                 "file": "photos/one.jpg",
@@ -180,6 +256,7 @@ def detect(picture="one.png"):
             }
         ],
     }
+    return {**values, **other}
 
 
 def self_check(missed=False):
@@ -216,7 +293,7 @@ def run(slug, **other):
     """``run.json``."""
     values = {
         "schema": "efficientdet-parity/run",
-        "version": 1,
+        "version": 2,
         "model": slug,
         "slug": slug,
         "source": f"checkpoints/{slug}",
@@ -224,10 +301,16 @@ def run(slug, **other):
         "started": "2026-11-24T00:00:00+00:00",
         "command": "python compare.py report all --out site",
         "environment": {"packages": {"torch": "2.13.0"}, "threads": None},
+        "code": "0" * 64,
+        "complete": True,
+        "planned": [],
         "steps": [step("convert"), step("nodes"), step("structure")],
     }
     return {**values, **other}
 
+
+STEPS = {"conversion": "convert", "self_check": "self-check"}
+"""The steps that are called otherwise than their results."""
 
 FILES = {
     "conversion": "conversion.json",
@@ -240,10 +323,13 @@ FILES = {
 
 
 def write(folder, slug="efficientdet-d0", run_values=None, **results):
-    """Write a model's results; those given as values, each by its name."""
+    """Write a model's results; those given as values, each by its name, with a step for each."""
     place = folder / slug
     place.mkdir(parents=True, exist_ok=True)
-    values = run(slug) if run_values is None else run_values
+    values = dict(run(slug) if run_values is None else run_values)
+    there = {item["name"] for item in values["steps"]}
+    steps = [STEPS.get(name, name) for name in results]
+    values["steps"] = [*values["steps"], *(step(name) for name in steps if name not in there)]
     (place / "run.json").write_text(json.dumps(values), "utf-8")
     for name, result in results.items():
         path = place / FILES[name]

@@ -29,6 +29,7 @@ WALLS = {
     "parity.console": FRAMEWORKS | ROOMS | TOP,
     "parity.frames": FRAMEWORKS | ROOMS | {"numpy"} | TOP,
     "parity.interruption": FRAMEWORKS | ROOMS | {"argparse", "numpy", "efficientdet_spec"} | TOP,
+    "parity.reading": FRAMEWORKS | ROOMS | TOP | {"numpy"},
     "parity.trace": FRAMEWORKS | ROOMS | TOP,
     "parity.trace_writer": FRAMEWORKS | ROOMS | TOP,
     "parity.naming": FRAMEWORKS | ROOMS | TOP,

@@ -12,10 +12,11 @@ from parity.coco.metrics import METRICS, Evaluation
 from parity.coco.published import PublishedVerdict, against_published
 from parity.coco.swaps import StageSwap, SwapRow
 from parity.matching import Matching
+from parity.outcome import Outcome
 from parity.shards import Shard
 
 SCHEMA = "efficientdet-parity/coco"
-VERSION = 1
+VERSION = 2
 
 METRIC_LIMIT = 1e-4
 """Largest difference of a metric that counts as parity: a tenth of the last digit that is ever
@@ -23,7 +24,7 @@ published, as in AP 34.3."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SideResults:
     """One framework's results.
 
     Attributes:
@@ -84,7 +85,7 @@ class CocoReport:
     profile: Mapping[str, str]
     size: tuple[int, int]
     environment: Mapping[str, Any]
-    outcomes: Mapping[str, Outcome]
+    outcomes: Mapping[str, SideResults]
     categories: Mapping[int, str]
     file_names: Mapping[int, str]
     matching: Matching | None
@@ -100,17 +101,108 @@ class CocoReport:
 
     @property
     def passes(self) -> bool:
-        """Complete, and no metric differs by more than :data:`METRIC_LIMIT`.
+        """Whether both frameworks' detections were compared and have parity."""
+        return self.outcome is Outcome.PARITY
 
-        Neither between the frameworks nor with a stage of TensorFlow's in PyTorch's pipeline.
-        """
-        return (
-            self.complete
-            and not self.differing_stages()
-            and all(
-                abs(delta) <= METRIC_LIMIT for delta in self.deltas().values() if delta is not None
-            )
+    @property
+    def outcome(self) -> Outcome:
+        """What the comparison says; :attr:`sentence` says why."""
+        return self._judgement()[0]
+
+    @property
+    def sentence(self) -> str:
+        """Why the outcome is what it is."""
+        return self._judgement()[1]
+
+    def _judgement(self) -> tuple[Outcome, str]:
+        differences = self._differences()
+        if differences:
+            return Outcome.DIFFERENCE, "; ".join(differences)
+        lack = self._lack()
+        if lack:
+            return Outcome.NOT_SHOWN, lack
+        compared = self.compared()
+        return Outcome.PARITY, (
+            f"all {len(compared['metrics'])} metrics agree over {compared['images']} images, and "
+            f"so do the detections"
         )
+
+    def _differences(self) -> list[str]:
+        """What differs by more than roundings explain."""
+        found = []
+        beyond = {
+            name: delta
+            for name, delta in self.deltas().items()
+            if delta is not None and abs(delta) > METRIC_LIMIT
+        }
+        if beyond:
+            name = max(beyond, key=lambda metric: abs(beyond[metric]))
+            found.append(
+                f"the metrics differ, {name} by {beyond[name]:+.6f} of at most {METRIC_LIMIT:g}"
+            )
+        if self.differing_stages():
+            stages = ", ".join(
+                f"{row.swap.stage} ({row.largest[0]} {row.largest[1]:+.6f})"
+                for row in self.differing_stages()
+                if row.largest
+            )
+            found.append(f"the metrics differ with TensorFlow's {stages}")
+        if self.matching and self.matching.unexplained:
+            values = self.matching.to_dict()
+            found.append(
+                f"detections differ: {values['apart']} of {values['matched']} pairs by more than "
+                f"rounding explains, {values['reference_unexplained']} of TensorFlow's and "
+                f"{values['candidate_unexplained']} of PyTorch's are missing on the other side "
+                f"without a reason"
+            )
+        return found
+
+    def _lack(self) -> str:
+        """Why what was compared cannot show parity; empty where it can."""
+        compared = self.compared()
+        if self.matching and not compared["images"]:
+            return "incomplete: no image went through both frameworks, so nothing was compared"
+        if not self.complete:
+            return "incomplete: the metrics are of the images that no framework failed on"
+        if self.matching is None:
+            return "one framework alone was run, so nothing was compared"
+        if not any(compared["detections"].values()):
+            return "neither framework detected anything, so nothing was compared"
+        pair = self._evaluations()
+        if not compared["metrics"] or pair is None:
+            return (
+                f"no metric is defined, for the annotations have {compared['true_boxes']} true "
+                f"boxes in these images; of the detections {compared['matched']} match"
+            )
+        if not any(side.metrics["AP"] for side in pair):
+            return (
+                "AP is 0 on both sides: none of the true boxes was found, which a model that is "
+                "wrong achieves as well"
+            )
+        return ""
+
+    def compared(self) -> dict[str, Any]:
+        """What the verdict rests on: counts of what both frameworks have."""
+        pair = self._evaluations()
+        images = self.matching.images if self.matching else ()
+        usable = {item.image_id for item in images}
+        return {
+            "images": len(usable),
+            "detections": {
+                name: sum(
+                    len(item.rows)
+                    for shard in side.shards
+                    for item in shard.images
+                    if item.image_id in usable
+                )
+                for name, side in self.outcomes.items()
+            },
+            "matched": sum(len(item.pairs) for item in images),
+            "true_boxes": int(sum(item.positives.sum() for item in pair[0].rankings))
+            if pair
+            else 0,
+            "metrics": [name for name, delta in self.deltas().items() if delta is not None],
+        }
 
     def differing_stages(self) -> list[SwapRow]:
         """The stages of TensorFlow's that move a metric by more than :data:`METRIC_LIMIT`."""
@@ -171,7 +263,10 @@ class CocoReport:
         return {
             "schema": SCHEMA,
             "version": VERSION,
+            "outcome": self.outcome.value,
             "passes": self.passes,
+            "sentence": self.sentence,
+            "compared": self.compared(),
             "complete": self.complete,
             "metric_limit": METRIC_LIMIT,
             "model": self.model,
@@ -219,7 +314,7 @@ def _minus(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one - other
 
 
-def _counts(outcome: Outcome, names: Mapping[int, str]) -> dict[str, Any]:
+def _counts(outcome: SideResults, names: Mapping[int, str]) -> dict[str, Any]:
     failures = outcome.failures
     return {
         "all": outcome.images,

@@ -145,7 +145,10 @@ def run(arguments: argparse.Namespace) -> int:
         report = replace(report, stage_swap=stage_swap)
     write_json(arguments.out / "coco.json", report.to_dict())
     print(coco_text(report))
-    return 0 if report.passes else 1
+    if len(frameworks) == 1 and report.complete:
+        # Nothing was to be compared, and what was to be done is.
+        return 0
+    return report.outcome.exit_code
 
 
 def _image_ids(text: str | None) -> list[int] | None:
@@ -168,7 +171,7 @@ def _coco_report(
 ) -> CocoReport:
     from parity.coco.bootstrap import ap_difference
     from parity.coco.metrics import evaluate
-    from parity.coco.report import CocoReport, Outcome
+    from parity.coco.report import CocoReport, SideResults
     from parity.matching import match
 
     tables = {
@@ -193,7 +196,9 @@ def _coco_report(
         reference, candidate = (
             {number: tables[name][number] for number in usable} for name in FRAMEWORKS
         )
-        matching = match(reference, candidate)
+        sizes = {image.id: (image.height, image.width) for image in annotations.images}
+        longest = setup.longest_anchors(sizes.values())
+        matching = match(reference, candidate, dict(zip(sizes, longest, strict=True)))
         first, second = (evaluations[name] for name in FRAMEWORKS)
         if usable and first and second:
             with Progress("resampling", unit="resamples") as progress:
@@ -205,7 +210,7 @@ def _coco_report(
         profile=setup.profile.to_dict(),
         size=setup.size,
         environment={**describe_environment(setup, "torch" in results), **ran_on},
-        outcomes={name: Outcome(shards, evaluations[name]) for name, shards in results.items()},
+        outcomes={name: SideResults(shards, evaluations[name]) for name, shards in results.items()},
         categories=annotations.categories,
         file_names={image.id: image.file_name for image in annotations.images},
         matching=matching,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from converter.bundle import checkpoint_files
 from converter.progress import Progress
 from efficientdet_spec import InputError
 from parity.ahead import ahead
+from parity.coco_text import TITLES
 from parity.commands.detection import (
     FRAMEWORKS,
     Detection,
@@ -23,7 +24,11 @@ from parity.commands.detection import (
 from parity.commands.options import add_detection, check_numbers, describe_checkpoint
 from parity.files import write_json
 from parity.images import image_files
+from parity.outcome import Outcome
 from parity.shards import BATCHES_AHEAD, Prepared, Side
+
+SCHEMA = "efficientdet-parity/detect"
+VERSION = 2
 
 
 def add_parser(commands: Any) -> None:
@@ -54,9 +59,6 @@ def run(arguments: argparse.Namespace) -> int:
         InputError: Something about the input cannot be used.
     """
     from parity.coco.names import category_names
-    from parity.drawing import differing, side_by_side, write_png
-    from parity.matching import match_image
-    from torch_model.decode import read_image
 
     check_numbers(arguments)
     if not 0 <= arguments.min_score <= 1:
@@ -64,43 +66,25 @@ def run(arguments: argparse.Namespace) -> int:
     setup = set_up(arguments, 1)
     names = category_names(setup.conversion.config.num_classes)
     paths = _files(arguments.images)
-    pictures = _picture_names(paths)
+    pictures = [arguments.out / name for name in _picture_names(paths)]
     keep = [*paths, *checkpoint_files(setup.prefix)]
-    open_folder(arguments.out, ["detect.json", *pictures], keep)
+    open_folder(arguments.out, ["detect.json", *(path.name for path in pictures)], keep)
     found = {framework: _detect_all(setup, framework, paths) for framework in FRAMEWORKS}
-    passes, entries = True, []
-    for place, (path, picture) in enumerate(zip(paths, pictures, strict=True)):
-        sides = {framework: results[place] for framework, results in found.items()}
-        entry: dict[str, Any] = {
-            "file": str(path),
-            "failures": {name: side for name, side in sides.items() if isinstance(side, str)},
-            "detections": {
-                name: side.tolist() for name, side in sides.items() if not isinstance(side, str)
-            },
-        }
-        entries.append(entry)
-        if entry["failures"]:
-            passes = False
-            for framework, reason in entry["failures"].items():
-                print(f"{path}: failed in {framework}: {reason}")
-            continue
-        tensorflow, torch = (sides[name] for name in FRAMEWORKS)
-        image = read_image(path)
-        drawn = side_by_side(image, tensorflow, torch, names, min_score=arguments.min_score)
-        write_png(arguments.out / picture, drawn)
-        apart = sum(map(len, differing(tensorflow, torch, arguments.min_score)))
-        passes = passes and not apart
-        matched = match_image(place + 1, tensorflow, torch)
-        entry |= {"picture": picture, "visibly_different": apart, "matching": matched.to_dict()}
-        print(
-            f"{path}: {len(matched.pairs)} matched, {matched.unmatched} without a partner, largest "
-            f"differences: score {matched.score:.2e}, box {matched.box:.2e} pixels; "
-            f"{arguments.out / picture}"
+    entries = [
+        _compare(setup, path, picture, sides, names, arguments.min_score)
+        for path, picture, sides in zip(
+            paths, pictures, zip(*found.values(), strict=True), strict=True
         )
+    ]
+    outcome, sentence, compared = judge(entries, arguments.min_score)
     result = {
-        "schema": "efficientdet-parity/detect",
-        "version": 1,
-        "passes": passes,
+        "schema": SCHEMA,
+        "version": VERSION,
+        "outcome": outcome.value,
+        "passes": outcome is Outcome.PARITY,
+        "sentence": sentence,
+        "compared": compared,
+        "min_score": arguments.min_score,
         "model": setup.conversion.config.name,
         "checkpoint": describe_checkpoint(arguments, setup.conversion),
         "profile": setup.profile.to_dict(),
@@ -110,7 +94,87 @@ def run(arguments: argparse.Namespace) -> int:
         "images": entries,
     }
     write_json(arguments.out / "detect.json", result)
-    return 0 if passes else 1
+    print(f"{outcome.value}: {sentence}")
+    return outcome.exit_code
+
+
+def _compare(
+    setup: Detection,
+    path: Path,
+    picture: Path,
+    sides: Sequence[Any],
+    names: Mapping[int, str],
+    min_score: float,
+) -> dict[str, Any]:
+    """Draw and judge one image; what ``detect.json`` tells of it."""
+    from parity.drawing import differing, side_by_side, write_png
+    from parity.matching import match_image
+    from torch_model.decode import read_image
+
+    named = dict(zip(FRAMEWORKS, sides, strict=True))
+    entry: dict[str, Any] = {
+        "file": str(path),
+        "failures": {name: side for name, side in named.items() if isinstance(side, str)},
+        "detections": {
+            name: side.tolist() for name, side in named.items() if not isinstance(side, str)
+        },
+    }
+    if entry["failures"]:
+        for framework, reason in entry["failures"].items():
+            print(f"{path}: failed in {framework}: {reason}")
+        return entry
+    tensorflow, torch = sides
+    image = read_image(path)
+    (anchor,) = setup.longest_anchors([image.shape[:2]])
+    drawn = side_by_side(image, tensorflow, torch, names, min_score=min_score, anchor=anchor)
+    write_png(picture, drawn)
+    found = match_image(0, tensorflow, torch, anchor)
+    apart = sum(map(len, differing(found, tensorflow, torch, min_score)))
+    print(
+        f"{path}: {len(found.pairs)} matched, {found.unmatched} without a partner, largest "
+        f"differences: score {found.score:.2e}, box {found.box:.2e} pixels; {picture}"
+    )
+    shown = {name: int((side[:, 4] >= min_score).sum()) for name, side in named.items()}
+    return {
+        **entry,
+        "picture": picture.name,
+        "shown": shown,
+        "visibly_different": apart,
+        "matching": found.to_dict(),
+    }
+
+
+def judge(
+    entries: Sequence[Mapping[str, Any]], min_score: float
+) -> tuple[Outcome, str, dict[str, Any]]:
+    """What the images show together: the outcome, why, and what was compared.
+
+    Args:
+        entries: Of each image, as in ``detect.json``.
+        min_score: Detections below it were not judged.
+    """
+    done = [entry for entry in entries if not entry["failures"]]
+    compared = {
+        "images": len(done),
+        "failed": len(entries) - len(done),
+        "detections": {name: sum(entry["shown"][name] for entry in done) for name in FRAMEWORKS},
+        "matched": sum(entry["matching"]["matched"] for entry in done),
+    }
+    apart = sum(entry["visibly_different"] for entry in done)
+    counts = " and ".join(
+        f"{number} of {TITLES[name]}" for name, number in compared["detections"].items()
+    )
+    if apart:
+        text = f"{apart} of the detections with a score of at least {min_score:g} differ visibly"
+        return Outcome.DIFFERENCE, text, compared
+    if compared["failed"]:
+        text = f"{compared['failed']} of {len(entries)} images failed; nothing else differs"
+        return Outcome.NOT_SHOWN, text, compared
+    if not all(compared["detections"].values()):
+        text = f"nothing was detected with a score of at least {min_score:g}, so nothing is proven"
+        return Outcome.NOT_SHOWN, text, compared
+    text = f"none of the detections with a score of at least {min_score:g} differs visibly"
+    return Outcome.PARITY, f"{text} ({counts})", compared
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +68,20 @@ class Detection:
             "threads": self.threads,
             "batch": self.batch,
         }
+
+    def longest_anchors(self, sizes: Iterable[tuple[int, int]]) -> list[float]:
+        """The longest side of an anchor, in pixels of each image.
+
+        Args:
+            sizes: (height, width) of each image.
+        """
+        from torch_model.anchors import PAIR_ASPECTS, SQRT_ASPECTS, make_anchors
+
+        aspects = SQRT_ASPECTS if self.profile.aspects == "sqrt" else PAIR_ASPECTS
+        anchors = make_anchors(self.conversion.config, *self.size, aspects)
+        longest = float((anchors[:, 2:] - anchors[:, :2]).max())
+        # That side of the image by which it is scaled most.
+        return [longest * max(h / self.size[0], w / self.size[1]) for h, w in sizes]
 
     def open(self, framework: str) -> AbstractContextManager[Any]:
         """A :class:`parity.shards.Side`."""

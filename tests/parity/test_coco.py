@@ -324,21 +324,42 @@ def coco(tiny_checkpoint, dataset, tmp_path):
     return call
 
 
+@pytest.fixture
+def findable(coco, tmp_path):
+    """Annotations whose true boxes a faithful side finds: what PyTorch detects best."""
+    assert coco("--framework", "torch", out="before")[0] == 0
+    entries = json.loads((tmp_path / "before" / "detections_torch.json").read_text())
+    values = annotated()
+    found = sorted({item["category_id"] for item in entries})
+    values["categories"] = [{"id": number, "name": str(number)} for number in found]
+    values["annotations"] = [
+        {**{name: item[name] for name in ("image_id", "category_id", "bbox")}, "id": place}
+        for place, item in enumerate(entries)
+        if min(item["bbox"][2:]) > 1
+    ]
+    return write(tmp_path / "findable.json", values)
+
+
 @needs_tensorflow
-def test_both_frameworks_agree(coco, tmp_path, capsys):
-    code, result = coco("--batch-size", "3")
+def test_both_frameworks_agree(coco, findable, tmp_path, capsys):
+    code, result = coco("--batch-size", "3", annotations=findable)
     output = capsys.readouterr()
     assert code == 0 and result["passes"] and result["complete"]
-    assert result["schema"] == "efficientdet-parity/coco" and result["version"] == 1
+    assert result["outcome"] == "parity"
+    assert result["schema"] == "efficientdet-parity/coco" and result["version"] == 2
+    compared = result["compared"]
+    assert compared["images"] == 4 and compared["matched"] == 400 and compared["true_boxes"] > 4
+    assert compared["detections"] == {"tensorflow": 400, "torch": 400}
+    assert "AP" in compared["metrics"]
     assert set(result["metric_deltas"]) == set(METRICS)
-    assert result["matching"]["matched"] == 400 - result["matching"]["reference_only"]
-    assert result["matching"]["largest_box_difference_pixels"] < 0.01
+    assert result["matching"]["matched"] == 400
+    assert result["matching"]["apart"] == result["matching"]["reference_unexplained"] == 0
     assert result["profile"]["nms"] == "soft"
     assert result["images"]["torch"] == {"all": 4, "failed": 0, "failures": []}
     assert set(result["seconds_per_image"]["tensorflow"]) == {
         "decode", "preprocess", "network", "postprocess", "wall",
     }  # fmt: skip
-    assert "AP50" in output.out and output.out.endswith("parity\n")
+    assert "AP50" in output.out and "\n\nparity: all " in output.out
     for name in FRAMEWORKS:
         found = json.loads((tmp_path / "out" / f"detections_{name}.json").read_text())
         assert len(found) == 400
@@ -353,7 +374,25 @@ def test_another_stage_on_one_side_is_seen(coco, monkeypatch):
     monkeypatch.setattr(torch_model.postprocess, "sigmoid", lambda logits: sigmoid(logits) * 0.9)
     code, result = coco("--image-ids", "3")
     assert result["matching"]["largest_score_difference"] > 0.01
-    assert (code == 0) == result["passes"]
+    # The ranking, and with it every metric, is the same.
+    assert not any(result["metric_deltas"].values())
+    assert code == 1 and result["outcome"] == "difference" and result["matching"]["apart"] == 100
+
+
+@needs_tensorflow
+@pytest.mark.parametrize(
+    "boxes, told", [([], "no metric is defined"), (None, "AP is 0 on both sides")]
+)
+def test_where_nothing_was_found_nothing_is_shown(coco, tmp_path, capsys, boxes, told):
+    """Every detection agrees, but the metrics would for a model that finds nothing."""
+    values = annotated()
+    values["annotations"] = values["annotations"] if boxes is None else boxes
+    code, result = coco("--limit", "2", annotations=write(tmp_path / "a.json", values))
+    assert code == 3 and result["outcome"] == "not shown" and not result["passes"]
+    assert result["complete"] and result["compared"]["matched"] == 200
+    assert result["compared"]["true_boxes"] == (4 if boxes is None else 0)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("not shown: ") and told in last
 
 
 @needs_tensorflow
@@ -383,7 +422,7 @@ def test_images_that_cannot_be_used_are_named(coco, dataset, tmp_path, capsys):
     (folder / "12.png").unlink()
     code, result = coco()
     output = capsys.readouterr().out
-    assert code == 1 and not result["complete"] and not result["passes"]
+    assert code == 3 and not result["complete"] and not result["passes"]
     for framework in FRAMEWORKS:
         counts = result["images"][framework]
         assert (counts["all"], counts["failed"]) == (4, 3)
@@ -402,10 +441,10 @@ def test_an_image_too_narrow_to_scale(coco, dataset, tmp_path):
     values = annotated({**SIZES, 12: (1, 1000)})
     code, result = coco(annotations=write(tmp_path / "thin.json", values))
     failures = {name: result["images"][name]["failures"] for name in FRAMEWORKS}
-    assert code == 1 and not result["complete"]
+    assert code == 3 and not result["complete"]
     assert "leaves nothing of the shorter side" in failures["torch"][0]["reason"]
     assert "must be positive" in failures["tensorflow"][0]["reason"]
-    assert result["matching"]["matched"] + result["matching"]["reference_only"] == 300
+    assert result["matching"]["matched"] == 300
 
 
 @needs_tensorflow
@@ -416,8 +455,9 @@ def test_an_image_of_20000_pixels(coco, dataset, tmp_path):
     cv2.imwrite(str(dataset[0] / "12.png"), image)
     values = annotated({**SIZES, 12: shape})
     code, result = coco("--image-ids", "12", annotations=write(tmp_path / "large.json", values))
-    assert code == 0 and result["complete"] and result["passes"]
-    assert result["matching"]["matched"] + result["matching"]["reference_only"] == 100
+    # None of the seeded model's boxes is a true one.
+    assert code == 3 and result["complete"] and result["compared"]["matched"] == 100
+    assert result["matching"]["apart"] == result["matching"]["reference_unexplained"] == 0
     assert result["matching"]["largest_score_difference"] < 1e-4
 
 
@@ -442,7 +482,7 @@ def test_no_image_can_be_used(coco, dataset, capsys):
     for path in dataset[0].iterdir():
         path.write_bytes(b"x")
     code, result = coco()
-    assert code == 1 and not result["complete"]
+    assert code == 3 and not result["complete"]
     assert set(result["metrics"]["torch"].values()) == {None} and result["bootstrap"] is None
     assert "4 of 4 images failed" in capsys.readouterr().out
 
@@ -453,7 +493,7 @@ def test_annotations_of_other_images(coco, tmp_path):
     values["images"][0]["width"] += 1
     code, result = coco(annotations=write(tmp_path / "other.json", values))
     failure = result["images"]["torch"]["failures"][0]
-    assert code == 1 and "150x90 pixels, but the annotations are for 151x90" in failure["reason"]
+    assert code == 3 and "150x90 pixels, but the annotations are for 151x90" in failure["reason"]
 
 
 def test_one_framework_and_a_submission(coco, dataset, tmp_path):
@@ -463,6 +503,7 @@ def test_one_framework_and_a_submission(coco, dataset, tmp_path):
     options = ("--framework", "torch", "--limit", "1")
     code, result = coco(*options, "--submission", annotations=path)
     assert code == 0 and result["metrics"] == {} and result["matching"] is None
+    assert result["outcome"] == "not shown" and not result["passes"]
     found = json.loads((tmp_path / "out" / "submission_torch.json").read_text())
     assert len(found) == 100 and found[0]["bbox"][0] == round(found[0]["bbox"][0], 1)
     assert not (tmp_path / "out" / "detections_tensorflow.json").exists()

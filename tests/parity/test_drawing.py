@@ -12,6 +12,7 @@ import compare
 from efficientdet_spec import InputError
 from parity.commands.detection import FRAMEWORKS
 from parity.drawing import differing, label_of, side_by_side, write_png
+from parity.matching import match_image
 
 INSTALLED = importlib.util.find_spec("tensorflow") is not None
 needs_tensorflow = pytest.mark.skipif(not INSTALLED, reason="TensorFlow is not installed")
@@ -28,6 +29,12 @@ def rows(*entries):
 
 def panels(picture):
     return np.split(picture, 3, axis=1)
+
+
+def lone(one, other, min_score, anchor=0.0):
+    """How many detections of each side differ visibly."""
+    found = match_image(0, one, other, anchor)
+    return [len(side) for side in differing(found, one, other, min_score)]
 
 
 def has(panel, colour):
@@ -64,15 +71,23 @@ def test_a_difference_is_in_the_third_panel():
     ],
 )
 def test_what_differs_visibly(other, count):
-    assert [len(side) for side in differing(rows(ONE), rows(other), 0.3)] == [count, count]
+    assert lone(rows(ONE), rows(other), 0.3) == [count, count]
+
+
+def test_a_large_box_may_move_by_more_pixels():
+    """An error of the code moves an edge by its multiple of the box; of 1.5e4 pixels that is 4."""
+    huge, moved = [-7e3, 10, 1.5e4, 40, 0.9, 1], [-7004, 10, 1.5e4, 40, 0.9, 1]
+    assert lone(rows(huge), rows(moved), 0.3) == [0, 0]
+    assert lone(rows(huge), rows([-7010, *huge[1:]]), 0.3) == [1, 1]
+    assert lone(rows(ONE), rows([14, *ONE[1:]]), 0.3) == [1, 1]
 
 
 def test_low_scores_are_left_out():
-    assert [len(side) for side in differing(rows(ONE, FAINT), rows(ONE), 0.3)] == [0, 0]
-    assert [len(side) for side in differing(rows(ONE, FAINT), rows(ONE), 0.05)] == [1, 0]
+    assert lone(rows(ONE, FAINT), rows(ONE), 0.3) == [0, 0]
+    assert lone(rows(ONE, FAINT), rows(ONE), 0.05) == [1, 0]
     # Just below on one side is no difference.
     one, other = rows([*ONE[:4], 0.3001, 1]), rows([*ONE[:4], 0.2999, 1])
-    assert [len(side) for side in differing(one, other, 0.3)] == [0, 0]
+    assert lone(one, other, 0.3) == [0, 0]
 
 
 def test_any_size_of_image_and_any_box():
@@ -122,11 +137,36 @@ def test_the_command_draws_each_image(detect, tmp_path, capsys):
         cv2.imwrite(str(tmp_path / folder / "x.png"), built_in(90, 150))
     (tmp_path / "a" / "notes.txt").write_text("A folder may hold other files.")
     code, result = detect(tmp_path / "a", tmp_path / "b" / "x.png", "--min-score", 0)
-    assert code == 0 and result["passes"]
+    assert code == 0 and result["passes"] and result["outcome"] == "parity"
+    assert result["version"] == 2 and result["compared"] == {
+        "images": 2,
+        "failed": 0,
+        "detections": {"tensorflow": 200, "torch": 200},
+        "matched": 200,
+    }
     assert [item["picture"] for item in result["images"]] == ["x.png", "x_2.png"]
     assert all(len(item["detections"]["torch"]) == 100 for item in result["images"])
     assert cv2.imread(str(tmp_path / "out" / "x_2.png")).shape == (114, 600, 3)
     assert "matched" in capsys.readouterr().out
+
+
+@needs_tensorflow
+def test_nothing_detected_is_no_parity(detect, tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "x.png"), built_in(90, 150))
+    code, result = detect(tmp_path / "x.png", "--min-score", 1)
+    assert code == 3 and not result["passes"] and result["outcome"] == "not shown"
+    assert capsys.readouterr().out.splitlines()[-1].startswith("not shown: nothing was detected")
+
+
+@needs_tensorflow
+def test_what_differs_visibly_is_a_difference(detect, tmp_path, monkeypatch):
+    import torch_model.postprocess
+
+    sigmoid = torch_model.postprocess.sigmoid
+    monkeypatch.setattr(torch_model.postprocess, "sigmoid", lambda logits: sigmoid(logits) * 0.9)
+    cv2.imwrite(str(tmp_path / "x.png"), built_in(90, 150))
+    code, result = detect(tmp_path / "x.png", "--min-score", 0)
+    assert code == 1 and result["outcome"] == "difference"
 
 
 @needs_tensorflow
@@ -135,7 +175,8 @@ def test_an_image_that_cannot_be_read_is_named(detect, tmp_path, capsys):
     cv2.imwrite(str(good), built_in(90, 150))
     bad.write_bytes(b"no image")
     code, result = detect(bad, good)
-    assert code == 1 and not result["passes"]
+    assert code == 3 and not result["passes"] and result["outcome"] == "not shown"
+    assert result["compared"]["failed"] == 1 and "1 of 2 images failed" in result["sentence"]
     assert set(result["images"][0]["failures"]) == set(FRAMEWORKS)
     assert result["images"][1]["failures"] == {}
     assert f"{bad}: failed in torch" in capsys.readouterr().out

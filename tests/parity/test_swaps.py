@@ -18,11 +18,12 @@ from converter.ledger import EMA
 from efficientdet_spec import InputError
 from parity.coco.annotations import read_annotations
 from parity.coco.metrics import METRICS, evaluate
-from parity.coco.report import CocoReport, Outcome
+from parity.coco.report import CocoReport, SideResults
 from parity.coco.swaps import MISTAKE, TENSORFLOW, Swap, judge
 from parity.coco_text import coco_text
 from parity.commands import mistakes, swaps
-from parity.shards import ImageResult
+from parity.matching import match
+from parity.shards import ImageResult, Shard
 from torch_model import nms
 from torch_model.detector import Detector
 from torch_model.layers import MaxPool2d
@@ -165,10 +166,11 @@ def test_images_that_fail(annotations):
 def test_a_report_is_judged_by_its_stages(annotations):
     """Also where two stages' differences cancel, so that the frameworks' metrics are equal."""
 
-    plain = evaluate(annotations, list(SIZES), {item.image_id: item.rows for item in found()})
+    table = {item.image_id: item.rows for item in found()}
+    plain, shard = evaluate(annotations, list(SIZES), table), Shard(found(), {})
 
     def report(theirs, wrong):
-        table = judge(annotations, found(), {THEIRS: theirs, WRONG: wrong}, lambda *_: None)
+        swap = judge(annotations, found(), {THEIRS: theirs, WRONG: wrong}, lambda *_: None)
         return CocoReport(
             model="tiny",
             checkpoint={},
@@ -176,16 +178,16 @@ def test_a_report_is_judged_by_its_stages(annotations):
             profile={"name": "official"},
             size=(128, 128),
             environment={},
-            outcomes={name: Outcome([], plain) for name in ("tensorflow", "torch")},
+            outcomes={name: SideResults([shard], plain) for name in ("tensorflow", "torch")},
             categories={1: "one"},
             file_names={number: f"{number}.jpg" for number in SIZES},
-            matching=None,
+            matching=match(table, table),
             interval=None,
-            stage_swap=table,
+            stage_swap=swap,
         )
 
     assert report(found(), found(moved=5)).passes
-    assert coco_text(report(found(), found(moved=5))).endswith("parity")
+    assert "\n\nparity: all " in coco_text(report(found(), found(moved=5)))
     assert not report(found(failing=[7]), found()).complete
     differing = report(found(moved=5), found())
     assert differing.complete and not differing.passes
@@ -354,7 +356,7 @@ def test_the_whole_table(coco, capsys):
     code, result = coco("--batch-size", "2")
     output = capsys.readouterr().out
     table, rows = result["stage_swap"], by_slug(result)
-    assert code == 0 and result["passes"] and output.endswith("parity\n")
+    assert code == 0 and result["passes"] and "\n\nparity: all " in output
     assert list(rows) == [swap.slug for swap in swaps.SWAPS]
     assert table["images"] == 3 and table["failures"] == []
     assert table["baseline"]["AP"] > 0.5
@@ -411,7 +413,7 @@ def test_a_fault_shows_in_its_stage_alone(coco, monkeypatch, capsys, fault):
 
 def test_only_mistakes_without_tensorflow(coco, capsys):
     code, result = coco("--framework", "torch", "--stage", "nms=hard")
-    assert code == 0 and result["passes"]
+    assert code == 0 and result["outcome"] == "not shown" and not result["passes"]
     assert {row["origin"] for row in by_slug(result).values()} == {MISTAKE}
     assert "hard-nms" not in by_slug(result)
     assert "OpenCV's JPEG decoder" in capsys.readouterr().out
@@ -477,7 +479,7 @@ def test_a_damaged_image_is_left_out_of_all(coco, dataset, capsys):
         code, result = coco("--framework", "torch")
     finally:
         path.write_bytes(whole)
-    assert code == 1 and not result["complete"] and result["stage_swap"]["images"] == 2
+    assert code == 3 and not result["complete"] and result["stage_swap"]["images"] == 2
     assert [item["image_id"] for item in result["stage_swap"]["failures"]] == [7]
     assert "incomplete" in capsys.readouterr().out
 

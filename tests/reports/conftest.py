@@ -5,6 +5,7 @@ import os
 import shutil
 
 import pytest
+from made_results import judged
 
 import compare
 from reports.render import render
@@ -34,7 +35,7 @@ def run_of(slug, **other):
     done = {"status": "done", "exit_code": 0, "message": "", "seconds": 1.0, "result": "nodes.json"}
     return {
         "schema": "efficientdet-parity/run",
-        "version": 1,
+        "version": 2,
         "model": slug,
         "slug": slug,
         "source": slug,
@@ -42,6 +43,9 @@ def run_of(slug, **other):
         "started": "2026-11-24T00:00:00+00:00",
         "command": "python compare.py report",
         "environment": {"python": "3.11"},
+        "code": "0" * 64,
+        "complete": True,
+        "planned": [],
         "steps": [{**step, **done, "peak_memory_bytes": 10**9}],
         **other,
     }
@@ -66,7 +70,7 @@ def pages(tiny_checkpoint, tmp_path_factory):
         path = folder / f"{slug}.json"
         arguments = ["nodes", str(tiny_checkpoint), "--size", "128x128", "--closeups", "3"]
         assert compare.main([*arguments, *options, "--json", str(path)]) == (slug == "broken")
-        found[slug] = json.loads(path.read_text())
+        found[slug] = judged(json.loads(path.read_text()))
         write(folder / "results", slug, found[slug])
     text = json.dumps(found["broken"])
     # Wherever a user's own text can come from.

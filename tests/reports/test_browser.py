@@ -68,7 +68,7 @@ def test_the_fault_is_on_the_first_screen(browser, pages):
         link = page.locator("#verdict a", has_text="fpn.resample_p6.pool").first
         box = link.bounding_box()
         assert box["y"] + box["height"] < 800
-        expect(page.locator("#verdict")).to_contain_text("Mismatch")
+        expect(page.locator("#verdict")).to_contain_text("Difference")
         link.click()
         expect(page.locator("#panel-name")).to_have_text("fpn.resample_p6.pool")
         expect(page.locator("#panel")).to_contain_text("function differs")

@@ -98,7 +98,7 @@ def test_csv_has_everything_in_full():
     row = rows[3]
     assert float(row["torch_relative"]) == 1.23456789e-5
     assert row["reason"] == 'says "so", twice' and row["shape"] == "1x4x5x6"
-    assert set(row) == {"node", "tensor", "kind", "shape", "verdict", "reason"} | {
+    assert set(row) == {"node", "tensor", "kind", "shape", "verdict", "input", "reason"} | {
         item.key for item in FIGURES
     }
 

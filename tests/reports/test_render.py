@@ -11,6 +11,7 @@ import made_results as made
 import pytest
 from handmade import distance, finding, node
 
+import compare
 from efficientdet_spec import InputError
 from parity.verdict import Verdict
 from reports import render as module
@@ -144,7 +145,7 @@ def test_files_beside_the_pages(pages, tmp_path):
     copied = {path.name for path in (out / "efficientdet-d0").iterdir()}
     assert {"nodes.json", "coco.json", "nodes.csv", "one.png", "self-check.json"} <= copied
     assert (out / "efficientdet-d0" / "one.png").read_bytes() == made.PICTURE
-    assert json.loads((out / "report.json").read_text())["models"][0]["verdict"] == "parity"
+    assert json.loads((out / "report.json").read_text())["models"][0]["outcome"] == "parity"
     assert not list(out.rglob("*.tmp"))
 
 
@@ -158,14 +159,22 @@ def test_without_data(pages, tmp_path):
 def test_a_fault_is_named_with_its_node(pages, tmp_path):
     page = pages(nodes=made.nodes(failing=True))
     assert problems(page) == []
-    assert "Mismatch : 1 of 5 nodes without parity fpn.resample_p6.pool padded with zeros" in (
+    assert "Difference : 1 of 5 nodes without parity fpn.resample_p6.pool padded with zeros" in (
         page.text
     )
     assert {"href": "#node=fpn.resample_p6.pool", "class": "name"} in page.of("a")
     assert page.data["node-data"]["suspects"] == {"2": 0} and "suspect-0" in page.ids()
     index = Page((tmp_path / "out" / "index.html").read_text("utf-8"))
     assert "fpn.resample_p6.pool : padded with zeros" in index.text
-    assert "Mismatch : 0 of 1 model with parity, 1 mismatch" in index.text
+    assert "Difference : 0 of 1 model with parity, 1 with a difference" in index.text
+
+
+def test_what_the_verdict_covers_stands_beside_it(pages):
+    page = pages(nodes=made.two_inputs())
+    assert "What this verdict covers Every node was compared on one image." in page.text
+    assert "photo.jpg 2×96×128 parity" in page.text
+    told = page.data["node-data"]["reason"]["texts"]
+    assert any("inputs: photo.jpg" in text for text in told)
 
 
 def test_seeded_weights_are_said_in_large(tmp_path):
@@ -185,8 +194,21 @@ def test_a_model_that_failed_has_a_page(tmp_path):
     assert not summary.passes
     for name in ("efficientdet-d0", "index"):
         page = Page((tmp_path / "out" / f"{name}.html").read_text("utf-8"))
-        assert "Failed" in page.text and "the file is cut short" in page.text
+        assert "Not shown" in page.text and "the file is cut short" in page.text
         assert problems(page) == []
+
+
+@pytest.mark.parametrize(
+    "complete, failing, code", [(True, False, 0), (True, True, 1), (False, False, 3)]
+)
+def test_the_command_ends_as_the_results_do(tmp_path, capsys, complete, failing, code):
+    run = made.run("efficientdet-d0", complete=complete)
+    run["planned"] = [{"name": "coco", "title": "Evaluate"}] if not complete else []
+    made.write(tmp_path / "results", run_values=run, nodes=made.nodes(failing=failing))
+    arguments = ["report", "--from", tmp_path / "results", "--out", tmp_path / "out"]
+    assert compare.main([str(item) for item in arguments]) == code
+    word = {0: "PARITY", 1: "DIFFERENCE", 3: "NOT SHOWN"}[code]
+    assert f"efficientdet-d0: {word}: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
@@ -203,6 +225,8 @@ def test_nothing_that_a_result_holds_is_markup(tmp_path, hostile):
     conversion = made.conversion()
     conversion["ledger"]["notes"] = [hostile]
     conversion["ledger"]["variables"][2]["reason"] = hostile
+    values["coverage"]["text"] = [hostile]
+    values["inputs"][0]["source"] = hostile
     coco = made.coco(annotations=hostile, complete=False)
     coco["categories"][0]["name"] = hostile
     coco["images"]["torch"]["failures"][0]["reason"] = hostile
@@ -212,7 +236,8 @@ def test_nothing_that_a_result_holds_is_markup(tmp_path, hostile):
     detect["images"][0]["file"] = hostile
     check = made.self_check()
     check["faults"][1]["title"] = hostile
-    steps = [made.step("convert"), made.step("nodes", "failed", 2, hostile, title=hostile)]
+    failed = made.step("seed", "failed", 2, hostile, title=hostile)
+    steps = [made.step("convert"), made.step("nodes"), failed]
     run = made.run(
         "efficientdet-d0", source=hostile, command=hostile, note=hostile, model=hostile, steps=steps
     )

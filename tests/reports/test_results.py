@@ -69,12 +69,12 @@ def test_a_file_that_is_no_json(tmp_path, text):
         ([], "no JSON object"),
         ({}, "None version None"),
         ({"schema": "efficientdet-parity/coco", "version": 2}, "'efficientdet-parity/coco'"),
-        ({"schema": "efficientdet-parity/nodes", "version": 3}, ".*version 3"),
+        ({"schema": "efficientdet-parity/nodes", "version": 2}, ".*version 2"),
     ],
 )
 def test_another_schema(tmp_path, values, found):
     made.write_all(tmp_path, nodes=values)
-    with pytest.raises(InputError, match=f"nodes.json is {found}.*expected.*nodes version 2"):
+    with pytest.raises(InputError, match=f"nodes.json is {found}.*expected.*nodes version 3"):
         read_results(tmp_path)
 
 
@@ -93,6 +93,12 @@ def test_another_schema(tmp_path, values, found):
         ("nodes", ("nodes", 0, "free", "rms"), True, "free.rms is True, expected a number"),
         ("nodes", ("nodes", 0, "reason"), ..., r"nodes\[0\] has no reason"),
         ("nodes", ("passes",), "yes", "passes is 'yes', expected true or false"),
+        ("nodes", ("outcome",), "fine", "outcome is 'fine', expected one of parity"),
+        ("nodes", ("inputs",), [], "inputs is empty, expected at least one entry"),
+        ("nodes", ("inputs", 0, "batch"), ..., r"inputs\[0\] has no batch"),
+        ("nodes", ("coverage", "text"), "all", "coverage.text is 'all', expected a list"),
+        ("nodes", ("nodes", 0, "input"), 7, "names input 7 for 'backbone.stem_conv', expected one"),
+        ("coco", ("compared", "matched"), None, "compared.matched is None, expected a whole"),
         ("nodes", ("counts", "exact"), 1.5, "counts.exact is 1.5, expected a whole number"),
         ("nodes", ("closeups", 0, "map"), None, r"closeups\[0\].map is None, expected an object"),
         ("conversion", ("ledger", "variables"), ..., "ledger has no variables"),

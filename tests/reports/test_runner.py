@@ -1,6 +1,7 @@
 """What fails is written down and the others go on; what was done is not done again."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -17,9 +18,10 @@ SEEDED = Subject("d0", "efficientdet-d0", True)
 class Fake:
     """Writes what each command would, or fails as told."""
 
-    def __init__(self, folder, exit_codes=None):
+    def __init__(self, folder, exit_codes=None, reads=()):
         self.folder = folder
         self.exit_codes = exit_codes or {}
+        self.reads = reads
         self.ran = []
 
     def name(self, command):
@@ -33,11 +35,12 @@ class Fake:
         code = self.exit_codes.get(name, 0)
         if isinstance(code, BaseException):
             raise code
-        if code in (0, 1):
+        if code in (0, 1, 3):
             for path in self.files(name, command):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text('{"model": "efficientdet-d0"}')
-        return processes.Finished(code, 1.5, 1000, "printed", "it broke" if code else "")
+        message = "it broke" if code else ""
+        return processes.Finished(code, 1.5, 1000, "printed", message, self.reads)
 
     def files(self, name, command):
         if name == "seed":
@@ -46,8 +49,8 @@ class Fake:
         return [*written, Path(command[2])] if name in ("convert", "official") else written
 
 
-def go(tmp_path, subject=SEEDED, choice=None, **exit_codes):
-    fake = Fake(tmp_path, exit_codes)
+def go(tmp_path, subject=SEEDED, choice=None, reads=(), **exit_codes):
+    fake = Fake(tmp_path, exit_codes, reads)
     runner.run_all([subject], choice or Choice(seeded=True), tmp_path, "the command", fake)
     record = json.loads((tmp_path / subject.slug / "run.json").read_text())
     return fake.ran, record, {step["name"]: step for step in record["steps"]}
@@ -66,8 +69,10 @@ def test_a_seeded_model(tmp_path):
 
 def test_nothing_is_run_twice(tmp_path):
     _, first, _ = go(tmp_path)
-    ran, second, _ = go(tmp_path)
-    assert ran == [] and second == first
+    ran, second, steps = go(tmp_path)
+    assert ran == [] and all(step.pop("reused") for step in steps.values())
+    assert not any(step.pop("reused") for step in first["steps"])
+    assert second == first
 
 
 def test_a_run_goes_on_where_another_was_interrupted(tmp_path):
@@ -103,9 +108,10 @@ def test_another_checkpoint_under_the_same_name_is_another_run(tmp_path):
     assert go(tmp_path, subject)[0] == ["official", "nodes", "structure"]
 
 
-def test_a_mismatch_is_a_result(tmp_path):
-    _, _, steps = go(tmp_path, nodes=1)
-    assert steps["nodes"]["status"] == "done" and steps["nodes"]["exit_code"] == 1
+@pytest.mark.parametrize("code", [1, 3])
+def test_a_difference_is_a_result_and_so_is_what_is_not_shown(tmp_path, code):
+    _, _, steps = go(tmp_path, nodes=code)
+    assert steps["nodes"]["status"] == "done" and steps["nodes"]["exit_code"] == code
     assert steps["structure"]["status"] == "done"
 
 
@@ -146,6 +152,167 @@ def test_where_there_is_no_trained_checkpoint_weights_are_seeded(tmp_path):
     assert ran == ["official", "nodes", "structure"] and record["trained"]
 
 
+def outside(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("as it was")
+    # Files that were written to while a step ran are not trusted.
+    os.utime(path, (1, 1))
+    return path
+
+
+@pytest.mark.parametrize("name", ["helper.py", "photo.jpg", "model.data-00000-of-00001"])
+def test_whatever_a_step_had_read_is_read_again(tmp_path, name, capsys):
+    path = outside(tmp_path, name)
+    assert go(tmp_path, reads=[str(path)])[0] == ["seed", "convert", "nodes", "structure"]
+    assert go(tmp_path, reads=[str(path)])[0] == []
+    status = path.stat()
+    path.write_text("as it is!")
+    # Neither the size nor the time tells.
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    ran, record, steps = go(tmp_path, reads=[str(path)])
+    assert ran == ["seed", "convert", "nodes", "structure"]
+    assert steps["nodes"]["again"] == f"{path} has changed" and not steps["nodes"]["reused"]
+    assert f"Compare every node: again, for {path} has changed" in capsys.readouterr().err
+    path.unlink()
+    assert go(tmp_path, reads=[str(path)])[0] == ["seed", "convert", "nodes", "structure"]
+
+
+def test_the_files_that_a_command_names(tmp_path):
+    """Those of a checkpoint too, however it is named; what is written is none of them."""
+    names = ["model.index", "model.data-00000-of-00001", "model.meta", "port.py", "a.json", "b.jpg"]
+    for name in [*names, "modelling.txt"]:
+        (tmp_path / name).touch()
+    checkpoint = [str(tmp_path / name) for name in sorted(names[:3])]
+    for source in (tmp_path / "model", tmp_path):
+        command = ["compare.py", "nodes", str(source), "--json", str(tmp_path / "a.json")]
+        assert runner.command_files(command) == checkpoint
+    given = ["compare.py", "nodes", "--candidate", f"{tmp_path}/port.py:build", "--size", "9x9"]
+    assert runner.command_files(given) == [str(tmp_path / "port.py")]
+    assert runner.command_files(["compare.py", "https://x/**[", f"{tmp_path}/b.jpg"]) == [
+        str(tmp_path / "b.jpg")
+    ]
+
+
+def test_a_file_that_was_missing_is_looked_for_again(tmp_path):
+    path = tmp_path / "missing.jpg"
+    go(tmp_path, reads=[str(path)])
+    assert go(tmp_path, reads=[str(path)])[0] == []
+    path.write_text("there now")
+    assert len(go(tmp_path, reads=[str(path)])[0]) == 4
+
+
+def test_a_file_that_changed_while_it_was_read_is_read_again(tmp_path):
+    path = outside(tmp_path, "helper.py")
+    os.utime(path, (2**32, 2**32))
+    go(tmp_path, reads=[str(path)])
+    ran, _, steps = go(tmp_path, reads=[str(path)])
+    assert len(ran) == 4 and "was changed while it was read" in steps["nodes"]["again"]
+
+
+def test_without_a_list_of_what_was_read_a_step_is_run_again(tmp_path):
+    assert len(go(tmp_path, reads=None)[0]) == len(go(tmp_path, reads=None)[0]) == 4
+
+
+def test_a_digit_changed_in_a_result_is_noticed(tmp_path):
+    go(tmp_path)
+    path = tmp_path / "d0" / "nodes.json"
+    path.write_text(path.read_text().replace("d0", "d1"))
+    ran, _, steps = go(tmp_path)
+    assert (
+        ran == ["seed", "convert", "nodes"] and "nodes.json has changed" in steps["nodes"]["again"]
+    )
+
+
+def test_an_earlier_result_is_an_input(tmp_path):
+    """What is converted anew is compared anew, unless it is the same."""
+    index = tmp_path / "model.index"
+    index.write_bytes(b"one")
+    subject = Subject("mine", str(tmp_path / "model"), False)
+    go(tmp_path, subject)
+    (tmp_path / "mine" / "model.pth").write_text("another")
+    assert go(tmp_path, subject)[0] == ["official"]
+    assert go(tmp_path, subject)[0] == []
+
+
+def test_shards_of_other_images_are_not_gone_on_with(tmp_path, monkeypatch):
+    """But those of a try that was ended from outside are."""
+    photo = outside(tmp_path, "photo.jpg")
+    annotations = outside(tmp_path, "a.json")
+    choice = Choice(images=tmp_path, annotations=annotations, pictures=0)
+    subject = Subject("mine", str(annotations), False)
+
+    class Detecting(Fake):
+        def files(self, name, command):
+            if name != "coco":
+                return super().files(name, command)
+            folder = Path(command[command.index("--out") + 1])
+            self.found = sorted(path.name for path in folder.rglob("0*.json"))
+            return [folder / "shards" / "torch" / "00000.json", folder / "coco.json"]
+
+    def detect(**exit_codes):
+        fake = Detecting(tmp_path, exit_codes, [str(photo)])
+        runner.run_all([subject], choice, tmp_path, "", fake)
+        return fake
+
+    detect()
+    os.utime(photo, (1, 1))
+    photo.write_text("another")
+    os.utime(photo, (1, 1))
+    fake = detect(coco=-9)
+    assert "coco" in fake.ran
+    (tmp_path / "mine" / "coco" / "shards" / "torch").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "mine" / "coco" / "shards" / "torch" / "00007.json").touch()
+    assert detect().found == ["00007.json"]
+    photo.write_text("a third")
+    os.utime(photo, (1, 1))
+    assert detect().found == []
+    # Of other code they are as useless, even where the evaluation itself was interrupted.
+    with pytest.raises(KeyboardInterrupt):
+        photo.write_text("a fourth")
+        detect(coco=KeyboardInterrupt())
+    shards = tmp_path / "mine" / "coco" / "shards" / "torch"
+    shards.mkdir(parents=True)
+    (shards / "00008.json").touch()
+    monkeypatch.setattr(runner, "own_code", lambda: [str(photo)])
+    assert detect().found == []
+
+
+def test_an_evaluation_depends_on_all_code(tmp_path):
+    """Where its parts were there before, the process has not loaded what had computed them."""
+    names = {Path(name).name for name in runner.own_code()}
+    assert {"nms.py", "compare.py", "matching.py", "detection.py"} <= names
+    assert "judgement.py" not in names and not [name for name in names if name.startswith("test_")]
+
+
+def test_what_is_asked_for_is_written_down_before_it_is_made(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, nodes=KeyboardInterrupt())
+    record = json.loads((tmp_path / "d0" / "run.json").read_text())
+    assert [step["name"] for step in record["planned"]] == ["seed", "convert", "nodes", "structure"]
+    assert record["complete"] is False
+    assert [step["name"] for step in record["steps"]] == ["seed", "convert"]
+    # An earlier run's steps are kept for the next, but are no part of this one.
+    go(tmp_path)
+    other = Choice(seeded=True, size="128x128")
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, choice=other, nodes=KeyboardInterrupt())
+    record = json.loads((tmp_path / "d0" / "run.json").read_text())
+    earlier = {step["name"] for step in record["steps"] if step["earlier"]}
+    assert earlier == {"nodes", "structure"} and record["complete"] is False
+    assert go(tmp_path)[1]["complete"] is True
+
+
+def test_what_cannot_be_made_for_a_candidate_says_so(tmp_path):
+    annotations = outside(tmp_path, "a.json")
+    outside(tmp_path, "photo.jpg")
+    choice = Choice(images=tmp_path, annotations=annotations, candidate="port.py:build")
+    subject = Subject("mine", str(annotations), False)
+    ran, _, steps = go(tmp_path, subject, choice)
+    assert ran == ["official", "nodes", "structure"]
+    assert {steps[name]["status"] for name in ("coco", "detect")} == {"skipped"}
+    assert "not made for a candidate" in steps["coco"]["message"]
+
+
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "d0").write_text("a file")
     with pytest.raises(InputError, match="cannot be made a folder"):
@@ -165,7 +332,32 @@ def test_processes_are_watched_and_measured(monkeypatch, tmp_path, capfd):
     assert done.peak_memory > 300e6 and 0 < done.seconds < 60
     assert "last words" in capfd.readouterr().err
     program.write_text("import os\nos.kill(os.getpid(), 9)\n")
-    assert processes.run(["program.py"]).exit_code == -9
+    killed = processes.run(["program.py"])
+    assert killed.exit_code == -9 and killed.reads is None
+
+
+def test_processes_tell_what_they_have_read(monkeypatch, tmp_path):
+    """Files of any kind, modules too, but neither Python's nor what the process itself wrote."""
+    (tmp_path / "photo.jpg").write_bytes(b"x")
+    (tmp_path / "helper.py").write_text("VALUE = 1\n")
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"import sys\nsys.path.insert(1, {str(Path(compare.__file__).parent)!r})\n"
+        "from parity import reading\nreading.start()\nimport os, numpy, helper, json.tool\n"
+        f"os.chdir({str(tmp_path)!r})\nopen('photo.jpg').read()\nreading.note('native.h5')\n"
+        "open('out.tmp', 'w').close()\nos.replace('out.tmp', 'out.txt')\nopen('out.txt').read()\n"
+        "try:\n    open('missing.png')\nexcept OSError:\n    pass\n"
+    )
+    monkeypatch.setattr(processes, "ROOT", tmp_path)
+    names = ("photo.jpg", "helper.py", "program.py", "native.h5", "missing.png")
+    own = str(Path(processes.reading.__file__))
+    for _ in range(2):
+        # At the second time the helper comes from its compiled form.
+        done = processes.run(["program.py"])
+        assert done.exit_code == 0
+        assert set(done.reads) >= {*(str(tmp_path / name) for name in names), own}
+        assert not [name for name in done.reads if "out.t" in name or "numpy" in name]
+        assert len(done.reads) < 12
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,17 @@ def test_detections_only_of_trained_models_and_with_images(tmp_path):
         found = steps.comparisons(subject, "checkpoint", Path("r"), choice, trained=trained)
         return [step.name for step in found]
 
+    def obstacles(choice, trained):
+        found = steps.comparisons(subject, "checkpoint", Path("r"), choice, trained=trained)
+        return [step.obstacle for step in found]
+
     assert names(choice, True) == ["nodes", "structure", "self-check", "coco", "detect"]
-    assert names(choice, False) == ["nodes", "structure", "self-check"]
+    assert obstacles(choice, True) == ["", "", "", "", ""]
+    # What was asked for is not forgotten where it cannot be made.
+    untrained = "the weights are not trained"
+    assert obstacles(choice, False) == ["", "", "", untrained, untrained]
+    *_, evaluation, pictures = obstacles(replace(choice, candidate="port.py:build"), True)
+    assert evaluation == pictures and "not made for a candidate" in evaluation
     assert names(replace(choice, pictures=0), True)[-1] == "coco"
     assert names(Choice(), True) == ["nodes", "structure"]
     *_, coco, detect = steps.comparisons(subject, "checkpoint", Path("r"), choice, trained=True)

@@ -8,10 +8,11 @@ import pytest
 from handmade import distance, finding, node
 
 from parity.limits import Limit
+from parity.outcome import Outcome
 from parity.verdict import Verdict
 from reports.checks import checks
 from reports.facts import facts
-from reports.judgement import State, judge
+from reports.judgement import judge
 from reports.junit import junit
 from reports.markdown import markdown
 from reports.matrix import COLUMNS, matrix, overview
@@ -31,14 +32,15 @@ def only(tmp_path, run=None, **results):
 
 def test_parity(tmp_path):
     judgement = judge(read(tmp_path))
-    assert judgement.state is State.PARITY and judgement.node is None
-    for part in ("all 4 nodes", "float64 by at most 3.0e-04 of rms", "all COCO metrics agree"):
+    assert judgement.outcome is Outcome.PARITY and judgement.node is None
+    told = ("all 4 nodes", "float64 by at most 3.0e-04 of rms", "all COCO metrics and detections")
+    for part in told:
         assert part in judgement.sentence
 
 
-def test_a_mismatch_names_the_node_and_what_is_wrong(tmp_path):
+def test_a_difference_names_the_node_and_what_is_wrong(tmp_path):
     judgement = judge(read(tmp_path, nodes=made.nodes(failing=True)))
-    assert judgement.state is State.MISMATCH
+    assert judgement.outcome is Outcome.DIFFERENCE
     assert judgement.sentence == "1 of 5 nodes without parity"
     assert (judgement.node, judgement.diagnosis) == ("fpn.resample_p6.pool", "padded with zeros")
 
@@ -51,53 +53,157 @@ def test_a_named_suspect_comes_before_others(tmp_path):
 
 
 def test_a_failing_node_without_a_suspect(tmp_path):
+    lost = node("lost", Verdict.CANDIDATE_DIFFERS, "far off")
+    judgement = judge(read(tmp_path, nodes=made.nodes(lost)))
+    assert judgement.outcome is Outcome.DIFFERENCE
+    assert (judgement.node, judgement.diagnosis) == ("lost", "candidate differs")
+
+
+def test_a_node_that_is_not_covered_is_no_difference(tmp_path):
     lost = node("lost", Verdict.NOT_COVERED, "no partner")
     judgement = judge(read(tmp_path, nodes=made.nodes(lost)))
+    assert judgement.outcome is Outcome.NOT_SHOWN
     assert (judgement.node, judgement.diagnosis) == ("lost", "not covered")
 
 
 @pytest.mark.parametrize(
     "results, state, told",
     [
-        ({"structure": made.nodes(failing=True)}, State.MISMATCH, "float64: 1 of 5 nodes"),
-        ({"nodes": made.nodes(findings=[finding()])}, State.MISMATCH, "1 thing about the candi"),
-        ({"nodes": made.nodes(gradients={"passes": False})}, State.MISMATCH, "gradients differ"),
-        ({"coco": made.coco(delta=-0.01)}, State.MISMATCH, "AP by -0.010000, of at most 0.0001"),
-        ({"coco": made.coco(passes=False)}, State.MISMATCH, "evaluation on COCO images found"),
-        ({"coco": made.coco(complete=False)}, State.FAILED, "images failed"),
-        ({"detect": {**made.detect(), "passes": False}}, State.MISMATCH, "0 detections visibly"),
-        ({"self_check": made.self_check(missed=True)}, State.FAILED, "self-check missed a fault"),
+        ({"structure": made.nodes(failing=True)}, Outcome.DIFFERENCE, "float64: 1 of 5 nodes"),
+        ({"nodes": made.nodes(findings=[finding()])}, Outcome.DIFFERENCE, "1 thing about the cand"),
+        (
+            {"nodes": made.nodes(gradients={"passes": False})},
+            Outcome.DIFFERENCE,
+            "gradients differ",
+        ),
+        ({"coco": made.coco(delta=-0.01)}, Outcome.DIFFERENCE, "as made for difference"),
+        ({"coco": made.coco(complete=False)}, Outcome.NOT_SHOWN, "as made for not shown"),
+        (
+            {"detect": made.detect(**made.outcome("difference"))},
+            Outcome.DIFFERENCE,
+            "as made for difference",
+        ),
+        (
+            {"detect": made.detect(**made.outcome("not shown"))},
+            Outcome.NOT_SHOWN,
+            "as made for not shown",
+        ),
+        (
+            {"self_check": made.self_check(missed=True)},
+            Outcome.NOT_SHOWN,
+            "self-check missed a fau",
+        ),
     ],
 )
 def test_whatever_is_found_decides(tmp_path, results, state, told):
     judgement = judge(read(tmp_path, **results))
-    assert judgement.state is state and told in judgement.sentence
+    assert judgement.outcome is state and told in judgement.sentence
 
 
 def test_a_step_that_failed(tmp_path):
     steps = [made.step("convert", "failed", 2, "no such file", result=None)]
     failed = only(tmp_path, made.run("efficientdet-d0", steps=steps))
     judgement = judge(failed)
-    assert judgement.state is State.FAILED
+    assert judgement.outcome is Outcome.NOT_SHOWN
     assert judgement.sentence == "the step “Do convert” failed: no such file"
     row = summarise(failed)
     assert row.nodes is row.own is row.convert_seconds is None
-    assert Summary([row]).text.startswith("efficientdet-d0: FAILED: the step")
+    assert Summary([row]).text.startswith("efficientdet-d0: NOT SHOWN: the step")
 
 
-def test_a_failed_step_does_not_hide_a_mismatch(tmp_path):
+def test_a_failed_step_does_not_hide_a_difference(tmp_path):
     steps = [made.step("nodes", exit_code=1), made.step("coco", "failed", -9, "killed")]
     run = made.run("efficientdet-d0", steps=steps)
     judgement = judge(only(tmp_path, run, nodes=made.nodes(failing=True)))
-    assert judgement.state is State.MISMATCH
+    assert judgement.outcome is Outcome.DIFFERENCE
 
 
 def test_no_comparison_is_no_parity(tmp_path):
-    judgement = judge(only(tmp_path, conversion=made.conversion()))
-    assert (judgement.state, judgement.sentence) == (
-        State.FAILED,
+    run = made.run("efficientdet-d0", steps=[made.step("convert")])
+    judgement = judge(only(tmp_path, run, conversion=made.conversion()))
+    assert (judgement.outcome, judgement.sentence) == (
+        Outcome.NOT_SHOWN,
         "no comparison of nodes was made",
     )
+
+
+def planned(*names):
+    return [{"name": name, "title": f"Do {name}"} for name in names]
+
+
+def test_a_run_that_was_interrupted_is_no_parity(tmp_path):
+    """What it had come to is fine, what it was asked for besides is missing."""
+    steps = [made.step("convert"), made.step("nodes"), made.step("structure", earlier=True)]
+    names = ("convert", "nodes", "structure", "coco")
+    run = made.run("efficientdet-d0", steps=steps, complete=False, planned=planned(*names))
+    results = only(tmp_path, run, nodes=made.nodes(), structure=made.nodes(dtype="float64"))
+    judgement = judge(results)
+    assert judgement.outcome is Outcome.NOT_SHOWN
+    assert judgement.sentence == (
+        "the step “Do structure” was not made: the run was interrupted before it"
+    )
+    # What an earlier run has left is no result of this one.
+    assert results.structure is None
+    summary = Summary([summarise(results)])
+    assert summary.outcome.exit_code == 3
+    (model,) = summary.to_dict()["models"]
+    assert [item["name"] for item in model["not_made"]] == ["structure", "coco"]
+    assert model["complete"] is False
+    assert "The run did not come to its end." in summary.text
+    (suite,) = ElementTree.fromstring(junit([results]).encode())
+    assert suite.get("errors") == "3" and suite.get("skipped") == "0"
+    states = {item.title: (item.state, item.text) for item in checks(results)}
+    assert states["COCO metrics and detections"] == (
+        "open",
+        "not made: the run was interrupted before it",
+    )
+
+
+def test_an_interruption_behind_the_last_step_is_one(tmp_path):
+    run = made.run("efficientdet-d0", complete=False)
+    judgement = judge(only(tmp_path, run, nodes=made.nodes()))
+    assert judgement.sentence == "the run did not come to its end"
+
+
+def test_what_was_asked_for_and_not_made_is_not_shown(tmp_path):
+    reason = "not made for a candidate: detections are the converted model's"
+    steps = [made.step("nodes"), made.step("coco", "skipped", None, reason, result=None)]
+    run = made.run("efficientdet-d0", steps=steps)
+    place = made.write(tmp_path, run_values=run, nodes=made.nodes())
+    # Of a run without the candidate.
+    (place / "coco").mkdir()
+    (place / "coco" / "coco.json").write_text(json.dumps(made.coco()))
+    (results,) = read_results(tmp_path)
+    assert results.coco is None and judge(results).outcome is Outcome.NOT_SHOWN
+    assert "not made for a candidate" in judge(results).sentence
+    found = {fact.label: fact for fact in facts(results, summarise(results))}
+    assert found["AP PyTorch"].value == "–"
+    assert "not made for a candidate" in found["AP PyTorch"].explanation
+    (suite,) = ElementTree.fromstring(junit([results]).encode())
+    cases = {case.get("name"): case for case in suite}
+    assert cases["coco"].find("error").get("type") == "not made"
+    assert cases["verdict"].find("error").get("type") == "not shown"
+
+
+def test_what_was_reused_is_said(tmp_path):
+    steps = [made.step("convert"), made.step("nodes", reused=True), made.step("structure")]
+    run = made.run("efficientdet-d0", steps=steps)
+    row = summarise(only(tmp_path, run, nodes=made.nodes(), structure=made.nodes()))
+    told = "Reused from an earlier run, whose inputs were the same: “Do nodes”."
+    assert row.judgement.outcome is Outcome.PARITY
+    assert told in Summary([row]).text and row.to_dict()["reused"] == ["Do nodes"]
+    assert told in markdown(Summary([row])).replace("\\", "")
+    (suite,) = ElementTree.fromstring(junit(read_results(tmp_path)).encode())
+    cases = {case.get("name"): case for case in suite}
+    assert cases["nodes"].find("system-out").text == "reused from an earlier run"
+    assert told in cases["verdict"].find("system-out").text
+
+
+def test_a_result_that_was_changed_afterwards_shows_nothing(tmp_path):
+    steps = [made.step("nodes", outputs={"nodes.json": "0" * 64})]
+    results = only(tmp_path, made.run("efficientdet-d0", steps=steps), nodes=made.nodes())
+    assert judge(results).outcome is Outcome.NOT_SHOWN
+    assert "nodes.json is not as its step wrote it" in judge(results).sentence
 
 
 def test_figures(tmp_path):
@@ -125,11 +231,11 @@ def test_report_json(tmp_path):
         made.write_all(tmp_path, slug, nodes=made.nodes(failing=slug.endswith("x")))
     summary = Summary([summarise(item) for item in read_results(tmp_path)])
     values = json.loads(json.dumps(summary.to_dict(), allow_nan=False))
-    assert (values["schema"], values["version"]) == ("efficientdet-parity/report", 1)
-    assert values["passes"] is False
+    assert (values["schema"], values["version"]) == ("efficientdet-parity/report", 2)
+    assert values["passes"] is False and values["outcome"] == "difference"
     first, last = values["models"]
-    assert (first["model"], first["verdict"]) == ("efficientdet-d0", "parity")
-    assert (last["verdict"], last["node"]) == ("mismatch", "fpn.resample_p6.pool")
+    assert (first["model"], first["outcome"]) == ("efficientdet-d0", "parity")
+    assert (last["outcome"], last["node"]) == ("difference", "fpn.resample_p6.pool")
     assert last["suspects"] == [
         {
             "nodes": ["fpn.resample_p6.pool"],
@@ -170,11 +276,12 @@ def test_all_models_together(tmp_path):
     made.write_all(tmp_path, "good")
     assert overview(Summary([summarise(item) for item in read_results(tmp_path)])).word == "Parity"
     made.write(tmp_path, "none")
-    assert overview(Summary([summarise(item) for item in read_results(tmp_path)])).word == "Failed"
+    found = overview(Summary([summarise(item) for item in read_results(tmp_path)]))
+    assert (found.word, found.css) == ("Not shown", "not-shown")
     made.write_all(tmp_path, "bad", nodes=made.nodes(failing=True))
     found = overview(Summary([summarise(item) for item in read_results(tmp_path)]))
-    assert found.word == "Mismatch"
-    assert found.sentence == "1 of 3 models with parity, 1 mismatch, 1 failed"
+    assert found.word == "Difference"
+    assert found.sentence == "1 of 3 models with parity, 1 with a difference, 1 not shown"
 
 
 def test_markdown(tmp_path):
@@ -187,7 +294,7 @@ def test_markdown(tmp_path):
     head, rule, good, seeded = lines[:4]
     assert head.count("|") == rule.count("|") == good.count("|") == len(COLUMNS) + 3
     assert "[good](good.html)" in good and "✓ parity" in good
-    assert "! failed (seeded weights)" in seeded
+    assert "! not shown (seeded weights)" in seeded
     (reason,) = [line for line in lines if line.startswith("- **seeded**")]
     assert r"a\|b \| \<img src=x\> \`c\` \*d\* \[e\]\(f\)" in reason
 
@@ -204,12 +311,12 @@ def test_junit(tmp_path):
     models = [only(tmp_path, run, nodes=made.nodes(failing=True))]
     (suite,) = ElementTree.fromstring(junit(models).encode())
     counts = {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")}
-    assert counts == {"tests": "5", "failures": "2", "errors": "1", "skipped": "1"}
+    assert counts == {"tests": "5", "failures": "2", "errors": "2", "skipped": "0"}
     cases = {case.get("name"): case for case in suite}
     assert list(cases) == ["convert", "nodes", "structure", "coco", "verdict"]
     assert len(cases["convert"]) == 0
     assert cases["structure"].find("error").text == 'broken "<&>?'
-    assert cases["coco"].find("skipped").get("message") == "no images"
+    assert cases["coco"].find("error").get("message") == "no images"
     assert "fpn.resample_p6.pool; padded with zeros" in cases["verdict"].find("failure").text
     assert suite.get("time") == "4.500"
 
@@ -241,12 +348,13 @@ def test_key_figures_of_a_fault(tmp_path):
 
 
 def test_what_was_not_measured_says_so(tmp_path):
-    seeded = only(tmp_path, made.run("efficientdet-d0", trained=False))
+    seeded = only(tmp_path, made.run("efficientdet-d0", trained=False, steps=[]))
     found = facts(seeded, summarise(seeded))
     assert {fact.value for fact in found} == {"–"}
     assert "not trained" in next(fact for fact in found if fact.label == "AP PyTorch").explanation
     states = {item.title: (item.state, item.text) for item in checks(seeded)}
-    assert states["COCO metrics"] == ("none", "not made: the weights are not trained")
+    told = ("none", "not made: it was not asked for")
+    assert states["COCO metrics and detections"] == told
 
 
 def test_how_the_verdict_comes_about(tmp_path):
@@ -256,7 +364,7 @@ def test_how_the_verdict_comes_about(tmp_path):
         "Every variable of the checkpoint": "pass",
         "Every node in float32": "fail",
         "Every node in float64": "pass",
-        "COCO metrics": "fail",
+        "COCO metrics and detections": "fail",
         "Detections on single images": "pass",
         "Self-check with known faults": "pass",
     }
