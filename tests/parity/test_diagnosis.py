@@ -127,7 +127,7 @@ def test_progress_is_told(lockstep):
     epsilon(model)
     relu(model)
     pairing, known = lockstep.pairing(model), lockstep.known()
-    nodes, _ = compare(pairing)
+    nodes = compare(pairing).nodes
     found, done = findings(pairing, known), []
     diagnosed(pairing, suspects(pairing, nodes), nodes, known, found, 5, lambda *n: done.append(n))
     assert done == [(1, 2), (2, 2)]
