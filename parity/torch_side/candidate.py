@@ -6,10 +6,12 @@ import copy
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from efficientdet_spec import InputError
@@ -81,5 +83,26 @@ def _failed(source: str, error: BaseException) -> str:
     )
 
 
+_PARITY = Path(__file__).resolve().parents[1]
+_NOT_THEIRS = (
+    Path(torch.__file__).resolve().parent,
+    _PARITY,
+    _PARITY.with_name("torch_model"),
+)
+"""Where an error may come to light, but has not been made."""
+
+
 def where(error: BaseException) -> str:
+    """The last line of a candidate's own code that an error passed through.
+
+    Args:
+        error: What it raised.
+
+    Returns:
+        Such as `` (at /home/me/model.py, line 12)``; empty where no line is its own.
+    """
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_file() and not any(path.resolve().is_relative_to(f) for f in _NOT_THEIRS):
+            return f" (at {path}, line {frame.lineno})"
     return ""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from efficientdet_spec import InputError
-from parity.torch_side.candidate import from_code
+from parity.torch_side.candidate import from_code, where
 
 
 @pytest.fixture(autouse=True)
@@ -104,3 +104,17 @@ def test_what_is_no_module(value, kind, refused):
     assert f":build returns {kind}; it must return a torch.nn.Module" in refused(
         f"def build(): return {value}"
     )
+
+
+def test_an_error_is_placed_at_the_last_line_of_the_candidates_own(made, tmp_path):
+    model = made(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return torch.nn.functional.conv2d(x, x[0])\n"
+        "def build(): return Net()"
+    )
+    with pytest.raises(RuntimeError) as raised:
+        model(torch.zeros(1, 2, 3))
+    assert where(raised.value) == f" (at {tmp_path / 'my model.py'}, line 4)"
+    assert where(RuntimeError("never raised")) == ""
