@@ -96,9 +96,11 @@ def test_a_wrong_pool_is_the_origin(setting):
             return torch.nn.functional.max_pool2d(padded, kernel, stride)
 
     model = setting.candidate()
-    model.fpn.resample_p6.pool = ZeroPadded()
-    best = setting.contributions(model, [INNOCENT, "fpn.resample_p6.pool", FIRST])[0]
-    assert best.nodes == ("fpn.resample_p6.pool",)
+    # One with a window at the border in which nothing is above zero on these images.
+    model.fpn.cells[0].nodes[5].resamples[2].pool = ZeroPadded()
+    name = "fpn.cells.0.nodes.5.resamples.2.pool"
+    best = setting.contributions(model, [INNOCENT, name, FIRST])[0]
+    assert best.nodes == (name,)
     assert best.share == pytest.approx(1, abs=1e-6)
 
 
