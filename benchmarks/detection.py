@@ -49,12 +49,14 @@ def write_images(folder: Path) -> list[Path]:
     """The built-in images as JPEG files."""
     import simplejpeg
 
-    from parity.images import built_in
+    from parity.images import photograph_like
 
     paths = []
     for number, (height, width) in enumerate(_BUILT_IN):
         paths.append(folder / f"{number}.jpg")
-        paths[-1].write_bytes(simplejpeg.encode_jpeg(built_in(height, width, seed=number), 90))
+        paths[-1].write_bytes(
+            simplejpeg.encode_jpeg(photograph_like(height, width, seed=number), 90)
+        )
     return paths
 
 

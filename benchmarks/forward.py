@@ -50,7 +50,7 @@ def measure(model: str, repeats: int, threads: int) -> dict[str, Any]:
     import torch
 
     import reference_tf
-    from parity.images import built_in
+    from parity.images import photograph_like
     from torch_model.checkpoint import from_arrays
     from torch_model.preprocess import preprocess
 
@@ -64,7 +64,7 @@ def measure(model: str, repeats: int, threads: int) -> dict[str, Any]:
         built = reference_tf.build(config, height, width)
         session = reference_tf.open_session(built.graph, threads)
         built.restore(session, files.prefix, ema=True)
-    images = preprocess(built_in(height, width), height, width)[None].astype("float32")
+    images = preprocess(photograph_like(height, width), height, width)[None].astype("float32")
     nchw = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
     # A compiled call with its feed and fetches resolved once, as a server would use it.
     fetch = session.make_callable(

@@ -78,7 +78,7 @@ Progress = Callable[[int, int], None]
 _T = TypeVar("_T")
 
 SCHEMA = "efficientdet-parity/gradients"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 STRUCTURE_LIMIT = 1e-8
 """Largest difference of two float64 gradients, relative to their norm."""

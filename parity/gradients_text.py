@@ -80,10 +80,13 @@ def _summary(report: GradientsReport) -> list[str]:
     if report.passes:
         lines.append("PARITY: both sides differentiate alike; every gradient is covered")
     elif failures:
+        # What differs says more than what is not covered.
+        first = next((result for result in failures if result.verdict.fails), failures[0])
+        word = "DIFFERENCE" if first.verdict.fails else "NOT SHOWN"
         lines.append(
-            f"MISMATCH: {len(failures)} of {len(report.results)} gradients without parity, first "
-            f"{failures[0].name} ({failures[0].mode.value}): {failures[0].verdict.value}"
+            f"{word}: {len(failures)} of {len(report.results)} gradients without parity, first "
+            f"{first.name} ({first.mode.value}): {first.verdict.value}"
         )
     else:
-        lines.append("MISMATCH: no gradient was compared")
+        lines.append("NOT SHOWN: no gradient was compared")
     return lines

@@ -115,13 +115,16 @@ def high_amplitude(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
         seed: Of everything random.
     """
     rng = np.random.default_rng(seed)
-    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels = np.empty((height, width, 3), np.uint8)
     rows, columns = np.arange(height), np.arange(width)
-    for block in (1, 3, 11, 43):
+    # Small images have small tiles: each image needs several, of different blocks.
+    tile = max(8, min(64, min(height, width) // 4))
+    blocks = (1, 3, 11, 43)
+    choice = rng.integers(0, len(blocks), (height // tile + 1, width // tile + 1))
+    chosen = choice[rows // tile][:, columns // tile]
+    for number, block in enumerate(blocks):
         shape = (height // block + 1, width // block + 1, 3)
         coarse = rng.integers(0, 2, shape, np.uint8) * np.uint8(255)
-        where = rng.integers(0, 2, (height // 64 + 1, width // 64 + 1)).astype(bool)
         fine = coarse[rows // block][:, columns // block]
-        chosen = where[rows // 64][:, columns // 64]
-        pixels[chosen] = fine[chosen]
+        pixels[chosen == number] = fine[chosen == number]
     return pixels

@@ -54,6 +54,19 @@ def run(command: Sequence[str]) -> Finished:
         return _run(command, Path(folder) / "reads.json")
 
 
+_PATIENCE = 10.0
+"""Seconds in which an interrupted command may remove what it has half written."""
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def _run(command: Sequence[str], reads: Path) -> Finished:
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -74,8 +87,7 @@ def _run(command: Sequence[str], reads: Path) -> Finished:
         # Of all ways to wait only this one tells the memory of this very process.
         _, status, usage = os.wait4(process.pid, 0)
     except BaseException:
-        process.kill()
-        process.wait()
+        _stop(process)
         raise
     process.returncode = os.waitstatus_to_exitcode(status)
     watching.join()

@@ -146,7 +146,7 @@ _NODE = fields(
         "own": maybe(_DIFFERENCE),
         "from_exact": maybe(_DIFFERENCE),
         "reference_from_exact": maybe(_DIFFERENCE),
-        "from_own_exact": maybe(_DIFFERENCE),
+        "functions_apart": maybe(figure),
         "limit": maybe(
             fields({"candidate": maybe(figure), "reference": maybe(figure), "reason": text})
         ),

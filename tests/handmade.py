@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from efficientdet_spec import NodeKind
+from parity.coverage import Coverage, InputResult
 from parity.limits import Limit
 from parity.measure import Difference
 from parity.result import Finding, NodesReport, Suspect
@@ -32,13 +33,48 @@ def node(name, verdict=Verdict.ROUNDING, reason="why", **other):
     return replace(result, **other)
 
 
+def given(source="photo.png", **other):
+    """One of the inputs of a comparison."""
+    result = InputResult(
+        source=source,
+        height=96,
+        width=128,
+        batch=1,
+        sha256="0" * 64,
+        outcome="parity",
+        counts={"exact": 1, "rounding": 1},
+        largest_relative_max=2e-5,
+        largest_node="stem",
+        seconds={"free pass": 0.25},
+    )
+    return replace(result, **other)
+
+
+def covered(nodes):
+    """What a comparison of these nodes covers."""
+    shown = sum(item.verdict is not Verdict.NOT_COVERED for item in nodes)
+    return Coverage(
+        nodes=len(nodes),
+        covered=shown,
+        detectable=1e-5,
+        detectable_node="stem",
+        spread=1.25,
+        deviations=7.5,
+        deviations_node="stem_bn",
+        score=0.75,
+        assumed=("swish activations",),
+        notes=("A note.",),
+    )
+
+
 def report(nodes, **other):
     result = NodesReport(
         model="efficientdet-tiny",
         checkpoint={"source": "here", "weights": "ema", "fingerprint": "0123456789abcdef" * 4},
         reference={"kind": "graph", "source": "built in"},
         candidate="model.py:build",
-        images={"source": "built-in", "height": 96, "width": 128, "sha256": "0" * 64},
+        inputs=[given()],
+        coverage=covered(nodes),
         dtype="float32",
         environment={"device": "cpu"},
         nodes=nodes,

@@ -192,7 +192,8 @@ def _is_extra(name: str, module: nn.Module, naming: Naming) -> bool:
     """Whether this is a layer that lies in no node."""
     parts = name.split(".")
     inside = any(".".join(parts[:end]) in naming.calls for end in range(1, len(parts)))
-    return not inside and not any(module.children())
+    # A module's own truth is that of its length, which some refuse to tell.
+    return not inside and next(module.children(), None) is None
 
 
 def flatten(values: Any) -> list[Tensor]:

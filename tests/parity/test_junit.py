@@ -8,6 +8,10 @@ from handmade import finding, node, report
 from parity.junit import junit
 from parity.verdict import Verdict
 
+PASSING_GRADIENTS = {"passes": True, "counts": {"inference": {"exact": 3}}}
+UNCOVERED_GRADIENTS = {"passes": False, "counts": {"inference": {"exact": 3, "not covered": 1}}}
+DIFFERING_GRADIENTS = {"passes": False, "counts": {"training": {"candidate differs": 1}}}
+
 
 def parsed(*arguments, **options):
     text = junit(report(*arguments, **options))
@@ -43,9 +47,40 @@ def test_every_node_and_every_finding_is_a_test_case():
 
 
 def test_nothing_fails_where_all_is_well():
-    suite = parsed([node("stem", Verdict.EXACT), node("stem_bn")])
+    suite = parsed([node("stem", Verdict.EXACT), node("stem_bn")], gradients=PASSING_GRADIENTS)
     assert (suite.get("tests"), suite.get("failures")) == ("2", "0")
     assert suite.findall(".//failure") == []
+
+
+def test_what_is_said_of_the_whole_stands_among_the_properties():
+    whole = report([node("stem", Verdict.EXACT)])
+    suite = parsed([node("stem", Verdict.EXACT)])
+    # JUnit's schema wants them before the cases.
+    assert suite[0].tag == "properties"
+    told = [(item.get("name"), item.get("value")) for item in suite[0]]
+    assert told[:2] == [("outcome", "parity"), ("verdict", whole.sentence)]
+    covers = whole.coverage.text(whole.inputs)
+    assert told[2:] == [("covers", line) for line in covers] and len(covers) > 3
+
+
+@pytest.mark.parametrize(
+    ("options", "outcome", "gap"),
+    [
+        ({"not_shown": ["it is compiled"]}, "not shown", "it is compiled"),
+        ({"nodes": []}, "not shown", "no node was compared"),
+        ({"gradients": UNCOVERED_GRADIENTS}, "not shown", "gradients: not all of them have parity"),
+        ({"gradients": DIFFERING_GRADIENTS}, "difference", "gradients: not all of them have"),
+    ],
+)
+def test_what_is_not_shown_fails_even_where_every_node_passes(options, outcome, gap):
+    nodes = options.pop("nodes", [node("stem", Verdict.EXACT)])
+    suite = parsed(nodes, **options)
+    assert suite.find("properties")[0].get("value") == outcome
+    assert suite.get("failures") == "1"
+    assert int(suite.get("tests")) == len(suite.findall("testcase")) == len(nodes) + 1
+    (failure,) = suite.findall(".//failure")
+    assert failure.get("type") == "not shown" and failure.get("message").startswith(gap)
+    assert suite.findall("testcase")[-1].get("classname") == "efficientdet-tiny coverage"
 
 
 @pytest.mark.parametrize(
@@ -63,10 +98,12 @@ def test_hostile_names_and_reasons(hostile, shown):
     suite = parsed(
         [node(hostile, Verdict.NOT_COVERED, hostile)],
         findings=[finding(place=hostile, text=hostile)],
+        not_shown=[hostile],
         model=hostile,
     )
-    first, second = suite.findall("testcase")
+    first, second, third = suite.findall("testcase")
     assert first.get("name") == first.get("classname") == shown
     assert first.find("failure").text == shown
     assert second.get("name") == f"momentum {shown}"
     assert second.find("failure").get("message") == shown
+    assert third.get("name") == third.find("failure").get("message") == shown

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from handmade import distance, finding, node, report, suspect
+from handmade import distance, finding, given, node, report, suspect
 
 from parity.nodes_text import nodes_text
 from parity.result import Contribution, Noise
@@ -19,6 +19,8 @@ def last(*arguments, **options):
 
 
 GOOD = [node("stem", Verdict.EXACT), node("stem_bn")]
+NONE = Verdict.NOT_COVERED
+NAN = replace(distance(float("nan")), finite=False)
 BAD = [*GOOD, node("conv", Verdict.FUNCTION_DIFFERS, "it is another"), node("out")]
 
 
@@ -29,13 +31,16 @@ def test_parity_is_said_with_its_figures():
     assert "load 1.2 s, free pass 0.5 s; peak memory 1.50 GB" in told
     assert "fingerprint 0123456789abcdef)" in told
     assert "candidate model.py:build on cpu" in told
-    assert told.splitlines()[-1].startswith("PARITY: ")
+    assert told.splitlines()[-1] == (
+        "PARITY: all 2 nodes are covered and differ by no more than their roundings on 1 input; an "
+        "error above 1.0e-05 of a tensor's rms would have been seen"
+    )
     # Only the outputs are listed, and of the rest the worst.
     row = next(line for line in told.splitlines() if line.startswith("stem_bn"))
     figures = ["1x4x5x6", "2.0e-05", "6.7e-06", "[0,1,2,3]", "2.5/16", "1.2e+03/16", "rounding"]
     assert row.split() == ["stem_bn", *figures]
     assert "Nodes" not in told.replace("Nodes without", "")
-    assert "Suspects" not in told and "Structure" not in told and "MISMATCH" not in told
+    assert "Suspects" not in told and "Structure" not in told and "DIFFERENCE" not in told
 
 
 def test_a_table_of_every_node():
@@ -50,7 +55,7 @@ def test_what_fails_is_listed_with_its_reason():
     assert "FUNCTION DIFFERS: it is another" in told
     assert "1 function differs" in told
     assert "PARITY:" not in told
-    assert told.splitlines()[-1] == "MISMATCH: 1 of 4 nodes without parity; suspect conv"
+    assert told.splitlines()[-1] == "DIFFERENCE: 1 of 4 nodes differ; suspect conv"
 
 
 def test_of_many_failures_the_first_are_listed_and_the_rest_counted():
@@ -74,7 +79,9 @@ def test_suspects_come_with_diagnosis_and_evidence():
     assert "conv@P3 and 1 more: function differs; 12 nodes and 3 outputs depend on it" in told
     assert "    DIAGNOSIS: left out: not called\n    one\n    two\n" in told
     assert "four" in told and "five" not in told
-    assert told.splitlines()[-1].endswith("parity; conv@P3: left out: not called")
+    assert told.splitlines()[-1] == (
+        "DIFFERENCE: 1 of 4 nodes differ; conv@P3: left out: not called"
+    )
 
 
 def test_a_suspect_without_diagnosis_shows_what_it_looks_like():
@@ -97,12 +104,17 @@ def test_suspects_with_one_diagnosis_stand_together():
     assert "and 2 more, all in the JSON result" in told
 
 
-def test_findings_alone_are_a_mismatch():
+def test_findings_alone_are_a_difference():
     told = text(GOOD, findings=[finding()])
     assert "Structure\n  stem_bn: its momentum is 0.1 instead of 0.01" in told
     assert told.splitlines()[-1] == (
-        "MISMATCH: every node has parity on this input, but 1 things about the candidate are not "
-        "the checkpoint's, first stem_bn: its momentum is 0.1 instead of 0.01"
+        "DIFFERENCE: every node has parity on these inputs, but stem_bn: its momentum is 0.1 "
+        "instead of 0.01"
+    )
+    # What is wrong says more than what is not covered.
+    uncovered = [*GOOD, node("conv", Verdict.NOT_COVERED, "gone")]
+    assert last(uncovered, findings=[finding(), finding()]) == (
+        "DIFFERENCE: stem_bn: its momentum is 0.1 instead of 0.01 (1 more findings)"
     )
 
 
@@ -139,12 +151,66 @@ def test_looking_at_more_is_advised_only_where_it_can_help():
 
 
 def test_no_nodes_are_no_parity():
-    assert last([]) == "MISMATCH: no node was compared"
+    assert last([]) == "NOT SHOWN: no node was compared"
 
 
-def test_gradients_alone_are_a_mismatch():
-    assert last(GOOD, gradients={"passes": False}).startswith("MISMATCH: every node has parity")
-    assert last(GOOD, gradients={"passes": True}).startswith("PARITY")
+def test_what_is_not_covered_is_neither_parity_nor_a_difference():
+    nodes = [*GOOD, node("gate", Verdict.NOT_COVERED, "it has none"), node("sum", NONE)]
+    assert last(nodes) == (
+        "NOT SHOWN: nothing was found to differ, but 2 of 4 nodes are not covered, first gate: "
+        "it has none"
+    )
+    # Beside a difference it is counted.
+    assert last([*nodes, *BAD[2:]]) == (
+        "DIFFERENCE: 1 of 6 nodes differ, 2 more are not covered; suspect conv"
+    )
+    told = text(GOOD, not_shown=["the candidate is compiled"])
+    assert "\n  Not shown: the candidate is compiled\n" in told
+    assert told.splitlines()[-1] == "NOT SHOWN: the candidate is compiled"
+
+
+def test_a_value_that_is_none_is_named_before_all_else():
+    infinite = node("conv", Verdict.CANDIDATE_DIFFERS, "it is NaN", from_exact=NAN)
+    nodes = [*GOOD, infinite, node("out", Verdict.FUNCTION_DIFFERS)]
+    named = suspect("out", diagnosis="epsilon", tried=True)
+    assert last(nodes, suspects=[named]) == (
+        "DIFFERENCE: conv is the first node with a value that is NaN or infinite: it is NaN; "
+        "1 more nodes differ"
+    )
+
+
+def test_gradients_alone_decide():
+    counts = {"inference": {"exact": 1, "function differs": 1}}
+    told = last(GOOD, gradients={"passes": False, "counts": counts})
+    assert told == "DIFFERENCE: every node has parity, but gradients differ"
+    counts = {"inference": {"exact": 1, "not covered": 1}}
+    told = last(GOOD, gradients={"passes": False, "counts": counts})
+    assert told == "NOT SHOWN: every node has parity, but some gradients are not covered"
+    counts = {"inference": {"exact": 1}}
+    assert last(GOOD, gradients={"passes": True, "counts": counts}).startswith("PARITY")
+
+
+def test_what_the_verdict_covers_stands_before_it():
+    lines = text(GOOD).splitlines()
+    start = lines.index("This verdict covers:")
+    whole = report(GOOD)
+    covers = whole.coverage.text(whole.inputs)
+    assert lines[start + 1 : -1] == [f"  {line}" for line in covers]
+    assert lines[-1] == whole.sentence
+
+
+def test_each_of_several_inputs_is_listed_with_what_it_says():
+    one, other = given("a.png"), given("b.png", batch=2, outcome="difference")
+    assert "\ninput 96x128, a.png\n" in text(GOOD, inputs=[one])
+    told = text(GOOD, inputs=[one, other])
+    assert "\ninput 96x128, a.png: parity\ninput 2 of 96x128, b.png: difference\n" in told
+    assert "roundings on 2 inputs; " in told
+    # Of many those that say something are listed.
+    many = [given(f"{number}.png") for number in range(20)]
+    told = text(GOOD, inputs=many)
+    assert told.count("\ninput ") == 12 and "\nand 8 more inputs\n" in told
+    told = text(GOOD, inputs=[*many, other])
+    assert told.count("\ninput ") == 1 and "b.png: difference\nand 20 more inputs\n" in told
 
 
 def test_notes_contributions_and_noise():

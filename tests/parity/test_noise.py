@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_images import built_in
 
 import compare
 import reference_tf
 from converter.conversion import convert
 from converter.sources import resolve
 from efficientdet_spec import InputError, NodeKind
+from parity.images import photograph_like
 from parity.naming import own_paths
 from parity.nodes import Pairing
 from parity.noise import (
@@ -51,7 +51,7 @@ class Side:
     def __init__(self, folder, cache):
         self.files = resolve(str(folder), cache)
         self.conversion = convert(self.files)
-        self.images = preprocess(built_in(*SIZE), *SIZE)[None]
+        self.images = preprocess(photograph_like(*SIZE), *SIZE)[None]
         self.stack = contextlib.ExitStack()
         self.stream = self.stack.enter_context(self.another(2))
         self.referee = Referee(self.candidate(), self.kinds, self.images.shape)

@@ -209,7 +209,7 @@ class Comparing:
             outputs=side.outputs,
             recorded=recorded,
         )
-        return compare(pairing)[0]
+        return compare(pairing).nodes
 
 
 @pytest.fixture(scope="module")

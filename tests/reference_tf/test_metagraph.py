@@ -80,7 +80,7 @@ def failing(graph, files, images):
         referee = Referee(model, graph.kinds, images.shape)
         naming = own_paths(graph.kinds)
         pairing = Pairing(stream, model, naming, referee, images, graph.output_nodes)
-        nodes, _ = compare(pairing)
+        nodes = compare(pairing).nodes
     assert [node.name for node in nodes] == list(graph.nodes)
     return [node.name for node in nodes if not node.verdict.passes]
 
