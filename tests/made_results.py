@@ -37,57 +37,7 @@ def nodes(*extra, failing=False, **other):
         )
         other = {"suspects": [guilty], **other}
     options = {"model": "efficientdet-d0", "contributions": [Contribution(("a",), 0.9, 1.0)]}
-    return judged(report(found, **{**options, **other}).to_dict())
-
-
-def judged(values):
-    """The same with what version 3 of the schema has and version 2 had not."""
-    if values["version"] >= 3:
-        return values
-    image = values.pop("images")
-    passing = {verdict.value for verdict in Verdict if verdict.passes} | {"not covered"}
-    lost = [node for node in values["nodes"] if node["verdict"] not in passing]
-    gradients = values["gradients"]
-    differs = lost or values["findings"] or (gradients and not gradients["passes"])
-    outcome = "difference" if differs else "parity" if values["passes"] else "not shown"
-    covered = len(values["nodes"]) - values["counts"]["not covered"]
-    sentences = {
-        "difference": "gradients differ",
-        "parity": "parity",
-        "not shown": f"{covered} of {len(values['nodes'])} nodes are covered",
-    }
-    for item in values["nodes"]:
-        item["input"] = 0
-    return {
-        **values,
-        "version": 3,
-        "outcome": outcome,
-        "sentence": sentences[outcome],
-        "inputs": [an_input(image, outcome, values)],
-        "coverage": {
-            "nodes": len(values["nodes"]),
-            "covered": covered,
-            "detectable": 1e-5,
-            "detectable_node": "backbone.stem_bn",
-            "reached": {"deviations": 3.2, "deviations_node": "backbone.stem_bn", "score": 0.9},
-            "assumed": ["activation"],
-            "notes": [],
-            "text": ["Every node was compared on one image.", "Values reach 3.2 deviations."],
-        },
-    }
-
-
-def an_input(image, outcome, values):
-    """What a comparison says of one of its inputs."""
-    return {
-        **image,
-        "batch": 1,
-        "outcome": outcome,
-        "counts": values["counts"],
-        "largest_relative_max": values["largest_relative_max"],
-        "largest_node": values["largest_node"],
-        "seconds": {"free pass": 0.5},
-    }
+    return report(found, **{**options, **other}).to_dict()
 
 
 def two_inputs():

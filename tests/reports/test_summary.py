@@ -72,7 +72,11 @@ def test_a_node_that_is_not_covered_is_no_difference(tmp_path):
         ({"structure": made.nodes(failing=True)}, Outcome.DIFFERENCE, "float64: 1 of 5 nodes"),
         ({"nodes": made.nodes(findings=[finding()])}, Outcome.DIFFERENCE, "1 thing about the cand"),
         (
-            {"nodes": made.nodes(gradients={"passes": False})},
+            {
+                "nodes": made.nodes(
+                    gradients={"passes": False, "counts": {"training": {"candidate differs": 1}}}
+                )
+            },
             Outcome.DIFFERENCE,
             "gradients differ",
         ),
