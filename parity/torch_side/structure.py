@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.weight_norm import WeightNorm
 
 from parity.naming import Naming, base
 from parity.parameters import Pool, Relation, relate
@@ -203,7 +204,7 @@ def _computed(
         owner = next(parts, owner)
     try:
         with torch.no_grad():
-            value = getattr(module.get_submodule(owner), name)
+            value = _current(module.get_submodule(owner), name)
     # A property may fail in any way, and is then no value.
     except Exception:
         return None
@@ -219,6 +220,15 @@ def _computed(
         return made
     allowed = ROUNDINGS * np.finfo(made.dtype).eps / 2 * np.abs(ours)
     return ours if bool((np.abs(made - ours) <= allowed).all()) else made
+
+
+def _current(module: nn.Module, name: str) -> Any:
+    """An attribute, as it will be at the next call."""
+    for hook in module._forward_pre_hooks.values():
+        # PyTorch's older weight norm computes it there.
+        if getattr(hook, "name", None) == name and isinstance(hook, WeightNorm):
+            return hook.compute_weight(module)
+    return getattr(module, name)
 
 
 _RANKS = ("training", "eps", "momentum", "parameter-missing")

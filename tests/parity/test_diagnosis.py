@@ -266,3 +266,39 @@ def test_the_other_values_of_the_checkpoint_are_recognised(lockstep):
     (suspect,) = told.suspects
     assert suspect.slug == "parameters-raw"
     assert {item.slug for item in told.findings} == {"parameter-raw"}
+
+
+def test_suspects_of_which_nothing_is_known_come_last(lockstep):
+    """What is named comes first, though more depends on a node that is merely not covered."""
+
+    def change(model):
+        stem = model.backbone.stem_bn
+        stem.register_forward_hook(lambda module, inputs, output: output + float("nan"))
+        model.get_submodule("class_head.bns.0.P7").eps = 1e-5
+
+    told = told_of(lockstep, change)
+    assert [(item.nodes[0], item.slug) for item in told.suspects] == [
+        ("class_head.bns.0.P7", "epsilon"),
+        ("backbone.stem_bn", None),
+    ]
+    assert told.suspects[1].affected > told.suspects[0].affected
+
+
+def test_a_node_that_only_inherits_nan_is_no_suspect(lockstep):
+    def change(model):
+        stem = model.backbone.stem_bn
+        stem.register_forward_hook(lambda module, inputs, output: output + float("nan"))
+
+    told = told_of(lockstep, change)
+    assert [item.nodes for item in told.suspects] == [("backbone.stem_bn",)]
+    assert not told.nodes["backbone.stem_act"].verdict.passes
+
+
+def test_an_output_that_is_no_image_is_described(lockstep):
+    def change(model):
+        conv = model.get_submodule("class_head.predict.pointwise")
+        conv.register_forward_hook(lambda module, inputs, output: output.long())
+
+    (suspect,) = told_of(lockstep, change).suspects
+    assert suspect.slug is None and not suspect.tried
+    assert suspect.patterns == ("Its type is int64.",)

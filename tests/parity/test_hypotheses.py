@@ -28,7 +28,7 @@ from hypothesis_cases import (
 )
 
 from parity.torch_side import gauge
-from parity.torch_side.hypotheses import diagnose
+from parity.torch_side.hypotheses import Trial, diagnose
 from parity.torch_side.hypotheses.case import ALL, by_resemblance
 from parity.torch_side.hypotheses.convolution import Convolution
 from parity.torch_side.hypotheses.families import faithful
@@ -917,3 +917,89 @@ def test_what_does_not_fit_is_looked_at_in_a_few_channels_only(monkeypatch):
     # The faithful operation and the one that fits.
     assert evaluated.count(32) == 2
     assert set(evaluated) == {2, 32}
+
+
+# Several nodes of one module
+
+
+def tried_on(module, sizes, wrong):
+    """The diagnosis of a module from nodes of several sizes."""
+    trial = Trial()
+    for size in sizes:
+        x = features(height=size, width=size)
+        trial.see(case(module, [x], wrong(x)))
+    return trial.result()
+
+
+def test_a_name_must_hold_at_every_node():
+    module = depthwise()
+
+    def partial(x):
+        here = F.conv2d(torch.ones_like(x[:, :1]), torch.ones(1, 1, 3, 3), padding=1)
+        return module(x) * 9 / here
+
+    # On two pixels by two every value lacks the same.
+    assert tried_on(module, [2], partial).title == "every value times 2.25"
+    assert tried_on(module, [2, 3, 12], partial) is None
+    assert tried_on(module, [12, 3, 2], partial) is None
+
+
+def test_fitted_numbers_must_be_the_same_at_every_node():
+    module = depthwise()
+
+    def by_size(x):
+        return module(x) * (1 + 1e-3 * x.shape[2])
+
+    assert tried_on(module, [12, 6], by_size) is None
+    found = tried_on(module, [12, 6], lambda x: 1.25 * module(x))
+    assert (found.slug, found.title) == ("scaled", "every value times 1.25")
+
+
+@pytest.mark.parametrize("sizes", [(12, 4), (4, 12)])
+@pytest.mark.parametrize(
+    "slug, wrong",
+    [
+        ("relu6", lambda x: (4 * x).clamp(0, 6)),
+        ("clamped", lambda x: F.silu(x).clamp(max=0.5)),
+        ("other-slope", lambda x: x * (1.25 * x).sigmoid()),
+        ("dropout", lambda x: F.dropout(F.silu(x), 0.01, True)),
+        ("channels-shuffled", lambda x: F.channel_shuffle(F.silu(x), 4)),
+        ("reduced-precision", lambda x: F.silu(x).half().float()),
+    ],
+)
+def test_a_name_that_holds_everywhere_is_found_from_any_node(slug, wrong, sizes):
+    if slug == "relu6":
+        trial = Trial()
+        for size in sizes:
+            x = 4 * features(height=size, width=size)
+            trial.see(case(SWISH, [x], x.clamp(0, 6)))
+        assert trial.result().slug == slug
+        return
+    assert tried_on(SWISH, sizes, wrong).slug == slug
+
+
+def test_a_node_that_needs_no_explanation_refutes_none():
+    module = depthwise()
+    found = tried_on(module, [12, 6], lambda x: module(x) if x.shape[2] == 6 else module(x).relu())
+    assert found.slug == "activation-extra"
+
+
+def test_of_two_that_fit_the_one_with_fewer_fitted_numbers_is_given():
+    x, y = features(), features()
+    found = diagnose(case(layers.Add(), [x, y], 1.001 * (x + y)))
+    assert (found.title, found.constants) == ("every value times 1.001", 1)
+    found = diagnose(case(FAST, THREE, 1.001 * FAST(*THREE)))
+    assert (found.title, found.constants) == ("every value times 1.001", 1)
+
+
+def test_where_nothing_exceeds_six_relu_is_the_simpler_name():
+    x = features() / 4
+    assert diagnose(case(SWISH, [x], F.relu6(x))).slug == "relu"
+
+
+def test_more_roundings_are_allowed_where_a_node_may_carry_them():
+    module, x = conv(), features()
+    wrong = module(x) * (1 + 30 * 2**-24)
+    assert diagnose(case(module, [x], wrong, limit=40.0)) is None
+    assert case(module, [x], wrong, limit=40.0).bound == 80
+    assert case(module, [x], wrong, limit=0.0).bound == 32

@@ -74,12 +74,11 @@ def test_no_diagnosis_fails_or_names_what_is_no_number(name, place, poison):
         assert patterns.describe(made.double(), wrong) is not None
 
 
-@pytest.mark.parametrize("poison", VALUES)
-def test_an_infinite_magnitude_makes_nothing_near(poison):
+def test_an_infinite_magnitude_makes_nothing_near():
     """An overflowing gauge is no licence: anything would be within its roundings."""
-    x = poisoned(features(), VALUES[poison])
-    wrong = SWISH(features())
-    assert diagnose(case(SWISH, [x], wrong)) is None
+    x = poisoned(features(), float("inf"))
+    clamped = SWISH(x.clamp(-20, 20))
+    assert diagnose(case(SWISH, [x], poisoned(clamped, 3.0))) is None
 
 
 @pytest.mark.parametrize("name", ["by_channel", "scaled", "clamped", "zeroed", "permuted", "moved"])
@@ -106,7 +105,8 @@ def test_a_hypothesis_that_fails_does_not_keep_the_others_from_speaking(monkeypa
     table = [("relu", "ReLU", fails), *families.activations.ACTIVATIONS[1:]]
     monkeypatch.setattr(families.activations, "ACTIVATIONS", table)
     x = features()
-    assert diagnose(case(SWISH, [x], x.relu())) is None
+    found = diagnose(case(SWISH, [x], x.relu()))
+    assert found is None or found.slug != "relu"
     assert diagnose(case(SWISH, [x], x.tanh())).slug == "tanh"
 
 

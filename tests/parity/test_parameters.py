@@ -104,3 +104,44 @@ def test_a_value_that_several_parameters_hold_names_one():
 def test_a_fusion_weight_of_one_value_is_told():
     ours, theirs = np.float32([[0.5]])[0], np.float32([[0.75]])[0]
     assert relate("w", ours, theirs, POOL, {}).slug == "different"
+
+
+def with_last_bit(array, *indices):
+    array = array.copy()
+    for index in indices:
+        array[index] = np.nextafter(array[index], np.float32(99))
+    return array
+
+
+ONES = np.ones(3, np.float32) * np.float32(1.25)
+NEAR_ONE = np.float32([1, 1.0000004, 0.9999996, 1.0000009])
+
+
+@pytest.mark.parametrize(
+    "ours, indices",
+    [
+        (KERNEL, [(0, 0, 0, 0)]),
+        (VECTOR, [0, 3, 5]),
+        (ONES, [1]),
+        (ONES, [0, 2]),
+        (NEAR_ONE, [3]),
+        (np.float32([100, 0.001, 0.002, 0.003]), [0]),
+    ],
+)
+def test_last_bits_are_no_factor_and_no_offset(ours, indices):
+    found = relate("x", ours, with_last_bit(ours, *indices), POOL, {})
+    assert found.slug == "different", found
+
+
+def test_one_value_is_told_with_the_digits_that_differ():
+    found = relate("x", VECTOR, with_last_bit(VECTOR, 4), POOL, {})
+    made, right = found.title.removeprefix("different in one value: ").split(" at [4], not ")
+    assert made != right
+    assert np.float32(made) == np.nextafter(np.float32(right), np.float32(99))
+
+
+@pytest.mark.parametrize("factor, text", [(1.0000002, "times 1.0000002"), (1.00001, "1.00001")])
+def test_a_factor_near_one_is_told_as_it_is(factor, text):
+    ours = np.abs(draw(50, 4)) + np.float32(0.5)
+    found = relate("x", ours, (ours * np.float32(factor)), POOL, {})
+    assert (found.slug, text in found.title) == ("scaled", True), found

@@ -1,5 +1,8 @@
 """Findings about a candidate's parameters and settings, which no output need show."""
 
+import json
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -141,3 +144,117 @@ def test_another_structure_is_held_to_what_it_has(found, lockstep, tmp_path):
         model.get_submodule(CONV).inner.weight.data[0, 0] += 1
 
     assert [place for _, place in found(wrap_and_change, naming=naming)[0]] == [f"{CONV}.weight"]
+
+
+def test_weights_that_are_computed_are_compared_as_what_they_are(found):
+    norms = torch.nn.utils.parametrizations.weight_norm, torch.nn.utils.weight_norm
+    for norm in norms:
+
+        def change(model, norm=norm):
+            norm(model.get_submodule(CONV))
+
+        def change_and_spoil(model, norm=norm):
+            conv = norm(model.get_submodule(CONV))
+            next(p for p in conv.parameters() if p.dim() == 4 and p.shape[1:].numel() == 1).data[
+                2
+            ] *= 1.5
+
+        with warnings.catch_warnings():
+            # The older of the two is deprecated, and still in use.
+            warnings.simplefilter("ignore", FutureWarning)
+            assert found(change) == ([], [])
+            places, texts = found(change_and_spoil)
+        assert places == [("parameter-different", f"{CONV}.weight")]
+        assert "in output channels 2" in texts[0]
+
+
+def test_a_container_does_not_own_what_is_named_for_other_nodes(found, lockstep, tmp_path):
+    """A port names a whole block for its last layer, and the block's layers for themselves."""
+
+    class Block(torch.nn.Module):
+        def __init__(self, conv, norm):
+            super().__init__()
+            self.conv, self.norm = conv, norm
+
+        def forward(self, x):
+            return self.norm(self.conv(x))
+
+    first, second = "backbone.blocks.3.expand_conv", "backbone.blocks.3.expand_bn"
+
+    def wrap(model):
+        block = model.backbone.blocks[3]
+        block.expand_conv = Block(block.expand_conv, block.expand_bn)
+        block.expand_bn = torch.nn.Identity()
+
+    path = tmp_path / "names.json"
+    path.write_text(json.dumps({first: f"{first}.conv", second: first}))
+    naming = read_names(path, list(lockstep.kinds))
+    assert found(wrap, naming=naming) == ([], [])
+
+    def wrap_and_change(model):
+        wrap(model)
+        model.get_submodule(f"{first}.norm").momentum = 0.1
+        model.get_submodule(first).gain = torch.nn.Parameter(torch.full((1,), 0.125))
+
+    # What is none of the checkpoint's is one too many, and comes last.
+    assert found(wrap_and_change, naming=naming)[0] == [
+        ("momentum", second),
+        ("parameter-extra", f"{second}.gain"),
+    ]
+    # A layer that the names leave out is nobody's mistake either.
+    path.write_text(json.dumps({second: first}))
+    assert found(wrap, naming=read_names(path, list(lockstep.kinds))) == ([], [])
+
+
+def test_what_acts_most_comes_first(found):
+    def change(model):
+        conv = model.get_submodule("backbone.stem_conv")
+        conv.bias = torch.nn.Parameter(torch.ones(conv.out_channels))
+        model.get_submodule(CONV).weight.data[0, 0] += 1
+        model.get_submodule(BN).momentum = 0.1
+        model.get_submodule("fpn.resample_p6.bn").eps = 1e-5
+        model.get_submodule("class_head.bns.0.P3").train()
+        del model.fpn.cells[0].nodes[4].weights
+
+    assert [slug for slug, _ in found(change)[0]] == [
+        "training",
+        "eps",
+        "momentum",
+        "parameter-different",
+        "parameter-missing",
+        "parameter-extra",
+    ]
+
+
+class DropConnect(torch.nn.Module):
+    """As other people write it."""
+
+    def __init__(self, rate):
+        super().__init__()
+        self.drop_prob = rate
+
+
+@pytest.mark.parametrize(
+    "layer, told",
+    [
+        (torch.nn.Dropout(0.2), True),
+        (torch.nn.Dropout(0.0), False),
+        (DropConnect(0.1), True),
+        (torch.nn.ReLU(), False),
+    ],
+)
+def test_what_drops_values_is_told_wherever_it_is(found, layer, told):
+    def change(model):
+        model.eval()
+        model.backbone.extra = layer.train()
+
+    places = found(change)[0]
+    assert places == ([("training", "backbone.extra")] if told else [])
+    assert found(lambda model: (change(model), layer.eval())) == ([], [])
+
+
+def test_parameters_in_bfloat16_are_compared(found):
+    def change(model):
+        model.get_submodule(CONV).bfloat16()
+
+    assert [slug for slug, _ in found(change)[0]] == ["parameter-rounded"]
