@@ -257,7 +257,9 @@ class _Tally:
     ) -> None:
         # Casting first is several times faster than letting the subtraction cast.
         delta = candidate.astype(np.float64)
-        delta -= reference.astype(np.float64, copy=False)
+        with np.errstate(invalid="ignore"):
+            # Infinities on both sides leave NaN, which is what is to be told.
+            delta -= reference.astype(np.float64, copy=False)
         self._squares += sums.squares
         self._squared_difference += _sum_of_squares(delta)
         np.abs(delta, out=delta)

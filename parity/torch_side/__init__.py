@@ -10,7 +10,6 @@ from parity.torch_side.exact import (
     parameters_of,
     terms,
     unit,
-    with_other_parameters,
 )
 from parity.torch_side.gauge import gauge
 from parity.torch_side.hooks import (
@@ -67,5 +66,4 @@ __all__ = [
     "unchanged",
     "unit",
     "visiting",
-    "with_other_parameters",
 ]

@@ -19,7 +19,6 @@ from torch.func import functional_call
 
 from efficientdet_spec import NodeKind
 from parity.stream import Array
-from parity.torch_side.gauge import gauge
 from parity.torch_side.hooks import same
 
 _SLAB = 1 << 22
@@ -243,39 +242,3 @@ def parameters_of(path: str, module: nn.Module, arrays: Mapping[str, Array]) -> 
         for name in names
         if f"{path}.{name}" in arrays
     }
-
-
-def with_other_parameters(
-    kind: NodeKind,
-    faithful: nn.Module,
-    module: nn.Module,
-    inputs: tuple[Any, ...],
-    output: Tensor,
-) -> float | None:
-    """How far a candidate's output is from the faithful operation with its own parameters.
-
-    Args:
-        kind: What the operation is.
-        faithful: The faithful layer.
-        module: The candidate's, which has the parameters.
-        inputs: What the operation is given.
-        output: What the candidate made of it.
-
-    Returns:
-        The distance in roundings; None where its parameters do not fit.
-    """
-    theirs = {name: value for name, value in [*module.named_parameters(), *module.named_buffers()]}
-    other = copy.deepcopy(faithful)
-    for name, value in [*other.named_parameters(), *other.named_buffers()]:
-        if name not in theirs or theirs[name].shape != value.shape:
-            return None
-        value.data.copy_(theirs[name].detach())
-    if isinstance(other, nn.Conv2d) and other.bias is None and theirs.get("bias") is not None:
-        other.bias = nn.Parameter(theirs["bias"].detach().cpu().to(other.weight.dtype))
-    with torch.inference_mode():
-        truth = exact(kind, other, inputs)
-        if truth.shape != output.shape:
-            return None
-        scale = gauge(kind, other, inputs, truth).double()
-        distance = (output.double() - truth.double()).abs() / (unit(output) * scale)
-    return float(torch.nan_to_num(distance, nan=0.0).max())

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from faults.fault import Context
 from made_images import built_in
 
@@ -16,9 +17,13 @@ from parity.diagnosis import Known, diagnosed, findings, suspects
 from parity.naming import base, own_paths
 from parity.nodes import Pairing, compare_isolated
 from parity.tensorflow_side import TensorflowReference
-from parity.torch_side import Referee
+from parity.torch_side import Referee, flatten
 from torch_model.checkpoint import from_arrays
 from torch_model.preprocess import preprocess
+
+BOUND = 1000
+"""Roundings of an output's rms beyond which a fault moves it. Two faithful models differ by more: by
+3,800 on the trained D0, TensorFlow against PyTorch."""
 
 DIAGNOSED = 6
 """Suspects that are diagnosed for each fault."""
@@ -34,9 +39,12 @@ class Outcome:
         fault: Its key.
         title: What is wrong.
         visible: Whether inference shows it.
+        moves: Whether it moves an output by more than that output's own roundings, found by
+            running the faithful and the broken model without the harness.
         detected: Whether the harness raised an alarm.
         located: Whether the failing nodes are those that are wrong.
         named: Whether a diagnosis at these nodes, or a finding, has a right name.
+        misnamed: Whether names were given and none of them is right.
         names: The names given.
         failing: Number of failing nodes.
         seconds: Time of comparison and diagnosis.
@@ -47,9 +55,11 @@ class Outcome:
     fault: str
     title: str
     visible: bool
+    moves: bool
     detected: bool
     located: bool
     named: bool
+    misnamed: bool
     names: list[str]
     failing: int
     seconds: float
@@ -63,7 +73,7 @@ class Bench:
         self.conversion = convert(files, model=model)
         self.raw = convert(files, model=model, weights="raw").arrays
         self.config = self.conversion.config
-        height, width = size
+        height, width = size or self.config.image_size
         self.images = preprocess(built_in(height, width), height, width)[None]
         built = reference_tf.build(self.config, height, width)
         reference = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
@@ -85,6 +95,22 @@ class Bench:
         found = findings(pairing, self.known)
         guilty = suspects(pairing, nodes)
         return nodes, diagnosed(pairing, guilty, nodes, self.known, found, DIAGNOSED), found
+
+    def moves(self, model):
+        """Whether a model's outputs are further from the faithful one's than rounding explains."""
+        with torch.no_grad():
+            images = torch.from_numpy(self.images.copy()).permute(0, 3, 1, 2)
+            theirs, ours = (flatten(item(images)) for item in (model, self.faithful))
+            if [x.shape for x in theirs] != [x.shape for x in ours]:
+                return True
+            for broken, faithful in zip(theirs, ours, strict=True):
+                if not bool(torch.isfinite(broken).all()):
+                    return True
+                # The magnitude of the values stands for the gauge, which is larger.
+                bound = BOUND * 2.0**-24 * faithful.square().mean().sqrt()
+                if bool(((broken - faithful).abs() > bound).any()):
+                    return True
+        return False
 
     def outcome(self, family, fault):
         """Inject one fault and look what comes of it."""
@@ -115,9 +141,11 @@ class Bench:
             fault=fault.key,
             title=fault.title,
             visible=fault.visible,
+            moves=self.moves(model),
             detected=detected,
             located=located,
             named=bool(fault.slugs & set(names)),
+            misnamed=bool(names) and not fault.slugs & set(names),
             names=sorted(set(names)),
             failing=len(failing),
             seconds=round(seconds, 2),

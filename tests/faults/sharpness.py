@@ -159,11 +159,15 @@ def _hooked(bench, visit):
         yield
 
 
-def table(model, rows) -> str:
-    """The published table, in Markdown."""
-    lines = ["| model | roundings of every element | signs along | edges | scores |"]
+def table(rows) -> str:
+    """The published table, in Markdown.
+
+    Args:
+        rows: Pairs of a label and what was measured.
+    """
+    lines = ["| model, image | roundings of every element | signs along | edges | scores |"]
     lines += ["|---|---|---|---|---|"]
-    for row in rows:
+    for label, row in rows:
         edges = f"{row.pixels:.3f} px ({row.relative:.1e} of the box)"
-        lines.append(f"| {model} | {row.errors} | {row.aim} | {edges} | {row.score:.1e} |")
+        lines.append(f"| {label} | {row.errors} | {row.aim} | {edges} | {row.score:.1e} |")
     return "\n".join(lines)

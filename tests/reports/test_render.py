@@ -171,7 +171,7 @@ def test_a_fault_is_named_with_its_node(pages, tmp_path):
 
 def test_what_the_verdict_covers_stands_beside_it(pages):
     page = pages(nodes=made.two_inputs())
-    assert "What this verdict covers Every node was compared on one image." in page.text
+    assert "What this verdict covers 4 of 4 nodes, on 1 input (96x128)." in page.text
     assert "photo.jpg 2×96×128 parity" in page.text
     told = page.data["node-data"]["reason"]["texts"]
     assert any("inputs: photo.jpg" in text for text in told)
