@@ -22,7 +22,7 @@ from torch_model.checkpoint import from_arrays
 from torch_model.preprocess import preprocess
 
 BOUND = 1000
-"""Roundings of an output's rms beyond which a fault moves it. Two faithful models differ by more: by
+"""Roundings of an output's rms beyond which a fault moves it. Two faithful models differ by more:
 3,800 on the trained D0, TensorFlow against PyTorch."""
 
 DIAGNOSED = 6
