@@ -22,8 +22,8 @@ batch norms, near ties of a max-pool that tip over.
 
 - What an operation computes in float32 is what exact arithmetic makes of operands that are moved by
   a few roundings (backward error analysis: Higham, Accuracy and Stability of Numerical Algorithms,
-  section 1.5). PyTorch may differ by :data:`parity.limits.SIDE_LIMIT` units, the number of
-  roundings that LAPACK's tests of the BLAS accept.
+  section 1.5). PyTorch may differ by :data:`parity.limits.SIDE_LIMIT` units: as much as the
+  disturbance does by which the unit is found.
 - TensorFlow's CPU kernels add the values at all positions of a feature map one after another. The
   error of adding n values so grows as ``sqrt(n)`` roundings (Higham and Mary, A New Approach to
   Probabilistic Rounding Error Analysis, 2019), so TensorFlow may differ by ``sqrt(n)`` times as
@@ -91,6 +91,9 @@ line, a probability of 2e-4 (chi-squared with 4 degrees of freedom below 0.04)."
 
 ROUNDING = unit_roundoff(np.dtype(np.float32))
 """One float32 rounding, relative."""
+
+PATTERN = (0.5, 1.5)
+"""Magnitudes of :func:`output_patterns`: no output element counts for nothing, none for all."""
 
 DITHER = 0.01
 """Deviation of the noise of :func:`dithered`; half a grey level of a normalised image."""
@@ -259,7 +262,7 @@ def output_patterns(config: EfficientDetConfig, batch: int, height: int, width: 
         for size in sizes.values()
     ]
     return [
-        (rng.uniform(0.5, 1.5, shape) * rng.choice((-1.0, 1.0), shape)).astype(np.float32)
+        (rng.uniform(*PATTERN, shape) * rng.choice((-1.0, 1.0), shape)).astype(np.float32)
         for shape in shapes
     ]
 

@@ -125,7 +125,7 @@ def another_mean(values: Array, mean: Array, gauge: Array, unit: float) -> str |
             continue
         share = float(np.vdot(counted, shift)) / energy
         left = counted - shift
-        remaining = float(np.vdot(left, left)) / max(float(np.vdot(counted, counted)), 1e-300)
+        remaining = float(np.vdot(left, left)) / (float(np.vdot(counted, counted)) or 1.0)
         if share >= EXPLAINS and remaining <= EXPLAINS**2 and (not best or remaining < best[0]):
             best = remaining, title
     return best[1] if best else None

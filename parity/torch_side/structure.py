@@ -25,6 +25,9 @@ from parity.stream import Array
 from parity.torch_side.hypotheses import ROUNDINGS
 from parity.torch_side.referee import Referee
 
+SETTING_TOLERANCE = 1e-9
+"""Between two ways of writing one setting: ``1 - 0.99`` is 0.01 to within 1e-17."""
+
 _COUNTERS = "num_batches_tracked"
 
 
@@ -307,5 +310,5 @@ def _settings(node: str, faithful: nn.Module, module: nn.Module) -> Iterator[Fin
         for name in ("momentum", "eps"):
             ours: Any = getattr(faithful, name)
             theirs: Any = getattr(norm, name)
-            if theirs is None or abs(theirs - ours) > 1e-9:
+            if theirs is None or abs(theirs - ours) > SETTING_TOLERANCE:
                 yield Finding(name, node, f"its {name} is {theirs!r} instead of {ours:g}")

@@ -1,0 +1,117 @@
+"""Every number that a verdict rests on stands in the table of ``docs/limits.md``."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = (
+    "limits",
+    "means",
+    "verdict",
+    "coverage",
+    "repetition",
+    "measure",
+    "nodes",
+    "diagnosis",
+    "examination",
+    "gradients",
+    "matching",
+    "coco.report",
+    "torch_side.exact",
+    "torch_side.gauge",
+    "torch_side.gradients",
+    "torch_side.referee",
+    "torch_side.spread",
+    "torch_side.structure",
+    "torch_side.hypotheses.case",
+    "torch_side.hypotheses.diagnosis",
+    "torch_side.hypotheses.distance",
+    "torch_side.hypotheses.families",
+)
+PLAIN = 10
+"""Whole numbers below it count, index or halve; they are no thresholds."""
+
+NO_THRESHOLDS = {"VERSION", "SCHEMA_VERSION"}
+
+
+def numbers(tree):
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, (int, float))
+        and not isinstance(node.value, bool)
+    ]
+
+
+def constants(source):
+    """The named numeric constants of a module and the lines of numbers that have no name."""
+    tree = ast.parse(source)
+    named, seen = {}, set()
+    for statement in tree.body:
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
+            target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+            found = numbers(statement.value)
+            if found and isinstance(target, ast.Name) and target.id not in NO_THRESHOLDS:
+                named[target.id] = statement.value
+            seen.update(map(id, found))
+    # An equation of a test cannot be written without 1 and 2, nor a half without 0.5.
+    unnamed = [
+        (node.lineno, node.value)
+        for node in numbers(tree)
+        if id(node) not in seen
+        and not (isinstance(node.value, int) and abs(node.value) < PLAIN)
+        and node.value not in (0.0, 0.5, 1.0, 2.0)
+    ]
+    return named, unnamed
+
+
+def source_of(module):
+    return (ROOT / "parity" / f"{module.replace('.', '/')}.py").read_text("utf-8")
+
+
+def documented():
+    """Value as text by module and constant."""
+    text = (ROOT / "docs" / "limits.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([\w.]+)` \| `(\w+)` \| ([^|]+) \| (.+) \|$", text, re.MULTILINE)
+    return {(module, name): (value.strip(), reason) for module, name, value, reason in rows}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_constant_stands_in_the_table(module):
+    table = documented()
+    named, unnamed = constants(source_of(module))
+    assert unnamed == [], "give the number a name and a row in docs/limits.md"
+    for name, expression in named.items():
+        assert (module, name) in table, f"{module}.{name} is not in docs/limits.md"
+        value, reason = table[module, name]
+        parts = [float(part) for part in value.split(",")]
+        found = eval(compile(ast.Expression(expression), module, "eval"), {"__builtins__": {}})
+        assert parts == pytest.approx(
+            [float(x) for x in (found if isinstance(found, tuple) else [found])]
+        )
+        assert len(reason) > 10
+
+
+def test_the_table_has_no_constant_that_is_gone():
+    for module, name in documented():
+        assert name in constants(source_of(module))[0], f"{module}.{name} is gone"
+
+
+@pytest.mark.parametrize(
+    "source, named, unnamed",
+    [
+        ("LIMIT = 16", {"LIMIT"}, []),
+        ("LIMIT: float = 1 << 4", {"LIMIT"}, []),
+        ("def f(x):\n    return x > 1e-8", set(), [(2, 1e-8)]),
+        ("def f(x):\n    return x[2] / 2", set(), []),
+        ("def f(x):\n    return x > 16", set(), [(2, 16)]),
+        ("VERSION = 3", set(), []),
+    ],
+)
+def test_the_check_sees_what_it_should(source, named, unnamed):
+    found, without = constants(source)
+    assert (set(found), without) == (named, unnamed)
