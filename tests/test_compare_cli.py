@@ -16,7 +16,7 @@ import compare
 from converter.bundle import open_bundle
 from converter.mapping import iterate_pairs
 from efficientdet_spec import TINY
-from parity.commands import reference
+from parity.commands import inputs
 from parity.verdict import Verdict
 from torch_model import build
 from torch_model.checkpoint import ModelCheckpoint, load_checkpoint, save_checkpoint
@@ -100,6 +100,11 @@ def failing(values):
     return [node["name"] for node in values["nodes"] if node["verdict"] not in passing]
 
 
+def sizes(item):
+    """Batch, height and width of an input."""
+    return item["batch"], item["height"], item["width"]
+
+
 def rms_of_outputs(values):
     return {
         node["name"]: node["free"]["rms"] for node in values["nodes"] if node["name"] in OUTPUTS
@@ -110,13 +115,21 @@ def rms_of_outputs(values):
 def test_parity(result):
     code, values = result
     assert code == 0
-    assert (values["schema"], values["version"]) == ("efficientdet-parity/nodes", 2)
-    assert values["passes"] is True
+    assert (values["schema"], values["version"]) == ("efficientdet-parity/nodes", 3)
+    assert (values["outcome"], values["passes"]) == ("parity", True)
+    assert values["sentence"].startswith("PARITY: all ")
+    assert "roundings on 2 inputs; an error above " in values["sentence"]
     assert values["model"] == "efficientdet-tiny"
     assert values["dtype"] == "float32"
     assert values["candidate"] == "converted on the fly"
-    assert values["images"]["source"] == "built-in"
-    assert (values["images"]["height"], values["images"]["width"]) == TINY.image_size
+    assert values["not_shown"] == []
+    photograph, amplitude = values["inputs"]
+    assert photograph["source"] == "generated, like a photograph"
+    assert sizes(photograph) == (1, *TINY.image_size)
+    assert amplitude["source"] == "generated, of high amplitude"
+    assert sizes(amplitude) == (2, TINY.image_size[0] // 2 + 3, TINY.image_size[1] // 2 + 1)
+    assert {item["outcome"] for item in values["inputs"]} == {"parity"}
+    assert photograph["sha256"] != amplitude["sha256"]
     assert values["outputs"] == OUTPUTS
     assert values["reference"] == {"kind": "graph", "source": "built in"}
     assert values["nodes_pass"] is True
@@ -126,6 +139,25 @@ def test_parity(result):
     assert counts.keys() == {verdict.value for verdict in Verdict}
     assert counts["rounding"] > 0
     assert counts["exact"] + counts["rounding"] == len(values["nodes"])
+
+
+@needs_tensorflow
+def test_what_parity_covers(result):
+    values = result[1]
+    covers = values["coverage"]
+    assert covers["nodes"] == covers["covered"] == len(values["nodes"])
+    # The bluntest node, on the input on which it is sharpest; each node tells of its worst.
+    nodes = {node["name"]: node for node in values["nodes"]}
+    assert 0 < covers["detectable"] <= max(node["detectable"] for node in nodes.values()) < 1e-3
+    assert covers["detectable_node"] in nodes
+    assert {node["input"] for node in values["nodes"]} == {0, 1}
+    reached = covers["reached"]
+    assert 0 < reached["score"] < 1 and reached["spread"] > 0
+    assert nodes[reached["deviations_node"]]["kind"] == "batch norm"
+    assert "swish activations" in covers["assumed"]
+    assert covers["text"][0].startswith(f"{len(nodes)} of {len(nodes)} nodes, on 2 inputs (")
+    # Weights are seeded, some of them below zero.
+    assert any("a weight that relu makes 0" in note for note in covers["notes"])
 
 
 @needs_tensorflow
@@ -252,13 +284,14 @@ def test_sizes_that_are_not_square(height, width, tiny_checkpoint, tmp_path):
         tiny_checkpoint, tmp_path / "nodes.json", "--size", f"{height}x{width}"
     )
     assert code == 0
-    assert (values["images"]["height"], values["images"]["width"]) == (height, width)
+    assert sizes(values["inputs"][0]) == (1, height, width)
     assert values["environment"]["threads"] == 1
-    shapes = {node["name"]: tuple(node["shape"]) for node in values["nodes"]}
-    sizes = TINY.feature_sizes(height, width)
-    assert {name: shapes[name] for name in OUTPUTS if name.startswith("box")} == {
-        f"box_head.predict.pointwise@P{level}": (1, *sizes[level], 36) for level in TINY.levels
-    }
+    features = [TINY.feature_sizes(*sizes(item)[1:]) for item in values["inputs"]]
+    by_name = {node["name"]: node for node in values["nodes"]}
+    for level in TINY.levels:
+        node = by_name[f"box_head.predict.pointwise@P{level}"]
+        batch = values["inputs"][node["input"]]["batch"]
+        assert tuple(node["shape"]) == (batch, *features[node["input"]][level], 36)
 
 
 @needs_tensorflow
@@ -283,8 +316,9 @@ def test_an_image_file(tiny_checkpoint, result, tmp_path):
     assert cv2.imwrite(str(path), image)
     code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--image", path)
     assert code == 0
-    assert values["images"]["source"] == str(path)
-    assert values["images"]["sha256"] != result[1]["images"]["sha256"]
+    (item,) = values["inputs"]
+    assert item["source"] == str(path) and sizes(item) == (1, *TINY.image_size)
+    assert item["sha256"] != result[1]["inputs"][0]["sha256"]
 
 
 @needs_tensorflow
@@ -414,7 +448,9 @@ def test_program_runs_by_itself(tiny_checkpoint, tmp_path):
     # TensorFlow's notices about the processor stay out of the way.
     lines = done.stderr.splitlines()
     assert [line for line in lines if not line.startswith(PROGRESS)] == []
-    assert "PARITY: every node is covered" in done.stdout
+    assert done.stdout.splitlines()[-1] == json.loads(path.read_text())["sentence"]
+    assert done.stdout.splitlines()[-1].startswith("PARITY: all ")
+    assert "\nThis verdict covers:\n" in done.stdout
     assert OUTPUTS[-1] in done.stdout
 
 
@@ -430,11 +466,13 @@ def test_no_input_is_overwritten(tiny_checkpoint, tiny_pth, refused):
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory")]
 )
-def test_too_little_memory_is_said_and_is_no_mismatch(tiny_checkpoint, refused, monkeypatch, error):
+def test_too_little_memory_is_said_and_is_no_difference(
+    tiny_checkpoint, refused, monkeypatch, error
+):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(reference, "make_images", fail)
+    monkeypatch.setattr(inputs, "prepared", fail)
     assert "memory ran out" in refused("nodes", tiny_checkpoint)
 
 
@@ -442,13 +480,13 @@ def test_other_failures_are_not_hidden(tiny_checkpoint, monkeypatch):
     def fail(*_):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(reference, "make_images", fail)
+    monkeypatch.setattr(inputs, "prepared", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         compare.main(["nodes", str(tiny_checkpoint)])
 
 
 @needs_tensorflow
-def test_parameters_that_are_not_the_checkpoints_are_a_mismatch(
+def test_parameters_that_are_not_the_checkpoints_are_a_difference(
     tiny_checkpoint, candidate, tmp_path, capsys
 ):
     name = "fpn.cells.0.nodes.2.weights"
@@ -463,7 +501,11 @@ def test_parameters_that_are_not_the_checkpoints_are_a_mismatch(
     assert code == 1
     assert values["nodes_pass"] is True and values["passes"] is False
     assert [item["place"] for item in values["findings"]] == [name]
-    assert f"first {name}: the candidate's value is" in capsys.readouterr().out
+    said = (
+        f"DIFFERENCE: every node has parity on these inputs, but {name}: the candidate's value is"
+    )
+    assert capsys.readouterr().out.splitlines()[-1].startswith(said)
+    assert (values["outcome"], values["sentence"][: len(said)]) == ("difference", said)
 
 
 # Other ways to say what is compared
@@ -551,7 +593,8 @@ def test_a_candidate_of_another_structure_with_names(tiny_checkpoint, code, resu
     assert [node["name"] for node in values["nodes"]] == nodes
     # Without them nothing is covered, and that is no parity.
     exit_code, values = run_nodes(tiny_checkpoint, path, "--candidate", port, "--size", "96x128")
-    assert exit_code == 1
+    assert exit_code == 3
+    assert (values["outcome"], values["passes"]) == ("not shown", False)
     assert values["counts"]["not covered"] == len(values["nodes"])
     # A node that is left out of the names is said to be.
     del mapping["backbone.blocks.1.se.act"]
@@ -559,7 +602,15 @@ def test_a_candidate_of_another_structure_with_names(tiny_checkpoint, code, resu
     exit_code, values = run_nodes(
         tiny_checkpoint, path, "--candidate", port, "--names", names, "--size", "96x128"
     )
-    assert exit_code == 1
+    assert (exit_code, values["outcome"]) == (3, "not shown")
+    assert values["sentence"] == (
+        f"NOT SHOWN: nothing was found to differ, but 1 of {len(nodes)} nodes are not covered, "
+        f"first backbone.blocks.1.se.act: the candidate has no such node"
+    )
+    assert (values["coverage"]["covered"], values["coverage"]["nodes"]) == (
+        len(nodes) - 1,
+        len(nodes),
+    )
     assert failing(values) == ["backbone.blocks.1.se.act"]
     assert "no submodule is named for it" in values["suspects"][0]["diagnosis"]
 
@@ -603,7 +654,8 @@ def test_a_trace_is_compared_where_there_is_no_tensorflow(tiny_checkpoint, trace
     assert values["passes"] is True
     assert values["reference"]["kind"] == "trace"
     assert values["reference"]["source"] == str(trace)
-    assert (values["images"]["height"], values["images"]["width"]) == (96, 128)
+    (item,) = values["inputs"]
+    assert sizes(item) == (1, 96, 128)
 
 
 @needs_tensorflow
@@ -629,9 +681,16 @@ def test_a_trace_of_some_nodes(tiny_checkpoint, tmp_path):
     assert (
         compare.main(["record", str(tiny_checkpoint), str(path), *globs, "--size", "96x128"]) == 0
     )
-    exit_code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--reference", path)
-    # What was not recorded is not covered, and that is no parity.
-    assert exit_code == 1
+    report = tmp_path / "report.xml"
+    exit_code, values = run_nodes(
+        tiny_checkpoint, tmp_path / "nodes.json", "--reference", path, "--junit", report
+    )
+    # What was not recorded is not covered, and that is neither parity nor a difference.
+    assert exit_code == 3
+    assert (values["outcome"], values["passes"]) == ("not shown", False)
+    assert values["sentence"].startswith("NOT SHOWN: nothing was found to differ, but ")
+    suite = ElementTree.parse(report).getroot()
+    assert int(suite.get("failures")) == values["counts"]["not covered"] > 0
     passing = [node["name"] for node in values["nodes"] if node["verdict"] in ("exact", "rounding")]
     assert passing == [
         node["name"]
