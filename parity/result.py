@@ -243,9 +243,11 @@ class NodesReport:
                 f"{infinite.reason}" + (f"; {more} more nodes differ" if more else "")
             )
         if failing:
-            suspect = next((item for item in self.suspects if item.diagnosis), None)
-            if suspect is None:
-                suspect = next((item for item in self.suspects if item.verdict.fails), None)
+            # What is only not covered explains no difference, even where it is known why.
+            guilty = [item for item in self.suspects if item.verdict.fails]
+            suspect = next(
+                (item for item in guilty if item.diagnosis), guilty[0] if guilty else None
+            )
             because = f"suspect {failing[0].name}"
             if suspect is not None:
                 because = f"suspect {suspect.nodes[0]}"
