@@ -206,7 +206,7 @@ def test_one_changed_weight_is_found(tiny_checkpoint, candidate, tmp_path):
 
 
 @needs_tensorflow
-def test_all_changed_weights_are_found(tiny_checkpoint, candidate, tmp_path, capsys):
+def test_all_changed_weights_are_found(tiny_checkpoint, candidate, trace, tmp_path, capsys):
     """Faults of every kind at once; each is named, however the others spread."""
 
     def change(state):
@@ -217,7 +217,8 @@ def test_all_changed_weights_are_found(tiny_checkpoint, candidate, tmp_path, cap
         state["box_head.convs.0.pointwise.weight"][1, 2] += 0.01
 
     path = candidate(change)
-    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--candidate", path)
+    options = ["--candidate", path, "--reference", trace]
+    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", *options)
     assert code == 1
     assert set(failing(values)) == {
         "backbone.stem_bn",
@@ -232,19 +233,21 @@ def test_all_changed_weights_are_found(tiny_checkpoint, candidate, tmp_path, cap
 
 
 @needs_tensorflow
-def test_a_weight_that_is_not_a_number_never_passes(tiny_checkpoint, candidate, tmp_path):
+def test_a_weight_that_is_not_a_number_never_passes(tiny_checkpoint, candidate, trace, tmp_path):
     def change(state):
         state["box_head.predict.pointwise.bias"][0] = float("nan")
 
     path = candidate(change)
-    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--candidate", path)
+    options = ["--candidate", path, "--reference", trace]
+    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", *options)
     assert code == 1
     assert set(failing(values)) == {f"box_head.predict.pointwise@P{level}" for level in TINY.levels}
 
 
 @needs_tensorflow
-def test_an_unchanged_candidate_passes(tiny_checkpoint, tiny_pth, result, tmp_path):
-    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--candidate", tiny_pth)
+def test_an_unchanged_candidate_passes(tiny_checkpoint, tiny_pth, trace, result, tmp_path):
+    options = ["--candidate", tiny_pth, "--reference", trace]
+    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", *options)
     assert code == 0
     assert values["candidate"] == str(tiny_pth)
     assert [node["name"] for node in values["nodes"]] == [
