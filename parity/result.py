@@ -33,7 +33,7 @@ class Contribution:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"nodes": list(self.nodes), "share": self.share, "size": self.size}
+        return {"nodes": list(self.nodes), "share": number(self.share), "size": number(self.size)}
 
 
 @dataclass(frozen=True)

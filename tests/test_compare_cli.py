@@ -242,6 +242,14 @@ def test_a_weight_that_is_not_a_number_never_passes(tiny_checkpoint, candidate, 
     code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", *options)
     assert code == 1
     assert set(failing(values)) == {f"box_head.predict.pointwise@P{level}" for level in TINY.levels}
+    assert {
+        node["verdict"] for node in values["nodes"] if "box_head.predict.pointwise" in node["name"]
+    } == {"candidate differs"}
+    assert values["sentence"].startswith(
+        "DIFFERENCE: box_head.predict.pointwise@P3 is the first node with a value that is NaN"
+    )
+    # NaN spreads: no share of it is anything's.
+    assert values["contributions"] == []
 
 
 @needs_tensorflow
@@ -599,6 +607,8 @@ def test_a_candidate_of_another_structure_with_names(tiny_checkpoint, code, resu
     assert exit_code == 3
     assert (values["outcome"], values["passes"]) == ("not shown", False)
     assert values["counts"]["not covered"] == len(values["nodes"])
+    # That its parameters have other names is no finding.
+    assert values["findings"] == []
     # A node that is left out of the names is said to be.
     del mapping["backbone.blocks.1.se.act"]
     names.write_text(json.dumps(mapping))

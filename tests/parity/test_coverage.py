@@ -9,6 +9,7 @@ import pytest
 from handmade import covered, given, node, report
 
 from parity.coverage import Coverage, coverage_of, merged_nodes, wiring_notes
+from parity.result import Contribution
 from parity.verdict import Verdict
 
 
@@ -227,7 +228,13 @@ def test_coverage_as_json():
 def test_figures_that_json_cannot_hold_are_texts(value):
     nodes = [node("stem", detectable=value)]
     figures = replace(covered(nodes), detectable=value, spread=value, deviations=value, score=value)
-    whole = report(nodes, coverage=figures, inputs=[given(largest_relative_max=value)])
+    share = Contribution(("stem",), value, value)
+    whole = report(
+        nodes,
+        coverage=figures,
+        inputs=[given(largest_relative_max=value)],
+        contributions=[share],
+    )
     values = strict(whole.to_dict())
     assert values["coverage"]["detectable"] == values["coverage"]["reached"]["score"] == str(value)
     assert values["inputs"][0]["largest_relative_max"] == str(value)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from handmade import distance, node
 
 from efficientdet_spec import InputError
 from parity.commands.inputs import AMPLITUDE, plan_inputs
@@ -226,8 +227,13 @@ def test_a_trace_is_of_one_input(plan, trace, pictures):
 
 
 def fake_comparison(verdict, name="stem", runs=(), not_shown=()):
-    node = NodeResult(name, None, (1, 1, 1, 1), verdict, "made up")
-    return Comparison([node], [PassTiming("free", 1.5)], runs=runs, not_shown=not_shown)
+    nodes = [
+        NodeResult(name, None, (1, 1, 1, 1), verdict, "made up"),
+        node("sound", Verdict.EXACT, free=distance(2e-5)),
+        node("none", Verdict.EXACT, free=distance(float("nan"))),
+        node("last", Verdict.EXACT, free=distance(1e-5)),
+    ]
+    return Comparison(nodes, [PassTiming("free", 1.5)], runs=runs, not_shown=not_shown)
 
 
 @pytest.fixture
@@ -299,9 +305,12 @@ def test_the_input_that_tells_most_is_the_first_of_the_worst(plan, trials):
     assert [item.outcome for item in result.results()] == [
         "parity", "not shown", "difference", "difference",
     ]  # fmt: skip
-    (node,) = result.telling.comparison.nodes
-    assert (node.verdict, node.input) == (Verdict.FUNCTION_DIFFERS, 2)
-    assert [(node.name, node.verdict, node.input) for node in result.nodes] == [
+    # NaN is larger than any number.
+    assert {item.largest_node for item in result.results()} == {"none"}
+    first = result.telling.comparison.nodes[0]
+    assert (first.verdict, first.input) == (Verdict.FUNCTION_DIFFERS, 2)
+    worst = [item for item in result.nodes if item.verdict is not Verdict.EXACT]
+    assert [(item.name, item.verdict, item.input) for item in worst] == [
         ("stem", Verdict.FUNCTION_DIFFERS, 2),
         ("other", Verdict.CANDIDATE_DIFFERS, 3),
     ]
