@@ -33,7 +33,7 @@ class Contribution:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"nodes": list(self.nodes), "share": self.share, "size": self.size}
+        return {"nodes": list(self.nodes), "share": number(self.share), "size": number(self.size)}
 
 
 @dataclass(frozen=True)
@@ -243,9 +243,11 @@ class NodesReport:
                 f"{infinite.reason}" + (f"; {more} more nodes differ" if more else "")
             )
         if failing:
-            suspect = next((item for item in self.suspects if item.diagnosis), None)
-            if suspect is None:
-                suspect = next((item for item in self.suspects if item.verdict.fails), None)
+            # What is only not covered explains no difference, even where it is known why.
+            guilty = [item for item in self.suspects if item.verdict.fails]
+            suspect = next(
+                (item for item in guilty if item.diagnosis), guilty[0] if guilty else None
+            )
             because = f"suspect {failing[0].name}"
             if suspect is not None:
                 because = f"suspect {suspect.nodes[0]}"

@@ -16,7 +16,7 @@ import compare
 from converter.bundle import open_bundle
 from converter.mapping import iterate_pairs
 from efficientdet_spec import TINY
-from parity.commands import reference
+from parity.commands import inputs
 from parity.verdict import Verdict
 from torch_model import build
 from torch_model.checkpoint import ModelCheckpoint, load_checkpoint, save_checkpoint
@@ -100,6 +100,11 @@ def failing(values):
     return [node["name"] for node in values["nodes"] if node["verdict"] not in passing]
 
 
+def sizes(item):
+    """Batch, height and width of an input."""
+    return item["batch"], item["height"], item["width"]
+
+
 def rms_of_outputs(values):
     return {
         node["name"]: node["free"]["rms"] for node in values["nodes"] if node["name"] in OUTPUTS
@@ -110,13 +115,21 @@ def rms_of_outputs(values):
 def test_parity(result):
     code, values = result
     assert code == 0
-    assert (values["schema"], values["version"]) == ("efficientdet-parity/nodes", 2)
-    assert values["passes"] is True
+    assert (values["schema"], values["version"]) == ("efficientdet-parity/nodes", 3)
+    assert (values["outcome"], values["passes"]) == ("parity", True)
+    assert values["sentence"].startswith("PARITY: all ")
+    assert "roundings on 2 inputs; an error above " in values["sentence"]
     assert values["model"] == "efficientdet-tiny"
     assert values["dtype"] == "float32"
     assert values["candidate"] == "converted on the fly"
-    assert values["images"]["source"] == "built-in"
-    assert (values["images"]["height"], values["images"]["width"]) == TINY.image_size
+    assert values["not_shown"] == []
+    photograph, amplitude = values["inputs"]
+    assert photograph["source"] == "generated, like a photograph"
+    assert sizes(photograph) == (1, *TINY.image_size)
+    assert amplitude["source"] == "generated, of high amplitude"
+    assert sizes(amplitude) == (2, TINY.image_size[0] // 2 + 3, TINY.image_size[1] // 2 + 1)
+    assert {item["outcome"] for item in values["inputs"]} == {"parity"}
+    assert photograph["sha256"] != amplitude["sha256"]
     assert values["outputs"] == OUTPUTS
     assert values["reference"] == {"kind": "graph", "source": "built in"}
     assert values["nodes_pass"] is True
@@ -126,6 +139,25 @@ def test_parity(result):
     assert counts.keys() == {verdict.value for verdict in Verdict}
     assert counts["rounding"] > 0
     assert counts["exact"] + counts["rounding"] == len(values["nodes"])
+
+
+@needs_tensorflow
+def test_what_parity_covers(result):
+    values = result[1]
+    covers = values["coverage"]
+    assert covers["nodes"] == covers["covered"] == len(values["nodes"])
+    # The bluntest node, on the input on which it is sharpest; each node tells of its worst.
+    nodes = {node["name"]: node for node in values["nodes"]}
+    assert 0 < covers["detectable"] <= max(node["detectable"] for node in nodes.values()) < 1e-3
+    assert covers["detectable_node"] in nodes
+    assert {node["input"] for node in values["nodes"]} == {0, 1}
+    reached = covers["reached"]
+    assert 0 < reached["score"] < 1 and reached["spread"] > 0
+    assert nodes[reached["deviations_node"]]["kind"] == "batch norm"
+    assert "swish activations" in covers["assumed"]
+    assert covers["text"][0].startswith(f"{len(nodes)} of {len(nodes)} nodes, on 2 inputs (")
+    # Weights are seeded, some of them below zero.
+    assert any("a weight that relu makes 0" in note for note in covers["notes"])
 
 
 @needs_tensorflow
@@ -174,7 +206,7 @@ def test_one_changed_weight_is_found(tiny_checkpoint, candidate, tmp_path):
 
 
 @needs_tensorflow
-def test_all_changed_weights_are_found(tiny_checkpoint, candidate, tmp_path, capsys):
+def test_all_changed_weights_are_found(tiny_checkpoint, candidate, trace, tmp_path, capsys):
     """Faults of every kind at once; each is named, however the others spread."""
 
     def change(state):
@@ -185,7 +217,8 @@ def test_all_changed_weights_are_found(tiny_checkpoint, candidate, tmp_path, cap
         state["box_head.convs.0.pointwise.weight"][1, 2] += 0.01
 
     path = candidate(change)
-    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--candidate", path)
+    options = ["--candidate", path, "--reference", trace]
+    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", *options)
     assert code == 1
     assert set(failing(values)) == {
         "backbone.stem_bn",
@@ -200,19 +233,29 @@ def test_all_changed_weights_are_found(tiny_checkpoint, candidate, tmp_path, cap
 
 
 @needs_tensorflow
-def test_a_weight_that_is_not_a_number_never_passes(tiny_checkpoint, candidate, tmp_path):
+def test_a_weight_that_is_not_a_number_never_passes(tiny_checkpoint, candidate, trace, tmp_path):
     def change(state):
         state["box_head.predict.pointwise.bias"][0] = float("nan")
 
     path = candidate(change)
-    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--candidate", path)
+    options = ["--candidate", path, "--reference", trace]
+    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", *options)
     assert code == 1
     assert set(failing(values)) == {f"box_head.predict.pointwise@P{level}" for level in TINY.levels}
+    assert {
+        node["verdict"] for node in values["nodes"] if "box_head.predict.pointwise" in node["name"]
+    } == {"candidate differs"}
+    assert values["sentence"].startswith(
+        "DIFFERENCE: box_head.predict.pointwise@P3 is the first node with a value that is NaN"
+    )
+    # NaN spreads: no share of it is anything's.
+    assert values["contributions"] == []
 
 
 @needs_tensorflow
-def test_an_unchanged_candidate_passes(tiny_checkpoint, tiny_pth, result, tmp_path):
-    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--candidate", tiny_pth)
+def test_an_unchanged_candidate_passes(tiny_checkpoint, tiny_pth, trace, result, tmp_path):
+    options = ["--candidate", tiny_pth, "--reference", trace]
+    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", *options)
     assert code == 0
     assert values["candidate"] == str(tiny_pth)
     assert [node["name"] for node in values["nodes"]] == [
@@ -252,13 +295,14 @@ def test_sizes_that_are_not_square(height, width, tiny_checkpoint, tmp_path):
         tiny_checkpoint, tmp_path / "nodes.json", "--size", f"{height}x{width}"
     )
     assert code == 0
-    assert (values["images"]["height"], values["images"]["width"]) == (height, width)
+    assert sizes(values["inputs"][0]) == (1, height, width)
     assert values["environment"]["threads"] == 1
-    shapes = {node["name"]: tuple(node["shape"]) for node in values["nodes"]}
-    sizes = TINY.feature_sizes(height, width)
-    assert {name: shapes[name] for name in OUTPUTS if name.startswith("box")} == {
-        f"box_head.predict.pointwise@P{level}": (1, *sizes[level], 36) for level in TINY.levels
-    }
+    features = [TINY.feature_sizes(*sizes(item)[1:]) for item in values["inputs"]]
+    by_name = {node["name"]: node for node in values["nodes"]}
+    for level in TINY.levels:
+        node = by_name[f"box_head.predict.pointwise@P{level}"]
+        batch = values["inputs"][node["input"]]["batch"]
+        assert tuple(node["shape"]) == (batch, *features[node["input"]][level], 36)
 
 
 @needs_tensorflow
@@ -283,8 +327,9 @@ def test_an_image_file(tiny_checkpoint, result, tmp_path):
     assert cv2.imwrite(str(path), image)
     code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--image", path)
     assert code == 0
-    assert values["images"]["source"] == str(path)
-    assert values["images"]["sha256"] != result[1]["images"]["sha256"]
+    (item,) = values["inputs"]
+    assert item["source"] == str(path) and sizes(item) == (1, *TINY.image_size)
+    assert item["sha256"] != result[1]["inputs"][0]["sha256"]
 
 
 @needs_tensorflow
@@ -414,7 +459,9 @@ def test_program_runs_by_itself(tiny_checkpoint, tmp_path):
     # TensorFlow's notices about the processor stay out of the way.
     lines = done.stderr.splitlines()
     assert [line for line in lines if not line.startswith(PROGRESS)] == []
-    assert "PARITY: every node is covered" in done.stdout
+    assert done.stdout.splitlines()[-1] == json.loads(path.read_text())["sentence"]
+    assert done.stdout.splitlines()[-1].startswith("PARITY: all ")
+    assert "\nThis verdict covers:\n" in done.stdout
     assert OUTPUTS[-1] in done.stdout
 
 
@@ -430,11 +477,13 @@ def test_no_input_is_overwritten(tiny_checkpoint, tiny_pth, refused):
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory")]
 )
-def test_too_little_memory_is_said_and_is_no_mismatch(tiny_checkpoint, refused, monkeypatch, error):
+def test_too_little_memory_is_said_and_is_no_difference(
+    tiny_checkpoint, refused, monkeypatch, error
+):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(reference, "make_images", fail)
+    monkeypatch.setattr(inputs, "prepared", fail)
     assert "memory ran out" in refused("nodes", tiny_checkpoint)
 
 
@@ -443,7 +492,7 @@ def test_other_failures_are_defects_and_not_hidden(words, tiny_checkpoint, monke
     def fail(*_):
         raise RuntimeError("a bug in memory")
 
-    monkeypatch.setattr(reference, "make_images", fail)
+    monkeypatch.setattr(inputs, "prepared", fail)
     assert compare.main([*words, str(tiny_checkpoint)]) == 70
     output = capsys.readouterr()
     assert output.out == ""
@@ -475,7 +524,7 @@ def test_help_lists_the_exit_codes(capsys):
 
 
 @needs_tensorflow
-def test_parameters_that_are_not_the_checkpoints_are_a_mismatch(
+def test_parameters_that_are_not_the_checkpoints_are_a_difference(
     tiny_checkpoint, candidate, tmp_path, capsys
 ):
     name = "fpn.cells.0.nodes.2.weights"
@@ -490,7 +539,11 @@ def test_parameters_that_are_not_the_checkpoints_are_a_mismatch(
     assert code == 1
     assert values["nodes_pass"] is True and values["passes"] is False
     assert [item["place"] for item in values["findings"]] == [name]
-    assert f"first {name}: the candidate's value is" in capsys.readouterr().out
+    said = (
+        f"DIFFERENCE: every node has parity on these inputs, but {name}: the candidate's value is"
+    )
+    assert capsys.readouterr().out.splitlines()[-1].startswith(said)
+    assert (values["outcome"], values["sentence"][: len(said)]) == ("difference", said)
 
 
 # Other ways to say what is compared
@@ -578,15 +631,26 @@ def test_a_candidate_of_another_structure_with_names(tiny_checkpoint, code, resu
     assert [node["name"] for node in values["nodes"]] == nodes
     # Without them nothing is covered, and that is no parity.
     exit_code, values = run_nodes(tiny_checkpoint, path, "--candidate", port, "--size", "96x128")
-    assert exit_code == 1
+    assert exit_code == 3
+    assert (values["outcome"], values["passes"]) == ("not shown", False)
     assert values["counts"]["not covered"] == len(values["nodes"])
+    # That its parameters have other names is no finding.
+    assert values["findings"] == []
     # A node that is left out of the names is said to be.
     del mapping["backbone.blocks.1.se.act"]
     names.write_text(json.dumps(mapping))
     exit_code, values = run_nodes(
         tiny_checkpoint, path, "--candidate", port, "--names", names, "--size", "96x128"
     )
-    assert exit_code == 1
+    assert (exit_code, values["outcome"]) == (3, "not shown")
+    assert values["sentence"] == (
+        f"NOT SHOWN: nothing was found to differ, but 1 of {len(nodes)} nodes are not covered, "
+        f"first backbone.blocks.1.se.act: the candidate has no such node"
+    )
+    assert (values["coverage"]["covered"], values["coverage"]["nodes"]) == (
+        len(nodes) - 1,
+        len(nodes),
+    )
     assert failing(values) == ["backbone.blocks.1.se.act"]
     assert "no submodule is named for it" in values["suspects"][0]["diagnosis"]
 
@@ -630,7 +694,8 @@ def test_a_trace_is_compared_where_there_is_no_tensorflow(tiny_checkpoint, trace
     assert values["passes"] is True
     assert values["reference"]["kind"] == "trace"
     assert values["reference"]["source"] == str(trace)
-    assert (values["images"]["height"], values["images"]["width"]) == (96, 128)
+    (item,) = values["inputs"]
+    assert sizes(item) == (1, 96, 128)
 
 
 @needs_tensorflow
@@ -656,9 +721,16 @@ def test_a_trace_of_some_nodes(tiny_checkpoint, tmp_path):
     assert (
         compare.main(["record", str(tiny_checkpoint), str(path), *globs, "--size", "96x128"]) == 0
     )
-    exit_code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--reference", path)
-    # What was not recorded is not covered, and that is no parity.
-    assert exit_code == 1
+    report = tmp_path / "report.xml"
+    exit_code, values = run_nodes(
+        tiny_checkpoint, tmp_path / "nodes.json", "--reference", path, "--junit", report
+    )
+    # What was not recorded is not covered, and that is neither parity nor a difference.
+    assert exit_code == 3
+    assert (values["outcome"], values["passes"]) == ("not shown", False)
+    assert values["sentence"].startswith("NOT SHOWN: nothing was found to differ, but ")
+    suite = ElementTree.parse(report).getroot()
+    assert int(suite.get("failures")) == values["counts"]["not covered"] > 0
     passing = [node["name"] for node in values["nodes"] if node["verdict"] in ("exact", "rounding")]
     assert passing == [
         node["name"]

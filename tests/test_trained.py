@@ -25,14 +25,24 @@ def result(test_data, photographs, tmp_path_factory):
 
 def test_every_node_has_parity(result):
     code, values = result
-    assert code == 0
+    assert (code, values["outcome"]) == (0, "parity")
     assert values["passes"]
     assert len(values["nodes"]) == 531
     counts = values["counts"]
     assert counts.keys() == {verdict.value for verdict in Verdict}
     assert counts["exact"] + counts["rounding"] == 531
     assert values["findings"] == values["suspects"] == []
-    assert [values["images"]["height"], values["images"]["width"]] == [512, 512]
+    (item,) = values["inputs"]
+    assert (item["batch"], item["height"], item["width"]) == (1, 512, 512)
+
+
+def test_the_images_are_like_those_of_the_training(result):
+    covers = result[1]["coverage"]
+    assert covers["covered"] == 531 and 0 < covers["detectable"] < 1e-3
+    # Trained statistics expect photographs, and something on this one is recognised.
+    assert 0.5 < covers["reached"]["spread"] < 2
+    assert 0.5 < covers["reached"]["score"] < 1
+    assert not any("unlike those of its training" in line for line in covers["text"])
 
 
 def test_tensorflows_mean_is_found_to_be_the_origin(result):

@@ -62,12 +62,15 @@ def plan_inputs(
 def _of_trace(
     arguments: argparse.Namespace, conversion: Conversion, trace: Trace, size: tuple[int, int]
 ) -> PlannedInput:
-    if arguments.image or arguments.size:
+    if arguments.image or arguments.size or arguments.batch:
         files = _files(arguments.image)
         if len(files) > 1 or arguments.batch:
+            given = (
+                f"--batch {arguments.batch} is" if arguments.batch else f"{len(files)} images are"
+            )
             raise InputError(
-                f"A trace is of one input, but {len(files)} images or a --batch are given; leave "
-                f"--image, --size and --batch out to use the trace's own."
+                f"A trace is of one input, but {given} given; leave --image, --size and --batch "
+                f"out to use the trace's own."
             )
         if files:
             planned = _of_files(files, size, 1, arguments.dtype)[0]
@@ -132,11 +135,14 @@ def _generated(
 
 
 def _odd_size(config: EfficientDetConfig, size: tuple[int, int]) -> tuple[int, int]:
-    """Half of a size, made odd; the size itself where the model cannot process that."""
+    """Half of a size, made odd; where the model cannot process that, the size itself, made odd."""
     height, width = size
-    odd = (height // 2 | 1) + 2, max(width // 2 | 1, 3)
-    try:
-        config.feature_sizes(*odd)
-    except InputError:
-        return size
-    return odd
+    half = (height // 2 | 1) + 2, max(width // 2 | 1, 3)
+    whole = (height | 1) + 2, width | 1
+    for odd in (half, whole):
+        try:
+            config.feature_sizes(*odd)
+        except InputError:
+            continue
+        return odd
+    return size

@@ -44,7 +44,7 @@ from parity.naming import split_candidate
 from parity.nodes_text import nodes_text
 from parity.result import Contribution, NodesReport, Noise, largest_sources
 from parity.trace import check_matches
-from parity.verdict import Verdict
+from parity.verdict import NodeResult, Verdict
 
 if TYPE_CHECKING:
     from parity.closeups import Closeup
@@ -223,7 +223,10 @@ def _compare(
     )
     # Suspects are looked at on the input that shows most; another may show others.
     shown = telling.comparison.nodes
-    found = [*trials.runs, *findings(telling.pairing, known)]
+    found = list(trials.runs)
+    if any(node.kind is not None and node.shape is not None for node in shown):
+        # A candidate none of whose layers has a partner is named otherwise, not built otherwise.
+        found += findings(telling.pairing, known)
     guilty = suspects(telling.pairing, shown)
     if guilty and arguments.diagnose:
         with Progress("diagnosing", unit="suspects") as progress:
@@ -234,8 +237,7 @@ def _compare(
     started = time.perf_counter()
     sources = [node.name for node in largest_sources(shown, arguments.contributions)]
     shares: list[Contribution] = []
-    # A node without a partner leaves nothing to put in its place.
-    if sources and not any(node.verdict is Verdict.NOT_COVERED for node in shown):
+    if sources and all(map(_can_be_put_in, shown)):
         with Progress("attributing", unit="runs") as progress:
             shares = contributions(telling.pairing, sources, progress)
         seconds["contributions"] = time.perf_counter() - started
@@ -273,6 +275,14 @@ def _compare(
         closeups=[look.to_dict() for look in looks],
         not_shown=trials.not_shown,
     )
+
+
+def _can_be_put_in(node: NodeResult) -> bool:
+    """Whether a node has a difference of its own that can be put into a run.
+
+    A node without a partner leaves nothing to put in its place, and NaN spreads everywhere.
+    """
+    return node.verdict is not Verdict.NOT_COVERED and (node.own is None or node.own.finite)
 
 
 def _noise(

@@ -65,7 +65,7 @@ def add_input(command: argparse.ArgumentParser, *, several: bool = False) -> Non
             metavar="FILE",
             help="image files and folders of them; the verdict is the worst of all; default: a "
             "generated set (like a photograph at the model's size, and two images of high "
-            "amplitude together at an odd size of half of it)",
+            "amplitude together at an odd size, half of it where the model can process that)",
         )
         command.add_argument(
             "--batch", type=int, metavar="N", help="images run together (default: one)"

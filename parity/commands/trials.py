@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -187,11 +188,14 @@ def _part(progress: Progress, number: int, count: int) -> Any:
     return report
 
 
+def _accumulated(node: NodeResult) -> float:
+    value = node.free.relative_max if node.free else 0.0
+    return math.inf if math.isnan(value) else value
+
+
 def _input_result(described: Mapping[str, Any], found: Comparison) -> InputResult:
     measured = [node for node in found.nodes if node.free]
-    largest = max(
-        measured, key=lambda node: node.free.relative_max if node.free else 0.0, default=None
-    )
+    largest = max(measured, key=_accumulated, default=None)
     return InputResult(
         source=described["source"],
         height=described["height"],

@@ -1,12 +1,15 @@
 """What a verdict covers: the worst of all inputs, what could go unseen, and its sentences."""
 
 import json
+import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from handmade import covered, given, node, report
 
 from parity.coverage import Coverage, coverage_of, merged_nodes, wiring_notes
+from parity.result import Contribution
 from parity.verdict import Verdict
 
 
@@ -225,7 +228,25 @@ def test_coverage_as_json():
 def test_figures_that_json_cannot_hold_are_texts(value):
     nodes = [node("stem", detectable=value)]
     figures = replace(covered(nodes), detectable=value, spread=value, deviations=value, score=value)
-    whole = report(nodes, coverage=figures, inputs=[given(largest_relative_max=value)])
+    share = Contribution(("stem",), value, value)
+    whole = report(
+        nodes,
+        coverage=figures,
+        inputs=[given(largest_relative_max=value)],
+        contributions=[share],
+    )
     values = strict(whole.to_dict())
     assert values["coverage"]["detectable"] == values["coverage"]["reached"]["score"] == str(value)
     assert values["inputs"][0]["largest_relative_max"] == str(value)
+
+
+def test_every_field_is_documented():
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
+    section = page.partition("## `efficientdet-parity/nodes`, version 3")[2].partition("\n## ")[0]
+    documented = set(re.findall(r"`([a-z0-9_.]+)`", section))
+    values = report([node("stem")]).to_dict()
+    fields = set(values) - {"schema", "version"}
+    fields |= set(values["inputs"][0]) | set(values["nodes"][0]) | set(values["coverage"])
+    fields |= {f"reached.{name}" for name in values["coverage"]["reached"]} - {"reached"}
+    fields |= set(values["nodes"][0]["limit"]) | set(values["nodes"][0]["own"])
+    assert fields - {"reached"} - documented == set()

@@ -169,6 +169,17 @@ def test_what_is_not_covered_is_neither_parity_nor_a_difference():
     assert told.splitlines()[-1] == "NOT SHOWN: the candidate is compiled"
 
 
+def test_what_is_only_not_covered_is_not_the_suspect_of_a_difference():
+    gone = suspect("gate", verdict=NONE, diagnosis="left out", tried=True)
+    nodes = [*BAD, node("gate", NONE)]
+    said = "DIFFERENCE: 1 of 5 nodes differ, 1 more are not covered; "
+    assert last(nodes, suspects=[gone]) == f"{said}suspect conv"
+    unknown = suspect("conv", tried=True)
+    assert last(nodes, suspects=[gone, unknown]) == f"{said}suspect conv"
+    named = suspect("out", diagnosis="epsilon", tried=True)
+    assert last(nodes, suspects=[gone, unknown, named]) == f"{said}out: epsilon"
+
+
 def test_a_value_that_is_none_is_named_before_all_else():
     infinite = node("conv", Verdict.CANDIDATE_DIFFERS, "it is NaN", from_exact=NAN)
     nodes = [*GOOD, infinite, node("out", Verdict.FUNCTION_DIFFERS)]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import compare
+from parity.images import photograph_like
 
 HERE = Path(__file__).parent
 PARTIAL, COMPLETE = HERE / "names.json", HERE / "names_hookable.json"
@@ -27,7 +28,8 @@ CLASS_NORMS = tuple(
 )
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed"
+    importlib.util.find_spec("tensorflow") is None or importlib.util.find_spec("cv2") is None,
+    reason="TensorFlow or OpenCV is not installed",
 )
 
 
@@ -40,13 +42,24 @@ def threads():
 
 
 @pytest.fixture(scope="module")
-def check(tiny_checkpoint, tmp_path_factory):
+def picture(tmp_path_factory):
+    """An image file: the port is made for sides that are multiples of 32."""
+    import cv2
+
+    path = tmp_path_factory.mktemp("picture") / "picture.png"
+    assert cv2.imwrite(str(path), photograph_like(192, 256))
+    return path
+
+
+@pytest.fixture(scope="module")
+def check(tiny_checkpoint, picture, tmp_path_factory):
     """Compares what a function of a file makes; returns the exit code and the JSON result."""
     folder = tmp_path_factory.mktemp("compared")
 
-    def call(function, names=PARTIAL, file="port.py"):
+    def call(function, names=PARTIAL, file="port.py", image=(picture,)):
         result = folder / f"{Path(file).stem}-{function}.json"
         arguments = ["nodes", tiny_checkpoint, "--size", SIZE, "--threads", "1"]
+        arguments += ["--image", *image] if image else []
         arguments += ["--candidate", f"{HERE / file}:{function}", "--names", names]
         # More suspects than there are nodes without a module.
         arguments += ["--diagnose", "100", "--contributions", "0", "--json", result]
@@ -103,10 +116,25 @@ def test_a_port_in_which_every_step_is_a_module_has_parity(hookable):
     assert result["findings"] == result["suspects"] == []
 
 
+def test_a_size_for_which_it_is_not_made_is_told_apart(check):
+    """Of the generated inputs one has odd sides, where this port pads otherwise than the model."""
+    code, result = check("build_hookable", COMPLETE, image=())
+    assert (code, result["outcome"]) == (1, "difference")
+    told = [(item["height"], item["width"], item["outcome"]) for item in result["inputs"]]
+    assert told == [(192, 256, "parity"), (99, 129, "difference")]
+    failures = [node for node in result["nodes"] if node["verdict"] not in ("exact", "rounding")]
+    assert {node["input"] for node in failures} == {1}
+    stem = by_name(result)["backbone.stem_conv"]
+    assert stem["verdict"] == "function differs"
+    assert stem["reason"] == "its shape is [2, 49, 64, 8], the reference's [2, 50, 65, 8]"
+
+
 def test_what_cannot_be_paired_is_named_and_not_passed_over(as_it_is):
     code, result = as_it_is
-    assert code == 1
+    # Nothing is found to differ, and that is not parity.
+    assert (code, result["outcome"]) == (3, "not shown")
     assert result["passes"] is False
+    assert result["sentence"].startswith("NOT SHOWN: nothing was found to differ, but ")
     missing = [node for node in result["nodes"] if node["verdict"] == "not covered"]
     assert {node["name"] for node in missing} == unpaired(result)
     assert {node["kind"] for node in missing} == {"gate", "scale", "sum", "fusion", "up-sampling"}
@@ -173,7 +201,7 @@ def prefixed(tmp_path):
 
 def test_joined_outputs_need_the_wrapper(check, prefixed):
     code, result = check("build_joined", COMPLETE, "wrapped.py")
-    assert code == 1
+    assert (code, result["outcome"]) == (3, "not shown")
     reasons = {node["reason"] for node in result["nodes"] if node["verdict"] == "not covered"}
     assert reasons == {"the candidate returns 2 tensors, not 10"}
     code, result = check("build", prefixed, "wrapped.py")
