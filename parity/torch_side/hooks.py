@@ -247,10 +247,12 @@ def unchanged(model: nn.Module) -> Iterator[None]:
 
 
 def same(one: Tensor, other: Tensor | None) -> bool:
-    """Whether two tensors are one, or equal bit for bit."""
+    """Whether two tensors are one, or equal in every element, of which NaN equals NaN."""
     if one is other:
         return True
-    return other is not None and one.shape == other.shape and torch.equal(one, other)
+    if other is None or one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
 def nhwc_shape(tensor: Tensor) -> tuple[int, ...] | None:
