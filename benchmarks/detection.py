@@ -54,7 +54,9 @@ def write_images(folder: Path) -> list[Path]:
     paths = []
     for number, (height, width) in enumerate(_BUILT_IN):
         paths.append(folder / f"{number}.jpg")
-        paths[-1].write_bytes(simplejpeg.encode_jpeg(photograph_like(height, width, seed=number), 90))
+        paths[-1].write_bytes(
+            simplejpeg.encode_jpeg(photograph_like(height, width, seed=number), 90)
+        )
     return paths
 
 
