@@ -247,7 +247,7 @@ def unchanged(model: nn.Module) -> Iterator[None]:
 
 
 def same(one: Tensor, other: Tensor | None) -> bool:
-    """Whether two tensors are one, or equal bit for bit."""
+    """Whether two tensors are one, or equal in every element, of which NaN equals NaN."""
     if one is other:
         return True
     if other is None or one.shape != other.shape or one.dtype != other.dtype:

@@ -134,6 +134,18 @@ def test_outputs_that_are_changed_after_their_layer_made_them(lockstep, change):
     assert list(comparison.runs) == []
 
 
+def test_nan_is_not_taken_for_a_change_after_the_last_layer(lockstep):
+    model = lockstep.candidate()
+    with torch.no_grad():
+        model.class_head.predict.pointwise.bias[5] = float("nan")
+    comparison = compared(lockstep, model)
+    assert list(comparison.runs) == []
+    failing = [node for node in comparison.nodes if not node.verdict.passes]
+    assert {node.verdict for node in failing} == {Verdict.CANDIDATE_DIFFERS}
+    assert {node.name for node in failing} == set(lockstep.outputs[:5])
+    assert all("a value of the candidate is NaN or infinite" in node.reason for node in failing)
+
+
 # On outputs alone
 
 NAMES = ("classes", "boxes")
