@@ -250,12 +250,13 @@ def merged_nodes(by_input: Sequence[Sequence[NodeResult]]) -> list[NodeResult]:
 
 
 def _badness(node: NodeResult) -> tuple[int, float]:
-    """Orders results of one node: differing, not covered, rounding, exact; then by distance."""
-    rank = 3 if node.verdict.fails else 2 if node.verdict is Verdict.NOT_COVERED else 0
-    if node.verdict is Verdict.ROUNDING:
-        rank = 1
+    """Orders results of one node: differing, not covered, rounding, exact; then by distance.
+
+    What an input does not show for its values alone is the least: another input may show it.
+    """
+    ranks = {Verdict.EXACT: 1, Verdict.ROUNDING: 2, Verdict.NOT_COVERED: 0 if node.silent else 3}
     value = node.roundings
-    return rank, 0.0 if math.isnan(value) else value
+    return ranks.get(node.verdict, 4), 0.0 if math.isnan(value) else value
 
 
 def wiring_notes(nodes: Iterable[NodeResult], closed: Mapping[str, Sequence[int]]) -> list[str]:

@@ -61,6 +61,10 @@ Ours = tuple[Any, Any, Any]
 output."""
 
 
+class CandidateError(InputError):
+    """The candidate cannot be run on an input."""
+
+
 @dataclass(frozen=True)
 class Pairing:
     """A reference and a candidate on one input.
@@ -131,7 +135,7 @@ class Pairing:
             except BaseException as error:
                 if ours or out_of_memory(error):
                     raise
-                raise InputError(
+                raise CandidateError(
                     f"The candidate fails on [{len(self.images)}, 3, H, W] images of {size} with "
                     f"{torch_side.failure(error)}; run it by itself and correct it."
                 ) from error
@@ -188,9 +192,8 @@ class Comparison:
         """What this input alone says."""
         if self.runs or any(node.verdict.fails for node in self.nodes):
             return Outcome.DIFFERENCE
-        if self.not_shown or not all(node.verdict.passes for node in self.nodes):
-            return Outcome.NOT_SHOWN
-        return Outcome.PARITY if self.nodes else Outcome.NOT_SHOWN
+        shown = all(node.verdict.passes or node.silent for node in self.nodes)
+        return Outcome.PARITY if self.nodes and shown and not self.not_shown else Outcome.NOT_SHOWN
 
 
 def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:

@@ -255,7 +255,9 @@ class NodesReport:
                     because = f"{suspect.nodes[0]}: {suspect.diagnosis}"
             uncovered = len(self.failures()) - len(failing)
             also = f", {uncovered} more are not covered" if uncovered else ""
-            return f"{len(failing)} of {len(self.nodes)} nodes differ{also}; {because}"
+            verb = "differs" if len(failing) == 1 else "differ"
+            counted = f"{len(failing)} of {len(self.nodes)} nodes {verb}"
+            return f"{counted}{self._only_on()}{also}; {because}"
         if self.findings:
             first = self.findings[0]
             where = "" if self.failures() else "every node has parity on these inputs, but "
@@ -263,6 +265,15 @@ class NodesReport:
                 f" ({len(self.findings) - 1} more findings)" if len(self.findings) > 1 else ""
             )
         return "every node has parity, but gradients differ"
+
+    def _only_on(self) -> str:
+        """On which inputs it differs, where it does not on all."""
+        differing = [i for i in self.inputs if i.outcome == Outcome.DIFFERENCE.value]
+        if not differing or len(differing) == len(self.inputs):
+            return ""
+        first = differing[0]
+        more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+        return f" on {first.size} ({first.source}){more}, not on the other inputs"
 
     def counts(self) -> dict[str, int]:
         """Number of nodes by verdict."""
@@ -284,13 +295,13 @@ class NodesReport:
         return largest_sources(self.nodes, count)
 
     def worst(self, count: int) -> list[NodeResult]:
-        """The nodes at which PyTorch is nearest to its limit, or beyond it, worst first."""
+        """The nodes at which the candidate is nearest to its limit, or beyond it, worst first."""
         measured = [
             node
             for node in self.nodes
             if node.limit and node.limit.candidate and node.roundings > 0
         ]
-        return sorted(measured, key=lambda node: -node.roundings)[:count]
+        return sorted(measured, key=lambda node: -_share(node))[:count]
 
     def failures(self) -> list[NodeResult]:
         """The nodes whose parity is not shown."""
@@ -337,6 +348,11 @@ def largest_sources(nodes: Iterable[NodeResult], count: int) -> list[NodeResult]
     """The ``count`` nodes that make the largest difference of their own, largest first."""
     measured = [node for node in nodes if node.own and node.own.max_difference]
     return sorted(measured, key=lambda node: -_own_max(node))[:count]
+
+
+def _share(node: NodeResult) -> float:
+    """The part of its limit that a node's candidate takes up."""
+    return node.roundings / node.limit.candidate if node.limit and node.limit.candidate else 0.0
 
 
 def _not_finite(node: NodeResult) -> bool:

@@ -108,6 +108,8 @@ class NodeResult:
         certain: Whether the candidate was given the reference's very tensors.
         wrong_inputs: The nodes that the candidate reads here, where they are not the reference's.
             Where the verdict is good, they make no difference on this input.
+        silent: Whether it is not covered for its values on this input alone, so that another
+            input may show what this one does not.
         input: Which of the comparison's inputs this is of.
         inherited: Part of the accumulated difference (of its square) that came with the inputs.
         amplification: What came with the inputs, relative to the largest difference among them.
@@ -128,6 +130,7 @@ class NodeResult:
     constant_channels: int = 0
     certain: bool = True
     wrong_inputs: tuple[str, ...] = ()
+    silent: bool = False
     input: int = 0
     inherited: float | None = None
     amplification: float | None = None
@@ -165,6 +168,7 @@ class NodeResult:
             "constant_channels": self.constant_channels,
             "identical_inputs": self.certain,
             "wrong_inputs": list(self.wrong_inputs),
+            "silent": self.silent,
             "input": self.input,
             "inherited": number(self.inherited),
             "amplification": number(self.amplification),
@@ -241,7 +245,8 @@ def judge(
     if problem is not None:
         return replace(result, verdict=problem.verdict, reason=problem.text)
     verdict, reason = _verdict(result, measured)
-    return replace(result, verdict=verdict, reason=reason)
+    silent = verdict is Verdict.NOT_COVERED and reason == _says_nothing(result, exact)
+    return replace(result, verdict=verdict, reason=reason, silent=silent)
 
 
 def _verdict(node: NodeResult, measured: Measurement) -> tuple[Verdict, str]:
@@ -274,15 +279,9 @@ def _verdict(node: NodeResult, measured: Measurement) -> tuple[Verdict, str]:
             f"the reference's tensor is not recorded; the candidate is {ours_at:.1f} of at most "
             f"{limit.candidate:.4g} roundings from the exact value"
         )
-    if exact.own and exact.own.constant and math.prod(node.shape) > 1:
-        return none, "all values are equal, so that agreement says nothing"
-    if exact.saturated and math.prod(node.shape) > 1:
-        return none, "all values are saturated at 0 or 1, so that agreement says nothing"
-    if node.detectable is not None and node.detectable > INSENSITIVE:
-        return none, (
-            f"an error of {node.detectable:.2g} of the rms would go unseen here, more than "
-            f"{INSENSITIVE:g}: its inputs are not the reference's, or its terms cancel out"
-        )
+    nothing = _says_nothing(node, exact)
+    if nothing:
+        return none, nothing
     equal = exact.own and exact.own.max_difference == 0
     how = "equal bit for bit on identical inputs; " if equal else ""
     return (Verdict.EXACT if equal else Verdict.ROUNDING), (
@@ -290,6 +289,23 @@ def _verdict(node: NodeResult, measured: Measurement) -> tuple[Verdict, str]:
         f"{limit.candidate:.4g} roundings, the reference {theirs_at:.1f} of "
         f"{limit.reference:.4g}: {limit.reason}{_order_notes(measured.orders)}"
     )
+
+
+def _says_nothing(node: NodeResult, exact: ThreeWay | None) -> str | None:
+    """Why agreement on these values proves nothing; None where it does."""
+    if exact is None:
+        return None
+    several = math.prod(node.shape or ()) > 1
+    if exact.own and exact.own.constant and several:
+        return "all values are equal, so that agreement says nothing"
+    if exact.saturated and several:
+        return "all values are saturated at 0 or 1, so that agreement says nothing"
+    if node.detectable is not None and node.detectable > INSENSITIVE:
+        return (
+            f"an error of {node.detectable:.2g} of the rms would go unseen here, more than "
+            f"{INSENSITIVE:g}: its inputs are not the reference's, or its terms cancel out"
+        )
+    return None
 
 
 def _not_finite(node: NodeResult, exact: ThreeWay) -> tuple[Verdict, str] | None:
@@ -334,9 +350,14 @@ def _failure(
     if measured.another_mean is not None:
         return Verdict.FUNCTION_DIFFERS, f"it {measured.another_mean}; {where}"
     if apart is not None and apart > limit.same_function:
+        what = (
+            "the candidate's layer computes another function"
+            if node.certain
+            else "the candidate computes something else here, or in the steps before it that are "
+            "not seen"
+        )
         return Verdict.FUNCTION_DIFFERS, (
-            f"the candidate's layer computes another function: in exact arithmetic the two are "
-            f"{apart:.3g} roundings apart; {where}"
+            f"{what}: in exact arithmetic the two are {apart:.3g} roundings apart; {where}"
         )
     reference = f"the reference {theirs:.3g}"
     if ours > limit.candidate:

@@ -137,6 +137,7 @@ _NODE = fields(
     {
         "name": text,
         "input": whole,
+        "silent": flag,
         "tensor": maybe(text),
         "kind": maybe(text),
         "shape": maybe(items(whole)),

@@ -25,11 +25,14 @@ class PlannedInput:
         size: Height and width in pixels.
         batch: Number of images.
         load: Reads it: [N, H, W, 3], and what to say about it.
+        asked_for: Whether the user gave it, or it is of the size that he runs the model at. A
+            candidate that cannot be run on another one has done nothing wrong.
     """
 
     size: tuple[int, int]
     batch: int
     load: Callable[[], tuple[Images, dict[str, Any]]]
+    asked_for: bool = True
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -126,6 +129,7 @@ def _generated(
             pixels,
             count,
             lambda: prepared([make(*pixels, seed) for seed in range(count)], name, pixels, dtype),
+            asked_for=make is photograph_like,
         )
 
     return [

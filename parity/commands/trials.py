@@ -101,7 +101,7 @@ class Trials:
         Args:
             seconds: Wall time by phase; what is spent here is added.
         """
-        from parity.nodes import compare
+        from parity.nodes import CandidateError, compare
 
         elements = sum(2 * self._referee(item).elements for item in self._planned)
         worst: Outcome | None = None
@@ -118,8 +118,18 @@ class Trials:
                     self._referee(item),
                     elements=elements,
                 )
-                comparison = compare(pairing, _part(progress, number, len(self._planned)))
-                nodes = [replace(node, input=number) for node in comparison.nodes]
+                try:
+                    comparison = compare(pairing, _part(progress, number, len(self._planned)))
+                except CandidateError as error:
+                    if item.asked_for:
+                        raise
+                    self.not_shown.append(
+                        f"one of the generated inputs could not be compared ({error}) Give "
+                        f"images of your own with --image to do without it."
+                    )
+                    continue
+                index = len(self._comparisons)
+                nodes = [replace(node, input=index) for node in comparison.nodes]
                 comparison = replace(comparison, nodes=nodes)
                 self._comparisons.append(comparison)
                 self._described.append(described)
@@ -132,7 +142,7 @@ class Trials:
         # The same is wrong with the runs on every input.
         self.runs = next((list(found.runs) for found in self._comparisons if found.runs), [])
         gaps = [text for found in self._comparisons for text in found.not_shown]
-        self.not_shown = list(dict.fromkeys(gaps))[:1]
+        self.not_shown += list(dict.fromkeys(gaps))[:1]
 
     def _reference(self, shape: tuple[int, ...]) -> Reference:
         if shape not in self._references:
@@ -151,8 +161,9 @@ class Trials:
 
     def results(self) -> list[InputResult]:
         """What each input alone says."""
+        uncovered = {node.name for node in self.nodes if node.verdict is Verdict.NOT_COVERED}
         return [
-            _input_result(described, found)
+            _input_result(described, found, uncovered)
             for described, found in zip(self._described, self._comparisons, strict=True)
         ]
 
@@ -193,7 +204,15 @@ def _accumulated(node: NodeResult) -> float:
     return math.inf if math.isnan(value) else value
 
 
-def _input_result(described: Mapping[str, Any], found: Comparison) -> InputResult:
+def _input_result(
+    described: Mapping[str, Any], found: Comparison, uncovered: set[str]
+) -> InputResult:
+    outcome = found.outcome
+    if outcome is Outcome.PARITY and any(
+        node.silent and node.name in uncovered for node in found.nodes
+    ):
+        # No other input shows what this one does not.
+        outcome = Outcome.NOT_SHOWN
     measured = [node for node in found.nodes if node.free]
     largest = max(measured, key=_accumulated, default=None)
     return InputResult(
@@ -202,7 +221,7 @@ def _input_result(described: Mapping[str, Any], found: Comparison) -> InputResul
         width=described["width"],
         batch=described.get("batch", 1),
         sha256=described["sha256"],
-        outcome=found.outcome.value,
+        outcome=outcome.value,
         counts={
             verdict.value: sum(node.verdict is verdict for node in found.nodes)
             for verdict in Verdict
