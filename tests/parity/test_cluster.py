@@ -119,7 +119,7 @@ def test_what_a_worker_cannot_do_names_it(tmp_path, connected, work, opener):
     broken = replace(opener, failure="/there/model.index cannot be read.")
     with pytest.raises(InputError, match=r"Worker tcp://.*: /there/model\.index cannot be read"):
         call(tmp_path / "a", connected.compute(broken), work)
-    broken = replace(opener, error="CUDA out of memory")
+    broken = replace(opener, error="DefaultCPUAllocator: not enough memory")
     with pytest.raises(InputError, match=r"Worker tcp://.*: memory ran out"):
         call(tmp_path / "b", connected.compute(broken), work)
     broken = replace(opener, error="a fault of the program")

@@ -172,7 +172,7 @@ def test_a_candidate_with_one_is_compared_to_the_end(lockstep, where, poison):
     handle.remove()
     assert {node.partition("@")[0] for item in told.suspects for node in item.nodes} == {where}
     for suspect in told.suspects:
-        assert suspect.verdict is Verdict.NOT_COVERED and suspect.tried
+        assert suspect.verdict is Verdict.CANDIDATE_DIFFERS and suspect.tried
         assert suspect.slug is None
         assert any("not finite" in line for line in suspect.patterns)
 

@@ -13,7 +13,7 @@ pytest.importorskip("tensorflow")
 
 def check(checkpoint, tmp_path):
     path = tmp_path / "check.json"
-    code = compare.main(["self-check", str(checkpoint), "--size", "128x96", "--json", str(path)])
+    code = compare.main(["self-check", str(checkpoint), "--size", "256x192", "--json", str(path)])
     return code, json.loads(path.read_text())
 
 
