@@ -407,11 +407,18 @@ def judge(
         return result(Verdict.NOT_COVERED, "the reference has no such parameter")
     if exact.shape != truth.shape:
         return result(
-            Verdict.NOT_COVERED,
+            Verdict.FUNCTION_DIFFERS,
             f"its shape is {list(exact.shape)}, the reference's {list(truth.shape)}",
         )
-    if not all(np.isfinite(array).all() for array in (truth, reference, exact, candidate)):
-        return result(Verdict.NOT_COVERED, "a value is NaN or infinite")
+    if not (np.isfinite(truth).all() and np.isfinite(reference).all()):
+        return result(Verdict.NOT_COVERED, "a value of the reference is NaN or infinite")
+    if not np.isfinite(exact).all():
+        return result(Verdict.FUNCTION_DIFFERS, "a value of the candidate is NaN or infinite")
+    if not np.isfinite(candidate).all():
+        return result(
+            Verdict.CANDIDATE_DIFFERS,
+            "a value of the candidate is NaN or infinite in float32, not in float64",
+        )
     norm = max(_norm(truth), _norm(exact))
     unit = math.hypot(circumstances.unit, ROUNDING * norm)
     parts = unit / ROUNDING

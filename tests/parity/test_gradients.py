@@ -285,14 +285,16 @@ def judged(reference=0.0, candidate=0.0, exact=0.0, **circumstances):
         ({"reference": 2e-4}, Verdict.REFERENCE_DIFFERS),
         ({"exact": 1e-7}, Verdict.FUNCTION_DIFFERS),
         ({"exact": 1e-7, "double_unit": 1e-6}, Verdict.NOT_COVERED),
-        ({"candidate": np.nan}, Verdict.NOT_COVERED),
+        ({"candidate": np.nan}, Verdict.CANDIDATE_DIFFERS),
+        ({"exact": np.nan}, Verdict.FUNCTION_DIFFERS),
+        ({"reference": np.nan}, Verdict.NOT_COVERED),
     ],
 )
 def test_each_verdict_has_its_cause(values, verdict):
     assert judged(**values).verdict is verdict
 
 
-def test_a_side_without_the_parameter_and_another_shape_are_not_covered():
+def test_a_side_without_the_parameter_is_not_covered_and_another_shape_is_a_difference():
     one, two = np.ones(1), np.ones(2)
     lacking = Observation(one, one, None, None)
     extra = Observation(None, None, one, one)
@@ -301,7 +303,8 @@ def test_a_side_without_the_parameter_and_another_shape_are_not_covered():
     assert verdict(lacking).reason == "the candidate has no such parameter"
     assert verdict(extra).reason == "the reference has no such parameter"
     assert verdict(other).reason == "its shape is [2], the reference's [1]"
-    assert not any(verdict(item).verdict.passes for item in (lacking, extra, other))
+    verdicts = [verdict(item).verdict for item in (lacking, extra, other)]
+    assert verdicts == [Verdict.NOT_COVERED, Verdict.NOT_COVERED, Verdict.FUNCTION_DIFFERS]
 
 
 def test_training_needs_more_than_one_position(comparison):
