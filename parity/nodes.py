@@ -173,6 +173,7 @@ class Comparison:
         reach: How far the reference's activations went, by node of a batch norm.
         peaks: The largest value that the reference has at each output node.
         not_shown: Sentences on what could not be compared besides nodes.
+        notes: Sentences on what was not looked at, for the reader of the coverage.
     """
 
     nodes: Sequence[NodeResult]
@@ -181,6 +182,7 @@ class Comparison:
     reach: Mapping[str, Reach] = field(default_factory=dict)
     peaks: Mapping[str, float] = field(default_factory=dict)
     not_shown: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -206,11 +208,18 @@ def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
     compiled = torch_side.is_compiled(pairing.model)
     started = time.perf_counter()
     first = pairing.run_unobserved(gradients=False)
-    # A compiled module would be compiled once more for gradients.
-    second = pairing.run_unobserved(gradients=not compiled)
+    notes = []
+    try:
+        # A compiled module would be compiled once more for gradients.
+        second = pairing.run_unobserved(gradients=not compiled)
+    except CandidateError as error:
+        # Many ports are only ever run without, and use what does not work with gradients.
+        second = pairing.run_unobserved(gradients=False)
+        notes.append(f"Not looked at: the candidate with gradients recorded. {error}")
     timings = [PassTiming("unobserved", time.perf_counter() - started)]
     with torch_side.eager() if compiled else nullcontext():
-        return _compared(pairing, progress, (first, second), timings, compiled)
+        found = _compared(pairing, progress, (first, second), timings, compiled)
+    return replace(found, notes=notes)
 
 
 def _compared(

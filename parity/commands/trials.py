@@ -178,7 +178,8 @@ class Trials:
             for found in self._comparisons
             if any(name.startswith(_CLASSES) for name in found.peaks)
         ]
-        notes = wiring_notes(self.nodes, closed_inputs(self.telling.pairing.referee, config))
+        notes = list(dict.fromkeys(note for found in self._comparisons for note in found.notes))
+        notes += wiring_notes(self.nodes, closed_inputs(self.telling.pairing.referee, config))
         return coverage_of(
             [found.nodes for found in self._comparisons],
             self.nodes,

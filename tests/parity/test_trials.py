@@ -92,3 +92,9 @@ def test_one_node_differs_and_two_differ():
     inputs = [given(outcome="parity"), given("other.png", outcome="difference")]
     told = report(wrong, inputs=inputs).sentence
     assert "2 of 2 nodes differ on 96x128 (other.png), not on the other inputs; " in told
+
+
+def test_a_port_that_is_only_run_without_gradients_is_not_refused(tiny_checkpoint, tmp_path):
+    code, result = compared(tiny_checkpoint, tmp_path, "next(faithful.parameters()).abs().numpy()")
+    assert code == 0
+    assert any("with gradients recorded" in note for note in result["coverage"]["notes"])
