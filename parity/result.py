@@ -254,7 +254,8 @@ class NodesReport:
                 if suspect.diagnosis:
                     because = f"{suspect.nodes[0]}: {suspect.diagnosis}"
             uncovered = len(self.failures()) - len(failing)
-            also = f", {uncovered} more are not covered" if uncovered else ""
+            are = "is" if uncovered == 1 else "are"
+            also = f", {uncovered} more {are} not covered" if uncovered else ""
             verb = "differs" if len(failing) == 1 else "differ"
             counted = f"{len(failing)} of {len(self.nodes)} nodes {verb}"
             return f"{counted}{self._only_on()}{also}; {because}"

@@ -55,7 +55,7 @@ def test_what_fails_is_listed_with_its_reason():
     assert "FUNCTION DIFFERS: it is another" in told
     assert "1 function differs" in told
     assert "PARITY:" not in told
-    assert told.splitlines()[-1] == "DIFFERENCE: 1 of 4 nodes differ; suspect conv"
+    assert told.splitlines()[-1] == "DIFFERENCE: 1 of 4 nodes differs; suspect conv"
 
 
 def test_of_many_failures_the_first_are_listed_and_the_rest_counted():
@@ -80,7 +80,7 @@ def test_suspects_come_with_diagnosis_and_evidence():
     assert "    DIAGNOSIS: left out: not called\n    one\n    two\n" in told
     assert "four" in told and "five" not in told
     assert told.splitlines()[-1] == (
-        "DIFFERENCE: 1 of 4 nodes differ; conv@P3: left out: not called"
+        "DIFFERENCE: 1 of 4 nodes differs; conv@P3: left out: not called"
     )
 
 
@@ -162,7 +162,7 @@ def test_what_is_not_covered_is_neither_parity_nor_a_difference():
     )
     # Beside a difference it is counted.
     assert last([*nodes, *BAD[2:]]) == (
-        "DIFFERENCE: 1 of 6 nodes differ, 2 more are not covered; suspect conv"
+        "DIFFERENCE: 1 of 6 nodes differs, 2 more are not covered; suspect conv"
     )
     told = text(GOOD, not_shown=["the candidate is compiled"])
     assert "\n  Not shown: the candidate is compiled\n" in told
@@ -172,7 +172,7 @@ def test_what_is_not_covered_is_neither_parity_nor_a_difference():
 def test_what_is_only_not_covered_is_not_the_suspect_of_a_difference():
     gone = suspect("gate", verdict=NONE, diagnosis="left out", tried=True)
     nodes = [*BAD, node("gate", NONE)]
-    said = "DIFFERENCE: 1 of 5 nodes differ, 1 more are not covered; "
+    said = "DIFFERENCE: 1 of 5 nodes differs, 1 more is not covered; "
     assert last(nodes, suspects=[gone]) == f"{said}suspect conv"
     unknown = suspect("conv", tried=True)
     assert last(nodes, suspects=[gone, unknown]) == f"{said}suspect conv"
