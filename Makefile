@@ -15,8 +15,9 @@ demo: $(INSTALLED)
 		--json $(DEMO)/nodes.json
 	@echo "PyTorch model: $(DEMO)/efficientdet-d0.pth; every node: $(DEMO)/nodes.json"
 
+# Two processes: most tests keep less than one core busy.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Full-size models, minutes and gigabytes.
 heavy: $(INSTALLED)
