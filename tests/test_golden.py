@@ -73,7 +73,7 @@ class Case:
         return found
 
 
-@pytest.fixture(scope="module", params=["d0", "d6"])
+@pytest.fixture(scope="module", params=["d0", pytest.param("d6", marks=pytest.mark.heavy)])
 def case(request):
     return Case(request.param)
 

@@ -63,6 +63,7 @@ def test_outputs_differ_by_what_the_mean_accounts_for(result):
     assert 1e-6 < largest < 1e-2
 
 
+@pytest.mark.heavy
 def test_double_precision_leaves_structure_alone(test_data, photographs, tmp_path):
     path = tmp_path / "nodes.json"
     checkpoint = str(test_data / "checkpoints" / "efficientdet-d0")

@@ -117,6 +117,7 @@ def test_a_faithful_model_passes_in_both_modes(comparison, faithful):
 STATS = ("running_mean", "running_var")
 
 
+@pytest.mark.heavy
 def test_a_faithful_model_passes_on_another_image(comparison):
     assert comparison.run(comparison.candidate(), seed=1).passes
 
