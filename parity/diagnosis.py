@@ -232,9 +232,30 @@ def _without_output(
             and result.wrong_inputs
         ]
         told = [f"{r.name} reads {', '.join(r.wrong_inputs)} instead" for r in readers]
+        if pairing.naming.strict and _agrees_behind(first.name, results, pairing):
+            # Such as a function in the place of a module: nothing is left out.
+            seen = f"{where}; what reads it agrees, as behind a function that does the same"
+            return replace(suspect, evidence=(seen,))
         return replace(
             suspect, slug="left-out", diagnosis=f"left out: {where}", evidence=tuple(told)
         )
     if first.reason.startswith(RETURNS):
         return replace(suspect, slug="output-order", diagnosis=first.reason)
     return suspect
+
+
+def _agrees_behind(name: str, results: Mapping[str, NodeResult], pairing: Pairing) -> bool:
+    """Whether the next nodes that can be seen behind one that cannot are right."""
+    hidden, passed = [name], False
+    while hidden:
+        node = hidden.pop()
+        for reader in results.values():
+            if reader.kind is None or node not in pairing.referee.sources(reader.name):
+                continue
+            if reader.shape is None:
+                hidden.append(reader.name)
+            elif reader.verdict.fails:
+                return False
+            else:
+                passed |= reader.verdict.passes
+    return passed

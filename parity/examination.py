@@ -31,12 +31,15 @@ class Known:
         alternatives: Other values of the checkpoint's parameters, by what they are and by name.
         num_anchors: Anchors at each location.
         num_classes: Classes predicted for each.
+        repeats: Whether the candidate's runs give the same outputs. What is fitted to one run of
+            a candidate that does not says nothing about it.
     """
 
     faithful: Any
     alternatives: Mapping[str, Mapping[str, Array]]
     num_anchors: int
     num_classes: int
+    repeats: bool = True
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,8 @@ class Examination:
         assert node is not None
         suspect = replace(self._suspect, tried=bool(self._tried))
         diagnosis = self._trial.result()
+        if diagnosis is not None and diagnosis.constants and not self._known.repeats:
+            diagnosis = None
         for named in (
             self._by_training(diagnosis),
             self._by_parameters(diagnosis),

@@ -114,7 +114,8 @@ class Pairing:
                 ours.append(error)
                 raise
 
-        with torch_side.visiting(self.model, self.naming, guarded):
+        shapes = self.referee.inputs_of
+        with torch_side.visiting(self.model, self.naming, guarded, shapes):
             return self._outputs(ours)
 
     def run_unobserved(self, *, gradients: bool) -> list[Any]:

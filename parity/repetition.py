@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from parity import torch_side
-from parity.result import Finding
-
-SLUG = "not-repeatable"
+from parity.result import NOT_REPEATABLE, Finding
 
 
 def repetition_findings(
@@ -56,7 +54,7 @@ def repetition_findings(
             f"no two runs on the same input give the same outputs ({told}): something random or "
             f"kept between calls is at work, such as dropout left on"
         )
-    return [Finding(SLUG, "the candidate", text)]
+    return [Finding(NOT_REPEATABLE, "the candidate", text)]
 
 
 def _equal(one: Sequence[Any], other: Sequence[Any]) -> bool:

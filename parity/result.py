@@ -12,6 +12,9 @@ from parity.coverage import Coverage, InputResult
 from parity.outcome import Outcome
 from parity.verdict import NodeResult, Verdict, number
 
+NOT_REPEATABLE = "not-repeatable"
+"""Slug of the finding that a candidate's runs do not agree with each other."""
+
 SCHEMA = "efficientdet-parity/nodes"
 SCHEMA_VERSION = 3
 
@@ -235,6 +238,11 @@ class NodesReport:
 
     def _differences(self) -> str:
         failing = [node for node in self.nodes if node.verdict.fails]
+        unsteady = next((item for item in self.findings if item.slug == NOT_REPEATABLE), None)
+        if unsteady is not None:
+            # What is wrong with one run of it may be otherwise in the next.
+            also = f"; {len(failing)} of {len(self.nodes)} nodes differ in the observed run"
+            return f"{unsteady.place}: {unsteady.text}{also if failing else ''}"
         infinite = next((node for node in failing if _not_finite(node)), None)
         if infinite is not None:
             more = len(failing) - 1

@@ -118,8 +118,7 @@ def _generated(
     """A small set that gives every part of a network something to do.
 
     One image like a photograph at the size asked for; two of the highest amplitude that images can
-    have, together, so that a leak between the images of a batch shows, at an odd size, where
-    padding is other than at a power of two.
+    have, together, so that a leak between the images of a batch shows, at an odd and oblong size.
     """
 
     def planned(
@@ -139,11 +138,15 @@ def _generated(
 
 
 def _odd_size(config: EfficientDetConfig, size: tuple[int, int]) -> tuple[int, int]:
-    """Half of a size, made odd; where the model cannot process that, the size itself, made odd."""
+    """Half of the height and three quarters of the width, both odd; else the size itself, made so.
+
+    The map of every level is then oblong, so that height and width cannot be mixed up unseen, and
+    odd at the finest, so that padding is not that of a power of two.
+    """
     height, width = size
-    half = (height // 2 | 1) + 2, max(width // 2 | 1, 3)
-    whole = (height | 1) + 2, width | 1
-    for odd in (half, whole):
+    smaller = height // 2 | 1, max(3 * width // 4 | 1, 3)
+    whole = height | 1, 3 * width // 2 | 1
+    for odd in (smaller, whole):
         try:
             config.feature_sizes(*odd)
         except InputError:

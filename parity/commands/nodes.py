@@ -220,6 +220,7 @@ def _compare(
         alternatives=alternatives(arguments, files),
         num_anchors=config.num_anchors,
         num_classes=config.num_classes,
+        repeats=not trials.runs,
     )
     # Suspects are looked at on the input that shows most; another may show others.
     shown = telling.comparison.nodes

@@ -268,12 +268,13 @@ def pair(
         check_paths(naming, paths, str(names))
     else:
         naming = own_paths(nodes, common_prefix(paths, nodes))
-    check_observable(candidate, naming, reference.kinds)
+    referee = referee or Referee(faithful, reference.kinds, images.shape)
+    check_observable(candidate, naming, referee)
     return Pairing(
         stream=partial(reference.stream, images),
         model=candidate,
         naming=naming,
-        referee=referee or Referee(faithful, reference.kinds, images.shape),
+        referee=referee,
         images=images,
         outputs=reference.outputs,
         recorded=reference.recorded,

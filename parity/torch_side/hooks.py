@@ -82,7 +82,12 @@ def run(model: nn.Module, images: Array, *, gradients: bool = False) -> Any:
 
 
 @contextmanager
-def visiting(model: nn.Module, naming: Naming, visit: Visit) -> Iterator[None]:
+def visiting(
+    model: nn.Module,
+    naming: Naming,
+    visit: Visit,
+    inputs_of: Mapping[str, tuple[int, ...]] | None = None,
+) -> Iterator[None]:
     """Call ``visit`` at each node of the model while the body runs it.
 
     A node is made by a module that the naming knows, whatever modules it consists of. Under a
@@ -94,8 +99,13 @@ def visiting(model: nn.Module, naming: Naming, visit: Visit) -> Iterator[None]:
         model: The model.
         naming: Which modules make which nodes.
         visit: What to do.
+        inputs_of: By node the NHWC shape of the first tensor that it should be given. A module
+            that levels share may be called for them in any order: a call is of the first of its
+            nodes still to be made whose input has this shape, or of the first at all.
     """
     calls: Counter[str] = Counter()
+    made: set[str] = set()
+    shapes = inputs_of or {}
     expectations = _expectations(model, naming)
     read: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
     busy = False
@@ -114,9 +124,13 @@ def visiting(model: nn.Module, naming: Naming, visit: Visit) -> Iterator[None]:
             return None
         if expected is None and any(output is value for value in given):
             return None
-        nodes = expected or (name,)
-        node = nodes[calls[name]] if calls[name] < len(nodes) else f"{name} call {calls[name] + 1}"
         calls[name] += 1
+        left = [node for node in expected or (name,) if node not in made]
+        first = next(iter(flatten(given)), None)
+        shape = None if first is None else nhwc_shape(first)
+        fitting = [node for node in left if shape is not None and shapes.get(node) == shape]
+        node = (fitting or left or [f"{name} call {calls[name]}"])[0]
+        made.add(node)
         busy = True
         try:
             return visit(node, module, Inputs.of(given, values, keywords), output)
@@ -250,8 +264,11 @@ def same(one: Tensor, other: Tensor | None) -> bool:
     """Whether two tensors are one, or equal in every element, of which NaN equals NaN."""
     if one is other:
         return True
-    if other is None or one.shape != other.shape or one.dtype != other.dtype:
+    if other is None or one.shape != other.shape:
         return False
+    if one.dtype != other.dtype:
+        # The same values in a wider type are the same values.
+        one, other = one.double(), other.double()
     return bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 

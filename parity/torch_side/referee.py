@@ -7,6 +7,7 @@ and the magnitude of its roundings are. That does not depend on what the candida
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,7 @@ from parity.naming import own_paths
 from parity.stream import Array
 from parity.torch_side.exact import exact, terms
 from parity.torch_side.gauge import gauge
-from parity.torch_side.hooks import nchw, nhwc, visiting
+from parity.torch_side.hooks import nchw, nhwc, nhwc_shape, visiting
 from parity.torch_side.spread import spread
 
 IMAGES = "images"
@@ -108,13 +109,19 @@ class Referee:
         calls: How each node is made.
         kinds: As given.
         elements: Number of output elements of all nodes together.
+        inputs_of: NHWC shape of the first tensor that each node reads.
     """
 
     def __init__(
         self, model: nn.Module, kinds: Mapping[str, NodeKind], shape: tuple[int, ...]
     ) -> None:
         self.kinds = kinds
-        self.calls, self.elements = _trace(model, kinds, shape)
+        self.calls, shapes = _trace(model, kinds, shape)
+        self.elements = sum(math.prod(made) for made in shapes.values())
+        everything = {IMAGES: tuple(shape), **shapes}
+        self.inputs_of = {
+            node: everything[call.sources[0]] for node, call in self.calls.items() if call.sources
+        }
         self._last_use: dict[str, str] = {}
         for node, call in self.calls.items():
             for source in call.sources:
@@ -235,11 +242,11 @@ def _none(errors: Sequence[Tensor | None]) -> bool:
 
 def _trace(
     model: nn.Module, kinds: Mapping[str, NodeKind], shape: tuple[int, ...]
-) -> tuple[dict[str, Call], int]:
+) -> tuple[dict[str, Call], dict[str, tuple[int, ...]]]:
     """How a model makes its nodes, found by running it on tensors without values.
 
     Returns:
-        The calls, and the number of elements of all their outputs.
+        The calls, and the NHWC shapes of their outputs.
     """
     state = {
         name: torch.empty_like(tensor, device="meta")
@@ -249,12 +256,11 @@ def _trace(
     parameters = {id(tensor): real[name] for name, tensor in state.items() if name in real}
     made: dict[int, str] = {}
     alive: list[Tensor] = []
-    elements = 0
+    shapes: dict[str, tuple[int, ...]] = {}
     calls: dict[str, Call] = {}
 
     def visit(node: str, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        nonlocal elements
-        elements += output.numel()
+        shapes[node] = nhwc_shape(output) or ()
         sources: list[str] = []
 
         def place(value: Any) -> Any:
@@ -280,7 +286,7 @@ def _trace(
         functional_call(model, state, (images,))
     if list(calls) != list(kinds):
         raise ValueError("the faithful model does not make the reference's nodes")
-    return calls, elements
+    return calls, shapes
 
 
 def _fill(value: Any, features: Mapping[str, Tensor]) -> Any:

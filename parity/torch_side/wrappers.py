@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from efficientdet_spec import InputError, NodeKind
 from parity.naming import Naming, base
+from parity.torch_side.referee import Referee
+
+FOLDED = 1e-5
+"""Relative difference up to which a kernel is one that a batch norm was folded into, in float32."""
 
 
-def check_observable(model: nn.Module, naming: Naming, kinds: Mapping[str, NodeKind]) -> None:
+def check_observable(model: nn.Module, naming: Naming, referee: Referee) -> None:
     """Raise where a candidate's layers cannot be observed in the form in which it is given.
 
     Args:
         model: The candidate.
         naming: Which of its submodules make which nodes.
-        kinds: What each node of the reference computes.
+        referee: The faithful model.
 
     Raises:
         InputError: Says what it is and which form of it to give instead.
@@ -38,15 +42,36 @@ def check_observable(model: nn.Module, naming: Naming, kinds: Mapping[str, NodeK
                 f"weight norm does; give it with plain weights, such as after "
                 f"torch.nn.utils.parametrize.remove_parametrizations or remove_weight_norm."
             )
-    norms = {base(node) for node, kind in kinds.items() if kind is NodeKind.BATCH_NORM}
-    paths = naming.path_of()
-    places = {node: path for node, path in paths.items() if base(node) in norms}
-    found = [_at(model, path) for path in places.values()]
-    if naming.strict and found and all(isinstance(module, nn.Identity) for module in found):
+    folded = _folded(model, naming, referee) if naming.strict else []
+    if folded:
         raise InputError(
-            f"All {len(norms)} batch norms of the candidate are nn.Identity, as after folding them "
-            f"into their convolutions; give the model before it is folded."
+            f"The candidate has {len(folded)} batch norms folded into their convolutions (first "
+            f"{folded[0]}), which cannot be taken apart; give the model before it is folded."
         )
+
+
+def _folded(model: nn.Module, naming: Naming, referee: Referee) -> list[str]:
+    """The batch norms that are nn.Identity while their convolution has taken over their scale."""
+    paths = naming.path_of()
+    found: dict[str, None] = {}
+    for node, call in referee.calls.items():
+        source = call.sources[0] if call.sources else None
+        if referee.kinds[node] is not NodeKind.BATCH_NORM or source not in paths:
+            continue
+        norm: Any = call.module
+        faithful: Any = referee.calls[source].module
+        conv: Any = _at(model, paths[source])
+        if not isinstance(_at(model, paths.get(node, "")), nn.Identity) or conv is None:
+            continue
+        weight = getattr(conv, "weight", None)
+        if not isinstance(weight, Tensor) or weight.shape != faithful.weight.shape:
+            continue
+        with torch.no_grad():
+            scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
+            expected = faithful.weight.double() * scale.view(-1, 1, 1, 1)
+            if torch.allclose(weight.detach().cpu().double(), expected, rtol=FOLDED, atol=0):
+                found[base(node)] = None
+    return list(found)
 
 
 def _computes_weight(module: nn.Module) -> bool:

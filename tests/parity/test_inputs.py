@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from handmade import distance, node
 
-from efficientdet_spec import InputError
+from efficientdet_spec import OFFICIAL_MODELS, InputError, get_config
+from parity.commands import inputs
 from parity.commands.inputs import AMPLITUDE, plan_inputs
 from parity.commands.trials import Trials
 from parity.images import PHOTOGRAPH, high_amplitude, photograph_like
@@ -316,3 +317,13 @@ def test_the_input_that_tells_most_is_the_first_of_the_worst(plan, trials):
     ]
     # What is said of every input is said once.
     assert result.runs == [odd] and result.not_shown == ["one"]
+
+
+@pytest.mark.parametrize("model", [*OFFICIAL_MODELS, "tiny"])
+def test_no_level_of_the_second_generated_input_is_square(model):
+    config = get_config(model)
+    height, width = inputs._odd_size(config, config.image_size)
+    assert height % 2 == width % 2 == 1
+    sizes = config.feature_sizes(height, width)
+    # A last level of a single position aside, which has no sides to mix up.
+    assert all(h != w for h, w in sizes.values() if (h, w) != (1, 1))

@@ -1,6 +1,7 @@
 """Two networks in lockstep: parity is found where it is, and each fault at its very node."""
 
 import copy
+import dataclasses
 import threading
 from functools import partial
 
@@ -10,6 +11,7 @@ import torch
 
 from efficientdet_spec import InputError
 from parity.coverage import wiring_notes
+from parity.diagnosis import diagnosed, suspects
 from parity.limits import SIDE_LIMIT
 from parity.nodes import compare, compare_isolated
 from parity.verdict import Verdict
@@ -544,3 +546,56 @@ def test_wiring_that_changes_nothing_is_kept_with_the_result(lockstep):
     assert len(found.wrong_inputs) == 2 and found.wrong_inputs[0] == found.wrong_inputs[1]
     (note,) = wiring_notes([found], {})
     assert "which makes no difference on these inputs" in note
+
+
+def test_levels_of_a_shared_head_may_come_in_any_order(lockstep):
+    """Calls of one module are told apart by what they are given, not only by their order."""
+    model = lockstep.candidate()
+
+    def coarsest_first(images):
+        features = model.fpn(model.backbone(images))
+        classes, boxes = {}, {}
+        for level in reversed(list(features)):
+            boxes[level] = model.box_head._level(f"P{level}", features[level])
+            classes[level] = model.class_head._level(f"P{level}", features[level])
+        return [classes[n] for n in features], [boxes[n] for n in features]
+
+    model.forward = coarsest_first
+    assert lockstep.failing(model) == []
+
+
+def test_the_same_values_in_a_wider_type_are_the_same_outputs(lockstep):
+    model = lockstep.candidate()
+    forward = model.forward
+    model.forward = lambda images: [[y.double() for y in side] for side in forward(images)]
+    assert lockstep.failing(model) == []
+    model.forward = lambda images: [[y.half() for y in side] for side in forward(images)]
+    assert set(lockstep.failing(model)) == set(lockstep.outputs)
+
+
+def test_a_function_in_a_modules_place_is_not_called_left_out(lockstep):
+    model = lockstep.candidate()
+    se = model.backbone.blocks[1].se
+    se.forward = lambda x: se.scale(
+        x, torch.sigmoid(se.expand_conv(se.act(se.reduce_conv(se.pool(x)))))
+    )
+    (suspect,) = lockstep.tell(model).suspects
+    assert suspect.nodes == ("backbone.blocks.1.se.gate",)
+    assert suspect.slug is None and suspect.diagnosis is None
+    assert any("a function that does the same" in line for line in suspect.evidence)
+    # Without it what reads it is wrong, and then it is left out.
+    se.forward = lambda x: se.scale(x, se.expand_conv(se.act(se.reduce_conv(se.pool(x)))))
+    assert "left-out" in {suspect.slug for suspect in lockstep.tell(model).suspects}
+
+
+def test_no_number_is_fitted_to_what_does_not_repeat_itself(lockstep):
+    model = lockstep.candidate()
+    norm = model.backbone.blocks[3].project_bn
+    forward = norm.forward
+    norm.forward = lambda x: forward(x) * (1 + 1e-3 * torch.randn(()))
+    pairing = lockstep.pairing(model)
+    found = compare(pairing)
+    assert found.runs
+    known = dataclasses.replace(lockstep.known(), repeats=False)
+    guilty = diagnosed(pairing, suspects(pairing, found.nodes), found.nodes, known, [], 5)
+    assert [suspect.diagnosis for suspect in guilty] == [None]

@@ -16,7 +16,7 @@ from parity.commands.trials import pair
 from parity.diagnosis import diagnosed, findings, suspects
 from parity.nodes import compare
 from parity.outcome import Outcome
-from parity.torch_side import common_prefix, is_compiled
+from parity.torch_side import check_observable, common_prefix, is_compiled
 from parity.verdict import Verdict
 from torch_model import layers
 
@@ -340,3 +340,20 @@ def test_modules_that_have_no_truth_can_be_held(lockstep, paired):
     model.backbone.nothing = nn.Sequential()
     comparison = compare(paired(Holder(WithoutLength(model))))
     assert comparison.outcome is Outcome.PARITY
+
+
+def test_one_folded_batch_norm_is_refused_and_one_left_out_is_a_difference(lockstep):
+    model = lockstep.candidate()
+    block = model.backbone.blocks[3]
+    conv, norm = block.project_conv, block.project_bn
+    with torch.no_grad():
+        scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
+        conv.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))
+        shift = norm.bias.double() - norm.running_mean.double() * scale
+        conv.bias = torch.nn.Parameter(shift.float())
+    block.project_bn = torch.nn.Identity()
+    with pytest.raises(InputError, match="1 batch norms folded .*backbone.blocks.3.project_bn"):
+        check_observable(model, lockstep.naming, lockstep.referee)
+    model = lockstep.candidate()
+    model.backbone.blocks[3].project_bn = torch.nn.Identity()
+    check_observable(model, lockstep.naming, lockstep.referee)
