@@ -72,9 +72,9 @@ def test_without_images_there_are_two_generated_inputs(plan):
     assert (photograph, amplitude) == (PHOTOGRAPH, AMPLITUDE)
     assert (first == preprocess(photograph_like(130, 201), 130, 201)[None]).all()
     # Two images, so that a leak between those of a batch shows, at an odd size.
-    assert second.shape == (2, 67, 101, 3)
+    assert second.shape == (2, 65, 151, 3)
     for number, image in enumerate(second):
-        assert (image == preprocess(high_amplitude(67, 101, number), 67, 101)).all()
+        assert (image == preprocess(high_amplitude(65, 151, number), 65, 151)).all()
     assert (second[0] != second[1]).mean() > 0.2
 
 
@@ -85,11 +85,11 @@ def test_the_photograph_has_the_models_size_where_none_is_given(plan, tiny_conve
 @pytest.mark.parametrize(
     "size, odd",
     [
-        ("130x201", (67, 101)),
-        ("512x512", (259, 257)),
+        ("130x201", (65, 151)),
+        ("512x512", (257, 385)),
         # Half of it would be too small.
-        ("96x128", (99, 129)),
-        ("65x300", (67, 301)),
+        ("96x128", (97, 193)),
+        ("65x300", (65, 451)),
     ],
 )
 def test_the_second_size_is_odd(plan, tiny_conversion, size, odd):
@@ -319,11 +319,10 @@ def test_the_input_that_tells_most_is_the_first_of_the_worst(plan, trials):
     assert result.runs == [odd] and result.not_shown == ["one"]
 
 
-@pytest.mark.parametrize("model", [*OFFICIAL_MODELS, "tiny"])
+@pytest.mark.parametrize("model", OFFICIAL_MODELS)
 def test_no_level_of_the_second_generated_input_is_square(model):
     config = get_config(model)
     height, width = inputs._odd_size(config, config.image_size)
     assert height % 2 == width % 2 == 1
     sizes = config.feature_sizes(height, width)
-    # A last level of a single position aside, which has no sides to mix up.
-    assert all(h != w for h, w in sizes.values() if (h, w) != (1, 1))
+    assert all(h != w for h, w in sizes.values())
