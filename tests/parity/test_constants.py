@@ -26,6 +26,7 @@ MODULES = (
     "torch_side.referee",
     "torch_side.spread",
     "torch_side.structure",
+    "torch_side.wrappers",
     "torch_side.hypotheses.case",
     "torch_side.hypotheses.diagnosis",
     "torch_side.hypotheses.distance",

@@ -205,9 +205,9 @@ def fold(model, referee, path):
         scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
         conv.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))
         shift = norm.bias.double() - norm.running_mean.double() * scale
-        conv.bias = nn.Parameter(
-            (shift if conv.bias is None else shift + conv.bias * scale).float()
-        )
+        if conv.bias is not None:
+            shift = shift + conv.bias * scale
+        conv.bias = nn.Parameter(shift.float())
     replace(model, path, nn.Identity())
 
 
