@@ -97,7 +97,6 @@ class _Collecting(Walk):
         self.own: dict[str, Array] = {}
         self.reference: dict[str, Array] = {}
         self._nodes = frozenset(nodes)
-        self._waiting: dict[str, Array] = {}
 
     def meet(self, name: str, theirs: Array | None, ours: Ours | None) -> Any:
         """As of any walk; the reference's tensor takes the output's place."""

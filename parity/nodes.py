@@ -155,7 +155,7 @@ class PassTiming:
     """Wall time of one pass.
 
     Attributes:
-        name: ``free`` or ``isolated``.
+        name: ``unobserved``, ``free`` or ``isolated``.
         seconds: Its duration, both frameworks and the measuring included.
     """
 
@@ -209,33 +209,44 @@ def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
     compiled = torch_side.is_compiled(pairing.model)
     started = time.perf_counter()
     first = pairing.run_unobserved(gradients=False)
-    notes = []
-    try:
-        # A compiled module would be compiled once more for gradients.
-        second = pairing.run_unobserved(gradients=not compiled)
-    except CandidateError as error:
-        # Many ports are only ever run without, and use what does not work with gradients.
-        second = pairing.run_unobserved(gradients=False)
-        notes.append(f"Not looked at: the candidate with gradients recorded. {error}")
-    timings = [PassTiming("unobserved", time.perf_counter() - started)]
+    second, notes = _second_run(pairing, gradients=not compiled)
+    unobserved = PassTiming("unobserved", time.perf_counter() - started)
     with torch_side.eager() if compiled else nullcontext():
-        found = _compared(pairing, progress, (first, second), timings, compiled)
-    return replace(found, notes=notes)
+        found, observed = _compared(pairing, progress)
+    return replace(
+        found,
+        timings=[unobserved, *found.timings],
+        runs=repetition_findings(
+            first,
+            second,
+            first if compiled else observed,
+            pairing.outputs,
+            gradients=not compiled and not notes,
+        ),
+        not_shown=compiled_apart(first, observed) if compiled else [],
+        notes=notes,
+    )
 
 
-def _compared(
-    pairing: Pairing,
-    progress: Progress | None,
-    unobserved: tuple[list[Any], list[Any]],
-    timings: list[PassTiming],
-    compiled: bool,
-) -> Comparison:
+def _second_run(pairing: Pairing, *, gradients: bool) -> tuple[list[Any], list[str]]:
+    """The outputs of the candidate's second call, and what was not looked at."""
+    if gradients:
+        try:
+            return pairing.run_unobserved(gradients=True), []
+        except CandidateError as error:
+            # Many ports are only ever run without, and use what does not work with gradients.
+            notes = [f"Not looked at: the candidate with gradients recorded. {error}"]
+            return pairing.run_unobserved(gradients=False), notes
+    # A compiled module would be compiled once more for gradients.
+    return pairing.run_unobserved(gradients=False), []
+
+
+def _compared(pairing: Pairing, progress: Progress | None) -> tuple[Comparison, list[Any]]:
+    """Both passes; what they found, and what the candidate returned when it ran on its own."""
     kinds = pairing.kinds
     free_walk = _FreeWalk(pairing, progress)
-    timings.append(free_walk.run())
-    observed = unobserved[0] if compiled else free_walk.returned
-    runs = repetition_findings(*unobserved, observed, pairing.outputs)
-    not_shown = compiled_apart(unobserved[0], free_walk.returned) if compiled else []
+    timings = [free_walk.run()]
+    returned = free_walk.returned
     if free_walk.missed:
         # It computes in another order: what it will ask for later must be kept.
         free_walk = _FreeWalk(pairing, progress, free_walk.seen)
@@ -249,14 +260,13 @@ def _compared(
         for name in [*kinds, *dict.fromkeys(extra)]
     ]
     sources = {name: pairing.referee.sources(name) for name in kinds}
-    return Comparison(
+    found = Comparison(
         with_history(results, sources),
         timings,
-        runs,
-        isolated_walk.reach,
-        isolated_walk.peaks,
-        not_shown,
+        reach=isolated_walk.reach,
+        peaks=isolated_walk.peaks,
     )
+    return found, returned
 
 
 def compare_isolated(pairing: Pairing, progress: Progress | None = None) -> list[NodeResult]:
@@ -311,6 +321,8 @@ class Walk:
         self.pairing = pairing
         self.seen: set[str] = set()
         self.returned: list[Any] = []
+        # What a node that the candidate makes later will be met with, by node.
+        self._waiting: dict[str, Any] = {}
         self._visited = frozenset(visited or ())
         self._kinds = pairing.kinds
         self._order = {name: position for position, name in enumerate(self._kinds)}
@@ -418,16 +430,7 @@ class _FreeWalk(Walk):
     """
 
     name = "free"
-
-    def __init__(
-        self,
-        pairing: Pairing,
-        progress: Progress | None,
-        visited: Collection[str] | None = None,
-    ) -> None:
-        super().__init__(pairing, progress, visited)
-        self.missed = False
-        self._waiting: dict[str, Array | None] = {}
+    missed = False
 
     def meet(self, name: str, theirs: Array | None, ours: Ours | None) -> Any:
         """As of any walk; nothing is replaced."""
@@ -476,7 +479,6 @@ class IsolatedWalk(Walk):
         self.reach: dict[str, Reach] = {}
         self.peaks: dict[str, float] = {}
         self.sitting = pairing.referee.sitting(pairing.images, pairing.elements)
-        self._waiting: dict[str, tuple[Array, Array | None, Ruling, tuple[Any, ...]]] = {}
         self._came_from = torch_side.Provenance()
 
     def meet(self, name: str, theirs: Array | None, ours: Ours | None) -> Any:
@@ -509,7 +511,8 @@ class IsolatedWalk(Walk):
                 torch_side.nhwc_shape(ours[2]), problem=again
             )
             return None
-        return self._replace(name, *waiting, ours)
+        goes_on, theirs, ruling, arguments = waiting
+        return self._replace(name, goes_on, theirs, ruling, arguments, ours)
 
     def _replace(
         self,

@@ -10,7 +10,12 @@ from parity.result import NOT_REPEATABLE, Finding
 
 
 def repetition_findings(
-    first: Sequence[Any], second: Sequence[Any], observed: Sequence[Any], names: Sequence[str]
+    first: Sequence[Any],
+    second: Sequence[Any],
+    observed: Sequence[Any],
+    names: Sequence[str],
+    *,
+    gradients: bool = True,
 ) -> list[Finding]:
     """What is wrong where runs of one candidate on one input do not agree bit for bit.
 
@@ -20,11 +25,13 @@ def repetition_findings(
 
     Args:
         first: Outputs of its first call, without gradients.
-        second: Outputs of its second call, with gradients recorded.
+        second: Outputs of its second call.
         observed: Outputs of a later call under observation, without gradients.
         names: The nodes that the outputs should be of.
+        gradients: Whether PyTorch recorded in the second call what gradients need.
     """
-    runs = {"its first run": first, "a run with gradients on": second, "the observed run": observed}
+    middle = "a run with gradients on" if gradients else "its second run"
+    runs = {"its first run": first, middle: second, "the observed run": observed}
     labels = list(runs)
     pairs = [(0, 1), (0, 2), (1, 2)]
     unequal = [
@@ -41,7 +48,11 @@ def repetition_findings(
     told = _difference(runs[one], runs[other], names)
     causes = {
         "its first run": "it keeps state that its first call changes",
-        "a run with gradients on": "it computes otherwise where gradients are recorded",
+        middle: (
+            "it computes otherwise where gradients are recorded"
+            if gradients
+            else "it keeps state between calls"
+        ),
         "the observed run": "observing its layers changes it, as it changes compiled code",
     }
     if odd is not None:

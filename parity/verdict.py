@@ -245,11 +245,14 @@ def judge(
     if problem is not None:
         return replace(result, verdict=problem.verdict, reason=problem.text)
     verdict, reason = _verdict(result, measured)
-    silent = verdict is Verdict.NOT_COVERED and reason == _says_nothing(result, exact)
-    return replace(result, verdict=verdict, reason=reason, silent=silent)
+    nothing = _says_nothing(result, exact) if verdict.passes else None
+    if nothing:
+        return replace(result, reason=nothing, silent=True)
+    return replace(result, verdict=verdict, reason=reason)
 
 
 def _verdict(node: NodeResult, measured: Measurement) -> tuple[Verdict, str]:
+    """What the values show, whether or not such values can show anything."""
     none = Verdict.NOT_COVERED
     if node.shape is None:
         return none, "the candidate has no such node"
@@ -279,9 +282,6 @@ def _verdict(node: NodeResult, measured: Measurement) -> tuple[Verdict, str]:
             f"the reference's tensor is not recorded; the candidate is {ours_at:.1f} of at most "
             f"{limit.candidate:.4g} roundings from the exact value"
         )
-    nothing = _says_nothing(node, exact)
-    if nothing:
-        return none, nothing
     equal = exact.own and exact.own.max_difference == 0
     how = "equal bit for bit on identical inputs; " if equal else ""
     return (Verdict.EXACT if equal else Verdict.ROUNDING), (

@@ -5,20 +5,16 @@ from parity.torch_side.exact import (
     alike,
     as_double,
     copy_in_double,
-    in_double,
     own_exact,
     parameters_of,
     terms,
-    unit,
 )
 from parity.torch_side.gauge import gauge
 from parity.torch_side.hooks import (
-    Inputs,
     Provenance,
     Visit,
     disturbed,
     flatten,
-    nchw,
     nhwc,
     nhwc_shape,
     replacement,
@@ -34,7 +30,6 @@ from parity.torch_side.wrappers import check_observable, common_prefix, eager, i
 
 __all__ = [
     "IMAGES",
-    "Inputs",
     "Provenance",
     "Reach",
     "Referee",
@@ -51,9 +46,7 @@ __all__ = [
     "flatten",
     "gauge",
     "identical",
-    "in_double",
     "is_compiled",
-    "nchw",
     "nhwc",
     "nhwc_shape",
     "own_exact",
@@ -64,6 +57,5 @@ __all__ = [
     "same",
     "terms",
     "unchanged",
-    "unit",
     "visiting",
 ]

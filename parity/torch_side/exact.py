@@ -208,11 +208,6 @@ def _depthwise(module: Any, x: Tensor) -> Tensor:
     return _by_rows(compute, (x.shape[0], x.shape[1], *sizes))
 
 
-def unit(output: Tensor) -> float:
-    """Unit roundoff of a tensor's type."""
-    return torch.finfo(output.dtype).eps / 2
-
-
 def copy_in_double(module: nn.Module) -> nn.Module:
     """A layer with its parameters in float64."""
     return copy.deepcopy(module).double()

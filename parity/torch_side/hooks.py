@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -103,10 +103,7 @@ def visiting(
             that levels share may be called for them in any order: a call is of the first of its
             nodes still to be made whose input has this shape, or of the first at all.
     """
-    calls: Counter[str] = Counter()
-    made: set[str] = set()
-    shapes = inputs_of or {}
-    expectations = _expectations(model, naming)
+    calls = _Calls(_expectations(model, naming), inputs_of or {})
     read: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
     busy = False
 
@@ -114,53 +111,83 @@ def visiting(
         if not busy:
             read[name] = copies(inputs), copies(named)
 
-    def hook(
+    def after(
         name: str, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Any
     ) -> Any:
         nonlocal busy
-        expected = expectations.get(name)
         values, keywords = read.pop(name, (given, named))
         if busy or not isinstance(output, Tensor):
             return None
-        if expected is None and any(output is value for value in given):
+        if not calls.expected(name) and any(output is value for value in given):
             return None
-        calls[name] += 1
-        left = [node for node in expected or (name,) if node not in made]
-        first = next(iter(flatten(given)), None)
-        shape = None if first is None else nhwc_shape(first)
-        fitting = [node for node in left if shape is not None and shapes.get(node) == shape]
-        node = (fitting or left or [f"{name} call {calls[name]}"])[0]
-        made.add(node)
+        node = calls.node(name, flatten([given, named]))
         busy = True
         try:
             return visit(node, module, Inputs.of(given, values, keywords), output)
         finally:
             busy = False
 
-    handles = []
-    for name, module in model.named_modules():
-        if name in expectations or (naming.strict and _is_extra(name, module, naming)):
-            if may_overwrite(module):
-                # Before any other hook, and so before what that may change.
-                handles.append(
-                    module.register_forward_pre_hook(
-                        lambda module, inputs, named, name=name: before(name, inputs, named),
-                        with_kwargs=True,
-                    )
-                )
-            handles.append(
-                module.register_forward_hook(
-                    lambda module, inputs, named, output, name=name: hook(
-                        name, module, inputs, named, output
-                    ),
-                    with_kwargs=True,
-                )
+    def hooked(name: str, module: nn.Module) -> Iterator[Any]:
+        if may_overwrite(module):
+            # Behind the candidate's own, so that this is what the layer reads.
+            yield module.register_forward_pre_hook(
+                lambda _, given, named: before(name, given, named), with_kwargs=True
             )
+        yield module.register_forward_hook(
+            lambda _, given, named, output: after(name, module, given, named, output),
+            with_kwargs=True,
+        )
+
+    handles = [
+        handle
+        for name, module in model.named_modules()
+        if calls.expected(name) or (naming.strict and _is_extra(name, module, naming))
+        for handle in hooked(name, module)
+    ]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+class _Calls:
+    """Tells which node each call of a module makes.
+
+    Args:
+        expectations: The nodes that each module's calls make, in order, by its path.
+        inputs_of: As of :func:`visiting`.
+    """
+
+    def __init__(
+        self,
+        expectations: Mapping[str, tuple[str, ...]],
+        inputs_of: Mapping[str, tuple[int, ...]],
+    ) -> None:
+        self._expectations = expectations
+        self._inputs_of = inputs_of
+        self._counts: Counter[str] = Counter()
+        self._made: set[str] = set()
+
+    def expected(self, path: str) -> bool:
+        """Whether a module makes nodes of the reference."""
+        return path in self._expectations
+
+    def node(self, path: str, given: Sequence[Tensor]) -> str:
+        """The node that a call makes.
+
+        Args:
+            path: Of the module.
+            given: The tensors that it is called with.
+        """
+        self._counts[path] += 1
+        nodes = self._expectations.get(path, (path,))
+        left = [node for node in nodes if node not in self._made]
+        shape = nhwc_shape(given[0]) if given else None
+        fitting = [node for node in left if shape and self._inputs_of.get(node) == shape]
+        node = (fitting or left or [f"{path} call {self._counts[path]}"])[0]
+        self._made.add(node)
+        return node
 
 
 _KNOWN = ("torch.nn.modules.", "torch_model.")

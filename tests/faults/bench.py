@@ -8,12 +8,12 @@ from functools import partial
 
 import torch
 from faults.fault import Context
-from made_images import built_in
 
 import reference_tf
 from converter.conversion import convert
 from converter.sources import resolve
 from parity.diagnosis import Known, diagnosed, findings, suspects
+from parity.images import waves
 from parity.naming import base, own_paths
 from parity.nodes import Pairing, compare_isolated
 from parity.tensorflow_side import TensorflowReference
@@ -74,7 +74,7 @@ class Bench:
         self.raw = convert(files, model=model, weights="raw").arrays
         self.config = self.conversion.config
         height, width = size or self.config.image_size
-        self.images = preprocess(built_in(height, width), height, width)[None]
+        self.images = preprocess(waves(height, width), height, width)[None]
         built = reference_tf.build(self.config, height, width)
         reference = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
         self.session = reference_tf.open_session(built.graph, threads)

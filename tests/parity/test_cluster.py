@@ -15,11 +15,11 @@ from pathlib import Path
 import cv2
 import pytest
 from cluster_sides import Opener
-from made_images import built_in
 
 import compare
 from efficientdet_spec import InputError
 from parity.coco.annotations import CocoImage
+from parity.images import waves
 from parity.shards import Work, in_process, run
 
 distributed = pytest.importorskip("distributed")
@@ -264,7 +264,7 @@ def arguments(tiny_checkpoint, tmp_path):
     folder.mkdir()
     entries = []
     for number in range(1, 41):
-        cv2.imwrite(str(folder / f"{number}.png"), built_in(24, 40, seed=number))
+        cv2.imwrite(str(folder / f"{number}.png"), waves(24, 40, seed=number))
         entry = {"id": number, "file_name": f"{number}.png", "width": 40, "height": 24}
         entries.append(entry)
     categories = [{"id": number, "name": str(number)} for number in range(1, 4)]
@@ -450,7 +450,7 @@ def test_a_recipe_is_small_and_sets_the_same_up(recipe, work):
     sent = pickle.dumps(recipe)
     assert len(sent) < 4000 and pickle.loads(sent) == recipe
     with pickle.loads(sent)() as side:
-        cv2.imwrite(str(work.folder / "0.png"), built_in(24, 40))
+        cv2.imwrite(str(work.folder / "0.png"), waves(24, 40))
         ((boxes, scores, classes),) = side.detect([side.prepare(work.folder / "0.png")])
     assert boxes.shape == (100, 4) and len(scores) == len(classes) == 100
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from made_images import built_in
 
 import compare
 from efficientdet_spec import InputError
@@ -21,6 +20,7 @@ from parity.coco.detections import as_rows, results_json
 from parity.coco.metrics import METRICS, evaluate
 from parity.coco.names import category_names
 from parity.commands.detection import FRAMEWORKS, Detection
+from parity.images import waves
 
 ROOT = Path(compare.__file__).resolve().parent
 INSTALLED = importlib.util.find_spec("tensorflow") is not None
@@ -69,7 +69,7 @@ def dataset(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     for number, (height, width) in SIZES.items():
-        image = built_in(height, width, seed=number)
+        image = waves(height, width, seed=number)
         assert cv2.imwrite(str(folder / f"{number}.png"), image[..., ::-1])
     return folder, write(tmp_path / "annotations.json", annotated())
 
@@ -437,7 +437,7 @@ def test_images_that_cannot_be_used_are_named(coco, dataset, tmp_path, capsys):
 @needs_tensorflow
 def test_an_image_too_narrow_to_scale(coco, dataset, tmp_path):
     """Neither framework has a pixel left of it; the others are counted."""
-    cv2.imwrite(str(dataset[0] / "12.png"), built_in(1, 1000))
+    cv2.imwrite(str(dataset[0] / "12.png"), waves(1, 1000))
     values = annotated({**SIZES, 12: (1, 1000)})
     code, result = coco(annotations=write(tmp_path / "thin.json", values))
     failures = {name: result["images"][name]["failures"] for name in FRAMEWORKS}
@@ -554,7 +554,7 @@ def test_a_run_goes_on_where_another_was_killed(tiny_checkpoint, tmp_path, frame
     folder.mkdir()
     images = {number: (24, 40) for number in range(1, 41)}
     for number, (height, width) in images.items():
-        cv2.imwrite(str(folder / f"{number}.png"), built_in(height, width, seed=number))
+        cv2.imwrite(str(folder / f"{number}.png"), waves(height, width, seed=number))
     annotations = write(tmp_path / "a.json", annotated(images))
 
     def arguments(out):

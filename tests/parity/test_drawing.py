@@ -6,12 +6,12 @@ import json
 import cv2
 import numpy as np
 import pytest
-from made_images import built_in
 
 import compare
 from efficientdet_spec import InputError
 from parity.commands.detection import FRAMEWORKS
 from parity.drawing import differing, label_of, side_by_side, write_png
+from parity.images import waves
 from parity.matching import match_image
 
 INSTALLED = importlib.util.find_spec("tensorflow") is not None
@@ -105,7 +105,7 @@ def test_labels_are_what_opencv_can_draw():
 
 
 def test_a_file_that_cannot_be_written(tmp_path):
-    picture = built_in(10, 20)
+    picture = waves(10, 20)
     write_png(tmp_path / "a.png", picture)
     assert (cv2.imread(str(tmp_path / "a.png"))[..., ::-1] == picture).all()
     with pytest.raises(InputError, match="cannot be written"):
@@ -134,7 +134,7 @@ def detect(tiny_checkpoint, tmp_path):
 def test_the_command_draws_each_image(detect, tmp_path, capsys):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        cv2.imwrite(str(tmp_path / folder / "x.png"), built_in(90, 150))
+        cv2.imwrite(str(tmp_path / folder / "x.png"), waves(90, 150))
     (tmp_path / "a" / "notes.txt").write_text("A folder may hold other files.")
     code, result = detect(tmp_path / "a", tmp_path / "b" / "x.png", "--min-score", 0)
     assert code == 0 and result["passes"] and result["outcome"] == "parity"
@@ -152,7 +152,7 @@ def test_the_command_draws_each_image(detect, tmp_path, capsys):
 
 @needs_tensorflow
 def test_nothing_detected_is_no_parity(detect, tmp_path, capsys):
-    cv2.imwrite(str(tmp_path / "x.png"), built_in(90, 150))
+    cv2.imwrite(str(tmp_path / "x.png"), waves(90, 150))
     code, result = detect(tmp_path / "x.png", "--min-score", 1)
     assert code == 3 and not result["passes"] and result["outcome"] == "not shown"
     assert capsys.readouterr().out.splitlines()[-1].startswith("not shown: nothing was detected")
@@ -164,7 +164,7 @@ def test_what_differs_visibly_is_a_difference(detect, tmp_path, monkeypatch):
 
     sigmoid = torch_model.postprocess.sigmoid
     monkeypatch.setattr(torch_model.postprocess, "sigmoid", lambda logits: sigmoid(logits) * 0.9)
-    cv2.imwrite(str(tmp_path / "x.png"), built_in(90, 150))
+    cv2.imwrite(str(tmp_path / "x.png"), waves(90, 150))
     code, result = detect(tmp_path / "x.png", "--min-score", 0)
     assert code == 1 and result["outcome"] == "difference"
 
@@ -172,7 +172,7 @@ def test_what_differs_visibly_is_a_difference(detect, tmp_path, monkeypatch):
 @needs_tensorflow
 def test_an_image_that_cannot_be_read_is_named(detect, tmp_path, capsys):
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
-    cv2.imwrite(str(good), built_in(90, 150))
+    cv2.imwrite(str(good), waves(90, 150))
     bad.write_bytes(b"no image")
     code, result = detect(bad, good)
     assert code == 3 and not result["passes"] and result["outcome"] == "not shown"

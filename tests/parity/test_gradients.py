@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from made_images import built_in
 
 from converter.mapping import iterate_pairs
 from efficientdet_spec import InputError
@@ -25,6 +24,7 @@ from parity.gradients import (
     output_patterns,
 )
 from parity.gradients_text import gradients_text
+from parity.images import waves
 from parity.torch_side.gradients import TorchGradients
 from reference_tf.gradients import gradients
 from torch_model.checkpoint import from_arrays
@@ -69,7 +69,7 @@ class Comparison:
         return from_arrays(self.config, arrays, "tiny")
 
     def run(self, model, modes=tuple(Mode), seed=0, progress=None):
-        images = preprocess(built_in(*SIZE, seed=seed), *SIZE)[None]
+        images = preprocess(waves(*SIZE, seed=seed), *SIZE)[None]
         subject = Subject(self.config.name, {}, "candidate", {}, {})
         return compare_gradients(
             self.config,

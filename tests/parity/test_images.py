@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from made_images import built_in
 
 from efficientdet_spec import InputError
-from parity.images import high_amplitude, image_files, photograph_like
+from parity.images import high_amplitude, image_files, photograph_like, waves
 from torch_model.preprocess import normalise, preprocess, resize_bilinear
 
 GENERATED = [photograph_like, high_amplitude]
@@ -97,17 +96,17 @@ def test_a_photograph_like_image_has_the_spectrum_of_photographs(seed):
 
 
 def test_the_image_of_tests_gives_every_part_something_to_do():
-    image = built_in(96, 128)
+    image = waves(96, 128)
     assert image.shape == (96, 128, 3) and image.dtype == np.uint8
-    assert (image == built_in(96, 128)).all()
-    assert (image != built_in(96, 128, seed=1)).any()
+    assert (image == waves(96, 128)).all()
+    assert (image != waves(96, 128, seed=1)).any()
     assert len(np.unique(image)) > 200
     assert all(len(np.unique(image[..., channel], axis=0)) == 96 for channel in range(3))
 
 
 def test_preprocessing_equals_tensorflows_bit_for_bit():
     tf = pytest.importorskip("tensorflow")
-    image = built_in(123, 77)
+    image = waves(123, 77)
     for height, width in ((256, 256), (64, 200), (50, 31)):
         scale = min(np.float32(height) / np.float32(123), np.float32(width) / np.float32(77))
         size = (int(np.float32(123) * scale), int(np.float32(77) * scale))

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import stage_cases
 import torch
-from made_images import built_in
 
 import compare
 import torch_model
@@ -22,6 +21,7 @@ from parity.coco.report import CocoReport, SideResults
 from parity.coco.swaps import MISTAKE, TENSORFLOW, Swap, judge
 from parity.coco_text import coco_text
 from parity.commands import mistakes, swaps
+from parity.images import waves
 from parity.matching import match
 from parity.shards import ImageResult, Shard
 from torch_model import nms
@@ -69,7 +69,7 @@ def dataset(tiny_checkpoint, tmp_path_factory):
     """Images, and as their annotations the best of what the faithful pipeline finds."""
     folder = tmp_path_factory.mktemp("dataset")
     for number, (height, width) in SIZES.items():
-        image = built_in(height, width, seed=number)
+        image = waves(height, width, seed=number)
         assert cv2.imwrite(str(folder / f"{number}.jpg"), image[..., ::-1])
     annotations = write_annotations(folder / "a.json", [(3, 1, [5.0, 4.0, 75.0, 30.0])], {1})
     arguments = ["coco", tiny_checkpoint, "--images", folder, "--annotations", annotations]
@@ -211,12 +211,12 @@ def detector(model, request):
 @pytest.fixture(scope="module")
 def outputs(model):
     detector = Detector(model)
-    return swaps._forward(detector, detector.preprocess(built_in(90, 150)).pixels)
+    return swaps._forward(detector, detector.preprocess(waves(90, 150)).pixels)
 
 
 @pytest.mark.parametrize("size", [(90, 150), (200, 120), (60, 40)])
 def test_another_resize_is_the_only_difference(detector, size):
-    image = built_in(*size)
+    image = waves(*size)
     official = detector.preprocess(image)
     ours = mistakes.preprocess_with(detector, image, resize_bilinear)
     assert (ours.pixels == official.pixels).all() and ours.scale == official.scale
@@ -236,7 +236,7 @@ def test_another_resize_is_the_only_difference(detector, size):
 
 def test_a_narrow_image_is_refused(detector):
     with pytest.raises(InputError, match="leaves nothing"):
-        mistakes.preprocess_with(detector, built_in(1, 1000), mistakes.resize_with_opencv)
+        mistakes.preprocess_with(detector, waves(1, 1000), mistakes.resize_with_opencv)
 
 
 def test_another_suppression_is_the_only_difference(detector, outputs):
@@ -295,7 +295,7 @@ def test_zero_padded_pools_only_within():
 
 
 def test_opencv_decodes_pixels_as_stored(tmp_path):
-    image = built_in(24, 40)
+    image = waves(24, 40)
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), image[..., ::-1])
     assert (mistakes.decode_with_opencv(path) == image).all()

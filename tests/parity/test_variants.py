@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from made_images import built_in
 
 import reference_tf
 from converter.bundle import open_bundle
@@ -14,6 +13,7 @@ from converter.layouts import SCALARS
 from converter.mapping import iterate_pairs
 from converter.seeded import write_seeded
 from efficientdet_spec import Fusion, get_config
+from parity.images import waves
 from parity.naming import own_paths
 from parity.nodes import Pairing, compare
 from parity.tensorflow_side import TensorflowReference
@@ -41,7 +41,7 @@ VARIANTS = {
 @pytest.mark.parametrize("name", VARIANTS)
 def test_one_structure(name, height, width, tmp_path):
     config = VARIANTS[name]
-    images = preprocess(built_in(height, width), height, width)[None]
+    images = preprocess(waves(height, width), height, width)[None]
     statistics = partial(calibrated_statistics, images)
     prefix = write_seeded(config, tmp_path, SALT, statistics)
     bundle = open_bundle(prefix)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import stage_cases
 import tensorflow as tf
-from made_images import built_in
 
 from efficientdet_spec import InputError, get_config
+from parity.images import waves
 from reference_tf import detection, open_session
 
 OFFICIAL = detection.OFFICIAL_STAGES
@@ -74,7 +74,7 @@ def test_official_detections(golden, case, selection, suppression):
 
 def test_a_graph_gives_what_eager_execution_gives(case):
     _, config, classes, codes = case
-    image = built_in(90, 150)
+    image = waves(90, 150)
     for stages in (OFFICIAL, {**OFFICIAL, "nms": "tf-soft", "decode": "accurate-dct"}):
         data = tf.io.encode_jpeg(image).numpy()
 
@@ -138,5 +138,5 @@ def test_what_is_no_image_is_refused(tmp_path, content):
 
 def test_a_file_is_read(tmp_path):
     path = tmp_path / "ü.png"
-    path.write_bytes(tf.io.encode_png(built_in(30, 40)).numpy())
-    assert (detection.read_image(path).numpy() == built_in(30, 40)).all()
+    path.write_bytes(tf.io.encode_png(waves(30, 40)).numpy())
+    assert (detection.read_image(path).numpy() == waves(30, 40)).all()

@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
-from made_images import built_in
 
 from efficientdet_spec import InputError
+from parity.images import waves
 from torch_model.decode import decode_image, read_image
 
-IMAGE = built_in(61, 77)
+IMAGE = waves(61, 77)
 RNG = np.random.default_rng(0)
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
-from made_images import built_in
 
 from efficientdet_spec import InputError
+from parity.images import waves
 from torch_model.checkpoint import load
 from torch_model.detector import BATCHES_AHEAD, Detector
 from torch_model.profiles import OFFICIAL, STAGES, get_profile, with_stages
@@ -32,7 +32,7 @@ def detect(model, profile, images, **options):
 
 
 def test_files_bytes_and_arrays_give_the_same(model, tmp_path):
-    image = built_in(90, 150)
+    image = waves(90, 150)
     data = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
     path = tmp_path / "ü.png"
     path.write_bytes(data)
@@ -43,7 +43,7 @@ def test_files_bytes_and_arrays_give_the_same(model, tmp_path):
 
 
 def test_images_of_a_batch_do_not_mix(model):
-    images = [built_in(90, 150), built_in(200, 60, seed=3), built_in(128, 128, seed=5)]
+    images = [waves(90, 150), waves(200, 60, seed=3), waves(128, 128, seed=5)]
     singly = list(Detector(model).detect(images))
     together = list(Detector(model).detect(images, batch=2))
     assert len(together) == 3
@@ -56,7 +56,7 @@ def test_images_of_a_batch_do_not_mix(model):
 @pytest.mark.parametrize("batch", [1, 2])
 def test_images_prepared_beforehand_give_the_same(model, batch):
     detector = Detector(model)
-    images = [built_in(90, 150), built_in(200, 60, seed=3), built_in(128, 128, seed=5)]
+    images = [waves(90, 150), waves(200, 60, seed=3), waves(128, 128, seed=5)]
     found = list(detector.detect(images, batch))
     inputs = [detector.preprocess(image) for image in images]
     groups = [inputs[start : start + batch] for start in range(0, 3, batch)]
@@ -81,7 +81,7 @@ class Watched(Detector):
 def test_images_are_prepared_ahead_but_not_far(model):
     detector = Watched(model)
     taken = 0
-    for number, _ in enumerate(detector.detect([built_in(40, 60)] * 24, batch=2)):
+    for number, _ in enumerate(detector.detect([waves(40, 60)] * 24, batch=2)):
         taken = number // 2 * 2 + 2
         assert detector.prepared <= taken + 2 * BATCHES_AHEAD
     assert taken == detector.prepared == 24
@@ -90,7 +90,7 @@ def test_images_are_prepared_ahead_but_not_far(model):
 
 def test_the_thread_ends_with_its_consumer(model):
     detector = Watched(model)
-    found = detector.detect([built_in(40, 60)] * 20)
+    found = detector.detect([waves(40, 60)] * 20)
     next(found)
     found.close()
     assert detector.prepared <= 1 + BATCHES_AHEAD
@@ -99,7 +99,7 @@ def test_the_thread_ends_with_its_consumer(model):
 
 def test_images_before_one_that_fails_are_detected(model):
     detector = Watched(model)
-    found = detector.detect([built_in(40, 60), built_in(40, 60), b"", built_in(40, 60)])
+    found = detector.detect([waves(40, 60), waves(40, 60), b"", waves(40, 60)])
     assert len([next(found), next(found)]) == 2
     with pytest.raises(InputError, match="no JPEG, PNG or BMP"):
         next(found)
@@ -108,7 +108,7 @@ def test_images_before_one_that_fails_are_detected(model):
 
 def test_boxes_are_in_pixels_of_the_original(model):
     # A factor of 2 in the image is one in the boxes where the input is the same.
-    image = built_in(128, 128)
+    image = waves(128, 128)
     large = np.repeat(np.repeat(image, 2, 0), 2, 1)
     small, double = detect(model, OFFICIAL, [image, large])
     assert Detector(model).preprocess(large).scale == 2
@@ -117,7 +117,7 @@ def test_boxes_are_in_pixels_of_the_original(model):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_changes_the_result(model, stage):
-    data = simplejpeg.encode_jpeg(np.ascontiguousarray(built_in(90, 150)), 80)
+    data = simplejpeg.encode_jpeg(np.ascontiguousarray(waves(90, 150)), 80)
     expected = detect(model, OFFICIAL, [data])[0]
     for variant in STAGES[stage]:
         if variant != OFFICIAL.stages()[stage]:
@@ -128,7 +128,7 @@ def test_every_stage_changes_the_result(model, stage):
 
 
 def test_clipping_ends_at_the_networks_input(model):
-    image = built_in(90, 150)
+    image = waves(90, 150)
     found = detect(model, get_profile("interactive"), [image])[0]
     side = 128 * np.float32(150 / 128)
     assert found.boxes.min() == 0 and found.boxes.max() <= side
@@ -136,8 +136,8 @@ def test_clipping_ends_at_the_networks_input(model):
 
 def test_another_size(model):
     detector = Detector(model, size=(128, 256))
-    assert detector.preprocess(built_in(50, 50)).pixels.shape == (128, 256, 3)
-    assert len(list(detector.detect([built_in(50, 50)]))) == 1
+    assert detector.preprocess(waves(50, 50)).pixels.shape == (128, 256, 3)
+    assert len(list(detector.detect([waves(50, 50)]))) == 1
     with pytest.raises(InputError, match="cannot process"):
         Detector(model, size=(16, 256))
 
