@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from parity import torch_side
-from parity.result import NOT_REPEATABLE, Finding
+from parity.result import Finding
+from parity.summary import NOT_REPEATABLE
 
 
 def repetition_findings(

@@ -10,10 +10,8 @@ from typing import Any
 
 from parity.coverage import Coverage, InputResult
 from parity.outcome import Outcome
+from parity.summary import Summary, summarise
 from parity.verdict import NodeResult, Verdict, number
-
-NOT_REPEATABLE = "not-repeatable"
-"""Slug of the finding that a candidate's runs do not agree with each other."""
 
 SCHEMA = "efficientdet-parity/nodes"
 SCHEMA_VERSION = 3
@@ -210,79 +208,14 @@ class NodesReport:
         return self.outcome is Outcome.PARITY
 
     @property
+    def summary(self) -> Summary:
+        """What the comparison says, and where to look first."""
+        return summarise(self)
+
+    @property
     def sentence(self) -> str:
-        """The verdict in one line, with what could go unseen."""
-        if self.outcome is Outcome.PARITY:
-            unseen = self.coverage.detectable
-            return (
-                f"PARITY: all {len(self.nodes)} nodes are covered and differ by no more than their "
-                f"roundings on {len(self.inputs)} input{'s' if len(self.inputs) != 1 else ''}; "
-                f"an error above {unseen or 0:.1e} of a tensor's rms would have been seen"
-            )
-        if self.outcome is Outcome.NOT_SHOWN:
-            return f"NOT SHOWN: {self._gaps()}"
-        return f"DIFFERENCE: {self._differences()}"
-
-    def _gaps(self) -> str:
-        if not self.nodes:
-            return "no node was compared"
-        missing = self.failures()
-        if missing:
-            return (
-                f"nothing was found to differ, but {len(missing)} of {len(self.nodes)} nodes are "
-                f"not covered, first {missing[0].name}: {missing[0].reason}"
-            )
-        if self.not_shown:
-            return self.not_shown[0]
-        return "every node has parity, but some gradients are not covered"
-
-    def _differences(self) -> str:
-        failing = [node for node in self.nodes if node.verdict.fails]
-        unsteady = next((item for item in self.findings if item.slug == NOT_REPEATABLE), None)
-        if unsteady is not None:
-            # What is wrong with one run of it may be otherwise in the next.
-            also = f"; {len(failing)} of {len(self.nodes)} nodes differ in the observed run"
-            return f"{unsteady.place}: {unsteady.text}{also if failing else ''}"
-        infinite = next((node for node in failing if _not_finite(node)), None)
-        if infinite is not None:
-            more = len(failing) - 1
-            return (
-                f"{infinite.name} is the first node with a value that is NaN or infinite: "
-                f"{infinite.reason}" + (f"; {more} more nodes differ" if more else "")
-            )
-        if failing:
-            # What is only not covered explains no difference, even where it is known why.
-            guilty = [item for item in self.suspects if item.verdict.fails]
-            suspect = next(
-                (item for item in guilty if item.diagnosis), guilty[0] if guilty else None
-            )
-            because = f"suspect {failing[0].name}"
-            if suspect is not None:
-                because = f"suspect {suspect.nodes[0]}"
-                if suspect.diagnosis:
-                    because = f"{suspect.nodes[0]}: {suspect.diagnosis}"
-            uncovered = len(self.failures()) - len(failing)
-            are = "is" if uncovered == 1 else "are"
-            also = f", {uncovered} more {are} not covered" if uncovered else ""
-            verb = "differs" if len(failing) == 1 else "differ"
-            counted = f"{len(failing)} of {len(self.nodes)} nodes {verb}"
-            return f"{counted}{self._only_on()}{also}; {because}"
-        if self.findings:
-            first = self.findings[0]
-            where = "" if self.failures() else "every node has parity on these inputs, but "
-            return f"{where}{first.place}: {first.text}" + (
-                f" ({len(self.findings) - 1} more findings)" if len(self.findings) > 1 else ""
-            )
-        return "every node has parity, but gradients differ"
-
-    def _only_on(self) -> str:
-        """On which inputs it differs, where it does not on all."""
-        differing = [i for i in self.inputs if i.outcome == Outcome.DIFFERENCE.value]
-        if not differing or len(differing) == len(self.inputs):
-            return ""
-        first = differing[0]
-        more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
-        return f" on {first.size} ({first.source}){more}, not on the other inputs"
+        """The verdict in one line."""
+        return f"{self.outcome.value.upper()}: {self.summary.line}"
 
     def counts(self) -> dict[str, int]:
         """Number of nodes by verdict."""
@@ -325,6 +258,7 @@ class NodesReport:
             "outcome": self.outcome.value,
             "passes": self.passes,
             "sentence": self.sentence,
+            "summary": self.summary.to_dict(),
             "nodes_pass": self.nodes_pass,
             "model": self.model,
             "checkpoint": self.checkpoint,
@@ -362,10 +296,6 @@ def largest_sources(nodes: Iterable[NodeResult], count: int) -> list[NodeResult]
 def _share(node: NodeResult) -> float:
     """The part of its limit that a node's candidate takes up."""
     return node.roundings / node.limit.candidate if node.limit and node.limit.candidate else 0.0
-
-
-def _not_finite(node: NodeResult) -> bool:
-    return node.from_exact is not None and not node.from_exact.finite
 
 
 def _free_max(node: NodeResult) -> float:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from parity.outcome import Outcome
-from reports.glossary import PASSING
 from reports.results import ModelResults
 from reports.texts import plural, scientific
 
@@ -37,7 +36,7 @@ def judge(results: ModelResults) -> Judgement:
     """
     for result, title in ((results.nodes, ""), (results.structure, "float64: ")):
         if result and outcome_of(result) is Outcome.DIFFERENCE:
-            return _nodes_difference(result, title)
+            return _of_nodes(result, title)
     for result in (results.coco, results.detect):
         if result and outcome_of(result) is Outcome.DIFFERENCE:
             return Judgement(Outcome.DIFFERENCE, result["sentence"])
@@ -52,31 +51,10 @@ def outcome_of(result: Mapping[str, Any]) -> Outcome:
     return Outcome(result["outcome"])
 
 
-def _nodes_difference(nodes: Mapping[str, Any], title: str) -> Judgement:
-    failing = [node for node in nodes["nodes"] if node["verdict"] not in PASSING]
-    suspects = nodes["suspects"]
-    named = next((item for item in suspects if item["diagnosis"]), None)
-    suspect = named or next(iter(suspects), None)
-    if failing:
-        sentence = (
-            f"{title}{len(failing):,} of {plural(len(nodes['nodes']), 'node')} without parity"
-        )
-        if suspect and suspect["nodes"]:
-            return Judgement(
-                Outcome.DIFFERENCE, sentence, suspect["nodes"][0], suspect["diagnosis"]
-            )
-        return Judgement(Outcome.DIFFERENCE, sentence, failing[0]["name"], failing[0]["verdict"])
-    if nodes["findings"]:
-        first = nodes["findings"][0]
-        number = plural(len(nodes["findings"]), "thing")
-        names = {node["name"] for node in nodes["nodes"]}
-        return Judgement(
-            Outcome.DIFFERENCE,
-            f"{title}every node has parity on this input, but {number} about the candidate "
-            f"differ from the checkpoint; {first['place']}: {first['text']}",
-            first["place"] if first["place"] in names else None,
-        )
-    return Judgement(Outcome.DIFFERENCE, f"{title}{nodes['sentence']}")
+def _of_nodes(result: Mapping[str, Any], title: str) -> Judgement:
+    """What a comparison of nodes says of itself."""
+    told = result["summary"]
+    return Judgement(outcome_of(result), f"{title}{told['text']}", told["node"], told["diagnosis"])
 
 
 def _lack(results: ModelResults) -> Judgement | None:
@@ -97,7 +75,7 @@ def _lack(results: ModelResults) -> Judgement | None:
         return Judgement(Outcome.NOT_SHOWN, "no node was compared")
     for result, title in ((results.nodes, ""), (results.structure, "float64: ")):
         if result and outcome_of(result) is Outcome.NOT_SHOWN:
-            return _nodes_not_shown(result, title)
+            return _of_nodes(result, title)
     for result in (results.coco, results.detect):
         if result and outcome_of(result) is Outcome.NOT_SHOWN:
             return Judgement(Outcome.NOT_SHOWN, result["sentence"])
@@ -107,14 +85,6 @@ def _lack(results: ModelResults) -> Judgement | None:
             "the self-check missed a fault that it had put in, so that its silence proves nothing",
         )
     return None
-
-
-def _nodes_not_shown(nodes: Mapping[str, Any], title: str) -> Judgement:
-    lost = next((node for node in nodes["nodes"] if node["verdict"] not in PASSING), None)
-    sentence = f"{title}{nodes['sentence']}"
-    if lost is None:
-        return Judgement(Outcome.NOT_SHOWN, sentence)
-    return Judgement(Outcome.NOT_SHOWN, sentence, lost["name"], lost["verdict"])
 
 
 def _parity_sentence(results: ModelResults) -> str:

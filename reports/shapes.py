@@ -212,6 +212,7 @@ _COVERAGE = fields(
 NODES = fields(
     {
         **_JUDGED,
+        "summary": fields({"text": text, "node": maybe(text), "diagnosis": maybe(text)}),
         "nodes_pass": flag,
         "model": text,
         "dtype": text,

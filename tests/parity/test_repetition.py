@@ -7,7 +7,7 @@ from torch import nn
 from parity.nodes import compare
 from parity.outcome import Outcome
 from parity.repetition import repetition_findings
-from parity.result import NOT_REPEATABLE as SLUG
+from parity.summary import NOT_REPEATABLE as SLUG
 from parity.verdict import Verdict
 
 ACT = "backbone.stem_act"

@@ -159,9 +159,7 @@ def test_without_data(pages, tmp_path):
 def test_a_fault_is_named_with_its_node(pages, tmp_path):
     page = pages(nodes=made.nodes(failing=True))
     assert problems(page) == []
-    assert "Difference : 1 of 5 nodes without parity fpn.resample_p6.pool padded with zeros" in (
-        page.text
-    )
+    assert "Difference : 1 of 5 nodes differs fpn.resample_p6.pool padded with zeros" in (page.text)
     assert {"href": "#node=fpn.resample_p6.pool", "class": "name"} in page.of("a")
     assert page.data["node-data"]["suspects"] == {"2": 0} and "suspect-0" in page.ids()
     index = Page((tmp_path / "out" / "index.html").read_text("utf-8"))

@@ -41,36 +41,33 @@ def test_parity(tmp_path):
 def test_a_difference_names_the_node_and_what_is_wrong(tmp_path):
     judgement = judge(read(tmp_path, nodes=made.nodes(failing=True)))
     assert judgement.outcome is Outcome.DIFFERENCE
-    assert judgement.sentence == "1 of 5 nodes without parity"
+    assert judgement.sentence == "1 of 5 nodes differs"
     assert (judgement.node, judgement.diagnosis) == ("fpn.resample_p6.pool", "padded with zeros")
-
-
-def test_a_named_suspect_comes_before_others(tmp_path):
-    values = made.nodes(failing=True)
-    named = values["suspects"][0]
-    values["suspects"].insert(0, {**named, "nodes": ["backbone.stem_bn"], "diagnosis": None})
-    assert judge(read(tmp_path, nodes=values)).node == "fpn.resample_p6.pool"
 
 
 def test_a_failing_node_without_a_suspect(tmp_path):
     lost = node("lost", Verdict.CANDIDATE_DIFFERS, "far off")
     judgement = judge(read(tmp_path, nodes=made.nodes(lost)))
     assert judgement.outcome is Outcome.DIFFERENCE
-    assert (judgement.node, judgement.diagnosis) == ("lost", "candidate differs")
+    assert (judgement.node, judgement.diagnosis) == ("lost", None)
 
 
 def test_a_node_that_is_not_covered_is_no_difference(tmp_path):
     lost = node("lost", Verdict.NOT_COVERED, "no partner")
     judgement = judge(read(tmp_path, nodes=made.nodes(lost)))
     assert judgement.outcome is Outcome.NOT_SHOWN
-    assert (judgement.node, judgement.diagnosis) == ("lost", "not covered")
+    assert (judgement.node, judgement.diagnosis) == ("lost", "no partner")
 
 
 @pytest.mark.parametrize(
     "results, state, told",
     [
         ({"structure": made.nodes(failing=True)}, Outcome.DIFFERENCE, "float64: 1 of 5 nodes"),
-        ({"nodes": made.nodes(findings=[finding()])}, Outcome.DIFFERENCE, "1 thing about the cand"),
+        (
+            {"nodes": made.nodes(findings=[finding()])},
+            Outcome.DIFFERENCE,
+            "every node has parity on these inputs, but stem_bn: its momentum",
+        ),
         (
             {
                 "nodes": made.nodes(
