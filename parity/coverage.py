@@ -15,8 +15,8 @@ CONFIDENT = 0.5
 
 UNLIKE = 4.0
 """Times that the inputs of batch norms may spread as much as their statistics expect, at the
-median, before the images count as unlike those of the training. Photographs reach 1.3 to 1.8 in
-the trained D0."""
+median, before the images count as unlike those of the training. 80
+photographs in the trained D0 have a median of 1.5."""
 
 
 class Spread(Protocol):

@@ -50,7 +50,7 @@ SAME_FUNCTION = 1.0
 
 Parameters that were computed in float64 and stored in float32 (a batch norm folded into its
 convolution) are each off by half a unit in the last place, one rounding of the gauge at most in
-all; measured: 0.05 to 0.5."""
+all; 0.09 to 0.88 for the 48 convolutions of the trained D0's backbone, on noise."""
 
 INSENSITIVE = 1e-3
 """Where an error of this part of a tensor's rms would go unseen, agreement proves nothing.

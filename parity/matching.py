@@ -4,8 +4,8 @@ How far rounding may move a box: it is decoded from a code ``t`` and an anchor o
 centre is ``c + t a``, its side ``exp(t) a``. Where two networks' codes differ by at most ``d``,
 the centre moves by at most ``d a`` and the side by ``exp(t) a (exp(d) - 1)``, to first order ``d``
 times the side itself, so that an edge moves by at most ``d (a + side / 2)``. A fixed number of
-pixels is no measure: a box as large as the earth moves by miles, and one that is thinner than a
-pixel may leave its old place altogether while nothing is wrong.
+pixels is no measure: an untrained network predicts boxes of 15,000 pixels, which rounding may move
+by several, and a box thinner than a pixel may leave its old place while nothing is wrong.
 """
 
 from __future__ import annotations
