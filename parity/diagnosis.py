@@ -16,7 +16,7 @@ from parity.naming import base, own_paths
 from parity.nodes import RETURNS, IsolatedWalk, Ours, Pairing, Progress
 from parity.result import Finding, Suspect
 from parity.stream import Array
-from parity.torch_side import Ruling, structure
+from parity.torch_side import Referee, Ruling, structure
 from parity.verdict import Measurement, NodeResult, Verdict
 
 __all__ = ["Known", "diagnosed", "findings", "suspects"]
@@ -232,7 +232,7 @@ def _without_output(
             and result.wrong_inputs
         ]
         told = [f"{r.name} reads {', '.join(r.wrong_inputs)} instead" for r in readers]
-        if pairing.naming.strict and _agrees_behind(first.name, results, pairing):
+        if pairing.naming.strict and agrees_behind(first.name, results, pairing.referee):
             # Such as a function in the place of a module: nothing is left out.
             seen = f"{where}; what reads it agrees, as behind a function that does the same"
             return replace(suspect, evidence=(seen,))
@@ -244,18 +244,23 @@ def _without_output(
     return suspect
 
 
-def _agrees_behind(name: str, results: Mapping[str, NodeResult], pairing: Pairing) -> bool:
-    """Whether the next nodes that can be seen behind one that cannot are right."""
-    hidden, passed = [name], False
-    while hidden:
-        node = hidden.pop()
-        for reader in results.values():
-            if reader.kind is None or node not in pairing.referee.sources(reader.name):
-                continue
-            if reader.shape is None:
-                hidden.append(reader.name)
-            elif reader.verdict.fails:
-                return False
-            else:
-                passed |= reader.verdict.passes
+def agrees_behind(name: str, results: Mapping[str, NodeResult], referee: Referee) -> bool:
+    """Whether the next nodes that can be seen behind one that cannot are right.
+
+    Args:
+        name: The node that cannot be seen.
+        results: By node, in the order of computation.
+        referee: Knows the nodes that each node reads.
+    """
+    # In the order of computation, so that each is reached before those that read it.
+    hidden, passed = {name}, False
+    for reader in results.values():
+        if reader.kind is None or hidden.isdisjoint(referee.sources(reader.name)):
+            continue
+        if reader.shape is None:
+            hidden.add(reader.name)
+        elif reader.verdict.fails:
+            return False
+        else:
+            passed |= reader.verdict.passes
     return passed

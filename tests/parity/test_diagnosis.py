@@ -1,13 +1,15 @@
 """From failing nodes to suspects, and from each suspect to what is wrong with it."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from parity.diagnosis import diagnosed, findings, suspects
+from efficientdet_spec import NodeKind
+from parity.diagnosis import agrees_behind, diagnosed, findings, suspects
 from parity.nodes import compare
-from parity.verdict import Verdict
+from parity.verdict import NodeResult, Verdict
 
 BN = "backbone.blocks.3.depthwise_bn"
 
@@ -302,3 +304,32 @@ def test_an_output_that_is_no_image_is_described(lockstep):
     (suspect,) = told_of(lockstep, change).suspects
     assert suspect.slug is None and not suspect.tried
     assert suspect.patterns == ("Its type is int64.",)
+
+
+def seen(name, verdict):
+    shape = None if verdict is Verdict.NOT_COVERED else (1, 2, 2, 1)
+    return NodeResult(name, NodeKind.ADD, shape, verdict, "")
+
+
+@pytest.mark.parametrize(
+    "last, agrees",
+    [
+        (Verdict.EXACT, True),
+        (Verdict.ROUNDING, True),
+        (Verdict.FUNCTION_DIFFERS, False),
+        (Verdict.NOT_COVERED, False),
+    ],
+)
+def test_many_ways_through_what_is_not_seen_are_not_gone_one_by_one(last, agrees):
+    # Sixty branches that meet again: 2**60 ways lead from the first node to the last.
+    sources = {"start": ()}
+    meets = "start"
+    for level in range(60):
+        left, right, meeting = (f"{side}{level}" for side in ("left", "right", "meet"))
+        sources |= {left: (meets,), right: (meets,), meeting: (left, right)}
+        meets = meeting
+    sources["last"] = (meets,)
+    results = {name: seen(name, Verdict.NOT_COVERED) for name in sources}
+    results["last"] = seen("last", last)
+    referee = SimpleNamespace(sources=sources.__getitem__)
+    assert agrees_behind("start", results, referee) is agrees
