@@ -9,11 +9,15 @@ from typing import Any
 
 from converter.seeded import write_seeded
 from efficientdet_spec import MODELS, get_config
-from parity.commands.reference import prepared
-from parity.images import waves
+from parity.commands.reference import Images, prepared
+from parity.images import high_amplitude, photograph_like
 
 _CALIBRATION_SIZE = (512, 512)
-"""Of the image on which batch norms are calibrated: P8 still has 2x2 positions."""
+"""Of the images on which batch norms are calibrated: P8 still has 2x2 positions."""
+
+_PHOTOGRAPHS = ((512, 512), (341, 512), (256, 256), (128, 128))
+"""Height and width of images like photographs: one that fills the input, one with a border, and
+two that are enlarged and so have less detail, as photographs have in the large models."""
 
 
 def add_parser(commands: Any) -> None:
@@ -36,9 +40,19 @@ def run(arguments: argparse.Namespace) -> int:
     config = get_config(arguments.model)
     from torch_model.calibrate import calibrated_statistics
 
-    # Always this image: checkpoints of one salt are the same whatever else changes.
-    images, _ = prepared([waves(*_CALIBRATION_SIZE)], "waves", _CALIBRATION_SIZE, "float32")
-    statistics = partial(calibrated_statistics, images)
+    statistics = partial(calibrated_statistics, _calibration_images())
     prefix = write_seeded(config, arguments.folder, arguments.salt, statistics)
     print(f"wrote {prefix} ({config.name}, seeded weights, not trained; salt {arguments.salt!r})")
     return 0
+
+
+def _calibration_images() -> Images:
+    """Always these: checkpoints of one salt are the same whatever else changes.
+
+    Weights that nobody trained pass on whatever contrast an image has more than the statistics
+    expect, and multiply it from layer to layer: calibrated on one kind of image, the 32 blocks of
+    D4 made 180,000 times the expected spread of a photograph, and gates saturated.
+    """
+    photographs = [photograph_like(*size, seed) for seed, size in enumerate(_PHOTOGRAPHS)]
+    levels = [*photographs, high_amplitude(*_CALIBRATION_SIZE)]
+    return prepared(levels, "for calibration", _CALIBRATION_SIZE, "float32")[0]

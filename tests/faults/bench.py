@@ -8,12 +8,12 @@ from functools import partial
 
 import torch
 from faults.fault import Context
+from made_images import waves
 
 import reference_tf
 from converter.conversion import convert
 from converter.sources import resolve
 from parity.diagnosis import Known, diagnosed, findings, suspects
-from parity.images import waves
 from parity.naming import base, own_paths
 from parity.nodes import Pairing, compare_isolated
 from parity.tensorflow_side import TensorflowReference

@@ -15,11 +15,11 @@ from pathlib import Path
 import cv2
 import pytest
 from cluster_sides import Opener
+from made_images import waves
 
 import compare
 from efficientdet_spec import InputError
 from parity.coco.annotations import CocoImage
-from parity.images import waves
 from parity.shards import Work, in_process, run
 
 distributed = pytest.importorskip("distributed")

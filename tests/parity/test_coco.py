@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from made_images import waves
 
 import compare
 from efficientdet_spec import InputError
@@ -20,7 +21,6 @@ from parity.coco.detections import as_rows, results_json
 from parity.coco.metrics import METRICS, evaluate
 from parity.coco.names import category_names
 from parity.commands.detection import FRAMEWORKS, Detection
-from parity.images import waves
 
 ROOT = Path(compare.__file__).resolve().parent
 INSTALLED = importlib.util.find_spec("tensorflow") is not None

@@ -6,12 +6,12 @@ import json
 import cv2
 import numpy as np
 import pytest
+from made_images import waves
 
 import compare
 from efficientdet_spec import InputError
 from parity.commands.detection import FRAMEWORKS
 from parity.drawing import differing, label_of, side_by_side, write_png
-from parity.images import waves
 from parity.matching import match_image
 
 INSTALLED = importlib.util.find_spec("tensorflow") is not None

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from made_images import waves
 
 from converter.mapping import iterate_pairs
 from efficientdet_spec import InputError
@@ -24,7 +25,6 @@ from parity.gradients import (
     output_patterns,
 )
 from parity.gradients_text import gradients_text
-from parity.images import waves
 from parity.torch_side.gradients import TorchGradients
 from reference_tf.gradients import gradients
 from torch_model.checkpoint import from_arrays

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import stage_cases
 import torch
+from made_images import waves
 
 import compare
 import torch_model
@@ -21,7 +22,6 @@ from parity.coco.report import CocoReport, SideResults
 from parity.coco.swaps import MISTAKE, TENSORFLOW, Swap, judge
 from parity.coco_text import coco_text
 from parity.commands import mistakes, swaps
-from parity.images import waves
 from parity.matching import match
 from parity.shards import ImageResult, Shard
 from torch_model import nms

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from made_images import waves
 
 import reference_tf
 from converter.bundle import open_bundle
@@ -13,7 +14,6 @@ from converter.layouts import SCALARS
 from converter.mapping import iterate_pairs
 from converter.seeded import write_seeded
 from efficientdet_spec import Fusion, get_config
-from parity.images import waves
 from parity.naming import own_paths
 from parity.nodes import Pairing, compare
 from parity.tensorflow_side import TensorflowReference

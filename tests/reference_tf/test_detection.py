@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import stage_cases
 import tensorflow as tf
+from made_images import waves
 
 from efficientdet_spec import InputError, get_config
-from parity.images import waves
 from reference_tf import detection, open_session
 
 OFFICIAL = detection.OFFICIAL_STAGES

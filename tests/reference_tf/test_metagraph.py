@@ -6,13 +6,13 @@ from functools import partial
 import numpy as np
 import pytest
 import tensorflow as tf
+from made_images import waves
 from tensorflow.python.framework import function
 
 import reference_tf
 from converter.conversion import convert
 from converter.sources import resolve
 from efficientdet_spec import Fusion, InputError, get_config
-from parity.images import waves
 from parity.naming import own_paths
 from parity.nodes import Pairing, compare
 from parity.tensorflow_side import TensorflowReference

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
+from made_images import waves
 
 from efficientdet_spec import InputError
-from parity.images import waves
 from torch_model.decode import decode_image, read_image
 
 IMAGE = waves(61, 77)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
+from made_images import waves
 
 from efficientdet_spec import InputError
-from parity.images import waves
 from torch_model.checkpoint import load
 from torch_model.detector import BATCHES_AHEAD, Detector
 from torch_model.profiles import OFFICIAL, STAGES, get_profile, with_stages
