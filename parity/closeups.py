@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from parity import torch_side
-from parity.measure import unit_roundoff
+from parity.judge.measure import unit_roundoff
+from parity.judge.verdict import Measurement, NodeResult, Problem, number
 from parity.nodes import IsolatedWalk, Ours, Pairing, Progress, visited
 from parity.result import Suspect
 from parity.stream import Array
 from parity.torch_side import Ruling
-from parity.verdict import Measurement, NodeResult, Problem, number
 
 CELLS = 32
 """Rows and columns of a map at most; a finer one says no more on a page."""

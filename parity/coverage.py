@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from parity.verdict import NodeResult, Verdict, number
+from parity.judge.verdict import NodeResult, Verdict, number
 
 CONFIDENT = 0.5
 """Score of a detection that anybody would show; what acts only on such logits needs one."""

@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Any
 
 from parity.examination import Examination, Known, Look
+from parity.judge.verdict import Measurement, NodeResult, Verdict
 from parity.naming import base, own_paths
 from parity.nodes import RETURNS, IsolatedWalk, Ours, Pairing, Progress
 from parity.result import Finding, Suspect
 from parity.stream import Array
 from parity.torch_side import Referee, Ruling, structure
-from parity.verdict import Measurement, NodeResult, Verdict
 
 __all__ = ["Known", "diagnosed", "findings", "suspects"]
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from efficientdet_spec import NodeKind
 from parity import torch_side
+from parity.judge.verdict import NodeResult, Verdict
 from parity.naming import base
 from parity.result import Finding, Suspect
 from parity.stream import Array
 from parity.torch_side import Ruling, hypotheses, patterns, structure
-from parity.verdict import NodeResult, Verdict
 
 
 @dataclass(frozen=True)

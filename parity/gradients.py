@@ -12,17 +12,17 @@ Each side runs in float32 and in float64.
 their norm. Rounding in float64 is 2**-53, so this leaves room for it to grow 10**8-fold.
 
 *Rounding.* Each float32 gradient is judged against the same framework's float64 gradient. How much
-float32 may change it is a property of the function and its point, found by experiment: in
-float64, every parameter and what every operation computes, forward and backward, is moved at
-random, each element by up to :data:`parity.limits.SIDE_LIMIT` float32 roundings and each channel by
-as many in common, since nearly equal values round alike. The root mean square norm of the
-gradient's change over :data:`DRAWS` draws, divided by that number, and one rounding of the gradient
-itself make the *unit*. It contains all that follows from rounding: cancellation, ill-conditioned
-batch norms, near ties of a max-pool that tip over.
+float32 may change it is a property of the function and its point, found by experiment: in float64,
+every parameter and what every operation computes, forward and backward, is moved at random, each
+element by up to :data:`parity.judge.limits.SIDE_LIMIT` float32 roundings and each channel by as
+many in common, since nearly equal values round alike. The root mean square norm of the gradient's
+change over :data:`DRAWS` draws, divided by that number, and one rounding of the gradient itself
+make the *unit*. It contains all that follows from rounding: cancellation, ill-conditioned batch
+norms, near ties of a max-pool that tip over.
 
 - What an operation computes in float32 is what exact arithmetic makes of operands that are moved by
   a few roundings (backward error analysis: Higham, Accuracy and Stability of Numerical Algorithms,
-  section 1.5). PyTorch may differ by :data:`parity.limits.SIDE_LIMIT` units: as much as the
+  section 1.5). PyTorch may differ by :data:`parity.judge.limits.SIDE_LIMIT` units: as much as the
   disturbance does by which the unit is found.
 - TensorFlow's CPU kernels add the values at all positions of a feature map one after another. The
   error of adding n values so grows as ``sqrt(n)`` roundings (Higham and Mary, A New Approach to
@@ -33,7 +33,7 @@ batch norms, near ties of a max-pool that tip over.
   hand, at the coarsest level of a few positions only, and errors of a feature map's mean are common
   to all of it. Where the other framework is measured to be further from its own float64 than a
   unit, that is what correct float32 arithmetic does at this gradient: PyTorch may be
-  :data:`parity.limits.SIDE_LIMIT` times as far off as TensorFlow. What float64 shows of the
+  :data:`parity.judge.limits.SIDE_LIMIT` times as far off as TensorFlow. What float64 shows of the
   structure stays as sharp as it is.
 
 *Zeros.* A gradient may be zero by theory. What adds one value to all positions of a channel, such
@@ -69,9 +69,9 @@ from numpy.typing import NDArray
 
 from efficientdet_spec import EfficientDetConfig, InputError
 from parity.environment import peak_memory_bytes
-from parity.limits import SIDE_LIMIT
-from parity.measure import unit_roundoff
-from parity.verdict import Verdict, number
+from parity.judge.limits import SIDE_LIMIT
+from parity.judge.measure import unit_roundoff
+from parity.judge.verdict import Verdict, number
 
 Array = NDArray[Any]
 Progress = Callable[[int, int], None]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from parity.gradients import SCALAR, GradientResult, GradientsReport, Mode
-from parity.verdict import Verdict
+from parity.judge.verdict import Verdict
 
 _SHOWN = 5
 

@@ -17,42 +17,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from efficientdet_spec import InputError, NodeKind
 from parity import torch_side
 from parity.console import out_of_memory
-from parity.limits import SIDE_LIMIT
-from parity.means import another_mean, reproducing_order
-from parity.measure import ThreeWay, apart, difference, three_way, unit_roundoff
+from parity.judge.limits import SIDE_LIMIT
+from parity.judge.means import another_mean, reproducing_order
+from parity.judge.measure import ThreeWay, apart, difference, three_way, unit_roundoff
+from parity.judge.verdict import Measurement, NodeResult, Problem, Verdict, judge, with_history
 from parity.naming import Naming
 from parity.outcome import Outcome
 from parity.repetition import compiled_apart, repetition_findings
+from parity.replay import Stream, Tensors
 from parity.result import Finding
 from parity.stream import Array
 from parity.torch_side import Reach, Referee, Ruling
-from parity.verdict import Measurement, NodeResult, Problem, Verdict, judge, with_history
-
-
-class Tensors(Protocol):
-    """The reference's tensors as they come, one at a time in the order of computation."""
-
-    def take(self, name: str) -> Array:
-        """The next tensor, which must be this node's."""
-
-    def skip(self) -> None:
-        """Let the next tensor pass."""
-
-    def release(self) -> None:
-        """The tensor taken is no longer looked at."""
-
-
-Stream = Callable[[], AbstractContextManager[Tensors]]
-"""Makes the reference compute once; the body of the context takes its tensors."""
 
 Progress = Callable[[int, int | None], None]
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from parity.coverage import InputResult
-from parity.measure import Difference
+from parity.judge.measure import Difference
+from parity.judge.verdict import NodeResult, Verdict
 from parity.result import Finding, NodesReport, Suspect
-from parity.verdict import NodeResult, Verdict
 
 _SHOWN = 5
 """Rows of a ranking."""

@@ -24,14 +24,15 @@ import numpy as np
 
 from efficientdet_spec import InputError
 from parity import torch_side
-from parity.measure import Difference, difference
-from parity.nodes import IsolatedWalk, Ours, Pairing, Progress, Stream, visited
+from parity.judge.measure import Difference, difference
+from parity.judge.verdict import Measurement, Problem
+from parity.nodes import IsolatedWalk, Ours, Pairing, Progress, visited
+from parity.replay import Stream
 from parity.result import Noise
 from parity.stream import Array
 from parity.torch_side import Ruling
 from parity.torch_side import noise as settings
 from parity.trace import Trace, open_trace
-from parity.verdict import Measurement, Problem
 
 REPEATED = settings.REPEATED
 other_threads = settings.other_threads

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from parity.coverage import Coverage, InputResult
+from parity.judge.verdict import NodeResult, Verdict, number
 from parity.outcome import Outcome
 from parity.summary import Summary, summarise
-from parity.verdict import NodeResult, Verdict, number
 
 SCHEMA = "efficientdet-parity/nodes"
 SCHEMA_VERSION = 3

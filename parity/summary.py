@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from parity.judge.verdict import NodeResult
 from parity.outcome import Outcome
-from parity.verdict import NodeResult
 
 if TYPE_CHECKING:
     from parity.result import NodesReport, Suspect

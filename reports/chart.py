@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from parity.verdict import Verdict
+from parity.judge.verdict import Verdict
 
 TABLE_ROWS = 30
 """Most rows of a chart's text alternative, the header included."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from parity.verdict import Verdict
+from parity.judge.verdict import Verdict
 
 
 @dataclass(frozen=True)

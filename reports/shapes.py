@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from parity.judge.verdict import Verdict
 from parity.outcome import Outcome
-from parity.verdict import Verdict
 
 Check = Callable[[Any, str], None]
 """Raises :class:`Unexpected` unless the value, found at the place, is as it should be."""

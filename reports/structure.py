@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from efficientdet_spec import EfficientDetConfig, InputError, get_config
-from parity.verdict import Verdict
+from parity.judge.verdict import Verdict
 from reports.bands import levels_of
 from reports.glossary import PASSING
 

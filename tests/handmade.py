@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from efficientdet_spec import NodeKind
 from parity.coverage import Coverage, InputResult
-from parity.limits import Limit
-from parity.measure import Difference
+from parity.judge.limits import Limit
+from parity.judge.measure import Difference
+from parity.judge.verdict import NodeResult, Verdict
 from parity.result import Finding, NodesReport, Suspect
-from parity.verdict import NodeResult, Verdict
 
 LIMIT = Limit(16, 16, "as roundings go")
 

@@ -5,9 +5,9 @@ import json
 from handmade import distance, node, report, suspect
 
 from efficientdet_spec import NodeKind
-from parity.limits import Limit
+from parity.judge.limits import Limit
+from parity.judge.verdict import Verdict
 from parity.result import Contribution
-from parity.verdict import Verdict
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 PICTURE = b"\x89PNG not looked at"

@@ -17,7 +17,7 @@ from converter.bundle import open_bundle
 from converter.mapping import iterate_pairs
 from efficientdet_spec import TINY
 from parity.commands import inputs
-from parity.verdict import Verdict
+from parity.judge.verdict import Verdict
 from torch_model import build
 from torch_model.checkpoint import ModelCheckpoint, load_checkpoint, save_checkpoint
 

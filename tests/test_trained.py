@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import compare
-from parity.verdict import Verdict
+from parity.judge.verdict import Verdict
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ WALLS = {
     "parity.trace": FRAMEWORKS | ROOMS | TOP,
     "parity.trace_writer": FRAMEWORKS | ROOMS | TOP,
     "parity.naming": FRAMEWORKS | ROOMS | TOP,
-    "parity.verdict": FRAMEWORKS | ROOMS | TOP,
+    "parity.judge.verdict": FRAMEWORKS | ROOMS | TOP,
     "parity.junit": FRAMEWORKS | ROOMS | TOP,
     "parity.nodes_text": FRAMEWORKS | ROOMS | TOP,
     "parity.gradients": FRAMEWORKS | ROOMS | TOP,

@@ -39,12 +39,12 @@ from parity.files import write_json, write_text
 from parity.gradients import Gradients, GradientsReport, Subject, compare_gradients, map_gradients
 from parity.gradients_text import gradients_text
 from parity.images import PHOTOGRAPH
+from parity.judge.verdict import NodeResult, Verdict
 from parity.junit import junit
 from parity.naming import split_candidate
 from parity.nodes_text import nodes_text
 from parity.result import Contribution, NodesReport, Noise, largest_sources
 from parity.trace import check_matches
-from parity.verdict import NodeResult, Verdict
 
 if TYPE_CHECKING:
     from parity.closeups import Closeup

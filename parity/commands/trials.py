@@ -17,11 +17,12 @@ from efficientdet_spec import EfficientDetConfig, Fusion, NodeKind
 from parity.commands.inputs import PlannedInput
 from parity.commands.reference import Images, Reference, open_reference
 from parity.coverage import Coverage, InputResult, coverage_of, merged_nodes, wiring_notes
+from parity.judge.verdict import NodeResult, Verdict
 from parity.naming import check_paths, own_paths, read_names
 from parity.outcome import Outcome
+from parity.replay import KEPT_BYTES, Kept, Stream
 from parity.result import Finding
 from parity.trace import Trace
-from parity.verdict import NodeResult, Verdict
 
 if TYPE_CHECKING:
     from parity.nodes import Comparison, Pairing
@@ -270,8 +271,12 @@ def pair(
         naming = own_paths(nodes, common_prefix(paths, nodes))
     referee = referee or Referee(faithful, reference.kinds, images.shape)
     check_observable(candidate, naming, referee)
+    stream: Stream = partial(reference.stream, images)
+    if referee.elements * images.itemsize <= KEPT_BYTES:
+        recorded = reference.recorded
+        stream = Kept(stream, [name for name in nodes if recorded is None or name in recorded])
     return Pairing(
-        stream=partial(reference.stream, images),
+        stream=stream,
         model=candidate,
         naming=naming,
         referee=referee,

@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from efficientdet_spec import InputError
 from parity.gradients import ROUNDING, Array, Gradients, Sensitivity
-from parity.limits import SIDE_LIMIT
-from parity.measure import unit_roundoff
+from parity.judge.limits import SIDE_LIMIT
+from parity.judge.measure import unit_roundoff
 from parity.torch_side.hooks import flatten, nhwc
 
 _STATISTICS = ("running_mean", "running_var")

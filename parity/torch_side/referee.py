@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from efficientdet_spec import NodeKind
-from parity.limits import Limit, chance_factor, limit_of
+from parity.judge.limits import Limit, chance_factor, limit_of
 from parity.naming import own_paths
 from parity.stream import Array
 from parity.torch_side.exact import exact, terms

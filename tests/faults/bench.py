@@ -16,6 +16,7 @@ from converter.sources import resolve
 from parity.diagnosis import Known, diagnosed, findings, suspects
 from parity.naming import base, own_paths
 from parity.nodes import Pairing, compare_isolated
+from parity.replay import Kept
 from parity.tensorflow_side import TensorflowReference
 from parity.torch_side import Referee, flatten
 from torch_model.checkpoint import from_arrays
@@ -65,6 +66,28 @@ class Outcome:
     seconds: float
 
 
+class Remembering(Referee):
+    """Says again what it said of a node whose inputs are the reference's own tensors."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self._rulings = {}
+
+    def sitting(self, images, elements=None):
+        """As of any referee; the images are always the same."""
+        sitting = super().sitting(images, elements)
+        rule = sitting.rule
+
+        def remembered(node):
+            ruling = rule(node)
+            if not (ruling.certain and ruling.reference_certain):
+                return ruling
+            return self._rulings.setdefault(node, ruling)
+
+        sitting.rule = remembered
+        return sitting
+
+
 class Bench:
     """One model's reference on one image, and faithful candidates to be broken."""
 
@@ -79,11 +102,13 @@ class Bench:
         reference = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
         self.session = reference_tf.open_session(built.graph, threads)
         built.restore(self.session, files.prefix, ema=True)
-        self.stream = partial(reference.stream, self.session, self.images)
+        computes = partial(reference.stream, self.session, self.images)
+        # Every fault is judged on the same tensors of the same reference.
+        self.stream = Kept(computes, list(built.kinds))
         self.outputs = built.output_nodes
         self.naming = own_paths(built.kinds)
         self.faithful = from_arrays(self.config, self.conversion.arrays, model)
-        self.referee = Referee(self.faithful, built.kinds, self.images.shape)
+        self.referee = Remembering(self.faithful, built.kinds, self.images.shape)
         self.known = Known(
             self.faithful, {"raw": self.raw}, self.config.num_anchors, self.config.num_classes
         )

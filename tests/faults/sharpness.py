@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-from parity.limits import SIDE_LIMIT, chance_factor, limit_of
+from parity.judge.limits import SIDE_LIMIT, chance_factor, limit_of
 from parity.torch_side import gauge, terms
 from torch_model.anchors import make_anchors
 from torch_model.postprocess import decode_boxes, sigmoid, split_outputs

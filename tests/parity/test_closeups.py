@@ -8,8 +8,8 @@ import torch
 
 import compare
 from parity.closeups import CELLS, EDGES, LARGEST, chosen, closeup, closeups
+from parity.judge.verdict import Verdict
 from parity.result import Suspect
-from parity.verdict import Verdict
 
 FAULTY = "backbone.blocks.1.project_conv"
 

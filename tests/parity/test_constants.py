@@ -8,12 +8,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MODULES = (
-    "limits",
-    "means",
-    "verdict",
+    "judge.limits",
+    "judge.means",
+    "judge.verdict",
     "coverage",
     "repetition",
-    "measure",
+    "judge.measure",
     "nodes",
     "diagnosis",
     "examination",

@@ -9,8 +9,8 @@ import pytest
 from handmade import covered, given, node, report
 
 from parity.coverage import Coverage, coverage_of, merged_nodes, wiring_notes
+from parity.judge.verdict import Verdict
 from parity.result import Contribution
-from parity.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 
 from efficientdet_spec import NodeKind
 from parity.diagnosis import agrees_behind, diagnosed, findings, suspects
+from parity.judge.verdict import NodeResult, Verdict
 from parity.nodes import compare
-from parity.verdict import NodeResult, Verdict
 
 BN = "backbone.blocks.3.depthwise_bn"
 

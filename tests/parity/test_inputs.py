@@ -15,9 +15,9 @@ from parity.commands import inputs
 from parity.commands.inputs import AMPLITUDE, plan_inputs
 from parity.commands.trials import Trials
 from parity.images import PHOTOGRAPH, high_amplitude, photograph_like
+from parity.judge.verdict import NodeResult, Verdict
 from parity.nodes import Comparison, PassTiming
 from parity.result import Finding
-from parity.verdict import NodeResult, Verdict
 from torch_model.checkpoint import from_arrays
 from torch_model.preprocess import preprocess
 

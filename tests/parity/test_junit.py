@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 import pytest
 from handmade import finding, node, report
 
+from parity.judge.verdict import Verdict
 from parity.junit import junit
-from parity.verdict import Verdict
 
 PASSING_GRADIENTS = {"passes": True, "counts": {"inference": {"exact": 3}}}
 UNCOVERED_GRADIENTS = {"passes": False, "counts": {"inference": {"exact": 3, "not covered": 1}}}

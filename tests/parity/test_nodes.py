@@ -12,9 +12,9 @@ import torch
 from efficientdet_spec import InputError
 from parity.coverage import wiring_notes
 from parity.diagnosis import diagnosed, suspects
-from parity.limits import SIDE_LIMIT
+from parity.judge.limits import SIDE_LIMIT
+from parity.judge.verdict import Verdict
 from parity.nodes import compare, compare_isolated
-from parity.verdict import Verdict
 from torch_model import layers
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from handmade import distance, finding, given, node, report, suspect
 
+from parity.judge.verdict import Verdict
 from parity.nodes_text import nodes_text
 from parity.result import Contribution, Noise
-from parity.verdict import Verdict
 
 
 def text(*arguments, every_node=False, **options):

@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis_cases import MODULES, SWISH, case, conv, depthwise, features, norm
 
+from parity.judge.verdict import Verdict
 from parity.parameters import Pool, relate
 from parity.torch_side import patterns
 from parity.torch_side.hypotheses import Account, account_for_parameters, diagnose, families
-from parity.verdict import Verdict
 
 VALUES = {"nan": float("nan"), "inf": float("inf"), "minus inf": float("-inf")}
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from parity.judge.verdict import Verdict
 from parity.nodes import compare
 from parity.outcome import Outcome
 from parity.repetition import repetition_findings
 from parity.summary import NOT_REPEATABLE as SLUG
-from parity.verdict import Verdict
 
 ACT = "backbone.stem_act"
 

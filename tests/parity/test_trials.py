@@ -8,8 +8,8 @@ from handmade import given, node, report
 
 import compare
 from parity.coverage import merged_nodes
+from parity.judge.verdict import Verdict
 from parity.outcome import Outcome
-from parity.verdict import Verdict
 
 CANDIDATE = """
 import types

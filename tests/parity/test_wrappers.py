@@ -14,10 +14,10 @@ from efficientdet_spec import InputError
 from parity.commands.reference import Reference
 from parity.commands.trials import pair
 from parity.diagnosis import diagnosed, findings, suspects
+from parity.judge.verdict import Verdict
 from parity.nodes import compare
 from parity.outcome import Outcome
 from parity.torch_side import check_observable, common_prefix, is_compiled
-from parity.verdict import Verdict
 from torch_model import layers
 
 

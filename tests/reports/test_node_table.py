@@ -7,8 +7,8 @@ import json
 import made_results as made
 from handmade import distance, node
 
-from parity.limits import Limit
-from parity.verdict import Verdict
+from parity.judge.limits import Limit
+from parity.judge.verdict import Verdict
 from reports.node_csv import node_csv
 from reports.node_table import EMA, FIGURES, compact, front_coded, node_table
 

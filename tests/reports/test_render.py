@@ -13,7 +13,7 @@ from handmade import distance, finding, node
 
 import compare
 from efficientdet_spec import InputError
-from parity.verdict import Verdict
+from parity.judge.verdict import Verdict
 from reports import render as module
 from reports.render import packed, render
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from efficientdet_spec import get_config
-from parity.verdict import Verdict
+from parity.judge.verdict import Verdict
 from reports.structure import drawing
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -7,9 +7,9 @@ import made_results as made
 import pytest
 from handmade import distance, finding, node
 
-from parity.limits import Limit
+from parity.judge.limits import Limit
+from parity.judge.verdict import Verdict
 from parity.outcome import Outcome
-from parity.verdict import Verdict
 from reports.checks import checks
 from reports.facts import facts
 from reports.judgement import judge

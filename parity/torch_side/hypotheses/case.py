@@ -22,7 +22,8 @@ on which roundings act (same shape)."""
 ALL = slice(None)
 
 ROUNDINGS = 16.0
-"""Roundings that an implementation may carry where nothing else is known (``parity.limits``)."""
+"""Roundings that an implementation may carry where nothing else is known; see
+``parity.judge.limits``."""
 
 
 @dataclass(frozen=True)

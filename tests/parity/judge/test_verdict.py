@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from efficientdet_spec import NodeKind
-from parity.limits import INSENSITIVE, SAME_FUNCTION, SIDE_LIMIT, limit_of
-from parity.measure import Difference, ThreeWay
-from parity.verdict import Measurement, Problem, Verdict, judge, number, with_history
+from parity.judge.limits import INSENSITIVE, SAME_FUNCTION, SIDE_LIMIT, limit_of
+from parity.judge.measure import Difference, ThreeWay
+from parity.judge.verdict import Measurement, Problem, Verdict, judge, number, with_history
 
 SHAPE = (1, 4, 4, 8)
 FLOAT32, FLOAT64 = np.dtype("float32"), np.dtype("float64")

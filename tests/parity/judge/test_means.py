@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parity.means import LANES, another_mean, reproducing_order
+from parity.judge.means import LANES, another_mean, reproducing_order
 
 UNIT = 2.0**-24
 SHAPE = (2, 48, 40, 24)

@@ -1,12 +1,13 @@
 """Measuring is exact, in bounded memory, and never lets a NaN pass for agreement."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from parity import measure
-from parity.measure import difference, three_way, unit_roundoff
+from parity.judge import measure
+from parity.judge.measure import difference, three_way, unit_roundoff
 
 
 def test_figures_of_a_known_difference():
@@ -183,3 +184,52 @@ def test_three_ways_never_let_a_nan_pass(side):
     found = three_way(exact, gauge, *both)
     assert not found.own.finite
     assert [found.candidate.finite, found.reference.finite] == [side != 0, side != 1]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 700, 999])
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_gauge_that_is_not_finite_is_no_bound(bad, place, side, monkeypatch):
+    monkeypatch.setattr(measure, "_CHUNK", 300)
+    exact, gauge, *both = arrays(1, 10, 25, 4)
+    gauges = [gauge, gauge.copy()]
+    assert three_way(exact, gauges[0], *both, gauges[1]).bounded
+    gauges[side].reshape(-1)[place] = bad
+    assert not three_way(exact, gauges[0], *both, gauges[1]).bounded
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_whose_squares_overflow_are_finite(dtype):
+    large = np.full(3000, np.finfo(dtype).max / 4, dtype)
+    large[1] = 1
+    assert difference(large, large).finite
+    large[2] = np.inf
+    assert not difference(large, large).finite
+
+
+def by_numpy(reference, candidate, gauge, unit):
+    """The same figures from NumPy's own functions."""
+    theirs, ours = reference.astype(np.float64), candidate.astype(np.float64)
+    delta = np.abs(ours - theirs)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        counts = np.where(delta == 0, 0.0, delta / (unit * gauge.astype(np.float64)))
+    counts[(delta != 0) & ~((gauge > 0) & np.isfinite(gauge))] = np.inf
+    return delta, counts
+
+
+@pytest.mark.parametrize("types", list(itertools.product([np.float32, np.float64], repeat=3)))
+@pytest.mark.parametrize("size", [1, 1023, 1024, 1025, 5000])
+def test_figures_are_those_of_numpy(types, size):
+    rng = np.random.default_rng(size)
+    reference, candidate = (rng.standard_normal(size).astype(kind) for kind in types[:2])
+    gauge = np.abs(rng.standard_normal(size)).astype(types[2])
+    gauge[::97] = 0
+    candidate[::5] = reference[::5]
+    found = difference(reference, candidate, gauge)
+    delta, counts = by_numpy(reference, candidate, gauge, unit_roundoff(candidate.dtype))
+    assert found.max_difference == delta.max()
+    assert found.max_index == (delta.argmax(),)
+    assert found.roundings == pytest.approx(counts.max(), rel=1e-12)
+    assert found.roundings_index == (counts.argmax(),)
+    assert found.rms_difference == pytest.approx(np.sqrt(np.mean(delta**2)), rel=1e-12)
+    assert found.rms == pytest.approx(np.sqrt(np.mean(reference.astype(float) ** 2)), rel=1e-12)

@@ -27,9 +27,9 @@ a kernel; a mean over a constant map has such terms, and is judged by what follo
 
 *Means.* TensorFlow's CPU kernel adds all positions of a feature map in four interleaved sums, in
 each one value after another (found by probing which values absorb which; the simulation in
-:mod:`parity.means` reproduces it bit for bit). The values of a map are alike, often all positive,
-and there are up to a million of them. A side may so be up to K roundings off, but only where a
-float32 sum simulated in such an order reproduces its output within the limit of a sum.
+:mod:`parity.judge.means` reproduces it bit for bit). The values of a map are alike, often all
+positive, and there are up to a million of them. A side may so be up to K roundings off, but only
+where a float32 sum simulated in such an order reproduces its output within the limit of a sum.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from enum import Enum
 from typing import Any
 
 from efficientdet_spec import NodeKind
-from parity.limits import INSENSITIVE, Limit
-from parity.measure import Difference, ThreeWay, unit_roundoff
+from parity.judge.limits import INSENSITIVE, Limit
+from parity.judge.measure import Difference, ThreeWay, unit_roundoff
 
 
 class Verdict(str, Enum):

@@ -6,8 +6,8 @@ import torch
 
 from efficientdet_spec import Fusion, NodeKind
 from parity import torch_side
-from parity.limits import FALSE_ALARM, SIDE_LIMIT, chance_factor, limit_of
-from parity.measure import difference
+from parity.judge.limits import FALSE_ALARM, SIDE_LIMIT, chance_factor, limit_of
+from parity.judge.measure import difference
 from torch_model import layers
 
 

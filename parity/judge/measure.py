@@ -1,0 +1,389 @@
+"""How far arrays are apart. Pure functions on NumPy arrays, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.judge.compiled import compiled, in_order
+
+Array = NDArray[Any]
+
+_CHUNK = 1 << 17
+"""Elements looked at together, by one core: what is read again is still in its cache."""
+
+_BLOCK = 1 << 10
+"""Elements between two looks at what was found so far."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The distance between a reference and a candidate of one shape.
+
+    Attributes:
+        rms: Root mean square of the reference; NaN where a value of it is not finite.
+        rms_difference: Root mean square of candidate minus reference.
+        max_difference: Largest absolute difference.
+        max_index: Where it lies, an index into the (NHWC) arrays.
+        finite: Whether every value of both arrays is finite.
+        constant: Whether all values of the reference are equal, so that agreement with it
+            says little.
+        roundings: Largest ``|candidate - reference| / (unit * gauge)``; None without a gauge.
+        roundings_index: Where that lies.
+    """
+
+    rms: float
+    rms_difference: float
+    max_difference: float
+    max_index: tuple[int, ...]
+    finite: bool
+    constant: bool
+    roundings: float | None = None
+    roundings_index: tuple[int, ...] | None = None
+
+    @property
+    def relative_rms(self) -> float:
+        """:attr:`rms_difference` in units of the reference's rms."""
+        return _ratio(self.rms_difference, self.rms)
+
+    @property
+    def relative_max(self) -> float:
+        """:attr:`max_difference` in units of the reference's rms."""
+        return _ratio(self.max_difference, self.rms)
+
+
+@dataclass(frozen=True)
+class ThreeWay:
+    """Reference and candidate against each other and each against the exact values.
+
+    Attributes:
+        own: Candidate against reference.
+        candidate: Candidate against exact.
+        reference: Reference against exact.
+        largest_gauge: The candidate's largest gauge, in units of the exact values' rms.
+        bounded: Whether every gauge of both sides is finite.
+        constant_channels: Number of channels (last axis) in which all exact values are equal.
+        saturated: Whether every exact value is 0 or 1 to within one rounding.
+    """
+
+    own: Difference | None
+    candidate: Difference | None
+    reference: Difference | None
+    largest_gauge: float
+    constant_channels: int
+    saturated: bool
+    bounded: bool = True
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    if numerator == 0:
+        return 0.0
+    return numerator / denominator if denominator else math.inf
+
+
+def unit_roundoff(dtype: np.dtype[Any]) -> float:
+    """Largest relative error of one rounding: 2**-24 in float32, 2**-53 in float64."""
+    return float(np.finfo(dtype).eps) / 2
+
+
+def difference(reference: Array, candidate: Array, gauge: Array | None = None) -> Difference:
+    """Measure ``candidate`` against ``reference``.
+
+    Args:
+        reference: Any shape, float32 or float64.
+        candidate: The same shape; roundings are counted in units of its type.
+        gauge: For each element the magnitude on which its roundings act (same shape), or None.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    _check_shapes(reference, candidate)
+    unit = unit_roundoff(candidate.dtype)
+    theirs, ours, scale = _flat(reference), _flat(candidate), _flat(gauge)
+    parts = list(_parts(reference.size, _CHUNK))
+    tallies = in_order(lambda part: _tally(theirs, ours, scale, unit, part), parts)
+    return _result(tallies, parts, reference.shape, with_gauge=gauge is not None)
+
+
+def apart(one: Array, other: Array, gauge: Array, unit: float) -> float:
+    """Largest distance of two arrays of one shape, in units of ``unit * gauge``.
+
+    Args:
+        one: Any shape.
+        other: The same shape.
+        gauge: Likewise.
+        unit: The unit roundoff to count in.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    _check_shapes(one, other)
+    with np.errstate(invalid="ignore"):
+        # Infinities of one sign and NaNs on both sides are the same answer.
+        alike = (one == other) | (np.isnan(one) & np.isnan(other))
+    first, second = (np.where(alike, 0.0, array) for array in (one, other))
+    scale = _flat(gauge)
+    theirs, ours = _flat(first), _flat(second)
+    parts = _parts(one.size, _CHUNK)
+    return max(
+        tally.most for tally in in_order(lambda p: _tally(theirs, ours, scale, unit, p), parts)
+    )
+
+
+def three_way(
+    exact: Array,
+    gauge: Array,
+    candidate: Array | None,
+    reference: Array | None,
+    reference_gauge: Array | None = None,
+) -> ThreeWay:
+    """Measure two sides against each other and against the exact values.
+
+    Args:
+        exact: [..., C], possibly of a wider type.
+        gauge: For each element the magnitude on which the candidate's roundings act.
+        candidate: One side, or None where there is none.
+        reference: The other, likewise.
+        reference_gauge: The same for the reference, where it is another.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    sides = [side for side in (candidate, reference) if side is not None]
+    for side in sides:
+        _check_shapes(exact, side)
+    unit = unit_roundoff(sides[0].dtype if sides else exact.dtype)
+    channels = exact.shape[-1]
+    truth, ours, theirs = _flat(exact), _flat(candidate), _flat(reference)
+    scale = _flat(gauge)
+    other = scale if reference_gauge is None else _flat(reference_gauge)
+    first_row = truth[:channels]
+    pairs = [(theirs, ours, scale), (truth, ours, scale), (truth, theirs, other)]
+
+    def look(part: slice) -> tuple[_Whole, list[_Tally | None]]:
+        whole = _Whole(*_survey(truth[part], scale[part], other[part], first_row, unit))
+        return whole, [
+            _tally(one, two, weights, unit, part) if one.size and two.size else None
+            for one, two, weights in pairs
+        ]
+
+    parts = list(_parts(exact.size, max(1, _CHUNK // channels) * channels))
+    wholes, tallies = zip(*in_order(look, parts), strict=True)
+    results = [
+        None if column[0] is None else _result(column, parts, exact.shape, with_gauge=True)
+        for column in zip(*tallies, strict=True)
+    ]
+    squares = sum(whole.squares for whole in wholes)
+    varying = np.any([whole.varying for whole in wholes], axis=0)
+    return ThreeWay(
+        own=results[0],
+        candidate=results[1],
+        reference=results[2],
+        largest_gauge=_ratio(
+            max(whole.largest_gauge for whole in wholes), math.sqrt(squares / exact.size)
+        ),
+        bounded=all(whole.bounded for whole in wholes),
+        constant_channels=int(np.count_nonzero(~varying)),
+        saturated=all(whole.saturated for whole in wholes),
+    )
+
+
+def _check_shapes(one: Array, other: Array) -> None:
+    if one.shape != other.shape:
+        raise ValueError(f"{list(other.shape)} against {list(one.shape)}")
+
+
+def _parts(size: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, size)) for start in range(0, size, step))
+
+
+def _flat(array: Array | None) -> Array:
+    """One row, not to be written to, so that each combination of types is compiled once."""
+    row = np.empty(0, np.float32) if array is None else np.ascontiguousarray(array).reshape(-1)
+    row = row.view()
+    row.flags.writeable = False
+    return row
+
+
+class _Whole(NamedTuple):
+    """What a part of the exact values and of both gauges says by itself."""
+
+    squares: float
+    largest_gauge: float
+    bounded: bool
+    saturated: bool
+    varying: Array
+
+
+@compiled
+def _survey(
+    values: Array, gauge: Array, other: Array, first_row: Array, unit: float
+) -> tuple[float, float, bool, bool, Array]:
+    """The fields of :class:`_Whole`; a channel varies where a value is not the first row's."""
+    squares, largest = 0.0, 0.0
+    unbounded = 0
+    for i in range(len(values)):
+        value = np.float64(values[i])
+        squares += value * value
+        weight = np.float64(gauge[i])
+        largest = weight if weight > largest else largest
+        # A NaN compares false with everything.
+        unbounded += not abs(weight) < np.inf
+        unbounded += not abs(np.float64(other[i])) < np.inf
+    channels = len(first_row)
+    varying = np.zeros(channels, np.bool_)
+    left = channels
+    for start in range(0, len(values), channels):
+        for channel in range(channels):
+            if not varying[channel] and values[start + channel] != first_row[channel]:
+                varying[channel] = True
+                left -= 1
+        if left == 0:
+            break
+    saturated = True
+    for i in range(len(values)):
+        if not min(abs(values[i]), abs(values[i] - 1)) <= unit:
+            saturated = False
+            break
+    return squares, largest, unbounded == 0, saturated, varying
+
+
+class _Tally(NamedTuple):
+    """What a part of two arrays, and perhaps of a gauge, adds to their difference."""
+
+    squares: float
+    squared_difference: float
+    largest: float
+    largest_at: int
+    most: float
+    most_at: int
+    first: float
+    constant: bool
+    finite: bool
+
+
+def _tally(reference: Array, candidate: Array, gauge: Array, unit: float, part: slice) -> _Tally:
+    squares, squared_difference, (largest, at), others, finite = _apart(
+        reference[part], candidate[part]
+    )
+    most, most_at = 0.0, 0
+    if gauge.size and largest != 0:
+        most, most_at = _most_roundings(reference[part], candidate[part], gauge[part], unit)
+    first = float(reference[part.start])
+    return _Tally(
+        squares, squared_difference, largest, at, most, most_at, first, others == 0, finite
+    )
+
+
+@compiled
+def _apart(reference: Array, candidate: Array) -> tuple[float, float, tuple[float, int], int, bool]:
+    """How far two arrays are apart.
+
+    Returns:
+        The reference's sum of squares, that of the difference, the largest difference and where
+        it is, the number of the reference's values that are not its first, and whether all values
+        are finite.
+    """
+    squares, squared_difference, largest = 0.0, 0.0, 0.0
+    at, others = 0, 0
+    finite = True
+    first = np.float64(reference[0])
+    # Block by block, since only loops without a branch use the processor's wide registers.
+    for start in range(0, len(reference), _BLOCK):
+        stop = min(start + _BLOCK, len(reference))
+        own, apart, above = 0.0, 0.0, 0
+        for i in range(start, stop):
+            theirs = np.float64(reference[i])
+            delta = np.float64(candidate[i]) - theirs
+            own += theirs * theirs
+            apart += delta * delta
+            others += theirs != first
+            above += not abs(delta) <= largest
+        squares += own
+        squared_difference += apart
+        if above and largest == largest:
+            # A NaN compares false with everything: the first one is what is to be told.
+            for i in range(start, stop):
+                delta = abs(np.float64(candidate[i]) - np.float64(reference[i]))
+                if not delta <= largest:
+                    largest, at = delta, i
+                    if delta != delta:
+                        break
+        # A sum of squares may overflow where no value does.
+        if not (own < np.inf and apart < np.inf):
+            for i in range(start, stop):
+                finite &= abs(reference[i]) < np.inf and abs(candidate[i]) < np.inf
+    return squares, squared_difference, (largest, at), others, finite
+
+
+@compiled
+def _most_roundings(
+    reference: Array, candidate: Array, gauge: Array, unit: float
+) -> tuple[float, int]:
+    """Largest difference in units of ``unit * gauge`` and where.
+
+    It is infinite where a difference has no finite gauge above zero to be measured by. No
+    difference is no rounding, whatever the gauge.
+    """
+    most, at = 0.0, 0
+    for start in range(0, len(reference), _BLOCK):
+        stop = min(start + _BLOCK, len(reference))
+        above = 0
+        # A product is quicker than a quotient, which is needed only where there is more than ever.
+        bound = most * unit
+        for i in range(start, stop):
+            delta = abs(np.float64(candidate[i]) - np.float64(reference[i]))
+            weight = np.float64(gauge[i])
+            above += not delta <= bound * weight
+            above += not weight < np.inf
+        if not above:
+            continue
+        for i in range(start, stop):
+            delta = abs(np.float64(candidate[i]) - np.float64(reference[i]))
+            weight = np.float64(gauge[i])
+            if delta == 0:
+                continue
+            count = np.inf
+            if 0 < weight < np.inf and delta == delta:
+                count = delta / (unit * weight)
+            if count > most:
+                most, at = count, i
+    return most, at
+
+
+def _result(
+    tallies: Iterable[_Tally],
+    parts: Sequence[slice],
+    shape: tuple[int, ...],
+    *,
+    with_gauge: bool,
+) -> Difference:
+    """All parts together."""
+    found = list(tallies)
+    largest, most = found[0], found[0]
+    largest_at, most_at = largest.largest_at, most.most_at
+    for tally, part in zip(found[1:], parts[1:], strict=True):
+        if not tally.largest <= largest.largest and not math.isnan(largest.largest):
+            largest, largest_at = tally, part.start + tally.largest_at
+        if tally.most > most.most:
+            most, most_at = tally, part.start + tally.most_at
+    size = math.prod(shape)
+    return Difference(
+        rms=math.sqrt(sum(tally.squares for tally in found) / size),
+        rms_difference=math.sqrt(sum(tally.squared_difference for tally in found) / size),
+        max_difference=largest.largest,
+        max_index=_index(largest_at, shape),
+        finite=all(tally.finite for tally in found),
+        constant=all(tally.constant and tally.first == found[0].first for tally in found),
+        roundings=most.most if with_gauge else None,
+        roundings_index=_index(most_at, shape) if with_gauge else None,
+    )
+
+
+def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(flat, shape))
