@@ -6,8 +6,9 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from parity.judge.reach import Reach
 from parity.judge.verdict import NodeResult, Verdict, number
 
 CONFIDENT = 0.5
@@ -17,18 +18,6 @@ UNLIKE = 4.0
 """Times that the inputs of batch norms may spread as much as their statistics expect, at the
 median, before the images count as unlike those of the training. 80
 photographs in the trained D0 have a median of 1.5."""
-
-
-class Spread(Protocol):
-    """What a batch norm was given, in deviations."""
-
-    @property
-    def spread(self) -> float:
-        """Root mean square; 1 where it is as in training."""
-
-    @property
-    def largest(self) -> float:
-        """Largest magnitude."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +179,7 @@ def _inputs_text(inputs: Sequence[InputResult]) -> str:
 def coverage_of(
     by_input: Sequence[Sequence[NodeResult]],
     merged: Sequence[NodeResult],
-    reach: Iterable[Mapping[str, Spread]],
+    reach: Iterable[Mapping[str, Reach]],
     peaks: Iterable[float],
     *,
     assumed: Sequence[str],

@@ -29,6 +29,7 @@ from parity.console import out_of_memory
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.means import another_mean, reproducing_order
 from parity.judge.measure import ThreeWay, apart, difference, three_way, unit_roundoff
+from parity.judge.reach import Reach, reach
 from parity.judge.verdict import Measurement, NodeResult, Problem, Verdict, judge, with_history
 from parity.naming import Naming
 from parity.outcome import Outcome
@@ -36,7 +37,7 @@ from parity.repetition import compiled_apart, repetition_findings
 from parity.replay import Stream, Tensors
 from parity.result import Finding
 from parity.stream import Array
-from parity.torch_side import Reach, Referee, Ruling
+from parity.torch_side import Referee, Ruling
 
 Progress = Callable[[int, int | None], None]
 
@@ -537,7 +538,8 @@ class IsolatedWalk(Walk):
         kind = self._kinds[name]
         if kind is NodeKind.BATCH_NORM:
             layer = self.pairing.referee.calls[name].module
-            self.reach[name] = torch_side.reach(layer, arguments[0])
+            mean, deviation = torch_side.statistics(layer)
+            self.reach[name] = reach(torch_side.nhwc(arguments[0]), mean, deviation)
         if theirs is not None and name in self.pairing.outputs:
             self.peaks[name] = float(theirs.max())
         output = None if ours is None or problem else torch_side.nhwc(ours[2])

@@ -104,7 +104,7 @@ def difference(reference: Array, candidate: Array, gauge: Array | None = None) -
     """
     _check_shapes(reference, candidate)
     unit = unit_roundoff(candidate.dtype)
-    theirs, ours, scale = _flat(reference), _flat(candidate), _flat(gauge)
+    theirs, ours, scale = flat(reference), flat(candidate), flat(gauge)
     parts = list(_parts(reference.size, _CHUNK))
     tallies = in_order(lambda part: _tally(theirs, ours, scale, unit, part), parts)
     return _result(tallies, parts, reference.shape, with_gauge=gauge is not None)
@@ -127,8 +127,8 @@ def apart(one: Array, other: Array, gauge: Array, unit: float) -> float:
         # Infinities of one sign and NaNs on both sides are the same answer.
         alike = (one == other) | (np.isnan(one) & np.isnan(other))
     first, second = (np.where(alike, 0.0, array) for array in (one, other))
-    scale = _flat(gauge)
-    theirs, ours = _flat(first), _flat(second)
+    scale = flat(gauge)
+    theirs, ours = flat(first), flat(second)
     parts = _parts(one.size, _CHUNK)
     return max(
         tally.most for tally in in_order(lambda p: _tally(theirs, ours, scale, unit, p), parts)
@@ -159,9 +159,9 @@ def three_way(
         _check_shapes(exact, side)
     unit = unit_roundoff(sides[0].dtype if sides else exact.dtype)
     channels = exact.shape[-1]
-    truth, ours, theirs = _flat(exact), _flat(candidate), _flat(reference)
-    scale = _flat(gauge)
-    other = scale if reference_gauge is None else _flat(reference_gauge)
+    truth, ours, theirs = flat(exact), flat(candidate), flat(reference)
+    scale = flat(gauge)
+    other = scale if reference_gauge is None else flat(reference_gauge)
     first_row = truth[:channels]
     pairs = [(theirs, ours, scale), (truth, ours, scale), (truth, theirs, other)]
 
@@ -172,7 +172,7 @@ def three_way(
             for one, two, weights in pairs
         ]
 
-    parts = list(_parts(exact.size, max(1, _CHUNK // channels) * channels))
+    parts = list(row_parts(exact.size, channels))
     wholes, tallies = zip(*in_order(look, parts), strict=True)
     results = [
         None if column[0] is None else _result(column, parts, exact.shape, with_gauge=True)
@@ -202,8 +202,17 @@ def _parts(size: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, size)) for start in range(0, size, step))
 
 
-def _flat(array: Array | None) -> Array:
-    """One row, not to be written to, so that each combination of types is compiled once."""
+def row_parts(size: int, channels: int) -> Iterator[slice]:
+    """Parts of a tensor of this many elements that hold all channels of each place."""
+    return _parts(size, max(1, _CHUNK // channels) * channels)
+
+
+def flat(array: Array | None) -> Array:
+    """One row, not to be written to, so that each combination of types is compiled once.
+
+    Args:
+        array: Any shape; None gives an empty row.
+    """
     row = np.empty(0, np.float32) if array is None else np.ascontiguousarray(array).reshape(-1)
     row = row.view()
     row.flags.writeable = False

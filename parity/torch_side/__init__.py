@@ -7,6 +7,7 @@ from parity.torch_side.exact import (
     copy_in_double,
     own_exact,
     parameters_of,
+    statistics,
     terms,
 )
 from parity.torch_side.gauge import gauge
@@ -24,14 +25,12 @@ from parity.torch_side.hooks import (
     visiting,
 )
 from parity.torch_side.noise import identical
-from parity.torch_side.reach import Reach, reach
 from parity.torch_side.referee import IMAGES, Referee, Ruling
 from parity.torch_side.wrappers import check_observable, common_prefix, eager, is_compiled
 
 __all__ = [
     "IMAGES",
     "Provenance",
-    "Reach",
     "Referee",
     "Ruling",
     "Visit",
@@ -51,10 +50,10 @@ __all__ = [
     "nhwc_shape",
     "own_exact",
     "parameters_of",
-    "reach",
     "replacement",
     "run",
     "same",
+    "statistics",
     "terms",
     "unchanged",
     "visiting",

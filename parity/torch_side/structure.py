@@ -60,8 +60,10 @@ class Structure:
         """Everything about the candidate that is not as it should be, what acts most first."""
         found = [*self._training()]
         paths = self._naming.path_of()
-        for node in dict.fromkeys(base(name) for name in self._referee.calls):
-            members = [name for name in self._referee.calls if base(name) == node]
+        members_of: dict[str, list[str]] = {}
+        for name in self._referee.calls:
+            members_of.setdefault(base(name), []).append(name)
+        for node, members in members_of.items():
             for path in dict.fromkeys(paths[name] for name in members if name in paths):
                 found += self._of_layer(members[0], node, path)
         found += self._weights()

@@ -2,21 +2,16 @@
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from handmade import covered, given, node, report
 
 from parity.coverage import Coverage, coverage_of, merged_nodes, wiring_notes
+from parity.judge.reach import Reach
 from parity.judge.verdict import Verdict
 from parity.result import Contribution
-
-
-@dataclass(frozen=True)
-class Reach:
-    spread: float
-    largest: float
 
 
 def of(*by_input, reach=(), peaks=(), assumed=(), notes=()):
