@@ -28,7 +28,7 @@ from parity import torch_side
 from parity.console import out_of_memory
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.means import another_mean, reproducing_order
-from parity.judge.measure import ThreeWay, apart, difference, three_way, unit_roundoff
+from parity.judge.measure import ThreeWay, apart, difference, measured, unit_roundoff
 from parity.judge.reach import Reach, reach
 from parity.judge.verdict import Measurement, NodeResult, Problem, Verdict, judge, with_history
 from parity.naming import Naming
@@ -543,13 +543,7 @@ class IsolatedWalk(Walk):
         if theirs is not None and name in self.pairing.outputs:
             self.peaks[name] = float(theirs.max())
         output = None if ours is None or problem else torch_side.nhwc(ours[2])
-        exact = three_way(
-            torch_side.nhwc(ruling.truth),
-            torch_side.nhwc(ruling.gauge),
-            output,
-            theirs,
-            torch_side.nhwc(ruling.reference_gauge),
-        )
+        exact = measured(ruling, output, theirs)
         if ours is None:
             return Measurement(None, exact=exact, limit=ruling.limit)
         orders: tuple[str | None, str | None] = (None, None)

@@ -51,8 +51,8 @@ def in_order(function: Callable[[slice], R], parts: Iterable[slice]) -> Iterator
         parts: The parts; of a single one no thread is made.
     """
     todo = list(parts)
-    if len(todo) == 1:
-        return iter([function(todo[0])])
+    if len(todo) < 2:
+        return map(function, todo)
     return _workers().map(function, todo)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,8 +106,9 @@ def difference(reference: Array, candidate: Array, gauge: Array | None = None) -
     unit = unit_roundoff(candidate.dtype)
     theirs, ours, scale = flat(reference), flat(candidate), flat(gauge)
     parts = list(_parts(reference.size, _CHUNK))
-    tallies = in_order(lambda part: _tally(theirs, ours, scale, unit, part), parts)
-    return _result(tallies, parts, reference.shape, with_gauge=gauge is not None)
+    tallies = in_order(lambda p: _tally(theirs[p], ours[p], scale[p], unit), parts)
+    starts = [part.start for part in parts]
+    return _result(list(tallies), starts, reference.shape, with_gauge=gauge is not None)
 
 
 def apart(one: Array, other: Array, gauge: Array, unit: float) -> float:
@@ -130,9 +131,55 @@ def apart(one: Array, other: Array, gauge: Array, unit: float) -> float:
     scale = flat(gauge)
     theirs, ours = flat(first), flat(second)
     parts = _parts(one.size, _CHUNK)
-    return max(
-        tally.most for tally in in_order(lambda p: _tally(theirs, ours, scale, unit, p), parts)
-    )
+    tallies = in_order(lambda p: _tally(theirs[p], ours[p], scale[p], unit), parts)
+    return max(tally.most for tally in tallies)
+
+
+class Expected(Protocol):
+    """What a node should be, in parts of whole lines, as an operation gives it.
+
+    Attributes:
+        shape: NHWC, or of any rank with the channels last.
+        threaded: Whether one part is computed on all cores, so that parts are taken one by one.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As above."""
+
+    @property
+    def threaded(self) -> bool:
+        """As above."""
+
+    def parts(self) -> Iterator[slice]:
+        """All lines, in parts to be computed together."""
+
+    def figures(self, lines: slice) -> tuple[Array, Array, Array]:
+        """[lines, ..., C] exact values, the candidate's gauge and the reference's."""
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """What is expected, where all of it is at hand."""
+
+    truth: Array
+    gauge: Array
+    reference_gauge: Array
+    threaded: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.truth.shape
+
+    def parts(self) -> Iterator[slice]:
+        return _parts(self.truth.size // self.shape[-1], max(1, _CHUNK // self.shape[-1]))
+
+    def figures(self, lines: slice) -> tuple[Array, Array, Array]:
+        truth, gauge, other = (
+            array.reshape(-1, array.shape[-1])[lines]
+            for array in (self.truth, self.gauge, self.reference_gauge)
+        )
+        return truth, gauge, other
 
 
 def three_way(
@@ -154,43 +201,117 @@ def three_way(
     Raises:
         ValueError: The shapes differ.
     """
-    sides = [side for side in (candidate, reference) if side is not None]
-    for side in sides:
-        _check_shapes(exact, side)
-    unit = unit_roundoff(sides[0].dtype if sides else exact.dtype)
-    channels = exact.shape[-1]
-    truth, ours, theirs = flat(exact), flat(candidate), flat(reference)
-    scale = flat(gauge)
-    other = scale if reference_gauge is None else flat(reference_gauge)
-    first_row = truth[:channels]
-    pairs = [(theirs, ours, scale), (truth, ours, scale), (truth, theirs, other)]
+    other = gauge if reference_gauge is None else reference_gauge
+    return measured(_Arrays(exact, gauge, other), candidate, reference)
 
-    def look(part: slice) -> tuple[_Whole, list[_Tally | None]]:
-        whole = _Whole(*_survey(truth[part], scale[part], other[part], first_row, unit))
-        return whole, [
-            _tally(one, two, weights, unit, part) if one.size and two.size else None
+
+def measured(expected: Expected, candidate: Array | None, reference: Array | None) -> ThreeWay:
+    """As :func:`three_way`, of exact values that are computed as they are looked at.
+
+    Args:
+        expected: What the sides should be.
+        candidate: One side, or None where there is none.
+        reference: The other, likewise.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    shape = expected.shape
+    for side in (candidate, reference):
+        if side is not None and side.shape != shape:
+            raise ValueError(f"{list(side.shape)} against {list(shape)}")
+    first, *others = expected.parts()
+    figures = expected.figures(first)
+    look = _Look(candidate, reference, flat(figures[0])[: shape[-1]], figures[0][0].size)
+    found = list(look.of_slab(first, figures))
+    if expected.threaded:
+        for part in others:
+            found += look.of_slab(part, expected.figures(part))
+    else:
+        found += in_order(lambda part: look.of(part, expected.figures(part)), others)
+    return look.together(found, shape)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Looks at parts of both sides.
+
+    Attributes:
+        candidate: One side.
+        reference: The other.
+        first_row: The exact values at the first place.
+        width: Elements of a line.
+    """
+
+    candidate: Array | None
+    reference: Array | None
+    first_row: Array
+    width: int
+
+    @property
+    def unit(self) -> float:
+        side = self.reference if self.candidate is None else self.candidate
+        return unit_roundoff((self.first_row if side is None else side).dtype)
+
+    def of(self, lines: slice, figures: Sequence[Array]) -> _Found:
+        """What some lines show."""
+        return self._look(lines.start * self.width, *(flat(array) for array in figures))
+
+    def of_slab(self, lines: slice, figures: Sequence[Array]) -> Iterator[_Found]:
+        """What many lines show, each core looking at some of them."""
+        rows = [flat(array) for array in figures]
+        start = lines.start * self.width
+        return in_order(
+            lambda part: self._look(start + part.start, *(row[part] for row in rows)),
+            row_parts(rows[0].size, len(self.first_row)),
+        )
+
+    def _look(self, start: int, truth: Array, gauge: Array, other: Array) -> _Found:
+        place = slice(start, start + truth.size)
+        ours, theirs = (
+            None if side is None else flat(side)[place] for side in (self.candidate, self.reference)
+        )
+        pairs = [(theirs, ours, gauge), (truth, ours, gauge), (truth, theirs, other)]
+        tallies = [
+            None if one is None or two is None else _tally(one, two, weights, self.unit)
             for one, two, weights in pairs
         ]
+        whole = _Whole(*_survey(truth, gauge, other, self.first_row, self.unit))
+        return _Found(start, whole, tallies)
 
-    parts = list(row_parts(exact.size, channels))
-    wholes, tallies = zip(*in_order(look, parts), strict=True)
-    results = [
-        None if column[0] is None else _result(column, parts, exact.shape, with_gauge=True)
-        for column in zip(*tallies, strict=True)
-    ]
-    squares = sum(whole.squares for whole in wholes)
-    varying = np.any([whole.varying for whole in wholes], axis=0)
-    return ThreeWay(
-        own=results[0],
-        candidate=results[1],
-        reference=results[2],
-        largest_gauge=_ratio(
-            max(whole.largest_gauge for whole in wholes), math.sqrt(squares / exact.size)
-        ),
-        bounded=all(whole.bounded for whole in wholes),
-        constant_channels=int(np.count_nonzero(~varying)),
-        saturated=all(whole.saturated for whole in wholes),
-    )
+    def together(self, found: Sequence[_Found], shape: tuple[int, ...]) -> ThreeWay:
+        """All parts."""
+        starts = [item.start for item in found]
+        own, candidate, reference = (
+            None if column[0] is None else _result(column, starts, shape, with_gauge=True)
+            for column in zip(*(item.tallies for item in found), strict=True)
+        )
+        wholes = [item.whole for item in found]
+        rms = math.sqrt(sum(whole.squares for whole in wholes) / math.prod(shape))
+        varying = np.any([whole.varying for whole in wholes], axis=0)
+        return ThreeWay(
+            own=own,
+            candidate=candidate,
+            reference=reference,
+            largest_gauge=_ratio(max(whole.largest_gauge for whole in wholes), rms),
+            bounded=all(whole.bounded for whole in wholes),
+            constant_channels=int(np.count_nonzero(~varying)),
+            saturated=all(whole.saturated for whole in wholes),
+        )
+
+
+class _Found(NamedTuple):
+    """What a part shows.
+
+    Attributes:
+        start: Its first element.
+        whole: About the exact values.
+        tallies: Candidate against reference, and each of them against the exact values.
+    """
+
+    start: int
+    whole: _Whole
+    tallies: list[_Tally | None]
 
 
 def _check_shapes(one: Array, other: Array) -> None:
@@ -276,14 +397,13 @@ class _Tally(NamedTuple):
     finite: bool
 
 
-def _tally(reference: Array, candidate: Array, gauge: Array, unit: float, part: slice) -> _Tally:
-    squares, squared_difference, (largest, at), others, finite = _apart(
-        reference[part], candidate[part]
-    )
+def _tally(reference: Array, candidate: Array, gauge: Array, unit: float) -> _Tally:
+    """How far two rows are apart; ``gauge`` is empty where there is none."""
+    squares, squared_difference, (largest, at), others, finite = _apart(reference, candidate)
     most, most_at = 0.0, 0
     if gauge.size and largest != 0:
-        most, most_at = _most_roundings(reference[part], candidate[part], gauge[part], unit)
-    first = float(reference[part.start])
+        most, most_at = _most_roundings(reference, candidate, gauge, unit)
+    first = float(reference[0])
     return _Tally(
         squares, squared_difference, largest, at, most, most_at, first, others == 0, finite
     )
@@ -366,21 +486,16 @@ def _most_roundings(
 
 
 def _result(
-    tallies: Iterable[_Tally],
-    parts: Sequence[slice],
-    shape: tuple[int, ...],
-    *,
-    with_gauge: bool,
+    found: Sequence[_Tally], starts: Sequence[int], shape: tuple[int, ...], *, with_gauge: bool
 ) -> Difference:
     """All parts together."""
-    found = list(tallies)
     largest, most = found[0], found[0]
-    largest_at, most_at = largest.largest_at, most.most_at
-    for tally, part in zip(found[1:], parts[1:], strict=True):
+    largest_at, most_at = starts[0] + largest.largest_at, starts[0] + most.most_at
+    for tally, start in zip(found[1:], starts[1:], strict=True):
         if not tally.largest <= largest.largest and not math.isnan(largest.largest):
-            largest, largest_at = tally, part.start + tally.largest_at
+            largest, largest_at = tally, start + tally.largest_at
         if tally.most > most.most:
-            most, most_at = tally, part.start + tally.most_at
+            most, most_at = tally, start + tally.most_at
     size = math.prod(shape)
     return Difference(
         rms=math.sqrt(sum(tally.squares for tally in found) / size),

@@ -8,9 +8,7 @@ from parity.torch_side.exact import (
     own_exact,
     parameters_of,
     statistics,
-    terms,
 )
-from parity.torch_side.gauge import gauge
 from parity.torch_side.hooks import (
     Provenance,
     Visit,
@@ -25,6 +23,7 @@ from parity.torch_side.hooks import (
     visiting,
 )
 from parity.torch_side.noise import identical
+from parity.torch_side.operations import expected
 from parity.torch_side.referee import IMAGES, Referee, Ruling
 from parity.torch_side.wrappers import check_observable, common_prefix, eager, is_compiled
 
@@ -41,9 +40,9 @@ __all__ = [
     "copy_in_double",
     "disturbed",
     "eager",
+    "expected",
     "failure",
     "flatten",
-    "gauge",
     "identical",
     "is_compiled",
     "nhwc",
@@ -54,7 +53,6 @@ __all__ = [
     "run",
     "same",
     "statistics",
-    "terms",
     "unchanged",
     "visiting",
 ]

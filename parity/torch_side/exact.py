@@ -1,39 +1,20 @@
-"""Exact values: what a node would give on its inputs if its arithmetic had no roundings.
-
-Computed in float64, whose own roundings are 2**29 times smaller than those of float32. Large
-tensors are worked through in slabs of rows, so that float64 copies of inputs stay small.
-"""
+"""Layers in float64: what a module would give on its inputs without the roundings of float32."""
 
 from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from efficientdet_spec import NodeKind
 from parity.stream import Array
 from parity.torch_side.hooks import same
-
-_SLAB = 1 << 22
-"""Elements of the output that are computed together."""
-
-_ROWWISE = (
-    NodeKind.BATCH_NORM,
-    NodeKind.ACTIVATION,
-    NodeKind.GATE,
-    NodeKind.SCALE,
-    NodeKind.ADD,
-    NodeKind.FUSE,
-)
-_SELECTIONS = (NodeKind.POOL, NodeKind.UPSAMPLE)
 
 
 def in_double(
@@ -104,109 +85,6 @@ def without_hooks(module: nn.Module) -> Iterator[None]:
     finally:
         for part, name, hooks in kept:
             setattr(part, name, hooks)
-
-
-def terms(kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...]) -> int:
-    """Number of values that one output element sums up; 1 where it is no sum of many.
-
-    Args:
-        kind: What the faithful layer computes.
-        module: The faithful layer.
-        inputs: What it is given.
-    """
-    if kind is NodeKind.MEAN:
-        return int(inputs[0].shape[2:].numel())
-    if kind in (NodeKind.CONV, NodeKind.DEPTHWISE):
-        conv: Any = module
-        return int(conv.weight[0].numel()) + (conv.bias is not None)
-    return 1
-
-
-def exact(kind: NodeKind, module: nn.Module, inputs: tuple[Any, ...]) -> Tensor:
-    """The exact output of a layer of the faithful model.
-
-    Args:
-        kind: What it computes.
-        module: The layer.
-        inputs: What it is given.
-
-    Returns:
-        [N, C, H, W] in float64; of a selection, which has no roundings, in the inputs' type.
-    """
-    if kind in _SELECTIONS:
-        result: Tensor = module(*inputs)
-        return result
-    x: Any = inputs[0][0] if kind is NodeKind.FUSE else inputs[0]
-    if kind is NodeKind.MEAN:
-        mean: Tensor = x.mean((2, 3), keepdim=True, dtype=torch.float64)
-        return mean
-    if kind is NodeKind.DEPTHWISE:
-        return _depthwise(module, x)
-    conv: Any = module
-    pointwise = kind is NodeKind.CONV and set((*conv.kernel_size, *conv.stride)) == {1}
-    if kind in _ROWWISE or pointwise:
-        channels = conv.out_channels if pointwise else x.shape[1]
-        return _by_rows(
-            lambda rows: in_double(module, _rows(inputs, rows)),
-            (x.shape[0], channels, *x.shape[2:]),
-        )
-    result = in_double(module, inputs)
-    return result
-
-
-def _by_rows(compute: Callable[[slice], Tensor], shape: tuple[int, ...]) -> Tensor:
-    batch, channels, height, width = shape
-    step = max(1, _SLAB // (batch * channels * width))
-    if step >= height:
-        return compute(slice(0, height))
-    result = torch.empty(shape, dtype=torch.float64, memory_format=torch.channels_last)
-    for start in range(0, height, step):
-        rows = slice(start, min(start + step, height))
-        result[:, :, rows] = compute(rows)
-    return result
-
-
-def _rows(values: Any, rows: slice) -> Any:
-    """Nested values with these rows of their feature maps; gates and weights stay as they are."""
-    if isinstance(values, Tensor):
-        # A gate has one row for all of the features', whose slab starts with it.
-        return values[:, :, rows] if values.dim() == 4 and values.shape[2] > 1 else values
-    if isinstance(values, (list, tuple)):
-        return type(values)(_rows(item, rows) for item in values)
-    return values
-
-
-def _depthwise(module: Any, x: Tensor) -> Tensor:
-    """Depthwise convolution as a sum over the kernel's taps, which is several times faster.
-
-    The padding is TensorFlow's SAME, as in the faithful layer: see ``tf.nn``, notes on padding.
-    """
-    kernel, stride = module.kernel_size, module.stride
-    sizes = [-(-size // step) for size, step in zip(x.shape[2:], stride, strict=True)]
-    pads = [
-        max((out - 1) * step + k - size, 0)
-        for out, step, k, size in zip(sizes, stride, kernel, x.shape[2:], strict=True)
-    ]
-    top, left = pads[0] // 2, pads[1] // 2
-    padded = F.pad(x, (left, pads[1] - left, top, pads[0] - top))
-    weight = module.weight.double()
-    start = 0.0 if module.bias is None else module.bias.double().view(1, -1, 1, 1)
-
-    def compute(rows: slice) -> Tensor:
-        first = rows.start * stride[0]
-        slab = padded[:, :, first : (rows.stop - 1) * stride[0] + kernel[0]].double()
-        result = torch.zeros(
-            (x.shape[0], x.shape[1], rows.stop - rows.start, sizes[1]),
-            dtype=torch.float64,
-        ).contiguous(memory_format=torch.channels_last)
-        for i in range(kernel[0]):
-            for j in range(kernel[1]):
-                tap = slab[:, :, i :: stride[0], j :: stride[1]]
-                tap = tap[:, :, : result.shape[2], : sizes[1]]
-                result.addcmul_(tap, weight[:, 0, i, j].view(1, -1, 1, 1))
-        return result.add_(start)
-
-    return _by_rows(compute, (x.shape[0], x.shape[1], *sizes))
 
 
 def copy_in_double(module: nn.Module) -> nn.Module:

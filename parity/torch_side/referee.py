@@ -8,26 +8,31 @@ and the magnitude of its roundings are. That does not depend on what the candida
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from efficientdet_spec import NodeKind
 from parity.judge.limits import Limit, chance_factor, limit_of
+from parity.judge.measure import unit_roundoff
+from parity.judge.operations import Operation, by_lines
 from parity.naming import own_paths
 from parity.stream import Array
-from parity.torch_side.exact import exact, terms
-from parity.torch_side.gauge import gauge
 from parity.torch_side.hooks import nchw, nhwc, nhwc_shape, visiting
-from parity.torch_side.spread import spread
+from parity.torch_side.operations import operation_of
 
 IMAGES = "images"
 """Stands among a node's inputs for the network's own."""
+
+
+_quietly = np.errstate(over="ignore", invalid="ignore")
+"""What is beyond all bounds becomes infinite, and what follows from it is not a number."""
 
 
 @dataclass(frozen=True)
@@ -55,46 +60,98 @@ class Call:
 
 @dataclass(frozen=True)
 class Ruling:
-    """What a node should make of the reference's tensors; computed when it is first asked for.
+    """What a node should make of the reference's tensors; computed as it is asked for.
 
     Attributes:
-        compute: Returns truth, gauge and the reference's gauge.
-        certain: Whether the candidate was given the very same inputs. Otherwise its gauge
-            includes how much the roundings of the nodes before it can change it, and so does
-            the reference's where what it was given is not recorded.
-        reference_certain: Whether the reference's inputs are its own recorded tensors.
+        operation: What the node computes.
+        inputs: The reference's tensors that it reads, NHWC.
+        errors: For each of the inputs by how much what the candidate reads there may differ from
+            it, and the same for the reference; None where they are the same.
         dtype: Type in which both sides compute.
         limit: What either side may be off, in roundings of its gauge.
     """
 
-    compute: Callable[[], tuple[Tensor, Tensor, Tensor]]
-    certain: bool
-    reference_certain: bool
-    dtype: torch.dtype
+    operation: Operation
+    inputs: tuple[Array, ...]
+    errors: tuple[tuple[Array, ...] | None, tuple[Array, ...] | None]
+    dtype: np.dtype[Any]
     limit: Limit
 
+    @property
+    def certain(self) -> bool:
+        """Whether the candidate was given the very same inputs.
+
+        Otherwise its gauge includes how much the roundings of the nodes before it can change it.
+        """
+        return self.errors[0] is None
+
+    @property
+    def reference_certain(self) -> bool:
+        """The same of the reference, what it was given being recorded."""
+        return self.errors[1] is None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """NHWC."""
+        return self.operation.shape(self.inputs)
+
+    @property
+    def threaded(self) -> bool:
+        """Whether one part is computed on all cores."""
+        return self.operation.threaded
+
+    def parts(self) -> Iterator[slice]:
+        """All lines, in parts to be computed together."""
+        return self.operation.parts(self.inputs)
+
+    @_quietly
+    def figures(self, lines: slice) -> tuple[Array, Array, Array]:
+        """[lines, W, C] exact values, the candidate's gauge and the reference's."""
+        truth, plain = self.operation.figures(self.inputs, lines)
+        gauges = [
+            plain if spread is None else plain + by_lines(spread)[lines] for spread in self._spreads
+        ]
+        return truth, gauges[0], gauges[1]
+
     @cached_property
-    def _figures(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.compute()
+    @_quietly
+    def _spreads(self) -> list[Array | None]:
+        """What errors of the inputs add to each side's gauge."""
+        unit = unit_roundoff(self.dtype)
+        sides = zip(self.errors, (self.limit.candidate, self.limit.reference), strict=True)
+        return [
+            None
+            if errors is None
+            else self.operation.spread(self.inputs, errors) / self.dtype.type(roundings * unit)
+            for errors, roundings in sides
+        ]
+
+    @cached_property
+    @_quietly
+    def _whole(self) -> tuple[Tensor, Tensor, Tensor]:
+        truth, plain = self.operation.whole(self.inputs)
+        gauges = [plain if spread is None else plain + spread for spread in self._spreads]
+        return nchw(truth), nchw(gauges[0]), nchw(gauges[1])
 
     @property
     def truth(self) -> Tensor:
         """The exact output, [N, C, H, W]."""
-        return self._figures[0]
+        return self._whole[0]
 
     @property
     def gauge(self) -> Tensor:
         """The magnitude on which the roundings of each element of the candidate act."""
-        return self._figures[1]
+        return self._whole[1]
 
     @property
     def reference_gauge(self) -> Tensor:
         """The same for the reference."""
-        return self._figures[2]
+        return self._whole[2]
 
     def rounded(self) -> Array:
         """The exact output as an NHWC array of the type in which both sides compute."""
-        return nhwc(self.truth.to(self.dtype))
+        rounded: Array = nhwc(self.truth).astype(self.dtype)
+        return rounded
 
 
 class Referee:
@@ -160,52 +217,50 @@ class Sitting:
         self._referee = referee
         self._last_use = last_use
         self._factor = factor
-        self._features: dict[str, Tensor] = {IMAGES: nchw(images)}
-        self._features_type = self._features[IMAGES].dtype
-        self._unit = torch.finfo(self._features_type).eps / 2
+        self._features: dict[str, Array] = {IMAGES: images}
+        self._dtype = images.dtype
+        self._unit = unit_roundoff(images.dtype)
         # How far the tensors that each side goes on with may be from those kept here.
-        self._errors: dict[str, Tensor] = {}
-        self._reference_errors: dict[str, Tensor] = {}
+        self._errors: dict[str, Array] = {}
+        self._reference_errors: dict[str, Array] = {}
 
     def arguments(self, node: str) -> tuple[Any, ...]:
         """What the faithful layer is called with at a node: the reference's tensors."""
-        return tuple(_fill(item, self._features) for item in self._referee.calls[node].arguments)
+        call = self._referee.calls[node]
+        features = {source: nchw(self._features[source]) for source in call.sources}
+        return tuple(_fill(item, features) for item in call.arguments)
 
     def rule(self, node: str) -> Ruling:
         """What a node should make of its inputs; all earlier nodes have been followed by it."""
         call = self._referee.calls[node]
         kind = self._referee.kinds[node]
-        arguments = self.arguments(node)
-        inherited = [
-            [errors.get(source) for source in call.sources]
-            for errors in (self._errors, self._reference_errors)
-        ]
-        certain = _none(inherited[0]), _none(inherited[1])
+        operation = operation_of(kind, call.module, call.arguments)
+        inputs = tuple(self._features[source] for source in call.sources)
+        errors = (
+            self._bounds(self._errors, call.sources),
+            self._bounds(self._reference_errors, call.sources),
+        )
         limit = limit_of(
             kind,
-            terms(kind, call.module, arguments),
+            operation.terms(inputs),
             factor=self._factor,
-            truth_is_wider=self._features_type != torch.float64,
-            certain=certain,
+            truth_is_wider=self._dtype != np.float64,
+            certain=(errors[0] is None, errors[1] is None),
+        )
+        return Ruling(operation, inputs, errors, self._dtype, limit)
+
+    def _bounds(
+        self, errors: Mapping[str, Array], sources: Sequence[str]
+    ) -> tuple[Array, ...] | None:
+        """The errors of some tensors; None where none of them has any."""
+        if errors.keys().isdisjoint(sources):
+            return None
+        return tuple(
+            errors[source] if source in errors else np.zeros_like(self._features[source])
+            for source in sources
         )
 
-        def compute() -> tuple[Tensor, Tensor, Tensor]:
-            with torch.inference_mode():
-                truth = exact(kind, call.module, arguments)
-                plain = gauge(kind, call.module, arguments, truth)
-                gauges = [
-                    plain
-                    if _none(errors)
-                    else plain
-                    + spread(kind, call.module, arguments, errors) / (roundings * self._unit)
-                    for errors, roundings in zip(
-                        inherited, (limit.candidate, limit.reference), strict=True
-                    )
-                ]
-            return truth, gauges[0], gauges[1]
-
-        return Ruling(compute, *certain, self._features_type, limit)
-
+    @_quietly
     def follow(
         self, node: str, array: Array, ruling: Ruling, *, substituted: bool, recorded: bool
     ) -> None:
@@ -222,22 +277,20 @@ class Sitting:
                 value, from which the reference's may differ by its roundings.
         """
         if node in self._last_use:
-            kept = self._features[node] = nchw(array)
+            self._features[node] = array
             if not substituted:
-                own = (kept.double() - ruling.truth.double()).abs().to(self._features_type)
-                self._errors[node] = ruling.gauge * (ruling.limit.candidate * self._unit) + own
+                own = np.abs(np.subtract(array, nhwc(ruling.truth), dtype=np.float64))
+                roundings = self._dtype.type(ruling.limit.candidate * self._unit)
+                self._errors[node] = nhwc(ruling.gauge) * roundings + own.astype(self._dtype)
             if not recorded:
                 # Nobody can see in which order the reference has added up a mean.
                 worst = max(ruling.limit.reference, ruling.limit.by_order or 0.0)
-                self._reference_errors[node] = ruling.reference_gauge * (worst * self._unit)
+                roundings = self._dtype.type(worst * self._unit)
+                self._reference_errors[node] = nhwc(ruling.reference_gauge) * roundings
         for source in dict.fromkeys(self._referee.calls[node].sources):
             if self._last_use[source] == node:
                 for held in (self._features, self._errors, self._reference_errors):
                     held.pop(source, None)
-
-
-def _none(errors: Sequence[Tensor | None]) -> bool:
-    return all(error is None for error in errors)
 
 
 def _trace(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from parity.judge.limits import SIDE_LIMIT, chance_factor, limit_of
-from parity.torch_side import gauge, terms
+from parity.torch_side.operations import expected, feature_maps, operation_of
 from torch_model.anchors import make_anchors
 from torch_model.postprocess import decode_boxes, sigmoid, split_outputs
 
@@ -141,9 +141,10 @@ def _run(bench, signs, *, whole=False):
         if name not in signs:
             return output
         kind = bench.referee.kinds[name]
-        limit = limit_of(kind, terms(kind, module, inputs), factor=factor, truth_is_wider=True)
+        terms = operation_of(kind, module, inputs).terms(feature_maps(inputs))
+        limit = limit_of(kind, terms, factor=factor, truth_is_wider=True)
         allowed = limit.candidate if whole else min(SIDE_LIMIT, limit.candidate)
-        scale = gauge(kind, module, inputs, output)
+        _, scale = expected(kind, module, inputs)
         return output + signs[name] * (allowed * unit) * scale
 
     with _hooked(bench, disturb), torch.no_grad():

@@ -1,0 +1,24 @@
+"""What each kind of operation should give, and what rounding can do to it; one file a kind."""
+
+from parity.judge.operations.activation import Gate, Swish
+from parity.judge.operations.batch_norm import BatchNorm
+from parity.judge.operations.convolution import Convolution, Depthwise
+from parity.judge.operations.mean import Mean
+from parity.judge.operations.operation import Operation, by_lines
+from parity.judge.operations.products import Scale, WeightedSum
+from parity.judge.operations.selection import MaxPool, Upsample
+
+__all__ = [
+    "BatchNorm",
+    "Convolution",
+    "Depthwise",
+    "Gate",
+    "MaxPool",
+    "Mean",
+    "Operation",
+    "Scale",
+    "Swish",
+    "Upsample",
+    "WeightedSum",
+    "by_lines",
+]

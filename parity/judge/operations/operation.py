@@ -1,0 +1,109 @@
+"""What every kind of operation says about itself: its exact values, and what rounding can do.
+
+Arrays are NHWC. A *line* is one row of one image of the output: a tensor [N, H, W, C] has N * H.
+Large tensors are worked through in parts of whole lines, so that copies in float64 stay small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.judge.compiled import in_order
+
+Array = NDArray[Any]
+
+PART = 1 << 17
+"""Elements of the output that one core works on together: they stay in its cache."""
+
+SLAB = 1 << 22
+"""Elements of the output of one matrix product, which has threads of its own."""
+
+
+class Operation:
+    """One node's operation, with its parameters.
+
+    Attributes:
+        threaded: Whether one part is computed on all cores, so that parts are taken one by one.
+    """
+
+    threaded = False
+
+    def shape(self, inputs: Sequence[Array]) -> tuple[int, ...]:
+        """NHWC shape of the output."""
+        return inputs[0].shape
+
+    def terms(self, inputs: Sequence[Array]) -> int:
+        """Number of values that one output element sums up; 1 where it is no sum of many."""
+        return 1
+
+    def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
+        """The exact output, and the magnitude on which the roundings of each element act.
+
+        The exact value is in float64, whose own roundings are 2**29 times smaller than those of
+        float32; of a selection, which has no roundings, in the inputs' type. The magnitude, the
+        *gauge*, is that of all terms of a sum together, of the type whose roundings are meant.
+
+        Values below the smallest normal number may be flushed to zero, by either side, on the way
+        in or out. Magnitudes are raised by :func:`underflow` so that this counts as rounding; it
+        changes nothing where values are normal.
+
+        Args:
+            inputs: Feature maps, NHWC.
+            lines: Of the output.
+
+        Returns:
+            Two arrays [lines, W, C].
+        """
+        raise NotImplementedError
+
+    def spread(self, inputs: Sequence[Array], errors: Sequence[Array]) -> Array:
+        """The largest change of each output element for changes of the inputs within bounds.
+
+        Args:
+            inputs: Feature maps, NHWC.
+            errors: For each of them the largest change of each element.
+
+        Returns:
+            NHWC; first order in the errors but for products, which are exact.
+        """
+        raise NotImplementedError
+
+    def parts(self, inputs: Sequence[Array]) -> Iterator[slice]:
+        """All lines of the output, in parts to be computed together."""
+        batch, height, width, channels = self.shape(inputs)
+        step = max(1, (SLAB if self.threaded else PART) // (width * channels))
+        lines = batch * height
+        return (slice(start, min(start + step, lines)) for start in range(0, lines, step))
+
+    def whole(self, inputs: Sequence[Array]) -> tuple[Array, Array]:
+        """:meth:`figures` of all lines, NHWC."""
+        parts = list(self.parts(inputs))
+        if self.threaded:
+            found = [self.figures(inputs, part) for part in parts]
+        else:
+            found = list(in_order(lambda part: self.figures(inputs, part), parts))
+        truth, gauge = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        shape = self.shape(inputs)
+        return truth.reshape(shape), gauge.reshape(shape)
+
+
+def by_lines(array: Array) -> Array:
+    """[N, H, W, C] as [N * H, W, C]."""
+    return array.reshape(-1, *array.shape[2:])
+
+
+def underflow(dtype: np.dtype[Any]) -> float:
+    """The magnitude one rounding of which is the smallest normal number."""
+    kind = np.finfo(dtype)
+    return float(kind.tiny) / (float(kind.eps) / 2)
+
+
+def magnitude(array: Array) -> Array:
+    """Absolute values, raised as :meth:`Operation.figures` says."""
+    result: Array = np.abs(array)
+    result += underflow(array.dtype)
+    return result
