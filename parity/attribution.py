@@ -9,7 +9,8 @@ add up to one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,24 @@ from parity.result import Contribution
 from parity.stream import Array
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a comparison has shown of a candidate, so that it need not run for it again.
+
+    Attributes:
+        visited: The nodes that it makes.
+        outputs: What it returns on its own, NHWC.
+    """
+
+    visited: Collection[str]
+    outputs: Sequence[Array]
+
+
 def contributions(
-    pairing: Pairing, nodes: Sequence[str], progress: Progress | None = None
+    pairing: Pairing,
+    nodes: Sequence[str],
+    progress: Progress | None = None,
+    known: Known | None = None,
 ) -> list[Contribution]:
     """What each of ``nodes`` contributes to the outputs' difference, and all of them together.
 
@@ -31,18 +48,20 @@ def contributions(
         pairing: What was compared.
         nodes: The nodes to try.
         progress: Told the runs done and their number.
+        known: What is known of the candidate; None to run it for that.
 
     Returns:
         One contribution for each node, largest share first, then that of all together. Empty
         where the outputs do not differ.
     """
     runs = len(nodes) + 3
+    seen = known.visited if known else visited(pairing)
 
     def done(number: int) -> None:
         if progress:
             progress(number, runs)
 
-    own, reference = _collect(pairing, nodes)
+    own, reference = _collect(pairing, nodes, seen)
     done(1)
 
     def with_own(names: Sequence[str]) -> list[Array]:
@@ -51,7 +70,7 @@ def contributions(
 
         return [torch_side.nhwc(tensor) for tensor in pairing.run(visit)]
 
-    undisturbed = with_own([])
+    undisturbed = known.outputs if known else with_own([])
     done(2)
     scales = [float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))) or 1.0 for x in reference]
 
@@ -75,9 +94,11 @@ def contributions(
     return [*sorted(results[:-1], key=lambda item: -item.share), results[-1]]
 
 
-def _collect(pairing: Pairing, nodes: Sequence[str]) -> tuple[dict[str, Array], list[Array]]:
+def _collect(
+    pairing: Pairing, nodes: Sequence[str], seen: Collection[str]
+) -> tuple[dict[str, Array], list[Array]]:
     """Reference minus candidate of some nodes on identical inputs; the reference's outputs."""
-    walk = _Collecting(pairing, nodes)
+    walk = _Collecting(pairing, nodes, seen)
     walk.run()
     return walk.own, [walk.reference[name] for name in pairing.outputs]
 
@@ -92,8 +113,8 @@ class _Collecting(Walk):
 
     name = "collecting"
 
-    def __init__(self, pairing: Pairing, nodes: Sequence[str]) -> None:
-        super().__init__(pairing, None, visited(pairing))
+    def __init__(self, pairing: Pairing, nodes: Sequence[str], seen: Collection[str]) -> None:
+        super().__init__(pairing, None, seen)
         self.own: dict[str, Array] = {}
         self.reference: dict[str, Array] = {}
         self._nodes = frozenset(nodes)

@@ -160,6 +160,7 @@ class Comparison:
         peaks: The largest value that the reference has at each output node.
         not_shown: Sentences on what could not be compared besides nodes.
         notes: Sentences on what was not looked at, for the reader of the coverage.
+        outputs: What the candidate returns on its own, NHWC; only what is of that form.
     """
 
     nodes: Sequence[NodeResult]
@@ -169,6 +170,7 @@ class Comparison:
     peaks: Mapping[str, float] = field(default_factory=dict)
     not_shown: Sequence[str] = ()
     notes: Sequence[str] = ()
+    outputs: Sequence[Array] = ()
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -210,6 +212,7 @@ def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
         ),
         not_shown=compiled_apart(first, observed) if compiled else [],
         notes=notes,
+        outputs=[torch_side.nhwc(tensor) for tensor in observed if tensor.dim() == 4],
     )
 
 

@@ -25,9 +25,6 @@ from parity.judge.operations import (
 from parity.stream import Array
 from parity.torch_side.hooks import flatten, nchw, nhwc
 
-_RANK = 4
-"""Of feature maps."""
-
 
 def operation_of(kind: NodeKind, module: nn.Module, arguments: tuple[Any, ...]) -> Operation:
     """What a layer of the faithful model computes.
@@ -88,7 +85,7 @@ def expected(
 
 def feature_maps(arguments: Any) -> list[Array]:
     """The feature maps among a layer's arguments, NHWC."""
-    maps = [tensor for tensor in flatten(arguments) if tensor.dim() == _RANK]
+    maps = [tensor for tensor in flatten(arguments) if tensor.dim() == 4]
     return [np.ascontiguousarray(nhwc(tensor)) for tensor in maps]
 
 

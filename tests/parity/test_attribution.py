@@ -9,9 +9,9 @@ import torch
 
 import reference_tf
 from parity import torch_side
-from parity.attribution import contributions
+from parity.attribution import Known, contributions
 from parity.naming import own_paths
-from parity.nodes import Pairing
+from parity.nodes import Pairing, compare
 from parity.tensorflow_side import TensorflowReference
 from torch_model import layers
 from torch_model.checkpoint import from_arrays
@@ -123,3 +123,17 @@ def test_equal_outputs_have_no_contributions(setting):
 
     found = contributions(setting.pairing(setting.candidate(), stream), [FIRST])
     assert found == []
+
+
+def test_what_is_known_of_the_candidate_need_not_be_run_for(setting):
+    model = setting.candidate()
+    shift(model.get_submodule(FIRST), 1e-6)
+    pairing = setting.pairing(model)
+    found = compare(pairing)
+    known = Known([node.name for node in found.nodes if node.shape], found.outputs)
+    runs = []
+    model.register_forward_pre_hook(lambda *_: runs.append(None))
+    expected = contributions(pairing, [FIRST, INNOCENT])
+    without = len(runs)
+    assert contributions(pairing, [FIRST, INNOCENT], known=known) == expected
+    assert len(runs) - without == without - 2
