@@ -38,17 +38,16 @@ class Convolution(Operation):
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
         """As of any operation."""
         patches = self._patches(inputs[0], lines)
-        matrix = self._matrix
-        low = underflow(patches.dtype)
+        matrix, sizes = self._matrix, np.abs(self._matrix)
         shape = (-1, self.shape(inputs)[2], len(self._kernel))
         truth = patches.astype(np.float64) @ matrix.astype(np.float64)
-        np.abs(patches, out=patches)
-        patches += low
-        gauge = patches @ np.abs(matrix)
-        gauge += low
+        gauge = np.abs(patches) @ sizes
+        # Each magnitude is raised before it is multiplied, and so is their sum.
+        raised = underflow(patches.dtype) * (1 + sizes.sum(axis=0))
         if self._bias is not None:
             truth += self._bias
-            gauge += np.abs(self._bias)
+            raised += np.abs(self._bias)
+        gauge += raised
         return truth.reshape(shape), gauge.reshape(shape)
 
     @cached_property
@@ -58,9 +57,9 @@ class Convolution(Operation):
         return result
 
     def _patches(self, features: Array, lines: slice) -> Array:
-        """[lines * W, kh * kw * I]: what each output element is made of; may be written to."""
+        """[lines * W, kh * kw * I]: what each output element is made of."""
         if self._size == self._stride == (1, 1):
-            return by_lines(features)[lines].reshape(-1, features.shape[-1]).copy()
+            return by_lines(features)[lines].reshape(-1, features.shape[-1])
         _, height, width, channels = features.shape
         down, across = self._stride
         rows, columns = _outputs((height, width), self._stride)
