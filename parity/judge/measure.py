@@ -356,15 +356,22 @@ def _survey(
 ) -> tuple[float, float, bool, bool, Array]:
     """The fields of :class:`_Whole`; a channel varies where a value is not the first row's."""
     squares, largest = 0.0, 0.0
-    unbounded = 0
-    for i in range(len(values)):
-        value = np.float64(values[i])
-        squares += value * value
-        weight = np.float64(gauge[i])
-        largest = weight if weight > largest else largest
-        # A NaN compares false with everything.
-        unbounded += not abs(weight) < np.inf
-        unbounded += not abs(np.float64(other[i])) < np.inf
+    bounded = True
+    for start in range(0, len(values), _BLOCK):
+        truth, weights = values[start : start + _BLOCK], gauge[start : start + _BLOCK]
+        others = other[start : start + _BLOCK]
+        own, sums, above = 0.0, 0.0, 0
+        for i in range(len(truth)):
+            own += np.float64(truth[i]) * np.float64(truth[i])
+        for i in range(len(weights)):
+            sums += abs(np.float64(weights[i])) + abs(np.float64(others[i]))
+        for i in range(len(weights)):
+            above += int(np.float64(weights[i]) > largest)
+        squares += own
+        bounded &= sums < np.inf
+        if above:
+            for i in range(len(weights)):
+                largest = max(largest, np.float64(weights[i]))
     channels = len(first_row)
     varying = np.zeros(channels, np.bool_)
     left = channels
@@ -380,7 +387,7 @@ def _survey(
         if not min(abs(values[i]), abs(values[i] - 1)) <= unit:
             saturated = False
             break
-    return squares, largest, unbounded == 0, saturated, varying
+    return squares, largest, bounded, saturated, varying
 
 
 class _Tally(NamedTuple):
@@ -421,32 +428,35 @@ def _apart(reference: Array, candidate: Array) -> tuple[float, float, tuple[floa
     squares, squared_difference, largest = 0.0, 0.0, 0.0
     at, others = 0, 0
     finite = True
-    first = np.float64(reference[0])
-    # Block by block, since only loops without a branch use the processor's wide registers.
+    # Block by block, and one thing at a time: only loops without a branch, whose body is short,
+    # use the processor's wide registers.
     for start in range(0, len(reference), _BLOCK):
-        stop = min(start + _BLOCK, len(reference))
+        theirs, ours = reference[start : start + _BLOCK], candidate[start : start + _BLOCK]
         own, apart, above = 0.0, 0.0, 0
-        for i in range(start, stop):
-            theirs = np.float64(reference[i])
-            delta = np.float64(candidate[i]) - theirs
-            own += theirs * theirs
+        for i in range(len(theirs)):
+            delta = np.float64(ours[i]) - np.float64(theirs[i])
+            own += np.float64(theirs[i]) * np.float64(theirs[i])
             apart += delta * delta
-            others += theirs != first
-            above += not abs(delta) <= largest
+        for i in range(len(theirs)):
+            above += int(abs(np.float64(ours[i]) - np.float64(theirs[i])) > largest)
+        if others == 0:
+            for i in range(len(theirs)):
+                others += int(theirs[i] != reference[0])
         squares += own
         squared_difference += apart
-        if above and largest == largest:
+        overflows = not (own < np.inf and apart < np.inf)
+        if (above or overflows) and largest == largest:
             # A NaN compares false with everything: the first one is what is to be told.
-            for i in range(start, stop):
-                delta = abs(np.float64(candidate[i]) - np.float64(reference[i]))
+            for i in range(len(theirs)):
+                delta = abs(np.float64(ours[i]) - np.float64(theirs[i]))
                 if not delta <= largest:
-                    largest, at = delta, i
+                    largest, at = delta, start + i
                     if delta != delta:
                         break
         # A sum of squares may overflow where no value does.
-        if not (own < np.inf and apart < np.inf):
-            for i in range(start, stop):
-                finite &= abs(reference[i]) < np.inf and abs(candidate[i]) < np.inf
+        if overflows:
+            for i in range(len(theirs)):
+                finite &= abs(theirs[i]) < np.inf and abs(ours[i]) < np.inf
     return squares, squared_difference, (largest, at), others, finite
 
 
@@ -461,27 +471,29 @@ def _most_roundings(
     """
     most, at = 0.0, 0
     for start in range(0, len(reference), _BLOCK):
-        stop = min(start + _BLOCK, len(reference))
-        above = 0
+        theirs, ours = reference[start : start + _BLOCK], candidate[start : start + _BLOCK]
+        weights = gauge[start : start + _BLOCK]
         # A product is quicker than a quotient, which is needed only where there is more than ever.
-        bound = most * unit
-        for i in range(start, stop):
-            delta = abs(np.float64(candidate[i]) - np.float64(reference[i]))
-            weight = np.float64(gauge[i])
-            above += not delta <= bound * weight
-            above += not weight < np.inf
-        if not above:
+        bound, above, sums = most * unit, 0, 0.0
+        for i in range(len(theirs)):
+            delta = abs(np.float64(ours[i]) - np.float64(theirs[i]))
+            above += int(delta > bound * np.float64(weights[i]))
+        for i in range(len(theirs)):
+            delta = abs(np.float64(ours[i]) - np.float64(theirs[i]))
+            sums += delta + abs(np.float64(weights[i]))
+        # What is not finite compares as if there were nothing.
+        if not above and sums < np.inf:
             continue
-        for i in range(start, stop):
-            delta = abs(np.float64(candidate[i]) - np.float64(reference[i]))
-            weight = np.float64(gauge[i])
+        for i in range(len(theirs)):
+            delta = abs(np.float64(ours[i]) - np.float64(theirs[i]))
+            weight = np.float64(weights[i])
             if delta == 0:
                 continue
             count = np.inf
             if 0 < weight < np.inf and delta == delta:
                 count = delta / (unit * weight)
             if count > most:
-                most, at = count, i
+                most, at = count, start + i
     return most, at
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
-from parity.judge.compiled import compiled
-from parity.judge.operations.operation import Array, Operation, by_lines, underflow
+from parity.judge.compiled import compiled, in_order
+from parity.judge.operations.operation import PART, Array, Operation, by_lines, underflow
 
 
 class Convolution(Operation):
@@ -40,8 +41,11 @@ class Convolution(Operation):
         patches = self._patches(inputs[0], lines)
         matrix, sizes = self._matrix, np.abs(self._matrix)
         shape = (-1, self.shape(inputs)[2], len(self._kernel))
-        truth = patches.astype(np.float64) @ matrix.astype(np.float64)
-        gauge = np.abs(patches) @ sizes
+        wide, positive = np.empty(patches.shape), np.empty_like(patches)
+        rows = [array.reshape(-1) for array in (patches, wide, positive)]
+        parts = [slice(start, start + PART) for start in range(0, patches.size, PART)]
+        deque(in_order(lambda part: _widen(*(row[part] for row in rows)), parts), maxlen=0)
+        truth, gauge = wide @ matrix.astype(np.float64), positive @ sizes
         # Each magnitude is raised before it is multiplied, and so is their sum.
         raised = underflow(patches.dtype) * (1 + sizes.sum(axis=0))
         if self._bias is not None:
@@ -123,6 +127,13 @@ class Depthwise(Operation):
     def spread(self, inputs: Sequence[Array], errors: Sequence[Array]) -> Array:
         """As of any operation; without the bias, which does not change."""
         return _of_magnitudes(Depthwise(np.abs(self._kernel), None, self._stride), errors)
+
+
+@compiled
+def _widen(values: Array, wide: Array, positive: Array) -> None:
+    for i in range(len(values)):
+        wide[i] = values[i]
+        positive[i] = abs(values[i])
 
 
 def _of_magnitudes(operation: Operation, errors: Sequence[Array]) -> Array:

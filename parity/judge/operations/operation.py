@@ -19,8 +19,8 @@ Array = NDArray[Any]
 PART = 1 << 17
 """Elements of the output that one core works on together: they stay in its cache."""
 
-SLAB = 1 << 22
-"""Elements of the output of one matrix product, which has threads of its own."""
+SLAB = 1 << 20
+"""Elements of the larger operand of one matrix product, which has threads of its own."""
 
 
 class Operation:
@@ -75,7 +75,8 @@ class Operation:
     def parts(self, inputs: Sequence[Array]) -> Iterator[slice]:
         """All lines of the output, in parts to be computed together."""
         batch, height, width, channels = self.shape(inputs)
-        step = max(1, (SLAB if self.threaded else PART) // (width * channels))
+        wide = max(channels, self.terms(inputs)) if self.threaded else channels
+        step = max(1, (SLAB if self.threaded else PART) // (width * wide))
         lines = batch * height
         return (slice(start, min(start + step, lines)) for start in range(0, lines, step))
 
