@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from parity import torch_side
-from parity.nodes import Ours, Pairing, Progress, Walk, visited
+from parity.lockstep.isolated import IsolatedWalk, Meeting
+from parity.lockstep.pairing import Pairing, Progress
+from parity.lockstep.walk import visited
 from parity.result import Contribution
 from parity.stream import Array
 
@@ -98,44 +100,16 @@ def _collect(
     pairing: Pairing, nodes: Sequence[str], seen: Collection[str]
 ) -> tuple[dict[str, Array], list[Array]]:
     """Reference minus candidate of some nodes on identical inputs; the reference's outputs."""
-    walk = _Collecting(pairing, nodes, seen)
-    walk.run()
-    return walk.own, [walk.reference[name] for name in pairing.outputs]
+    own: dict[str, Array] = {}
+    outputs: dict[str, Array] = {}
 
+    def look(met: Meeting) -> None:
+        assert met.reference is not None, "every node of the candidate has its partner"
+        if met.name in pairing.outputs:
+            outputs[met.name] = np.array(met.reference)
+        output = met.output
+        if met.name in nodes and output is not None:
+            own[met.name] = met.reference - output
 
-class _Collecting(Walk):
-    """Gives each node the reference's tensors and keeps what some make of them.
-
-    Attributes:
-        own: Reference minus candidate, by node.
-        reference: The reference's outputs, by node.
-    """
-
-    name = "collecting"
-
-    def __init__(self, pairing: Pairing, nodes: Sequence[str], seen: Collection[str]) -> None:
-        super().__init__(pairing, None, seen)
-        self.own: dict[str, Array] = {}
-        self.reference: dict[str, Array] = {}
-        self._nodes = frozenset(nodes)
-
-    def meet(self, name: str, theirs: Array | None, ours: Ours | None) -> Any:
-        """As of any walk; the reference's tensor takes the output's place."""
-        assert theirs is not None, "every node of the candidate has its partner"
-        if name in self.pairing.outputs:
-            self.reference[name] = np.array(theirs)
-        if ours is None:
-            if self.comes_later(name):
-                self._waiting[name] = np.array(theirs)
-            return None
-        return self._replace(name, theirs, ours)
-
-    def meet_late(self, name: str, ours: Ours) -> Any:
-        """As of any walk, with what was kept."""
-        theirs = self._waiting.pop(name, None)
-        return None if theirs is None else self._replace(name, theirs, ours)
-
-    def _replace(self, name: str, theirs: Array, ours: Ours) -> Any:
-        if name in self._nodes:
-            self.own[name] = theirs - torch_side.nhwc(ours[2])
-        return torch_side.replacement(ours[2], ours[1], theirs)
+    IsolatedWalk(pairing, look, seen).run()
+    return own, [outputs[name] for name in pairing.outputs]

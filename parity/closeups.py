@@ -11,11 +11,12 @@ import numpy as np
 
 from parity import torch_side
 from parity.judge.measure import unit_roundoff
-from parity.judge.verdict import Measurement, NodeResult, Problem, number
-from parity.nodes import IsolatedWalk, Ours, Pairing, Progress, visited
+from parity.judge.verdict import NodeResult, number
+from parity.lockstep.isolated import IsolatedWalk, Meeting
+from parity.lockstep.pairing import Pairing, Progress
+from parity.lockstep.walk import visited
 from parity.result import Suspect
 from parity.stream import Array
-from parity.torch_side import Ruling
 
 CELLS = 32
 """Rows and columns of a map at most; a finer one says no more on a page."""
@@ -120,42 +121,21 @@ def closeups(
     """
     if not names:
         return []
-    walk = _Walk(pairing, frozenset(names), progress)
-    walk.run()
-    return [walk.found[name] for name in names if name in walk.found]
+    wanted = frozenset(names)
+    found: dict[str, Closeup] = {}
 
+    def look(met: Meeting) -> None:
+        output = met.output
+        if met.name in wanted and output is not None and met.reference is not None:
+            gauges = {
+                "torch": torch_side.nhwc(met.ruling.gauge),
+                "tensorflow": torch_side.nhwc(met.ruling.reference_gauge),
+            }
+            truth = torch_side.nhwc(met.ruling.truth)
+            found[met.name] = closeup(met.name, met.reference, output, truth, gauges)
 
-class _Walk(IsolatedWalk):
-    """The isolated pass, in which only some nodes are looked at."""
-
-    number, passes = 0, 1
-
-    def __init__(self, pairing: Pairing, names: frozenset[str], progress: Progress | None) -> None:
-        super().__init__(pairing, progress, visited(pairing))
-        self._names_wanted = names
-        self.found: dict[str, Closeup] = {}
-
-    def measure(
-        self,
-        name: str,
-        ruling: Ruling,
-        arguments: tuple[Any, ...],
-        theirs: Array | None,
-        ours: Ours | None,
-        problem: Problem | None,
-    ) -> Measurement:
-        if name in self._names_wanted and ours and theirs is not None and not problem:
-            self.found[name] = closeup(
-                name,
-                theirs,
-                torch_side.nhwc(ours[2]),
-                torch_side.nhwc(ruling.truth),
-                {
-                    "torch": torch_side.nhwc(ruling.gauge),
-                    "tensorflow": torch_side.nhwc(ruling.reference_gauge),
-                },
-            )
-        return Measurement(None)
+    IsolatedWalk(pairing, look, visited(pairing), progress).run()
+    return [found[name] for name in names if name in found]
 
 
 def closeup(

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from parity.examination import Examination, Known, Look
-from parity.judge.verdict import Measurement, NodeResult, Verdict
+from parity.judge.verdict import NodeResult, Verdict
+from parity.lockstep.isolated import IsolatedWalk, Meeting
+from parity.lockstep.pairing import Pairing, Progress
+from parity.lockstep.walk import RETURNS
 from parity.naming import base, own_paths
-from parity.nodes import RETURNS, IsolatedWalk, Ours, Pairing, Progress
 from parity.result import Finding, Suspect
-from parity.stream import Array
-from parity.torch_side import Referee, Ruling, structure
+from parity.torch_side import Referee, structure
 
 __all__ = ["Known", "diagnosed", "findings", "suspects"]
 
@@ -131,7 +131,7 @@ def diagnosed(
 
     if examinations:
         visited = [name for name, node in results.items() if node.shape]
-        _Inspection(pairing, visited, looked_at, examine).run()
+        _inspect(pairing, visited, looked_at, examine)
     answers = [
         examinations[index].answer()
         if index in examinations and examinations[index].seen
@@ -166,48 +166,36 @@ def _is_merely_not_covered(suspect: Suspect, pairing: Pairing) -> bool:
     return suspect.slug is None or unnamed
 
 
-class _Inspection(IsolatedWalk):
+def _inspect(
+    pairing: Pairing,
+    visited: Collection[str],
+    nodes: Collection[str],
+    examine: Callable[[str, Look], None],
+) -> None:
     """The isolated pass once more, with a closer look at some nodes in place of measuring."""
+    calls = pairing.referee.calls
+    buffers = structure.kept_buffers(pairing.model)
+    siblings = {base(name): call.module for name, call in calls.items()}
 
-    def __init__(
-        self,
-        pairing: Pairing,
-        visited: Collection[str],
-        nodes: Collection[str],
-        examine: Callable[[str, Look], None],
-    ) -> None:
-        super().__init__(pairing, None, visited)
-        self._nodes = nodes
-        self._examine = examine
-        calls = pairing.referee.calls
-        self._buffers = structure.kept_buffers(pairing.model)
-        self._siblings = {base(name): call.module for name, call in calls.items()}
+    def look(met: Meeting) -> None:
+        if met.candidate is None or met.name not in nodes:
+            return
+        module, inputs, output = met.candidate
+        seen = Look(
+            kind=met.kind,
+            faithful=calls[met.name].module,
+            arguments=met.arguments,
+            inputs=inputs,
+            sources=calls[met.name].sources,
+            module=module,
+            output=output.detach().cpu(),
+            ruling=met.ruling,
+            siblings=siblings,
+            buffers=buffers,
+        )
+        examine(met.name, seen)
 
-    def measure(
-        self,
-        name: str,
-        ruling: Ruling,
-        arguments: tuple[Any, ...],
-        theirs: Array | None,
-        ours: Ours | None,
-        problem: Any,
-    ) -> Measurement:
-        if ours is not None and name in self._nodes:
-            call = self.pairing.referee.calls[name]
-            look = Look(
-                kind=self.pairing.kinds[name],
-                faithful=call.module,
-                arguments=arguments,
-                inputs=ours[1],
-                sources=call.sources,
-                module=ours[0],
-                output=ours[2].detach().cpu(),
-                ruling=ruling,
-                siblings=self._siblings,
-                buffers=self._buffers,
-            )
-            self._examine(name, look)
-        return Measurement(None)
+    IsolatedWalk(pairing, look, visited).run()
 
 
 def _without_output(

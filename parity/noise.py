@@ -25,8 +25,9 @@ import numpy as np
 from efficientdet_spec import InputError
 from parity import torch_side
 from parity.judge.measure import Difference, difference
-from parity.judge.verdict import Measurement, Problem
-from parity.nodes import IsolatedWalk, Ours, Pairing, Progress, visited
+from parity.lockstep.isolated import IsolatedWalk, Meeting
+from parity.lockstep.pairing import Pairing, Progress
+from parity.lockstep.walk import visited
 from parity.replay import Stream
 from parity.result import Noise
 from parity.stream import Array
@@ -60,9 +61,18 @@ def torch_noise(pairing: Pairing, progress: Progress | None = None) -> list[Nois
     Returns:
         One entry for each variation under which any node could be evaluated.
     """
-    walk = _TorchWalk(pairing, progress)
-    walk.run()
-    return walk.noise()
+    tallies = [
+        (setting, _Tally("torch", variation, with_roundings=True))
+        for variation, setting in settings.variations(pairing.model)
+    ]
+
+    def look(met: Meeting) -> None:
+        if met.candidate is not None:
+            module, inputs, _ = met.candidate
+            _evaluate(tallies, met.name, module, inputs, met.ruling)
+
+    IsolatedWalk(pairing, look, visited(pairing), progress).run()
+    return [noise for _, tally in tallies for noise in tally.result()]
 
 
 def tensorflow_noise(
@@ -234,53 +244,29 @@ def recorded(recording: Recording, environment: Mapping[str, str]) -> Iterator[T
         yield open_trace(path)
 
 
-class _TorchWalk(IsolatedWalk):
-    """One isolated pass in which every layer is evaluated under every variation."""
-
-    name = "noise"
-    number = 0
-    passes = 1
-
-    def __init__(self, pairing: Pairing, progress: Progress | None) -> None:
-        super().__init__(pairing, progress, visited(pairing))
-        self._tallies = [
-            (setting, _Tally("torch", variation, with_roundings=True))
-            for variation, setting in settings.variations(pairing.model)
-        ]
-
-    def noise(self) -> list[Noise]:
-        """What was found; after the run."""
-        return [noise for _, tally in self._tallies for noise in tally.result()]
-
-    def measure(
-        self,
-        name: str,
-        ruling: Ruling,
-        arguments: tuple[Any, ...],
-        theirs: Array | None,
-        ours: Ours | None,
-        problem: Problem | None,
-    ) -> Measurement:
-        """As of any walk; evaluates the layer again instead."""
-        if ours is not None:
-            self._evaluate(name, ours[0], ours[1], ruling.gauge)
-        return Measurement(None)
-
-    def _evaluate(self, name: str, module: Any, inputs: tuple[Any, ...], gauge: Any) -> None:
-        # The output at hand may be of inputs that the layer has overwritten since.
-        base = settings.again(module, inputs, contextlib.nullcontext)
-        if base is None:
-            return
-        for setting, tally in self._tallies:
-            other = settings.again(module, inputs, setting)
-            if other is None:
-                continue
-            if settings.identical(base, other):
-                tally.add(name, None)
-            elif base.shape == other.shape:
-                # Roundings are those of the faithful layer, which another function may not have.
-                scale = torch_side.nhwc(gauge) if gauge.shape == base.shape else None
-                tally.add(name, difference(torch_side.nhwc(base), torch_side.nhwc(other), scale))
+def _evaluate(
+    tallies: Sequence[tuple[settings.Setting, _Tally]],
+    name: str,
+    module: Any,
+    inputs: tuple[Any, ...],
+    ruling: Ruling,
+) -> None:
+    """Evaluate a candidate's layer under every variation."""
+    # The output at hand may be of inputs that the layer has overwritten since.
+    base = settings.again(module, inputs, contextlib.nullcontext)
+    if base is None:
+        return
+    for setting, tally in tallies:
+        other = settings.again(module, inputs, setting)
+        if other is None:
+            continue
+        if settings.identical(base, other):
+            tally.add(name, None)
+        elif base.shape == other.shape:
+            # Roundings are those of the faithful layer, which another function may not have.
+            same = ruling.shape == torch_side.nhwc_shape(base)
+            scale = torch_side.nhwc(ruling.gauge) if same else None
+            tally.add(name, difference(torch_side.nhwc(base), torch_side.nhwc(other), scale))
 
 
 class _Tally:

@@ -9,8 +9,9 @@ import torch
 
 import reference_tf
 from parity.diagnosis import Known, diagnosed, findings, suspects
+from parity.lockstep.comparison import compare
+from parity.lockstep.pairing import Pairing
 from parity.naming import own_paths
-from parity.nodes import Pairing, compare
 from parity.tensorflow_side import TensorflowReference
 from parity.torch_side import Referee
 from torch_model.checkpoint import from_arrays

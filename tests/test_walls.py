@@ -22,7 +22,7 @@ WALLS = {
     "torch_model.preprocess": FRAMEWORKS | {"converter", "reference_tf"} | TOP,
     "reference_tf": {"torch", "converter", "torch_model"} | TOP,
     "reference_tf.metagraph": {"torch", "converter", "torch_model"} | TOP,
-    "parity.nodes": {"tensorflow"} | ROOMS | TOP,
+    "parity.lockstep.comparison": {"tensorflow"} | ROOMS | TOP,
     "parity.diagnosis": {"tensorflow"} | ROOMS | TOP,
     "parity.torch_side.hypotheses": {"tensorflow"} | ROOMS | TOP,
     "parity.tensorflow_side": {"torch"} | ROOMS | TOP,

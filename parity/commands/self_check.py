@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from parity.commands.faults import FAULTS
     from parity.diagnosis import Known, diagnosed, findings, suspects
-    from parity.nodes import compare_isolated
+    from parity.lockstep.comparison import compare_isolated
     from torch_model.checkpoint import from_arrays
 
     if arguments.threads:

@@ -25,7 +25,8 @@ from parity.result import Finding
 from parity.trace import Trace
 
 if TYPE_CHECKING:
-    from parity.nodes import Comparison, Pairing
+    from parity.lockstep.comparison import Comparison
+    from parity.lockstep.pairing import Pairing
     from parity.torch_side import Referee
 
 _CLASSES = "class_head"
@@ -102,7 +103,8 @@ class Trials:
         Args:
             seconds: Wall time by phase; what is spent here is added.
         """
-        from parity.nodes import CandidateError, compare
+        from parity.lockstep.comparison import compare
+        from parity.lockstep.pairing import CandidateError
 
         elements = sum(2 * self._referee(item).elements for item in self._planned)
         worst: Outcome | None = None
@@ -259,7 +261,7 @@ def pair(
         InputError: The names given do not fit the nodes or the candidate, or the candidate is of
             a form that cannot be observed.
     """
-    from parity.nodes import Pairing
+    from parity.lockstep.pairing import Pairing
     from parity.torch_side import Referee, check_observable, common_prefix
 
     nodes = list(reference.kinds)

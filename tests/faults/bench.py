@@ -14,8 +14,9 @@ import reference_tf
 from converter.conversion import convert
 from converter.sources import resolve
 from parity.diagnosis import Known, diagnosed, findings, suspects
+from parity.lockstep.comparison import compare_isolated
+from parity.lockstep.pairing import Pairing
 from parity.naming import base, own_paths
-from parity.nodes import Pairing, compare_isolated
 from parity.replay import Kept
 from parity.tensorflow_side import TensorflowReference
 from parity.torch_side import Referee, flatten

@@ -10,8 +10,9 @@ import torch
 import reference_tf
 from parity import torch_side
 from parity.attribution import Known, contributions
+from parity.lockstep.comparison import compare
+from parity.lockstep.pairing import Pairing
 from parity.naming import own_paths
-from parity.nodes import Pairing, compare
 from parity.tensorflow_side import TensorflowReference
 from torch_model import layers
 from torch_model.checkpoint import from_arrays

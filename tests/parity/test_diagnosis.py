@@ -9,7 +9,7 @@ import torch
 from efficientdet_spec import NodeKind
 from parity.diagnosis import agrees_behind, diagnosed, findings, suspects
 from parity.judge.verdict import NodeResult, Verdict
-from parity.nodes import compare
+from parity.lockstep.comparison import compare
 
 BN = "backbone.blocks.3.depthwise_bn"
 

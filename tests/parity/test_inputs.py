@@ -16,7 +16,8 @@ from parity.commands.inputs import AMPLITUDE, plan_inputs
 from parity.commands.trials import Trials
 from parity.images import PHOTOGRAPH, high_amplitude, photograph_like
 from parity.judge.verdict import NodeResult, Verdict
-from parity.nodes import Comparison, PassTiming
+from parity.lockstep.comparison import Comparison
+from parity.lockstep.walk import PassTiming
 from parity.result import Finding
 from torch_model.checkpoint import from_arrays
 from torch_model.preprocess import preprocess
@@ -249,7 +250,7 @@ def trials(tiny_checkpoint, tiny_conversion, monkeypatch):
             pairings.append(pairing)
             return next(due)
 
-        monkeypatch.setattr("parity.nodes.compare", compare)
+        monkeypatch.setattr("parity.lockstep.comparison.compare", compare)
         faithful = from_arrays(tiny_conversion.config, tiny_conversion.arrays, "tiny")
         with ExitStack() as stack:
             result = Trials(

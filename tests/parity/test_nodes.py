@@ -14,7 +14,7 @@ from parity.coverage import wiring_notes
 from parity.diagnosis import diagnosed, suspects
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.verdict import Verdict
-from parity.nodes import compare, compare_isolated
+from parity.lockstep.comparison import compare, compare_isolated
 from torch_model import layers
 
 

@@ -19,8 +19,8 @@ from converter.conversion import convert
 from converter.sources import resolve
 from efficientdet_spec import InputError, NodeKind
 from parity.images import photograph_like
+from parity.lockstep.pairing import Pairing
 from parity.naming import own_paths
-from parity.nodes import Pairing
 from parity.noise import (
     REPEATED,
     Recording,

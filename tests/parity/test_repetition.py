@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from parity.judge.verdict import Verdict
-from parity.nodes import compare
+from parity.lockstep.comparison import compare
 from parity.outcome import Outcome
 from parity.repetition import repetition_findings
 from parity.summary import NOT_REPEATABLE as SLUG

@@ -197,8 +197,9 @@ class Comparing:
         self.model.backbone.blocks[2].expand_conv.weight.data[3, 1] *= -1
 
     def results(self, side, recorded=None):
+        from parity.lockstep.comparison import compare
+        from parity.lockstep.pairing import Pairing
         from parity.naming import own_paths
-        from parity.nodes import Pairing, compare
 
         pairing = Pairing(
             stream=side.stream,

@@ -14,8 +14,9 @@ from converter.layouts import SCALARS
 from converter.mapping import iterate_pairs
 from converter.seeded import write_seeded
 from efficientdet_spec import Fusion, get_config
+from parity.lockstep.comparison import compare
+from parity.lockstep.pairing import Pairing
 from parity.naming import own_paths
-from parity.nodes import Pairing, compare
 from parity.tensorflow_side import TensorflowReference
 from parity.torch_side import Referee
 from torch_model.calibrate import calibrated_statistics

@@ -15,7 +15,7 @@ from parity.commands.reference import Reference
 from parity.commands.trials import pair
 from parity.diagnosis import diagnosed, findings, suspects
 from parity.judge.verdict import Verdict
-from parity.nodes import compare
+from parity.lockstep.comparison import compare
 from parity.outcome import Outcome
 from parity.torch_side import check_observable, common_prefix, is_compiled
 from torch_model import layers

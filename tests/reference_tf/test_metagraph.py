@@ -13,8 +13,9 @@ import reference_tf
 from converter.conversion import convert
 from converter.sources import resolve
 from efficientdet_spec import Fusion, InputError, get_config
+from parity.lockstep.comparison import compare
+from parity.lockstep.pairing import Pairing
 from parity.naming import own_paths
-from parity.nodes import Pairing, compare
 from parity.tensorflow_side import TensorflowReference
 from parity.torch_side import Referee
 from reference_tf import metagraph

@@ -1,0 +1,166 @@
+"""Runs two networks in lockstep and measures every node.
+
+Two passes over the same stream of reference tensors:
+
+* the *free* pass lets each network compute on its own, and measures the accumulated
+  difference;
+* the *isolated* pass puts the reference's tensor in place of each output after measuring it,
+  so that every node is given identical inputs and shows only its own difference. A referee,
+  the faithful model in float64, says what each node should make of these inputs.
+
+The verdict rests on the second: if each node, given identical inputs, is no further from the
+exact value than the roundings of its own arithmetic, then what accumulates is rounding, however
+large.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from parity import torch_side
+from parity.judge.reach import Reach
+from parity.judge.verdict import NodeResult, judge, with_history
+from parity.lockstep.free import FreeWalk
+from parity.lockstep.isolated import IsolatedWalk
+from parity.lockstep.measuring import Measuring
+from parity.lockstep.pairing import CandidateError, Pairing, Progress
+from parity.lockstep.walk import PassTiming, visited
+from parity.outcome import Outcome
+from parity.repetition import compiled_apart, repetition_findings
+from parity.result import Finding
+from parity.stream import Array
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What one comparison of all nodes found.
+
+    Attributes:
+        nodes: One result for each node that either side has, in the reference's order.
+        timings: The time of each pass.
+        runs: What is wrong with the candidate's runs as such: it does not repeat itself.
+        reach: How far the reference's activations went, by node of a batch norm.
+        peaks: The largest value that the reference has at each output node.
+        not_shown: Sentences on what could not be compared besides nodes.
+        notes: Sentences on what was not looked at, for the reader of the coverage.
+        outputs: What the candidate returns on its own, NHWC; only what is of that form.
+    """
+
+    nodes: Sequence[NodeResult]
+    timings: Sequence[PassTiming]
+    runs: Sequence[Finding] = ()
+    reach: Mapping[str, Reach] = field(default_factory=dict)
+    peaks: Mapping[str, float] = field(default_factory=dict)
+    not_shown: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    outputs: Sequence[Array] = ()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall time by pass."""
+        return {f"{timing.name} pass": timing.seconds for timing in self.timings}
+
+    @property
+    def outcome(self) -> Outcome:
+        """What this input alone says."""
+        if self.runs or any(node.verdict.fails for node in self.nodes):
+            return Outcome.DIFFERENCE
+        shown = all(node.verdict.passes or node.silent for node in self.nodes)
+        return Outcome.PARITY if self.nodes and shown and not self.not_shown else Outcome.NOT_SHOWN
+
+
+def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
+    """Measure every node of a candidate against a reference, free and isolated.
+
+    Args:
+        pairing: What to compare.
+        progress: Told how many of all measurements are done.
+    """
+    compiled = torch_side.is_compiled(pairing.model)
+    started = time.perf_counter()
+    first = pairing.run_unobserved(gradients=False)
+    second, notes = _second_run(pairing, gradients=not compiled)
+    unobserved = PassTiming("unobserved", time.perf_counter() - started)
+    with torch_side.eager() if compiled else nullcontext():
+        found, observed = _compared(pairing, progress)
+    return replace(
+        found,
+        timings=[unobserved, *found.timings],
+        runs=repetition_findings(
+            first,
+            second,
+            first if compiled else observed,
+            pairing.outputs,
+            gradients=not compiled and not notes,
+        ),
+        not_shown=compiled_apart(first, observed) if compiled else [],
+        notes=notes,
+        outputs=[torch_side.nhwc(tensor) for tensor in observed if tensor.dim() == 4],
+    )
+
+
+def _second_run(pairing: Pairing, *, gradients: bool) -> tuple[list[Any], list[str]]:
+    """The outputs of the candidate's second call, and what was not looked at."""
+    if gradients:
+        try:
+            return pairing.run_unobserved(gradients=True), []
+        except CandidateError as error:
+            # Many ports are only ever run without, and use what does not work with gradients.
+            notes = [f"Not looked at: the candidate with gradients recorded. {error}"]
+            return pairing.run_unobserved(gradients=False), notes
+    # A compiled module would be compiled once more for gradients.
+    return pairing.run_unobserved(gradients=False), []
+
+
+def _compared(pairing: Pairing, progress: Progress | None) -> tuple[Comparison, list[Any]]:
+    """Both passes; what they found, and what the candidate returned when it ran on its own."""
+    kinds = pairing.kinds
+    free_walk = FreeWalk(pairing, progress, passes=2)
+    timings = [free_walk.run()]
+    returned = free_walk.returned
+    if free_walk.missed:
+        # It computes in another order: what it will ask for later must be kept.
+        free_walk = FreeWalk(pairing, progress, free_walk.seen, passes=2)
+        timings[-1] = PassTiming("free", timings[-1].seconds + free_walk.run().seconds)
+    measuring = Measuring(pairing.referee, pairing.outputs)
+    isolated_walk = IsolatedWalk(
+        pairing, measuring, free_walk.seen, progress, number=1, passes=free_walk.passes
+    )
+    timings.append(isolated_walk.run())
+    free, isolated = free_walk.measured, isolated_walk.measured
+    extra = [name for name in [*free, *isolated] if name not in kinds]
+    results = [
+        judge(name, kinds.get(name), free.get(name), isolated.get(name), pairing.images.dtype)
+        for name in [*kinds, *dict.fromkeys(extra)]
+    ]
+    sources = {name: pairing.referee.sources(name) for name in kinds}
+    found = Comparison(
+        with_history(results, sources),
+        timings,
+        reach=measuring.reach,
+        peaks=measuring.peaks,
+    )
+    return found, returned
+
+
+def compare_isolated(pairing: Pairing, progress: Progress | None = None) -> list[NodeResult]:
+    """The verdicts of :func:`compare`, which rest on the isolated pass, without the free one.
+
+    Args:
+        pairing: What to compare.
+        progress: Told how many of all measurements are done.
+    """
+    measuring = Measuring(pairing.referee, pairing.outputs)
+    walk = IsolatedWalk(pairing, measuring, visited(pairing), progress)
+    walk.run()
+    kinds, dtype = pairing.kinds, pairing.images.dtype
+    names = dict.fromkeys([*kinds, *walk.measured])
+    measured = walk.measured
+    return [
+        judge(name, kinds.get(name), measured.get(name), measured.get(name), dtype)
+        for name in names
+    ]

@@ -1,0 +1,140 @@
+"""Each node on the reference's tensors: what is met there before they take the output's place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+from efficientdet_spec import NodeKind
+from parity import torch_side
+from parity.judge.verdict import Measurement, Problem
+from parity.lockstep.pairing import Ours, Pairing, Progress
+from parity.lockstep.walk import Walk, problem_of
+from parity.stream import Array
+from parity.torch_side import Ruling
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """A node of both sides on the reference's tensors.
+
+    Attributes:
+        name: The node.
+        kind: What it computes.
+        ruling: What it should make of its inputs; computed as it is asked for.
+        arguments: These inputs, as the faithful layer takes them.
+        reference: The reference's tensor; None where it is not recorded.
+        candidate: What the candidate has there; None where it has nothing.
+        problem: Why the two cannot be compared; None where they can.
+        wrong_inputs: What the candidate reads, where that is known and is not what it should be.
+    """
+
+    name: str
+    kind: NodeKind
+    ruling: Ruling
+    arguments: tuple[Any, ...]
+    reference: Array | None
+    candidate: Ours | None = None
+    problem: Problem | None = None
+    wrong_inputs: tuple[str, ...] = ()
+
+    @property
+    def output(self) -> Array | None:
+        """The candidate's tensor, NHWC; None where there is none that can be compared."""
+        if self.candidate is None or self.problem:
+            return None
+        return torch_side.nhwc(self.candidate[2])
+
+
+Reader = Callable[[Meeting], "Measurement | None"]
+"""Looks at a node; what it has measured there is kept under the node's name."""
+
+
+class IsolatedWalk(Walk):
+    """Gives each node the reference's tensors, once what is there has been read.
+
+    Args:
+        pairing: What to compare.
+        reader: Looks at every node.
+        visited: The nodes that the candidate is known to make, in whatever order.
+        progress: Told how many of all measurements are done.
+        number: Which of several passes this is, for the progress.
+        passes: How many there are.
+    """
+
+    name = "isolated"
+
+    def __init__(
+        self,
+        pairing: Pairing,
+        reader: Reader,
+        visited: Collection[str],
+        progress: Progress | None = None,
+        *,
+        number: int = 0,
+        passes: int = 1,
+    ) -> None:
+        super().__init__(pairing, progress, visited, number=number, passes=passes)
+        self._reader = reader
+        self._sitting = pairing.referee.sitting(pairing.images, pairing.elements)
+        self._came_from = torch_side.Provenance()
+
+    def meet(self, name: str, theirs: Array | None, ours: Ours | None) -> Any:
+        """As of any walk; the reference's tensor takes the output's place."""
+        ruling = self._sitting.rule(name)
+        arguments = self._sitting.arguments(name)
+        met = Meeting(name, self._kinds[name], ruling, arguments, theirs)
+        # Of a tensor that the stream lacks, the exact value takes the place.
+        goes_on = ruling.rounded() if theirs is None else theirs
+        comes_later = ours is None and self.comes_later(name)
+        if comes_later:
+            self._waiting[name] = goes_on, met
+            instead = None
+        else:
+            instead = self._read(met, goes_on, ours)
+        self._sitting.follow(
+            name,
+            goes_on,
+            ruling,
+            substituted=comes_later or instead is not None,
+            recorded=theirs is not None,
+        )
+        return instead
+
+    def meet_late(self, name: str, ours: Ours) -> Any:
+        """As of any walk, with what was kept."""
+        waiting = self._waiting.pop(name, None)
+        if waiting is None:
+            again = Problem(f"{name} is computed again")
+            shape = torch_side.nhwc_shape(ours[2])
+            self.measured[f"{name} again"] = Measurement(shape, problem=again)
+            return None
+        goes_on, met = waiting
+        return self._read(met, goes_on, ours)
+
+    def _read(self, met: Meeting, goes_on: Array, ours: Ours | None) -> Any:
+        """Let the reader look; what takes the place of the candidate's output."""
+        problem = None
+        if ours is not None:
+            problem = problem_of(ours[2], goes_on, goes_on.dtype)
+            wrong = self._wrong_inputs(met.name, ours[1])
+            met = replace(met, candidate=ours, problem=problem, wrong_inputs=wrong)
+        measured = self._reader(met)
+        if measured is not None:
+            self.measured[met.name] = measured
+        if ours is None or problem:
+            return None
+        instead = torch_side.replacement(ours[2], ours[1], goes_on)
+        self._came_from.add(instead, met.name)
+        return instead
+
+    def _wrong_inputs(self, name: str, inputs: tuple[Any, ...]) -> tuple[str, ...]:
+        """What the candidate reads here, where all of it is known and is not what it should be."""
+        due = [source for source in self.pairing.referee.sources(name) if source in self._order]
+        read = self._came_from.of(inputs)
+        known = [node for node in read if node is not None]
+        if self._kinds[name] in (NodeKind.ADD, NodeKind.SCALE):
+            # Sums and products of two are the same in either order.
+            due, known = sorted(due), sorted(known)
+        return tuple(known) if due and len(known) >= len(due) and known != due else ()

@@ -1,0 +1,117 @@
+"""Measures every node that two networks meet at, against its exact value."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from efficientdet_spec import NodeKind
+from parity import torch_side
+from parity.judge.limits import SIDE_LIMIT
+from parity.judge.means import another_mean, reproducing_order
+from parity.judge.measure import ThreeWay, apart, measured, unit_roundoff
+from parity.judge.reach import Reach, reach
+from parity.judge.verdict import Measurement
+from parity.lockstep.isolated import Meeting
+from parity.lockstep.pairing import Ours
+from parity.stream import Array
+from parity.torch_side import Referee, Ruling
+
+
+class Measuring:
+    """A reader of the isolated pass.
+
+    Args:
+        referee: The faithful model.
+        outputs: Nodes that are the network's outputs.
+
+    Attributes:
+        reach: How far the reference's activations went, by node of a batch norm.
+        peaks: The largest value that the reference has at each output node.
+    """
+
+    def __init__(self, referee: Referee, outputs: Collection[str]) -> None:
+        self.reach: dict[str, Reach] = {}
+        self.peaks: dict[str, float] = {}
+        self._referee = referee
+        self._outputs = frozenset(outputs)
+
+    def __call__(self, met: Meeting) -> Measurement:
+        """How far both sides are from each other and from the exact value."""
+        self._note(met)
+        ruling, ours = met.ruling, met.candidate
+        exact = measured(ruling, met.output, met.reference)
+        if ours is None:
+            return Measurement(None, exact=exact, limit=ruling.limit)
+        orders: tuple[str | None, str | None] = (None, None)
+        another = None
+        if met.kind is NodeKind.MEAN and ruling.certain:
+            sides = (met.output, met.reference)
+            orders, another = _mean_order(met.arguments[0], ruling, exact, sides)
+        return Measurement(
+            torch_side.nhwc_shape(ours[2]),
+            exact=exact,
+            functions_apart=_functions_apart(ours, ruling, exact),
+            limit=ruling.limit,
+            certain=ruling.certain,
+            problem=met.problem,
+            wrong_inputs=met.wrong_inputs,
+            orders=orders,
+            another_mean=another,
+        )
+
+    def _note(self, met: Meeting) -> None:
+        """What the reference's tensors say of the input."""
+        if met.kind is NodeKind.BATCH_NORM:
+            mean, deviation = torch_side.statistics(self._referee.calls[met.name].module)
+            self.reach[met.name] = reach(torch_side.nhwc(met.arguments[0]), mean, deviation)
+        if met.reference is not None and met.name in self._outputs:
+            self.peaks[met.name] = float(met.reference.max())
+
+
+def _functions_apart(ours: Ours, ruling: Ruling, exact: ThreeWay) -> float | None:
+    """How far the candidate's own function is from the faithful one, where it is a question."""
+    close = min(float(SIDE_LIMIT), ruling.limit.candidate)
+    if exact.candidate is None or (exact.candidate.roundings or 0.0) <= close:
+        return None
+    module, inputs, output = ours
+    its_own = torch_side.own_exact(module, inputs, output)
+    if its_own is None or its_own.shape != ruling.truth.shape:
+        return None
+    return apart(
+        torch_side.nhwc(ruling.truth),
+        torch_side.nhwc(its_own),
+        torch_side.nhwc(ruling.gauge),
+        unit_roundoff(ruling.dtype),
+    )
+
+
+def _mean_order(
+    features: Any, ruling: Ruling, exact: ThreeWay, sides: Sequence[Array | None]
+) -> tuple[tuple[str | None, str | None], str | None]:
+    """In which order each side has added up a mean; what the candidate computes instead of it."""
+    values = torch_side.nhwc(features)
+    unit = unit_roundoff(values.dtype)
+    found: list[str | None] = []
+    another = None
+    for side, (array, distance, gauge) in enumerate(
+        zip(
+            sides,
+            (exact.candidate, exact.reference),
+            (ruling.gauge, ruling.reference_gauge),
+            strict=True,
+        )
+    ):
+        order = None
+        if array is not None and distance and (distance.roundings or 0.0) > SIDE_LIMIT:
+            scale = torch_side.nhwc(gauge)
+            limit = ruling.limit.candidate
+            order = reproducing_order(values, array, scale, unit, limit)
+            # An order that reproduces it to a few roundings leaves nothing else to explain.
+            if side == 0 and (order is None or order.roundings > SIDE_LIMIT):
+                another = another_mean(values, array, scale, unit)
+            beyond = (distance.roundings or 0.0) > limit
+            found.append(order.title if order and beyond else None)
+        else:
+            found.append(None)
+    return (found[0], found[1]), another
