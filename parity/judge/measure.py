@@ -8,17 +8,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from parity.judge.compiled import compiled, in_order
-
-Array = NDArray[Any]
+from parity.judge.compiled import in_order
+from parity.judge.tally import Tally, Whole, survey, tally
+from parity.stream import Array
 
 _CHUNK = 1 << 17
 """Elements looked at together, by one core: what is read again is still in its cache."""
-
-_BLOCK = 1 << 10
-"""Elements between two looks at what was found so far."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ def difference(reference: Array, candidate: Array, gauge: Array | None = None) -
     unit = unit_roundoff(candidate.dtype)
     theirs, ours, scale = flat(reference), flat(candidate), flat(gauge)
     parts = list(_parts(reference.size, _CHUNK))
-    tallies = in_order(lambda p: _tally(theirs[p], ours[p], scale[p], unit), parts)
+    tallies = in_order(lambda p: tally(theirs[p], ours[p], scale[p], unit), parts)
     starts = [part.start for part in parts]
     return _result(list(tallies), starts, reference.shape, with_gauge=gauge is not None)
 
@@ -131,8 +127,8 @@ def apart(one: Array, other: Array, gauge: Array, unit: float) -> float:
     scale = flat(gauge)
     theirs, ours = flat(first), flat(second)
     parts = _parts(one.size, _CHUNK)
-    tallies = in_order(lambda p: _tally(theirs[p], ours[p], scale[p], unit), parts)
-    return max(tally.most for tally in tallies)
+    tallies = in_order(lambda p: tally(theirs[p], ours[p], scale[p], unit), parts)
+    return max(item.most for item in tallies)
 
 
 class Expected(Protocol):
@@ -273,10 +269,10 @@ class _Look:
         )
         pairs = [(theirs, ours, gauge), (truth, ours, gauge), (truth, theirs, other)]
         tallies = [
-            None if one is None or two is None else _tally(one, two, weights, self.unit)
+            None if one is None or two is None else tally(one, two, weights, self.unit)
             for one, two, weights in pairs
         ]
-        whole = _Whole(*_survey(truth, gauge, other, self.first_row, self.unit))
+        whole = Whole(*survey(truth, gauge, other, self.first_row, self.unit))
         return _Found(start, whole, tallies)
 
     def together(self, found: Sequence[_Found], shape: tuple[int, ...]) -> ThreeWay:
@@ -310,8 +306,8 @@ class _Found(NamedTuple):
     """
 
     start: int
-    whole: _Whole
-    tallies: list[_Tally | None]
+    whole: Whole
+    tallies: list[Tally | None]
 
 
 def _check_shapes(one: Array, other: Array) -> None:
@@ -340,182 +336,25 @@ def flat(array: Array | None) -> Array:
     return row
 
 
-class _Whole(NamedTuple):
-    """What a part of the exact values and of both gauges says by itself."""
-
-    squares: float
-    largest_gauge: float
-    bounded: bool
-    saturated: bool
-    varying: Array
-
-
-@compiled
-def _survey(
-    values: Array, gauge: Array, other: Array, first_row: Array, unit: float
-) -> tuple[float, float, bool, bool, Array]:
-    """The fields of :class:`_Whole`; a channel varies where a value is not the first row's."""
-    squares, largest = 0.0, 0.0
-    bounded = True
-    for start in range(0, len(values), _BLOCK):
-        truth, weights = values[start : start + _BLOCK], gauge[start : start + _BLOCK]
-        others = other[start : start + _BLOCK]
-        own, sums, above = 0.0, 0.0, 0
-        for i in range(len(truth)):
-            own += np.float64(truth[i]) * np.float64(truth[i])
-        for i in range(len(weights)):
-            sums += abs(np.float64(weights[i])) + abs(np.float64(others[i]))
-        for i in range(len(weights)):
-            above += int(np.float64(weights[i]) > largest)
-        squares += own
-        bounded &= sums < np.inf
-        if above:
-            for i in range(len(weights)):
-                largest = max(largest, np.float64(weights[i]))
-    channels = len(first_row)
-    varying = np.zeros(channels, np.bool_)
-    left = channels
-    for start in range(0, len(values), channels):
-        for channel in range(channels):
-            if not varying[channel] and values[start + channel] != first_row[channel]:
-                varying[channel] = True
-                left -= 1
-        if left == 0:
-            break
-    saturated = True
-    for i in range(len(values)):
-        if not min(abs(values[i]), abs(values[i] - 1)) <= unit:
-            saturated = False
-            break
-    return squares, largest, bounded, saturated, varying
-
-
-class _Tally(NamedTuple):
-    """What a part of two arrays, and perhaps of a gauge, adds to their difference."""
-
-    squares: float
-    squared_difference: float
-    largest: float
-    largest_at: int
-    most: float
-    most_at: int
-    first: float
-    constant: bool
-    finite: bool
-
-
-def _tally(reference: Array, candidate: Array, gauge: Array, unit: float) -> _Tally:
-    """How far two rows are apart; ``gauge`` is empty where there is none."""
-    squares, squared_difference, (largest, at), others, finite = _apart(reference, candidate)
-    most, most_at = 0.0, 0
-    if gauge.size and largest != 0:
-        most, most_at = _most_roundings(reference, candidate, gauge, unit)
-    first = float(reference[0])
-    return _Tally(
-        squares, squared_difference, largest, at, most, most_at, first, others == 0, finite
-    )
-
-
-@compiled
-def _apart(reference: Array, candidate: Array) -> tuple[float, float, tuple[float, int], int, bool]:
-    """How far two arrays are apart.
-
-    Returns:
-        The reference's sum of squares, that of the difference, the largest difference and where
-        it is, the number of the reference's values that are not its first, and whether all values
-        are finite.
-    """
-    squares, squared_difference, largest = 0.0, 0.0, 0.0
-    at, others = 0, 0
-    finite = True
-    # Block by block, and one thing at a time: only loops without a branch, whose body is short,
-    # use the processor's wide registers.
-    for start in range(0, len(reference), _BLOCK):
-        theirs, ours = reference[start : start + _BLOCK], candidate[start : start + _BLOCK]
-        own, apart, above = 0.0, 0.0, 0
-        for i in range(len(theirs)):
-            delta = np.float64(ours[i]) - np.float64(theirs[i])
-            own += np.float64(theirs[i]) * np.float64(theirs[i])
-            apart += delta * delta
-        for i in range(len(theirs)):
-            above += int(abs(np.float64(ours[i]) - np.float64(theirs[i])) > largest)
-        if others == 0:
-            for i in range(len(theirs)):
-                others += int(theirs[i] != reference[0])
-        squares += own
-        squared_difference += apart
-        overflows = not (own < np.inf and apart < np.inf)
-        if (above or overflows) and largest == largest:
-            # A NaN compares false with everything: the first one is what is to be told.
-            for i in range(len(theirs)):
-                delta = abs(np.float64(ours[i]) - np.float64(theirs[i]))
-                if not delta <= largest:
-                    largest, at = delta, start + i
-                    if delta != delta:
-                        break
-        # A sum of squares may overflow where no value does.
-        if overflows:
-            for i in range(len(theirs)):
-                finite &= abs(theirs[i]) < np.inf and abs(ours[i]) < np.inf
-    return squares, squared_difference, (largest, at), others, finite
-
-
-@compiled
-def _most_roundings(
-    reference: Array, candidate: Array, gauge: Array, unit: float
-) -> tuple[float, int]:
-    """Largest difference in units of ``unit * gauge`` and where.
-
-    It is infinite where a difference has no finite gauge above zero to be measured by. No
-    difference is no rounding, whatever the gauge.
-    """
-    most, at = 0.0, 0
-    for start in range(0, len(reference), _BLOCK):
-        theirs, ours = reference[start : start + _BLOCK], candidate[start : start + _BLOCK]
-        weights = gauge[start : start + _BLOCK]
-        # A product is quicker than a quotient, which is needed only where there is more than ever.
-        bound, above, sums = most * unit, 0, 0.0
-        for i in range(len(theirs)):
-            delta = abs(np.float64(ours[i]) - np.float64(theirs[i]))
-            above += int(delta > bound * np.float64(weights[i]))
-        for i in range(len(theirs)):
-            delta = abs(np.float64(ours[i]) - np.float64(theirs[i]))
-            sums += delta + abs(np.float64(weights[i]))
-        # What is not finite compares as if there were nothing.
-        if not above and sums < np.inf:
-            continue
-        for i in range(len(theirs)):
-            delta = abs(np.float64(ours[i]) - np.float64(theirs[i]))
-            weight = np.float64(weights[i])
-            if delta == 0:
-                continue
-            count = np.inf
-            if 0 < weight < np.inf and delta == delta:
-                count = delta / (unit * weight)
-            if count > most:
-                most, at = count, start + i
-    return most, at
-
-
 def _result(
-    found: Sequence[_Tally], starts: Sequence[int], shape: tuple[int, ...], *, with_gauge: bool
+    found: Sequence[Tally], starts: Sequence[int], shape: tuple[int, ...], *, with_gauge: bool
 ) -> Difference:
     """All parts together."""
     largest, most = found[0], found[0]
     largest_at, most_at = starts[0] + largest.largest_at, starts[0] + most.most_at
-    for tally, start in zip(found[1:], starts[1:], strict=True):
-        if not tally.largest <= largest.largest and not math.isnan(largest.largest):
-            largest, largest_at = tally, start + tally.largest_at
-        if tally.most > most.most:
-            most, most_at = tally, start + tally.most_at
+    for item, start in zip(found[1:], starts[1:], strict=True):
+        if not item.largest <= largest.largest and not math.isnan(largest.largest):
+            largest, largest_at = item, start + item.largest_at
+        if item.most > most.most:
+            most, most_at = item, start + item.most_at
     size = math.prod(shape)
     return Difference(
-        rms=math.sqrt(sum(tally.squares for tally in found) / size),
-        rms_difference=math.sqrt(sum(tally.squared_difference for tally in found) / size),
+        rms=math.sqrt(sum(item.squares for item in found) / size),
+        rms_difference=math.sqrt(sum(item.squared_difference for item in found) / size),
         max_difference=largest.largest,
         max_index=_index(largest_at, shape),
-        finite=all(tally.finite for tally in found),
-        constant=all(tally.constant and tally.first == found[0].first for tally in found),
+        finite=all(item.finite for item in found),
+        constant=all(item.constant and item.first == found[0].first for item in found),
         roundings=most.most if with_gauge else None,
         roundings_index=_index(most_at, shape) if with_gauge else None,
     )

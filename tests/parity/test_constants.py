@@ -22,6 +22,7 @@ MODULES = (
     "coverage",
     "repetition",
     "judge.measure",
+    "judge.tally",
     "lockstep.walk",
     "lockstep.pairing",
     "lockstep.free",

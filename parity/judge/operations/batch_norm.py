@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from parity.judge.compiled import compiled
-from parity.judge.operations.operation import Array, Operation, by_lines, underflow
+from parity.judge.operations.operation import Operation, by_lines, underflow
+from parity.stream import Array
 
 
 class BatchNorm(Operation):

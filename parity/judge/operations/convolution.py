@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from parity.judge.compiled import compiled, in_order
-from parity.judge.operations.operation import PART, Array, Operation, by_lines, underflow
+from parity.judge.operations.operation import PART, Operation, by_lines, underflow
+from parity.stream import Array
 
 
 class Convolution(Operation):

@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 
 from parity.judge.compiled import compiled, in_order
-from parity.judge.operations.operation import PART, Array, Operation, underflow
+from parity.judge.operations.operation import PART, Operation, underflow
+from parity.stream import Array
 
 
 class Mean(Operation):

@@ -10,11 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from parity.judge.compiled import in_order
-
-Array = NDArray[Any]
+from parity.stream import Array
 
 PART = 1 << 17
 """Elements of the output that one core works on together: they stay in its cache."""
