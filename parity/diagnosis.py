@@ -189,6 +189,7 @@ def _inspect(
             sources=calls[met.name].sources,
             module=module,
             output=output.detach().cpu(),
+            overwritten=met.overwritten,
             ruling=met.ruling,
             siblings=siblings,
             buffers=buffers,

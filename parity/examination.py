@@ -52,6 +52,7 @@ class Look:
         arguments: What that layer is given.
         inputs: What the candidate's layer was given.
         sources: The nodes that these are from.
+        overwritten: Those of them whose tensors something has written to since they were made.
         module: The candidate's layer.
         output: What it made.
         ruling: What it should have made.
@@ -65,6 +66,7 @@ class Look:
     arguments: tuple[Any, ...]
     inputs: tuple[Any, ...]
     sources: tuple[str, ...]
+    overwritten: tuple[str, ...]
     module: Any
     output: Any
     ruling: Ruling
@@ -115,6 +117,7 @@ class Examination:
         self._largest: NodeResult | None = None
         self._patterns: list[str] = []
         self._sources: dict[str, tuple[str, ...]] = {}
+        self._overwritten: dict[str, tuple[str, ...]] = {}
         self._in_training = ""
 
     @property
@@ -131,6 +134,7 @@ class Examination:
         """
         self.seen += 1
         self._sources[node.name] = look.sources
+        self._overwritten[node.name] = look.overwritten
         if look.comparable:
             self._tried += 1
             self._hold(node, look)
@@ -173,6 +177,7 @@ class Examination:
         if diagnosis is not None and diagnosis.constants and not self._known.repeats:
             diagnosis = None
         for named in (
+            self._by_overwriting(),
             self._by_training(diagnosis),
             self._by_parameters(diagnosis),
             self._by_wiring(diagnosis, node),
@@ -186,6 +191,15 @@ class Examination:
         return replace(
             suspect, evidence=(*evidence, *_own_function(node)), patterns=tuple(self._patterns)
         )
+
+    def _by_overwriting(self) -> _Named | None:
+        """What it reads, where something else has written to that at each of its nodes."""
+        if not all(self._overwritten.values()):
+            return None
+        read = ", ".join(dict.fromkeys(next(iter(self._overwritten.values()))))
+        title = f"reads {read}, to which something has written since it was made"
+        proof = ("the layer itself does not work in place",)
+        return "input-overwritten", title, proof
 
     def _by_training(self, diagnosis: hypotheses.Diagnosis | None) -> _Named | None:
         """Its mode, where the candidate's own layer is right in evaluation mode."""

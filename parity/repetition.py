@@ -1,4 +1,4 @@
-"""Whether a candidate repeats itself: two unobserved runs and the observed one, bit for bit."""
+"""Whether a candidate repeats itself: unobserved runs and the observed one, bit for bit."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def repetition_findings(
     names: Sequence[str],
     *,
     gradients: bool = True,
+    other_image: tuple[Sequence[Any], Sequence[Any]] | None = None,
 ) -> list[Finding]:
     """What is wrong where runs of one candidate on one input do not agree bit for bit.
 
@@ -25,21 +26,23 @@ def repetition_findings(
     whether it is watched can find out.
 
     Args:
-        first: Outputs of its first call, without gradients.
-        second: Outputs of its second call.
+        first: Outputs of an unobserved call, without gradients.
+        second: Outputs of another.
         observed: Outputs of a later call under observation, without gradients.
         names: The nodes that the outputs should be of.
         gradients: Whether PyTorch recorded in the second call what gradients need.
+        other_image: Outputs for another image of the same shape: of its very first call, and of
+            a later one.
     """
     middle = "a run with gradients on" if gradients else "its second run"
-    runs = {"its first run": first, middle: second, "the observed run": observed}
+    runs = {"an unobserved run": first, middle: second, "the observed run": observed}
     labels = list(runs)
     pairs = [(0, 1), (0, 2), (1, 2)]
     unequal = [
-        (labels[a], labels[b]) for a, b in pairs if not _equal(runs[labels[a]], runs[labels[b]])
+        (labels[a], labels[b]) for a, b in pairs if not equal_runs(runs[labels[a]], runs[labels[b]])
     ]
     if not unequal:
-        return []
+        return _state_findings(other_image, names)
     one, other = unequal[0]
     odd = (
         next((label for label in labels if all(label in pair for pair in unequal)), None)
@@ -48,7 +51,7 @@ def repetition_findings(
     )
     told = _difference(runs[one], runs[other], names)
     causes = {
-        "its first run": "it keeps state that its first call changes",
+        "an unobserved run": "it keeps state between calls",
         middle: (
             "it computes otherwise where gradients are recorded"
             if gradients
@@ -69,7 +72,20 @@ def repetition_findings(
     return [Finding(NOT_REPEATABLE, "the candidate", text)]
 
 
-def _equal(one: Sequence[Any], other: Sequence[Any]) -> bool:
+def _state_findings(
+    other_image: tuple[Sequence[Any], Sequence[Any]] | None, names: Sequence[str]
+) -> list[Finding]:
+    if other_image is None or equal_runs(*other_image):
+        return []
+    text = (
+        f"its first run gives other outputs than a later run on the same input "
+        f"({_difference(*other_image, names)}): it keeps state that its first call changes"
+    )
+    return [Finding(NOT_REPEATABLE, "the candidate", text)]
+
+
+def equal_runs(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Whether two runs gave the same outputs, bit for bit."""
     return len(one) == len(other) and all(
         torch_side.identical(a, b) for a, b in zip(one, other, strict=True)
     )
@@ -97,7 +113,7 @@ def compiled_apart(compiled: Sequence[Any], eager: Sequence[Any]) -> list[str]:
         compiled: Outputs of the form in which it is used.
         eager: Outputs of the form in which its layers can be observed.
     """
-    if _equal(compiled, eager):
+    if equal_runs(compiled, eager):
         return []
     return [
         f"the candidate is compiled with torch.compile: its layers were compared as they are "

@@ -30,7 +30,7 @@ from parity.lockstep.measuring import Measuring
 from parity.lockstep.pairing import CandidateError, Pairing, Progress
 from parity.lockstep.walk import PassTiming, visited
 from parity.outcome import Outcome
-from parity.repetition import compiled_apart, repetition_findings
+from parity.repetition import compiled_apart, equal_runs, repetition_findings
 from parity.result import Finding
 from parity.stream import Array
 
@@ -82,11 +82,19 @@ def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
     """
     compiled = torch_side.is_compiled(pairing.model)
     started = time.perf_counter()
-    first = pairing.run_unobserved(gradients=False)
+    # Another image of the same shape comes first: what a candidate keeps of it, it will use for
+    # the images that it is compared on.
+    mirrored = pairing.mirrored()
+    before = mirrored.run_unobserved(gradients=False)
     second, notes = _second_run(pairing, gradients=not compiled)
+    after = mirrored.run_unobserved(gradients=False)
     unobserved = PassTiming("unobserved", time.perf_counter() - started)
     with torch_side.eager() if compiled else nullcontext():
         found, observed = _compared(pairing, progress)
+    # One more run tells which of two that differ is the odd one.
+    first = observed
+    if compiled or not equal_runs(second, observed):
+        first = pairing.run_unobserved(gradients=False)
     return replace(
         found,
         timings=[unobserved, *found.timings],
@@ -96,6 +104,7 @@ def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
             first if compiled else observed,
             pairing.outputs,
             gradients=not compiled and not notes,
+            other_image=(before, after),
         ),
         not_shown=compiled_apart(first, observed) if compiled else [],
         notes=notes,

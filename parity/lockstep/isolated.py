@@ -28,6 +28,7 @@ class Meeting:
         candidate: What the candidate has there; None where it has nothing.
         problem: Why the two cannot be compared; None where they can.
         wrong_inputs: What the candidate reads, where that is known and is not what it should be.
+        overwritten: The nodes that it reads whose tensors something has written to since.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Meeting:
     candidate: Ours | None = None
     problem: Problem | None = None
     wrong_inputs: tuple[str, ...] = ()
+    overwritten: tuple[str, ...] = ()
 
     @property
     def output(self) -> Array | None:
@@ -118,8 +120,15 @@ class IsolatedWalk(Walk):
         problem = None
         if ours is not None:
             problem = problem_of(ours[2], goes_on, goes_on.dtype)
-            wrong = self._wrong_inputs(met.name, ours[1])
-            met = replace(met, candidate=ours, problem=problem, wrong_inputs=wrong)
+            # A layer that works in place has overwritten its own inputs by now.
+            in_place = torch_side.may_overwrite(ours[0])
+            met = replace(
+                met,
+                candidate=ours,
+                problem=problem,
+                wrong_inputs=self._wrong_inputs(met.name, ours[1]),
+                overwritten=() if in_place else self._came_from.overwritten(ours[1]),
+            )
         measured = self._reader(met)
         if measured is not None:
             self.measured[met.name] = measured

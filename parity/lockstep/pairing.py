@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from efficientdet_spec import InputError, NodeKind
 from parity import torch_side
@@ -74,8 +76,9 @@ class Pairing:
                 ours.append(error)
                 raise
 
-        shapes = self.referee.inputs_of
-        with torch_side.visiting(self.model, self.naming, guarded, shapes):
+        referee = self.referee
+        sources = {node: call.sources for node, call in referee.calls.items()}
+        with torch_side.visiting(self.model, self.naming, guarded, referee.inputs_of, sources):
             return self._outputs(ours)
 
     def run_unobserved(self, *, gradients: bool) -> list[Any]:
@@ -85,6 +88,10 @@ class Pairing:
             gradients: Whether PyTorch is to record what gradients need.
         """
         return self._outputs([], gradients=gradients)
+
+    def mirrored(self) -> Pairing:
+        """The same with each image's left and right exchanged."""
+        return replace(self, images=np.ascontiguousarray(self.images[:, :, ::-1]))
 
     def _outputs(self, ours: Sequence[BaseException], *, gradients: bool = False) -> list[Any]:
         size = f"{self.images.shape[1]}x{self.images.shape[2]}"

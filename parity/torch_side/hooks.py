@@ -87,6 +87,7 @@ def visiting(
     naming: Naming,
     visit: Visit,
     inputs_of: Mapping[str, tuple[int, ...]] | None = None,
+    sources_of: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Iterator[None]:
     """Call ``visit`` at each node of the model while the body runs it.
 
@@ -102,8 +103,10 @@ def visiting(
         inputs_of: By node the NHWC shape of the first tensor that it should be given. A module
             that levels share may be called for them in any order: a call is of the first of its
             nodes still to be made whose input has this shape, or of the first at all.
+        sources_of: By node the nodes that it should read. Where it is known what a call reads,
+            that decides before any shape.
     """
-    calls = _Calls(_expectations(model, naming), inputs_of or {})
+    calls = _Calls(_expectations(model, naming), inputs_of or {}, sources_of or {})
     read: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
     busy = False
 
@@ -123,9 +126,11 @@ def visiting(
         node = calls.node(name, flatten([given, named]))
         busy = True
         try:
-            return visit(node, module, Inputs.of(given, values, keywords), output)
+            instead = visit(node, module, Inputs.of(given, values, keywords), output)
         finally:
             busy = False
+        calls.made(node, output if instead is None else instead)
+        return instead
 
     def hooked(name: str, module: nn.Module) -> Iterator[Any]:
         if may_overwrite(module):
@@ -157,15 +162,19 @@ class _Calls:
     Args:
         expectations: The nodes that each module's calls make, in order, by its path.
         inputs_of: As of :func:`visiting`.
+        sources_of: Likewise.
     """
 
     def __init__(
         self,
         expectations: Mapping[str, tuple[str, ...]],
         inputs_of: Mapping[str, tuple[int, ...]],
+        sources_of: Mapping[str, tuple[str, ...]],
     ) -> None:
         self._expectations = expectations
         self._inputs_of = inputs_of
+        self._sources_of = sources_of
+        self._came_from = Provenance()
         self._counts: Counter[str] = Counter()
         self._made: set[str] = set()
 
@@ -184,10 +193,17 @@ class _Calls:
         nodes = self._expectations.get(path, (path,))
         left = [node for node in nodes if node not in self._made]
         shape = nhwc_shape(given[0]) if given else None
+        read = {node for node in self._came_from.of(given) if node is not None}
+        reading = [node for node in left if read and read <= set(self._sources_of.get(node, ()))]
         fitting = [node for node in left if shape and self._inputs_of.get(node) == shape]
-        node = (fitting or left or [f"{path} call {self._counts[path]}"])[0]
+        both = [node for node in reading if node in fitting]
+        node = (both or reading or fitting or left or [f"{path} call {self._counts[path]}"])[0]
         self._made.add(node)
         return node
+
+    def made(self, node: str, tensor: Tensor) -> None:
+        """Remember the tensor that goes on behind a node."""
+        self._came_from.add(tensor, node)
 
 
 _KNOWN = ("torch.nn.modules.", "torch_model.")
@@ -321,6 +337,15 @@ class Provenance:
             reference, node, version = self._nodes.get(id(tensor), (None, "", 0))
             known = reference is not None and reference() is tensor and _version(tensor) == version
             found.append(node if known else None)
+        return tuple(found)
+
+    def overwritten(self, values: Any) -> tuple[str, ...]:
+        """The nodes of those tensors in nested values that have been written to since."""
+        found = []
+        for tensor in flatten(values):
+            reference, node, version = self._nodes.get(id(tensor), (None, "", 0))
+            if reference is not None and reference() is tensor and _version(tensor) != version:
+                found.append(node)
         return tuple(found)
 
 

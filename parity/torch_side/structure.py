@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.weight_norm import WeightNorm
 
+from efficientdet_spec import NodeKind
 from parity.naming import Naming, base
 from parity.parameters import Pool, Relation, relate
 from parity.result import Finding
@@ -54,7 +55,8 @@ class Structure:
         self._naming = naming
         self._referee = referee
         self._alternatives = alternatives
-        self._state = {name: _array(value) for name, value in _state(faithful)}
+        self._faithful = dict(_state(faithful))
+        self._state = {name: _array(value) for name, value in self._faithful.items()}
 
     def findings(self) -> list[Finding]:
         """Everything about the candidate that is not as it should be, what acts most first."""
@@ -99,15 +101,18 @@ class Structure:
             for name, value in _state(module)
             if not self._is_anothers(path, name)
         }
-        for local, ours in ((name, _array(value)) for name, value in _state(faithful)):
+        expected = {name: _array(value) for name, value in _state(faithful)}
+        # Where it has none of them it is built in another way, whatever its path.
+        strict = self._naming.strict and not (expected and theirs.keys().isdisjoint(expected))
+        for local, ours in expected.items():
             name = f"{node}.{local}"
             match = theirs.pop(local, None)
             if match is None:
-                match = _computed(module, local, ours, theirs, self._naming.strict)
-            if match is None and not self._naming.strict:
+                match = _computed(module, local, ours, theirs, strict)
+            if match is None and not strict:
                 match = _taken(theirs, local, ours)
             if match is None:
-                if self._naming.strict:
+                if strict:
                     yield Finding("parameter-missing", name, "the candidate has no such parameter")
                 continue
             relation = self._relate(name, ours, match)
@@ -117,8 +122,12 @@ class Structure:
                     name,
                     f"the candidate's value is {relation.title}",
                 )
+        # What it computes with parameters of its own is judged at its node.
+        its_own = self._naming.strict and not strict
+        if its_own or self._referee.kinds[member] is NodeKind.FUSE:
+            theirs = {}
         for local, value in theirs.items():
-            if self._is_of_unnamed(value):
+            if self._is_of_unnamed(value) or self._has_moved(value):
                 continue
             what = "all zero" if not value.any() else f"values up to {abs(value).max():.3g}"
             yield Finding(
@@ -145,6 +154,17 @@ class Structure:
         """
         return not self._naming.strict and bool(self._contents.find(value))
 
+    def _has_moved(self, value: Array) -> bool:
+        """Whether a parameter that is left over is one that the candidate lacks at its place."""
+        lacking = (ours for name, ours in self._state.items() if name not in self._names)
+        return any(
+            ours.shape == value.shape and ours.tobytes() == value.tobytes() for ours in lacking
+        )
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(name for name, _ in _state(self._candidate))
+
     @cached_property
     def _contents(self) -> Pool:
         return Pool(self._state)
@@ -156,7 +176,7 @@ class Structure:
         layers = {base(name) for name in self._referee.calls}
         state = dict(_state(self._candidate))
         for name, ours in self._state.items():
-            if name.rpartition(".")[0] in layers:
+            if name.rpartition(".")[0] in layers or self._is_kept_elsewhere(name, state):
                 continue
             match = _array(state[name]) if name in state else None
             if match is None:
@@ -172,6 +192,28 @@ class Structure:
                     name,
                     f"the candidate's value is {relation.title}",
                 )
+
+    def _is_kept_elsewhere(self, name: str, state: Mapping[str, Tensor]) -> bool:
+        """Whether the layer that is given a parameter is none of the candidate's, or has its own.
+
+        What such a candidate computes with it is judged at the node, as far as that can be seen.
+        """
+        if name in state:
+            return False
+        paths = self._naming.path_of()
+        readers = [
+            node
+            for node, call in self._referee.calls.items()
+            if any(value is self._faithful[name] for value in call.arguments)
+        ]
+        for reader in readers:
+            try:
+                module = self._candidate.get_submodule(paths.get(reader, base(reader)))
+            except AttributeError:
+                return True
+            if _state(module):
+                return True
+        return False
 
     def _relate(self, name: str, ours: Array, theirs: Array) -> Relation | None:
         if ours.shape == theirs.shape and ours.tobytes() == theirs.tobytes():

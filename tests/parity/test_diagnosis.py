@@ -333,3 +333,22 @@ def test_many_ways_through_what_is_not_seen_are_not_gone_one_by_one(last, agrees
     results["last"] = seen("last", last)
     referee = SimpleNamespace(sources=sources.__getitem__)
     assert agrees_behind("start", results, referee) is agrees
+
+
+def test_a_tensor_that_something_writes_to_is_named_where_it_is_read(lockstep):
+    def clobber(model):
+        blocks = model.backbone.blocks
+        following = blocks[sorted(model.backbone.level_of_block)[2] + 1]
+        inner = following.forward
+
+        def forward(x):
+            made = inner(x)
+            x.mul_(1.001)
+            return made
+
+        following.forward = forward
+
+    (suspect,) = told_of(lockstep, clobber).suspects
+    assert suspect.slug == "input-overwritten"
+    assert suspect.diagnosis.startswith("reads backbone.blocks.")
+    assert suspect.diagnosis.endswith(", to which something has written since it was made")

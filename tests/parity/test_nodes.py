@@ -599,3 +599,24 @@ def test_no_number_is_fitted_to_what_does_not_repeat_itself(lockstep):
     known = dataclasses.replace(lockstep.known(), repeats=False)
     guilty = diagnosed(pairing, suspects(pairing, found.nodes), found.nodes, known, [], 5)
     assert [suspect.diagnosis for suspect in guilty] == [None]
+
+
+def test_calls_of_one_module_are_told_apart_by_what_they_read(lockstep):
+    """One activation for the whole model, and the box head first: shapes alone are the same."""
+    model = lockstep.candidate()
+    act = layers.Swish()
+    for path, module in list(model.named_modules()):
+        if isinstance(module, layers.Swish):
+            parent, _, name = path.rpartition(".")
+            setattr(model.get_submodule(parent), name, act)
+
+    def forward(images):
+        features = model.fpn(model.backbone(images))
+        boxes = model.box_head(features)
+        return model.class_head(features), boxes
+
+    model.forward = forward
+    assert lockstep.failing(model) == []
+    # A fault is found at the very call that has it.
+    model.box_head.bns[0]["P4"].weight.data[1] *= 1.01
+    assert lockstep.failing(model) == ["box_head.bns.0.P4"]

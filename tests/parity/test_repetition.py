@@ -53,19 +53,40 @@ def test_a_faithful_candidate_repeats_itself(lockstep):
     # It is called as often as the conditions below take for granted.
     model = changed(lockstep, lambda layer: False)
     assert compared(lockstep, model).outcome is Outcome.PARITY
-    assert model.backbone.stem_act.calls == 4
+    assert model.backbone.stem_act.calls == 5
 
 
 def test_state_that_the_first_call_changes(lockstep):
     comparison = compared(lockstep, changed(lockstep, lambda layer: layer.calls == 1))
     text = only_finding(comparison)
     assert text.startswith(
-        "its first run gives other outputs than the other two runs on the same input "
+        "its first run gives other outputs than a later run on the same input "
         "(class_head.predict.pointwise@P3 by up to "
     )
     assert text.endswith("): it keeps state that its first call changes")
     # What was observed is faithful: the nodes alone would give parity.
     assert all(node.verdict.passes for node in comparison.nodes)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_state_kept_of_an_image_is_used_for_the_next(lockstep, number):
+    """What is kept for each shape is that of another image, as it would be for its user."""
+
+    class Kept(nn.Module):
+        def __init__(self, gate):
+            super().__init__()
+            self.gate, self.kept = gate, {}
+
+        def forward(self, x):
+            return self.kept.setdefault(tuple(x.shape), self.gate(x).clone())
+
+    model = lockstep.candidate()
+    block = model.backbone.blocks[number].se
+    block.gate = Kept(block.gate)
+    comparison = compared(lockstep, model)
+    assert comparison.outcome is Outcome.DIFFERENCE
+    failing = [node.name for node in comparison.nodes if node.verdict.fails]
+    assert failing == [f"backbone.blocks.{number}.se.gate"]
 
 
 def test_another_function_where_gradients_are_recorded(lockstep):

@@ -9,6 +9,7 @@ import torch
 
 from parity.diagnosis import findings
 from parity.naming import read_names
+from torch_model.layers import pad_same
 
 CONV = "backbone.blocks.3.expand_conv"
 BN = "backbone.blocks.3.depthwise_bn"
@@ -258,3 +259,89 @@ def test_parameters_in_bfloat16_are_compared(found):
         model.get_submodule(CONV).bfloat16()
 
     assert [slug for slug, _ in found(change)[0]] == ["parameter-rounded"]
+
+
+class Padded(torch.nn.Module):
+    """The same convolution, kept one level deeper."""
+
+    def __init__(self, conv):
+        super().__init__()
+        size = conv.kernel_size
+        self.conv = torch.nn.Conv2d(
+            conv.in_channels, conv.out_channels, size, conv.stride, groups=conv.groups, bias=False
+        )
+        self.conv.load_state_dict(conv.state_dict())
+
+    def forward(self, x):
+        return self.conv(pad_same(x, self.conv.kernel_size, self.conv.stride))
+
+
+class Affine(torch.nn.Module):
+    """A batch norm as ``x a + b``, from parameters that no checkpoint has."""
+
+    def __init__(self, bn):
+        super().__init__()
+        scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
+        offset = bn.bias.double() - scale * bn.running_mean.double()
+        self.a, self.b = (
+            torch.nn.Parameter(value.detach().float()[:, None, None]) for value in (scale, offset)
+        )
+
+    def forward(self, x):
+        return x * self.a + self.b
+
+
+class OwnWeights(torch.nn.Module):
+    """A fusion that keeps its weights itself, as they are or above zero only."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.w = torch.nn.Parameter(weights.detach())
+
+    def forward(self, features, weights):
+        shares = torch.relu(self.w)
+        shares = shares / (shares.sum() + 1e-4)
+        return sum(x * share for x, share in zip(features, shares, strict=True))
+
+
+def deeper(model):
+    model.backbone.stem_conv = Padded(model.backbone.stem_conv)
+
+
+def affine(model):
+    model.backbone.blocks[3].depthwise_bn = Affine(model.get_submodule(BN))
+
+
+def own_weights(model, change=lambda weights: weights):
+    node = model.fpn.cells[0].nodes[4]
+    node.fuse = OwnWeights(change(node.weights))
+    del node._parameters["weights"]
+    node.weights = None
+
+
+def own_positive_weights(model):
+    own_weights(model, torch.relu)
+
+
+@pytest.mark.parametrize("change", [deeper, affine, own_weights, own_positive_weights])
+def test_a_layer_that_keeps_its_parameters_elsewhere_is_judged_at_its_node(found, lockstep, change):
+    assert found(change) == ([], [])
+    model = lockstep.candidate()
+    change(model)
+    assert lockstep.failing(model) == []
+
+
+def test_a_value_that_is_kept_elsewhere_is_compared(found):
+    def change(model):
+        deeper(model)
+        model.backbone.stem_conv.conv.weight.data[0, 0, 0, 0] += 1
+
+    assert found(change)[0] == [("parameter-different", "backbone.stem_conv.weight")]
+
+
+def test_nothing_is_asked_of_a_fusion_that_the_candidate_does_not_have(found):
+    def change(model):
+        node = model.fpn.cells[0].nodes[4]
+        del node.fuse, node._parameters["weights"]
+
+    assert FUSION not in [place for _, place in found(change)[0]]

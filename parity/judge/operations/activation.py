@@ -32,7 +32,7 @@ class _Function(Operation):
         """As of any operation."""
         (features,) = inputs
         x = by_lines(features)[lines]
-        truth, gauge = np.empty(x.shape), np.empty_like(x)
+        truth, gauge = np.empty(x.shape), np.empty(x.shape, x.dtype)
         with np.errstate(over="ignore"):
             # Of NumPy's own functions this one uses the processor's wide registers.
             np.exp(np.negative(x, dtype=np.float64, out=truth), out=truth)

@@ -33,7 +33,7 @@ class BatchNorm(Operation):
         """As of any operation; the gauge is ``|x s| + |mean s| + |beta|`` with the scale s."""
         (features,) = inputs
         x = by_lines(features)[lines]
-        truth, gauge = np.empty(x.shape), np.empty_like(x)
+        truth, gauge = np.empty(x.shape), np.empty(x.shape, x.dtype)
         offset = np.abs(self._mean * self._scale) + np.abs(self._beta)
         low = underflow(x.dtype)
         places = (-1, x.shape[-1])

@@ -42,7 +42,7 @@ class Convolution(Operation):
         patches = self._patches(inputs[0], lines)
         matrix, sizes = self._matrix, np.abs(self._matrix)
         shape = (-1, self.shape(inputs)[2], len(self._kernel))
-        wide, positive = np.empty(patches.shape), np.empty_like(patches)
+        wide, positive = np.empty(patches.shape), np.empty(patches.shape, patches.dtype)
         rows = [array.reshape(-1) for array in (patches, wide, positive)]
         parts = [slice(start, start + PART) for start in range(0, patches.size, PART)]
         deque(in_order(lambda part: _widen(*(row[part] for row in rows)), parts), maxlen=0)

@@ -21,7 +21,7 @@ class Scale(Operation):
         x = by_lines(features)[lines]
         # The gate of each line's image.
         of_line = by_lines(gate)[np.arange(lines.start, lines.stop) // height]
-        truth, gauge = np.empty(x.shape), np.empty_like(x)
+        truth, gauge = np.empty(x.shape), np.empty(x.shape, x.dtype)
         _multiply(x, of_line[:, 0], underflow(x.dtype), truth, gauge)
         return truth, gauge
 
@@ -46,7 +46,7 @@ class WeightedSum(Operation):
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
         """As of any operation."""
         first = by_lines(inputs[0])[lines]
-        truth, gauge = np.zeros(first.shape), np.zeros_like(first)
+        truth, gauge = np.zeros(first.shape), np.zeros(first.shape, first.dtype)
         rows = truth.reshape(-1), gauge.reshape(-1)
         low = underflow(first.dtype)
         for features, weight in zip(inputs, self._weights, strict=True):
