@@ -218,7 +218,9 @@ def measured(expected: Expected, candidate: Array | None, reference: Array | Non
             raise ValueError(f"{list(side.shape)} against {list(shape)}")
     first, *others = expected.parts()
     figures = expected.figures(first)
-    look = _Look(candidate, reference, flat(figures[0])[: shape[-1]], figures[0][0].size)
+    # Once, since a side of another layout is copied for it.
+    rows = [None if side is None else flat(side) for side in (candidate, reference)]
+    look = _Look(rows[0], rows[1], flat(figures[0])[: shape[-1]], figures[0][0].size)
     found = list(look.of_slab(first, figures))
     if expected.threaded:
         for part in others:
@@ -233,7 +235,7 @@ class _Look:
     """Looks at parts of both sides.
 
     Attributes:
-        candidate: One side.
+        candidate: One side as one row.
         reference: The other.
         first_row: The exact values at the first place.
         width: Elements of a line.
@@ -265,7 +267,7 @@ class _Look:
     def _look(self, start: int, truth: Array, gauge: Array, other: Array) -> _Found:
         place = slice(start, start + truth.size)
         ours, theirs = (
-            None if side is None else flat(side)[place] for side in (self.candidate, self.reference)
+            None if side is None else side[place] for side in (self.candidate, self.reference)
         )
         pairs = [(theirs, ours, gauge), (truth, ours, gauge), (truth, theirs, other)]
         tallies = [
