@@ -80,7 +80,7 @@ class Look:
         return self.ruling.certain and shaped
 
 
-_SURE = frozenset({"left-out"})
+_SURE = frozenset({"left-out", "left-out-or-relu"})
 """Diagnoses that say more than what the node reads."""
 
 

@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from faults.fault import at, before, instead, left_out, rounded, then
 from torch import Tensor, nn
 
+_ALIKE = {"relu": ("relu", "left-out-or-relu"), "relu6": ("relu", "relu6", "left-out-or-relu")}
+"""Names that are as right: on inputs of which none is negative, or above six, these are one."""
+
 
 def mean_of_rows(mean: nn.Module, x: Tensor) -> Tensor:
     """The mean over the first half of the rows."""
@@ -55,7 +58,7 @@ ACTIVATIONS = (
             instead(lambda module, x, function=function: function(x)),
             place,
             # No value need be above 6, where the two are one.
-            *{"relu6": ("relu", "relu6")}.get(name, (name,)),
+            *_ALIKE.get(name, (name,)),
         )
         for name, function, where, place in (
             ("relu", F.relu, "mid", "backbone.blocks.{mid}.expand_act"),

@@ -194,7 +194,14 @@ def left_out(key: str, title: str, where: str, *knock_on: str) -> Fault:
         for name in nodes(model, context):
             put(model, name, nn.Identity())
 
-    return Fault(key, title, inject, nodes, frozenset({"left-out"}), knock_on=named(*knock_on))
+    return Fault(
+        key,
+        title,
+        inject,
+        nodes,
+        frozenset({"left-out", "left-out-or-relu"}),
+        knock_on=named(*knock_on),
+    )
 
 
 def instead(function: Callable[..., Tensor]) -> Callable[[nn.Module], None]:

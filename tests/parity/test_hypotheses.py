@@ -1003,3 +1003,11 @@ def test_more_roundings_are_allowed_where_a_node_may_carry_them():
     assert diagnose(case(module, [x], wrong, limit=40.0)) is None
     assert case(module, [x], wrong, limit=40.0).bound == 80
     assert case(module, [x], wrong, limit=0.0).bound == 32
+
+
+@pytest.mark.parametrize("function", [F.relu, torch.clone])
+def test_where_no_value_is_negative_relu_and_nothing_are_one(function):
+    x = features().abs()
+    found = diagnose(case(SWISH, (x,), function(x)))
+    assert found.slug == "left-out-or-relu"
+    assert found.title.startswith("left out, or a ReLU")

@@ -42,6 +42,9 @@ def simple(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     # Of two inputs it depends on the operation what is missing.
     one = case.kind not in (NodeKind.SCALE, NodeKind.ADD)
     if one and isinstance(first, Tensor) and first.shape == case.candidate.shape:
+        if case.kind is NodeKind.ACTIVATION and bool((first >= 0).all()):
+            title = "left out, or a ReLU: its output is its input, of which no value is negative"
+            yield Hypothesis("left-out-or-relu", title, _same(first))
         yield Hypothesis("left-out", "left out: its output is its input", _same(first))
     yield Hypothesis("zero", "all values zero", _after(base, torch.zeros_like))
     yield Hypothesis("negated", "all values with the other sign", _after(base, lambda v: -v))
