@@ -24,7 +24,7 @@ from parity.stream import Array
 
 
 @dataclass(frozen=True)
-class Known:
+class Observed:
     """What a comparison has shown of a candidate, so that it need not run for it again.
 
     Attributes:
@@ -40,7 +40,7 @@ def contributions(
     pairing: Pairing,
     nodes: Sequence[str],
     progress: Progress | None = None,
-    known: Known | None = None,
+    known: Observed | None = None,
 ) -> list[Contribution]:
     """What each of ``nodes`` contributes to the outputs' difference, and all of them together.
 

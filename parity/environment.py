@@ -12,6 +12,7 @@ from typing import Any
 _PACKAGES = (
     "efficientdet-parity",
     "h5py",
+    "numba",
     "numpy",
     "opencv-python",
     "pycocotools",

@@ -28,9 +28,8 @@ from parity.judge.measure import Difference, difference
 from parity.lockstep.isolated import IsolatedWalk, Meeting
 from parity.lockstep.pairing import Pairing, Progress
 from parity.lockstep.walk import visited
-from parity.replay import Stream
 from parity.result import Noise
-from parity.stream import Array
+from parity.stream import Array, Stream
 from parity.torch_side import Ruling
 from parity.torch_side import noise as settings
 from parity.trace import Trace, open_trace

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 
-from parity.stream import Array, StreamError
+from parity.stream import Array, Stream, StreamError, Tensors
 
 KEPT_BYTES = 1 << 30
 """Most that is kept of one input: a whole run of D0 takes 0.55 GB, of D4 already 5."""
-
-
-class Tensors(Protocol):
-    """The reference's tensors as they come, one at a time in the order of computation."""
-
-    def take(self, name: str) -> Array:
-        """The next tensor, which must be this node's."""
-
-    def skip(self) -> None:
-        """Let the next tensor pass."""
-
-    def release(self) -> None:
-        """The tensor taken is no longer looked at."""
-
-
-Stream = Callable[[], AbstractContextManager[Tensors]]
-"""Makes the reference compute once; the body of the context takes its tensors."""
 
 
 class Kept:

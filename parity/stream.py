@@ -7,11 +7,30 @@ no more than one is in flight, however large the network.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+
+
+class Tensors(Protocol):
+    """The reference's tensors as they come, one at a time in the order of computation."""
+
+    def take(self, name: str) -> Array:
+        """The next tensor, which must be this node's."""
+
+    def skip(self) -> None:
+        """Let the next tensor pass."""
+
+    def release(self) -> None:
+        """The tensor taken is no longer looked at."""
+
+
+Stream = Callable[[], AbstractContextManager[Tensors]]
+"""Makes the reference compute once; the body of the context takes its tensors."""
 
 
 class StreamError(RuntimeError):

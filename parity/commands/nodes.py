@@ -207,8 +207,7 @@ def _compare(
     device: dict[str, Any],
     seconds: dict[str, float],
 ) -> NodesReport:
-    from parity.attribution import Known as Made
-    from parity.attribution import contributions
+    from parity.attribution import Observed, contributions
     from parity.closeups import chosen, closeups
     from parity.diagnosis import Known, diagnosed, findings, suspects
 
@@ -241,7 +240,7 @@ def _compare(
     shares: list[Contribution] = []
     if sources and all(map(_can_be_put_in, shown)):
         with Progress("attributing", unit="runs") as progress:
-            made = Made(
+            made = Observed(
                 visited=[node.name for node in shown if node.shape is not None],
                 outputs=telling.comparison.outputs,
             )

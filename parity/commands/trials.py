@@ -20,8 +20,9 @@ from parity.coverage import Coverage, InputResult, coverage_of, merged_nodes, wi
 from parity.judge.verdict import NodeResult, Verdict
 from parity.naming import check_paths, own_paths, read_names
 from parity.outcome import Outcome
-from parity.replay import KEPT_BYTES, Kept, Stream
+from parity.replay import KEPT_BYTES, Kept
 from parity.result import Finding
+from parity.stream import Stream
 from parity.trace import Trace
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Trials:
             seconds: Wall time by phase; what is spent here is added.
         """
         from parity.lockstep.comparison import compare
-        from parity.lockstep.pairing import CandidateError
+        from parity.lockstep.pairing import CandidateError, part_of
 
         elements = sum(2 * self._referee(item).elements for item in self._planned)
         worst: Outcome | None = None
@@ -122,7 +123,7 @@ class Trials:
                     elements=elements,
                 )
                 try:
-                    comparison = compare(pairing, _part(progress, number, len(self._planned)))
+                    comparison = compare(pairing, part_of(progress, number, len(self._planned)))
                 except CandidateError as error:
                     if item.asked_for:
                         raise
@@ -191,16 +192,6 @@ class Trials:
             assumed=assumptions(config),
             notes=notes,
         )
-
-
-def _part(progress: Progress, number: int, count: int) -> Any:
-    """Progress of one of several comparisons of about the same length."""
-
-    def report(done: int, total: int | None) -> None:
-        whole = total or 0
-        progress(number * whole + done, count * whole)
-
-    return report
 
 
 def _accumulated(node: NodeResult) -> float:

@@ -58,7 +58,7 @@ def in_order(function: Callable[[slice], R], parts: Iterable[slice]) -> Iterator
 
 @functools.cache
 def _workers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="measuring")
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="measuring")
 
 
 # A process that is forked off has none of the threads.

@@ -27,7 +27,7 @@ from parity.judge.verdict import NodeResult, judge, with_history
 from parity.lockstep.free import FreeWalk
 from parity.lockstep.isolated import IsolatedWalk
 from parity.lockstep.measuring import Measuring
-from parity.lockstep.pairing import CandidateError, Pairing, Progress
+from parity.lockstep.pairing import CandidateError, Pairing, Progress, part_of
 from parity.lockstep.walk import PassTiming, visited
 from parity.outcome import Outcome
 from parity.repetition import compiled_apart, equal_runs, repetition_findings
@@ -128,17 +128,16 @@ def _second_run(pairing: Pairing, *, gradients: bool) -> tuple[list[Any], list[s
 def _compared(pairing: Pairing, progress: Progress | None) -> tuple[Comparison, list[Any]]:
     """Both passes; what they found, and what the candidate returned when it ran on its own."""
     kinds = pairing.kinds
-    free_walk = FreeWalk(pairing, progress, passes=2)
+    first, second = (part_of(progress, number, 2) for number in range(2))
+    free_walk = FreeWalk(pairing, first)
     timings = [free_walk.run()]
     returned = free_walk.returned
     if free_walk.missed:
         # It computes in another order: what it will ask for later must be kept.
-        free_walk = FreeWalk(pairing, progress, free_walk.seen, passes=2)
+        free_walk = FreeWalk(pairing, first, free_walk.seen)
         timings[-1] = PassTiming("free", timings[-1].seconds + free_walk.run().seconds)
     measuring = Measuring(pairing.referee, pairing.outputs)
-    isolated_walk = IsolatedWalk(
-        pairing, measuring, free_walk.seen, progress, number=1, passes=free_walk.passes
-    )
+    isolated_walk = IsolatedWalk(pairing, measuring, free_walk.seen, second)
     timings.append(isolated_walk.run())
     free, isolated = free_walk.measured, isolated_walk.measured
     extra = [name for name in [*free, *isolated] if name not in kinds]

@@ -61,8 +61,6 @@ class IsolatedWalk(Walk):
         reader: Looks at every node.
         visited: The nodes that the candidate is known to make, in whatever order.
         progress: Told how many of all measurements are done.
-        number: Which of several passes this is, for the progress.
-        passes: How many there are.
     """
 
     name = "isolated"
@@ -73,11 +71,8 @@ class IsolatedWalk(Walk):
         reader: Reader,
         visited: Collection[str],
         progress: Progress | None = None,
-        *,
-        number: int = 0,
-        passes: int = 1,
     ) -> None:
-        super().__init__(pairing, progress, visited, number=number, passes=passes)
+        super().__init__(pairing, progress, visited)
         self._reader = reader
         self._sitting = pairing.referee.sitting(pairing.images, pairing.elements)
         self._came_from = torch_side.Provenance()

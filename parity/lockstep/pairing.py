@@ -12,11 +12,30 @@ from efficientdet_spec import InputError, NodeKind
 from parity import torch_side
 from parity.console import out_of_memory
 from parity.naming import Naming
-from parity.replay import Stream
-from parity.stream import Array
+from parity.stream import Array, Stream
 from parity.torch_side import Referee
 
 Progress = Callable[[int, int | None], None]
+"""Told how much is done, and how much there is."""
+
+
+def part_of(progress: Progress | None, number: int, count: int) -> Progress | None:
+    """Progress of one of several parts of about the same length.
+
+    Args:
+        progress: Of the whole.
+        number: Which part it is of.
+        count: How many parts there are.
+    """
+    if progress is None:
+        return None
+
+    def report(done: int, total: int | None) -> None:
+        whole = total or 0
+        progress(number * whole + done, count * whole)
+
+    return report
+
 
 Ours = tuple[Any, Any, Any]
 """What a candidate has at a node: the module, its inputs (with the values that it read) and its

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,8 +11,7 @@ from typing import Any
 from parity import torch_side
 from parity.judge.verdict import Measurement, Problem, Verdict
 from parity.lockstep.pairing import Ours, Pairing, Progress
-from parity.replay import Tensors
-from parity.stream import Array
+from parity.stream import Array, Tensors
 
 RETURNS = "the candidate returns"
 """How the reason begins where the fault lies not in a node but in what the network returns."""
@@ -39,7 +39,7 @@ def visited(pairing: Pairing) -> set[str]:
     return seen
 
 
-class Walk:
+class Walk(ABC):
     """One pass through both networks.
 
     The reference's tensors come in one order. Where the candidate computes in another, those
@@ -50,8 +50,6 @@ class Walk:
         progress: Told how many of all measurements are done.
         visited: The nodes that the candidate is known to make, in whatever order; None where
             that is not known and the reference's order is expected.
-        number: Which of several passes this is, for the progress.
-        passes: How many there are.
     """
 
     name = ""
@@ -61,9 +59,6 @@ class Walk:
         pairing: Pairing,
         progress: Progress | None,
         visited: Collection[str] | None = None,
-        *,
-        number: int = 0,
-        passes: int = 1,
     ) -> None:
         self.measured: dict[str, Measurement] = {}
         self.pairing = pairing
@@ -76,8 +71,6 @@ class Walk:
         self._order = {name: position for position, name in enumerate(self._kinds)}
         self._names = list(self._kinds)
         self._progress = progress
-        self.passes = passes
-        self._number = number
         self._position = 0
 
     def run(self) -> PassTiming:
@@ -124,9 +117,9 @@ class Walk:
             if theirs is not None:
                 tensors.release()
             if self._progress:
-                total = len(self._names)
-                self._progress(self._number * total + self._position, self.passes * total)
+                self._progress(self._position, len(self._names))
 
+    @abstractmethod
     def meet(self, name: str, theirs: Array | None, ours: Ours | None) -> Any:
         """Look at a node.
 
@@ -138,11 +131,10 @@ class Walk:
         Returns:
             What takes the place of the candidate's output; None leaves it.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def meet_late(self, name: str, ours: Ours) -> Any:
         """Look at a node that the reference has passed; as :meth:`meet`."""
-        raise NotImplementedError
 
     def _check_returned(self, kept: Mapping[str, Any]) -> None:
         # Right tensors in the wrong order would be wrong for whoever uses the model.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def operation_of(kind: NodeKind, module: nn.Module, arguments: tuple[Any, ...]) 
         return MaxPool(arguments[1])
     if kind is NodeKind.UPSAMPLE:
         return Upsample(arguments[1])
-    plain = {
+    plain: dict[NodeKind, Callable[[], Operation]] = {
         NodeKind.ACTIVATION: Swish,
         NodeKind.GATE: Gate,
         NodeKind.MEAN: Mean,

@@ -9,7 +9,7 @@ import torch
 
 import reference_tf
 from parity import torch_side
-from parity.attribution import Known, contributions
+from parity.attribution import Observed, contributions
 from parity.lockstep.comparison import compare
 from parity.lockstep.pairing import Pairing
 from parity.naming import own_paths
@@ -131,7 +131,7 @@ def test_what_is_known_of_the_candidate_need_not_be_run_for(setting):
     shift(model.get_submodule(FIRST), 1e-6)
     pairing = setting.pairing(model)
     found = compare(pairing)
-    known = Known([node.name for node in found.nodes if node.shape], found.outputs)
+    known = Observed([node.name for node in found.nodes if node.shape], found.outputs)
     runs = []
     model.register_forward_pre_hook(lambda *_: runs.append(None))
     expected = contributions(pairing, [FIRST, INNOCENT])

@@ -1,4 +1,7 @@
-"""What each kind of operation should give, and what rounding can do to it; one file a kind."""
+"""What each kind of operation should give, and what rounding can do to it.
+
+One file holds one kind, or two that are alike.
+"""
 
 from parity.judge.operations.activation import Gate, Swish
 from parity.judge.operations.batch_norm import BatchNorm

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from parity.judge.compiled import compiled, in_order
-from parity.judge.operations.operation import PART, Operation, by_lines, underflow
+from parity.judge.operations.operation import (
+    PART,
+    Operation,
+    by_lines,
+    outputs,
+    padding_before,
+    underflow,
+)
 from parity.stream import Array
 
 
-class Convolution(Operation):
-    """Convolution over all channels, as a product of matrices.
+class _Convolved(Operation):
+    """What both kinds of convolution share.
 
     Args:
         kernel: [O, I, kh, kw], as PyTorch has it.
         bias: [O]; None for none.
         stride: Along height and width.
     """
-
-    threaded = True
 
     def __init__(self, kernel: Array, bias: Array | None, stride: tuple[int, int]) -> None:
         self._kernel, self._bias, self._stride = kernel, bias, stride
@@ -31,22 +36,34 @@ class Convolution(Operation):
     def shape(self, inputs: Sequence[Array]) -> tuple[int, ...]:
         """As of any operation."""
         batch, *plane, _ = inputs[0].shape
-        return (batch, *_outputs(plane, self._stride), len(self._kernel))
+        return (batch, *outputs(plane, self._stride), len(self._kernel))
 
     def terms(self, inputs: Sequence[Array]) -> int:
         """As of any operation."""
         return int(self._kernel[0].size) + (self._bias is not None)
 
+    def spread(self, inputs: Sequence[Array], errors: Sequence[Array]) -> Array:
+        """As of any operation; without the bias, which does not change."""
+        magnitudes = type(self)(np.abs(self._kernel), None, self._stride)
+        result: Array = magnitudes.whole(errors)[0].astype(errors[0].dtype)
+        return result
+
+
+class Convolution(_Convolved):
+    """Convolution over all channels, as a product of matrices."""
+
+    threaded = True
+
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
         """As of any operation."""
         patches = self._patches(inputs[0], lines)
-        matrix, sizes = self._matrix, np.abs(self._matrix)
+        matrix, sizes = self._matrices
         shape = (-1, self.shape(inputs)[2], len(self._kernel))
         wide, positive = np.empty(patches.shape), np.empty(patches.shape, patches.dtype)
         rows = [array.reshape(-1) for array in (patches, wide, positive)]
         parts = [slice(start, start + PART) for start in range(0, patches.size, PART)]
-        deque(in_order(lambda part: _widen(*(row[part] for row in rows)), parts), maxlen=0)
-        truth, gauge = wide @ matrix.astype(np.float64), positive @ sizes
+        list(in_order(lambda part: _widen(*(row[part] for row in rows)), parts))
+        truth, gauge = wide @ matrix, positive @ sizes
         # Each magnitude is raised before it is multiplied, and so is their sum.
         raised = underflow(patches.dtype) * (1 + sizes.sum(axis=0))
         if self._bias is not None:
@@ -56,78 +73,49 @@ class Convolution(Operation):
         return truth.reshape(shape), gauge.reshape(shape)
 
     @cached_property
-    def _matrix(self) -> Array:
-        """[kh * kw * I, O], in the order of a patch."""
-        result: Array = self._kernel.transpose(2, 3, 1, 0).reshape(-1, len(self._kernel))
-        return result
+    def _matrices(self) -> tuple[Array, Array]:
+        """[I * kh * kw, O] the kernel in float64, and its magnitudes."""
+        matrix = self._kernel.reshape(len(self._kernel), -1).T
+        return matrix.astype(np.float64), np.abs(matrix)
 
     def _patches(self, features: Array, lines: slice) -> Array:
-        """[lines * W, kh * kw * I]: what each output element is made of."""
+        """[lines * W, I * kh * kw]: what each output element is made of."""
         if self._size == self._stride == (1, 1):
             return by_lines(features)[lines].reshape(-1, features.shape[-1])
-        _, height, width, channels = features.shape
+        plane = features.shape[1:3]
+        before = padding_before(plane, self._size, self._stride)
+        pads = zip(before, self._size, strict=True)
+        padded = np.pad(features, ((0, 0), *pads, (0, 0)))
         down, across = self._stride
-        rows, columns = _outputs((height, width), self._stride)
-        top, left = _before((height, width), self._size, self._stride)
-        count = lines.stop - lines.start
-        found = np.zeros((count, columns, *self._size, channels), features.dtype)
-        for line in range(count):
-            image, row = divmod(lines.start + line, rows)
-            for i in range(self._size[0]):
-                y = row * down - top + i
-                if not 0 <= y < height:
-                    continue
-                for j in range(self._size[1]):
-                    first = max(0, -(-(left - j) // across))
-                    last = min(columns, (width - 1 + left - j) // across + 1)
-                    x = first * across - left + j
-                    taken = features[image, y, x::across][: last - first]
-                    found[line, first:last, i, j] = taken
-        return found.reshape(count * columns, -1)
-
-    def spread(self, inputs: Sequence[Array], errors: Sequence[Array]) -> Array:
-        """As of any operation; without the bias, which does not change."""
-        return _of_magnitudes(Convolution(np.abs(self._kernel), None, self._stride), errors)
+        # [N, H', W', I, kh, kw], of which no element is copied yet.
+        windows = sliding_window_view(padded, self._size, axis=(1, 2))[:, ::down, ::across]
+        rows, columns = outputs(plane, self._stride)
+        images, tops = np.divmod(np.arange(lines.start, lines.stop), rows)
+        taken = windows[images, tops, :columns]
+        return taken.reshape(-1, self._kernel[0].size)
 
 
-class Depthwise(Operation):
-    """One filter for each channel.
-
-    Args:
-        kernel: [C, 1, kh, kw], as PyTorch has it.
-        bias: [C]; None for none.
-        stride: Along height and width.
-    """
-
-    def __init__(self, kernel: Array, bias: Array | None, stride: tuple[int, int]) -> None:
-        self._kernel, self._bias, self._stride = kernel, bias, stride
-
-    def shape(self, inputs: Sequence[Array]) -> tuple[int, ...]:
-        """As of any operation."""
-        batch, *plane, channels = inputs[0].shape
-        return (batch, *_outputs(plane, self._stride), channels)
-
-    def terms(self, inputs: Sequence[Array]) -> int:
-        """As of any operation."""
-        return int(self._kernel[0].size) + (self._bias is not None)
+class Depthwise(_Convolved):
+    """One filter for each channel: ``I`` is 1, and ``O`` the number of channels."""
 
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
         """As of any operation."""
         (features,) = inputs
         _, rows, columns, channels = self.shape(inputs)
-        size = self._kernel.shape[2:]
-        taps = np.ascontiguousarray(self._kernel[:, 0].transpose(1, 2, 0), np.float64)
-        bias = np.zeros(channels) if self._bias is None else self._bias.astype(np.float64)
+        taps, bias = self._taps
         truth = np.empty((lines.stop - lines.start, columns, channels))
         gauge = np.empty(truth.shape, features.dtype)
-        before = _before(features.shape[1:3], size, self._stride)
+        before = padding_before(features.shape[1:3], self._size, self._stride)
         low = underflow(features.dtype)
         _slide(features, taps, bias, low, self._stride, before, lines.start, rows, truth, gauge)
         return truth, gauge
 
-    def spread(self, inputs: Sequence[Array], errors: Sequence[Array]) -> Array:
-        """As of any operation; without the bias, which does not change."""
-        return _of_magnitudes(Depthwise(np.abs(self._kernel), None, self._stride), errors)
+    @cached_property
+    def _taps(self) -> tuple[Array, Array]:
+        """[kh, kw, C] the kernel and [C] the bias, in float64."""
+        taps = np.ascontiguousarray(self._kernel[:, 0].transpose(1, 2, 0), np.float64)
+        bias = np.zeros(len(self._kernel)) if self._bias is None else self._bias
+        return taps, bias.astype(np.float64)
 
 
 @compiled
@@ -135,28 +123,6 @@ def _widen(values: Array, wide: Array, positive: Array) -> None:
     for i in range(len(values)):
         wide[i] = values[i]
         positive[i] = abs(values[i])
-
-
-def _of_magnitudes(operation: Operation, errors: Sequence[Array]) -> Array:
-    result: Array = operation.whole(errors)[0].astype(errors[0].dtype)
-    return result
-
-
-def _outputs(plane: Sequence[int], stride: tuple[int, int]) -> tuple[int, int]:
-    height, width = (-(-size // step) for size, step in zip(plane, stride, strict=True))
-    return height, width
-
-
-def _before(
-    plane: Sequence[int], kernel: Sequence[int], stride: tuple[int, int]
-) -> tuple[int, int]:
-    """How many rows and columns of zeros come before the features."""
-    outputs = _outputs(plane, stride)
-    top, left = (
-        max((out - 1) * step + k - size, 0) // 2
-        for out, step, k, size in zip(outputs, stride, kernel, plane, strict=True)
-    )
-    return top, left
 
 
 @compiled

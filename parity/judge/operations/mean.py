@@ -40,11 +40,6 @@ class Mean(Operation):
         low = underflow(features.dtype)
         return truth, (gauge + 2 * low).astype(features.dtype)
 
-    def spread(self, inputs: Sequence[Array], errors: Sequence[Array]) -> Array:
-        """As of any operation; a mean changes by no more than the mean of the changes."""
-        result: Array = self.whole(errors)[0].astype(errors[0].dtype)
-        return result
-
 
 def _sums_of(plane: Array, rows: slice) -> Array:
     return _sums(plane[rows])

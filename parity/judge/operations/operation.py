@@ -6,6 +6,7 @@ Large tensors are worked through in parts of whole lines, so that copies in floa
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ SLAB = 1 << 20
 """Elements of the larger operand of one matrix product, which has threads of its own."""
 
 
-class Operation:
+class Operation(ABC):
     """One node's operation, with its parameters.
 
     Attributes:
@@ -38,6 +39,7 @@ class Operation:
         """Number of values that one output element sums up; 1 where it is no sum of many."""
         return 1
 
+    @abstractmethod
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
         """The exact output, and the magnitude on which the roundings of each element act.
 
@@ -56,10 +58,12 @@ class Operation:
         Returns:
             Two arrays [lines, W, C].
         """
-        raise NotImplementedError
 
     def spread(self, inputs: Sequence[Array], errors: Sequence[Array]) -> Array:
         """The largest change of each output element for changes of the inputs within bounds.
+
+        Of a mean, a maximum, a copy or a sum with weights that are not negative it is that of the
+        bounds.
 
         Args:
             inputs: Feature maps, NHWC.
@@ -68,7 +72,8 @@ class Operation:
         Returns:
             NHWC; first order in the errors but for products, which are exact.
         """
-        raise NotImplementedError
+        result: Array = self.whole(errors)[0].astype(errors[0].dtype)
+        return result
 
     def parts(self, inputs: Sequence[Array]) -> Iterator[slice]:
         """All lines of the output, in parts to be computed together."""
@@ -101,8 +106,23 @@ def underflow(dtype: np.dtype[Any]) -> float:
     return float(kind.tiny) / (float(kind.eps) / 2)
 
 
-def magnitude(array: Array) -> Array:
-    """Absolute values, raised as :meth:`Operation.figures` says."""
-    result: Array = np.abs(array)
-    result += underflow(array.dtype)
-    return result
+def outputs(plane: Sequence[int], stride: Sequence[int]) -> tuple[int, int]:
+    """Height and width behind an operation with TensorFlow's SAME padding."""
+    height, width = (-(-size // step) for size, step in zip(plane, stride, strict=True))
+    return height, width
+
+
+def padding_before(
+    plane: Sequence[int], kernel: Sequence[int], stride: Sequence[int]
+) -> tuple[int, int]:
+    """How many rows and columns TensorFlow's SAME padding puts before the features.
+
+    Where their number is odd the extra one goes behind them
+    (https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2).
+    """
+    made = outputs(plane, stride)
+    top, left = (
+        max((out - 1) * step + k - size, 0) // 2
+        for out, step, k, size in zip(made, stride, kernel, plane, strict=True)
+    )
+    return top, left

@@ -54,12 +54,6 @@ class WeightedSum(Operation):
         gauge += gauge.dtype.type(low)
         return truth, gauge
 
-    def spread(self, inputs: Sequence[Array], errors: Sequence[Array]) -> Array:
-        """As of any operation; weights are never negative, so that a sum of bounds is a bound."""
-        pairs = zip(errors, self._weights, strict=True)
-        result: Array = np.sum([bound * bound.dtype.type(w) for bound, w in pairs], axis=0)
-        return result
-
 
 @compiled
 def _multiply(x: Array, gate: Array, low: float, truth: Array, gauge: Array) -> None:

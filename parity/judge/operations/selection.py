@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
 
 from parity.judge.compiled import compiled
-from parity.judge.operations.operation import Operation, by_lines
+from parity.judge.operations.operation import Operation, by_lines, padding_before
 from parity.stream import Array
 
 
@@ -31,12 +32,9 @@ class _Selection(Operation):
         truth = self._taken(inputs[0], lines)
         return truth, np.abs(truth)
 
+    @abstractmethod
     def _taken(self, features: Array, lines: slice) -> Array:
-        raise NotImplementedError
-
-    def spread(self, inputs: Sequence[Array], errors: Sequence[Array]) -> Array:
-        """As of any operation; maxima and copies change by no more than those of the changes."""
-        return self.whole(errors)[0]
+        """Some lines of the output."""
 
 
 class MaxPool(_Selection):
@@ -48,21 +46,11 @@ class MaxPool(_Selection):
     def _taken(self, features: Array, lines: slice) -> Array:
         plane = features.shape[1:3]
         stride = [(s - 1) // t + 1 for s, t in zip(plane, self._size, strict=True)]
-        pads = [
-            max((t - 1) * step + step + 1 - s, 0) // 2
-            for s, t, step in zip(plane, self._size, stride, strict=True)
-        ]
+        before = padding_before(plane, [step + 1 for step in stride], stride)
         found = np.empty(
             (lines.stop - lines.start, self._size[1], features.shape[3]), features.dtype
         )
-        _pool(
-            features,
-            (stride[0], stride[1]),
-            (pads[0], pads[1]),
-            lines.start,
-            self._size[0],
-            found,
-        )
+        _pool(features, (stride[0], stride[1]), before, lines.start, self._size[0], found)
         return found
 
 
