@@ -10,6 +10,9 @@ from pathlib import Path
 
 from converter.progress import Progress
 
+NATIVE = "efficientdet-d4"
+"""A deep model that is also compared at the size that it is made for."""
+
 OTHER_SALTS = ("golden", "a")
 """Seeded weights besides the usual ones."""
 
@@ -71,6 +74,9 @@ def seeded_runs(models: Iterable[str], size: str, seeded, images: Sequence[Path]
         three = ["--image", *map(str, images[:3])] if images else []
         kind = "photographs" if images else "generated"
         runs.append(Run(f"{model} seeded, {size}, {kind}", seeded(model, "seed"), options + three))
+        if model == NATIVE:
+            what = f"{model} seeded, native size, generated set"
+            runs.append(Run(what, seeded(model, "seed"), ["--model", model]))
         if number > 1:
             continue
         for salt in OTHER_SALTS:
