@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity import interruption
+from parity.process import interruption
 
 if __name__ == "__main__":
     # The imports that follow take long enough to be interrupted.
@@ -12,9 +12,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from parity import reading
 from parity.commands import coco, detect, nodes, record, seed, self_check
-from parity.console import EXIT_CODES, add_debug, guarded
+from parity.process import reading
+from parity.process.console import EXIT_CODES, add_debug, guarded
 from reports import command as report
 
 _COMMANDS = (nodes, record, coco, detect, report, self_check, seed)
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit code, as :data:`parity.console.EXIT_CODES` lists them.
+        The exit code, as :data:`parity.process.console.EXIT_CODES` lists them.
     """
     typed = sys.argv[1:] if argv is None else list(argv)
     arguments = parser().parse_args(typed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity import interruption
+from parity.process import interruption
 
 if __name__ == "__main__":
     # The imports that follow take long enough to be interrupted.
@@ -23,9 +23,9 @@ from converter.ledger import WEIGHTS, Ledger
 from converter.progress import READING_PATIENCE, Progress
 from converter.sources import CheckpointFiles, default_cache, resolve
 from efficientdet_spec import MODELS, InputError
-from parity import reading
-from parity.console import EXIT_CODES, add_debug, guarded
-from parity.files import check_writable, write_json
+from parity.process import reading
+from parity.process.console import EXIT_CODES, add_debug, guarded
+from parity.process.files import check_writable, write_json
 
 RESULT_SCHEMA = {"schema": "efficientdet-parity/conversion", "version": 1}
 
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit code, as :data:`parity.console.EXIT_CODES` lists them.
+        The exit code, as :data:`parity.process.console.EXIT_CODES` lists them.
     """
     arguments = parser().parse_args(argv)
     return guarded("convert.py", lambda: run(arguments), debug=arguments.debug)

@@ -17,11 +17,11 @@ import numpy as np
 from benchmarks import common
 from converter.conversion import convert
 from converter.sources import default_cache, resolve
-from parity import environment
-from parity.ahead import ahead
 from parity.commands.detection import Detection
 from parity.commands.reference import import_tensorflow
-from parity.shards import BATCHES_AHEAD, Side
+from parity.detections.shards import BATCHES_AHEAD, Side
+from parity.process import environment
+from parity.process.prefetch import ahead
 
 TORCH = "torch_model"
 TORCH_AHEAD = "torch_model, images ahead"
@@ -49,7 +49,7 @@ def write_images(folder: Path) -> list[Path]:
     """The built-in images as JPEG files."""
     import simplejpeg
 
-    from parity.images import photograph_like
+    from parity.detections.images import photograph_like
 
     paths = []
     for number, (height, width) in enumerate(_BUILT_IN):

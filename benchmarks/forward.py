@@ -50,7 +50,7 @@ def measure(model: str, repeats: int, threads: int) -> dict[str, Any]:
     import torch
 
     import reference_tf
-    from parity.images import photograph_like
+    from parity.detections.images import photograph_like
     from torch_model.checkpoint import from_arrays
     from torch_model.preprocess import preprocess
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from efficientdet_spec import OFFICIAL_MODELS, InputError, parse_size
-from parity.files import make_folder
-from reports.steps import ALL, Choice, subjects
+from parity.process.files import make_folder
+from reports.run.steps import ALL, Choice, subjects
 
 _MAX_COUNT = 1000
 
@@ -106,13 +106,13 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError("No model is given; name one, a checkpoint, or all.")
         found = subjects(arguments.sources)
         choice = _choice(arguments)
-        from reports import runner
+        from reports.run import runner
 
         make_folder(arguments.out)
         results = arguments.keep or arguments.out / "results"
         command = runner.command_line(arguments.typed)
         runner.run_all(found, choice, results, command)
-    from reports import render
+    from reports.pages import render
 
     make_folder(arguments.out)
     summary = render.render(results, arguments.out, data=not arguments.no_data)

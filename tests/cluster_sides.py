@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from efficientdet_spec import InputError
-from parity.shards import Prepared
+from parity.detections.shards import Prepared
 
 
 @dataclass

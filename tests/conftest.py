@@ -8,7 +8,7 @@ import pytest
 from converter.bundle import open_bundle, write_bundle
 from converter.conversion import convert
 from converter.sources import CheckpointFiles
-from parity.environment import prepare
+from parity.process.environment import prepare
 
 # Before any test imports PyTorch, as compare.py does it.
 prepare()

@@ -6,8 +6,8 @@ import reference_tf
 from converter.layouts import SCALARS
 from converter.mapping import iterate_pairs
 from converter.seeded import seeded_variables
-from parity import torch_side
-from parity.naming import own_paths
+from parity.sides import pytorch
+from parity.sides.naming import own_paths
 from torch_model.checkpoint import from_arrays
 
 
@@ -60,8 +60,8 @@ def torch_tensors(config, values, images, dtype, nodes, change=None):
     tensors = {}
 
     def keep(name, module, inputs, output):
-        tensors[name] = torch_side.nhwc(output).copy()
+        tensors[name] = pytorch.nhwc(output).copy()
 
-    with torch_side.visiting(model, own_paths(nodes), keep):
-        torch_side.run(model, images.astype(dtype))
+    with pytorch.visiting(model, own_paths(nodes), keep):
+        pytorch.run(model, images.astype(dtype))
     return tensors

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from efficientdet_spec import NodeKind
-from parity.coverage import Coverage, InputResult
 from parity.judge.limits import Limit
 from parity.judge.measure import Difference
 from parity.judge.verdict import NodeResult, Verdict
-from parity.result import Finding, NodesReport, Suspect
+from parity.results.coverage import Coverage, InputResult
+from parity.results.nodes import Finding, NodesReport, Suspect
 
 LIMIT = Limit(16, 16, "as roundings go")
 

@@ -5,7 +5,7 @@ import copy
 import torch
 
 from efficientdet_spec import Fusion, NodeKind
-from parity.torch_side.hypotheses import Case
+from parity.faults import Case
 from torch_model import layers
 
 # The tensors below are drawn as the module is read.

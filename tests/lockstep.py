@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 import reference_tf
-from parity.diagnosis import Known, diagnosed, findings, suspects
+from parity.diagnosis.suspects import Known, diagnosed, findings, suspects
 from parity.lockstep.comparison import compare
 from parity.lockstep.pairing import Pairing
-from parity.naming import own_paths
-from parity.tensorflow_side import TensorflowReference
-from parity.torch_side import Referee
+from parity.sides.naming import own_paths
+from parity.sides.pytorch import Referee
+from parity.sides.tensorflow_graph import TensorflowReference
 from torch_model.checkpoint import from_arrays
 
 SIZE = (96, 128)

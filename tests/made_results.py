@@ -7,7 +7,7 @@ from handmade import distance, node, report, suspect
 from efficientdet_spec import NodeKind
 from parity.judge.limits import Limit
 from parity.judge.verdict import Verdict
-from parity.result import Contribution
+from parity.results.nodes import Contribution
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 PICTURE = b"\x89PNG not looked at"

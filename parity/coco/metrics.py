@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientdet_spec import InputError
-from parity.coco.annotations import Annotations
-from parity.coco.detections import Rows
+from parity.detections.annotations import Annotations
+from parity.detections.rows import Rows
 
 METRICS = (
     "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",

@@ -11,9 +11,9 @@ from parity.coco.bootstrap import Interval
 from parity.coco.metrics import METRICS, Evaluation
 from parity.coco.published import PublishedVerdict, against_published
 from parity.coco.swaps import StageSwap, SwapRow
-from parity.matching import Matching
-from parity.outcome import Outcome
-from parity.shards import Shard
+from parity.detections.matching import Matching
+from parity.detections.shards import Shard
+from parity.process.outcome import Outcome
 
 SCHEMA = "efficientdet-parity/coco"
 VERSION = 2

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from parity.coco.annotations import Annotations
-from parity.coco.detections import Rows
 from parity.coco.metrics import METRICS, Evaluation, evaluate
-from parity.matching import match
-from parity.shards import ImageResult
+from parity.detections.annotations import Annotations
+from parity.detections.matching import match
+from parity.detections.rows import Rows
+from parity.detections.shards import ImageResult
 
 STAGES = ("decode", "preprocess", "network", "postprocess")
 """The stages that can be exchanged, in order."""

@@ -20,12 +20,12 @@ from parity.commands.detection import (
 )
 from parity.commands.options import add_detection, check_numbers, describe_checkpoint
 from parity.commands.runner import add_runner, check_runner, open_runner
-from parity.files import write_json, write_text
+from parity.process.files import write_json, write_text
 
 if TYPE_CHECKING:
-    from parity.coco.annotations import Annotations
     from parity.coco.report import CocoReport
-    from parity.shards import Shard
+    from parity.detections.annotations import Annotations
+    from parity.detections.shards import Shard
 
 
 _MAX_BATCH = 1024
@@ -79,11 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: Something about the input cannot be used.
     """
-    from parity import shards
-    from parity.coco.annotations import choose, read_annotations
-    from parity.coco.detections import results_json
-    from parity.coco_text import coco_text
+    from parity.coco.text import coco_text
     from parity.commands import swaps
+    from parity.detections import shards
+    from parity.detections.annotations import choose, read_annotations
+    from parity.detections.rows import results_json
 
     check_numbers(arguments)
     check_runner(arguments)
@@ -172,7 +172,7 @@ def _coco_report(
     from parity.coco.bootstrap import ap_difference
     from parity.coco.metrics import evaluate
     from parity.coco.report import CocoReport, SideResults
-    from parity.matching import match
+    from parity.detections.matching import match
 
     tables = {
         name: {item.image_id: item.rows for shard in shards for item in shard.images}

@@ -12,8 +12,7 @@ from typing import Any
 from converter.bundle import checkpoint_files
 from converter.progress import Progress
 from efficientdet_spec import InputError
-from parity.ahead import ahead
-from parity.coco_text import TITLES
+from parity.coco.text import TITLES
 from parity.commands.detection import (
     FRAMEWORKS,
     Detection,
@@ -22,10 +21,11 @@ from parity.commands.detection import (
     set_up,
 )
 from parity.commands.options import add_detection, check_numbers, describe_checkpoint
-from parity.files import write_json
-from parity.images import image_files
-from parity.outcome import Outcome
-from parity.shards import BATCHES_AHEAD, Prepared, Side
+from parity.detections.images import image_files
+from parity.detections.shards import BATCHES_AHEAD, Prepared, Side
+from parity.process.files import write_json
+from parity.process.outcome import Outcome
+from parity.process.prefetch import ahead
 
 SCHEMA = "efficientdet-parity/detect"
 VERSION = 2
@@ -107,8 +107,8 @@ def _compare(
     min_score: float,
 ) -> dict[str, Any]:
     """Draw and judge one image; what ``detect.json`` tells of it."""
-    from parity.drawing import differing, side_by_side, write_png
-    from parity.matching import match_image
+    from parity.detections.drawing import differing, side_by_side, write_png
+    from parity.detections.matching import match_image
     from torch_model.decode import read_image
 
     named = dict(zip(FRAMEWORKS, sides, strict=True))
@@ -196,7 +196,7 @@ def _picture_names(paths: Sequence[Path]) -> list[str]:
 
 def _detect_all(setup: Detection, framework: str, paths: Sequence[Path]) -> list[Any]:
     """Each image's detections as rows, or why it failed."""
-    from parity.coco.detections import as_rows
+    from parity.detections.rows import as_rows
 
     results: list[Any] = []
     with (

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from converter.conversion import Conversion
 from efficientdet_spec import InputError, parse_size
-from parity import environment
 from parity.commands.options import convert_checkpoint, resolve_checkpoint
-from parity.files import check_writable, make_folder
+from parity.process import environment
+from parity.process.files import check_writable, make_folder
 
 if TYPE_CHECKING:
     from torch_model.profiles import Profile
@@ -84,7 +84,7 @@ class Detection:
         return [longest * max(h / self.size[0], w / self.size[1]) for h, w in sizes]
 
     def open(self, framework: str) -> AbstractContextManager[Any]:
-        """A :class:`parity.shards.Side`."""
+        """A :class:`parity.detections.shards.Side`."""
         if framework == "torch":
             from parity.commands.torch_detection import torch_side
 
@@ -172,7 +172,7 @@ def describe_environment(setup: Detection, with_torch: bool) -> dict[str, Any]:
         "batch": setup.batch,
     }
     if with_torch:
-        from parity.torch_side.device import describe_device, open_device
+        from parity.sides.pytorch.device import describe_device, open_device
 
         described |= describe_device(open_device(setup.device))
     return described

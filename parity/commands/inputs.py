@@ -11,8 +11,8 @@ from typing import Any
 from converter.conversion import Conversion
 from efficientdet_spec import EfficientDetConfig, InputError, parse_size
 from parity.commands.reference import Images, check_trace, is_metagraph, prepared
-from parity.images import PHOTOGRAPH, high_amplitude, image_files, photograph_like
-from parity.trace import Trace
+from parity.detections.images import PHOTOGRAPH, high_amplitude, image_files, photograph_like
+from parity.traces.reader import Trace
 
 AMPLITUDE = "generated, of high amplitude"
 

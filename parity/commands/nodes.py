@@ -18,7 +18,6 @@ from converter.mapping import iterate_pairs
 from converter.progress import Progress
 from converter.sources import CheckpointFiles
 from efficientdet_spec import EfficientDetConfig, InputError
-from parity import environment
 from parity.commands.inputs import plan_inputs
 from parity.commands.options import (
     add_input,
@@ -35,19 +34,26 @@ from parity.commands.reference import (
     open_reference_trace,
 )
 from parity.commands.trials import Trial, Trials
-from parity.files import write_json, write_text
-from parity.gradients import Gradients, GradientsReport, Subject, compare_gradients, map_gradients
-from parity.gradients_text import gradients_text
-from parity.images import PHOTOGRAPH
+from parity.detections.images import PHOTOGRAPH
+from parity.gradients.comparison import (
+    Gradients,
+    GradientsReport,
+    Subject,
+    compare_gradients,
+    map_gradients,
+)
+from parity.gradients.text import gradients_text
 from parity.judge.verdict import NodeResult, Verdict
-from parity.junit import junit
-from parity.naming import split_candidate
-from parity.nodes_text import nodes_text
-from parity.result import Contribution, NodesReport, Noise, largest_sources
-from parity.trace import check_matches
+from parity.process import environment
+from parity.process.files import write_json, write_text
+from parity.results.junit import junit
+from parity.results.nodes import Contribution, NodesReport, Noise, largest_sources
+from parity.results.nodes_text import nodes_text
+from parity.sides.naming import split_candidate
+from parity.traces.reader import check_matches
 
 if TYPE_CHECKING:
-    from parity.closeups import Closeup
+    from parity.lockstep.closeups import Closeup
 
 
 def add_parser(commands: Any) -> None:
@@ -137,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     import torch
 
-    from parity.torch_side.device import describe_device, open_device
+    from parity.sides.pytorch.device import describe_device, open_device
     from torch_model.checkpoint import from_arrays
 
     device = open_device(arguments.device, tf32=arguments.tf32)
@@ -180,7 +186,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _open_candidate(text: str | None, config: EfficientDetConfig, faithful: Any) -> Any:
-    from parity.torch_side.candidate import from_code
+    from parity.sides.pytorch.candidate import from_code
     from torch_model.checkpoint import load
 
     if text is None:
@@ -207,9 +213,9 @@ def _compare(
     device: dict[str, Any],
     seconds: dict[str, float],
 ) -> NodesReport:
-    from parity.attribution import Observed, contributions
-    from parity.closeups import chosen, closeups
-    from parity.diagnosis import Known, diagnosed, findings, suspects
+    from parity.diagnosis.suspects import Known, diagnosed, findings, suspects
+    from parity.lockstep.closeups import chosen, closeups
+    from parity.lockstep.contributions import Observed, contributions
 
     config = conversion.config
     trials.run(seconds)
@@ -294,8 +300,8 @@ def _noise(
     arguments: argparse.Namespace, trial: Trial, conversion: Conversion, prefix: Path
 ) -> tuple[list[Noise], list[str]]:
     """How far each side is from itself, and what of that could not be measured."""
-    from parity import noise
-    from parity.trace_header import trace_bytes
+    from parity.lockstep import noise
+    from parity.traces.header import trace_bytes
 
     pairing, reference, described = trial.pairing, trial.reference, trial.described
     stream = partial(reference.stream, pairing.images)
@@ -371,7 +377,7 @@ def _compare_gradients(
 ) -> GradientsReport:
     """Both frameworks' gradients in both precisions, whatever the nodes were compared in."""
     import_tensorflow()
-    from parity.torch_side.gradients import TorchGradients
+    from parity.gradients.pytorch import TorchGradients
     from reference_tf.gradients import gradients
 
     config = conversion.config

@@ -12,8 +12,8 @@ from converter.ledger import WEIGHTS
 from converter.progress import READING_PATIENCE, Progress
 from converter.sources import CheckpointFiles, default_cache, resolve
 from efficientdet_spec import MODELS, InputError, parse_size
-from parity.files import check_writable
-from parity.naming import split_candidate
+from parity.process.files import check_writable
+from parity.sides.naming import split_candidate
 
 _MAX_THREADS = 1024
 _MAX_RUNS = 10_000

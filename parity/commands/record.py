@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from converter.progress import Progress
-from parity import environment
 from parity.commands.options import (
     add_input,
     check_numbers,
@@ -18,6 +17,7 @@ from parity.commands.options import (
     resolve_checkpoint,
 )
 from parity.commands.reference import open_reference, read_input
+from parity.process import environment
 
 
 def add_parser(commands: Any) -> None:
@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: Something about the input cannot be used.
     """
-    from parity.trace_header import TraceHeader
-    from parity.trace_writer import graph_nodes, summary, write_trace
+    from parity.traces.header import TraceHeader
+    from parity.traces.writer import graph_nodes, summary, write_trace
 
     check_numbers(arguments)
     files = resolve_checkpoint(arguments)

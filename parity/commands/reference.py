@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from converter.conversion import Conversion
 from efficientdet_spec import EfficientDetConfig, InputError, NodeKind, parse_size
-from parity.trace import Trace, check_matches, open_trace
+from parity.traces.reader import Trace, check_matches, open_trace
 
 Images = NDArray[Any]
 """Normalised images, [N, H, W, 3]."""
@@ -164,7 +164,7 @@ def open_reference(
         return
     import_tensorflow()
     import reference_tf
-    from parity.tensorflow_side import TensorflowReference
+    from parity.sides.tensorflow_graph import TensorflowReference
 
     batch, height, width, _ = shape
     described: dict[str, Any] = {"kind": "graph", "source": "built in"}
@@ -201,7 +201,7 @@ def make_images(
     path: Path | None, height: int, width: int, dtype: str
 ) -> tuple[Images, dict[str, Any]]:
     """The input [1, height, width, 3] and what to say about it."""
-    from parity.images import PHOTOGRAPH, photograph_like
+    from parity.detections.images import PHOTOGRAPH, photograph_like
     from torch_model.decode import read_image
 
     image = read_image(path) if path else photograph_like(height, width)

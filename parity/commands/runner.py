@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from converter.conversion import convert
 from converter.sources import CheckpointFiles
 from efficientdet_spec import InputError
-from parity import environment
 from parity.commands.detection import Detection
+from parity.process import environment
 
 if TYPE_CHECKING:
-    from parity.shards import Compute, Side
+    from parity.detections.shards import Compute, Side
 
 _MAX_WORKERS = 1024
 
@@ -78,11 +78,11 @@ def open_runner(arguments: argparse.Namespace, setup: Detection) -> Iterator[Run
         InputError: The cluster cannot be used, or this machine has fewer GPUs than workers.
     """
     if arguments.workers is None and arguments.scheduler is None:
-        from parity.shards import in_process
+        from parity.detections.shards import in_process
 
         yield Runner(lambda framework: in_process(partial(setup.open, framework)))
         return
-    from parity.cluster import existing_cluster, local_cluster
+    from parity.detections.cluster import existing_cluster, local_cluster
 
     gpu = setup.device == "cuda"
     opened = (

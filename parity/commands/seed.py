@@ -10,7 +10,7 @@ from typing import Any
 from converter.seeded import write_seeded
 from efficientdet_spec import MODELS, get_config
 from parity.commands.reference import Images, prepared
-from parity.images import high_amplitude, photograph_like
+from parity.detections.images import high_amplitude, photograph_like
 
 _CALIBRATION_SIZE = (512, 512)
 """Of the images on which batch norms are calibrated: P8 still has 2x2 positions."""

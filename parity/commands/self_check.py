@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from converter.progress import Progress
-from parity import environment
 from parity.commands.nodes import alternatives
 from parity.commands.options import (
     add_input,
@@ -20,8 +19,9 @@ from parity.commands.options import (
 )
 from parity.commands.reference import open_reference, read_input
 from parity.commands.trials import pair
-from parity.files import write_json
-from parity.naming import base
+from parity.process import environment
+from parity.process.files import write_json
+from parity.sides.naming import base
 
 SCHEMA = "efficientdet-parity/self-check"
 VERSION = 1
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from parity.commands.faults import FAULTS
-    from parity.diagnosis import Known, diagnosed, findings, suspects
+    from parity.diagnosis.suspects import Known, diagnosed, findings, suspects
     from parity.lockstep.comparison import compare_isolated
     from torch_model.checkpoint import from_arrays
 

@@ -17,15 +17,15 @@ from converter.conversion import account, convert
 from converter.progress import Progress
 from converter.sources import CheckpointFiles
 from efficientdet_spec import InputError
-from parity import environment
-from parity.coco.detections import as_rows
 from parity.coco.swaps import MISTAKE, TENSORFLOW, StageSwap, Swap, judge
 from parity.commands import mistakes
 from parity.commands.detection import Detection
-from parity.shards import ImageResult, Shard, Work, claim, read_shard, write_shard
+from parity.detections.rows import as_rows
+from parity.detections.shards import ImageResult, Shard, Work, claim, read_shard, write_shard
+from parity.process import environment
 
 if TYPE_CHECKING:
-    from parity.coco.annotations import Annotations, CocoImage
+    from parity.detections.annotations import Annotations, CocoImage
     from torch_model.detector import Detector
 
 BASELINE = "baseline"
@@ -306,7 +306,7 @@ def open_pipelines(setup: Detection, slugs: set[str]) -> Iterator[dict[str, Pipe
     """
     import torch
 
-    from parity.torch_side.device import open_device
+    from parity.sides.pytorch.device import open_device
     from torch_model.decode import read_image
 
     device = open_device(setup.device)

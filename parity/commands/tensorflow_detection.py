@@ -104,7 +104,7 @@ class _TensorflowSide:
         self.seconds = self._watch.seconds
 
     def prepare(self, path: Path) -> Any:
-        from parity.shards import Prepared
+        from parity.detections.shards import Prepared
 
         watch = Stopwatch()
         image = self._stages.decode(path)

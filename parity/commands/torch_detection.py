@@ -19,7 +19,7 @@ class _TorchSide:
         self.seconds = self._watch.seconds
 
     def prepare(self, path: Path) -> Any:
-        from parity.shards import Prepared
+        from parity.detections.shards import Prepared
         from torch_model.decode import read_image
 
         watch = Stopwatch()
@@ -49,7 +49,7 @@ def torch_side(setup: Detection) -> Iterator[_TorchSide]:
     """The model with the checkpoint's values, and the stages around it."""
     import torch
 
-    from parity.torch_side.device import open_device
+    from parity.sides.pytorch.device import open_device
     from torch_model.checkpoint import from_arrays
     from torch_model.detector import Detector
 

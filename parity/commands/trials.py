@@ -16,19 +16,19 @@ from converter.progress import Progress
 from efficientdet_spec import EfficientDetConfig, Fusion, NodeKind
 from parity.commands.inputs import PlannedInput
 from parity.commands.reference import Images, Reference, open_reference
-from parity.coverage import Coverage, InputResult, coverage_of, merged_nodes, wiring_notes
 from parity.judge.verdict import NodeResult, Verdict
-from parity.naming import check_paths, own_paths, read_names
-from parity.outcome import Outcome
-from parity.replay import KEPT_BYTES, Kept
-from parity.result import Finding
-from parity.stream import Stream
-from parity.trace import Trace
+from parity.process.outcome import Outcome
+from parity.results.coverage import Coverage, InputResult, coverage_of, merged_nodes, wiring_notes
+from parity.results.nodes import Finding
+from parity.sides.naming import check_paths, own_paths, read_names
+from parity.sides.replay import KEPT_BYTES, Kept
+from parity.sides.stream import Stream
+from parity.traces.reader import Trace
 
 if TYPE_CHECKING:
     from parity.lockstep.comparison import Comparison
     from parity.lockstep.pairing import Pairing
-    from parity.torch_side import Referee
+    from parity.sides.pytorch import Referee
 
 _CLASSES = "class_head"
 
@@ -156,7 +156,7 @@ class Trials:
         return self._references[shape]
 
     def _referee(self, item: PlannedInput) -> Referee:
-        from parity.torch_side import Referee
+        from parity.sides.pytorch import Referee
 
         if item.shape not in self._referees:
             kinds = self._reference(item.shape).kinds
@@ -253,7 +253,7 @@ def pair(
             a form that cannot be observed.
     """
     from parity.lockstep.pairing import Pairing
-    from parity.torch_side import Referee, check_observable, common_prefix
+    from parity.sides.pytorch import Referee, check_observable, common_prefix
 
     nodes = list(reference.kinds)
     paths = [name for name, _ in candidate.named_modules()]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity.stream import Array
+from parity.sides.stream import Array
 
 LANES = (1, 2, 4, 8, 16)
 """Numbers of interleaved sums that are tried: one value after another, or as many in turn as

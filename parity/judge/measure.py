@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.judge.compiled import in_order
 from parity.judge.tally import Tally, Whole, survey, tally
-from parity.stream import Array
+from parity.sides.stream import Array
 
 _CHUNK = 1 << 17
 """Elements looked at together, by one core: what is read again is still in its cache."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.judge.compiled import compiled, in_order
 from parity.judge.measure import flat, row_parts
-from parity.stream import Array
+from parity.sides.stream import Array
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.judge.compiled import compiled
-from parity.stream import Array
+from parity.sides.stream import Array
 
 _BLOCK = 1 << 10
 """Elements between two looks at what was found so far."""

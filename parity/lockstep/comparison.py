@@ -21,18 +21,18 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from parity import torch_side
 from parity.judge.reach import Reach
 from parity.judge.verdict import NodeResult, judge, with_history
 from parity.lockstep.free import FreeWalk
 from parity.lockstep.isolated import IsolatedWalk
 from parity.lockstep.measuring import Measuring
 from parity.lockstep.pairing import CandidateError, Pairing, Progress, part_of
+from parity.lockstep.repetition import compiled_apart, equal_runs, repetition_findings
 from parity.lockstep.walk import PassTiming, visited
-from parity.outcome import Outcome
-from parity.repetition import compiled_apart, equal_runs, repetition_findings
-from parity.result import Finding
-from parity.stream import Array
+from parity.process.outcome import Outcome
+from parity.results.nodes import Finding
+from parity.sides import pytorch
+from parity.sides.stream import Array
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
         pairing: What to compare.
         progress: Told how many of all measurements are done.
     """
-    compiled = torch_side.is_compiled(pairing.model)
+    compiled = pytorch.is_compiled(pairing.model)
     started = time.perf_counter()
     # Another image of the same shape comes first: what a candidate keeps of it, it will use for
     # the images that it is compared on.
@@ -89,7 +89,7 @@ def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
     second, notes = _second_run(pairing, gradients=not compiled)
     after = mirrored.run_unobserved(gradients=False)
     unobserved = PassTiming("unobserved", time.perf_counter() - started)
-    with torch_side.eager() if compiled else nullcontext():
+    with pytorch.eager() if compiled else nullcontext():
         found, observed = _compared(pairing, progress)
     # One more run tells which of two that differ is the odd one.
     first = observed
@@ -108,7 +108,7 @@ def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
         ),
         not_shown=compiled_apart(first, observed) if compiled else [],
         notes=notes,
-        outputs=[torch_side.nhwc(tensor) for tensor in observed if tensor.dim() == 4],
+        outputs=[pytorch.nhwc(tensor) for tensor in observed if tensor.dim() == 4],
     )
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from parity import torch_side
 from parity.judge.measure import difference
 from parity.judge.verdict import Measurement
 from parity.lockstep.pairing import Ours
 from parity.lockstep.walk import Walk, problem_of
-from parity.stream import Array
+from parity.sides import pytorch
+from parity.sides.stream import Array
 
 
 class FreeWalk(Walk):
@@ -38,13 +38,13 @@ class FreeWalk(Walk):
             self._measure(name, self._waiting.pop(name), ours)
         elif name not in self.measured:
             self.missed = True
-            self.measured[name] = Measurement(torch_side.nhwc_shape(ours[2]))
+            self.measured[name] = Measurement(pytorch.nhwc_shape(ours[2]))
 
     def _measure(self, name: str, theirs: Array | None, ours: Ours) -> None:
         problem = problem_of(ours[2], theirs, self.pairing.images.dtype)
-        shape = torch_side.nhwc_shape(ours[2])
+        shape = pytorch.nhwc_shape(ours[2])
         if problem or theirs is None:
             self.measured[name] = Measurement(shape, problem=problem)
             return
-        distance = difference(theirs, torch_side.nhwc(ours[2]))
+        distance = difference(theirs, pytorch.nhwc(ours[2]))
         self.measured[name] = Measurement(shape, distance)

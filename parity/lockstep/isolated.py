@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from efficientdet_spec import NodeKind
-from parity import torch_side
 from parity.judge.verdict import Measurement, Problem
 from parity.lockstep.pairing import Ours, Pairing, Progress
 from parity.lockstep.walk import Walk, problem_of
-from parity.stream import Array
-from parity.torch_side import Ruling
+from parity.sides import pytorch
+from parity.sides.pytorch import Ruling
+from parity.sides.stream import Array
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Meeting:
         """The candidate's tensor, NHWC; None where there is none that can be compared."""
         if self.candidate is None or self.problem:
             return None
-        return torch_side.nhwc(self.candidate[2])
+        return pytorch.nhwc(self.candidate[2])
 
 
 Reader = Callable[[Meeting], "Measurement | None"]
@@ -75,7 +75,7 @@ class IsolatedWalk(Walk):
         super().__init__(pairing, progress, visited)
         self._reader = reader
         self._sitting = pairing.referee.sitting(pairing.images, pairing.elements)
-        self._came_from = torch_side.Provenance()
+        self._came_from = pytorch.Provenance()
 
     def meet(self, name: str, theirs: Array | None, ours: Ours | None) -> Any:
         """As of any walk; the reference's tensor takes the output's place."""
@@ -104,7 +104,7 @@ class IsolatedWalk(Walk):
         waiting = self._waiting.pop(name, None)
         if waiting is None:
             again = Problem(f"{name} is computed again")
-            shape = torch_side.nhwc_shape(ours[2])
+            shape = pytorch.nhwc_shape(ours[2])
             self.measured[f"{name} again"] = Measurement(shape, problem=again)
             return None
         goes_on, met = waiting
@@ -116,7 +116,7 @@ class IsolatedWalk(Walk):
         if ours is not None:
             problem = problem_of(ours[2], goes_on, goes_on.dtype)
             # A layer that works in place has overwritten its own inputs by now.
-            in_place = torch_side.may_overwrite(ours[0])
+            in_place = pytorch.may_overwrite(ours[0])
             met = replace(
                 met,
                 candidate=ours,
@@ -129,7 +129,7 @@ class IsolatedWalk(Walk):
             self.measured[met.name] = measured
         if ours is None or problem:
             return None
-        instead = torch_side.replacement(ours[2], ours[1], goes_on)
+        instead = pytorch.replacement(ours[2], ours[1], goes_on)
         self._came_from.add(instead, met.name)
         return instead
 

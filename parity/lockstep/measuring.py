@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from efficientdet_spec import NodeKind
-from parity import torch_side
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.means import another_mean, reproducing_order
 from parity.judge.measure import ThreeWay, apart, measured, unit_roundoff
@@ -14,8 +13,9 @@ from parity.judge.reach import Reach, reach
 from parity.judge.verdict import Measurement
 from parity.lockstep.isolated import Meeting
 from parity.lockstep.pairing import Ours
-from parity.stream import Array
-from parity.torch_side import Referee, Ruling
+from parity.sides import pytorch
+from parity.sides.pytorch import Referee, Ruling
+from parity.sides.stream import Array
 
 
 class Measuring:
@@ -49,7 +49,7 @@ class Measuring:
             sides = (met.output, met.reference)
             orders, another = _mean_order(met.arguments[0], ruling, exact, sides)
         return Measurement(
-            torch_side.nhwc_shape(ours[2]),
+            pytorch.nhwc_shape(ours[2]),
             exact=exact,
             functions_apart=_functions_apart(ours, ruling, exact),
             limit=ruling.limit,
@@ -63,8 +63,8 @@ class Measuring:
     def _note(self, met: Meeting) -> None:
         """What the reference's tensors say of the input."""
         if met.kind is NodeKind.BATCH_NORM:
-            mean, deviation = torch_side.statistics(self._referee.calls[met.name].module)
-            self.reach[met.name] = reach(torch_side.nhwc(met.arguments[0]), mean, deviation)
+            mean, deviation = pytorch.statistics(self._referee.calls[met.name].module)
+            self.reach[met.name] = reach(pytorch.nhwc(met.arguments[0]), mean, deviation)
         if met.reference is not None and met.name in self._outputs:
             self.peaks[met.name] = float(met.reference.max())
 
@@ -75,13 +75,13 @@ def _functions_apart(ours: Ours, ruling: Ruling, exact: ThreeWay) -> float | Non
     if exact.candidate is None or (exact.candidate.roundings or 0.0) <= close:
         return None
     module, inputs, output = ours
-    its_own = torch_side.own_exact(module, inputs, output)
+    its_own = pytorch.own_exact(module, inputs, output)
     if its_own is None or its_own.shape != ruling.truth.shape:
         return None
     return apart(
-        torch_side.nhwc(ruling.truth),
-        torch_side.nhwc(its_own),
-        torch_side.nhwc(ruling.gauge),
+        pytorch.nhwc(ruling.truth),
+        pytorch.nhwc(its_own),
+        pytorch.nhwc(ruling.gauge),
         unit_roundoff(ruling.dtype),
     )
 
@@ -90,7 +90,7 @@ def _mean_order(
     features: Any, ruling: Ruling, exact: ThreeWay, sides: Sequence[Array | None]
 ) -> tuple[tuple[str | None, str | None], str | None]:
     """In which order each side has added up a mean; what the candidate computes instead of it."""
-    values = torch_side.nhwc(features)
+    values = pytorch.nhwc(features)
     unit = unit_roundoff(values.dtype)
     found: list[str | None] = []
     another = None
@@ -104,7 +104,7 @@ def _mean_order(
     ):
         order = None
         if array is not None and distance and (distance.roundings or 0.0) > SIDE_LIMIT:
-            scale = torch_side.nhwc(gauge)
+            scale = pytorch.nhwc(gauge)
             limit = ruling.limit.candidate
             order = reproducing_order(values, array, scale, unit, limit)
             # An order that reproduces it to a few roundings leaves nothing else to explain.

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from efficientdet_spec import InputError, NodeKind
-from parity import torch_side
-from parity.console import out_of_memory
-from parity.naming import Naming
-from parity.stream import Array, Stream
-from parity.torch_side import Referee
+from parity.process.console import out_of_memory
+from parity.sides import pytorch
+from parity.sides.naming import Naming
+from parity.sides.pytorch import Referee
+from parity.sides.stream import Array, Stream
 
 Progress = Callable[[int, int | None], None]
 """Told how much is done, and how much there is."""
@@ -80,7 +80,7 @@ class Pairing:
         """Whether the stream has this node's tensor."""
         return self.recorded is None or node in self.recorded
 
-    def run(self, visit: torch_side.Visit) -> list[Any]:
+    def run(self, visit: pytorch.Visit) -> list[Any]:
         """Run the candidate, calling ``visit`` at each node.
 
         Returns:
@@ -97,7 +97,7 @@ class Pairing:
 
         referee = self.referee
         sources = {node: call.sources for node, call in referee.calls.items()}
-        with torch_side.visiting(self.model, self.naming, guarded, referee.inputs_of, sources):
+        with pytorch.visiting(self.model, self.naming, guarded, referee.inputs_of, sources):
             return self._outputs(ours)
 
     def run_unobserved(self, *, gradients: bool) -> list[Any]:
@@ -114,9 +114,9 @@ class Pairing:
 
     def _outputs(self, ours: Sequence[BaseException], *, gradients: bool = False) -> list[Any]:
         size = f"{self.images.shape[1]}x{self.images.shape[2]}"
-        with torch_side.unchanged(self.model):
+        with pytorch.unchanged(self.model):
             try:
-                returned = torch_side.run(self.model, self.images, gradients=gradients)
+                returned = pytorch.run(self.model, self.images, gradients=gradients)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
@@ -124,9 +124,9 @@ class Pairing:
                     raise
                 raise CandidateError(
                     f"The candidate fails on [{len(self.images)}, 3, H, W] images of {size} with "
-                    f"{torch_side.failure(error)}; run it by itself and correct it."
+                    f"{pytorch.failure(error)}; run it by itself and correct it."
                 ) from error
-        tensors = torch_side.flatten(returned)
+        tensors = pytorch.flatten(returned)
         if not tensors:
             raise InputError(
                 f"The candidate returns {type(returned).__name__} without a tensor for images of "

@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from parity import torch_side
 from parity.judge.verdict import Measurement, Problem, Verdict
 from parity.lockstep.pairing import Ours, Pairing, Progress
-from parity.stream import Array, Tensors
+from parity.sides import pytorch
+from parity.sides.stream import Array, Tensors
 
 RETURNS = "the candidate returns"
 """How the reason begins where the fault lies not in a node but in what the network returns."""
@@ -82,7 +82,7 @@ class Walk(ABC):
             def visit(name: str, module: Any, inputs: Any, output: Any) -> Any:
                 position = self._order.get(name)
                 if position is None:
-                    shape = torch_side.nhwc_shape(output)
+                    shape = pytorch.nhwc_shape(output)
                     self.measured[name] = Measurement(shape, problem=Problem(_UNKNOWN))
                     return None
                 while self._position < position:
@@ -142,7 +142,7 @@ class Walk(ABC):
         for number, name in enumerate(outputs):
             if len(returned) != len(outputs):
                 problem = Problem(f"{RETURNS} {len(returned)} tensors, not {len(outputs)}")
-            elif not torch_side.same(returned[number], kept.get(name)):
+            elif not pytorch.same(returned[number], kept.get(name)):
                 problem = _returned_instead(name, number, returned[number], kept)
             else:
                 continue
@@ -154,7 +154,7 @@ def problem_of(output: Any, theirs: Array | None, dtype: Any) -> Problem | None:
     """Why a candidate's output cannot be compared; None where it can."""
     if output.dim() != 4:
         return Problem(f"its shape is {list(output.shape)}, which is not [N, C, H, W]")
-    ours = torch_side.nhwc_shape(output) or ()
+    ours = pytorch.nhwc_shape(output) or ()
     if theirs is not None and ours != theirs.shape:
         return Problem(
             f"its shape is {list(ours)}, the reference's {list(theirs.shape)}",
@@ -172,7 +172,7 @@ def problem_of(output: Any, theirs: Array | None, dtype: Any) -> Problem | None:
 def _returned_instead(name: str, number: int, tensor: Any, kept: Mapping[str, Any]) -> Problem:
     """What a candidate returns where it should return what it made at an output node."""
     where = f"as its output number {number} instead of {name}"
-    other = next((node for node in kept if torch_side.same(tensor, kept[node])), None)
+    other = next((node for node in kept if pytorch.same(tensor, kept[node])), None)
     if other is not None:
         return Problem(f"{RETURNS} {other} {where}", Verdict.FUNCTION_DIFFERS)
     if name in kept and tensor.shape == kept[name].shape:

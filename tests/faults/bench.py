@@ -13,13 +13,13 @@ from made_images import waves
 import reference_tf
 from converter.conversion import convert
 from converter.sources import resolve
-from parity.diagnosis import Known, diagnosed, findings, suspects
+from parity.diagnosis.suspects import Known, diagnosed, findings, suspects
 from parity.lockstep.comparison import compare_isolated
 from parity.lockstep.pairing import Pairing
-from parity.naming import base, own_paths
-from parity.replay import Kept
-from parity.tensorflow_side import TensorflowReference
-from parity.torch_side import Referee, flatten
+from parity.sides.naming import base, own_paths
+from parity.sides.pytorch import Referee, flatten
+from parity.sides.replay import Kept
+from parity.sides.tensorflow_graph import TensorflowReference
 from torch_model.checkpoint import from_arrays
 from torch_model.preprocess import preprocess
 

@@ -19,9 +19,9 @@ from faults import alarms, sharpness
 import compare
 from converter.progress import Progress
 from efficientdet_spec import OFFICIAL_MODELS, get_config, parse_size
-from parity import environment
-from parity.files import write_json, write_text
-from parity.images import image_files
+from parity.detections.images import image_files
+from parity.process import environment
+from parity.process.files import write_json, write_text
 
 if TYPE_CHECKING:
     from faults.bench import Outcome

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from parity.judge.limits import SIDE_LIMIT, chance_factor, limit_of
-from parity.torch_side.operations import expected, feature_maps, operation_of
+from parity.sides.pytorch.operations import expected, feature_maps, operation_of
 from torch_model.anchors import make_anchors
 from torch_model.postprocess import decode_boxes, sigmoid, split_outputs
 
@@ -154,7 +154,7 @@ def _run(bench, signs, *, whole=False):
 @contextmanager
 def _hooked(bench, visit):
     """Call ``visit`` at each node; what it returns goes on."""
-    from parity.torch_side import visiting
+    from parity.sides.pytorch import visiting
 
     with visiting(bench.faithful, bench.naming, visit):
         yield

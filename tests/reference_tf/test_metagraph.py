@@ -15,9 +15,9 @@ from converter.sources import resolve
 from efficientdet_spec import Fusion, InputError, get_config
 from parity.lockstep.comparison import compare
 from parity.lockstep.pairing import Pairing
-from parity.naming import own_paths
-from parity.tensorflow_side import TensorflowReference
-from parity.torch_side import Referee
+from parity.sides.naming import own_paths
+from parity.sides.pytorch import Referee
+from parity.sides.tensorflow_graph import TensorflowReference
 from reference_tf import metagraph
 from reference_tf.metagraph import load_metagraph
 from torch_model.checkpoint import from_arrays

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 import compare
-from reports.render import render
+from reports.pages.render import render
 
 ARGUMENTS = [
     "--no-sandbox",

@@ -9,8 +9,8 @@ import made_results as made
 import pytest
 
 import reports
-from reports.chart import TABLE_ROWS, log_range, on_log_axis
 from reports.charts import closeup_charts, coco_charts, node_charts, timing_charts
+from reports.charts.chart import TABLE_ROWS, log_range, on_log_axis
 
 STATIC = Path(reports.__file__).parent / "static"
 ECHARTS_SHA256 = "b66b25aeb4df84e33199dc21694014d336d222cbd9deb0e5a7c14bd6aa0d0fd0"

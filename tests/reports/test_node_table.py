@@ -9,8 +9,8 @@ from handmade import distance, node
 
 from parity.judge.limits import Limit
 from parity.judge.verdict import Verdict
-from reports.node_csv import node_csv
-from reports.node_table import EMA, FIGURES, compact, front_coded, node_table
+from reports.tables.node_csv import node_csv
+from reports.tables.node_table import EMA, FIGURES, compact, front_coded, node_table
 
 
 def decoded(values):

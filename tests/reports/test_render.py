@@ -14,8 +14,8 @@ from handmade import distance, finding, node
 import compare
 from efficientdet_spec import InputError
 from parity.judge.verdict import Verdict
-from reports import render as module
-from reports.render import packed, render
+from reports.pages import render as module
+from reports.pages.render import packed, render
 
 HOSTILE = ('"><img src=x onerror=alert(1)>', "</script><script>alert(1)</script>", "{{ 7 * 6 }}")
 SCRIPTS = {"theme.js", "echarts.min.js", "charts.js", "report.js", "payload.js"}

@@ -6,7 +6,7 @@ import made_results as made
 import pytest
 
 from efficientdet_spec import InputError
-from reports.results import read_results
+from reports.reading.results import read_results
 
 
 def changed(values, path, value):

@@ -9,8 +9,8 @@ import pytest
 
 import compare
 from efficientdet_spec import InputError
-from reports import processes, runner
-from reports.steps import Choice, Subject
+from reports.run import processes, runner
+from reports.run.steps import Choice, Subject
 
 SEEDED = Subject("d0", "efficientdet-d0", True)
 
@@ -343,7 +343,7 @@ def test_processes_tell_what_they_have_read(monkeypatch, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         f"import sys\nsys.path.insert(1, {str(Path(compare.__file__).parent)!r})\n"
-        "from parity import reading\nreading.start()\nimport os, numpy, helper, json.tool\n"
+        "from parity.process import reading\nreading.start()\nimport os, numpy, helper, json.tool\n"
         f"os.chdir({str(tmp_path)!r})\nopen('photo.jpg').read()\nreading.note('native.h5')\n"
         "open('out.tmp', 'w').close()\nos.replace('out.tmp', 'out.txt')\nopen('out.txt').read()\n"
         "try:\n    open('missing.png')\nexcept OSError:\n    pass\n"

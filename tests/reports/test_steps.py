@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from efficientdet_spec import OFFICIAL_MODELS, InputError
-from reports import steps
-from reports.steps import Choice, Subject, subjects
+from reports.run import steps
+from reports.run.steps import Choice, Subject, subjects
 
 
 def test_every_form_of_a_source(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from efficientdet_spec import get_config
 from parity.judge.verdict import Verdict
-from reports.structure import drawing
+from reports.pages.structure import drawing
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -9,15 +9,15 @@ from handmade import distance, finding, node
 
 from parity.judge.limits import Limit
 from parity.judge.verdict import Verdict
-from parity.outcome import Outcome
-from reports.checks import checks
-from reports.facts import facts
-from reports.judgement import judge
-from reports.junit import junit
-from reports.markdown import markdown
-from reports.matrix import COLUMNS, matrix, overview
-from reports.results import read_results
-from reports.summary import Summary, summarise
+from parity.process.outcome import Outcome
+from reports.pages.checks import checks
+from reports.pages.key_figures import facts
+from reports.reading.results import read_results
+from reports.tables.all_models import COLUMNS, matrix, overview
+from reports.tables.judgement import judge
+from reports.tables.junit import junit
+from reports.tables.markdown import markdown
+from reports.tables.summary import Summary, summarise
 
 
 def read(tmp_path, **other):

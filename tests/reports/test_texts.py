@@ -2,7 +2,7 @@
 
 import pytest
 
-from reports import texts
+from reports.words import texts
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import compare
-from parity.images import photograph_like
+from parity.detections.images import photograph_like
 
 HERE = Path(__file__).parent
 PARTIAL, COMPLETE = HERE / "names.json", HERE / "names_hookable.json"

@@ -17,7 +17,7 @@ from parity.judge.operations.operation import (
     padding_before,
     underflow,
 )
-from parity.stream import Array
+from parity.sides.stream import Array
 
 
 class _Convolved(Operation):

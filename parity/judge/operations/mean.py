@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.judge.compiled import compiled, in_order
 from parity.judge.operations.operation import PART, Operation, underflow
-from parity.stream import Array
+from parity.sides.stream import Array
 
 
 class Mean(Operation):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from parity.judge.compiled import in_order
-from parity.stream import Array
+from parity.sides.stream import Array
 
 PART = 1 << 17
 """Elements of the output that one core works on together: they stay in its cache."""

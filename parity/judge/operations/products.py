@@ -8,7 +8,7 @@ import numpy as np
 
 from parity.judge.compiled import compiled
 from parity.judge.operations.operation import Operation, by_lines, underflow
-from parity.stream import Array
+from parity.sides.stream import Array
 
 
 class Scale(Operation):

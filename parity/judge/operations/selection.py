@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.judge.compiled import compiled
 from parity.judge.operations.operation import Operation, by_lines, padding_before
-from parity.stream import Array
+from parity.sides.stream import Array
 
 
 class _Selection(Operation):

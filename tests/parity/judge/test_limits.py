@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from efficientdet_spec import Fusion, NodeKind
-from parity import torch_side
 from parity.judge.limits import FALSE_ALARM, SIDE_LIMIT, chance_factor, limit_of
 from parity.judge.measure import difference
+from parity.sides import pytorch
 from torch_model import layers
 
 
@@ -17,10 +17,10 @@ def judged(kind, module, *inputs, change=None):
     output = broken(*inputs)
     truth = module.double()(*(_double(x) for x in inputs)).float()
     module.float()
-    gauge = torch_side.expected(kind, module, inputs)[1]
+    gauge = pytorch.expected(kind, module, inputs)[1]
     if change:
         output = change(output)
-    arrays = [torch_side.nhwc(x.contiguous()) for x in (truth, output, gauge)]
+    arrays = [pytorch.nhwc(x.contiguous()) for x in (truth, output, gauge)]
     return difference(*arrays).roundings
 
 

@@ -1,0 +1,1 @@
+"""Detections of many images: computed in shards, kept, matched and drawn."""

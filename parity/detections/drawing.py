@@ -1,0 +1,192 @@
+"""Pictures of detections: both frameworks side by side, and what differs between them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efficientdet_spec import InputError
+from parity.detections.matching import ImageMatch, edges, match_image
+from parity.detections.rows import Rows
+
+MIN_SCORE = 0.3
+"""Detections with a lower score are not drawn; the official visualisation draws from 0.4 or 0.3."""
+
+SEEN_PIXELS = 0.5
+"""A box that is off by less is drawn on the same pixels."""
+
+SEEN_SCORE = 0.005
+"""Scores that are closer look alike with two decimals."""
+
+MAX_SIDE = 800
+"""Longest side of a panel in pixels."""
+
+_BAR = 24
+_TENSORFLOW = (255, 140, 0)
+_TORCH = (0, 130, 255)
+_WHITE = (255, 255, 255)
+
+RGBImage = NDArray[np.uint8]
+
+
+def _opencv() -> Any:
+    try:
+        import cv2
+    except ImportError:
+        raise InputError(
+            "Drawing needs OpenCV; install it with pip install 'efficientdet-parity[images]'."
+        ) from None
+    return cv2
+
+
+def side_by_side(
+    image: RGBImage,
+    tensorflow: Rows,
+    torch: Rows,
+    names: Mapping[int, str],
+    *,
+    min_score: float = MIN_SCORE,
+    anchor: float = 0.0,
+) -> RGBImage:
+    """Three panels: TensorFlow's detections, PyTorch's, and those that differ.
+
+    Args:
+        image: [h, w, 3] RGB.
+        tensorflow: TensorFlow's detections.
+        torch: PyTorch's.
+        names: Name by category id; the number stands for one without.
+        min_score: Leave out detections below it.
+        anchor: Longest side of an anchor in the image's pixels.
+    """
+    found = match_image(0, tensorflow, torch, anchor)
+    lone_tensorflow, lone_torch = differing(found, tensorflow, torch, min_score)
+    shown = [rows[rows[:, 4] >= min_score] for rows in (tensorflow, torch)]
+    base, factor = _scaled(image)
+    count = len(lone_tensorflow) + len(lone_torch)
+    panels = [
+        _panel(base, factor, f"TensorFlow: {len(shown[0])}", [(shown[0], _TENSORFLOW)], names),
+        _panel(base, factor, f"PyTorch: {len(shown[1])}", [(shown[1], _TORCH)], names),
+        _panel(
+            base // 3,
+            factor,
+            f"differences: {count or 'none'}",
+            [(lone_tensorflow, _TENSORFLOW), (lone_torch, _TORCH)],
+            names,
+        ),
+    ]
+    return np.concatenate(panels, axis=1)
+
+
+def differing(
+    found: ImageMatch, tensorflow: Rows, torch: Rows, min_score: float
+) -> tuple[Rows, Rows]:
+    """The detections of either side that lack a partner, or have one that looks otherwise.
+
+    What a cut, a threshold, a tie or rounding explains is no difference. Matching takes all
+    detections, so that none loses its partner for being just below ``min_score`` on the other side.
+
+    Args:
+        found: Both sides' detections, matched.
+        tensorflow: TensorFlow's detections.
+        torch: PyTorch's.
+        min_score: Leave out detections below it.
+    """
+    pairs = _visibly_apart(found, tensorflow, torch)
+    first = np.sort(np.concatenate([found.reference_unexplained, pairs[:, 0]]))
+    second = np.sort(np.concatenate([found.candidate_unexplained, pairs[:, 1]]))
+    one, other = tensorflow[first], torch[second]
+    return one[one[:, 4] >= min_score], other[other[:, 4] >= min_score]
+
+
+def _visibly_apart(found: ImageMatch, tensorflow: Rows, torch: Rows) -> NDArray[np.int64]:
+    one, other = tensorflow[found.apart[:, 0]], torch[found.apart[:, 1]]
+    far = np.abs(edges(one) - edges(other)).max(axis=1, initial=0.0)
+    seen = (far >= SEEN_PIXELS) | (np.abs(one[:, 4] - other[:, 4]) >= SEEN_SCORE)
+    pairs: NDArray[np.int64] = found.apart[seen]
+    return pairs
+
+
+def _scaled(image: RGBImage) -> tuple[RGBImage, float]:
+    """The image within :data:`MAX_SIDE`, at least wide enough for a title, and its factor."""
+    cv2 = _opencv()
+    height, width = image.shape[:2]
+    factor = min(1.0, MAX_SIDE / max(height, width))
+    size = (max(round(width * factor), 1), max(round(height * factor), 1))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor < 1 else image
+    room = max(200 - size[0], 0)
+    return np.pad(small, ((0, 0), (0, room), (0, 0))), factor
+
+
+def _panel(
+    base: RGBImage,
+    factor: float,
+    title: str,
+    layers: list[tuple[Rows, tuple[int, int, int]]],
+    names: Mapping[int, str],
+) -> RGBImage:
+    cv2 = _opencv()
+    canvas = np.ascontiguousarray(base)
+    if canvas is base:
+        canvas = base.copy()
+    for rows, colour in layers:
+        # The best last, so that it is on top.
+        for row in rows[::-1]:
+            _draw(cv2, canvas, row, factor, colour, names)
+    bar = np.zeros((_BAR, base.shape[1], 3), np.uint8)
+    cv2.putText(bar, title, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, _WHITE, 1, cv2.LINE_AA)
+    return np.concatenate([bar, canvas])
+
+
+def _draw(
+    cv2: Any,
+    canvas: RGBImage,
+    row: NDArray[np.float64],
+    factor: float,
+    colour: tuple[int, int, int],
+    names: Mapping[int, str],
+) -> None:
+    height, width = canvas.shape[:2]
+    x, y = row[:2] * factor
+    right, bottom = (row[:2] + row[2:4]) * factor
+    # OpenCV's coordinates are 32-bit and boxes may reach far out of the image.
+    corners = [
+        (int(np.clip(round(a), -1, width)), int(np.clip(round(b), -1, height)))
+        for a, b in ((x, y), (right, bottom))
+    ]
+    cv2.rectangle(canvas, corners[0], corners[1], colour, 2)
+    label = label_of(int(row[5]), float(row[4]), names)
+    (wide, tall), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
+    left = int(np.clip(corners[0][0], 0, max(width - wide, 0)))
+    base = int(np.clip(corners[0][1] - 3, tall + 2, max(height - 2, tall + 2)))
+    cv2.rectangle(canvas, (left, base - tall - 2), (left + wide, base + 2), colour, -1)
+    cv2.putText(canvas, label, (left, base), cv2.FONT_HERSHEY_SIMPLEX, 0.4, _WHITE, 1, cv2.LINE_AA)
+
+
+def label_of(category: int, score: float, names: Mapping[int, str]) -> str:
+    """Name and score in the characters that OpenCV can draw."""
+    name = names.get(category, f"class {category}")
+    return f"{name.encode('ascii', 'replace').decode()} {score:.2f}"
+
+
+def write_png(path: Path, image: RGBImage) -> None:
+    """Write a picture; the file appears complete or not at all.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    data = _opencv().imencode(".png", image[..., ::-1])[1].tobytes()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}); choose a folder that is writable and "
+            f"has room."
+        ) from error

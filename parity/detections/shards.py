@@ -1,0 +1,433 @@
+"""Detections of many images, kept in files of a few images each, so that no work is done twice.
+
+A folder of shards has a manifest of everything that its detections depend on. A run that was
+stopped, by whatever means, continues behind the last complete shard; batches never reach from one
+shard into the next, so that it computes exactly what an undisturbed run would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from efficientdet_spec import InputError
+from parity.detections.annotations import CocoImage
+from parity.detections.rows import Rows, as_rows
+from parity.process.files import write_json, write_text
+from parity.process.prefetch import ahead
+
+SCHEMA = "efficientdet-parity/shards"
+VERSION = 1
+
+MIN_IMAGES = 16
+"""Images of a shard, or the next multiple of the batch: what an interruption costs at most."""
+
+BATCHES_AHEAD = 2
+"""Images of so many batches are decoded and preprocessed while the network computes."""
+
+_BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image ready for the network.
+
+    Attributes:
+        height: Of the image file in pixels.
+        width: Of the image file in pixels.
+        value: What the side made of it.
+        seconds: Spent on it in each stage so far.
+    """
+
+    height: int
+    width: int
+    value: Any
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class Side(Protocol):
+    """One framework's way from image files to detections.
+
+    Attributes:
+        seconds: Spent so far in each stage of :meth:`detect`.
+    """
+
+    seconds: dict[str, float]
+
+    def prepare(self, path: Path) -> Prepared:
+        """Decode and preprocess, in a thread of its own while others are being detected.
+
+        An InputError is this image's own failure.
+        """
+
+    def detect(self, images: Sequence[Prepared]) -> list[tuple[Any, Any, Any]]:
+        """For each image boxes [K, 4] as [y1, x1, y2, x2] in its pixels, scores and classes."""
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What became of an image.
+
+    Attributes:
+        image_id: The image.
+        rows: Its detections; none where it failed.
+        failure: Why it failed.
+    """
+
+    image_id: int
+    rows: Rows
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The results of consecutive images.
+
+    Attributes:
+        images: In order.
+        seconds: Spent in each stage, all images together, and as ``wall`` what passed meanwhile;
+            the stages overlap, so that they may add up to more.
+    """
+
+    images: Sequence[ImageResult]
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be detected.
+
+    Attributes:
+        folder: Folder of the image files.
+        images: In order.
+        batch: Images that go through the network together.
+    """
+
+    folder: Path
+    images: Sequence[CocoImage]
+    batch: int
+
+    def parts(self) -> list[Sequence[CocoImage]]:
+        """The images of each shard."""
+        size = -(-MIN_IMAGES // self.batch) * self.batch
+        return [self.images[start : start + size] for start in range(0, len(self.images), size)]
+
+
+def fingerprint(work: Work) -> str:
+    """SHA-256 of the images' ids, names and contents; a file that cannot be read counts as such."""
+    total = hashlib.sha256()
+    for image in work.images:
+        content = _content_hash(work.folder / image.file_name)
+        size = f"{image.width}x{image.height}"
+        total.update(json.dumps([image.id, image.file_name, size, content]).encode())
+    return total.hexdigest()
+
+
+def _content_hash(path: Path) -> str | None:
+    found = hashlib.sha256()
+    try:
+        # A pipe or device would never end.
+        if not path.is_file():
+            return None
+        with path.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                found.update(block)
+    except OSError:
+        return None
+    return found.hexdigest()
+
+
+Compute = Callable[
+    [Work, Mapping[int, Sequence[CocoImage]], Callable[[int], None]],
+    Generator[tuple[int, Shard], None, None],
+]
+"""Computes the shards of some images, given by the shard's number, in any order.
+
+It is told all the work, the images left of it, and whom to tell the number of images done; it
+yields each shard with its number as soon as there is one."""
+
+
+def in_process(open_side: Callable[[], AbstractContextManager[Side]]) -> Compute:
+    """Compute in this process, one shard after the other.
+
+    Args:
+        open_side: Called when the first shard is wanted; closed behind the last.
+    """
+
+    def compute(
+        work: Work, left: Mapping[int, Sequence[CocoImage]], progress: Callable[[int], None]
+    ) -> Generator[tuple[int, Shard], None, None]:
+        with open_side() as side:
+            yield from detect_shards(side, work, left, progress)
+
+    return compute
+
+
+def _further(progress: Callable[[int], None], before: int, further: int) -> None:
+    progress(before + further)
+
+
+def run(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    work: Work,
+    compute: Compute,
+    progress: Callable[[int, int], None],
+) -> list[Shard]:
+    """Detect what is not in the folder yet and return everything.
+
+    Args:
+        folder: For the shards; made if need be.
+        manifest: Everything the detections depend on, as plain values.
+        work: What is to be detected.
+        compute: Called only if something is left to do.
+        progress: Told the number of images done and of all.
+
+    Raises:
+        InputError: The folder holds another run's shards or cannot be written.
+    """
+    claim(folder, manifest)
+    parts = work.parts()
+    paths = [folder / f"{number:05}.json" for number in range(len(parts))]
+    shards = {
+        number: read_shard(path, part)
+        for number, (path, part) in enumerate(zip(paths, parts, strict=True))
+        if path.exists()
+    }
+    left = {number: part for number, part in enumerate(parts) if number not in shards}
+    done, total = sum(len(shard.images) for shard in shards.values()), len(work.images)
+    if left:
+        progress(done, total)
+        # What computes must end with the run, also where a shard cannot be written.
+        with closing(compute(work, left, lambda further: progress(done + further, total))) as found:
+            for number, shard in found:
+                write_shard(paths[number], shard)
+                shards[number] = shard
+    return [shards[number] for number in range(len(parts))]
+
+
+def claim(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Make the folder this run's, or see that it is already.
+
+    Raises:
+        InputError: It holds another run's shards or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be used ({error.strerror}); choose another folder to write to."
+        ) from error
+    path = folder / "manifest.json"
+    # As another run reads it.
+    ours = json.loads(json.dumps({"schema": SCHEMA, "version": VERSION, **manifest}))
+    if path in entries:
+        theirs = _load(path)
+        if theirs != ours:
+            raise InputError(
+                f"{folder} holds the detections of another run: {_difference(theirs, ours)}; "
+                f"choose another folder to write to, or delete this one."
+            )
+    else:
+        if any(entry.suffix == ".json" for entry in entries):
+            raise InputError(
+                f"{folder} holds files but no manifest.json that says what they are; choose "
+                f"another folder to write to, or delete this one."
+            )
+        write_json(path, ours)
+    # What a run that was killed while it wrote has left.
+    for entry in entries:
+        if entry.suffix == ".tmp":
+            with suppress(OSError):
+                entry.unlink()
+
+
+def _difference(theirs: Any, ours: Mapping[str, Any]) -> str:
+    """What two manifests disagree on, the values shortened."""
+    if not isinstance(theirs, dict):
+        return "its manifest is no JSON object"
+    before, now = _flat(theirs), _flat(ours)
+    differing = [
+        f"{name} was {before.get(name)!s:.40}, now {now.get(name)!s:.40}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    return ", ".join(differing[:5])
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            result |= _flat(value, f"{before}{name} ")
+        else:
+            result[f"{before}{name}"] = value
+    return result
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} cannot be read ({str(error):.120}); delete it and run again."
+        ) from error
+
+
+def detect_shards(
+    side: Side,
+    work: Work,
+    left: Mapping[int, Sequence[CocoImage]],
+    progress: Callable[[int], None],
+) -> Generator[tuple[int, Shard], None, None]:
+    """Detect one shard after the other; images are prepared ahead, also those of the next shard.
+
+    Args:
+        side: Detects.
+        work: What is to be detected.
+        left: The images of each shard, by the shard's number.
+        progress: Told the number of images done.
+    """
+    images = [image for part in left.values() for image in part]
+    prepare = partial(_prepare, side, work.folder)
+    done = 0
+    with closing(ahead(prepare, images, BATCHES_AHEAD * work.batch)) as prepared:
+        for number, part in left.items():
+            further = partial(_further, progress, done)
+            yield number, _shard(side, part, prepared, work.batch, further)
+            done += len(part)
+
+
+def _shard(
+    side: Side,
+    images: Sequence[CocoImage],
+    prepared: Iterator[Prepared | InputError],
+    batch: int,
+    progress: Callable[[int], None],
+) -> Shard:
+    began, before = time.perf_counter(), dict(side.seconds)
+    results: list[ImageResult] = []
+    totals: defaultdict[str, float] = defaultdict(float)
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
+        group = list(zip(part, islice(prepared, len(part)), strict=True))
+        results += _detect_batch(side, group)
+        progress(len(results))
+        for _, item in group:
+            if isinstance(item, Prepared):
+                for stage, seconds in item.seconds.items():
+                    totals[stage] += seconds
+    for stage, seconds in side.seconds.items():
+        totals[stage] += seconds - before.get(stage, 0.0)
+    return Shard(results, {**totals, "wall": time.perf_counter() - began})
+
+
+def _detect_batch(
+    side: Side, images: Sequence[tuple[CocoImage, Prepared | InputError]]
+) -> list[ImageResult]:
+    """Results in order; an image that cannot be used is left out of the batch."""
+    results: dict[int, ImageResult] = {}
+    ready: list[tuple[CocoImage, Prepared]] = []
+    for image, prepared in images:
+        if isinstance(prepared, Prepared):
+            ready.append((image, prepared))
+        else:
+            results[image.id] = _failed(image, prepared)
+    for result in _detect(side, ready):
+        results[result.image_id] = result
+    return [results[image.id] for image, _ in images]
+
+
+def _prepare(side: Side, folder: Path, image: CocoImage) -> Prepared | InputError:
+    """The image, or why it cannot be used."""
+    try:
+        prepared = side.prepare(folder / image.file_name)
+    except InputError as error:
+        return error
+    if (prepared.height, prepared.width) != (image.height, image.width):
+        return InputError(
+            f"{folder / image.file_name} is {prepared.width}x{prepared.height} pixels, but the "
+            f"annotations are for {image.width}x{image.height}; give the images they belong to."
+        )
+    return prepared
+
+
+def _detect(side: Side, ready: Sequence[tuple[CocoImage, Prepared]]) -> list[ImageResult]:
+    if not ready:
+        return []
+    try:
+        found = side.detect([prepared for _, prepared in ready])
+    except InputError as error:
+        if len(ready) == 1:
+            return [_failed(ready[0][0], error)]
+        # Others of the batch must not suffer from the one that cannot be used.
+        return [result for item in ready for result in _detect(side, [item])]
+    return [_result(image, item) for (image, _), item in zip(ready, found, strict=True)]
+
+
+def _result(image: CocoImage, found: tuple[Any, Any, Any]) -> ImageResult:
+    try:
+        return ImageResult(image.id, as_rows(*found))
+    except InputError as error:
+        return _failed(image, error)
+
+
+def _failed(image: CocoImage, error: InputError) -> ImageResult:
+    return ImageResult(image.id, np.zeros((0, 6)), str(error))
+
+
+def write_shard(path: Path, shard: Shard) -> None:
+    """Write a shard; the file appears complete or not at all.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    values = {
+        "images": [
+            {"image_id": item.image_id, "failure": item.failure, "detections": item.rows.tolist()}
+            for item in shard.images
+        ],
+        "seconds": dict(shard.seconds),
+    }
+    write_text(path, json.dumps(values, allow_nan=False) + "\n")
+
+
+def read_shard(path: Path, images: Sequence[CocoImage]) -> Shard:
+    """Read a shard of these images.
+
+    Raises:
+        InputError: The file cannot be read or holds something else.
+    """
+    values = _load(path)
+    try:
+        results = [
+            ImageResult(
+                item["image_id"],
+                np.array(item["detections"], np.float64).reshape(-1, 6),
+                item["failure"],
+            )
+            for item in values["images"]
+        ]
+        seconds = {str(name): float(value) for name, value in values["seconds"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path} is no shard of detections ({str(error):.120}); delete it and run again."
+        ) from error
+    expected = [image.id for image in images]
+    if [item.image_id for item in results] != expected or not all(
+        np.isfinite(item.rows).all() for item in results
+    ):
+        raise InputError(f"{path} holds other images' detections; delete it and run again.")
+    return Shard(results, seconds)

@@ -1,0 +1,1 @@
+"""Where what fails begins, and what is wrong there."""

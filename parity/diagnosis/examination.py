@@ -1,0 +1,308 @@
+"""What is wrong with one suspect: all nodes that it makes are looked at, one after another.
+
+Which tensors it reads, whether it is in training mode, how its parameters relate to the
+checkpoint's, and which of many named faults reproduces its output. A wrong name sends whoever
+reads it to the wrong place, so one is given only where it holds at every node looked at;
+otherwise the difference is described.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from efficientdet_spec import NodeKind
+from parity import faults as hypotheses
+from parity.diagnosis import patterns, structure
+from parity.judge.verdict import NodeResult, Verdict
+from parity.results.nodes import Finding, Suspect
+from parity.sides import pytorch
+from parity.sides.naming import base
+from parity.sides.pytorch import Ruling
+from parity.sides.stream import Array
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a model beside its nodes.
+
+    Attributes:
+        faithful: The faithful model.
+        alternatives: Other values of the checkpoint's parameters, by what they are and by name.
+        num_anchors: Anchors at each location.
+        num_classes: Classes predicted for each.
+        repeats: Whether the candidate's runs give the same outputs. What is fitted to one run of
+            a candidate that does not says nothing about it.
+    """
+
+    faithful: Any
+    alternatives: Mapping[str, Mapping[str, Array]]
+    num_anchors: int
+    num_classes: int
+    repeats: bool = True
+
+
+@dataclass(frozen=True)
+class Look:
+    """What can be seen of one node in a second run.
+
+    Attributes:
+        kind: What it computes.
+        faithful: The faithful layer.
+        arguments: What that layer is given.
+        inputs: What the candidate's layer was given.
+        sources: The nodes that these are from.
+        overwritten: Those of them whose tensors something has written to since they were made.
+        module: The candidate's layer.
+        output: What it made.
+        ruling: What it should have made.
+        siblings: Other faithful layers by path.
+        buffers: The candidate's buffers by identity, as they were before it ran; where none of it
+            is in training mode nothing changes them, and there are none.
+    """
+
+    kind: NodeKind
+    faithful: Any
+    arguments: tuple[Any, ...]
+    inputs: tuple[Any, ...]
+    sources: tuple[str, ...]
+    overwritten: tuple[str, ...]
+    module: Any
+    output: Any
+    ruling: Ruling
+    siblings: Mapping[str, Any]
+    buffers: Mapping[int, Any]
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the output is one of images and of the very inputs of the faithful layer."""
+        shaped: bool = self.output.dim() == 4 and self.output.is_floating_point()
+        return self.ruling.certain and shaped
+
+
+_SURE = frozenset({"left-out", "left-out-or-relu"})
+"""Diagnoses that say more than what the node reads."""
+
+
+class Examination:
+    """A closer look at one suspect.
+
+    Args:
+        suspect: The suspect.
+        members: The failing nodes that its module makes.
+        known: What is known of the model.
+        what: Findings about the candidate's structure.
+
+    Attributes:
+        seen: Number of its nodes looked at.
+    """
+
+    def __init__(
+        self,
+        suspect: Suspect,
+        members: Mapping[str, NodeResult],
+        known: Known,
+        what: Sequence[Finding],
+    ) -> None:
+        self.seen = 0
+        self._suspect = suspect
+        self._members = members
+        self._known = known
+        place = base(suspect.nodes[0])
+        self._findings = [item for item in what if item.place.startswith(f"{place}.")]
+        self._trial = hypotheses.Trial(alone=len(members) == 1)
+        self._parameters = hypotheses.Account()
+        self._training = hypotheses.Account()
+        self._tried = 0
+        self._largest: NodeResult | None = None
+        self._patterns: list[str] = []
+        self._sources: dict[str, tuple[str, ...]] = {}
+        self._overwritten: dict[str, tuple[str, ...]] = {}
+        self._in_training = ""
+
+    @property
+    def done(self) -> bool:
+        """Whether all of its nodes have been looked at."""
+        return self.seen == len(self._members)
+
+    def see(self, node: NodeResult, look: Look) -> None:
+        """Look at one of its nodes.
+
+        Args:
+            node: What was found about it.
+            look: What can be seen of it.
+        """
+        self.seen += 1
+        self._sources[node.name] = look.sources
+        self._overwritten[node.name] = look.overwritten
+        if look.comparable:
+            self._tried += 1
+            self._hold(node, look)
+        size = math.prod(node.shape or ())
+        if self._largest is None or size > math.prod(self._largest.shape or ()):
+            self._largest = node
+            if len(self._members) > 1 or self._trial.result() is None:
+                limit = _limit(node)
+                self._patterns = patterns.describe(
+                    look.ruling.truth, look.output, look.ruling.gauge, limit
+                )
+
+    def _hold(self, node: NodeResult, look: Look) -> None:
+        """Hold every explanation against a node."""
+        case = _case(node, look, self._known)
+        self._trial.see(case)
+        if self._changed:
+            values = structure.values_of(look.module, look.faithful)
+            hypotheses.account_for_parameters(self._parameters, case, values)
+        parts = [part for part in look.module.modules() if part.training]
+        if parts:
+            self._in_training = type(parts[-1]).__name__
+            # By now the layer may have written its output over what it was given.
+            read = getattr(look.inputs, "read", look.inputs)
+            hypotheses.account_for_training(self._training, case, look.module, read, look.buffers)
+        else:
+            self._training.reject()
+
+    @property
+    def _changed(self) -> list[Finding]:
+        return [item for item in self._findings if item.slug.startswith("parameter-")]
+
+    def answer(self) -> Suspect:
+        """The suspect with what is wrong with it, once its nodes have been looked at."""
+        evidence = tuple(f"{item.place}: {item.text}" for item in self._findings)
+        node = self._largest
+        assert node is not None
+        suspect = replace(self._suspect, tried=bool(self._tried))
+        diagnosis = self._trial.result()
+        if diagnosis is not None and diagnosis.constants and not self._known.repeats:
+            diagnosis = None
+        for named in (
+            self._by_overwriting(),
+            self._by_training(diagnosis),
+            self._by_parameters(diagnosis),
+            self._by_wiring(diagnosis, node),
+            None if diagnosis is None else self._by_hypothesis(diagnosis, node),
+        ):
+            if named is not None:
+                slug, title, proof = named
+                return replace(suspect, slug=slug, diagnosis=title, evidence=(*proof, *evidence))
+        if not self._tried:
+            evidence = (*evidence, "what it is given, or its shape, is not the reference's")
+        return replace(
+            suspect, evidence=(*evidence, *_own_function(node)), patterns=tuple(self._patterns)
+        )
+
+    def _by_overwriting(self) -> _Named | None:
+        """What it reads, where something else has written to that at each of its nodes."""
+        if not all(self._overwritten.values()):
+            return None
+        read = ", ".join(dict.fromkeys(next(iter(self._overwritten.values()))))
+        title = f"reads {read}, to which something has written since it was made"
+        proof = ("the layer itself does not work in place",)
+        return "input-overwritten", title, proof
+
+    def _by_training(self, diagnosis: hypotheses.Diagnosis | None) -> _Named | None:
+        """Its mode, where the candidate's own layer is right in evaluation mode."""
+        if not self._training.holds:
+            return None
+        if diagnosis is not None and diagnosis.slug == "batch-statistics":
+            return None
+        distance = f"{self._training.roundings:.3g} roundings from the exact value"
+        proof = (f"in evaluation mode its output is {distance}",)
+        return "training-mode", f"in training mode ({self._in_training})", proof
+
+    def _by_parameters(self, diagnosis: hypotheses.Diagnosis | None) -> _Named | None:
+        """Its parameters, where the faithful operation with them reproduces its output.
+
+        What is known of the parameters says more than numbers fitted to the output.
+        """
+        changed = self._changed
+        fitted = diagnosis is None or diagnosis.constants or diagnosis.slug == "reduced-precision"
+        if not changed or not fitted or not self._parameters.holds:
+            return None
+        first = changed[0]
+        proof = (
+            f"reproduced to {self._parameters.roundings:.3g} roundings by the faithful operation "
+            f"with the candidate's parameters",
+        )
+        if first.slug == "parameter-extra" and first.place.endswith(".bias"):
+            return "bias-extra", f"a bias that the model does not have, {first.text}", proof
+        listed = "; ".join(f"{item.place}, {item.text}" for item in changed[:2])
+        more = f"; and {len(changed) - 2} more" if len(changed) > 2 else ""
+        slug = first.slug.replace("parameter-", "parameters-")
+        return slug, f"other parameters: {listed}{more}", proof
+
+    def _by_wiring(self, diagnosis: hypotheses.Diagnosis | None, node: NodeResult) -> _Named | None:
+        """What it reads, where that is something else at each of its nodes."""
+        wrong = [name for name in self._sources if self._members[name].wrong_inputs]
+        if len(wrong) < len(self._sources):
+            return None
+        if diagnosis is not None and diagnosis.slug in _SURE:
+            return None
+        due = [source for source in self._sources[wrong[0]] if source != pytorch.IMAGES]
+        read = list(self._members[wrong[0]].wrong_inputs)
+        proof = _own_function(node)
+        if sorted(read) == sorted(due):
+            title = f"reads its inputs in another order: {', '.join(read)}"
+            return "inputs-permuted", title, proof
+        title = f"reads {', '.join(read)} instead of {', '.join(due)}"
+        return "input-from-other-node", title, proof
+
+    def _by_hypothesis(self, diagnosis: hypotheses.Diagnosis, node: NodeResult) -> _Named:
+        unit = "roundings" if not diagnosis.stored else "units of that precision"
+        without = (
+            "the faithful operation has another shape, or values that are not finite"
+            if math.isinf(diagnosis.without)
+            else f"{diagnosis.without:.3g} from the faithful operation"
+        )
+        where = f" at each of {self.seen} nodes" if self.seen > 1 else ""
+        proof = (f"reproduced to {diagnosis.roundings:.3g} {unit}{where}; {without}",)
+        return diagnosis.slug, diagnosis.title, proof
+
+
+_Named = tuple[str, str, tuple[str, ...]]
+"""A name, the same in words, and what speaks for it."""
+
+
+def _limit(node: NodeResult) -> float:
+    return float(node.limit.candidate) if node.limit else hypotheses.ROUNDINGS
+
+
+def _case(node: NodeResult, look: Look, known: Known) -> hypotheses.Case:
+    name = base(node.name)
+    head, _, rest = name.partition(".")
+    predicts = head in ("class_head", "box_head") and rest == "predict.pointwise"
+    alternatives = {
+        what: pytorch.parameters_of(name, look.faithful, arrays)
+        for what, arrays in known.alternatives.items()
+    }
+    return hypotheses.Case(
+        name=node.name,
+        kind=look.kind,
+        module=pytorch.copy_in_double(look.faithful),
+        arguments=pytorch.as_double(look.arguments),
+        candidate=look.output,
+        siblings={
+            path: module
+            for path, module in look.siblings.items()
+            if path != name and pytorch.alike(module, look.faithful)
+        },
+        alternatives={what: values for what, values in alternatives.items() if values},
+        is_input=pytorch.IMAGES in look.sources,
+        outputs_per_anchor=(known.num_classes if head == "class_head" else 4) if predicts else None,
+        num_anchors=known.num_anchors if predicts else None,
+        limit=_limit(node),
+    )
+
+
+def _own_function(node: NodeResult) -> tuple[str, ...]:
+    """What is known of a node's own arithmetic, as the verdict on it says."""
+    if node.verdict is Verdict.FUNCTION_DIFFERS and node.functions_apart is not None:
+        return (
+            f"in exact arithmetic the functions are {node.functions_apart:.3g} roundings apart",
+        )
+    if node.verdict is Verdict.CANDIDATE_DIFFERS and node.functions_apart is not None:
+        return ("its function is the right one, its arithmetic is inaccurate",)
+    return ()

@@ -1,0 +1,256 @@
+"""Where what fails begins, and what is wrong there.
+
+A node that fails on the reference's own tensors is a suspect; one that was given something else
+because a node before it has no partner is not. Suspects are ranked by what depends on them. Then
+each is looked at in isolation: see :mod:`parity.diagnosis.examination`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+
+from parity.diagnosis import structure
+from parity.diagnosis.examination import Examination, Known, Look
+from parity.judge.verdict import NodeResult, Verdict
+from parity.lockstep.isolated import IsolatedWalk, Meeting
+from parity.lockstep.pairing import Pairing, Progress
+from parity.lockstep.walk import RETURNS
+from parity.results.nodes import Finding, Suspect
+from parity.sides.naming import base, own_paths
+from parity.sides.pytorch import Referee
+
+__all__ = ["Known", "diagnosed", "findings", "suspects"]
+
+
+def findings(pairing: Pairing, known: Known) -> list[Finding]:
+    """What is wrong with a candidate whatever its tensors are."""
+    model, naming = pairing.model, pairing.naming
+    if naming.prefix:
+        # Inside its wrapper a model has the faithful one's paths.
+        model = model.get_submodule(naming.prefix.rstrip("."))
+        naming = own_paths(naming.nodes)
+    return structure.Structure(
+        model, naming, pairing.referee, known.faithful, known.alternatives
+    ).findings()
+
+
+def suspects(pairing: Pairing, nodes: Sequence[NodeResult]) -> list[Suspect]:
+    """Failing nodes that no failing node explains, those first on which most depends.
+
+    Args:
+        pairing: What was compared.
+        nodes: What was found.
+    """
+    referee, kinds = pairing.referee, pairing.kinds
+    results = {node.name: node for node in nodes}
+    order = {name: position for position, name in enumerate(results)}
+    groups: dict[tuple[str, Verdict], list[str]] = {}
+    for node in nodes:
+        if not node.verdict.passes and not _is_explained(pairing, node, results):
+            groups.setdefault((base(node.name), node.verdict), []).append(node.name)
+    found = []
+    for (_, verdict), names in groups.items():
+        affected = referee.downstream(set(names) & set(kinds)) | (set(names) & set(kinds))
+        reached = len(affected & set(pairing.outputs))
+        found.append(Suspect(tuple(names), verdict, len(affected), reached))
+
+    def rank(item: Suspect) -> tuple[bool, int, int, int]:
+        # What is known to be wrong comes before what is not known.
+        missing = not pairing.naming.strict and item.verdict is Verdict.NOT_COVERED
+        return missing, -item.outputs, -item.affected, order[item.nodes[0]]
+
+    return sorted(found, key=rank)
+
+
+def _is_explained(pairing: Pairing, node: NodeResult, results: Mapping[str, NodeResult]) -> bool:
+    """Whether a failing node was given something else by a node that has no partner, or NaN."""
+    if _inherits(pairing, node, results):
+        return True
+    if node.kind is None or node.certain or node.shape is None:
+        return False
+    if not pairing.naming.strict and node.verdict is not Verdict.NOT_COVERED:
+        # A node without a submodule need not be wrong, and this one is, or what lies before it.
+        return False
+    return any(
+        source in results and not results[source].verdict.passes
+        for source in pairing.referee.sources(node.name)
+    )
+
+
+def _inherits(pairing: Pairing, node: NodeResult, results: Mapping[str, NodeResult]) -> bool:
+    """Whether a node is sound on the reference's tensors, and was given no numbers without them."""
+    exact, limit = node.from_exact, node.limit
+    if node.kind is None or node.free is None or node.free.finite or exact is None or limit is None:
+        return False
+    sound = exact.finite and (exact.roundings or 0.0) <= limit.candidate
+    before = (results.get(source) for source in pairing.referee.sources(node.name))
+    return sound and any(
+        source is not None and source.free is not None and not source.free.finite
+        for source in before
+    )
+
+
+def diagnosed(
+    pairing: Pairing,
+    found: Sequence[Suspect],
+    nodes: Sequence[NodeResult],
+    known: Known,
+    what: Sequence[Finding],
+    limit: int,
+    progress: Progress | None = None,
+) -> list[Suspect]:
+    """The suspects with what is wrong with them, as far as that can be told.
+
+    All failing nodes that one module makes are looked at, and a name is given only where it holds
+    at each of them. Suspects of which nothing is known come last.
+
+    Args:
+        pairing: What was compared.
+        found: The suspects.
+        nodes: The results.
+        known: What is known of the model.
+        what: Findings about the candidate's structure.
+        limit: Number of suspects to try hypotheses on.
+        progress: Told how many suspects are done.
+    """
+    results = {node.name: node for node in nodes}
+    examinations: dict[int, Examination] = {}
+    looked_at: dict[str, list[int]] = {}
+    for index, suspect in enumerate(found):
+        members = _members(pairing, suspect, results)
+        if members and len(examinations) < limit:
+            examinations[index] = Examination(suspect, members, known, what)
+            for name in members:
+                looked_at.setdefault(name, []).append(index)
+
+    def examine(name: str, look: Look) -> None:
+        for index in looked_at[name]:
+            examinations[index].see(results[name], look)
+        if progress:
+            progress(sum(item.done for item in examinations.values()), len(examinations))
+
+    if examinations:
+        visited = [name for name, node in results.items() if node.shape]
+        _inspect(pairing, visited, looked_at, examine)
+    answers = [
+        examinations[index].answer()
+        if index in examinations and examinations[index].seen
+        else _without_output(suspect, results, pairing)
+        for index, suspect in enumerate(found)
+    ]
+    return sorted(answers, key=lambda suspect: _is_merely_not_covered(suspect, pairing))
+
+
+def _members(
+    pairing: Pairing, suspect: Suspect, results: Mapping[str, NodeResult]
+) -> dict[str, NodeResult]:
+    """The nodes that a suspect's module makes and that fail, whatever the verdict on each."""
+    paths = pairing.naming.path_of()
+    own = {paths.get(name) for name in suspect.nodes}
+    return {
+        name: node
+        for name, node in results.items()
+        if base(name) == base(suspect.nodes[0])
+        and not node.verdict.passes
+        and (name in suspect.nodes or paths.get(name) in own)
+        and node.shape
+        and not node.reason.startswith(RETURNS)
+    }
+
+
+def _is_merely_not_covered(suspect: Suspect, pairing: Pairing) -> bool:
+    """Whether nothing is known to be wrong: the node is not covered, and nothing says why."""
+    if suspect.verdict is not Verdict.NOT_COVERED:
+        return False
+    unnamed = suspect.slug == "left-out" and not pairing.naming.strict
+    return suspect.slug is None or unnamed
+
+
+def _inspect(
+    pairing: Pairing,
+    visited: Collection[str],
+    nodes: Collection[str],
+    examine: Callable[[str, Look], None],
+) -> None:
+    """The isolated pass once more, with a closer look at some nodes in place of measuring."""
+    calls = pairing.referee.calls
+    buffers = structure.kept_buffers(pairing.model)
+    siblings = {base(name): call.module for name, call in calls.items()}
+
+    def look(met: Meeting) -> None:
+        if met.candidate is None or met.name not in nodes:
+            return
+        module, inputs, output = met.candidate
+        seen = Look(
+            kind=met.kind,
+            faithful=calls[met.name].module,
+            arguments=met.arguments,
+            inputs=inputs,
+            sources=calls[met.name].sources,
+            module=module,
+            output=output.detach().cpu(),
+            overwritten=met.overwritten,
+            ruling=met.ruling,
+            siblings=siblings,
+            buffers=buffers,
+        )
+        examine(met.name, seen)
+
+    IsolatedWalk(pairing, look, visited).run()
+
+
+def _without_output(
+    suspect: Suspect, results: Mapping[str, NodeResult], pairing: Pairing
+) -> Suspect:
+    """What can be said of a suspect whose output cannot be looked at."""
+    first = results[suspect.nodes[0]]
+    if first.kind is None:
+        return replace(
+            suspect,
+            slug="layer-extra",
+            diagnosis=f"{first.name} is a layer, or a call of one, that the model does not have",
+        )
+    if first.shape is None:
+        calls = pairing.naming.path_of().get(first.name)
+        where = "no submodule is named for it" if calls is None else f"{calls} is not called for it"
+        readers = [
+            result
+            for result in results.values()
+            if result.kind is not None
+            and first.name in pairing.referee.sources(result.name)
+            and result.wrong_inputs
+        ]
+        told = [f"{r.name} reads {', '.join(r.wrong_inputs)} instead" for r in readers]
+        if pairing.naming.strict and agrees_behind(first.name, results, pairing.referee):
+            # Such as a function in the place of a module: nothing is left out.
+            seen = f"{where}; what reads it agrees, as behind a function that does the same"
+            return replace(suspect, evidence=(seen,))
+        return replace(
+            suspect, slug="left-out", diagnosis=f"left out: {where}", evidence=tuple(told)
+        )
+    if first.reason.startswith(RETURNS):
+        return replace(suspect, slug="output-order", diagnosis=first.reason)
+    return suspect
+
+
+def agrees_behind(name: str, results: Mapping[str, NodeResult], referee: Referee) -> bool:
+    """Whether the next nodes that can be seen behind one that cannot are right.
+
+    Args:
+        name: The node that cannot be seen.
+        results: By node, in the order of computation.
+        referee: Knows the nodes that each node reads.
+    """
+    # In the order of computation, so that each is reached before those that read it.
+    hidden, passed = {name}, False
+    for reader in results.values():
+        if reader.kind is None or hidden.isdisjoint(referee.sources(reader.name)):
+            continue
+        if reader.shape is None:
+            hidden.add(reader.name)
+        elif reader.verdict.fails:
+            return False
+        else:
+            passed |= reader.verdict.passes
+    return passed

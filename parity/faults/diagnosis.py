@@ -1,0 +1,264 @@
+"""Tries hypotheses on the nodes that one module makes until one reproduces them all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from parity.faults.case import ALL, Case, Channels, Diagnosis, Evaluation, Hypothesis
+from parity.faults.distance import beside, from_stored, roundings
+from parity.faults.families import faithful, hypotheses
+
+CLOSER = 10
+"""How many times closer than the faithful operation a hypothesis has to come. One that says the
+same at this node (symmetric padding at stride 1) comes equally close and explains nothing."""
+
+_STEP = 2
+"""Units of roundoff between neighbouring numbers."""
+
+_SCREENED = 2
+"""Channels on which a hypothesis is tried before it is tried on all."""
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A hypothesis that has reproduced all that was seen so far.
+
+    Attributes:
+        hypothesis: It.
+        order: Its place among all.
+        roundings: The largest distance from it, in ``unit``.
+        without: The largest distance from the faithful operation, in ``unit``.
+        unit: The unit roundoff in which both are counted.
+    """
+
+    hypothesis: Hypothesis
+    order: int
+    roundings: float
+    without: float
+    unit: float
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One node with its faithful operation, computed once.
+
+    Attributes:
+        case: The node.
+        base: The faithful operation.
+        without: The largest distance of the candidate from it, in roundings.
+        screen: The most telling channels.
+        wrong: The channels that the faithful operation does not reproduce.
+    """
+
+    case: Case
+    base: Evaluation
+    without: float
+    screen: Tensor
+    wrong: Tensor
+
+
+class Trial:
+    """The hypotheses about one module, while the nodes that it makes pass one after another.
+
+    The first node that fails proposes: all hypotheses that reproduce it. Each further one
+    refutes those that do not reproduce it too, with the very same numbers where some were fitted.
+    Nothing of a node is kept, whatever its size.
+
+    Args:
+        alone: Whether only one node will come, so that the search may end with the first
+            hypothesis to which none can be preferred.
+    """
+
+    def __init__(self, *, alone: bool = False) -> None:
+        self._alone = alone
+        self._fits: list[_Fit] | None = None
+        self._tried = 0
+
+    @torch.no_grad()
+    def see(self, case: Case) -> None:
+        """Try the hypotheses on a node; on one that needs no explanation none is tried."""
+        candidate = case.candidate
+        if candidate.dim() != 4 or not candidate.numel() or not candidate.is_floating_point():
+            self._fits = []
+            return
+        if self._fits == []:
+            return
+        seen = _seen(case)
+        if seen is None:
+            self._fits = []
+        elif seen.without > case.limit:
+            first = self._fits is None
+            self._fits = self._proposed(seen) if first else self._remaining(seen)
+
+    def result(self) -> Diagnosis | None:
+        """The simplest hypothesis that reproduced every node seen; None where there is none.
+
+        Of those under its name (other epsilons, other siblings) a later one is preferred where it
+        fits at least twice as closely.
+        """
+        fits = self._fits or []
+        if not fits:
+            return None
+        best = min(fits, key=lambda fit: (fit.hypothesis.constants, fit.order))
+        for fit in fits:
+            alike = fit.hypothesis.slug == best.hypothesis.slug and fit.unit == best.unit
+            if alike and fit.order > best.order and fit.roundings <= best.roundings / 2:
+                best = fit
+        return Diagnosis(
+            best.hypothesis.slug,
+            best.hypothesis.title,
+            best.roundings,
+            best.without,
+            self._tried,
+            best.unit,
+            best.hypothesis.constants,
+            best.hypothesis.stored is not None,
+        )
+
+    def _proposed(self, seen: _Seen) -> list[_Fit]:
+        found: list[_Fit] = []
+        listed = hypotheses(seen.case, seen.base, seen.wrong)
+        for _, group in groupby(listed, lambda item: item.slug):
+            for hypothesis in group:
+                self._tried += 1
+                fit = _fit(seen, hypothesis, self._tried, telling=True)
+                if fit is not None:
+                    found.append(fit)
+            if self._alone and any(not fit.hypothesis.constants for fit in found):
+                break
+        return found
+
+    def _remaining(self, seen: _Seen) -> list[_Fit]:
+        """The hypotheses that hold here too."""
+        fits = self._fits or []
+        due = {_name(fit.hypothesis) for fit in fits if fit.hypothesis.again is None}
+        here: dict[tuple[str, str], list[Hypothesis]] = {}
+        if due:
+            listed = hypotheses(seen.case, seen.base, seen.wrong)
+            for _, group in groupby(listed, lambda item: item.slug):
+                for hypothesis in group:
+                    if _name(hypothesis) in due:
+                        here.setdefault(_name(hypothesis), []).append(hypothesis)
+                if len(here) == len(due):
+                    break
+        kept = []
+        for fit in fits:
+            again = fit.hypothesis.again
+            if again is None:
+                variants = here.get(_name(fit.hypothesis), [])
+            else:
+                variants = [_once_more(fit.hypothesis, seen)]
+            held = [
+                found
+                for variant in variants
+                if (found := _fit(seen, variant, fit.order, telling=False)) is not None
+            ]
+            if held:
+                closest = min(held, key=lambda found: found.roundings)
+                kept.append(
+                    replace(
+                        fit,
+                        roundings=max(fit.roundings, closest.roundings),
+                        without=max(fit.without, closest.without),
+                    )
+                )
+        return kept
+
+
+def diagnose(case: Case) -> Diagnosis | None:
+    """The simplest fault that reproduces what a candidate made of a node's inputs.
+
+    Args:
+        case: The failing node.
+
+    Returns:
+        The diagnosis; None where nothing fits, or where there is nothing to explain because
+        the candidate is within the roundings of a correct implementation.
+    """
+    trial = Trial(alone=True)
+    trial.see(case)
+    return trial.result()
+
+
+def _name(hypothesis: Hypothesis) -> tuple[str, str]:
+    return hypothesis.slug, hypothesis.title
+
+
+def _once_more(hypothesis: Hypothesis, seen: _Seen) -> Hypothesis:
+    again = hypothesis.again
+    assert again is not None
+    # What it does is made when it is evaluated, where it may fail.
+    return replace(
+        hypothesis, evaluate=lambda channels: again(seen.case, seen.base)(channels)
+    )  # fmt: skip
+
+
+def _seen(case: Case) -> _Seen | None:
+    """A node with its faithful operation; None where that cannot be computed."""
+    try:
+        output, gauge = faithful(case)(ALL)
+    # Whatever stands in the way of computing it, there is no name for it.
+    except Exception:
+        return None
+
+    def base(channels: Channels) -> tuple[Tensor, Tensor]:
+        return output[:, channels], gauge[:, channels]
+
+    by_channel = roundings(case, base, ALL)
+    count = case.candidate.shape[1]
+    comparable = by_channel.numel() == output.shape[1] == count
+    wrong = (by_channel > case.limit).nonzero().flatten() if comparable else torch.arange(0)
+    return _Seen(case, base, float(by_channel.max()), _telling(by_channel, count), wrong)
+
+
+def _telling(by_channel: Tensor, count: int) -> Tensor:
+    """The channels that the faithful operation misses most, and the one it misses least."""
+    if by_channel.numel() != count:
+        return torch.linspace(0, count - 1, min(count, _SCREENED)).long()
+    order = by_channel.argsort(descending=True)
+    return torch.cat([order[: _SCREENED - 1], order[_SCREENED - 1 :][-1:]])
+
+
+def _fit(seen: _Seen, hypothesis: Hypothesis, order: int, *, telling: bool) -> _Fit | None:
+    """The hypothesis, if it reproduces a node's output.
+
+    Args:
+        seen: The node.
+        hypothesis: The hypothesis.
+        order: Its place among all.
+        telling: Whether it has to come closer than the faithful operation, as it need not at
+            nodes where the two say nearly the same.
+    """
+    case = seen.case
+    if hypothesis.stored is not None:
+        return _stored(seen, hypothesis, order)
+    screened = float(roundings(case, hypothesis.evaluate, seen.screen).max())
+    if screened > case.bound:
+        return None
+    distance, without = beside(case, hypothesis.evaluate, seen.base, ALL)
+    if distance > case.bound or (telling and distance * CLOSER > without):
+        return None
+    return _Fit(_bare(hypothesis), order, distance, seen.without, case.unit)
+
+
+def _stored(seen: _Seen, hypothesis: Hypothesis, order: int) -> _Fit | None:
+    stored = hypothesis.stored
+    assert stored is not None
+    distance = from_stored(seen.case, hypothesis.evaluate, stored)
+    if distance > _STEP:
+        return None
+    without = seen.without * seen.case.unit / stored.unit
+    return _Fit(_bare(hypothesis), order, distance, without, stored.unit)
+
+
+def _bare(hypothesis: Hypothesis) -> Hypothesis:
+    """A hypothesis without the tensors of the node that it was tried on."""
+    return replace(hypothesis, evaluate=_gone)
+
+
+def _gone(channels: Channels) -> tuple[Tensor, Tensor]:
+    raise RuntimeError("the node's tensors are no longer kept")

@@ -1,0 +1,126 @@
+"""Whether a candidate computed in a type of lower precision than it should have."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from efficientdet_spec import NodeKind
+from parity.faults.case import Case, Channels, Evaluation, Hypothesis
+
+_CONVOLUTIONS = (NodeKind.CONV, NodeKind.DEPTHWISE)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A type of lower precision.
+
+    Attributes:
+        title: Its name.
+        bits: Bits of its mantissa that are stored.
+        dtype: PyTorch's type; None where values are stored as float32.
+        cut: Whether further bits are cut off instead of rounded to nearest.
+    """
+
+    title: str
+    bits: int
+    dtype: torch.dtype | None
+    cut: bool = False
+
+    @property
+    def unit(self) -> float:
+        """Its unit roundoff."""
+        return 2.0 ** -(self.bits + 1)
+
+    @property
+    def smallest(self) -> float:
+        """The smallest number of full precision."""
+        return torch.finfo(self.dtype or torch.float32).tiny
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """Float64 values brought to it; ties to even where they are rounded."""
+        if self.dtype is not None:
+            return x.to(self.dtype).double()
+        fraction, exponent = torch.frexp(x)
+        steps = 2.0 ** (self.bits + 1)
+        whole = (fraction * steps).trunc() if self.cut else (fraction * steps).round()
+        return torch.ldexp(whole / steps, exponent)
+
+
+PRECISIONS = (
+    Precision("TF32", 10, None),
+    Precision("TF32, by cutting off", 10, None, cut=True),
+    Precision("float16", 10, torch.float16),
+    Precision("bfloat16", 7, torch.bfloat16),
+)
+
+
+def hypotheses(case: Case, faithful: Callable[[Case], Evaluation]) -> Iterator[Hypothesis]:
+    """Operands, outputs or both rounded to a lower precision.
+
+    The size of an error is no evidence of a type: quantised weights, tables and leaks make errors
+    as large. A type is named where rounding the operands to it reproduces the output, or where
+    the output's values are numbers of that type and nearly all of them the right ones.
+
+    Args:
+        case: The failing node.
+        faithful: Gives the faithful operation of a case.
+    """
+    for precision in PRECISIONS:
+        stored = precision.dtype is not None and _holds(case.candidate, precision.dtype)
+        choices = _CHOICES if case.kind in _CONVOLUTIONS else _CHOICES[:1]
+        for what, features, kernel in choices:
+            evaluate = _rounding(case, precision, features, kernel, faithful)
+            if case.kind in _CONVOLUTIONS:
+                bits = f"{precision.title} ({precision.bits}-bit mantissa)"
+                yield Hypothesis(_SLUG, f"its {what} rounded to {bits}", evaluate)
+            if stored:
+                whole = f"its {what} and its output rounded to {precision.title}"
+                yield Hypothesis(_SLUG, whole, evaluate, stored=precision)
+        if stored:
+            yield Hypothesis(
+                _SLUG, f"its output rounded to {precision.title}", faithful(case), stored=precision
+            )
+
+
+_SLUG = "reduced-precision"
+
+_CHOICES = (("operands", True, True), ("input", True, False), ("kernel", False, True))
+"""What may be rounded: (name, whether the input is, whether the parameters are)."""
+
+
+def _rounding(
+    case: Case,
+    precision: Precision,
+    features: bool,
+    kernel: bool,
+    faithful: Callable[[Case], Evaluation],
+) -> Evaluation:
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        return faithful(_rounded(case, precision, features, kernel))(channels)
+
+    return evaluate
+
+
+def _rounded(case: Case, precision: Precision, features: bool, kernel: bool) -> Case:
+    def change(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.dim() == 4:
+            return precision.rounded(value)
+        return [change(item) for item in value] if isinstance(value, list) else value
+
+    module = case.module
+    if kernel and case.kind in _CONVOLUTIONS:
+        module = copy.deepcopy(module)
+        for parameter in module.parameters():
+            parameter.data = precision.rounded(parameter.data)
+    arguments = tuple(change(value) for value in case.arguments) if features else case.arguments
+    return replace(case, module=module, arguments=arguments)
+
+
+def _holds(values: Tensor, dtype: torch.dtype) -> bool:
+    return bool((values.to(dtype).to(values.dtype) == values).all())

@@ -1,0 +1,1 @@
+"""Whether two frameworks differentiate one model alike."""

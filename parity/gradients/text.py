@@ -1,0 +1,92 @@
+"""A comparison of gradients as text for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from parity.gradients.comparison import SCALAR, GradientResult, GradientsReport, Mode
+from parity.judge.verdict import Verdict
+
+_SHOWN = 5
+
+
+def gradients_text(report: GradientsReport) -> str:
+    """For each mode the counts, the structure and the worst gradients; then a verdict."""
+    sections = [[line] for line in _heading(report)]
+    sections += [_mode(report, mode) for mode in report.modes()]
+    sections.append(_summary(report))
+    return "\n\n".join("\n".join(section) for section in sections)
+
+
+def _heading(report: GradientsReport) -> list[str]:
+    return [
+        f"Gradients of {report.subject.model}: float64 shows structure, relative to the norm; "
+        f"float32 is counted in units, the effect of rounding everything once."
+    ]
+
+
+def _mode(report: GradientsReport, mode: Mode) -> list[str]:
+    results = report.of(mode)
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in report.counts()[mode.value].items() if n)
+    lines = [f"Batch norm in {mode.value}: {len(results)} compared: {counts}"]
+    largest = report.largest_structure(mode)
+    if largest:
+        lines.append(f"  float64: at most {largest.structure or 0.0:.1e} apart, at {largest.name}")
+    zeros = sum("zero by theory" in result.reason for result in results)
+    if zeros:
+        lines.append(f"  {zeros} gradients are zero by theory; --json has each with its reason")
+    failing = [result for result in results if not result.verdict.passes]
+    if failing:
+        return [*lines, *_failing(results, failing)]
+    worst = sorted(results, key=_units, reverse=True)[:_SHOWN]
+    lines.append("  worst in float32, units of PyTorch / TensorFlow:")
+    return lines + [
+        f"    {item.torch_units or 0.0:8.2f} / {item.tensorflow_units or 0.0:.2f}  {item.name}"
+        for item in worst
+    ]
+
+
+def _failing(results: Sequence[GradientResult], failing: Sequence[GradientResult]) -> list[str]:
+    worst = sorted(failing, key=_severity, reverse=True)[:_SHOWN]
+    lines = [f"  worst of {len(failing)} without parity:"]
+    lines += [
+        f"    {result.name}: {result.verdict.value.upper()}: {result.reason}" for result in worst
+    ]
+    scalar = next((result for result in results if result.name == SCALAR), None)
+    if scalar and scalar.verdict.passes:
+        lines.append(
+            f"  the outputs agree, so that a backward pass is wrong; an error there spreads to all "
+            f"that lies before it, and the last gradient without parity is {failing[-1].name}"
+        )
+    return lines
+
+
+def _units(result: GradientResult) -> float:
+    value = result.torch_units or 0.0
+    return math.inf if math.isnan(value) else value
+
+
+def _severity(result: GradientResult) -> tuple[float, float]:
+    structural = result.verdict is Verdict.FUNCTION_DIFFERS
+    value = (result.structure if structural else 0.0) or 0.0
+    return (math.inf if math.isnan(value) else value, _units(result))
+
+
+def _summary(report: GradientsReport) -> list[str]:
+    times = ", ".join(f"{phase} {value:.1f} s" for phase, value in report.seconds.items())
+    lines = [f"{times}; peak memory {report.peak_memory / 1e9:.2f} GB"]
+    failures = report.failures()
+    if report.passes:
+        lines.append("PARITY: both sides differentiate alike; every gradient is covered")
+    elif failures:
+        # What differs says more than what is not covered.
+        first = next((result for result in failures if result.verdict.fails), failures[0])
+        word = "DIFFERENCE" if first.verdict.fails else "NOT SHOWN"
+        lines.append(
+            f"{word}: {len(failures)} of {len(report.results)} gradients without parity, first "
+            f"{first.name} ({first.mode.value}): {first.verdict.value}"
+        )
+    else:
+        lines.append("NOT SHOWN: no gradient was compared")
+    return lines

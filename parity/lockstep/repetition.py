@@ -1,0 +1,122 @@
+"""Whether a candidate repeats itself: unobserved runs and the observed one, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from parity.results.nodes import Finding
+from parity.results.summary import NOT_REPEATABLE
+from parity.sides import pytorch
+
+
+def repetition_findings(
+    first: Sequence[Any],
+    second: Sequence[Any],
+    observed: Sequence[Any],
+    names: Sequence[str],
+    *,
+    gradients: bool = True,
+    other_image: tuple[Sequence[Any], Sequence[Any]] | None = None,
+) -> list[Finding]:
+    """What is wrong where runs of one candidate on one input do not agree bit for bit.
+
+    A comparison holds for the run that it saw. These are accidents (dropout left on, state kept
+    between calls, code that branches on gradients), not adversaries: a module that wants to know
+    whether it is watched can find out.
+
+    Args:
+        first: Outputs of an unobserved call, without gradients.
+        second: Outputs of another.
+        observed: Outputs of a later call under observation, without gradients.
+        names: The nodes that the outputs should be of.
+        gradients: Whether PyTorch recorded in the second call what gradients need.
+        other_image: Outputs for another image of the same shape: of its very first call, and of
+            a later one.
+    """
+    middle = "a run with gradients on" if gradients else "its second run"
+    runs = {"an unobserved run": first, middle: second, "the observed run": observed}
+    labels = list(runs)
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    unequal = [
+        (labels[a], labels[b]) for a, b in pairs if not equal_runs(runs[labels[a]], runs[labels[b]])
+    ]
+    if not unequal:
+        return _state_findings(other_image, names)
+    one, other = unequal[0]
+    odd = (
+        next((label for label in labels if all(label in pair for pair in unequal)), None)
+        if len(unequal) == 2
+        else None
+    )
+    told = _difference(runs[one], runs[other], names)
+    causes = {
+        "an unobserved run": "it keeps state between calls",
+        middle: (
+            "it computes otherwise where gradients are recorded"
+            if gradients
+            else "it keeps state between calls"
+        ),
+        "the observed run": "observing its layers changes it, as it changes compiled code",
+    }
+    if odd is not None:
+        text = (
+            f"{odd} gives other outputs than the other two runs on the same input ({told}): "
+            f"{causes[odd]}"
+        )
+    else:
+        text = (
+            f"no two runs on the same input give the same outputs ({told}): something random or "
+            f"kept between calls is at work, such as dropout left on"
+        )
+    return [Finding(NOT_REPEATABLE, "the candidate", text)]
+
+
+def _state_findings(
+    other_image: tuple[Sequence[Any], Sequence[Any]] | None, names: Sequence[str]
+) -> list[Finding]:
+    if other_image is None or equal_runs(*other_image):
+        return []
+    text = (
+        f"its first run gives other outputs than a later run on the same input "
+        f"({_difference(*other_image, names)}): it keeps state that its first call changes"
+    )
+    return [Finding(NOT_REPEATABLE, "the candidate", text)]
+
+
+def equal_runs(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Whether two runs gave the same outputs, bit for bit."""
+    return len(one) == len(other) and all(
+        pytorch.identical(a, b) for a, b in zip(one, other, strict=True)
+    )
+
+
+def _difference(one: Sequence[Any], other: Sequence[Any], names: Sequence[str]) -> str:
+    """The first output that is not the same, and by how much."""
+    if len(one) != len(other):
+        return f"{len(one)} tensors and {len(other)}"
+    for number, (a, b) in enumerate(zip(one, other, strict=True)):
+        if pytorch.identical(a, b):
+            continue
+        name = names[number] if len(names) == len(one) else f"output number {number}"
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return f"{name} has another shape or type"
+        apart = float((a.double() - b.double()).abs().max())
+        return f"{name} by up to {apart:.3g}"
+    return "in no output"
+
+
+def compiled_apart(compiled: Sequence[Any], eager: Sequence[Any]) -> list[str]:
+    """What is not shown of a compiled candidate: sentences; none where both forms are one.
+
+    Args:
+        compiled: Outputs of the form in which it is used.
+        eager: Outputs of the form in which its layers can be observed.
+    """
+    if equal_runs(compiled, eager):
+        return []
+    return [
+        f"the candidate is compiled with torch.compile: its layers were compared as they are "
+        f"written, and what the compiled form makes of them is not judged here (its outputs "
+        f"differ: {_difference(compiled, eager, ())}); give the module before torch.compile"
+    ]

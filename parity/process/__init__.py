@@ -1,0 +1,1 @@
+"""What any long command needs, whatever it computes: messages, signals, files, exit codes."""

@@ -1,0 +1,174 @@
+"""Command lines: what a user can do something about ends in one sentence, not a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+from efficientdet_spec import InputError
+from parity.process.frames import first_line, in_project, innermost
+from parity.process.interruption import Interruptions, exit_code, message
+from parity.process.outcome import BROKEN_PIPE, DEFECT, INTERRUPTED, MISTAKE
+
+EXIT_CODES = (
+    "exit codes: 0 done, and parity where something was compared; 1 a difference that rounding "
+    "does not explain; 2 input that cannot be used, or too little memory or disk space; 3 nothing "
+    "differs, but something could not be compared, so parity is not shown; 70 a defect of this "
+    "program; 130 interrupted (Ctrl-C); 141 the reader of the output has gone; 143 terminated "
+    "(SIGTERM)"
+)
+"""For the end of a ``--help``."""
+
+_MAX_LENGTH = 1000
+
+
+def add_debug(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
+    """Add the option that asks for tracebacks.
+
+    Args:
+        parser: A command line, or one of its commands.
+        again: Whether the option has been given already to the command line that this command
+            belongs to, so that both places are good.
+    """
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        default=argparse.SUPPRESS if again else False,
+        help="print the traceback of whatever goes wrong",
+    )
+
+
+_MEMORY_TYPES = frozenset(
+    (
+        ("torch", "OutOfMemoryError"),
+        ("tensorflow", "ResourceExhaustedError"),
+    )
+)
+"""Package and name of the exceptions by which the frameworks say that memory ran out."""
+
+_MEMORY_TEXTS = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""What PyTorch's allocators say in a plain ``RuntimeError``."""
+
+
+def guarded(program: str, work: Callable[[], int], *, debug: bool = False) -> int:
+    """Run a command line's work; however it ends, at most one line says why.
+
+    Args:
+        program: Name to begin messages with.
+        work: Returns the exit code.
+        debug: Print the traceback of what went wrong before that line.
+
+    Returns:
+        The exit code: that of ``work``; 2 for wrong input, too little memory or a full disk; 70
+        for any other exception, which is a defect of this program; 130 when interrupted, 143
+        when terminated, 141 when whoever reads the output has gone.
+    """
+    with Interruptions() as asked:
+        error: BaseException | None = None
+        code = 0
+        try:
+            code = work()
+            _flush()
+            asked.over = True
+        except BaseException as caught:
+            asked.over = True
+            error = caught
+        if error is not None and debug:
+            traceback.print_exception(error)
+        # Imports and libraries turn an interrupt into other errors, so the signal itself counts.
+        if asked.signal is not None:
+            _say(message(program, asked.signal))
+            code = exit_code(asked.signal)
+        elif error is not None:
+            code = _ended(program, error, debug)
+        _let_go_of_output()
+        return code
+
+
+def _ended(program: str, error: BaseException, debug: bool) -> int:
+    """Say why the work has ended, and give the exit code."""
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    if isinstance(error, KeyboardInterrupt):
+        # Raised without a signal, as by what runs this in a process of its own.
+        _say(message(program, signal.SIGINT))
+        return INTERRUPTED
+    mistake = str(error) if isinstance(error, InputError) else _circumstance(error)
+    if mistake is not None:
+        _say(f"{program}: error: {mistake}{'' if mistake.endswith('.') else '.'}")
+        return MISTAKE
+    frame = innermost(error, in_project)
+    place = f" at {in_project(frame.filename)}:{frame.lineno}" if frame is not None else ""
+    advice = (
+        "report it with the traceback above"
+        if debug
+        else "run again with --debug for the traceback and report it"
+    )
+    _say(f"{program}: this is a defect of the program: {first_line(error)}{place}; {advice}")
+    return DEFECT
+
+
+def _circumstance(error: BaseException) -> str | None:
+    """What a user can do about a computer that has too little of something; None for the rest."""
+    if out_of_memory(error):
+        return "memory ran out; give a smaller --size, or run on a machine with more memory."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f"{error.filename}" if error.filename else "the output"
+        return f"{where} cannot be written ({error.strerror}); make room or write elsewhere."
+    return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this is Python's, NumPy's, PyTorch's or TensorFlow's way of saying so.
+
+    An error that merely mentions memory, such as an illegal access or a memory format, is not.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__}
+    if not _MEMORY_TYPES.isdisjoint(kinds):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(known in text for known in _MEMORY_TEXTS)
+
+
+def _say(text: str) -> None:
+    """Write one line to standard error, of printable characters and not too long."""
+    line = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text.replace("\n", " ")
+    )
+    if len(line) > _MAX_LENGTH:
+        # The end says what to do.
+        line = f"{line[: _MAX_LENGTH - 305]} ... {line[-300:]}"
+    print(line, file=sys.stderr)
+
+
+def _flush() -> None:
+    # A shell can close it, and then there is none.
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _let_go_of_output() -> None:
+    """Let what standard output still holds go nowhere where it cannot be written.
+
+    Python flushes it once more at exit, and where that fails it says so in lines of its own.
+    """
+    try:
+        _flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,1 @@
+"""What a comparison says: records, their JSON, and texts made of them."""

@@ -1,0 +1,1 @@
+"""Where tensors come from: a reference that streams them, a candidate that is observed."""

@@ -1,0 +1,133 @@
+"""What a candidate is wrapped in, and which wrappings cannot be observed yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from efficientdet_spec import InputError, NodeKind
+from parity.sides.naming import Naming, base
+from parity.sides.pytorch.referee import Referee
+
+FOLDED = 1e-5
+"""Relative difference up to which a kernel is one that a batch norm was folded into, in float32."""
+
+
+def check_observable(model: nn.Module, naming: Naming, referee: Referee) -> None:
+    """Raise where a candidate's layers cannot be observed in the form in which it is given.
+
+    Args:
+        model: The candidate.
+        naming: Which of its submodules make which nodes.
+        referee: The faithful model.
+
+    Raises:
+        InputError: Says what it is and which form of it to give instead.
+    """
+    for path, module in model.named_modules():
+        where = f" (at {path})" if path else ""
+        if isinstance(module, torch.jit.ScriptModule):
+            raise InputError(
+                f"The candidate is a TorchScript module{where}, whose layers cannot be observed; "
+                f"give the eager module that it was traced or scripted from."
+            )
+        if parametrize.is_parametrized(module) or _computes_weight(module):
+            raise InputError(
+                f"The candidate computes a weight from other parameters before each use{where}, as "
+                f"weight norm does; give it with plain weights, such as after "
+                f"torch.nn.utils.parametrize.remove_parametrizations or remove_weight_norm."
+            )
+    folded = _folded(model, naming, referee) if naming.strict else []
+    if folded:
+        raise InputError(
+            f"The candidate has {len(folded)} batch norms folded into their convolutions (first "
+            f"{folded[0]}), which cannot be taken apart; give the model before it is folded."
+        )
+
+
+def _folded(model: nn.Module, naming: Naming, referee: Referee) -> list[str]:
+    """The batch norms that are nn.Identity while their convolution has taken over their scale."""
+    paths = naming.path_of()
+    found: dict[str, None] = {}
+    for node, call in referee.calls.items():
+        source = call.sources[0] if call.sources else None
+        if referee.kinds[node] is not NodeKind.BATCH_NORM or source not in paths:
+            continue
+        norm: Any = call.module
+        faithful: Any = referee.calls[source].module
+        conv: Any = _at(model, paths[source])
+        if not isinstance(_at(model, paths.get(node, "")), nn.Identity) or conv is None:
+            continue
+        weight = getattr(conv, "weight", None)
+        if not isinstance(weight, Tensor) or weight.shape != faithful.weight.shape:
+            continue
+        with torch.no_grad():
+            scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
+            expected = faithful.weight.double() * scale.view(-1, 1, 1, 1)
+            if torch.allclose(weight.detach().cpu().double(), expected, rtol=FOLDED, atol=0):
+                found[base(node)] = None
+    return list(found)
+
+
+def _computes_weight(module: nn.Module) -> bool:
+    """Whether the older ``torch.nn.utils.weight_norm`` or ``spectral_norm`` acts on a layer."""
+    hooks = module._forward_pre_hooks.values()
+    return any(type(hook).__module__.startswith("torch.nn.utils.") for hook in hooks)
+
+
+def _at(model: nn.Module, path: str) -> nn.Module | None:
+    try:
+        return model.get_submodule(path)
+    except AttributeError:
+        return None
+
+
+def common_prefix(paths: Iterable[str], nodes: Iterable[str]) -> str:
+    """What a candidate's paths begin with where it holds a model of the faithful one's paths.
+
+    ``module.`` of a DataParallel, ``_orig_mod.`` of a compiled module, or that of any module that
+    keeps the model in an attribute.
+
+    Args:
+        paths: Of the candidate's modules.
+        nodes: The reference's nodes.
+
+    Returns:
+        The prefix under which most nodes are found; empty where it has none or needs none.
+    """
+    known = set(paths)
+    wanted = {base(node) for node in nodes}
+    best, most = "", len(wanted & known)
+    if 2 * most >= len(wanted):
+        return best
+    first = next(iter(sorted(wanted)), "")
+    for path in sorted(known):
+        prefix = path.removesuffix(first)
+        if first and prefix != path and prefix.endswith("."):
+            count = sum(f"{prefix}{name}" in known for name in wanted)
+            if count > most:
+                best, most = prefix, count
+    return best if 2 * most >= len(wanted) else ""
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether ``torch.compile`` stands between a candidate's layers and what runs."""
+    return any(
+        hasattr(module, "_orig_mod")
+        and "_dynamo" in type(module).__module__
+        or getattr(module, "_compiled_call_impl", None) is not None
+        for module in model.modules()
+    )
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Within it compiled modules run as they were written, so that their layers can be observed."""
+    stance: Callable[..., Any] = torch.compiler.set_stance
+    with stance("force_eager"):
+        yield

@@ -1,0 +1,397 @@
+"""Charts of a comparison of nodes: along depth, contributions, how many are how far off."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from parity.coco.text import TITLES
+from reports.charts.chart import (
+    SIGNS,
+    TABLE_ROWS,
+    Chart,
+    base,
+    category_axis,
+    grid,
+    legend,
+    log_axis,
+    log_range,
+    on_log_axis,
+    text,
+    value_axis,
+)
+from reports.reading.bands import Band, bands
+from reports.words.glossary import PASSING
+from reports.words.texts import as_float
+
+_ROUNDINGS_FLOOR = 0.01
+_LABELS = 12
+"""Most failing nodes that are named in a chart; all are in the table of nodes."""
+
+
+def node_charts(nodes: Mapping[str, Any]) -> list[Chart]:
+    """Charts of ``nodes.json``.
+
+    Args:
+        nodes: The result, schema ``efficientdet-parity/nodes``.
+
+    Returns:
+        Distance from the exact value along depth, own and accumulated difference along depth,
+        the histogram of distances, and contributions where there are any.
+    """
+    found: Sequence[Mapping[str, Any]] = nodes["nodes"]
+    charts = [_roundings(found), _relative(found), _histogram(found)]
+    return [*charts, _contributions(nodes)] if nodes.get("contributions") else charts
+
+
+def _field(node: Mapping[str, Any], *path: str) -> float | None:
+    value: Any = node
+    for key in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+    return as_float(value)
+
+
+def _roundings(nodes: Sequence[Mapping[str, Any]]) -> Chart:
+    torch = [_field(node, "from_exact", "roundings") for node in nodes]
+    tensorflow = [_field(node, "reference_from_exact", "roundings") for node in nodes]
+    limits = {
+        side: [_field(node, "limit", side) or None for node in nodes]
+        for side in ("candidate", "reference")
+    }
+    low, high = log_range([*torch, *tensorflow, *limits["candidate"]], _ROUNDINGS_FLOOR)
+    high = max(high, 100.0)
+
+    def place(value: float | None) -> float | None:
+        return on_log_axis(value, low, high)
+
+    series = [
+        _limit("limit of PyTorch", "var(--torch)", map(place, limits["candidate"])),
+        _limit("limit of TensorFlow", "var(--tensorflow)", map(place, limits["reference"])),
+        {
+            "name": "TensorFlow",
+            "type": "scatter",
+            "symbol": "emptyRect",
+            "symbolSize": 3,
+            "itemStyle": {"color": "var(--tensorflow)", "borderWidth": 1},
+            "data": _points(map(place, tensorflow)),
+        },
+        *_verdict_points(nodes, [place(value) for value in torch], "PyTorch: "),
+    ]
+    series[0]["markArea"] = _mark_area(bands(nodes))
+    order = sorted(
+        range(len(nodes)), key=lambda i: _rank(nodes[i], torch[i], limits["candidate"][i])
+    )
+    return Chart(
+        id="depth-roundings",
+        title="Distance from the exact value along the network",
+        explanation=(
+            "Each mark is one node, in the order of computation: its largest distance from the "
+            "exact value on TensorFlow's tensors as inputs, in roundings (multiples of the unit "
+            "roundoff times the magnitude that roundings act on). Lines are the limits; where "
+            "there is none the node must be exact. "
+            f"Values below {low:g}, zero among them, are drawn there; what is not finite, on top."
+        ),
+        option=_depth_option(nodes, series, log_axis("roundings (log)", low, high)),
+        height=460,
+        table=[
+            ["node", "verdict", "PyTorch, roundings", "TensorFlow, roundings", "limit of PyTorch"],
+            *(
+                [
+                    str(nodes[i]["name"]),
+                    str(nodes[i]["verdict"]),
+                    text(torch[i]),
+                    text(tensorflow[i]),
+                    text(_field(nodes[i], "limit", "candidate")),
+                ]
+                for i in order[: TABLE_ROWS - 1]
+            ),
+        ],
+    )
+
+
+def _rank(node: Mapping[str, Any], value: float | None, limit: float | None) -> tuple[bool, float]:
+    """Sorts what fails first, then what is nearest to its limit."""
+    share = 0.0 if value is None or math.isnan(value) else value / (limit or 1.0)
+    return node["verdict"] in PASSING, -share
+
+
+def _relative(nodes: Sequence[Mapping[str, Any]]) -> Chart:
+    columns = {
+        "accumulated, largest": [_field(node, "free", "relative_max") for node in nodes],
+        "accumulated, rms": [_field(node, "free", "relative_rms") for node in nodes],
+        "own, largest": [_field(node, "own", "relative_max") for node in nodes],
+        "own, rms": [_field(node, "own", "relative_rms") for node in nodes],
+    }
+    everything = [value for column in columns.values() for value in column]
+    low, high = log_range(everything)
+
+    def place(column: str) -> list[float | None]:
+        return [on_log_axis(value, low, high) for value in columns[column]]
+
+    series: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "type": "line",
+            "showSymbol": False,
+            "lineStyle": {"width": width, "type": style, "color": colour},
+            "itemStyle": {"color": colour},
+            "data": place(name),
+        }
+        for name, width, style, colour in (
+            ("accumulated, largest", 1.75, "solid", "var(--accent)"),
+            ("accumulated, rms", 1.25, "dashed", "var(--accent)"),
+            ("own, rms", 1, "dotted", "var(--muted)"),
+        )
+    ]
+    series += _verdict_points(nodes, place("own, largest"), "own, largest: ")
+    series[0]["markArea"] = _mark_area(bands(nodes))
+    order = sorted(
+        range(len(nodes)),
+        key=lambda i: (nodes[i]["verdict"] in PASSING, -_or_zero(columns["own, largest"][i])),
+    )
+    return Chart(
+        id="depth-relative",
+        title="Own and accumulated difference along the network",
+        explanation=(
+            "PyTorch minus TensorFlow in units of the rms of TensorFlow's tensor. Marks: what a "
+            "node itself makes of TensorFlow's tensors; lines: what has accumulated when both "
+            "networks run on their own. "
+            f"Values below {low:g}, zero among them, are drawn there; what is not finite, on top."
+        ),
+        option=_depth_option(nodes, series, log_axis("of rms (log)", low, high)),
+        height=460,
+        table=[
+            ["node", "verdict", *(f"{name}, of rms" for name in columns)],
+            *(
+                [
+                    str(nodes[i]["name"]),
+                    str(nodes[i]["verdict"]),
+                    *(text(column[i]) for column in columns.values()),
+                ]
+                for i in order[: TABLE_ROWS - 1]
+            ),
+        ],
+    )
+
+
+def _or_zero(value: float | None) -> float:
+    return 0.0 if value is None or math.isnan(value) else value
+
+
+def _points(values: Iterable[float | None]) -> list[list[float]]:
+    return [[index, value] for index, value in enumerate(values) if value is not None]
+
+
+def _verdict_points(
+    nodes: Sequence[Mapping[str, Any]], values: Sequence[float | None], prefix: str
+) -> list[dict[str, Any]]:
+    """One series for each verdict that occurs; the first failing nodes bear their names."""
+    named = [i for i, node in enumerate(nodes) if node["verdict"] not in PASSING][:_LABELS]
+    series = []
+    for verdict, sign in SIGNS.items():
+        data: list[Any] = []
+        for index, (node, value) in enumerate(zip(nodes, values, strict=True)):
+            if node["verdict"] != verdict or value is None:
+                continue
+            label = {"show": True, "formatter": str(node["name"])} if index in named else None
+            point = [index, value]
+            data.append({"value": point, "label": label} if label else point)
+        if data:
+            series.append(
+                {
+                    "name": prefix + verdict,
+                    "type": "scatter",
+                    "symbol": sign.symbol,
+                    "symbolSize": sign.size,
+                    "itemStyle": {"color": sign.colour, "borderWidth": 2},
+                    "label": {"position": "top", "color": "var(--ink)", "fontWeight": "bold"},
+                    "labelLayout": {"hideOverlap": True},
+                    "z": 3 if verdict in PASSING else 4,
+                    "data": data,
+                }
+            )
+    return series
+
+
+def _limit(name: str, colour: str, values: Iterable[float | None]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": "line",
+        "step": "middle",
+        "showSymbol": False,
+        "lineStyle": {"width": 1, "color": colour, "opacity": 0.7},
+        "itemStyle": {"color": colour},
+        "data": list(values),
+    }
+
+
+def _mark_area(found: Sequence[Band]) -> dict[str, Any]:
+    """Shaded sections, each with its name below the upper edge, the part's name above it."""
+    areas = []
+    for number_, band in enumerate(found):
+        shaded = {"color": "var(--ink)", "opacity": 0.06 if number_ % 2 else 0.02}
+        areas.append(
+            [
+                {
+                    "name": band.section,
+                    "xAxis": band.first,
+                    "itemStyle": shaded,
+                    "label": {"position": "insideTop", "color": "var(--muted)", "fontSize": 11},
+                },
+                {"xAxis": band.last},
+            ]
+        )
+    return {"silent": True, "data": areas}
+
+
+def _depth_option(
+    nodes: Sequence[Mapping[str, Any]], series: Sequence[Mapping[str, Any]], y: dict[str, Any]
+) -> dict[str, Any]:
+    names = category_axis(
+        [str(node["name"]) for node in nodes],
+        name="nodes in the order of computation",
+        nameGap=8,
+        axisLabel={"show": False},
+    )
+    return base(
+        nodes_on_axis=True,
+        tooltip={"trigger": "axis", "confine": True, "axisPointer": {"type": "line"}},
+        legend=legend([item["name"] for item in series]),
+        grid=grid(bottom=72),
+        xAxis=names,
+        yAxis=y,
+        dataZoom=[
+            {"type": "inside", "zoomOnMouseWheel": "ctrl", "moveOnMouseWheel": False},
+            {"type": "slider", "height": 22, "bottom": 8, "showDetail": False},
+        ],
+        series=list(series),
+    )
+
+
+def _histogram(nodes: Sequence[Mapping[str, Any]]) -> Chart:
+    distances = {
+        title: [_field(node, field, "roundings") for node in nodes]
+        for field, title in (("from_exact", "PyTorch"), ("reference_from_exact", "TensorFlow"))
+    }
+    edges = [2.0**power for power in range(-4, 5)]
+    top = max((_or_zero(value) for column in distances.values() for value in column), default=0.0)
+    while math.isfinite(top) and edges[-1] < top:
+        edges.append(edges[-1] * 2)
+    names = ["0", *(_range(low, high) for low, high in zip([0.0, *edges[:-1]], edges, strict=True))]
+    if any(not math.isfinite(_or_zero(value)) for column in distances.values() for value in column):
+        names.append("not finite")
+    counts = {
+        title: [sum(_bin(value, edges) == place for value in column) for place in range(len(names))]
+        for title, column in distances.items()
+    }
+    series = [
+        {
+            "name": title,
+            "type": "bar",
+            "itemStyle": {"color": f"var(--{framework})"},
+            "data": counts[title],
+        }
+        for framework, title in TITLES.items()
+    ]
+    return Chart(
+        id="histogram",
+        title="How many nodes are how far from the exact value",
+        explanation=(
+            "Number of nodes by their largest distance from the exact value, in roundings; each "
+            "bar holds the values up to and including its upper end."
+        ),
+        option=base(
+            tooltip={"trigger": "axis", "confine": True, "axisPointer": {"type": "shadow"}},
+            legend=legend(list(counts)),
+            grid=grid(bottom=58),
+            xAxis=category_axis(
+                names,
+                name="roundings from the exact value",
+                nameGap=34,
+                axisLabel={"color": "var(--muted)", "hideOverlap": True},
+            ),
+            yAxis=value_axis("nodes", nameGap=46, minInterval=1),
+            series=series,
+        ),
+        height=300,
+        table=_shortened(
+            [
+                ["roundings", *counts],
+                *(
+                    [name, *(str(counts[title][place]) for title in counts)]
+                    for place, name in enumerate(names)
+                ),
+            ]
+        ),
+    )
+
+
+def _shortened(table: list[list[str]]) -> list[list[str]]:
+    return table[:TABLE_ROWS]
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:g} to {high:g}"
+
+
+def _bin(value: float | None, edges: Sequence[float]) -> int | None:
+    """Index of the bin: 0 is zero, then one for each upper end, then what is not finite."""
+    if value is None:
+        return None
+    if not math.isfinite(value):
+        return len(edges) + 1
+    return 0 if value == 0 else 1 + bisect_left(edges, value)
+
+
+def _contributions(nodes: Mapping[str, Any]) -> Chart:
+    rows = []
+    for entry in nodes["contributions"]:
+        names = [str(name) for name in entry["nodes"]]
+        title = names[0] if len(names) == 1 else f"these {len(names)} together"
+        rows.append((title, names, _or_zero(as_float(entry["share"])), as_float(entry.get("size"))))
+    verdicts = {str(node["name"]): str(node["verdict"]) for node in nodes["nodes"]}
+    data = []
+    for _, names, share, _ in rows:
+        alone = len(names) == 1
+        sign = SIGNS.get(verdicts.get(names[0], ""), SIGNS["rounding"])
+        data.append(
+            {
+                "value": share,
+                "itemStyle": {"color": sign.colour if alone else "var(--muted)"},
+                **({"node": names[0]} if alone else {}),
+            }
+        )
+    return Chart(
+        id="contributions",
+        title="What the largest own differences do to the outputs",
+        explanation=(
+            "Each node's own difference put alone into an undisturbed run: the share of the "
+            "outputs' difference that this reproduces. 100 % is all of it; shares need not add up."
+        ),
+        option=base(
+            formats={"x": "percent"},
+            grid=grid(left=8, top=8, right=56, containLabel=True, bottom=30),
+            xAxis=value_axis("", min=0),
+            yAxis=category_axis([row[0] for row in rows], inverse=True),
+            series=[
+                {
+                    "name": "share of the outputs' difference",
+                    "type": "bar",
+                    "barMaxWidth": 22,
+                    "label": {"show": True, "position": "right", "color": "var(--ink)"},
+                    "data": data,
+                }
+            ],
+        ),
+        height=60 + 30 * len(rows),
+        table=_shortened(
+            [
+                ["nodes", "share of the outputs' difference", "size of the effect, relative"],
+                *([title, f"{share:.1%}", text(size)] for title, _, share, size in rows),
+            ]
+        ),
+    )

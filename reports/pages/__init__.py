@@ -1,0 +1,1 @@
+"""The page of one model, part by part."""

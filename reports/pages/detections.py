@@ -1,0 +1,209 @@
+"""The part of a page on detections: metrics side by side, what moves them, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parity.coco.text import TITLES
+from reports.charts import coco_charts
+from reports.charts.chart import Chart
+from reports.pages.elements import Table
+from reports.words.texts import metric, plural, scientific
+
+_METRICS = {
+    "AP": "average precision, IoU 0.50 to 0.95",
+    "AP50": "average precision at IoU 0.50",
+    "AP75": "average precision at IoU 0.75",
+    "APs": "AP of small objects, below 32² pixels",
+    "APm": "AP of medium objects, 32² to 96² pixels",
+    "APl": "AP of large objects, above 96² pixels",
+    "AR1": "average recall with 1 detection per image",
+    "AR10": "average recall with 10 detections per image",
+    "AR100": "average recall with 100 detections per image",
+    "ARs": "AR of small objects",
+    "ARm": "AR of medium objects",
+    "ARl": "AR of large objects",
+}
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class CocoSection:
+    """Everything on the evaluation.
+
+    Attributes:
+        profile: Which stages surround the network.
+        images: How many images, and how many failed.
+        metrics: Side by side with the difference.
+        interval: Of the difference of AP; may be empty.
+        published: What the published figure says; may be empty.
+        charts: All charts.
+        categories: Those whose AP differs most; None where none does.
+        swap: What exchanging single stages does; None where that was not tried.
+        matching: Detections matched one to one, in sentences.
+        worst: Images that differ most; None where none does.
+        failures: Images that failed.
+    """
+
+    profile: str
+    images: str
+    metrics: Table
+    interval: str
+    published: str
+    charts: Sequence[Chart]
+    categories: Table | None
+    swap: Table | None
+    matching: Sequence[str]
+    worst: Table | None
+    failures: Sequence[str]
+
+
+def coco_section(coco: Mapping[str, Any]) -> CocoSection:
+    """The evaluation as ready texts.
+
+    Args:
+        coco: ``coco.json``.
+    """
+    published = coco.get("published")
+    return CocoSection(
+        profile=_profile(coco["profile"]),
+        images=_images(coco),
+        metrics=_metrics(coco),
+        interval=_interval(coco["bootstrap"]),
+        published=published["text"] if published else "",
+        charts=coco_charts(coco),
+        categories=_categories(coco),
+        swap=_swap(coco.get("stage_swap")),
+        matching=_matching(coco["matching"]),
+        worst=_worst(coco["matching"]),
+        failures=[
+            f"{TITLES.get(side, side)}, {item['file_name']}: {item['reason']}"
+            for side, counts in coco["images"].items()
+            for item in counts["failures"]
+        ],
+    )
+
+
+def _profile(profile: Mapping[str, Any]) -> str:
+    stages = ", ".join(f"{name} {value}" for name, value in profile.items() if name != "name")
+    return f"{profile.get('name', 'unnamed')} ({stages})" if stages else str(profile.get("name"))
+
+
+def _images(coco: Mapping[str, Any]) -> str:
+    counts = [
+        f"{TITLES.get(side, side)} {item['all'] - item['failed']:,} of {item['all']:,}"
+        for side, item in coco["images"].items()
+    ]
+    return f"images evaluated: {', '.join(counts)}; annotations {coco['annotations']}"
+
+
+def _metrics(coco: Mapping[str, Any]) -> Table:
+    sides = [side for side in TITLES if side in coco["metrics"]]
+    deltas = coco["metric_deltas"]
+    names = list(coco["metrics"][sides[0]]) if sides else []
+    rows = [
+        [
+            name,
+            *(metric(coco["metrics"][side].get(name)) for side in sides),
+            metric(deltas.get(name), signed=True),
+            _METRICS.get(name, ""),
+        ]
+        for name in names
+    ]
+    head = ["Metric", *(TITLES[side] for side in sides), "Difference", "What it is"]
+    return Table(
+        f"COCO metrics, 0 to 1; difference is PyTorch minus TensorFlow, of at most "
+        f"{coco['metric_limit']}",
+        head,
+        rows,
+        [False, *(True for _ in sides), True, False],
+    )
+
+
+def _interval(bootstrap: Mapping[str, Any] | None) -> str:
+    if bootstrap is None or bootstrap["low"] is None:
+        return ""
+    return (
+        f"{100 * float(bootstrap['level']):g} % of {bootstrap['resamples']} resamples of the "
+        f"images give a difference of AP from {metric(bootstrap['low'], signed=True)} to "
+        f"{metric(bootstrap['high'], signed=True)}."
+    )
+
+
+def _categories(coco: Mapping[str, Any]) -> Table | None:
+    rows = [row for row in coco["categories"] if row["delta"]]
+    rows.sort(key=lambda row: (-abs(float(row["delta"])), row["id"]))
+    if not rows:
+        return None
+    return Table(
+        "Categories whose AP differs most",
+        ["Category", *TITLES.values(), "Difference"],
+        [
+            [
+                row["name"],
+                *(metric(row["AP"].get(side)) for side in TITLES),
+                metric(row["delta"], signed=True),
+            ]
+            for row in rows[:_SHOWN]
+        ],
+        [False, True, True, True],
+    )
+
+
+def _swap(swap: Mapping[str, Any] | None) -> Table | None:
+    if swap is None:
+        return None
+    origins = {"tensorflow": "TensorFlow's", "mistake": "a common mistake"}
+    rows = [
+        [
+            row["title"],
+            row["stage"],
+            origins.get(row["origin"], row["origin"]),
+            metric(row["metrics"].get("AP")),
+            metric(row["AP_delta"], signed=True),
+        ]
+        for row in swap["rows"]
+    ]
+    baseline = metric(swap["baseline"].get("AP"))
+    return Table(
+        f"AP with one stage of the PyTorch pipeline exchanged; {baseline} without an exchange",
+        ["What takes its place", "Stage", "Origin", "AP", "Difference"],
+        rows,
+        [False, False, False, True, True],
+    )
+
+
+def _matching(matching: Mapping[str, Any] | None) -> list[str]:
+    if matching is None:
+        return []
+    return [
+        f"{plural(matching['matched'], 'detection')} matched one to one, "
+        f"{matching['reference_only']:,} only TensorFlow's, "
+        f"{matching['candidate_only']:,} only PyTorch's.",
+        f"Largest differences of matched ones: score "
+        f"{scientific(matching['largest_score_difference'])}, box "
+        f"{scientific(matching['largest_box_difference_pixels'])} pixels; "
+        f"{plural(matching['rank_flips'], 'pair')} in another order.",
+    ]
+
+
+def _worst(matching: Mapping[str, Any] | None) -> Table | None:
+    if matching is None or not matching["worst_images"]:
+        return None
+    return Table(
+        "Images that differ most",
+        ["Image id", "Without a partner", "Score", "Box, pixels", "Pairs in another order"],
+        [
+            [
+                str(item["image_id"]),
+                str(item["reference_only"] + item["candidate_only"]),
+                scientific(item["largest_score_difference"]),
+                scientific(item["largest_box_difference_pixels"]),
+                str(item["rank_flips"]),
+            ]
+            for item in matching["worst_images"][:_SHOWN]
+        ],
+        [True] * 5,
+    )

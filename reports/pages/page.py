@@ -1,0 +1,400 @@
+"""The page of one model: everything it shows as ready texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from reports.charts import closeup_charts, node_charts, timing_charts
+from reports.charts.chart import Chart
+from reports.pages.checks import checks, self_check_table
+from reports.pages.coverage import inputs_table
+from reports.pages.detections import CocoSection, coco_section
+from reports.pages.elements import Check, Fact, Link, Table, node_link
+from reports.pages.key_figures import facts
+from reports.pages.provenance import (
+    ConversionSection,
+    conversion_section,
+    environment_table,
+    phases_table,
+    steps_table,
+)
+from reports.pages.structure import drawing
+from reports.pages.suspects import (
+    Suspicion,
+    findings_table,
+    nearest_table,
+    origins_table,
+    suspicions,
+)
+from reports.reading.results import ModelResults
+from reports.tables.all_models import SYMBOLS, WORDS, css_of
+from reports.tables.node_table import node_table
+from reports.tables.summary import Row, further_remarks
+from reports.words.glossary import SIGNS, TERMS, Sign
+from reports.words.texts import count, plural, scientific, short
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The verdict in one sentence.
+
+    Attributes:
+        css: Name of the outcome's class.
+        symbol: The same as a sign.
+        word: The same as a word.
+        sentence: Why.
+        node: The node to blame, as a link to its panel; None where there is none.
+        diagnosis: What is wrong there; may be empty.
+        remarks: What was reused, not made, or failed.
+    """
+
+    css: str
+    symbol: str
+    word: str
+    sentence: str
+    node: Link | None
+    diagnosis: str
+    remarks: Sequence[str]
+
+
+@dataclass(frozen=True)
+class VerdictCount:
+    """How many nodes have a verdict.
+
+    Attributes:
+        verdict: The verdict.
+        sign: How it is shown.
+        count: Number of nodes.
+    """
+
+    verdict: str
+    sign: Sign
+    count: str
+
+
+@dataclass(frozen=True)
+class Closeup:
+    """A closer look at one node.
+
+    Attributes:
+        id: Of its place on the page.
+        node: A link to its panel.
+        sign: Of its verdict.
+        verdict: Its verdict.
+        text: Its figures in a line.
+        charts: Maps, channels, values.
+        open: Whether it is unfolded at first.
+    """
+
+    id: str
+    node: Link
+    sign: Sign
+    verdict: str
+    text: str
+    charts: Sequence[Chart]
+    open: bool
+
+
+@dataclass(frozen=True)
+class NodesSection:
+    """Everything on the comparison of nodes.
+
+    Attributes:
+        counts: Nodes by verdict.
+        suspects: What is wrong.
+        findings: What is wrong whatever the tensors are; None where nothing is.
+        nearest: Nodes nearest to their limit.
+        origins: Nodes that make the largest differences.
+        drawing: The model as SVG, coloured by verdict.
+        charts: Along depth, histogram, contributions.
+        closeups: A closer look at some nodes.
+        kinds: What nodes compute, for the filter.
+        stages: Where nodes are, for the filter.
+        table: All nodes, for the script.
+    """
+
+    counts: Sequence[VerdictCount]
+    suspects: Sequence[Suspicion]
+    findings: Table | None
+    nearest: Table
+    origins: Table
+    drawing: str
+    charts: Sequence[Chart]
+    closeups: Sequence[Closeup]
+    kinds: Sequence[str]
+    stages: Sequence[str]
+    table: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Both sides' detections in one image.
+
+    Attributes:
+        file: The picture, relative to the page.
+        source: The image.
+        text: What differs.
+    """
+
+    file: str
+    source: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page of one model.
+
+    Attributes:
+        slug: Name of the page.
+        title: What the model is called.
+        subtitle: Checkpoint and date.
+        headline: The verdict.
+        seeded: Whether the weights are not trained ones.
+        note: Something about the run that a reader should know; may be empty.
+        coverage: What the verdict on the nodes covers, in sentences.
+        inputs: What the nodes were compared on; None where they were not.
+        facts: Key figures.
+        checks: How the verdict comes about.
+        self_check: What became of faults put in; None where none were.
+        nodes: The comparison of nodes; None where there is none.
+        coco: The evaluation; None where there is none.
+        pictures: Detections side by side.
+        conversion: What became of the variables; None where that is not known.
+        steps: Time and memory of each step.
+        phases: Time of the phases of the comparison; None where there was none.
+        timing: Charts of time and memory.
+        environment: Versions and settings.
+        command: Makes it all again.
+        signs: Verdicts and their meaning.
+        terms: Words and their meaning.
+        downloads: Files with all figures.
+        sections: Links to the parts of the page.
+        options: Of all charts, by their id; ``nodes`` holds the names on the axes of those that
+            have nodes there.
+        sign_values: The verdicts' signs for the script.
+    """
+
+    slug: str
+    title: str
+    subtitle: str
+    headline: Headline
+    seeded: bool
+    note: str
+    coverage: Sequence[str]
+    inputs: Table | None
+    facts: Sequence[Fact]
+    checks: Sequence[Check]
+    self_check: Table | None
+    nodes: NodesSection | None
+    coco: CocoSection | None
+    pictures: Sequence[Picture]
+    conversion: ConversionSection | None
+    steps: Table
+    phases: Table | None
+    timing: Sequence[Chart]
+    environment: Table
+    command: str
+    signs: Mapping[str, Sign]
+    terms: Sequence[tuple[str, str]]
+    downloads: Sequence[Link]
+    sections: Sequence[Link]
+    options: Mapping[str, Any]
+    sign_values: Mapping[str, Mapping[str, str]]
+
+
+def model_page(results: ModelResults, row: Row, *, data: bool) -> Page:
+    """Everything that the page of a model shows.
+
+    Args:
+        results: The model's.
+        row: Its figures in the table of all models.
+        data: Whether result files and pictures are beside the page.
+    """
+    nodes = _nodes_section(results) if results.nodes else None
+    coco = coco_section(results.coco) if results.coco else None
+    timing = timing_charts(results.run, results.nodes, results.conversion, results.coco)
+    pictures = _pictures(results) if data else []
+    charts = [
+        *(nodes.charts if nodes else ()),
+        *(chart for item in (nodes.closeups if nodes else ()) for chart in item.charts),
+        *(coco.charts if coco else ()),
+        *timing,
+    ]
+    conversion = conversion_section(results.conversion) if results.conversion else None
+    return Page(
+        slug=results.slug,
+        title=results.slug,
+        subtitle=_subtitle(results),
+        headline=_headline(row),
+        seeded=not row.trained,
+        note=str(results.run.get("note", "")),
+        coverage=results.nodes["coverage"]["text"] if results.nodes else [],
+        inputs=inputs_table(results.nodes) if results.nodes else None,
+        facts=facts(results, row),
+        checks=checks(results),
+        self_check=self_check_table(results.self_check) if results.self_check else None,
+        nodes=nodes,
+        coco=coco,
+        pictures=pictures,
+        conversion=conversion,
+        steps=steps_table(results),
+        phases=phases_table(results.nodes) if results.nodes else None,
+        timing=timing,
+        environment=environment_table(results),
+        command=str(results.run["command"]),
+        signs=SIGNS,
+        terms=TERMS,
+        downloads=_downloads(results) if data else [],
+        sections=_sections(results, pictures),
+        options=_options(charts),
+        sign_values={name: asdict(sign) for name, sign in SIGNS.items()},
+    )
+
+
+def _options(charts: Sequence[Chart]) -> dict[str, Any]:
+    """The options by id; the names of thousands of nodes are there once."""
+    names: Sequence[str] = []
+    result: dict[str, Any] = {}
+    for chart in charts:
+        option = chart.option
+        if option.get("nodes_on_axis"):
+            names = option["xAxis"]["data"]
+            axis = {key: value for key, value in option["xAxis"].items() if key != "data"}
+            option = {**option, "xAxis": axis}
+        result[chart.id] = option
+    return {**result, "nodes": names}
+
+
+def _headline(row: Row) -> Headline:
+    judgement = row.judgement
+    return Headline(
+        css=css_of(judgement.outcome),
+        symbol=SYMBOLS[judgement.outcome],
+        word=WORDS[judgement.outcome],
+        sentence=judgement.sentence,
+        node=node_link(judgement.node) if judgement.node else None,
+        diagnosis=judgement.diagnosis or "",
+        remarks=further_remarks(row),
+    )
+
+
+def _subtitle(results: ModelResults) -> str:
+    source = str(results.run["source"])
+    named = f"{results.model}, " if results.model != results.slug else ""
+    origin = f"from {source}, " if source not in (results.model, results.slug) else ""
+    started = str(results.run["started"]).replace("T", " ").replace("+00:00", " UTC")
+    return f"{named}{origin}{started}"
+
+
+def _nodes_section(results: ModelResults) -> NodesSection:
+    nodes = results.nodes
+    assert nodes is not None
+    closeups = _closeups(nodes)
+    table = node_table(
+        nodes, results.conversion, {item.node.text: item.id for item in reversed(closeups)}
+    )
+    return NodesSection(
+        counts=[
+            VerdictCount(verdict, SIGNS[verdict], count(number))
+            for verdict, number in nodes["counts"].items()
+            if verdict in SIGNS
+        ],
+        suspects=suspicions(nodes),
+        findings=findings_table(nodes),
+        nearest=nearest_table(nodes),
+        origins=origins_table(nodes),
+        drawing=drawing(nodes),
+        charts=node_charts(nodes),
+        closeups=closeups,
+        kinds=sorted(table["kind"]["texts"]),
+        stages=table["stage"]["texts"],
+        table=table,
+    )
+
+
+def _closeups(nodes: Mapping[str, Any]) -> list[Closeup]:
+    by_name = {node["name"]: node for node in nodes["nodes"]}
+    result = []
+    for number, closeup in enumerate(nodes.get("closeups") or ()):
+        node = by_name.get(closeup["node"])
+        if node is None:
+            continue
+        result.append(
+            Closeup(
+                id=f"closeup-{number}",
+                node=node_link(node["name"]),
+                sign=SIGNS[node["verdict"]],
+                verdict=node["verdict"],
+                text=_figures(node),
+                charts=closeup_charts(closeup, nodes),
+                open=number == 0,
+            )
+        )
+    return result
+
+
+def _figures(node: Mapping[str, Any]) -> str:
+    parts = [str(node["kind"] or "")]
+    if node["own"]:
+        parts.append(f"own difference {scientific(node['own']['relative_max'])} of rms")
+    if node["from_exact"]:
+        parts.append(f"PyTorch {short(node['from_exact']['roundings'])} roundings")
+    if node["reference_from_exact"]:
+        parts.append(f"TensorFlow {short(node['reference_from_exact']['roundings'])} roundings")
+    return ", ".join(part for part in parts if part)
+
+
+def _pictures(results: ModelResults) -> list[Picture]:
+    there = set(results.pictures())
+    entries = results.detect["images"] if results.detect else []
+    return [
+        Picture(
+            file=f"{results.slug}/{entry['picture']}",
+            source=entry["file"],
+            text=_differences(entry),
+        )
+        for entry in entries
+        if entry.get("picture") in there
+    ]
+
+
+def _differences(entry: Mapping[str, Any]) -> str:
+    match = entry.get("matching")
+    visible = plural(entry.get("visibly_different", 0), "visible difference")
+    if not match:
+        return visible
+    return (
+        f"{visible}; {plural(match['matched'], 'detection')} matched, largest differences: score "
+        f"{scientific(match['largest_score_difference'])}, box "
+        f"{scientific(match['largest_box_difference_pixels'])} pixels"
+    )
+
+
+def _downloads(results: ModelResults) -> list[Link]:
+    files = [name.rpartition("/")[2] for name in results.files()]
+    found = [Link(name, f"{results.slug}/{name}") for name in files]
+    return [Link("nodes.csv", f"{results.slug}/nodes.csv"), *found] if results.nodes else found
+
+
+def _sections(results: ModelResults, pictures: Sequence[Picture]) -> list[Link]:
+    """Links to those parts that the page has."""
+    nodes = results.nodes
+    there = [
+        ("Verdict", "verdict", True),
+        ("Suspects", "suspects", bool(nodes and (nodes["suspects"] or nodes["findings"]))),
+        ("Structure", "structure", bool(nodes)),
+        ("Depth", "depth", bool(nodes)),
+        ("Closer look", "closeups", bool(nodes and nodes.get("closeups"))),
+        ("COCO", "coco", bool(results.coco)),
+        ("Pictures", "pictures", bool(pictures)),
+        ("All nodes", "nodes", bool(nodes)),
+        ("Conversion", "conversion", bool(results.conversion)),
+        ("Self-check", "self-check", bool(results.self_check)),
+        ("Time and memory", "timing", True),
+        ("Reproduce", "reproduce", True),
+        ("Glossary", "glossary", True),
+    ]
+    return [Link(text, f"#{name}") for text, name, present in there if present]

@@ -1,0 +1,168 @@
+"""Writes the pages: from results on disk to a folder that a browser opens."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from efficientdet_spec import InputError
+from parity.process.files import check_writable, make_folder, write_json, write_text
+from reports.pages.page import model_page
+from reports.reading.results import ModelResults, read_results
+from reports.tables.all_models import COLUMNS, matrix, overview
+from reports.tables.junit import junit
+from reports.tables.markdown import markdown
+from reports.tables.node_csv import node_csv
+from reports.tables.summary import Summary, summarise
+
+_STATIC = Path(__file__).parents[1] / "static"
+_ASSETS = {
+    "report.css": "report.css",
+    "theme.js": "theme.js",
+    "payload.js": "payload.js",
+    "report.js": "report.js",
+    "charts.js": "charts.js",
+    "echarts.min.js": "vendor/echarts.min.js",
+    "LICENSE.echarts.txt": "vendor/LICENSE",
+    "NOTICE.echarts.txt": "vendor/NOTICE",
+}
+"""Of each file beside the pages, where it comes from."""
+
+
+@dataclass(frozen=True)
+class _Output:
+    """A file to be written.
+
+    Attributes:
+        path: Where.
+        content: A text, values for JSON, or the file to copy.
+    """
+
+    path: Path
+    content: str | Mapping[str, Any] | Path
+
+
+def render(results_dir: Path, out: Path, *, data: bool = True) -> Summary:
+    """Make the pages of all results.
+
+    Everything is made before the first file is written, and the index is written last: what it
+    leads to is there.
+
+    Args:
+        results_dir: Holds a folder for each model.
+        out: For the pages; made if need be.
+        data: Also copy the result files, write a CSV file of all nodes and show pictures.
+
+    Returns:
+        The figures of all models.
+
+    Raises:
+        InputError: A result cannot be read or is something else, or a file cannot be written.
+    """
+    models = read_results(results_dir)
+    summary = Summary([summarise(item) for item in models])
+    outputs = _outputs(models, summary, out, data)
+    for folder in dict.fromkeys(output.path.parent for output in outputs):
+        make_folder(folder)
+    for output in outputs:
+        _write(output)
+    return summary
+
+
+def _outputs(
+    models: Sequence[ModelResults], summary: Summary, out: Path, data: bool
+) -> list[_Output]:
+    environment = _environment()
+    found = [_Output(out / "assets" / name, _STATIC / file) for name, file in _ASSETS.items()]
+    for results, row in zip(models, summary.rows, strict=True):
+        page = model_page(results, row, data=data)
+        text = environment.get_template("model.html.j2").render(page=page)
+        if data:
+            found += _data(results, out / results.slug)
+        found.append(_Output(out / f"{results.slug}.html", text))
+    index = environment.get_template("index.html.j2").render(
+        columns=COLUMNS, rows=matrix(summary), overview=overview(summary)
+    )
+    return [
+        *found,
+        _Output(out / "report.json", summary.to_dict()),
+        _Output(out / "index.md", markdown(summary)),
+        _Output(out / "junit.xml", junit(models)),
+        _Output(out / "index.html", index),
+    ]
+
+
+def _data(results: ModelResults, folder: Path) -> list[_Output]:
+    found = [
+        _Output(folder / name.rpartition("/")[2], results.folder / name) for name in results.files()
+    ]
+    if results.nodes:
+        found.append(_Output(folder / "nodes.csv", node_csv(results.nodes)))
+    pictures = [
+        _Output(folder / name, results.folder / "detect" / name) for name in results.pictures()
+    ]
+    return found + pictures
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["packed"] = packed
+    return environment
+
+
+def packed(values: Any) -> str:
+    """Values as base64 of compressed JSON, which ``payload.js`` unpacks.
+
+    Nothing in it can be mistaken for markup.
+
+    Args:
+        values: Plain values without NaN or infinity.
+    """
+    text = json.dumps(values, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(zlib.compress(text.encode("ascii"), 9)).decode("ascii")
+
+
+def _write(output: _Output) -> None:
+    content = output.content
+    if isinstance(content, Path):
+        _copy(content, output.path)
+    elif isinstance(content, str):
+        # A lone surrogate, which JSON can hold and UTF-8 cannot, must not end it all.
+        write_text(output.path, content.encode("utf-8", "replace").decode("utf-8"))
+    else:
+        write_json(output.path, content)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file; the copy appears complete or not at all."""
+    if target.exists() and source.samefile(target):
+        return
+    check_writable(target)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise InputError(
+            f"{source} cannot be copied to {target} ({error.strerror}); choose an --out that is "
+            f"writable and has room."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,298 @@
+"""The model drawn as it is built, every part coloured by the worst verdict within it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from efficientdet_spec import EfficientDetConfig, InputError, get_config
+from parity.judge.verdict import Verdict
+from reports.reading.bands import levels_of
+from reports.words.glossary import PASSING
+
+_WIDTH = 1100
+_LEFT = 96
+_BOX = (34, 22)
+_GAP = 5
+_ROW = 44
+_LABELS = 8
+"""Most failing parts whose nodes are named in the drawing; all of them bear a cross."""
+
+_BLOCK = re.compile(r"backbone\.blocks\.(\d{1,3})\.")
+_CELL = re.compile(r"fpn\.cells\.(\d{1,3})\.nodes\.(\d{1,3})\.")
+_EXTRA = re.compile(r"fpn\.resample_p(\d{1,2})\.")
+_HEAD = re.compile(
+    r"(class_head|box_head)\.(?:(?:convs|bns|acts)\.(\d{1,2})|(predict))\b.*P(\d{1,2})$"
+)
+
+_SEVERITY = {verdict.value: place for place, verdict in enumerate(Verdict)}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one box stands for.
+
+    Attributes:
+        title: What it is.
+        node: The node with the worst verdict.
+        verdict: That verdict.
+        count: Number of nodes.
+    """
+
+    title: str
+    node: str
+    verdict: str
+    count: int
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A part and where it is drawn, in pixels."""
+
+    part: _Part
+    x: float
+    y: float
+    text: str
+    width: float = _BOX[0]
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        return self.x + self.width / 2, self.y + _BOX[1] / 2
+
+
+def drawing(nodes: Mapping[str, Any]) -> str:
+    """One inline SVG of a comparison's model.
+
+    Args:
+        nodes: The result, schema ``efficientdet-parity/nodes``.
+
+    Returns:
+        SVG without any colour of its own: classes ``v-exact`` and the like say which. Each box
+        links to its worst node's panel.
+    """
+    parts = _parts(nodes["nodes"])
+    config = _config(nodes)
+    pieces: list[str] = []
+    boxes, y = _backbone(parts, pieces)
+    fpn, y = _fpn(parts, config, y + 26, pieces)
+    heads, y = _heads(parts, y + 26, pieces)
+    everything = [*boxes, *fpn, *heads]
+    pieces += [_box(box) for box in everything]
+    pieces += _labels(everything)
+    title = f"Structure of {nodes['model']}, coloured by verdict"
+    return (
+        f'<svg class="structure" viewBox="0 0 {_WIDTH} {y + 10:g}" role="group" '
+        f'aria-label="{escape(title)}"><defs><marker id="arrow" viewBox="0 0 8 8" refX="7" '
+        f'refY="4" markerWidth="6" markerHeight="6" orient="auto"><path class="arrow-head" '
+        f'd="M0 0L8 4L0 8z"/></marker></defs>{"".join(pieces)}</svg>'
+    )
+
+
+def _config(nodes: Mapping[str, Any]) -> EfficientDetConfig | None:
+    try:
+        return get_config(str(nodes["model"]))
+    except InputError:
+        # Of a model that is not known the boxes are drawn without connections.
+        return None
+
+
+def _parts(nodes: Sequence[Mapping[str, Any]]) -> dict[tuple[Any, ...], _Part]:
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    levels: dict[str, int] = {}
+    for name, level in levels_of(nodes):
+        # A block is drawn at the level that it leads to.
+        levels[_block(name)] = level
+    for node in nodes:
+        level = levels[_block(str(node["name"]))]
+        groups.setdefault(_key(str(node["name"]), level), []).append(node)
+    result = {}
+    for key, members in groups.items():
+        worst = max(members, key=lambda node: _SEVERITY.get(str(node["verdict"]), len(_SEVERITY)))
+        result[key] = _Part(_title(key), str(worst["name"]), str(worst["verdict"]), len(members))
+    return result
+
+
+def _block(name: str) -> str:
+    found = _BLOCK.match(name)
+    return found[0] if found else name.partition(".")[0]
+
+
+def _key(name: str, level: int) -> tuple[Any, ...]:
+    if found := _BLOCK.match(name):
+        return "block", level, int(found[1])
+    if name.startswith("backbone."):
+        return "block", level, -1
+    if found := _CELL.match(name):
+        return "cell", int(found[1]), int(found[2])
+    if found := _EXTRA.match(name):
+        return "extra", int(found[1])
+    if found := _HEAD.match(name):
+        repeat = -1 if found[3] else int(found[2])
+        return found[1], int(found[4]), repeat
+    return ("other",)
+
+
+def _title(key: tuple[Any, ...]) -> str:
+    kind, *rest = key
+    if kind == "block":
+        return "stem" if rest[1] < 0 else f"block {rest[1]}"
+    if kind == "cell":
+        return f"BiFPN cell {rest[0] + 1}, node {rest[1]}"
+    if kind == "extra":
+        return f"input P{rest[0]}"
+    if kind in ("class_head", "box_head"):
+        what = "prediction" if rest[1] < 0 else f"repeat {rest[1] + 1}"
+        return f"{kind.replace('_', ' ')}, P{rest[0]}, {what}"
+    return "other nodes"
+
+
+def _heading(text: str, y: float) -> str:
+    return f'<text class="heading" x="0" y="{y:g}">{escape(text)}</text>'
+
+
+def _row_label(text: str, y: float, x: float = _LEFT - 14) -> str:
+    return f'<text class="row" x="{x:g}" y="{y + 15:g}" text-anchor="end">{escape(text)}</text>'
+
+
+def _backbone(
+    parts: Mapping[tuple[Any, ...], _Part], pieces: list[str]
+) -> tuple[list[_Box], float]:
+    pieces.append(_heading("Backbone: blocks by level", 14))
+    boxes = []
+    y = 26.0
+    keys = sorted(key for key in parts if key[0] == "block")
+    for level in sorted({key[1] for key in keys}):
+        pieces.append(_row_label(f"P{level} 1/{2**level}", y))
+        x = float(_LEFT)
+        for key in [key for key in keys if key[1] == level]:
+            if x + _BOX[0] > _WIDTH:
+                x, y = float(_LEFT), y + _BOX[1] + _GAP
+            boxes.append(_Box(parts[key], x, y, "stem" if key[2] < 0 else str(key[2])))
+            x += _BOX[0] + _GAP
+        y += _BOX[1] + 12
+    other = parts.get(("other",))
+    if other:
+        boxes.append(_Box(other, float(_LEFT), y, "other", 60))
+        y += _BOX[1] + 12
+    return boxes, y
+
+
+def _fpn(
+    parts: Mapping[tuple[Any, ...], _Part],
+    config: EfficientDetConfig | None,
+    y: float,
+    pieces: list[str],
+) -> tuple[list[_Box], float]:
+    cells = sorted({key[1] for key in parts if key[0] == "cell"})
+    if not cells or config is None:
+        return [], y
+    levels = list(config.levels)
+    pieces.append(_heading("BiFPN: cells from left to right, levels as rows", y + 4))
+    top = y + 20
+    height = {level: top + _ROW * (levels[-1] - level) for level in levels}
+    for level, row in height.items():
+        pieces.append(_row_label(f"P{level}", row))
+    step = min((_WIDTH - _LEFT - 70) / len(cells), 170)
+    boxes = []
+    before: dict[int, tuple[float, float]] = {}
+    for level in levels:
+        extra = parts.get(("extra", level))
+        if extra:
+            box = _Box(extra, float(_LEFT), height[level], "in")
+            boxes.append(box)
+            before[level] = box.middle
+        else:
+            before[level] = (_LEFT + _BOX[0] / 2, height[level] + _BOX[1] / 2)
+            x, middle = before[level]
+            pieces.append(f'<circle class="source" cx="{x:g}" cy="{middle:g}" r="4"/>')
+    for place, cell in enumerate(cells):
+        left = _LEFT + 70 + place * step
+        features = [before[level] for level in levels]
+        last = dict(before)
+        specs = config.cell_nodes(cell)
+        down = len(levels) - 1
+        for spec in specs:
+            part = parts.get(("cell", cell, spec.index))
+            start = left + (0 if spec.index < down else step / 2)
+            end = (start + _BOX[0] / 2, height[spec.level] + _BOX[1] / 2)
+            if part:
+                boxes.append(_Box(part, start, height[spec.level], str(spec.index)))
+            pieces += [_arrow(features[item.source], end) for item in spec.inputs]
+            features.append(end)
+            last[spec.level] = end
+        before = last
+    return boxes, height[levels[0]] + _BOX[1] + 8
+
+
+def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
+    (x1, y1), (x2, y2) = start, end
+    reach = _BOX[0] / 2 + 2
+    if abs(x2 - x1) < 1:
+        rise = _BOX[1] / 2 + 2
+        sign = 1 if y2 > y1 else -1
+        path = f"M{x1:g} {y1 + sign * rise:g}L{x2:g} {y2 - sign * rise:g}"
+    else:
+        a, b = x1 + reach, x2 - reach
+        bend = max((b - a) / 2, 4)
+        path = f"M{a:g} {y1:g}C{a + bend:g} {y1:g} {b - bend:g} {y2:g} {b:g} {y2:g}"
+    return f'<path class="arrow" marker-end="url(#arrow)" d="{path}"/>'
+
+
+def _heads(
+    parts: Mapping[tuple[Any, ...], _Part], y: float, pieces: list[str]
+) -> tuple[list[_Box], float]:
+    boxes = []
+    bottom = y
+    for place, head in enumerate(("class_head", "box_head")):
+        keys = sorted(key for key in parts if key[0] == head)
+        if not keys:
+            continue
+        left = _LEFT + place * (_WIDTH - _LEFT) / 2
+        title = f"{head.replace('_', ' ').capitalize()}: repeats, then the prediction"
+        pieces.append(
+            f'<text class="heading" x="{left - _LEFT:g}" y="{y + 4:g}">{escape(title)}</text>'
+        )
+        row = y + 18
+        for level in sorted({key[1] for key in keys}, reverse=True):
+            pieces.append(_row_label(f"P{level}", row, left - 14))
+            repeats = sorted(key[2] for key in keys if key[1] == level and key[2] >= 0)
+            for column, repeat in enumerate([*repeats, -1]):
+                part = parts.get((head, level, repeat))
+                if part:
+                    text = "out" if repeat < 0 else str(repeat + 1)
+                    boxes.append(_Box(part, left + column * (_BOX[0] + _GAP), row, text))
+            row += _BOX[1] + 8
+        bottom = max(bottom, row)
+    return boxes, bottom
+
+
+def _box(box: _Box) -> str:
+    part = box.part
+    slug = part.verdict.replace(" ", "-")
+    failing = part.verdict not in PASSING
+    said = f"{part.title}: {part.verdict}; {part.count} nodes, the worst {part.node}"
+    x, y = box.middle
+    text = f"✕ {box.text}" if failing else box.text
+    return (
+        f'<a href="#node={escape(quote(part.node, safe=""))}" class="part v-{escape(slug)}'
+        f'{" failing" if failing else ""}">'
+        f"<title>{escape(said)}</title>"
+        f'<rect x="{box.x:g}" y="{box.y:g}" width="{box.width:g}" height="{_BOX[1]}" rx="3"/>'
+        f'<text x="{x:g}" y="{y + 4:g}" text-anchor="middle">{escape(text)}</text></a>'
+    )
+
+
+def _labels(boxes: Sequence[_Box]) -> Iterator[str]:
+    failing = [box for box in boxes if box.part.verdict not in PASSING]
+    for box in failing[:_LABELS]:
+        late = box.x > _WIDTH / 2
+        x = box.x + box.width if late else box.x
+        anchor = "end" if late else "start"
+        yield (
+            f'<text class="label" x="{x:g}" y="{box.y - 3:g}" text-anchor="{anchor}">'
+            f"{escape(box.part.node)}</text>"
+        )

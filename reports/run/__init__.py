@@ -1,0 +1,1 @@
+"""Runs what the pages are made of, and knows what can be kept of an earlier run."""

@@ -1,0 +1,395 @@
+"""Runs what the pages are made of, model by model, and goes on where an earlier run stopped.
+
+Each command is a process of its own: its memory is given back, and what kills it does not kill
+the others. ``run.json`` in a model's folder says what the run was asked to make, what was made of
+it and how, and for each step what it had read and written, so that a later run makes it again
+where any of that has changed.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from parity.process import environment
+from parity.process.files import make_folder, write_json, write_text
+from parity.process.outcome import MISTAKE, Outcome
+from reports.run import processes, steps
+from reports.run.digests import Digests
+from reports.run.steps import Choice, Step, Subject
+
+SCHEMA = "efficientdet-parity/run"
+VERSION = 2
+
+EXIT_CODES = frozenset(outcome.exit_code for outcome in Outcome)
+"""With which a command ends that has come to a result."""
+
+CHANGING = "changed while it was read"
+"""Stands for the digest of a file that was written to while a step ran."""
+
+_CHECKPOINT = (".index", ".meta", ".data-*")
+"""How the names of a checkpoint's files end."""
+
+Run = Callable[[list[str]], processes.Finished]
+"""Runs a command; tests replace it."""
+
+
+@dataclass
+class _Record:
+    """A model's ``run.json`` as it grows.
+
+    Attributes:
+        folder: The model's.
+        values: All but the steps.
+        earlier: Steps of an earlier run by name.
+        done: Steps of this one.
+        same_code: Whether the earlier run was made by this very code.
+        digests: Of the files that steps read and write.
+    """
+
+    folder: Path
+    values: dict[str, Any]
+    earlier: Mapping[str, Mapping[str, Any]]
+    done: list[dict[str, Any]] = field(default_factory=list)
+    same_code: bool = False
+    digests: Digests = field(default_factory=Digests)
+
+    def plan(self, planned: Sequence[Step]) -> None:
+        """Write down what is to be made, so that what is not made later is missed.
+
+        Args:
+            planned: In order; those of an earlier plan are forgotten.
+        """
+        self.values["planned"] = [{"name": step.name, "title": step.title} for step in planned]
+        names = {step.name for step in planned}
+        self._write([dict(entry) for name, entry in self.earlier.items() if name in names])
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Write a step down; those of the earlier run stay until this one has come past them."""
+        self.done.append(entry)
+        names = {step["name"] for step in self.done}
+        self._write(
+            [
+                *self.done,
+                *(dict(step) for name, step in self.earlier.items() if name not in names),
+            ]
+        )
+
+    def close(self) -> None:
+        """Leave only what belongs to this run, and say that it has come to its end."""
+        self.values["complete"] = True
+        self._write(self.done)
+
+    def _write(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        # What this run has not come past is an earlier run's: kept, but no part of this result.
+        current = {entry["name"] for entry in self.done}
+        marked = [{**step, "earlier": step["name"] not in current} for step in steps]
+        write_json(self.folder / "run.json", {**self.values, "steps": marked})
+
+
+def run_all(
+    subjects: list[Subject],
+    choice: Choice,
+    results: Path,
+    command: str,
+    run: Run = processes.run,
+) -> None:
+    """Run everything for every model; what fails is written down and the others go on.
+
+    Args:
+        subjects: The models.
+        choice: What they have in common.
+        results: For one folder each.
+        command: The command line, to be repeated by a reader.
+        run: Runs a command.
+
+    Raises:
+        InputError: A folder cannot be written.
+    """
+    for number, subject in enumerate(subjects, 1):
+        print(f"[{number}/{len(subjects)}] {subject.slug}", file=sys.stderr, flush=True)
+        run_one(subject, choice, results / subject.slug, command, run)
+
+
+def run_one(
+    subject: Subject, choice: Choice, folder: Path, command: str, run: Run = processes.run
+) -> None:
+    """Run everything for one model.
+
+    Args:
+        subject: The model.
+        choice: How.
+        folder: For the results.
+        command: The command line, to be repeated by a reader.
+        run: Runs a command.
+
+    Raises:
+        InputError: The folder cannot be written.
+    """
+    make_folder(folder)
+    record = _open_record(subject, choice, folder, command)
+    source, trained, converted, settled = subject.source, True, False, False
+    seeded = subject.official and choice.seeded
+    if not seeded:
+        step = steps.convert(subject, source, folder, choice)
+        rest = steps.comparisons(subject, source, folder, choice, trained=True)
+        record.plan([step, *rest])
+        converted = _perform(record, step, run, tentative=subject.official)
+    if not converted and subject.official:
+        # Without trained weights there is still the structure to be proven.
+        source, trained = str(folder / "seeded"), False
+        makers = [steps.seed(subject, folder), steps.convert(subject, source, folder, choice)]
+        rest = steps.comparisons(subject, source, folder, choice, trained=False)
+        record.plan([*makers, *rest])
+        settled = all(step.obstacle or _is_done(record, step, outlived=True) for step in rest)
+        converted = True
+        for step in makers:
+            converted = converted and _perform(record, step, run, outlived=settled)
+    record.values |= {"trained": trained, "model": _model_name(folder, subject)}
+    for step in rest:
+        if step.obstacle:
+            record.add(_entry(step, "skipped", message=step.obstacle))
+        elif converted:
+            _perform(record, step, run, outlived=settled)
+        else:
+            record.add(_entry(step, "skipped", message="the checkpoint was not converted"))
+    if not trained:
+        # Hundreds of megabytes that a command makes again at any time.
+        shutil.rmtree(folder / "seeded", ignore_errors=True)
+        (folder / "model.pth").unlink(missing_ok=True)
+    record.close()
+
+
+def _open_record(subject: Subject, choice: Choice, folder: Path, command: str) -> _Record:
+    settled = {"environment": environment.describe(None)}
+    values = {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "model": subject.source,
+        "slug": subject.slug,
+        "source": subject.source,
+        "trained": True,
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": command,
+        "code": _code_digest(),
+        "complete": False,
+        "planned": [],
+        **settled,
+    }
+    earlier: dict[str, Mapping[str, Any]] = {}
+    same_code = False
+    try:
+        before = json.loads((folder / "run.json").read_text("utf-8"))
+        if before["version"] == VERSION and all(before[key] == settled[key] for key in settled):
+            earlier = {entry["name"]: entry for entry in before["steps"]}
+            values["started"] = before["started"]
+            same_code = before["code"] == values["code"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        # No run, or one that cannot be gone on with.
+        pass
+    return _Record(folder, values, earlier, same_code=same_code)
+
+
+def _code_digest() -> str:
+    """SHA-256 over the names and contents of :func:`own_code`."""
+    total = hashlib.sha256()
+    for name, digest in Digests().of(own_code()).items():
+        total.update(f"{name} {digest}\n".encode())
+    return total.hexdigest()
+
+
+def _perform(
+    record: _Record, step: Step, run: Run, *, tentative: bool = False, outlived: bool = False
+) -> bool:
+    """Run a step unless it has been run; whether its result is there.
+
+    Args:
+        record: The model's.
+        step: The step.
+        run: Runs a command.
+        tentative: Leave a failure out of the record: there is another way.
+        outlived: Whether everything that was to be made of the step's files has been.
+    """
+    result = record.folder / step.result
+    if _is_done(record, step, outlived=outlived):
+        record.add({**record.earlier[step.name], "reused": True})
+        return True
+    reason = _why_again(record, step)
+    print(
+        f"  {step.title}{f': again, for {reason}' if reason else ''}", file=sys.stderr, flush=True
+    )
+    # An older one must not be taken for this run's.
+    result.unlink(missing_ok=True)
+    useless = reason and not _may_go_on(record.earlier[step.name])
+    if useless or not record.same_code:
+        shutil.rmtree(result.parent / "shards", ignore_errors=True)
+    started = time.time_ns()
+    finished = run(list(step.command))
+    write_text(record.folder / f"{step.name}.txt", finished.output)
+    done = finished.exit_code in EXIT_CODES and result.exists()
+    entry = _entry(step, "done" if done else "failed", finished=finished)
+    entry["again"] = reason
+    if done:
+        entry |= _account(record, step, finished, started)
+    if done or not tentative:
+        record.add(entry)
+    else:
+        record.values["note"] = f"No trained checkpoint: {entry['message']}"
+    return done
+
+
+def _may_go_on(entry: Mapping[str, Any]) -> bool:
+    """Whether the parts that an earlier try has left can be of use: it was ended from outside."""
+    return bool(entry["status"] == "failed" and entry["exit_code"] != MISTAKE)
+
+
+def _account(
+    record: _Record, step: Step, finished: processes.Finished, started: int
+) -> dict[str, Any]:
+    """What a step has read and written, by digest."""
+    given = command_files(step.command)
+    reads = None
+    if finished.reads is not None:
+        # Shards that were there before are of code that the process did not need to load.
+        code = own_code() if (record.folder / step.result).with_name("shards").is_dir() else []
+        reads = record.digests.of(sorted({*finished.reads, *given, *code}))
+        # What was changed meanwhile may be read in part only.
+        for name in record.digests.changed_since(started, reads):
+            if not Path(name).is_relative_to(record.folder.absolute()):
+                reads[name] = CHANGING
+    names = [step.result]
+    for pattern in step.others:
+        found = sorted(record.folder.glob(pattern))
+        names += [path.relative_to(record.folder).as_posix() for path in found if path.is_file()]
+    written = {name: record.digests.one(record.folder / name) for name in dict.fromkeys(names)}
+    return {"reads": reads, "outputs": written}
+
+
+def own_code() -> list[str]:
+    """The source files of this project that results may depend on; pages depend on others."""
+    folders = [path for path in processes.ROOT.iterdir() if (path / "__init__.py").is_file()]
+    found = [path for folder in folders for path in folder.rglob("*.py")]
+    found += processes.ROOT.glob("*.py")
+    pages = Path(__file__).parents[1]
+    return sorted(str(path) for path in found if not path.is_relative_to(pages))
+
+
+def command_files(command: Sequence[str]) -> list[str]:
+    """The files that a command names, those of a checkpoint included.
+
+    What Python opens a process tells itself; what a library opens can only be known from here.
+
+    Args:
+        command: ``compare.py`` or ``convert.py`` and its arguments.
+    """
+    found: set[Path] = set()
+    for before, text in pairwise(command):
+        if before in ("--json", "--out") or text.startswith("-"):
+            continue
+        # Such as port.py:build.
+        for place in {Path(text), Path(text.partition(":")[0])}:
+            if place.is_file():
+                found.add(place)
+            elif place.is_dir():
+                found |= {path for end in _CHECKPOINT for path in place.glob(f"*{end}")}
+            elif place.name:
+                name = glob.escape(place.name)
+                found |= {path for end in _CHECKPOINT for path in place.parent.glob(name + end)}
+    return sorted(str(path.absolute()) for path in found if path.is_file())
+
+
+def _is_done(record: _Record, step: Step, *, outlived: bool = False) -> bool:
+    return record.earlier.get(step.name) is not None and not _why_again(
+        record, step, outlived=outlived
+    )
+
+
+def _why_again(record: _Record, step: Step, *, outlived: bool = False) -> str:
+    """Why a step that has been run must be run again; empty where it need not, or never has been.
+
+    Args:
+        record: The model's.
+        step: The step.
+        outlived: Whether the files of seeded weights, which are deleted, may be missing.
+    """
+    entry = record.earlier.get(step.name)
+    if entry is None:
+        return ""
+    if entry["status"] != "done":
+        return {"failed": "the last try failed"}.get(entry["status"], "it was not made before")
+    if entry["command"] != list(step.command):
+        return "its command is another"
+    if not isinstance(entry.get("reads"), dict) or not isinstance(entry.get("outputs"), dict):
+        return "it is not known what it had read"
+    for name, digest in {**entry["reads"], **_placed(record, entry["outputs"])}.items():
+        if outlived and _is_passing(record, name) and not Path(name).exists():
+            continue
+        if digest == CHANGING:
+            return f"{name} was changed while it was read"
+        if record.digests.one(Path(name)) != digest:
+            return f"{name} has changed"
+    return ""
+
+
+def _placed(record: _Record, outputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {str((record.folder / name).absolute()): digest for name, digest in outputs.items()}
+
+
+def _is_passing(record: _Record, name: str) -> bool:
+    """Whether a file belongs to seeded weights, which are deleted at the end of a run."""
+    folder, path = record.folder.absolute(), Path(name)
+    return path == folder / "model.pth" or path.is_relative_to(folder / "seeded")
+
+
+def _entry(
+    step: Step, status: str, *, finished: processes.Finished | None = None, message: str = ""
+) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": step.name,
+        "title": step.title,
+        "command": list(step.command),
+        "status": status,
+        "exit_code": None,
+        "message": message,
+        "seconds": None,
+        "peak_memory_bytes": None,
+        "result": step.result if status == "done" else None,
+        "reused": False,
+        "again": "",
+        "reads": None,
+        "outputs": {},
+    }
+    if finished:
+        entry |= {
+            "exit_code": finished.exit_code,
+            "message": finished.message if status == "failed" else "",
+            "seconds": round(finished.seconds, 3),
+            "peak_memory_bytes": finished.peak_memory,
+        }
+        if status == "failed" and not entry["message"]:
+            entry["message"] = f"ended with exit code {finished.exit_code} and no message"
+    return entry
+
+
+def _model_name(folder: Path, subject: Subject) -> str:
+    try:
+        values = json.loads((folder / "conversion.json").read_text("utf-8"))
+        return str(values["model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return subject.source
+
+
+def command_line(arguments: list[str]) -> str:
+    """The command as a reader can type it."""
+    return f"python compare.py {shlex.join(arguments)}"

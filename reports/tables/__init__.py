@@ -1,0 +1,1 @@
+"""All models in one table, for pages and for other programs."""

@@ -1,0 +1,100 @@
+"""Several inputs in one command: what each says, and what follows from all."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from handmade import given, node, report
+
+import compare
+from parity.judge.verdict import Verdict
+from parity.process.outcome import Outcome
+from parity.results.coverage import merged_nodes
+
+CANDIDATE = """
+import types
+
+def build(faithful):
+    forward = faithful.forward
+
+    def changed(images):
+        if images.shape[-1] % 2:
+            {at_odd_sizes}
+        return forward(images)
+
+    faithful.forward = changed
+    return faithful
+"""
+
+
+def compared(tiny_checkpoint, tmp_path, at_odd_sizes, *options):
+    port, result = tmp_path / "port.py", tmp_path / "nodes.json"
+    port.write_text(CANDIDATE.format(at_odd_sizes=at_odd_sizes))
+    code = compare.main(
+        ["nodes", str(tiny_checkpoint), "--candidate", f"{port}:build", "--json", str(result)]
+        + ["--contributions", "0", *options]
+    )
+    return code, json.loads(result.read_text())
+
+
+def test_a_port_that_takes_no_odd_sizes_is_not_to_blame_and_not_green(tiny_checkpoint, tmp_path):
+    code, result = compared(tiny_checkpoint, tmp_path, "raise ValueError('multiples of 32')")
+    assert (code, result["outcome"]) == (3, "not shown")
+    (item,) = result["inputs"]
+    assert item["outcome"] == "parity"
+    (gap,) = result["not_shown"]
+    assert "ValueError: multiples of 32 at " in gap and "--image" in gap
+    assert result["sentence"].startswith("NOT SHOWN: one of the generated inputs could not be")
+
+
+def test_a_size_that_was_asked_for_is_another_matter(tiny_checkpoint, tmp_path, capsys):
+    with pytest.raises(FileNotFoundError):
+        compared(tiny_checkpoint, tmp_path, "raise ValueError('no')", "--size", "97x129")
+    assert "fails on [1, 3, H, W] images of 97x129 with ValueError: no" in capsys.readouterr().err
+
+
+def test_a_difference_on_one_input_says_on_which(tiny_checkpoint, tmp_path):
+    code, result = compared(tiny_checkpoint, tmp_path, "images = images * 1.01")
+    assert code == 1
+    assert [item["outcome"] for item in result["inputs"]] == ["parity", "difference"]
+    assert ", not on the other inputs; " in result["sentence"]
+    assert result["inputs"][1]["source"] in result["sentence"]
+
+
+def test_what_one_input_does_not_show_another_may():
+    silent = node("a", Verdict.NOT_COVERED, silent=True)
+    shown = node("a", Verdict.ROUNDING, input=1)
+    missing = node("a", Verdict.NOT_COVERED, input=1)
+    wrong = node("a", Verdict.FUNCTION_DIFFERS, input=1)
+    assert merged_nodes([[silent], [shown]]) == [shown]
+    assert merged_nodes([[shown], [silent]]) == [shown]
+    # What is missing for another reason is missing on every input.
+    assert merged_nodes([[shown], [missing]]) == [missing]
+    assert merged_nodes([[silent], [wrong]]) == [wrong]
+    assert merged_nodes([[silent], [silent]]) == [silent]
+    assert report([silent]).outcome is Outcome.NOT_SHOWN
+
+
+def test_the_nearest_to_its_limit_is_not_the_one_with_most_roundings():
+    few, many = node("few"), node("many")
+    many = replace(
+        many,
+        limit=replace(many.limit, candidate=100.0),
+        from_exact=replace(many.from_exact, roundings=5.0),
+    )
+    assert [item.name for item in report([many, few]).worst(2)] == ["few", "many"]
+
+
+def test_one_node_differs_and_two_differ():
+    wrong = [node(name, Verdict.FUNCTION_DIFFERS) for name in "ab"]
+    assert "DIFFERENCE: 1 of 1 nodes differs; " in report(wrong[:1]).sentence
+    assert "DIFFERENCE: 2 of 2 nodes differ; " in report(wrong).sentence
+    inputs = [given(outcome="parity"), given("other.png", outcome="difference")]
+    told = report(wrong, inputs=inputs).sentence
+    assert "2 of 2 nodes differ on 96x128 (other.png), not on the other inputs; " in told
+
+
+def test_a_port_that_is_only_run_without_gradients_is_not_refused(tiny_checkpoint, tmp_path):
+    code, result = compared(tiny_checkpoint, tmp_path, "next(faithful.parameters()).abs().numpy()")
+    assert code == 0
+    assert any("with gradients recorded" in note for note in result["coverage"]["notes"])

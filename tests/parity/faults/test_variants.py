@@ -1,0 +1,68 @@
+"""Models beyond the official nine: both frameworks build one structure for any configuration."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from made_images import waves
+
+import reference_tf
+from converter.bundle import open_bundle
+from converter.layouts import SCALARS
+from converter.mapping import iterate_pairs
+from converter.seeded import write_seeded
+from efficientdet_spec import Fusion, get_config
+from parity.lockstep.comparison import compare
+from parity.lockstep.pairing import Pairing
+from parity.sides.naming import own_paths
+from parity.sides.pytorch import Referee
+from parity.sides.tensorflow_graph import TensorflowReference
+from torch_model.calibrate import calibrated_statistics
+from torch_model.checkpoint import from_arrays
+from torch_model.preprocess import preprocess
+
+SALT = "a"
+"""With this one no node's fusion weights are all negative, which would make it rightly dead."""
+
+TINY = get_config("tiny")
+VARIANTS = {
+    "softmax attention": replace(TINY, fusion=Fusion.SOFTMAX_ATTENTION),
+    "sum": replace(TINY, fusion=Fusion.SUM),
+    "levels 3 to 8": replace(TINY, max_level=8),
+    "levels 2 to 5": replace(TINY, min_level=2, max_level=5),
+    "levels 4 to 6": replace(TINY, min_level=4, max_level=6),
+    "head residuals": replace(TINY, head_survival_probability=0.8),
+    "one class, one anchor": replace(TINY, num_classes=1, num_scales=1, num_aspects=1),
+}
+
+
+@pytest.mark.parametrize("height, width", [(258, 402), (320, 192)])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_one_structure(name, height, width, tmp_path):
+    config = VARIANTS[name]
+    images = preprocess(waves(height, width), height, width)[None]
+    statistics = partial(calibrated_statistics, images)
+    prefix = write_seeded(config, tmp_path, SALT, statistics)
+    bundle = open_bundle(prefix)
+    arrays = {}
+    for pair in iterate_pairs(config):
+        values = [bundle.read(variable).copy() for variable in pair.variables]
+        single = pair.layout is not SCALARS
+        arrays[pair.parameter] = pair.layout.to_torch(values[0]) if single else np.array(values)
+    model = from_arrays(config, arrays, name).to(torch.float64)
+
+    built = reference_tf.build(config, height, width, dtype="float64")
+    reference = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
+    images = images.astype("float64")
+    with reference_tf.open_session(built.graph, 2) as session:
+        built.restore(session, prefix, ema=False)
+        stream = partial(reference.stream, session, images)
+        referee = Referee(model, built.kinds, images.shape)
+        naming = own_paths(built.kinds)
+        pairing = Pairing(stream, model, naming, referee, images, built.output_nodes)
+        nodes = compare(pairing).nodes
+    assert len(nodes) == len(built.nodes)
+    assert [(node.name, node.reason) for node in nodes if not node.verdict.passes] == []
+    assert max(node.free.relative_max for node in nodes) < 1e-10

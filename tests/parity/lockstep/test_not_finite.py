@@ -1,0 +1,207 @@
+"""NaN and infinities, wherever they are, end no comparison and get no name made of numbers."""
+
+import copy
+import re
+
+import pytest
+import torch
+from hypothesis_cases import MODULES, SWISH, case, conv, depthwise, features, norm
+
+from parity.diagnosis import patterns
+from parity.diagnosis.relations import Pool, relate
+from parity.faults import Account, account_for_parameters, diagnose, families
+from parity.judge.verdict import Verdict
+
+VALUES = {"nan": float("nan"), "inf": float("inf"), "minus inf": float("-inf")}
+
+
+def poisoned(value, poison, index=1):
+    """A copy of nested values with one element of the first tensor changed."""
+    if isinstance(value, torch.Tensor):
+        value = value.clone()
+        # It need not lie in memory in the order of its axes.
+        value[torch.unravel_index(torch.tensor(index % value.numel()), value.shape)] = poison
+        return value
+    if isinstance(value, list):
+        return [poisoned(value[0], poison, index), *value[1:]]
+    return value
+
+
+def with_parameter(module, poison):
+    """A copy of a module with one element of its first parameter or statistic changed."""
+    module = copy.deepcopy(module)
+    for tensor in [*module.parameters(), *module.buffers()]:
+        if tensor.is_floating_point():
+            tensor.data.copy_(poisoned(tensor.data, poison))
+    return module
+
+
+def speaks_of_numbers(diagnosis):
+    text = f"{diagnosis.slug} {diagnosis.title}"
+    return re.search(r"\b(nan|-?inf)\b", text, re.IGNORECASE) is not None
+
+
+def places(name):
+    module, arguments = MODULES[name]
+    held = [*module.parameters(), *module.buffers()]
+    return ["candidate", "argument", *(["parameter"] if held else [])]
+
+
+CASES = [(name, place) for name in MODULES for place in places(name)]
+
+
+@pytest.mark.parametrize("poison", VALUES)
+@pytest.mark.parametrize("name, place", CASES, ids=[f"{a}-{b}" for a, b in CASES])
+def test_no_diagnosis_fails_or_names_what_is_no_number(name, place, poison):
+    module, arguments = MODULES[name]
+    value = VALUES[poison]
+    clean = module(*arguments)
+    if place == "candidate":
+        for wrong in (clean, 1.001 * clean, clean + 0.25, 0 * clean):
+            assert diagnose(case(module, arguments, poisoned(wrong, value))) is None
+            whole = torch.full_like(clean, value)
+            assert diagnose(case(module, arguments, whole)) is None
+        return
+    if place == "argument":
+        arguments = [poisoned(arguments[0], value), *arguments[1:]]
+    else:
+        module = with_parameter(module, value)
+    made = module(*arguments)
+    assert diagnose(case(module, arguments, made)) is None
+    for wrong in (clean, 1.001 * made, 1.001 * clean, made + 0.25, made.relu(), -made):
+        found = diagnose(case(module, arguments, wrong))
+        assert found is None or not speaks_of_numbers(found), found
+        assert patterns.describe(made.double(), wrong) is not None
+
+
+def test_an_infinite_magnitude_makes_nothing_near():
+    """An overflowing gauge is no licence: anything would be within its roundings."""
+    x = poisoned(features(), float("inf"))
+    clamped = SWISH(x.clamp(-20, 20))
+    assert diagnose(case(SWISH, [x], poisoned(clamped, 3.0))) is None
+
+
+@pytest.mark.parametrize("name", ["by_channel", "scaled", "clamped", "zeroed", "permuted", "moved"])
+def test_a_family_that_fails_does_not_keep_the_others_from_speaking(monkeypatch, name):
+    def fails(case, base):
+        raise torch.linalg.LinAlgError("the matrix is singular")
+        yield
+
+    monkeypatch.setattr(families.general, name, fails)
+    module, x = depthwise(), features()
+    bias = torch.linspace(-0.5, 0.7, 8).view(1, -1, 1, 1)
+    for wrong, slug in (
+        (module(x).relu(), "activation-extra"),
+        (module(x) + bias, None if name == "by_channel" else "channels-offset"),
+    ):
+        found = diagnose(case(module, [x], wrong))
+        assert (found.slug if found else None) == slug
+
+
+def test_a_hypothesis_that_fails_does_not_keep_the_others_from_speaking(monkeypatch):
+    def fails(x):
+        raise ZeroDivisionError
+
+    table = [("relu", "ReLU", fails), *families.activations.ACTIVATIONS[1:]]
+    monkeypatch.setattr(families.activations, "ACTIVATIONS", table)
+    x = features()
+    found = diagnose(case(SWISH, [x], x.relu()))
+    assert found is None or found.slug != "relu"
+    assert diagnose(case(SWISH, [x], x.tanh())).slug == "tanh"
+
+
+def test_a_faithful_operation_that_fails_has_no_name():
+    module, x = conv(), features()
+    assert diagnose(case(module, [x.flatten()], module(x))) is None
+
+
+# Parameters that are not finite are a name of their own.
+
+
+@pytest.mark.parametrize("poison", VALUES)
+def test_parameters_that_are_not_finite_account_for_what_is_not(poison):
+    module, x = conv(), features()
+    broken = with_parameter(module, VALUES[poison])
+    values = dict(broken.named_parameters())
+    account = Account()
+    account_for_parameters(account, case(module, [x], broken(x)), values)
+    assert account.holds
+    # Where something else is not finite too they do not.
+    account = Account()
+    elsewhere = poisoned(broken(x), VALUES[poison], -1)
+    account_for_parameters(account, case(module, [x], elsewhere), values)
+    assert not account.holds
+
+
+@pytest.mark.parametrize("poison", VALUES)
+def test_a_relation_to_values_that_are_not_finite_is_told(poison):
+    import numpy as np
+
+    clean = np.linspace(0.5, 2, 12, dtype=np.float32)
+    broken = clean.copy()
+    broken[3] = VALUES[poison]
+    pool = Pool({"a": clean})
+    assert relate("x", clean, broken, pool, {}).slug == "not-finite"
+    for theirs in (clean, 2 * clean, np.float32(1.5) * broken[::-1], clean + 1):
+        found = relate("x", broken, theirs, Pool({"x": broken}), {})
+        assert found.slug in ("different", "not-finite"), found
+
+
+# In a whole model
+
+
+def output_with(poison):
+    return lambda module, inputs, output: poisoned(output, poison)
+
+
+@pytest.mark.parametrize("poison", VALUES)
+@pytest.mark.parametrize(
+    "where",
+    [
+        "backbone.stem_conv",
+        "backbone.blocks.1.depthwise_conv",
+        "backbone.blocks.1.depthwise_bn",
+        "backbone.blocks.1.se.gate",
+        "class_head.predict.pointwise",
+    ],
+)
+def test_a_candidate_with_one_is_compared_to_the_end(lockstep, where, poison):
+    model = lockstep.candidate()
+    handle = model.get_submodule(where).register_forward_hook(output_with(VALUES[poison]))
+    told = lockstep.tell(model)
+    handle.remove()
+    assert {node.partition("@")[0] for item in told.suspects for node in item.nodes} == {where}
+    for suspect in told.suspects:
+        assert suspect.verdict is Verdict.CANDIDATE_DIFFERS and suspect.tried
+        assert suspect.slug is None
+        assert any("not finite" in line for line in suspect.patterns)
+
+
+@pytest.mark.parametrize("poison", VALUES)
+@pytest.mark.parametrize(
+    "where, slug",
+    [
+        ("backbone.stem_conv.weight", "parameters-not-finite"),
+        ("backbone.blocks.1.depthwise_conv.weight", "parameters-not-finite"),
+        ("backbone.blocks.1.depthwise_bn.running_mean", "parameters-not-finite"),
+        ("class_head.predict.pointwise.bias", "parameters-not-finite"),
+    ],
+)
+def test_a_parameter_that_is_not_finite_is_named(lockstep, where, slug, poison):
+    model = lockstep.candidate()
+    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    state[where].data.copy_(poisoned(state[where].data, VALUES[poison]))
+    told = lockstep.tell(model)
+    (suspect,) = told.suspects
+    assert suspect.nodes[0].partition("@")[0] == where.rpartition(".")[0]
+    assert suspect.slug == slug, suspect
+    assert "not finite in 1 of" in suspect.diagnosis
+    assert [item.slug for item in told.findings] == ["parameter-not-finite"]
+
+
+def test_the_statistics_of_a_batch_norm_may_not_be_finite():
+    module, x = norm(), features()
+    module.running_var[2] = float("inf")
+    assert diagnose(case(module, [x], module(x))) is None
+    # Its channel is constant then, and everything is a number.
+    assert diagnose(case(module, [x], 1.5 * module(x))).title == "every value times 1.5"

@@ -1,0 +1,207 @@
+"""A candidate that does not repeat itself has no parity, and it is said what it depends on."""
+
+import pytest
+import torch
+from torch import nn
+
+from parity.judge.verdict import Verdict
+from parity.lockstep.comparison import compare
+from parity.lockstep.repetition import repetition_findings
+from parity.process.outcome import Outcome
+from parity.results.summary import NOT_REPEATABLE as SLUG
+
+ACT = "backbone.stem_act"
+
+
+class Changed(nn.Module):
+    """A layer that is right except under a condition, where it makes another sign."""
+
+    def __init__(self, layer, condition):
+        super().__init__()
+        self.layer = layer
+        self.condition = condition
+        self.calls = 0
+
+    def forward(self, *inputs):
+        self.calls += 1
+        output = self.layer(*inputs)
+        return -output if self.condition(self) else output
+
+
+def changed(lockstep, condition, path=ACT):
+    model = lockstep.candidate()
+    parent, _, name = path.rpartition(".")
+    setattr(model.get_submodule(parent), name, Changed(model.get_submodule(path), condition))
+    return model
+
+
+def compared(lockstep, model):
+    return compare(lockstep.pairing(model))
+
+
+def only_finding(comparison):
+    (finding,) = comparison.runs
+    assert (finding.slug, finding.place) == (SLUG, "the candidate")
+    assert comparison.outcome is Outcome.DIFFERENCE
+    return finding.text
+
+
+def test_a_faithful_candidate_repeats_itself(lockstep):
+    comparison = compared(lockstep, lockstep.candidate())
+    assert list(comparison.runs) == list(comparison.not_shown) == []
+    assert comparison.outcome is Outcome.PARITY
+    # It is called as often as the conditions below take for granted.
+    model = changed(lockstep, lambda layer: False)
+    assert compared(lockstep, model).outcome is Outcome.PARITY
+    assert model.backbone.stem_act.calls == 5
+
+
+def test_state_that_the_first_call_changes(lockstep):
+    comparison = compared(lockstep, changed(lockstep, lambda layer: layer.calls == 1))
+    text = only_finding(comparison)
+    assert text.startswith(
+        "its first run gives other outputs than a later run on the same input "
+        "(class_head.predict.pointwise@P3 by up to "
+    )
+    assert text.endswith("): it keeps state that its first call changes")
+    # What was observed is faithful: the nodes alone would give parity.
+    assert all(node.verdict.passes for node in comparison.nodes)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_state_kept_of_an_image_is_used_for_the_next(lockstep, number):
+    """What is kept for each shape is that of another image, as it would be for its user."""
+
+    class Kept(nn.Module):
+        def __init__(self, gate):
+            super().__init__()
+            self.gate, self.kept = gate, {}
+
+        def forward(self, x):
+            return self.kept.setdefault(tuple(x.shape), self.gate(x).clone())
+
+    model = lockstep.candidate()
+    block = model.backbone.blocks[number].se
+    block.gate = Kept(block.gate)
+    comparison = compared(lockstep, model)
+    assert comparison.outcome is Outcome.DIFFERENCE
+    failing = [node.name for node in comparison.nodes if node.verdict.fails]
+    assert failing == [f"backbone.blocks.{number}.se.gate"]
+
+
+def test_another_function_where_gradients_are_recorded(lockstep):
+    comparison = compared(lockstep, changed(lockstep, lambda layer: torch.is_grad_enabled()))
+    text = only_finding(comparison)
+    assert text.startswith("a run with gradients on gives other outputs than the other two runs")
+    assert text.endswith(": it computes otherwise where gradients are recorded")
+    assert all(node.verdict.passes for node in comparison.nodes)
+
+
+def test_another_function_where_it_is_observed(lockstep):
+    def observed(layer):
+        return any(part._forward_hooks for part in layer.modules())
+
+    model = changed(lockstep, lambda layer: not observed(layer))
+    comparison = compared(lockstep, model)
+    text = only_finding(comparison)
+    assert text.startswith("the observed run gives other outputs than the other two runs")
+    assert text.endswith(": observing its layers changes it, as it changes compiled code")
+    assert all(node.verdict.passes for node in comparison.nodes)
+
+
+def test_dropout_left_on(lockstep):
+    model = lockstep.candidate()
+    model.backbone.stem_act = nn.Sequential(model.backbone.stem_act, nn.Dropout(0.2)).train()
+    comparison = compared(lockstep, model)
+    text = only_finding(comparison)
+    assert text.startswith("no two runs on the same input give the same outputs (")
+    assert text.endswith("such as dropout left on")
+    failing = [node.name for node in comparison.nodes if node.verdict.fails]
+    assert failing == [ACT]
+
+
+def test_a_counter_that_changes_every_run(lockstep):
+    model = lockstep.candidate()
+    forward, calls = model.forward, []
+
+    def counting(images):
+        calls.append(None)
+        return forward(images * (1 + 0.01 * len(calls)))
+
+    model.forward = counting
+    assert only_finding(compared(lockstep, model)).startswith("no two runs on the same input")
+
+
+@pytest.mark.parametrize("change", [torch.sigmoid_, torch.Tensor.neg_])
+def test_outputs_that_are_changed_after_their_layer_made_them(lockstep, change):
+    """What hooks saw is right, what the user gets is not."""
+    model = lockstep.candidate()
+    forward = model.forward
+
+    def in_place(images):
+        classes, boxes = forward(images)
+        for logits in classes:
+            change(logits)
+        return classes, boxes
+
+    model.forward = in_place
+    comparison = compared(lockstep, model)
+    assert comparison.outcome is Outcome.DIFFERENCE and comparison.outcome.exit_code == 1
+    failing = {node.name: node for node in comparison.nodes if not node.verdict.passes}
+    assert set(failing) == {name for name in lockstep.outputs if name.startswith("class_head")}
+    for node in failing.values():
+        assert node.verdict is Verdict.FUNCTION_DIFFERS
+        assert "they are changed after its last layer made them" in node.reason
+    # It does so in every run.
+    assert list(comparison.runs) == []
+
+
+def test_nan_is_not_taken_for_a_change_after_the_last_layer(lockstep):
+    model = lockstep.candidate()
+    with torch.no_grad():
+        model.class_head.predict.pointwise.bias[5] = float("nan")
+    comparison = compared(lockstep, model)
+    assert list(comparison.runs) == []
+    failing = [node for node in comparison.nodes if not node.verdict.passes]
+    assert {node.verdict for node in failing} == {Verdict.FUNCTION_DIFFERS}
+    assert {node.name for node in failing} == set(lockstep.outputs[:5])
+    assert all("a value of the candidate is NaN or infinite" in node.reason for node in failing)
+
+
+# On outputs alone
+
+NAMES = ("classes", "boxes")
+
+
+def outputs(*values):
+    return [torch.tensor(value) for value in values]
+
+
+def test_equal_bits_are_equal_whatever_they_say():
+    run = outputs([1.0, float("nan")], [float("inf")])
+    again = outputs([1.0, float("nan")], [float("inf")])
+    assert repetition_findings(run, again, run, NAMES) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (outputs([1.0, 2.0]), "(2 tensors and 1)"),
+        (outputs([1.0, 2.0], [3.5]), "(boxes by up to 0.5)"),
+        (outputs([1.0, 2.25], [9.0]), "(classes by up to 0.25)"),
+        (outputs([1.0], [3.0]), "(classes has another shape or type)"),
+        (outputs([1.0, 2.0], [3]), "(boxes has another shape or type)"),
+    ],
+)
+def test_the_first_output_that_differs_is_named(other, told):
+    run = outputs([1.0, 2.0], [3.0])
+    for runs in ((other, run, run), (run, other, run), (run, run, other)):
+        (finding,) = repetition_findings(*runs, NAMES)
+        assert finding.slug == SLUG
+        # In whatever order the two are named.
+        assert told in finding.text or "(1 tensors and 2)" in finding.text
+
+
+def test_outputs_without_names_are_numbered():
+    (finding,) = repetition_findings(outputs(1.0), outputs(2.0), outputs(2.0), NAMES)
+    assert "(output number 0 by up to 1)" in finding.text

@@ -1,0 +1,369 @@
+"""Models inside of others: what is seen through, what is refused in one sentence, what passes."""
+
+import dataclasses
+import warnings
+from contextlib import nullcontext
+
+import pytest
+import torch
+from lockstep import Remembered
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from efficientdet_spec import InputError
+from parity.commands.reference import Reference
+from parity.commands.trials import pair
+from parity.diagnosis.suspects import diagnosed, findings, suspects
+from parity.judge.verdict import Verdict
+from parity.lockstep.comparison import compare
+from parity.process.outcome import Outcome
+from parity.sides.pytorch import check_observable, common_prefix, is_compiled
+from torch_model import layers
+
+
+@pytest.fixture
+def paired(lockstep):
+    """Pairs a candidate with the remembered reference, as the command does."""
+    reference = Reference(
+        kinds=lockstep.kinds,
+        stream=lambda images: nullcontext(Remembered(lockstep.tensors)),
+        tensors={},
+        graph_tensors={},
+        outputs=lockstep.outputs,
+        recorded=None,
+        described={},
+    )
+
+    def make(model):
+        return pair(None, reference, model, lockstep.faithful, lockstep.images, lockstep.referee)
+
+    return make
+
+
+@pytest.fixture
+def refused(paired):
+    """The one sentence with which a candidate is refused."""
+
+    def make(model):
+        with pytest.raises(InputError) as raised:
+            paired(model)
+        text = str(raised.value)
+        assert "\n" not in text and text.endswith(".") and "give " in text
+        return text
+
+    return make
+
+
+class Holder(nn.Module):
+    """Keeps a model in an attribute, as wrappers do."""
+
+    def __init__(self, model, attribute="m"):
+        super().__init__()
+        self.add_module(attribute, model)
+        self.attribute = attribute
+
+    def forward(self, images):
+        return getattr(self, self.attribute)(images)
+
+
+WRAPPERS = {
+    "m.": Holder,
+    "module.": nn.DataParallel,
+    "_orig_mod.": lambda model: Holder(model, "_orig_mod"),
+    "m.module.": lambda model: Holder(nn.DataParallel(model)),
+}
+
+
+def broken(lockstep):
+    """A candidate with a wrong layer, a wrong parameter and a wrong momentum."""
+    model = lockstep.candidate()
+    model.backbone.blocks[3].depthwise_bn.eps = 1e-5
+    model.fpn.cells[0].nodes[5].conv.pointwise.weight.data[1, 2] += 0.1
+    model.backbone.stem_bn.momentum = 0.1
+    return model
+
+
+def told(lockstep, pairing):
+    """All that a comparison tells, as plain values."""
+    nodes = compare(pairing).nodes
+    known = lockstep.known()
+    found = findings(pairing, known)
+    guilty = diagnosed(pairing, suspects(pairing, nodes), nodes, known, found, 30)
+    return [
+        [(node.name, node.verdict, node.reason) for node in nodes],
+        [item.to_dict() for item in found],
+        [item.to_dict() for item in guilty],
+    ]
+
+
+@pytest.mark.parametrize("prefix", WRAPPERS)
+def test_wrapped_models_are_told_the_same_of_as_plain_ones(prefix, lockstep, paired):
+    plain, wrapped = paired(broken(lockstep)), paired(WRAPPERS[prefix](broken(lockstep)))
+    assert (plain.naming.prefix, wrapped.naming.prefix) == ("", prefix)
+    expected = told(lockstep, plain)
+    assert told(lockstep, wrapped) == expected
+    nodes, found, guilty = expected
+    failing = [name for name, verdict, _ in nodes if verdict is Verdict.FUNCTION_DIFFERS]
+    assert failing == ["backbone.blocks.3.depthwise_bn", "fpn.cells.0.nodes.5.conv.pointwise"]
+    assert {item["slug"] for item in found} >= {"eps", "momentum"}
+    assert {item["place"] for item in found} >= {
+        "backbone.stem_bn", "fpn.cells.0.nodes.5.conv.pointwise.weight",
+    }  # fmt: skip
+    assert {name for item in guilty for name in item["nodes"]} == set(failing)
+
+
+@pytest.mark.parametrize("prefix", WRAPPERS)
+def test_wrapped_models_that_are_faithful_pass(prefix, lockstep, paired):
+    pairing = paired(WRAPPERS[prefix](lockstep.candidate()))
+    assert compare(pairing).outcome is Outcome.PARITY
+    assert findings(pairing, lockstep.known()) == []
+
+
+def test_layers_of_the_wrapper_itself_are_extra(lockstep, paired):
+    class Doubling(Holder):
+        def __init__(self, model):
+            super().__init__(model)
+            self.twice = layers.Swish()
+
+        def forward(self, images):
+            self.twice(images)
+            return super().forward(images)
+
+    comparison = compare(paired(Doubling(lockstep.candidate())))
+    failing = {node.name: node.reason for node in comparison.nodes if not node.verdict.passes}
+    assert failing == {"twice": "the reference has no such node"}
+    assert comparison.outcome is Outcome.NOT_SHOWN
+
+
+def test_a_prefix_is_that_of_most_nodes_and_of_no_fewer_than_half():
+    nodes = ["a.conv", "a.bn", "head.conv@P3", "head.conv@P4"]
+    assert common_prefix(["a.conv", "a.bn", "head.conv"], nodes) == ""
+    assert common_prefix(["m.a.conv", "m.a.bn", "m.head.conv"], nodes) == "m."
+    assert common_prefix(["m.a.conv", "n.a.conv", "n.a.bn", "n.head.conv"], nodes) == "n."
+    assert common_prefix(["m.a.conv", "other"], nodes) == ""
+    assert common_prefix(["xa.conv", "xa.bn", "xhead.conv"], nodes) == ""
+    assert common_prefix([], nodes) == common_prefix(["a"], []) == ""
+
+
+# What cannot be observed
+
+
+@pytest.mark.parametrize("part", ["", "backbone.stem_act"])
+@pytest.mark.parametrize("make", ["trace", "script"])
+def test_torchscript_is_refused(make, part, lockstep, refused):
+    class Scale(nn.Module):
+        def forward(self, x):
+            return x * torch.sigmoid(x)
+
+    with warnings.catch_warnings():
+        # That TorchScript is deprecated.
+        warnings.simplefilter("ignore")
+        layer = Scale()
+        compiled = (
+            torch.jit.trace(layer, torch.zeros(1, 3, 4, 4))
+            if make == "trace"
+            else torch.jit.script(layer)
+        )
+    model = compiled
+    if part:
+        model = lockstep.candidate()
+        model.backbone.stem_act = compiled
+    text = refused(model)
+    assert "is a TorchScript module" in text and "give the eager module" in text
+    assert (f"(at {part})" in text) == bool(part)
+
+
+@pytest.mark.parametrize("make", ["parametrization", "hook"])
+def test_weights_that_are_computed_before_each_use_are_refused(make, lockstep, refused):
+    model = lockstep.candidate()
+    conv = model.backbone.blocks[1].project_conv
+    if make == "parametrization":
+        parametrizations.weight_norm(conv)
+    else:
+        with pytest.warns(FutureWarning, match="weight_norm"):
+            nn.utils.weight_norm(conv)
+    text = refused(model)
+    assert "computes a weight from other parameters" in text
+    assert "(at backbone.blocks.1.project_conv)" in text and "remove_weight_norm" in text
+
+
+def norms(model):
+    return [name for name, part in model.named_modules() if isinstance(part, nn.BatchNorm2d)]
+
+
+def replace(model, path, module):
+    parent, _, name = path.rpartition(".")
+    setattr(model.get_submodule(parent), name, module)
+
+
+def fold(model, referee, path):
+    """Fold a batch norm into the convolution before it, in float64."""
+    node = next(name for name in referee.calls if name.partition("@")[0] == path)
+    conv = model.get_submodule(referee.sources(node)[0].partition("@")[0])
+    norm = model.get_submodule(path)
+    with torch.no_grad():
+        scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
+        conv.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))
+        shift = norm.bias.double() - norm.running_mean.double() * scale
+        if conv.bias is not None:
+            shift = shift + conv.bias * scale
+        conv.bias = nn.Parameter(shift.float())
+    replace(model, path, nn.Identity())
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, Holder])
+def test_a_model_whose_batch_norms_are_folded_is_refused(wrap, lockstep, refused):
+    model = lockstep.candidate()
+    # Those of the heads, which levels share no convolution with, cannot be folded.
+    paths = [path for path in norms(model) if path.startswith("backbone.")]
+    for path in paths:
+        fold(model, lockstep.referee, path)
+    text = refused(wrap(model))
+    assert text.startswith(f"The candidate has {len(paths)} batch norms folded into their conv")
+    assert "give the model before it is folded" in text
+
+
+def test_one_batch_norm_that_is_left_out_is_a_difference(lockstep, paired):
+    model = lockstep.candidate()
+    path = "backbone.blocks.2.expand_bn"
+    model.backbone.blocks[2].expand_bn = nn.Identity()
+    comparison = compare(paired(model))
+    failing = {node.name: node.verdict for node in comparison.nodes if not node.verdict.passes}
+    assert failing == {path: Verdict.FUNCTION_DIFFERS}
+    assert comparison.outcome is Outcome.DIFFERENCE
+    # All but one are not all.
+    for other in norms(model)[1:]:
+        replace(model, other, nn.Identity())
+    assert compare(paired(model)).outcome is Outcome.DIFFERENCE
+
+
+# Other ways to run a model
+
+
+def in_inference_mode(model):
+    forward = model.forward
+
+    @torch.inference_mode()
+    def run(images):
+        return forward(images)
+
+    model.forward = run
+    return model
+
+
+def test_inference_mode_of_its_own_passes(lockstep, paired):
+    comparison = compare(paired(in_inference_mode(lockstep.candidate())))
+    assert comparison.outcome is Outcome.PARITY
+    assert list(comparison.runs) == []
+
+
+def test_faults_are_found_in_inference_mode_too(lockstep, paired):
+    plain, other = broken(lockstep), in_inference_mode(broken(lockstep))
+    assert told(lockstep, paired(other)) == told(lockstep, paired(plain))
+
+
+@pytest.fixture
+def dynamo():
+    """What was compiled is forgotten afterwards."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def perturbing(graph, inputs):
+    """A backend without a compiler whose outputs are off by a rounding or two."""
+
+    def run(*arguments):
+        made = graph(*arguments)
+        return tuple(
+            value * (1 + 2**-22) if torch.is_tensor(value) and value.is_floating_point() else value
+            for value in made
+        )
+
+    return run
+
+
+def test_a_compiled_model_of_the_same_outputs_passes(dynamo, lockstep, paired):
+    compiled = torch.compile(lockstep.candidate(), backend="eager")
+    assert is_compiled(compiled) and not is_compiled(lockstep.candidate())
+    pairing = paired(compiled)
+    assert pairing.naming.prefix == "_orig_mod."
+    comparison = compare(pairing)
+    assert comparison.outcome is Outcome.PARITY
+    assert list(comparison.runs) == list(comparison.not_shown) == []
+    assert findings(pairing, lockstep.known()) == []
+
+
+# A part of a model compiles in a fraction of the time.
+
+
+def with_compiled_part(model, method, backend):
+    """A model in which one layer is compiled, in place or wrapped."""
+    if method:
+        model.backbone.blocks[0].se.compile(backend=backend)
+    else:
+        model.backbone.blocks[0].se = torch.compile(model.backbone.blocks[0].se, backend=backend)
+    return model
+
+
+def named_by_what_is_compiled(lockstep, paired, model):
+    """The pairing of a model, one of whose parts has a path of its own inside."""
+    pairing = paired(model)
+    paths = {path for path, _ in model.named_modules()}
+    calls = {
+        path if path in paths else path.replace(".se.", ".se._orig_mod."): nodes
+        for path, nodes in pairing.naming.calls.items()
+    }
+    return dataclasses.replace(pairing, naming=dataclasses.replace(pairing.naming, calls=calls))
+
+
+@pytest.mark.parametrize("method", [False, True])
+def test_what_a_compiler_changes_is_not_shown(method, dynamo, lockstep, paired):
+    model = with_compiled_part(lockstep.candidate(), method, perturbing)
+    assert is_compiled(model)
+    comparison = compare(named_by_what_is_compiled(lockstep, paired, model))
+    assert [node.reason for node in comparison.nodes if not node.verdict.passes] == []
+    assert list(comparison.runs) == []
+    (text,) = comparison.not_shown
+    assert text.startswith("the candidate is compiled with torch.compile: ")
+    assert "its outputs differ: output number 0 by up to " in text
+    assert text.endswith("; give the module before torch.compile")
+    assert comparison.outcome is Outcome.NOT_SHOWN and comparison.outcome.exit_code == 3
+
+
+@pytest.mark.parametrize("method", [False, True])
+def test_a_compiled_part_of_the_same_outputs_passes(method, dynamo, lockstep, paired):
+    model = with_compiled_part(lockstep.candidate(), method, "eager")
+    comparison = compare(named_by_what_is_compiled(lockstep, paired, Holder(model)))
+    assert comparison.outcome is Outcome.PARITY
+
+
+def test_a_fault_in_a_compiled_model_is_a_difference(dynamo, lockstep, paired):
+    model = with_compiled_part(broken(lockstep), False, perturbing)
+    comparison = compare(named_by_what_is_compiled(lockstep, paired, model))
+    assert comparison.outcome is Outcome.DIFFERENCE
+    failing = [node.name for node in comparison.nodes if node.verdict.fails]
+    assert failing == ["backbone.blocks.3.depthwise_bn", "fpn.cells.0.nodes.5.conv.pointwise"]
+
+
+def test_modules_that_have_no_truth_can_be_held(lockstep, paired):
+    class WithoutLength(Holder):
+        def __len__(self):
+            raise TypeError("has no len()")
+
+    # Above the model and as a layer that computes nothing.
+    model = lockstep.candidate()
+    model.backbone.nothing = nn.Sequential()
+    comparison = compare(paired(Holder(WithoutLength(model))))
+    assert comparison.outcome is Outcome.PARITY
+
+
+def test_one_folded_batch_norm_is_refused_and_one_left_out_is_a_difference(lockstep):
+    path = "backbone.blocks.3.project_bn"
+    model = lockstep.candidate()
+    fold(model, lockstep.referee, path)
+    with pytest.raises(InputError, match=f"1 batch norms folded .*{path}"):
+        check_observable(model, lockstep.naming, lockstep.referee)
+    model = lockstep.candidate()
+    replace(model, path, nn.Identity())
+    check_observable(model, lockstep.naming, lockstep.referee)
