@@ -18,7 +18,7 @@ from benchmarks import common
 from converter.conversion import convert
 from converter.sources import default_cache, resolve
 from parity.commands.detection import Detection
-from parity.commands.reference import import_tensorflow
+from parity.commands.tensorflow_import import import_tensorflow
 from parity.detections.shards import BATCHES_AHEAD, Side
 from parity.process import environment
 from parity.process.prefetch import ahead

@@ -6,13 +6,13 @@ from functools import cached_property, partial
 
 import numpy as np
 import torch
+from paired import paired
 
 import reference_tf
 from parity.diagnosis.suspects import Known, diagnosed, findings, suspects
 from parity.lockstep.comparison import compare
-from parity.lockstep.pairing import Pairing
 from parity.sides.naming import own_paths
-from parity.sides.pytorch import Referee
+from parity.sides.pytorch import FaithfulReferee
 from parity.sides.tensorflow_graph import TensorflowReference
 from torch_model.checkpoint import from_arrays
 
@@ -65,13 +65,13 @@ class Lockstep:
         self.kinds = built.kinds
         self.outputs = built.output_nodes
         self.tensor_names = {name: tensor.name for name, tensor in built.nodes.items()}
-        self._reference = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
+        self._reference = TensorflowReference(built)
         self.session = reference_tf.open_session(built.graph, 2)
         built.restore(self.session, prefix, ema=True)
         shape = (batch, *size, 3)
         self.images = np.random.default_rng(0).standard_normal(shape).astype(dtype)
         self.faithful = self.candidate()
-        self.referee = Referee(self.faithful, self.kinds, self.images.shape)
+        self.referee = FaithfulReferee(self.faithful, self.kinds, self.images.shape)
         self.naming = own_paths(self.kinds)
 
     def candidate(self):
@@ -98,14 +98,14 @@ class Lockstep:
         if recorded is not None:
             tensors = {name: tensors[name] for name in tensors if name in recorded}
         remembered = partial(_remembered, tensors)
-        return Pairing(
-            stream=self.computing if live else remembered,
-            model=model,
-            naming=naming or self.naming,
-            referee=self.referee,
-            images=self.images,
-            outputs=self.outputs,
-            recorded=recorded,
+        return paired(
+            self.computing if live else remembered,
+            model,
+            naming or self.naming,
+            self.referee,
+            self.images,
+            self.outputs,
+            recorded,
         )
 
     def run(self, model, **options):

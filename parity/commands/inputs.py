@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from converter.conversion import Conversion
 from efficientdet_spec import EfficientDetConfig, InputError, parse_size
-from parity.commands.reference import Images, check_trace, is_metagraph, prepared
+from parity.commands.references import Kind, kind_of
+from parity.commands.references import trace as recorded
 from parity.detections.images import PHOTOGRAPH, high_amplitude, image_files, photograph_like
-from parity.traces.reader import Trace
+from parity.traces.reader import Trace, check_matches, open_trace
+
+Images = NDArray[Any]
+"""Normalised images, [N, H, W, 3]."""
 
 AMPLITUDE = "generated, of high amplitude"
 
@@ -56,9 +64,7 @@ def plan_inputs(
         return [_of_trace(arguments, conversion, trace, size)]
     if arguments.image:
         return _of_files(_files(arguments.image), size, arguments.batch or 1, arguments.dtype)
-    # A finished graph may be of one size only.
-    fixed = arguments.reference is not None and is_metagraph(arguments.reference)
-    other = size if fixed else _odd_size(config, size)
+    other = _odd_size(config, size) if kind_of(arguments.reference).ANY_SIZE else size
     return _generated((size, other), arguments.batch, arguments.dtype)
 
 
@@ -153,3 +159,81 @@ def _odd_size(config: EfficientDetConfig, size: tuple[int, int]) -> tuple[int, i
             continue
         return odd
     return size
+
+
+def read_input(
+    arguments: argparse.Namespace, conversion: Conversion
+) -> tuple[Images, dict[str, Any]]:
+    """The one input [1, H, W, 3] of a command line and what to say about it."""
+    config = conversion.config
+    height, width = parse_size(arguments.size) if arguments.size else config.image_size
+    config.feature_sizes(height, width)
+    return make_images(arguments.image, height, width, arguments.dtype)
+
+
+def open_reference_trace(arguments: argparse.Namespace, conversion: Conversion) -> Trace | None:
+    """The trace given as reference; None where the reference is none.
+
+    Raises:
+        InputError: It cannot be read, or is of another checkpoint.
+    """
+    if kind_of(arguments.reference) is not cast(Kind, recorded):
+        return None
+    trace = open_trace(arguments.reference)
+    check_trace(trace, arguments, conversion)
+    return trace
+
+
+def check_trace(
+    trace: Trace,
+    arguments: argparse.Namespace,
+    conversion: Conversion,
+    images_sha256: str | None = None,
+) -> None:
+    """Raise where a trace is of another checkpoint, type or input.
+
+    Raises:
+        InputError: Says what differs.
+    """
+    check_matches(
+        trace,
+        config=conversion.config,
+        fingerprint=conversion.provenance["checkpoint_fingerprint"],
+        weights=arguments.weights,
+        images_sha256=images_sha256,
+        dtype=arguments.dtype,
+    )
+
+
+def make_images(
+    path: Path | None, height: int, width: int, dtype: str
+) -> tuple[Images, dict[str, Any]]:
+    """The input [1, height, width, 3] and what to say about it."""
+    from parity.detections.images import PHOTOGRAPH, photograph_like
+    from torch_model.decode import read_image
+
+    image = read_image(path) if path else photograph_like(height, width)
+    return prepared([image], str(path) if path else PHOTOGRAPH, (height, width), dtype)
+
+
+def prepared(
+    images: Sequence[NDArray[Any]], source: str, size: tuple[int, int], dtype: str
+) -> tuple[Images, dict[str, Any]]:
+    """Images as the network takes them, [N, height, width, 3], and what to say about them.
+
+    Args:
+        images: Each [h, w, 3] in RGB order, uint8.
+        source: Where they are from.
+        size: Height and width of the input in pixels.
+        dtype: Type in which both sides compute.
+    """
+    from torch_model.preprocess import preprocess
+
+    stacked = np.stack([preprocess(image, *size) for image in images]).astype(dtype)
+    return stacked, {
+        "source": source,
+        "height": size[0],
+        "width": size[1],
+        "batch": len(stacked),
+        "sha256": hashlib.sha256(stacked.tobytes()).hexdigest(),
+    }

@@ -18,7 +18,7 @@ from converter.mapping import iterate_pairs
 from converter.progress import Progress
 from converter.sources import CheckpointFiles
 from efficientdet_spec import EfficientDetConfig, InputError
-from parity.commands.inputs import plan_inputs
+from parity.commands.inputs import Images, open_reference_trace, plan_inputs
 from parity.commands.options import (
     add_input,
     check_numbers,
@@ -27,12 +27,8 @@ from parity.commands.options import (
     describe_checkpoint,
     resolve_checkpoint,
 )
-from parity.commands.reference import (
-    Images,
-    import_tensorflow,
-    open_reference,
-    open_reference_trace,
-)
+from parity.commands.references import open_reference
+from parity.commands.tensorflow_import import import_tensorflow
 from parity.commands.trials import Trial, Trials
 from parity.detections.images import PHOTOGRAPH
 from parity.gradients.comparison import (
@@ -50,6 +46,7 @@ from parity.results.junit import junit
 from parity.results.nodes import Contribution, NodesReport, Noise, largest_sources
 from parity.results.nodes_text import nodes_text
 from parity.sides.naming import split_candidate
+from parity.sides.variations import REPEATED, other_threads, threads_name
 from parity.traces.reader import check_matches
 
 if TYPE_CHECKING:
@@ -186,7 +183,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _open_candidate(text: str | None, config: EfficientDetConfig, faithful: Any) -> Any:
-    from parity.sides.pytorch.candidate import from_code
+    from parity.sides.pytorch.code import from_code
     from torch_model.checkpoint import load
 
     if text is None:
@@ -304,35 +301,32 @@ def _noise(
     from parity.traces.header import trace_bytes
 
     pairing, reference, described = trial.pairing, trial.reference, trial.described
-    stream = partial(reference.stream, pairing.images)
+    stream = pairing.stream
 
     with Progress("measuring PyTorch's noise", unit="nodes") as progress:
-        found = noise.torch_noise(pairing, progress)
-    if not reference.graph_tensors:
+        found = noise.candidate_noise(pairing, progress)
+    if not reference.sizes:
         return found, ["noise of TensorFlow not measured: a trace cannot compute again"]
     notes, names = [], list(pairing.kinds)
-    runs = [(noise.REPEATED, arguments.threads)]
+    runs = [(REPEATED, arguments.threads)]
     note = noise.threads_note(os.environ)
     if note:
         notes.append(note)
     else:
-        counts = noise.other_threads(arguments.threads)
-        runs += [(noise.threads_name(count), count) for count in counts]
+        runs += [(threads_name(count), count) for count in other_threads(arguments.threads)]
     with Progress("measuring TensorFlow's noise", unit="nodes") as progress:
         for variation, threads in runs:
             changed = argparse.Namespace(**{**vars(arguments), "threads": threads})
-            with open_reference(
-                changed, conversion.config, prefix, pairing.images.shape, None
-            ) as other:
-                runs_again = partial(other.stream, pairing.images)
-                found += noise.tensorflow_noise(stream, [(variation, runs_again)], names, progress)
+            with open_reference(changed, conversion, prefix, pairing.images.shape) as other:
+                runs_again = partial(other.compute, pairing.images)
+                found += noise.reference_noise(stream, [(variation, runs_again)], names, progress)
     if reference.described["kind"] == "metagraph" or arguments.device == "cuda":
         notes.append(
             "noise of TensorFlow with oneDNN switched not measured: another process records this "
             "project's own graph on the CPU only"
         )
         return found, notes
-    shapes = [tensor.shape.as_list() for tensor in reference.graph_tensors.values()]
+    shapes = list(reference.sizes.values())
     image = next((path for path in arguments.image if str(path) == described["source"]), None)
     if described["batch"] > 1 or (image is None and described["source"] != PHOTOGRAPH):
         notes.append(
@@ -360,7 +354,7 @@ def _noise(
     try:
         with noise.recorded(recording, variables) as trace:
             check_matches(trace, images_sha256=described["sha256"])
-            found += noise.tensorflow_noise(stream, [(variation, trace.stream)], names)
+            found += noise.reference_noise(stream, [(variation, trace.stream)], names)
     except InputError as error:
         # What was measured so far must not be lost.
         notes.append(f"noise of TensorFlow with oneDNN switched not measured: {error}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.progress import Progress
+from parity.commands.inputs import read_input
 from parity.commands.options import (
     add_input,
     check_numbers,
@@ -16,7 +17,7 @@ from parity.commands.options import (
     describe_checkpoint,
     resolve_checkpoint,
 )
-from parity.commands.reference import open_reference, read_input
+from parity.commands.references import open_reference
 from parity.process import environment
 
 
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         InputError: Something about the input cannot be used.
     """
     from parity.traces.header import TraceHeader
-    from parity.traces.writer import graph_nodes, summary, write_trace
+    from parity.traces.writer import summary, trace_nodes, write_trace
 
     check_numbers(arguments)
     files = resolve_checkpoint(arguments)
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = conversion.config
     images, described = read_input(arguments, conversion)
     environment.prepare()
-    with open_reference(arguments, config, files.prefix, images.shape, None) as reference:
+    with open_reference(arguments, conversion, files.prefix, images.shape) as reference:
         header = TraceHeader(
             config=config,
             checkpoint=describe_checkpoint(arguments, conversion),
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             environment=environment.describe(arguments.threads) | {"device": "cpu"},
             outputs=tuple(reference.outputs),
             globs=tuple(arguments.nodes),
-            nodes=graph_nodes(reference.kinds, reference.graph_tensors, arguments.nodes),
+            nodes=trace_nodes(reference, arguments.nodes),
         )
         print(summary(header))
         with Progress("recording", unit="nodes") as progress:
@@ -71,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.trace,
                 header,
                 images,
-                partial(reference.stream, images),
+                partial(reference.compute, images),
                 compress=arguments.compress,
                 progress=progress,
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.progress import Progress
+from parity.commands.inputs import read_input
 from parity.commands.nodes import alternatives
 from parity.commands.options import (
     add_input,
@@ -17,7 +18,7 @@ from parity.commands.options import (
     describe_checkpoint,
     resolve_checkpoint,
 )
-from parity.commands.reference import open_reference, read_input
+from parity.commands.references import open_reference
 from parity.commands.trials import pair
 from parity.process import environment
 from parity.process.files import write_json
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     known = Known(faithful, alternatives(arguments, files), config.num_anchors, config.num_classes)
     outcomes: list[dict[str, Any]] = []
     with (
-        open_reference(arguments, config, files.prefix, images.shape, None) as reference,
+        open_reference(arguments, conversion, files.prefix, images.shape) as reference,
         Progress("breaking", unit="faults") as progress,
     ):
         for number, fault in enumerate((None, *FAULTS)):

@@ -7,28 +7,27 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.conversion import Conversion
 from converter.progress import Progress
 from efficientdet_spec import EfficientDetConfig, Fusion, NodeKind
-from parity.commands.inputs import PlannedInput
-from parity.commands.reference import Images, Reference, open_reference
+from parity.commands.inputs import Images, PlannedInput
+from parity.commands.references import open_reference
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process.outcome import Outcome
 from parity.results.coverage import Coverage, InputResult, coverage_of, merged_nodes, wiring_notes
 from parity.results.nodes import Finding
 from parity.sides.naming import check_paths, own_paths, read_names
-from parity.sides.replay import KEPT_BYTES, Kept
-from parity.sides.stream import Stream
+from parity.sides.replay import KEPT_BYTES, kept
+from parity.sides.side import CandidateError, Reference
 from parity.traces.reader import Trace
 
 if TYPE_CHECKING:
     from parity.lockstep.comparison import Comparison
     from parity.lockstep.pairing import Pairing
-    from parity.sides.pytorch import Referee
+    from parity.sides.pytorch import FaithfulReferee
 
 _CLASSES = "class_head"
 
@@ -83,14 +82,14 @@ class Trials:
     ) -> None:
         self._arguments = arguments
         self._planned = planned
-        self._config = conversion.config
+        self._conversion = conversion
         self._prefix = prefix
         self._candidate = candidate
         self._faithful = faithful
         self._trace = trace
         self._stack = stack
         self._references: dict[tuple[int, ...], Reference] = {}
-        self._referees: dict[tuple[int, ...], Referee] = {}
+        self._referees: dict[tuple[int, ...], FaithfulReferee] = {}
         self._comparisons: list[Comparison] = []
         self._described: list[Mapping[str, Any]] = []
         self.telling: Trial
@@ -105,7 +104,7 @@ class Trials:
             seconds: Wall time by phase; what is spent here is added.
         """
         from parity.lockstep.comparison import compare
-        from parity.lockstep.pairing import CandidateError, part_of
+        from parity.lockstep.pairing import part_of
 
         elements = sum(2 * self._referee(item).elements for item in self._planned)
         worst: Outcome | None = None
@@ -151,16 +150,16 @@ class Trials:
     def _reference(self, shape: tuple[int, ...]) -> Reference:
         if shape not in self._references:
             self._references[shape] = self._stack.enter_context(
-                open_reference(self._arguments, self._config, self._prefix, shape, self._trace)
+                open_reference(self._arguments, self._conversion, self._prefix, shape, self._trace)
             )
         return self._references[shape]
 
-    def _referee(self, item: PlannedInput) -> Referee:
-        from parity.sides.pytorch import Referee
+    def _referee(self, item: PlannedInput) -> FaithfulReferee:
+        from parity.sides.pytorch import FaithfulReferee
 
         if item.shape not in self._referees:
             kinds = self._reference(item.shape).kinds
-            self._referees[item.shape] = Referee(self._faithful, kinds, item.shape)
+            self._referees[item.shape] = FaithfulReferee(self._faithful, kinds, item.shape)
         return self._referees[item.shape]
 
     def results(self) -> list[InputResult]:
@@ -183,7 +182,8 @@ class Trials:
             if any(name.startswith(_CLASSES) for name in found.peaks)
         ]
         notes = list(dict.fromkeys(note for found in self._comparisons for note in found.notes))
-        notes += wiring_notes(self.nodes, closed_inputs(self.telling.pairing.referee, config))
+        referee = self._referees[self.telling.pairing.images.shape]
+        notes += wiring_notes(self.nodes, closed_inputs(referee, config))
         return coverage_of(
             [found.nodes for found in self._comparisons],
             self.nodes,
@@ -233,7 +233,7 @@ def pair(
     candidate: Any,
     faithful: Any,
     images: Images,
-    referee: Referee | None = None,
+    referee: FaithfulReferee | None = None,
     *,
     elements: int | None = None,
 ) -> Pairing:
@@ -253,7 +253,12 @@ def pair(
             a form that cannot be observed.
     """
     from parity.lockstep.pairing import Pairing
-    from parity.sides.pytorch import Referee, check_observable, common_prefix
+    from parity.sides.pytorch import (
+        FaithfulReferee,
+        TorchCandidate,
+        check_observable,
+        common_prefix,
+    )
 
     nodes = list(reference.kinds)
     paths = [name for name, _ in candidate.named_modules()]
@@ -262,20 +267,15 @@ def pair(
         check_paths(naming, paths, str(names))
     else:
         naming = own_paths(nodes, common_prefix(paths, nodes))
-    referee = referee or Referee(faithful, reference.kinds, images.shape)
+    referee = referee or FaithfulReferee(faithful, reference.kinds, images.shape)
     check_observable(candidate, naming, referee)
-    stream: Stream = partial(reference.stream, images)
     if referee.elements * images.itemsize <= KEPT_BYTES:
-        recorded = reference.recorded
-        stream = Kept(stream, [name for name in nodes if recorded is None or name in recorded])
+        reference = kept(reference)
     return Pairing(
-        stream=stream,
-        model=candidate,
-        naming=naming,
+        reference=reference,
+        candidate=TorchCandidate(candidate, naming),
         referee=referee,
         images=images,
-        outputs=reference.outputs,
-        recorded=reference.recorded,
         elements=elements,
     )
 
@@ -294,7 +294,7 @@ def assumptions(config: EfficientDetConfig) -> list[str]:
     return ["swish activations", fusion, "no residual in the heads", "the release's anchors"]
 
 
-def closed_inputs(referee: Referee, config: EfficientDetConfig) -> dict[str, list[int]]:
+def closed_inputs(referee: FaithfulReferee, config: EfficientDetConfig) -> dict[str, list[int]]:
     """By fusion node, its inputs whose weight is not above zero, so that relu takes them out.
 
     Args:

@@ -16,11 +16,11 @@ from typing import Any
 from efficientdet_spec import NodeKind
 from parity import faults as hypotheses
 from parity.diagnosis import patterns, structure
+from parity.judge.referee import Ruling
 from parity.judge.verdict import NodeResult, Verdict
 from parity.results.nodes import Finding, Suspect
 from parity.sides import pytorch
 from parity.sides.naming import base
-from parity.sides.pytorch import Ruling
 from parity.sides.stream import Array
 
 
@@ -146,7 +146,10 @@ class Examination:
             if len(self._members) > 1 or self._trial.result() is None:
                 limit = _limit(node)
                 self._patterns = patterns.describe(
-                    look.ruling.truth, look.output, look.ruling.gauge, limit
+                    pytorch.nchw(look.ruling.truth),
+                    look.output,
+                    pytorch.nchw(look.ruling.gauge),
+                    limit,
                 )
 
     def _hold(self, node: NodeResult, look: Look) -> None:

@@ -23,7 +23,7 @@ from parity.diagnosis.relations import Pool, Relation, relate
 from parity.faults import ROUNDINGS
 from parity.results.nodes import Finding
 from parity.sides.naming import Naming, base
-from parity.sides.pytorch.referee import Referee
+from parity.sides.pytorch.referee import FaithfulReferee
 from parity.sides.stream import Array
 
 SETTING_TOLERANCE = 1e-9
@@ -47,7 +47,7 @@ class Structure:
         self,
         candidate: nn.Module,
         naming: Naming,
-        referee: Referee,
+        referee: FaithfulReferee,
         faithful: nn.Module,
         alternatives: Mapping[str, Mapping[str, Array]],
     ) -> None:

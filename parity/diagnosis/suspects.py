@@ -12,27 +12,36 @@ from dataclasses import replace
 
 from parity.diagnosis import structure
 from parity.diagnosis.examination import Examination, Known, Look
+from parity.judge.referee import Referee
 from parity.judge.verdict import NodeResult, Verdict
 from parity.lockstep.isolated import IsolatedWalk, Meeting
 from parity.lockstep.pairing import Pairing, Progress
 from parity.lockstep.walk import RETURNS
 from parity.results.nodes import Finding, Suspect
 from parity.sides.naming import base, own_paths
-from parity.sides.pytorch import Referee
+from parity.sides.pytorch import FaithfulReferee, TorchCandidate, TorchValue
 
 __all__ = ["Known", "diagnosed", "findings", "suspects"]
 
 
 def findings(pairing: Pairing, known: Known) -> list[Finding]:
     """What is wrong with a candidate whatever its tensors are."""
-    model, naming = pairing.model, pairing.naming
+    candidate, referee = torch_sides(pairing)
+    model, naming = candidate.model, candidate.naming
     if naming.prefix:
         # Inside its wrapper a model has the faithful one's paths.
         model = model.get_submodule(naming.prefix.rstrip("."))
         naming = own_paths(naming.nodes)
     return structure.Structure(
-        model, naming, pairing.referee, known.faithful, known.alternatives
+        model, naming, referee, known.faithful, known.alternatives
     ).findings()
+
+
+def torch_sides(pairing: Pairing) -> tuple[TorchCandidate, FaithfulReferee]:
+    """The candidate and the faithful model as PyTorch has them, which is what is looked at here."""
+    candidate, referee = pairing.candidate, pairing.referee
+    assert isinstance(candidate, TorchCandidate) and isinstance(referee, FaithfulReferee)
+    return candidate, referee
 
 
 def suspects(pairing: Pairing, nodes: Sequence[NodeResult]) -> list[Suspect]:
@@ -57,7 +66,7 @@ def suspects(pairing: Pairing, nodes: Sequence[NodeResult]) -> list[Suspect]:
 
     def rank(item: Suspect) -> tuple[bool, int, int, int]:
         # What is known to be wrong comes before what is not known.
-        missing = not pairing.naming.strict and item.verdict is Verdict.NOT_COVERED
+        missing = not pairing.candidate.naming.strict and item.verdict is Verdict.NOT_COVERED
         return missing, -item.outputs, -item.affected, order[item.nodes[0]]
 
     return sorted(found, key=rank)
@@ -69,7 +78,7 @@ def _is_explained(pairing: Pairing, node: NodeResult, results: Mapping[str, Node
         return True
     if node.kind is None or node.certain or node.shape is None:
         return False
-    if not pairing.naming.strict and node.verdict is not Verdict.NOT_COVERED:
+    if not pairing.candidate.naming.strict and node.verdict is not Verdict.NOT_COVERED:
         # A node without a submodule need not be wrong, and this one is, or what lies before it.
         return False
     return any(
@@ -146,7 +155,7 @@ def _members(
     pairing: Pairing, suspect: Suspect, results: Mapping[str, NodeResult]
 ) -> dict[str, NodeResult]:
     """The nodes that a suspect's module makes and that fail, whatever the verdict on each."""
-    paths = pairing.naming.path_of()
+    paths = pairing.candidate.naming.path_of()
     own = {paths.get(name) for name in suspect.nodes}
     return {
         name: node
@@ -163,7 +172,7 @@ def _is_merely_not_covered(suspect: Suspect, pairing: Pairing) -> bool:
     """Whether nothing is known to be wrong: the node is not covered, and nothing says why."""
     if suspect.verdict is not Verdict.NOT_COVERED:
         return False
-    unnamed = suspect.slug == "left-out" and not pairing.naming.strict
+    unnamed = suspect.slug == "left-out" and not pairing.candidate.naming.strict
     return suspect.slug is None or unnamed
 
 
@@ -174,22 +183,24 @@ def _inspect(
     examine: Callable[[str, Look], None],
 ) -> None:
     """The isolated pass once more, with a closer look at some nodes in place of measuring."""
-    calls = pairing.referee.calls
-    buffers = structure.kept_buffers(pairing.model)
+    candidate, referee = torch_sides(pairing)
+    calls = referee.calls
+    buffers = structure.kept_buffers(candidate.model)
     siblings = {base(name): call.module for name, call in calls.items()}
 
     def look(met: Meeting) -> None:
         if met.candidate is None or met.name not in nodes:
             return
-        module, inputs, output = met.candidate
+        output = met.candidate.value
+        assert isinstance(output, TorchValue)
         seen = Look(
             kind=met.kind,
             faithful=calls[met.name].module,
-            arguments=met.arguments,
-            inputs=inputs,
+            arguments=referee.arguments(met.name, met.ruling.inputs),
+            inputs=met.candidate.given,
             sources=calls[met.name].sources,
-            module=module,
-            output=output.detach().cpu(),
+            module=met.candidate.layer,
+            output=output.tensor.detach().cpu(),
             overwritten=met.overwritten,
             ruling=met.ruling,
             siblings=siblings,
@@ -212,7 +223,7 @@ def _without_output(
             diagnosis=f"{first.name} is a layer, or a call of one, that the model does not have",
         )
     if first.shape is None:
-        calls = pairing.naming.path_of().get(first.name)
+        calls = pairing.candidate.naming.path_of().get(first.name)
         where = "no submodule is named for it" if calls is None else f"{calls} is not called for it"
         readers = [
             result
@@ -222,7 +233,7 @@ def _without_output(
             and result.wrong_inputs
         ]
         told = [f"{r.name} reads {', '.join(r.wrong_inputs)} instead" for r in readers]
-        if pairing.naming.strict and agrees_behind(first.name, results, pairing.referee):
+        if pairing.candidate.naming.strict and agrees_behind(first.name, results, pairing.referee):
             # Such as a function in the place of a module: nothing is left out.
             seen = f"{where}; what reads it agrees, as behind a function that does the same"
             return replace(suspect, evidence=(seen,))

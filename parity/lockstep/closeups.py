@@ -15,7 +15,6 @@ from parity.lockstep.isolated import IsolatedWalk, Meeting
 from parity.lockstep.pairing import Pairing, Progress
 from parity.lockstep.walk import visited
 from parity.results.nodes import Suspect
-from parity.sides import pytorch
 from parity.sides.stream import Array
 
 CELLS = 32
@@ -128,11 +127,10 @@ def closeups(
         output = met.output
         if met.name in wanted and output is not None and met.reference is not None:
             gauges = {
-                "torch": pytorch.nhwc(met.ruling.gauge),
-                "tensorflow": pytorch.nhwc(met.ruling.reference_gauge),
+                "torch": met.ruling.gauge,
+                "tensorflow": met.ruling.reference_gauge,
             }
-            truth = pytorch.nhwc(met.ruling.truth)
-            found[met.name] = closeup(met.name, met.reference, output, truth, gauges)
+            found[met.name] = closeup(met.name, met.reference, output, met.ruling.truth, gauges)
 
     IsolatedWalk(pairing, look, visited(pairing), progress).run()
     return [found[name] for name in names if name in found]

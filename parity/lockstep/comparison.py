@@ -17,21 +17,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from parity.judge.reach import Reach
 from parity.judge.verdict import NodeResult, judge, with_history
 from parity.lockstep.free import FreeWalk
 from parity.lockstep.isolated import IsolatedWalk
 from parity.lockstep.measuring import Measuring
-from parity.lockstep.pairing import CandidateError, Pairing, Progress, part_of
+from parity.lockstep.pairing import Pairing, Progress, part_of
 from parity.lockstep.repetition import compiled_apart, equal_runs, repetition_findings
 from parity.lockstep.walk import PassTiming, visited
 from parity.process.outcome import Outcome
 from parity.results.nodes import Finding
-from parity.sides import pytorch
+from parity.sides.side import CandidateError, Value
 from parity.sides.stream import Array
 
 
@@ -80,7 +78,7 @@ def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
         pairing: What to compare.
         progress: Told how many of all measurements are done.
     """
-    compiled = pytorch.is_compiled(pairing.model)
+    compiled = pairing.candidate.compiled
     started = time.perf_counter()
     # Another image of the same shape comes first: what a candidate keeps of it, it will use for
     # the images that it is compared on.
@@ -89,7 +87,7 @@ def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
     second, notes = _second_run(pairing, gradients=not compiled)
     after = mirrored.run_unobserved(gradients=False)
     unobserved = PassTiming("unobserved", time.perf_counter() - started)
-    with pytorch.eager() if compiled else nullcontext():
+    with pairing.candidate.observable():
         found, observed = _compared(pairing, progress)
     # One more run tells which of two that differ is the odd one.
     first = observed
@@ -108,11 +106,11 @@ def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
         ),
         not_shown=compiled_apart(first, observed) if compiled else [],
         notes=notes,
-        outputs=[pytorch.nhwc(tensor) for tensor in observed if tensor.dim() == 4],
+        outputs=[value.array() for value in observed if value.shape is not None],
     )
 
 
-def _second_run(pairing: Pairing, *, gradients: bool) -> tuple[list[Any], list[str]]:
+def _second_run(pairing: Pairing, *, gradients: bool) -> tuple[list[Value], list[str]]:
     """The outputs of the candidate's second call, and what was not looked at."""
     if gradients:
         try:
@@ -125,7 +123,7 @@ def _second_run(pairing: Pairing, *, gradients: bool) -> tuple[list[Any], list[s
     return pairing.run_unobserved(gradients=False), []
 
 
-def _compared(pairing: Pairing, progress: Progress | None) -> tuple[Comparison, list[Any]]:
+def _compared(pairing: Pairing, progress: Progress | None) -> tuple[Comparison, list[Value]]:
     """Both passes; what they found, and what the candidate returned when it ran on its own."""
     kinds = pairing.kinds
     first, second = (part_of(progress, number, 2) for number in range(2))
@@ -136,7 +134,7 @@ def _compared(pairing: Pairing, progress: Progress | None) -> tuple[Comparison, 
         # It computes in another order: what it will ask for later must be kept.
         free_walk = FreeWalk(pairing, first, free_walk.seen)
         timings[-1] = PassTiming("free", timings[-1].seconds + free_walk.run().seconds)
-    measuring = Measuring(pairing.referee, pairing.outputs)
+    measuring = Measuring(pairing.outputs)
     isolated_walk = IsolatedWalk(pairing, measuring, free_walk.seen, second)
     timings.append(isolated_walk.run())
     free, isolated = free_walk.measured, isolated_walk.measured
@@ -162,7 +160,7 @@ def compare_isolated(pairing: Pairing, progress: Progress | None = None) -> list
         pairing: What to compare.
         progress: Told how many of all measurements are done.
     """
-    measuring = Measuring(pairing.referee, pairing.outputs)
+    measuring = Measuring(pairing.outputs)
     walk = IsolatedWalk(pairing, measuring, visited(pairing), progress)
     walk.run()
     kinds, dtype = pairing.kinds, pairing.images.dtype

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from parity.lockstep.isolated import IsolatedWalk, Meeting
 from parity.lockstep.pairing import Pairing, Progress
 from parity.lockstep.walk import visited
 from parity.results.nodes import Contribution
-from parity.sides import pytorch
+from parity.sides.side import Made
 from parity.sides.stream import Array
 
 
@@ -67,10 +66,10 @@ def contributions(
     done(1)
 
     def with_own(names: Sequence[str]) -> list[Array]:
-        def visit(name: str, module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
-            return pytorch.disturbed(output, own[name]) if name in names else None
+        def visit(name: str, made: Made) -> Array | None:
+            return made.value.array() + own[name] if name in names else None
 
-        return [pytorch.nhwc(tensor) for tensor in pairing.run(visit)]
+        return [value.array() for value in pairing.run(visit)]
 
     undisturbed = known.outputs if known else with_own([])
     done(2)

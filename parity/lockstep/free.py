@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from parity.judge.measure import difference
 from parity.judge.verdict import Measurement
-from parity.lockstep.pairing import Ours
 from parity.lockstep.walk import Walk, problem_of
-from parity.sides import pytorch
+from parity.sides.side import Made
 from parity.sides.stream import Array
 
 
@@ -24,27 +21,26 @@ class FreeWalk(Walk):
     name = "free"
     missed = False
 
-    def meet(self, name: str, theirs: Array | None, ours: Ours | None) -> Any:
+    def meet(self, name: str, reference: Array | None, made: Made | None) -> None:
         """As of any walk; nothing is replaced."""
-        if ours is None:
+        if made is None:
             if self.comes_later(name):
-                self._waiting[name] = None if theirs is None else np.array(theirs)
+                self._waiting[name] = None if reference is None else np.array(reference)
             return
-        self._measure(name, theirs, ours)
+        self._measure(name, reference, made)
 
-    def meet_late(self, name: str, ours: Ours) -> Any:
-        """As of any walk, with what was kept."""
+    def meet_late(self, name: str, made: Made) -> None:
+        """As of any walk, with the reference's tensor that was kept for it."""
         if name in self._waiting:
-            self._measure(name, self._waiting.pop(name), ours)
+            self._measure(name, self._waiting.pop(name), made)
         elif name not in self.measured:
             self.missed = True
-            self.measured[name] = Measurement(pytorch.nhwc_shape(ours[2]))
+            self.measured[name] = Measurement(made.value.shape)
 
-    def _measure(self, name: str, theirs: Array | None, ours: Ours) -> None:
-        problem = problem_of(ours[2], theirs, self.pairing.images.dtype)
-        shape = pytorch.nhwc_shape(ours[2])
-        if problem or theirs is None:
-            self.measured[name] = Measurement(shape, problem=problem)
+    def _measure(self, name: str, reference: Array | None, made: Made) -> None:
+        value = made.value
+        problem = problem_of(value, reference, self.pairing.images.dtype)
+        if problem or reference is None:
+            self.measured[name] = Measurement(value.shape, problem=problem)
             return
-        distance = difference(theirs, pytorch.nhwc(ours[2]))
-        self.measured[name] = Measurement(shape, distance)
+        self.measured[name] = Measurement(value.shape, difference(reference, value.array()))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Any
 
 from efficientdet_spec import NodeKind
+from parity.judge.referee import Ruling
 from parity.judge.verdict import Measurement, Problem
-from parity.lockstep.pairing import Ours, Pairing, Progress
+from parity.lockstep.pairing import Pairing, Progress
 from parity.lockstep.walk import Walk, problem_of
-from parity.sides import pytorch
-from parity.sides.pytorch import Ruling
+from parity.sides.side import Made
 from parity.sides.stream import Array
 
 
@@ -23,7 +22,6 @@ class Meeting:
         name: The node.
         kind: What it computes.
         ruling: What it should make of its inputs; computed as it is asked for.
-        arguments: These inputs, as the faithful layer takes them.
         reference: The reference's tensor; None where it is not recorded.
         candidate: What the candidate has there; None where it has nothing.
         problem: Why the two cannot be compared; None where they can.
@@ -34,9 +32,8 @@ class Meeting:
     name: str
     kind: NodeKind
     ruling: Ruling
-    arguments: tuple[Any, ...]
     reference: Array | None
-    candidate: Ours | None = None
+    candidate: Made | None = None
     problem: Problem | None = None
     wrong_inputs: tuple[str, ...] = ()
     overwritten: tuple[str, ...] = ()
@@ -46,7 +43,7 @@ class Meeting:
         """The candidate's tensor, NHWC; None where there is none that can be compared."""
         if self.candidate is None or self.problem:
             return None
-        return pytorch.nhwc(self.candidate[2])
+        return self.candidate.value.array()
 
 
 Reader = Callable[[Meeting], "Measurement | None"]
@@ -75,69 +72,59 @@ class IsolatedWalk(Walk):
         super().__init__(pairing, progress, visited)
         self._reader = reader
         self._sitting = pairing.referee.sitting(pairing.images, pairing.elements)
-        self._came_from = pytorch.Provenance()
 
-    def meet(self, name: str, theirs: Array | None, ours: Ours | None) -> Any:
+    def meet(self, name: str, reference: Array | None, made: Made | None) -> Array | None:
         """As of any walk; the reference's tensor takes the output's place."""
         ruling = self._sitting.rule(name)
-        arguments = self._sitting.arguments(name)
-        met = Meeting(name, self._kinds[name], ruling, arguments, theirs)
+        met = Meeting(name, self._kinds[name], ruling, reference)
         # Of a tensor that the stream lacks, the exact value takes the place.
-        goes_on = ruling.rounded() if theirs is None else theirs
-        comes_later = ours is None and self.comes_later(name)
+        goes_on = ruling.rounded() if reference is None else reference
+        comes_later = made is None and self.comes_later(name)
         if comes_later:
             self._waiting[name] = goes_on, met
             instead = None
         else:
-            instead = self._read(met, goes_on, ours)
+            instead = self._read(met, goes_on, made)
         self._sitting.follow(
             name,
             goes_on,
             ruling,
             substituted=comes_later or instead is not None,
-            recorded=theirs is not None,
+            recorded=reference is not None,
         )
         return instead
 
-    def meet_late(self, name: str, ours: Ours) -> Any:
-        """As of any walk, with what was kept."""
+    def meet_late(self, name: str, made: Made) -> Array | None:
+        """As of any walk, with the reference's tensor and the ruling that were kept for it."""
         waiting = self._waiting.pop(name, None)
         if waiting is None:
             again = Problem(f"{name} is computed again")
-            shape = pytorch.nhwc_shape(ours[2])
-            self.measured[f"{name} again"] = Measurement(shape, problem=again)
+            self.measured[f"{name} again"] = Measurement(made.value.shape, problem=again)
             return None
         goes_on, met = waiting
-        return self._read(met, goes_on, ours)
+        return self._read(met, goes_on, made)
 
-    def _read(self, met: Meeting, goes_on: Array, ours: Ours | None) -> Any:
+    def _read(self, met: Meeting, goes_on: Array, made: Made | None) -> Array | None:
         """Let the reader look; what takes the place of the candidate's output."""
         problem = None
-        if ours is not None:
-            problem = problem_of(ours[2], goes_on, goes_on.dtype)
-            # A layer that works in place has overwritten its own inputs by now.
-            in_place = pytorch.may_overwrite(ours[0])
+        if made is not None:
+            problem = problem_of(made.value, goes_on, goes_on.dtype)
             met = replace(
                 met,
-                candidate=ours,
+                candidate=made,
                 problem=problem,
-                wrong_inputs=self._wrong_inputs(met.name, ours[1]),
-                overwritten=() if in_place else self._came_from.overwritten(ours[1]),
+                wrong_inputs=self._wrong_inputs(met.name, made),
+                overwritten=made.overwritten(),
             )
         measured = self._reader(met)
         if measured is not None:
             self.measured[met.name] = measured
-        if ours is None or problem:
-            return None
-        instead = pytorch.replacement(ours[2], ours[1], goes_on)
-        self._came_from.add(instead, met.name)
-        return instead
+        return None if made is None or problem else goes_on
 
-    def _wrong_inputs(self, name: str, inputs: tuple[Any, ...]) -> tuple[str, ...]:
+    def _wrong_inputs(self, name: str, made: Made) -> tuple[str, ...]:
         """What the candidate reads here, where all of it is known and is not what it should be."""
         due = [source for source in self.pairing.referee.sources(name) if source in self._order]
-        read = self._came_from.of(inputs)
-        known = [node for node in read if node is not None]
+        known = [node for node in made.read() if node is not None and node in self._order]
         if self._kinds[name] in (NodeKind.ADD, NodeKind.SCALE):
             # Sums and products of two are the same in either order.
             due, known = sorted(due), sorted(known)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 from efficientdet_spec import NodeKind
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.means import another_mean, reproducing_order
 from parity.judge.measure import ThreeWay, apart, measured, unit_roundoff
+from parity.judge.operations import BatchNorm
 from parity.judge.reach import Reach, reach
+from parity.judge.referee import Ruling
 from parity.judge.verdict import Measurement
 from parity.lockstep.isolated import Meeting
-from parity.lockstep.pairing import Ours
-from parity.sides import pytorch
-from parity.sides.pytorch import Referee, Ruling
+from parity.sides.side import Made
 from parity.sides.stream import Array
 
 
@@ -22,7 +21,6 @@ class Measuring:
     """A reader of the isolated pass.
 
     Args:
-        referee: The faithful model.
         outputs: Nodes that are the network's outputs.
 
     Attributes:
@@ -30,28 +28,27 @@ class Measuring:
         peaks: The largest value that the reference has at each output node.
     """
 
-    def __init__(self, referee: Referee, outputs: Collection[str]) -> None:
+    def __init__(self, outputs: Collection[str]) -> None:
         self.reach: dict[str, Reach] = {}
         self.peaks: dict[str, float] = {}
-        self._referee = referee
         self._outputs = frozenset(outputs)
 
     def __call__(self, met: Meeting) -> Measurement:
         """How far both sides are from each other and from the exact value."""
         self._note(met)
-        ruling, ours = met.ruling, met.candidate
+        ruling, made = met.ruling, met.candidate
         exact = measured(ruling, met.output, met.reference)
-        if ours is None:
+        if made is None:
             return Measurement(None, exact=exact, limit=ruling.limit)
         orders: tuple[str | None, str | None] = (None, None)
         another = None
         if met.kind is NodeKind.MEAN and ruling.certain:
             sides = (met.output, met.reference)
-            orders, another = _mean_order(met.arguments[0], ruling, exact, sides)
+            orders, another = _mean_order(ruling.inputs[0], ruling, exact, sides)
         return Measurement(
-            pytorch.nhwc_shape(ours[2]),
+            made.value.shape,
             exact=exact,
-            functions_apart=_functions_apart(ours, ruling, exact),
+            functions_apart=_functions_apart(made, ruling, exact),
             limit=ruling.limit,
             certain=ruling.certain,
             problem=met.problem,
@@ -62,35 +59,29 @@ class Measuring:
 
     def _note(self, met: Meeting) -> None:
         """What the reference's tensors say of the input."""
-        if met.kind is NodeKind.BATCH_NORM:
-            mean, deviation = pytorch.statistics(self._referee.calls[met.name].module)
-            self.reach[met.name] = reach(pytorch.nhwc(met.arguments[0]), mean, deviation)
+        operation = met.ruling.operation
+        if isinstance(operation, BatchNorm):
+            features = met.ruling.inputs[0]
+            self.reach[met.name] = reach(features, operation.mean, operation.deviation)
         if met.reference is not None and met.name in self._outputs:
             self.peaks[met.name] = float(met.reference.max())
 
 
-def _functions_apart(ours: Ours, ruling: Ruling, exact: ThreeWay) -> float | None:
+def _functions_apart(made: Made, ruling: Ruling, exact: ThreeWay) -> float | None:
     """How far the candidate's own function is from the faithful one, where it is a question."""
     close = min(float(SIDE_LIMIT), ruling.limit.candidate)
     if exact.candidate is None or (exact.candidate.roundings or 0.0) <= close:
         return None
-    module, inputs, output = ours
-    its_own = pytorch.own_exact(module, inputs, output)
-    if its_own is None or its_own.shape != ruling.truth.shape:
+    its_own = made.exact()
+    if its_own is None or its_own.shape != ruling.shape:
         return None
-    return apart(
-        pytorch.nhwc(ruling.truth),
-        pytorch.nhwc(its_own),
-        pytorch.nhwc(ruling.gauge),
-        unit_roundoff(ruling.dtype),
-    )
+    return apart(ruling.truth, its_own, ruling.gauge, unit_roundoff(ruling.dtype))
 
 
 def _mean_order(
-    features: Any, ruling: Ruling, exact: ThreeWay, sides: Sequence[Array | None]
+    values: Array, ruling: Ruling, exact: ThreeWay, sides: Sequence[Array | None]
 ) -> tuple[tuple[str | None, str | None], str | None]:
     """In which order each side has added up a mean; what the candidate computes instead of it."""
-    values = pytorch.nhwc(features)
     unit = unit_roundoff(values.dtype)
     found: list[str | None] = []
     another = None
@@ -104,12 +95,11 @@ def _mean_order(
     ):
         order = None
         if array is not None and distance and (distance.roundings or 0.0) > SIDE_LIMIT:
-            scale = pytorch.nhwc(gauge)
             limit = ruling.limit.candidate
-            order = reproducing_order(values, array, scale, unit, limit)
+            order = reproducing_order(values, array, gauge, unit, limit)
             # An order that reproduces it to a few roundings leaves nothing else to explain.
             if side == 0 and (order is None or order.roundings > SIDE_LIMIT):
-                another = another_mean(values, array, scale, unit)
+                another = another_mean(values, array, gauge, unit)
             beyond = (distance.roundings or 0.0) > limit
             found.append(order.title if order and beyond else None)
         else:

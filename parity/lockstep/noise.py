@@ -1,8 +1,8 @@
 """The noise floor, measured: how far each side is from itself when what changes should not matter.
 
-PyTorch's layers are evaluated again on the very same inputs, the reference's tensors, under
-other settings, so that each shows only its own change, in roundings. TensorFlow's graph runs
-freely beside another run of it, node by node, so that its changes accumulate.
+The candidate's layers are evaluated again on the very same inputs, the reference's tensors, under
+other settings, so that each shows only its own change, in roundings. The reference runs freely
+beside another run of it, node by node, so that its changes accumulate.
 
 What TensorFlow decides once in a process, such as the use of oneDNN, takes another process: it
 records a trace, which is then compared with the reference as it runs here.
@@ -18,25 +18,19 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from efficientdet_spec import InputError
 from parity.judge.measure import Difference, difference
+from parity.judge.referee import Ruling
 from parity.lockstep.isolated import IsolatedWalk, Meeting
 from parity.lockstep.pairing import Pairing, Progress
 from parity.lockstep.walk import visited
 from parity.results.nodes import Noise
-from parity.sides import pytorch
-from parity.sides.pytorch import Ruling
-from parity.sides.pytorch import noise as settings
+from parity.sides.side import Made, Setting
 from parity.sides.stream import Array, Stream
 from parity.traces.reader import Trace, open_trace
-
-REPEATED = settings.REPEATED
-other_threads = settings.other_threads
-threads_name = settings.threads_name
 
 _SHARED_POOL = "TF_OVERRIDE_GLOBAL_THREADPOOL"
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
@@ -48,7 +42,7 @@ _ROOM = 1.05
 """A trace takes a little more than its tensors, and a disk should not be filled to the last."""
 
 
-def torch_noise(pairing: Pairing, progress: Progress | None = None) -> list[Noise]:
+def candidate_noise(pairing: Pairing, progress: Progress | None = None) -> list[Noise]:
     """How far the candidate's layers are from themselves, each on the reference's tensors.
 
     A node is left out under every variation that its layer cannot be evaluated under by itself.
@@ -62,19 +56,18 @@ def torch_noise(pairing: Pairing, progress: Progress | None = None) -> list[Nois
     """
     tallies = [
         (setting, _Tally("torch", variation, with_roundings=True))
-        for variation, setting in settings.variations(pairing.model)
+        for variation, setting in pairing.candidate.variations()
     ]
 
     def look(met: Meeting) -> None:
         if met.candidate is not None:
-            module, inputs, _ = met.candidate
-            _evaluate(tallies, met.name, module, inputs, met.ruling)
+            _evaluate(tallies, met.name, met.candidate, met.ruling)
 
     IsolatedWalk(pairing, look, visited(pairing), progress).run()
     return [noise for _, tally in tallies for noise in tally.result()]
 
 
-def tensorflow_noise(
+def reference_noise(
     base: Stream,
     others: Sequence[tuple[str, Stream]],
     names: Sequence[str],
@@ -244,28 +237,23 @@ def recorded(recording: Recording, environment: Mapping[str, str]) -> Iterator[T
 
 
 def _evaluate(
-    tallies: Sequence[tuple[settings.Setting, _Tally]],
-    name: str,
-    module: Any,
-    inputs: tuple[Any, ...],
-    ruling: Ruling,
+    tallies: Sequence[tuple[Setting, _Tally]], name: str, made: Made, ruling: Ruling
 ) -> None:
     """Evaluate a candidate's layer under every variation."""
     # The output at hand may be of inputs that the layer has overwritten since.
-    base = settings.again(module, inputs, contextlib.nullcontext)
+    base = made.again(contextlib.nullcontext)
     if base is None:
         return
     for setting, tally in tallies:
-        other = settings.again(module, inputs, setting)
+        other = made.again(setting)
         if other is None:
             continue
-        if settings.identical(base, other):
+        if base.identical(other):
             tally.add(name, None)
         elif base.shape == other.shape:
             # Roundings are those of the faithful layer, which another function may not have.
-            same = ruling.shape == pytorch.nhwc_shape(base)
-            scale = pytorch.nhwc(ruling.gauge) if same else None
-            tally.add(name, difference(pytorch.nhwc(base), pytorch.nhwc(other), scale))
+            scale = ruling.gauge if ruling.shape == base.shape else None
+            tally.add(name, difference(base.array(), other.array(), scale))
 
 
 class _Tally:

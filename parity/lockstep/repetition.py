@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from parity.results.nodes import Finding
 from parity.results.summary import NOT_REPEATABLE
-from parity.sides import pytorch
+from parity.sides.side import Value
 
 
 def repetition_findings(
-    first: Sequence[Any],
-    second: Sequence[Any],
-    observed: Sequence[Any],
+    first: Sequence[Value],
+    second: Sequence[Value],
+    observed: Sequence[Value],
     names: Sequence[str],
     *,
     gradients: bool = True,
-    other_image: tuple[Sequence[Any], Sequence[Any]] | None = None,
+    other_image: tuple[Sequence[Value], Sequence[Value]] | None = None,
 ) -> list[Finding]:
     """What is wrong where runs of one candidate on one input do not agree bit for bit.
 
@@ -73,7 +72,7 @@ def repetition_findings(
 
 
 def _state_findings(
-    other_image: tuple[Sequence[Any], Sequence[Any]] | None, names: Sequence[str]
+    other_image: tuple[Sequence[Value], Sequence[Value]] | None, names: Sequence[str]
 ) -> list[Finding]:
     if other_image is None or equal_runs(*other_image):
         return []
@@ -84,29 +83,26 @@ def _state_findings(
     return [Finding(NOT_REPEATABLE, "the candidate", text)]
 
 
-def equal_runs(one: Sequence[Any], other: Sequence[Any]) -> bool:
+def equal_runs(one: Sequence[Value], other: Sequence[Value]) -> bool:
     """Whether two runs gave the same outputs, bit for bit."""
-    return len(one) == len(other) and all(
-        pytorch.identical(a, b) for a, b in zip(one, other, strict=True)
-    )
+    return len(one) == len(other) and all(a.identical(b) for a, b in zip(one, other, strict=True))
 
 
-def _difference(one: Sequence[Any], other: Sequence[Any], names: Sequence[str]) -> str:
+def _difference(one: Sequence[Value], other: Sequence[Value], names: Sequence[str]) -> str:
     """The first output that is not the same, and by how much."""
     if len(one) != len(other):
         return f"{len(one)} tensors and {len(other)}"
     for number, (a, b) in enumerate(zip(one, other, strict=True)):
-        if pytorch.identical(a, b):
+        if a.identical(b):
             continue
         name = names[number] if len(names) == len(one) else f"output number {number}"
-        if a.shape != b.shape or a.dtype != b.dtype:
+        if a.dims != b.dims or a.dtype != b.dtype:
             return f"{name} has another shape or type"
-        apart = float((a.double() - b.double()).abs().max())
-        return f"{name} by up to {apart:.3g}"
+        return f"{name} by up to {a.apart(b):.3g}"
     return "in no output"
 
 
-def compiled_apart(compiled: Sequence[Any], eager: Sequence[Any]) -> list[str]:
+def compiled_apart(compiled: Sequence[Value], eager: Sequence[Value]) -> list[str]:
     """What is not shown of a compiled candidate: sentences; none where both forms are one.
 
     Args:

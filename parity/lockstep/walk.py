@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from parity.judge.verdict import Measurement, Problem, Verdict
-from parity.lockstep.pairing import Ours, Pairing, Progress
-from parity.sides import pytorch
+from parity.lockstep.pairing import Pairing, Progress
+from parity.sides.side import Made, Value
 from parity.sides.stream import Array, Tensors
 
 RETURNS = "the candidate returns"
@@ -35,7 +35,7 @@ class PassTiming:
 def visited(pairing: Pairing) -> set[str]:
     """The nodes that a candidate makes, in whatever order; it is run once."""
     seen: set[str] = set()
-    pairing.run(lambda name, module, inputs, output: seen.add(name))
+    pairing.run(lambda name, made: seen.add(name))
     return seen
 
 
@@ -63,7 +63,7 @@ class Walk(ABC):
         self.measured: dict[str, Measurement] = {}
         self.pairing = pairing
         self.seen: set[str] = set()
-        self.returned: list[Any] = []
+        self.returned: list[Value] = []
         # What a node that the candidate makes later will be met with, by node.
         self._waiting: dict[str, Any] = {}
         self._visited = frozenset(visited or ())
@@ -76,24 +76,21 @@ class Walk(ABC):
     def run(self) -> PassTiming:
         """Run both networks once."""
         started = time.perf_counter()
-        kept: dict[str, Any] = {}
+        kept: dict[str, Value] = {}
         with self.pairing.stream() as tensors:
 
-            def visit(name: str, module: Any, inputs: Any, output: Any) -> Any:
+            def visit(name: str, made: Made) -> Array | None:
                 position = self._order.get(name)
                 if position is None:
-                    shape = pytorch.nhwc_shape(output)
-                    self.measured[name] = Measurement(shape, problem=Problem(_UNKNOWN))
+                    self.measured[name] = Measurement(made.value.shape, problem=Problem(_UNKNOWN))
                     return None
                 while self._position < position:
                     self._step(tensors, None)
-                ours = module, inputs, output
                 late = name in self.seen or position < self._position
                 self.seen.add(name)
-                instead = self.meet_late(name, ours) if late else self._step(tensors, ours)
+                instead = self.meet_late(name, made) if late else self._step(tensors, made)
                 if name in self.pairing.outputs:
-                    # A copy: what is returned may be changed afterwards.
-                    kept[name] = (output if instead is None else instead).detach().clone()
+                    kept[name] = made.kept(instead)
                 return instead
 
             self.returned = self.pairing.run(visit)
@@ -106,43 +103,43 @@ class Walk(ABC):
         """Whether the candidate will make a node that the reference is at now."""
         return name in self._visited and name not in self.seen
 
-    def _step(self, tensors: Tensors, ours: Ours | None) -> Any:
+    def _step(self, tensors: Tensors, made: Made | None) -> Array | None:
         """Go one node on; with what takes the place of the candidate's output."""
         name = self._names[self._position]
-        theirs = tensors.take(name) if self.pairing.has(name) else None
+        reference = tensors.take(name) if self.pairing.reference.has(name) else None
         self._position += 1
         try:
-            return self.meet(name, theirs, ours)
+            return self.meet(name, reference, made)
         finally:
-            if theirs is not None:
+            if reference is not None:
                 tensors.release()
             if self._progress:
                 self._progress(self._position, len(self._names))
 
     @abstractmethod
-    def meet(self, name: str, theirs: Array | None, ours: Ours | None) -> Any:
+    def meet(self, name: str, reference: Array | None, made: Made | None) -> Array | None:
         """Look at a node.
 
         Args:
             name: The node.
-            theirs: The reference's tensor; None where it is not recorded.
-            ours: What the candidate has there; None where it has nothing, or nothing yet.
+            reference: The reference's tensor; None where it is not recorded.
+            made: What the candidate has there; None where it has nothing, or nothing yet.
 
         Returns:
-            What takes the place of the candidate's output; None leaves it.
+            What takes the place of the candidate's output, NHWC; None leaves it.
         """
 
     @abstractmethod
-    def meet_late(self, name: str, ours: Ours) -> Any:
+    def meet_late(self, name: str, made: Made) -> Array | None:
         """Look at a node that the reference has passed; as :meth:`meet`."""
 
-    def _check_returned(self, kept: Mapping[str, Any]) -> None:
+    def _check_returned(self, kept: Mapping[str, Value]) -> None:
         # Right tensors in the wrong order would be wrong for whoever uses the model.
         outputs, returned = self.pairing.outputs, self.returned
         for number, name in enumerate(outputs):
             if len(returned) != len(outputs):
                 problem = Problem(f"{RETURNS} {len(returned)} tensors, not {len(outputs)}")
-            elif not pytorch.same(returned[number], kept.get(name)):
+            elif not returned[number].same(kept.get(name)):
                 problem = _returned_instead(name, number, returned[number], kept)
             else:
                 continue
@@ -150,34 +147,33 @@ class Walk(ABC):
                 self.measured[name] = replace(self.measured[name], problem=problem)
 
 
-def problem_of(output: Any, theirs: Array | None, dtype: Any) -> Problem | None:
+def problem_of(value: Value, reference: Array | None, dtype: Any) -> Problem | None:
     """Why a candidate's output cannot be compared; None where it can."""
-    if output.dim() != 4:
-        return Problem(f"its shape is {list(output.shape)}, which is not [N, C, H, W]")
-    ours = pytorch.nhwc_shape(output) or ()
-    if theirs is not None and ours != theirs.shape:
+    shape = value.shape
+    if shape is None:
+        return Problem(f"its shape is {list(value.dims)}, which is not [N, C, H, W]")
+    if reference is not None and shape != reference.shape:
         return Problem(
-            f"its shape is {list(ours)}, the reference's {list(theirs.shape)}",
+            f"its shape is {list(shape)}, the reference's {list(reference.shape)}",
             Verdict.FUNCTION_DIFFERS,
         )
-    made = str(output.dtype).removeprefix("torch.")
-    if made != str(dtype):
+    if value.dtype != str(dtype):
         # Coarser roundings would be taken for those of the type compared in.
-        coarser = output.dtype.is_floating_point and output.dtype.itemsize < dtype.itemsize
+        coarser = value.coarseness is not None and value.coarseness < dtype.itemsize
         verdict = Verdict.CANDIDATE_DIFFERS if coarser else Verdict.NOT_COVERED
-        return Problem(f"its type is {made}, not {dtype}", verdict)
+        return Problem(f"its type is {value.dtype}, not {dtype}", verdict)
     return None
 
 
-def _returned_instead(name: str, number: int, tensor: Any, kept: Mapping[str, Any]) -> Problem:
+def _returned_instead(name: str, number: int, value: Value, kept: Mapping[str, Value]) -> Problem:
     """What a candidate returns where it should return what it made at an output node."""
     where = f"as its output number {number} instead of {name}"
-    other = next((node for node in kept if pytorch.same(tensor, kept[node])), None)
+    other = next((node for node in kept if value.same(kept[node])), None)
     if other is not None:
         return Problem(f"{RETURNS} {other} {where}", Verdict.FUNCTION_DIFFERS)
-    if name in kept and tensor.shape == kept[name].shape:
+    if name in kept and value.dims == kept[name].dims:
         return Problem(
             f"{RETURNS} other values {where}: they are changed after its last layer made them",
             Verdict.FUNCTION_DIFFERS,
         )
-    return Problem(f"{RETURNS} another tensor, of shape {list(tensor.shape)}, {where}")
+    return Problem(f"{RETURNS} another tensor, of shape {list(value.dims)}, {where}")

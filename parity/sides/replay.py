@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 import numpy as np
 
-from parity.sides.stream import Array, Stream, StreamError, Tensors
+from parity.sides.side import Reference
+from parity.sides.stream import Array, StreamError, Tensors
 
 KEPT_BYTES = 1 << 30
 """Most that is kept of one input: a whole run of D0 takes 0.55 GB, of D4 already 5."""
 
 
-class Kept:
-    """A stream of which the first complete run serves all later ones.
+def kept(reference: Reference) -> Reference:
+    """A reference whose first complete run on some images serves all later ones on them.
 
     Args:
-        stream: Makes the reference compute.
+        reference: What computes.
+    """
+    return replace(reference, compute=_Kept(reference.compute, reference.names))
+
+
+class _Kept:
+    """Computes once.
+
+    Args:
+        compute: Makes the reference compute.
         names: Its tensors in the order of computation.
     """
 
-    def __init__(self, stream: Stream, names: Collection[str]) -> None:
-        self._stream = stream
+    def __init__(
+        self, compute: Callable[[Array], AbstractContextManager[Tensors]], names: Sequence[str]
+    ) -> None:
+        self._compute = compute
         self._names = list(names)
+        self._images: Array | None = None
         self._arrays: dict[str, Array] = {}
 
     @contextmanager
-    def __call__(self) -> Iterator[Tensors]:
-        """As the stream itself; nothing is computed where everything is kept."""
-        if list(self._arrays) == self._names:
+    def __call__(self, images: Array) -> Iterator[Tensors]:
+        """As the reference itself; nothing is computed where everything is kept."""
+        if self._images is images and list(self._arrays) == self._names:
             yield _Again(self._arrays)
             return
         # A run that ended early leaves nothing.
         arrays: dict[str, Array] = {}
-        with self._stream() as tensors:
+        with self._compute(images) as tensors:
             yield _Keeping(tensors, arrays)
-        self._arrays = arrays
+        self._images, self._arrays = images, arrays
 
 
 class _Keeping:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
-from efficientdet_spec import NodeKind
+from parity.sides.side import Reference
 from parity.sides.stream import Array, Rendezvous
 
 
@@ -21,28 +22,16 @@ class TensorflowReference:
     ahead of its consumer and holds no tensor that is no longer needed.
 
     Args:
-        graph: The graph; taps are added to it once, before any session exists.
-        placeholder: Its images.
-        nodes: Tensor of each node in the order of computation.
-        kinds: What each node computes.
-
-    Attributes:
-        kinds: As given.
+        built: The graph with its nodes, as ``reference_tf`` builds or loads it; taps are added to
+            it once, before any session exists.
     """
 
-    def __init__(
-        self,
-        graph: Any,
-        placeholder: Any,
-        nodes: Mapping[str, Any],
-        kinds: Mapping[str, NodeKind],
-    ) -> None:
-        self.kinds = kinds
-        self._placeholder = placeholder
+    def __init__(self, built: Any) -> None:
+        self._built = built
         self._stream: Rendezvous | None = None
         previous = None
-        with graph.as_default():
-            for name, tensor in nodes.items():
+        with built.graph.as_default():
+            for name, tensor in built.nodes.items():
                 if previous is not None:
                     # The public API sets control inputs only on operations yet to be made.
                     tensor.op._add_control_input(previous)
@@ -70,7 +59,7 @@ class TensorflowReference:
 
         def run() -> None:
             try:
-                session.run(self._last, {self._placeholder: images})
+                session.run(self._last, {self._built.images: images})
             except Exception as error:
                 stream.close(error)
             else:
@@ -84,3 +73,21 @@ class TensorflowReference:
             stream.close()
             thread.join()
             self._stream = None
+
+    def reference(self, session: Any, described: dict[str, Any]) -> Reference:
+        """The graph in a session, ready to compute.
+
+        Args:
+            session: A session on the graph with every variable filled.
+            described: Where the graph comes from.
+        """
+        built = self._built
+        return Reference(
+            kinds=built.kinds,
+            outputs=built.output_nodes,
+            compute=partial(self.stream, session),
+            described=described,
+            framework="TensorFlow",
+            tensors={name: tensor.name for name, tensor in built.nodes.items()},
+            sizes={name: tensor.shape.as_list() for name, tensor in built.nodes.items()},
+        )

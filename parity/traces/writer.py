@@ -9,16 +9,16 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from efficientdet_spec import InputError, NodeKind
+from efficientdet_spec import InputError
 from parity.process.files import check_writable
-from parity.sides.stream import Array, Rendezvous, StreamError
+from parity.sides.side import Reference
+from parity.sides.stream import Array, Stream, StreamError
 from parity.traces.file import COMPLETE, HEADER, IMAGES, NODES, load_h5py
 from parity.traces.header import TraceHeader, TraceNode
 
@@ -51,29 +51,26 @@ def select(names: Sequence[str], globs: Sequence[str]) -> frozenset[str]:
     return frozenset(chosen if globs else names)
 
 
-def graph_nodes(
-    kinds: Mapping[str, NodeKind], tensors: Mapping[str, Any], globs: Sequence[str]
-) -> tuple[TraceNode, ...]:
+def trace_nodes(reference: Reference, globs: Sequence[str]) -> tuple[TraceNode, ...]:
     """All nodes of a reference, and which of them to record.
 
     Args:
-        kinds: What each node computes, in the order of computation.
-        tensors: TensorFlow's tensor of each node, of known shape.
+        reference: It knows the shapes of its tensors.
         globs: Patterns of the names of the nodes to record; all where there are none.
 
     Raises:
         InputError: A pattern matches nothing.
     """
-    chosen = select(list(kinds), globs)
+    chosen = select(list(reference.kinds), globs)
     return tuple(
         TraceNode(
             name=name,
             kind=kind,
-            tensor=tensors[name].name,
-            shape=tuple(tensors[name].shape.as_list()),
+            tensor=reference.tensors[name],
+            shape=tuple(reference.sizes[name]),
             recorded=name in chosen,
         )
-        for name, kind in kinds.items()
+        for name, kind in reference.kinds.items()
     )
 
 
@@ -91,7 +88,7 @@ def write_trace(
     path: Path,
     header: TraceHeader,
     images: Array,
-    stream: Callable[[], AbstractContextManager[Rendezvous]],
+    stream: Stream,
     *,
     compress: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
@@ -261,7 +258,7 @@ def _record(
     parts: _Parts,
     header: TraceHeader,
     images: Array,
-    stream: Callable[[], AbstractContextManager[Rendezvous]],
+    stream: Stream,
     progress: Callable[[int, int | None], None] | None,
 ) -> None:
     text = json.dumps(header.to_dict(), allow_nan=False).encode()

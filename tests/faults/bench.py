@@ -9,16 +9,17 @@ from functools import partial
 import torch
 from faults.fault import Context
 from made_images import waves
+from paired import paired
+from paired import reference as streamed
 
 import reference_tf
 from converter.conversion import convert
 from converter.sources import resolve
 from parity.diagnosis.suspects import Known, diagnosed, findings, suspects
 from parity.lockstep.comparison import compare_isolated
-from parity.lockstep.pairing import Pairing
 from parity.sides.naming import base, own_paths
-from parity.sides.pytorch import Referee, flatten
-from parity.sides.replay import Kept
+from parity.sides.pytorch import FaithfulReferee, flatten
+from parity.sides.replay import kept
 from parity.sides.tensorflow_graph import TensorflowReference
 from torch_model.checkpoint import from_arrays
 from torch_model.preprocess import preprocess
@@ -67,7 +68,7 @@ class Outcome:
     seconds: float
 
 
-class Remembering(Referee):
+class Remembering(FaithfulReferee):
     """Says again what it said of a node whose inputs are the reference's own tensors."""
 
     def __init__(self, *arguments):
@@ -100,12 +101,14 @@ class Bench:
         height, width = size or self.config.image_size
         self.images = preprocess(waves(height, width), height, width)[None]
         built = reference_tf.build(self.config, height, width)
-        reference = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
+        reference = TensorflowReference(built)
         self.session = reference_tf.open_session(built.graph, threads)
         built.restore(self.session, files.prefix, ema=True)
-        computes = partial(reference.stream, self.session, self.images)
+        computes = streamed(
+            partial(reference.stream, self.session, self.images), built.kinds, built.output_nodes
+        )
         # Every fault is judged on the same tensors of the same reference.
-        self.stream = Kept(computes, list(built.kinds))
+        self.stream = partial(kept(computes).compute, self.images)
         self.outputs = built.output_nodes
         self.naming = own_paths(built.kinds)
         self.faithful = from_arrays(self.config, self.conversion.arrays, model)
@@ -116,7 +119,7 @@ class Bench:
 
     def judge(self, model):
         """Results, suspects and findings of a candidate."""
-        pairing = Pairing(self.stream, model, self.naming, self.referee, self.images, self.outputs)
+        pairing = paired(self.stream, model, self.naming, self.referee, self.images, self.outputs)
         nodes = compare_isolated(pairing)
         found = findings(pairing, self.known)
         guilty = suspects(pairing, nodes)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from made_images import waves
+from paired import paired
 from tensorflow.python.framework import function
 
 import reference_tf
@@ -14,9 +15,8 @@ from converter.conversion import convert
 from converter.sources import resolve
 from efficientdet_spec import Fusion, InputError, get_config
 from parity.lockstep.comparison import compare
-from parity.lockstep.pairing import Pairing
 from parity.sides.naming import own_paths
-from parity.sides.pytorch import Referee
+from parity.sides.pytorch import FaithfulReferee
 from parity.sides.tensorflow_graph import TensorflowReference
 from reference_tf import metagraph
 from reference_tf.metagraph import load_metagraph
@@ -74,13 +74,13 @@ def failing(graph, files, images):
     """Verdicts on the converted checkpoint with ``graph`` as reference, by node."""
     conversion = convert(files)
     model = from_arrays(conversion.config, conversion.arrays, "checkpoint")
-    reference = TensorflowReference(graph.graph, graph.images, graph.nodes, graph.kinds)
+    reference = TensorflowReference(graph)
     with reference_tf.open_session(graph.graph, 2) as session:
         graph.restore(session, files.prefix, ema=True)
         stream = partial(reference.stream, session, images)
-        referee = Referee(model, graph.kinds, images.shape)
+        referee = FaithfulReferee(model, graph.kinds, images.shape)
         naming = own_paths(graph.kinds)
-        pairing = Pairing(stream, model, naming, referee, images, graph.output_nodes)
+        pairing = paired(stream, model, naming, referee, images, graph.output_nodes)
         nodes = compare(pairing).nodes
     assert [node.name for node in nodes] == list(graph.nodes)
     return [node.name for node in nodes if not node.verdict.passes]

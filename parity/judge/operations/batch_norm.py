@@ -20,26 +20,31 @@ class BatchNorm(Operation):
         gamma: [C].
         beta: [C].
         epsilon: Added to the variance.
+
+    Attributes:
+        mean: [C], the moving mean in float64.
+        deviation: [C], the moving deviation with epsilon, likewise.
     """
 
     def __init__(
         self, mean: Array, variance: Array, gamma: Array, beta: Array, epsilon: float
     ) -> None:
         wide = (array.astype(np.float64) for array in (mean, variance, gamma, beta))
-        self._mean, wide_variance, wide_gamma, self._beta = wide
-        self._scale = wide_gamma / np.sqrt(wide_variance + epsilon)
+        self.mean, wide_variance, wide_gamma, self._beta = wide
+        self.deviation = np.sqrt(wide_variance + epsilon)
+        self._scale = wide_gamma / self.deviation
 
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
         """As of any operation; the gauge is ``|x s| + |mean s| + |beta|`` with the scale s."""
         (features,) = inputs
         x = by_lines(features)[lines]
         truth, gauge = np.empty(x.shape), np.empty(x.shape, x.dtype)
-        offset = np.abs(self._mean * self._scale) + np.abs(self._beta)
+        offset = np.abs(self.mean * self._scale) + np.abs(self._beta)
         low = underflow(x.dtype)
         places = (-1, x.shape[-1])
         _normalise(
             x.reshape(places),
-            self._mean,
+            self.mean,
             self._scale,
             self._beta,
             offset + low * (1 + np.abs(self._scale)),

@@ -1,20 +1,15 @@
-"""PyTorch's side of a comparison: hooks, gauges, exact values. The only part that imports it."""
+"""PyTorch's side of a comparison: a module that is seen and driven, and the faithful model."""
 
-from parity.sides.pytorch.candidate import failure
-from parity.sides.pytorch.exact import (
-    alike,
-    as_double,
-    copy_in_double,
-    own_exact,
-    parameters_of,
-    statistics,
-)
+from parity.judge.referee import IMAGES
+from parity.sides.pytorch.candidate import TorchCandidate, TorchValue
+from parity.sides.pytorch.code import failure
+from parity.sides.pytorch.exact import alike, as_double, copy_in_double, own_exact, parameters_of
 from parity.sides.pytorch.hooks import (
     Provenance,
     Visit,
-    disturbed,
     flatten,
     may_overwrite,
+    nchw,
     nhwc,
     nhwc_shape,
     replacement,
@@ -25,21 +20,21 @@ from parity.sides.pytorch.hooks import (
 )
 from parity.sides.pytorch.noise import identical
 from parity.sides.pytorch.operations import expected
-from parity.sides.pytorch.referee import IMAGES, Referee, Ruling
+from parity.sides.pytorch.referee import FaithfulReferee
 from parity.sides.pytorch.wrappers import check_observable, common_prefix, eager, is_compiled
 
 __all__ = [
+    "FaithfulReferee",
     "IMAGES",
     "Provenance",
-    "Referee",
-    "Ruling",
+    "TorchCandidate",
+    "TorchValue",
     "Visit",
     "alike",
     "as_double",
     "check_observable",
     "common_prefix",
     "copy_in_double",
-    "disturbed",
     "eager",
     "expected",
     "failure",
@@ -47,6 +42,7 @@ __all__ = [
     "identical",
     "is_compiled",
     "may_overwrite",
+    "nchw",
     "nhwc",
     "nhwc_shape",
     "own_exact",
@@ -54,7 +50,6 @@ __all__ = [
     "replacement",
     "run",
     "same",
-    "statistics",
     "unchanged",
     "visiting",
 ]

@@ -1,124 +1,190 @@
-"""Candidates that are given as code: a Python file and the function in it that makes the model."""
+"""A PyTorch module as a candidate: it is run, seen at every node, and given other tensors."""
 
 from __future__ import annotations
 
-import copy
-import importlib.util
-import inspect
-import os
-import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from efficientdet_spec import InputError
-from parity.process.frames import first_line, innermost, of_user
+from parity.process.console import out_of_memory
+from parity.sides.naming import Naming
+from parity.sides.pytorch import hooks, noise, wrappers
+from parity.sides.pytorch.code import failure
+from parity.sides.pytorch.exact import own_exact
+from parity.sides.side import CandidateError, Setting, Value, Visit
+from parity.sides.stream import Array
 
 
-def from_code(path: Path, function: str, faithful: nn.Module) -> nn.Module:
-    """The model that a function in a Python file returns.
+@dataclass(frozen=True)
+class TorchValue:
+    """A tensor of a candidate.
 
-    The file is run, with the rights of whoever runs this program. Its folder can be imported
-    from. A function that takes an argument is given a copy of the faithful model.
-
-    Args:
-        path: The file.
-        function: Name of the function.
-        faithful: The model with the checkpoint's parameters.
-
-    Raises:
-        InputError: There is no such file or function, it fails, or it returns something else.
+    Attributes:
+        tensor: Of any shape and type.
     """
-    maker = _find(path, function)
-    source = f"{path}:{function}"
-    try:
-        needed = [
-            parameter
-            for parameter in inspect.signature(maker).parameters.values()
-            if parameter.default is parameter.empty
-            and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        ]
-        model = maker(copy.deepcopy(faithful)) if needed else maker()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise InputError(_failed(source, error)) from error
-    if not isinstance(model, nn.Module):
-        raise InputError(
-            f"{source} returns {type(model).__name__}; it must return a torch.nn.Module that takes "
-            f"[N, 3, H, W] images and returns class and box outputs, one NCHW tensor per level."
-        )
-    return model
+
+    tensor: Tensor
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Its shape as the candidate has it."""
+        return tuple(self.tensor.shape)
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """NHWC, of an NCHW tensor; None for one of another rank."""
+        return hooks.nhwc_shape(self.tensor)
+
+    @property
+    def dtype(self) -> str:
+        """Such as ``float32`` or ``bfloat16``."""
+        return str(self.tensor.dtype).removeprefix("torch.")
+
+    @property
+    def coarseness(self) -> int | None:
+        """Bytes of one of its numbers; None where these are no floating-point numbers."""
+        return self.tensor.dtype.itemsize if self.tensor.dtype.is_floating_point else None
+
+    def array(self) -> Array:
+        """Its values, NHWC; its own memory where it is laid out channels last on the CPU."""
+        return hooks.nhwc(self.tensor)
+
+    def same(self, other: Value | None) -> bool:
+        """Whether both are equal in every element, of which NaN equals NaN, in whatever type."""
+        return hooks.same(self.tensor, None if other is None else _tensor(other))
+
+    def identical(self, other: Value) -> bool:
+        """Whether both are the same bit for bit, NaNs and the signs of zeros included."""
+        return noise.identical(self.tensor, _tensor(other))
+
+    def apart(self, other: Value) -> float:
+        """Largest absolute difference from a value of the same shape."""
+        return float((self.tensor.double() - _tensor(other).double()).abs().max())
 
 
-def where(error: BaseException) -> str:
-    """The line of a user's own code that an exception comes from.
+def _tensor(value: Value) -> Tensor:
+    assert isinstance(value, TorchValue), "values of one candidate are of one framework"
+    return value.tensor
 
-    It is the innermost one that lies neither in this project, nor in Python's library, nor in an
-    installed package: the call there is what its author can look at.
 
-    Args:
-        error: The exception, which has been raised.
+class TorchMade:
+    """What a module has made at a node.
 
-    Returns:
-        File, line and function, such as ``port.py:17 (in forward)``; empty where none is known.
+    Attributes:
+        value: Its output.
+        layer: The module.
+        given: Its :class:`~parity.sides.pytorch.hooks.Inputs`.
     """
-    if isinstance(error, SyntaxError) and error.filename and of_user(error.filename):
-        return f"{_shown(error.filename)}:{error.lineno}"
-    frame = innermost(error, of_user)
-    if frame is None:
-        return ""
-    inside = "" if frame.name == "<module>" else f" (in {frame.name})"
-    return f"{_shown(frame.filename)}:{frame.lineno}{inside}"
+
+    def __init__(self, layer: nn.Module, given: hooks.Inputs, output: Tensor) -> None:
+        self.layer = layer
+        self.given = given
+        self.value: Value = TorchValue(output)
+        self._output = output
+
+    def read(self) -> tuple[str | None, ...]:
+        """The node that each tensor it was given comes from; None where that is not known."""
+        return self.given.origins
+
+    def overwritten(self) -> tuple[str, ...]:
+        """The nodes that it reads to whose tensors something else has written since."""
+        # A layer that works in place has overwritten its own inputs by now.
+        return () if hooks.may_overwrite(self.layer) else self.given.overwritten
+
+    def exact(self) -> Array | None:
+        """Its own function on what it really read, without roundings, NHWC; None if unknown."""
+        truth = own_exact(self.layer, self.given, self._output)
+        return None if truth is None or truth.dim() != 4 else hooks.nhwc(truth)
+
+    def again(self, setting: Setting) -> Value | None:
+        """What it makes of the same inputs under another setting; None where that is unknown."""
+        output = noise.again(self.layer, self.given, setting)
+        return None if output is None else TorchValue(output)
+
+    def kept(self, instead: Array | None) -> Value:
+        """A copy of its output, or of what takes its place, as the candidate would return it."""
+        tensor = self._output if instead is None else hooks.nchw(instead).to(self._output.device)
+        # What is returned may be changed afterwards.
+        return TorchValue(tensor.detach().clone())
 
 
-def failure(error: BaseException) -> str:
-    """What went wrong in a candidate and where, to follow "fails with" in a sentence."""
-    if isinstance(error, SyntaxError):
-        said = f"{type(error).__name__}: {error.msg:.200}"
-    else:
-        said = first_line(error)
-    place = where(error)
-    return f"{said} at {place}" if place else said
+@dataclass(frozen=True)
+class TorchCandidate:
+    """A module in evaluation mode.
 
+    Attributes:
+        model: The module.
+        naming: Which of its submodules make which nodes.
+        framework: ``PyTorch``.
+    """
 
-def _shown(filename: str) -> str:
-    """A file relative to the current folder where it lies in it."""
-    try:
-        relative = os.path.relpath(filename)
-    except (OSError, ValueError):
-        return filename
-    return filename if relative.startswith(os.pardir) else relative
+    model: nn.Module
+    naming: Naming
+    framework: str = "PyTorch"
 
+    @property
+    def compiled(self) -> bool:
+        """Whether ``torch.compile`` stands between its layers and what runs."""
+        return wrappers.is_compiled(self.model)
 
-def _find(path: Path, function: str) -> Callable[..., Any]:
-    if not path.is_file():
-        what = "is not a file" if path.exists() else "does not exist"
-        raise InputError(f"{path} {what}; give the path of a Python file and a function.")
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    name = f"candidate_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{path} cannot be imported; give a Python file, which ends in .py.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-        found = getattr(module, function, None)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise InputError(_failed(str(path), error)) from error
-    if not callable(found):
-        names = [key for key, value in vars(module).items() if inspect.isfunction(value)]
-        has = f"it has {', '.join(names[:5])}" if names else "it has none"
-        raise InputError(f"{path} has no function {function!r}; {has}.")
-    return found  # type: ignore[no-any-return]
+    def observable(self) -> AbstractContextManager[None]:
+        """Within it a compiled module runs as it was written."""
+        return wrappers.eager() if self.compiled else nullcontext()
 
+    def variations(self) -> list[tuple[str, Setting]]:
+        """Settings that should not matter, each with its name; first nothing at all."""
+        return noise.variations(self.model)
 
-def _failed(source: str, error: BaseException) -> str:
-    return f"{source} fails with {failure(error)}; run it by itself and correct it"
+    def run(
+        self,
+        images: Array,
+        visit: Visit,
+        inputs_of: Mapping[str, tuple[int, ...]],
+        sources_of: Mapping[str, tuple[str, ...]],
+    ) -> list[Value]:
+        """Run it, calling ``visit`` at each node; see :class:`~parity.sides.side.Candidate`."""
+        ours: list[BaseException] = []
+
+        def guarded(node: str, layer: nn.Module, given: Any, output: Tensor) -> Tensor | None:
+            try:
+                array = visit(node, TorchMade(layer, given, output))
+            except BaseException as error:
+                ours.append(error)
+                raise
+            return None if array is None else hooks.replacement(output, given, array)
+
+        with hooks.visiting(self.model, self.naming, guarded, inputs_of, sources_of):
+            return self._outputs(images, ours)
+
+    def run_unobserved(self, images: Array, *, gradients: bool) -> list[Value]:
+        """Run it as its user does; see :class:`~parity.sides.side.Candidate`."""
+        return self._outputs(images, [], gradients=gradients)
+
+    def _outputs(
+        self, images: Array, ours: Sequence[BaseException], *, gradients: bool = False
+    ) -> list[Value]:
+        size = f"{images.shape[1]}x{images.shape[2]}"
+        with hooks.unchanged(self.model):
+            try:
+                returned = hooks.run(self.model, images, gradients=gradients)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                if ours or out_of_memory(error):
+                    raise
+                raise CandidateError(
+                    f"The candidate fails on [{len(images)}, 3, H, W] images of {size} with "
+                    f"{failure(error)}; run it by itself and correct it."
+                ) from error
+        tensors = hooks.flatten(returned)
+        if not tensors:
+            raise InputError(
+                f"The candidate returns {type(returned).__name__} without a tensor for images of "
+                f"{size}; let it return class outputs before box outputs, one tensor for each "
+                f"level, finest level first."
+            )
+        return [TorchValue(tensor.detach().clone()) for tensor in tensors]

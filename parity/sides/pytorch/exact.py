@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -116,11 +115,3 @@ def parameters_of(path: str, module: nn.Module, arrays: Mapping[str, Array]) -> 
         for name in names
         if f"{path}.{name}" in arrays
     }
-
-
-def statistics(layer: Any) -> tuple[Array, Array]:
-    """A batch norm's moving mean, and its deviation with epsilon, each [C] in float64."""
-    mean: Array = layer.running_mean.detach().double().cpu().numpy()
-    variance: Array = layer.running_var.detach().double().cpu().numpy()
-    deviation: Array = np.sqrt(variance + layer.eps)
-    return mean, deviation

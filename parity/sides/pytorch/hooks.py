@@ -29,10 +29,14 @@ class Inputs(tuple[Any, ...]):
     Attributes:
         read: The values as they were before the layer ran.
         named: What it was given by keyword, likewise.
+        origins: The node that each of its tensors comes from; None where that is not known.
+        overwritten: The nodes of those to which something has written since they were made.
     """
 
     read: tuple[Any, ...]
     named: Mapping[str, Any]
+    origins: tuple[str | None, ...] = ()
+    overwritten: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -123,10 +127,13 @@ def visiting(
             return None
         if not calls.expected(name) and any(output is value for value in given):
             return None
-        node = calls.node(name, flatten([given, named]))
+        tensors = flatten([given, named])
+        node = calls.node(name, tensors)
+        inputs = Inputs.of(given, values, keywords)
+        inputs.origins, inputs.overwritten = calls.origins(tensors)
         busy = True
         try:
-            instead = visit(node, module, Inputs.of(given, values, keywords), output)
+            instead = visit(node, module, inputs, output)
         finally:
             busy = False
         calls.made(node, output if instead is None else instead)
@@ -201,6 +208,10 @@ class _Calls:
         self._made.add(node)
         return node
 
+    def origins(self, given: Sequence[Tensor]) -> tuple[tuple[str | None, ...], tuple[str, ...]]:
+        """The nodes that some tensors come from, and those whose tensors were written to since."""
+        return self._came_from.of(given), self._came_from.overwritten(given)
+
     def made(self, node: str, tensor: Tensor) -> None:
         """Remember the tensor that goes on behind a node."""
         self._came_from.add(tensor, node)
@@ -262,16 +273,6 @@ def flatten(values: Any) -> list[Tensor]:
     elif not isinstance(values, (list, tuple)):
         return []
     return [tensor for item in values for tensor in flatten(item)]
-
-
-def disturbed(output: Tensor, array: Array) -> Tensor:
-    """A node's output with an array added.
-
-    Args:
-        output: [N, C, H, W].
-        array: [N, H, W, C].
-    """
-    return output + nchw(array).to(output.device)
 
 
 def replacement(output: Tensor, inputs: tuple[Any, ...], array: Array) -> Tensor:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -12,11 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from parity.sides.pytorch.hooks import copies
-
-Setting = Callable[[], AbstractContextManager[None]]
-"""Applies a setting while the body runs, and restores what was there."""
-
-REPEATED = "repeated"
+from parity.sides.side import Setting
+from parity.sides.variations import REPEATED, other_threads, threads_name
 
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Whole numbers by size in bytes."""
@@ -38,18 +34,6 @@ def variations(model: nn.Module) -> list[tuple[str, Setting]]:
     if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         found.append((_switch_name("oneDNN", torch.backends.mkldnn), _switch_onednn))
     return found
-
-
-def other_threads(current: int) -> list[int]:
-    """Numbers of threads to try: one and all cores, where that is not the current number."""
-    cores = os.cpu_count() or 1
-    # More threads than cores share out the work in other portions all the same.
-    return sorted({1, max(2, cores)} - {current})
-
-
-def threads_name(count: int) -> str:
-    """A number of threads in words."""
-    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def again(module: nn.Module, inputs: tuple[Any, ...], setting: Setting) -> Tensor | None:

@@ -12,13 +12,13 @@ from torch.nn.utils import parametrize
 
 from efficientdet_spec import InputError, NodeKind
 from parity.sides.naming import Naming, base
-from parity.sides.pytorch.referee import Referee
+from parity.sides.pytorch.referee import FaithfulReferee
 
 FOLDED = 1e-5
 """Relative difference up to which a kernel is one that a batch norm was folded into, in float32."""
 
 
-def check_observable(model: nn.Module, naming: Naming, referee: Referee) -> None:
+def check_observable(model: nn.Module, naming: Naming, referee: FaithfulReferee) -> None:
     """Raise where a candidate's layers cannot be observed in the form in which it is given.
 
     Args:
@@ -50,7 +50,7 @@ def check_observable(model: nn.Module, naming: Naming, referee: Referee) -> None
         )
 
 
-def _folded(model: nn.Module, naming: Naming, referee: Referee) -> list[str]:
+def _folded(model: nn.Module, naming: Naming, referee: FaithfulReferee) -> list[str]:
     """The batch norms that are nn.Identity while their convolution has taken over their scale."""
     paths = naming.path_of()
     found: dict[str, None] = {}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from made_images import waves
+from paired import paired
 
 import reference_tf
 from converter.bundle import open_bundle
@@ -15,9 +16,8 @@ from converter.mapping import iterate_pairs
 from converter.seeded import write_seeded
 from efficientdet_spec import Fusion, get_config
 from parity.lockstep.comparison import compare
-from parity.lockstep.pairing import Pairing
 from parity.sides.naming import own_paths
-from parity.sides.pytorch import Referee
+from parity.sides.pytorch import FaithfulReferee
 from parity.sides.tensorflow_graph import TensorflowReference
 from torch_model.calibrate import calibrated_statistics
 from torch_model.checkpoint import from_arrays
@@ -54,14 +54,14 @@ def test_one_structure(name, height, width, tmp_path):
     model = from_arrays(config, arrays, name).to(torch.float64)
 
     built = reference_tf.build(config, height, width, dtype="float64")
-    reference = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
+    reference = TensorflowReference(built)
     images = images.astype("float64")
     with reference_tf.open_session(built.graph, 2) as session:
         built.restore(session, prefix, ema=False)
         stream = partial(reference.stream, session, images)
-        referee = Referee(model, built.kinds, images.shape)
+        referee = FaithfulReferee(model, built.kinds, images.shape)
         naming = own_paths(built.kinds)
-        pairing = Pairing(stream, model, naming, referee, images, built.output_nodes)
+        pairing = paired(stream, model, naming, referee, images, built.output_nodes)
         nodes = compare(pairing).nodes
     assert len(nodes) == len(built.nodes)
     assert [(node.name, node.reason) for node in nodes if not node.verdict.passes] == []

@@ -6,11 +6,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from paired import paired
 
 import reference_tf
 from parity.lockstep.comparison import compare
 from parity.lockstep.contributions import Observed, contributions
-from parity.lockstep.pairing import Pairing
 from parity.sides import pytorch
 from parity.sides.naming import own_paths
 from parity.sides.tensorflow_graph import TensorflowReference
@@ -22,21 +22,21 @@ class Setting:
     def __init__(self, conversion, prefix):
         self.conversion = conversion
         built = reference_tf.build(conversion.config, 96, 128, dtype="float64")
-        reference = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
+        reference = TensorflowReference(built)
         self.session = reference_tf.open_session(built.graph, 1)
         built.restore(self.session, prefix, ema=True)
         self.outputs = built.output_nodes
         self.images = np.random.default_rng(0).standard_normal((1, 96, 128, 3))
         self.stream = partial(reference.stream, self.session, self.images)
         self.naming = own_paths(built.kinds)
-        self.referee = pytorch.Referee(self.candidate(), built.kinds, self.images.shape)
+        self.referee = pytorch.FaithfulReferee(self.candidate(), built.kinds, self.images.shape)
 
     def candidate(self):
         arrays = {name: array.copy() for name, array in self.conversion.arrays.items()}
         return from_arrays(self.conversion.config, arrays, "tiny").double()
 
     def pairing(self, model, stream=None):
-        return Pairing(
+        return paired(
             stream or self.stream, model, self.naming, self.referee, self.images, self.outputs
         )
 

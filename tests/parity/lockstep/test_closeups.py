@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 import compare
 from parity.judge.verdict import Verdict
@@ -120,4 +119,4 @@ def test_a_ruling_is_computed_once_and_only_if_asked(lockstep):
     ruling = sitting.rule(name)
     assert "_figures" not in vars(ruling)
     truth = ruling.truth
-    assert ruling.truth is truth and truth.dtype == torch.float64
+    assert ruling.truth is truth and truth.dtype == np.float64

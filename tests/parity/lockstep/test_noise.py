@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from paired import paired
 
 import compare
 import reference_tf
@@ -20,24 +21,21 @@ from converter.sources import resolve
 from efficientdet_spec import InputError, NodeKind
 from parity.detections.images import photograph_like
 from parity.lockstep.noise import (
-    REPEATED,
     Recording,
-    other_threads,
+    candidate_noise,
     record_command,
     recorded,
+    reference_noise,
     room_note,
     switched_onednn,
-    tensorflow_noise,
-    threads_name,
     threads_note,
-    torch_noise,
 )
-from parity.lockstep.pairing import Pairing
 from parity.sides.naming import own_paths
-from parity.sides.pytorch import Referee
+from parity.sides.pytorch import FaithfulReferee
 from parity.sides.pytorch.noise import again, identical, variations
 from parity.sides.stream import StreamError
 from parity.sides.tensorflow_graph import TensorflowReference
+from parity.sides.variations import REPEATED, other_threads, threads_name
 from torch_model.checkpoint import from_arrays
 from torch_model.preprocess import preprocess
 
@@ -54,14 +52,14 @@ class Side:
         self.images = preprocess(photograph_like(*SIZE), *SIZE)[None]
         self.stack = contextlib.ExitStack()
         self.stream = self.stack.enter_context(self.another(2))
-        self.referee = Referee(self.candidate(), self.kinds, self.images.shape)
+        self.referee = FaithfulReferee(self.candidate(), self.kinds, self.images.shape)
 
     @contextlib.contextmanager
     def another(self, threads, change=None):
         """A stream of a graph and session of its own."""
         built = reference_tf.build(self.conversion.config, *SIZE)
         self.kinds, self.outputs = built.kinds, built.output_nodes
-        reference = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
+        reference = TensorflowReference(built)
         with reference_tf.open_session(built.graph, threads) as session:
             built.restore(session, self.files.prefix, ema=True)
             images = self.images if change is None else change(self.images)
@@ -73,7 +71,7 @@ class Side:
 
     def pairing(self, model):
         naming = own_paths(self.kinds)
-        return Pairing(self.stream, model, naming, self.referee, self.images, self.outputs)
+        return paired(self.stream, model, naming, self.referee, self.images, self.outputs)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +113,7 @@ def test_a_faithful_model_repeats_itself_bit_for_bit(side, two_threads):
     before = state()
     seen = []
     found = by_variation(
-        torch_noise(side.pairing(side.candidate()), lambda *done: seen.append(done))
+        candidate_noise(side.pairing(side.candidate()), lambda *done: seen.append(done))
     )
     assert list(found) == [name for name, _ in variations(side.candidate())]
     assert found[REPEATED].changed == 0
@@ -129,7 +127,7 @@ def test_a_faithful_model_repeats_itself_bit_for_bit(side, two_threads):
 
 
 def test_without_onednn_convolutions_sum_in_another_order(side):
-    found = by_variation(torch_noise(side.pairing(side.candidate())))
+    found = by_variation(candidate_noise(side.pairing(side.candidate())))
     change = found["oneDNN off"]
     assert 0 < change.changed < change.nodes
     assert change.roundings > 0 and 0 < change.largest < 1e-4
@@ -139,7 +137,7 @@ def test_without_onednn_convolutions_sum_in_another_order(side):
 def test_a_noisy_layer_is_seen_and_named(side):
     model = side.candidate()
     model.backbone.blocks[2].expand_conv = Noisy(model.backbone.blocks[2].expand_conv)
-    found = by_variation(torch_noise(side.pairing(model)))
+    found = by_variation(candidate_noise(side.pairing(model)))
     repeat = found[REPEATED]
     # Nodes behind it are given the reference's tensors, so none of them moves.
     assert (repeat.changed, repeat.node) == (1, "backbone.blocks.2.expand_conv")
@@ -156,7 +154,7 @@ def test_a_layer_that_works_in_place_is_not_taken_for_noisy(side):
     model.backbone.blocks[1].depthwise_act = InPlace()
     names = [name for name in side.kinds if "blocks.1." in name]
     assert "backbone.blocks.1.depthwise_act" in names
-    assert by_variation(torch_noise(side.pairing(model)))[REPEATED].changed == 0
+    assert by_variation(candidate_noise(side.pairing(model)))[REPEATED].changed == 0
 
 
 def test_nodes_that_the_stream_lacks_are_measured_on_exact_values(side):
@@ -170,7 +168,7 @@ def test_nodes_that_the_stream_lacks_are_measured_on_exact_values(side):
 
     recorded = frozenset(side.kinds) - {first}
     pairing = replace(side.pairing(side.candidate()), stream=without_first, recorded=recorded)
-    repeat = torch_noise(pairing)[0]
+    repeat = candidate_noise(pairing)[0]
     assert (repeat.nodes, repeat.changed) == (len(side.kinds), 0)
 
 
@@ -179,12 +177,12 @@ def test_nodes_without_a_partner_and_extra_layers_are_left_out(side):
     model.extra = torch.nn.ReLU()
     stem_act = model.backbone.stem_act
     stem_act.register_forward_pre_hook(lambda module, inputs: (model.extra(inputs[0]),))
-    everything = torch_noise(side.pairing(model))[0]
+    everything = candidate_noise(side.pairing(model))[0]
     assert (everything.nodes, everything.changed) == (len(side.kinds), 0)
     naming = own_paths(side.kinds)
     calls = {path: nodes for path, nodes in naming.calls.items() if path != "backbone.stem_act"}
     pairing = replace(side.pairing(model), naming=replace(naming, calls=calls, strict=False))
-    repeat = torch_noise(pairing)[0]
+    repeat = candidate_noise(pairing)[0]
     assert (repeat.nodes, repeat.changed) == (len(side.kinds) - 1, 0)
 
 
@@ -199,7 +197,7 @@ def test_settings_are_restored_after_an_exception(side, two_threads):
     model = side.candidate()
     model.backbone.stem_act = Failing()
     with pytest.raises(KeyError, match="only with one thread"):
-        torch_noise(side.pairing(model))
+        candidate_noise(side.pairing(model))
     assert state() == before
     for _, setting in variations(model)[1:]:
         with pytest.raises(ZeroDivisionError), setting():
@@ -207,7 +205,7 @@ def test_settings_are_restored_after_an_exception(side, two_threads):
             raise ZeroDivisionError
         assert state() == before
     # The reference can compute again.
-    assert torch_noise(side.pairing(side.candidate()))[0].changed == 0
+    assert candidate_noise(side.pairing(side.candidate()))[0].changed == 0
 
 
 def test_what_a_layer_cannot_do_by_itself_is_left_out(side, two_threads):
@@ -219,7 +217,7 @@ def test_what_a_layer_cannot_do_by_itself_is_left_out(side, two_threads):
 
     model = side.candidate()
     model.backbone.stem_act = OnlyWithTwoThreads()
-    found = by_variation(torch_noise(side.pairing(model)))
+    found = by_variation(candidate_noise(side.pairing(model)))
     assert found[REPEATED].nodes == len(side.kinds)
     assert found["1 thread"].nodes == len(side.kinds) - 1
     assert again(torch.nn.Flatten(), (torch.zeros(1, 2, 3, 4),), nullcontext) is None
@@ -248,7 +246,7 @@ def test_another_run_of_the_reference_is_the_same(side):
     seen = []
     with side.another(2) as other, side.another(1) as alone:
         others = [(REPEATED, other), ("1 thread", alone)]
-        found = tensorflow_noise(side.stream, others, names, lambda *done: seen.append(done))
+        found = reference_noise(side.stream, others, names, lambda *done: seen.append(done))
     assert [item.variation for item in found] == [REPEATED, "1 thread"]
     for item in found:
         assert (item.side, item.nodes, item.changed, item.node) == (
@@ -263,7 +261,7 @@ def test_another_run_of_the_reference_is_the_same(side):
 
 def test_another_run_that_differs_is_seen(side):
     with side.another(2, lambda images: images * np.float32(1 + 1e-5)) as other:
-        (found,) = tensorflow_noise(side.stream, [("brighter", other)], list(side.kinds))
+        (found,) = reference_noise(side.stream, [("brighter", other)], list(side.kinds))
     assert found.changed > found.nodes / 2
     assert 1e-6 < found.largest < 1e-2
     assert found.node in side.kinds
@@ -284,17 +282,17 @@ def test_a_value_that_is_no_number_is_as_far_off_as_can_be():
         return lambda: nullcontext(Fixed(value))
 
     values = [("nan", stream(np.nan)), ("one", stream(1.0)), ("two", stream(2.0))]
-    nan, one, two = tensorflow_noise(stream(1.0), values, ["a"])
+    nan, one, two = reference_noise(stream(1.0), values, ["a"])
     assert (nan.changed, nan.largest, nan.node) == (1, np.inf, "a")
     assert (one.changed, one.largest) == (0, 0.0)
     assert (two.changed, two.largest) == (1, 1.0)
-    (same,) = tensorflow_noise(stream(np.nan), values[:1], ["a"])
+    (same,) = reference_noise(stream(np.nan), values[:1], ["a"])
     assert same.changed == 0
 
 
 def test_runs_of_other_nodes_end_at_once(side):
     with side.another(2) as other, pytest.raises(StreamError, match="was due"):
-        tensorflow_noise(side.stream, [(REPEATED, other)], list(side.kinds)[::-1])
+        reference_noise(side.stream, [(REPEATED, other)], list(side.kinds)[::-1])
 
 
 def recording(checkpoint, **changes):
@@ -354,7 +352,7 @@ def test_the_reference_in_another_process_without_onednn(
         assert trace.images.tobytes() == side.images.tobytes()
         setting = trace.header.environment["TF_ENABLE_ONEDNN_OPTS"]
         assert f"TF_ENABLE_ONEDNN_OPTS={setting}" in name
-        (found,) = tensorflow_noise(side.stream, [(name, trace.stream)], list(side.kinds))
+        (found,) = reference_noise(side.stream, [(name, trace.stream)], list(side.kinds))
     assert found.nodes == len(side.kinds)
     assert 0 <= found.largest < 1e-3
     assert not list(tmp_path.iterdir())

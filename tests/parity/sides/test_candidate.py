@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from efficientdet_spec import InputError
-from parity.sides.pytorch.candidate import failure, from_code, where
+from parity.sides.pytorch.code import failure, from_code, where
 
 
 @pytest.fixture(autouse=True)

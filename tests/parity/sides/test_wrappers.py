@@ -7,11 +7,11 @@ from contextlib import nullcontext
 import pytest
 import torch
 from lockstep import Remembered
+from paired import reference as streamed
 from torch import nn
 from torch.nn.utils import parametrizations
 
 from efficientdet_spec import InputError
-from parity.commands.reference import Reference
 from parity.commands.trials import pair
 from parity.diagnosis.suspects import diagnosed, findings, suspects
 from parity.judge.verdict import Verdict
@@ -24,15 +24,11 @@ from torch_model import layers
 @pytest.fixture
 def paired(lockstep):
     """Pairs a candidate with the remembered reference, as the command does."""
-    reference = Reference(
-        kinds=lockstep.kinds,
-        stream=lambda images: nullcontext(Remembered(lockstep.tensors)),
-        tensors={},
-        graph_tensors={},
-        outputs=lockstep.outputs,
-        recorded=None,
-        described={},
-    )
+
+    def remembered():
+        return nullcontext(Remembered(lockstep.tensors))
+
+    reference = streamed(remembered, lockstep.kinds, lockstep.outputs)
 
     def make(model):
         return pair(None, reference, model, lockstep.faithful, lockstep.images, lockstep.referee)
@@ -99,7 +95,7 @@ def told(lockstep, pairing):
 @pytest.mark.parametrize("prefix", WRAPPERS)
 def test_wrapped_models_are_told_the_same_of_as_plain_ones(prefix, lockstep, paired):
     plain, wrapped = paired(broken(lockstep)), paired(WRAPPERS[prefix](broken(lockstep)))
-    assert (plain.naming.prefix, wrapped.naming.prefix) == ("", prefix)
+    assert (plain.candidate.naming.prefix, wrapped.candidate.naming.prefix) == ("", prefix)
     expected = told(lockstep, plain)
     assert told(lockstep, wrapped) == expected
     nodes, found, guilty = expected
@@ -287,7 +283,7 @@ def test_a_compiled_model_of_the_same_outputs_passes(dynamo, lockstep, paired):
     compiled = torch.compile(lockstep.candidate(), backend="eager")
     assert is_compiled(compiled) and not is_compiled(lockstep.candidate())
     pairing = paired(compiled)
-    assert pairing.naming.prefix == "_orig_mod."
+    assert pairing.candidate.naming.prefix == "_orig_mod."
     comparison = compare(pairing)
     assert comparison.outcome is Outcome.PARITY
     assert list(comparison.runs) == list(comparison.not_shown) == []
@@ -312,9 +308,11 @@ def named_by_what_is_compiled(lockstep, paired, model):
     paths = {path for path, _ in model.named_modules()}
     calls = {
         path if path in paths else path.replace(".se.", ".se._orig_mod."): nodes
-        for path, nodes in pairing.naming.calls.items()
+        for path, nodes in pairing.candidate.naming.calls.items()
     }
-    return dataclasses.replace(pairing, naming=dataclasses.replace(pairing.naming, calls=calls))
+    naming = dataclasses.replace(pairing.candidate.naming, calls=calls)
+    candidate = dataclasses.replace(pairing.candidate, naming=naming)
+    return dataclasses.replace(pairing, candidate=candidate)
 
 
 @pytest.mark.parametrize("method", [False, True])

@@ -20,7 +20,7 @@ from efficientdet_spec import InputError, NodeKind, get_config
 from parity.sides.stream import StreamError
 from parity.traces.header import TraceHeader, TraceNode, trace_bytes
 from parity.traces.reader import check_matches, is_trace, open_trace
-from parity.traces.writer import graph_nodes, select, summary, write_trace
+from parity.traces.writer import select, summary, trace_nodes, write_trace
 
 ROOT = Path(__file__).parents[3]
 TINY = get_config("tiny")
@@ -128,12 +128,13 @@ class Live:
         from parity.sides.tensorflow_graph import TensorflowReference
 
         built = reference_tf.build(conversion.config, 96, 128)
-        reference = TensorflowReference(built.graph, built.images, built.nodes, built.kinds)
         self.kinds, self.outputs, self.tensors = built.kinds, built.output_nodes, built.nodes
+        taps = TensorflowReference(built)
         self.session = reference_tf.open_session(built.graph, 2)
         built.restore(self.session, checkpoint / "model", ema=True)
         self.images = np.random.default_rng(0).standard_normal((1, 96, 128, 3)).astype("float32")
-        self.stream = partial(reference.stream, self.session, self.images)
+        reference = taps.reference(self.session, {})
+        self.stream = partial(reference.compute, self.images)
         self.header = TraceHeader(
             config=conversion.config,
             checkpoint=CHECKPOINT,
@@ -142,7 +143,7 @@ class Live:
             environment={},
             outputs=tuple(built.output_nodes),
             globs=(),
-            nodes=graph_nodes(built.kinds, built.nodes, ()),
+            nodes=trace_nodes(reference, ()),
         )
         self.path = path
         self.progress = []
@@ -184,31 +185,32 @@ class Comparing:
     """Compares one faulty candidate with whatever stands for the reference."""
 
     def __init__(self, live, conversion):
-        from parity.sides.pytorch import Referee
+        from parity.sides.pytorch import FaithfulReferee
         from torch_model.checkpoint import from_arrays
 
         def model():
             arrays = {name: array.copy() for name, array in conversion.arrays.items()}
             return from_arrays(conversion.config, arrays, "tiny")
 
-        self.referee = Referee(model(), live.kinds, live.images.shape)
+        self.referee = FaithfulReferee(model(), live.kinds, live.images.shape)
         self.model = model()
         # A difference somewhere, so that there is something to agree on.
         self.model.backbone.blocks[2].expand_conv.weight.data[3, 1] *= -1
 
     def results(self, side, recorded=None):
+        from paired import paired
+
         from parity.lockstep.comparison import compare
-        from parity.lockstep.pairing import Pairing
         from parity.sides.naming import own_paths
 
-        pairing = Pairing(
-            stream=side.stream,
-            model=self.model,
-            naming=own_paths(side.kinds),
-            referee=self.referee,
-            images=side.images,
-            outputs=side.outputs,
-            recorded=recorded,
+        pairing = paired(
+            side.stream,
+            self.model,
+            own_paths(side.kinds),
+            self.referee,
+            side.images,
+            side.outputs,
+            recorded,
         )
         return compare(pairing).nodes
 

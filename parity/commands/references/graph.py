@@ -1,0 +1,54 @@
+"""This project's own TensorFlow graph as the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from parity.commands.references import Wanted
+from parity.commands.tensorflow_import import import_tensorflow
+from parity.sides.side import Reference
+
+ANY_SIZE = True
+
+
+def accepts(path: Path | None) -> bool:
+    """Whether nothing else is named."""
+    return path is None
+
+
+def opened(wanted: Wanted) -> AbstractContextManager[Reference]:
+    """The graph, filled from the checkpoint.
+
+    Raises:
+        InputError: TensorFlow is missing, or the checkpoint is of another model.
+    """
+    import_tensorflow()
+    import reference_tf
+
+    batch, height, width, _ = wanted.shape
+    built = reference_tf.build(wanted.config, height, width, batch=batch, dtype=wanted.dtype)
+    return filled(wanted, built, {"kind": "graph", "source": "built in"})
+
+
+@contextmanager
+def filled(wanted: Wanted, built: Any, described: dict[str, Any]) -> Iterator[Reference]:
+    """A TensorFlow graph in a session of its own, filled from the checkpoint.
+
+    Args:
+        wanted: What it is opened for.
+        built: The graph with its nodes.
+        described: Where it comes from.
+
+    Raises:
+        InputError: The checkpoint is of another model.
+    """
+    import reference_tf
+    from parity.sides.tensorflow_graph import TensorflowReference
+
+    taps = TensorflowReference(built)
+    with reference_tf.open_session(built.graph, wanted.threads, device=wanted.device) as session:
+        built.restore(session, wanted.prefix, ema=wanted.weights == "ema")
+        yield taps.reference(session, described)

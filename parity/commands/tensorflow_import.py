@@ -1,0 +1,39 @@
+"""TensorFlow, imported where a command needs it, with its notices kept from the terminal."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+
+from efficientdet_spec import InputError
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow without the notices about processors that it prints while starting.
+
+    Raises:
+        InputError: TensorFlow is not installed; says which extra to install.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise InputError(
+            "Comparing needs TensorFlow, which is not installed; install it with "
+            "pip install 'efficientdet-parity[tensorflow]'."
+        )
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # They come from native code before any log level applies, so only the descriptor helps.
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        importlib.import_module("tensorflow")
+    except ImportError as error:
+        raise InputError(
+            f"TensorFlow is installed but cannot be imported ({error}); install it again with "
+            "pip install 'efficientdet-parity[tensorflow]'."
+        ) from error
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)

@@ -1,0 +1,124 @@
+"""Candidates that are given as code: a Python file and the function in it that makes the model."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from efficientdet_spec import InputError
+from parity.process.frames import first_line, innermost, of_user
+
+
+def from_code(path: Path, function: str, faithful: nn.Module) -> nn.Module:
+    """The model that a function in a Python file returns.
+
+    The file is run, with the rights of whoever runs this program. Its folder can be imported
+    from. A function that takes an argument is given a copy of the faithful model.
+
+    Args:
+        path: The file.
+        function: Name of the function.
+        faithful: The model with the checkpoint's parameters.
+
+    Raises:
+        InputError: There is no such file or function, it fails, or it returns something else.
+    """
+    maker = _find(path, function)
+    source = f"{path}:{function}"
+    try:
+        needed = [
+            parameter
+            for parameter in inspect.signature(maker).parameters.values()
+            if parameter.default is parameter.empty
+            and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        ]
+        model = maker(copy.deepcopy(faithful)) if needed else maker()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise InputError(_failed(source, error)) from error
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"{source} returns {type(model).__name__}; it must return a torch.nn.Module that takes "
+            f"[N, 3, H, W] images and returns class and box outputs, one NCHW tensor per level."
+        )
+    return model
+
+
+def where(error: BaseException) -> str:
+    """The line of a user's own code that an exception comes from.
+
+    It is the innermost one that lies neither in this project, nor in Python's library, nor in an
+    installed package: the call there is what its author can look at.
+
+    Args:
+        error: The exception, which has been raised.
+
+    Returns:
+        File, line and function, such as ``port.py:17 (in forward)``; empty where none is known.
+    """
+    if isinstance(error, SyntaxError) and error.filename and of_user(error.filename):
+        return f"{_shown(error.filename)}:{error.lineno}"
+    frame = innermost(error, of_user)
+    if frame is None:
+        return ""
+    inside = "" if frame.name == "<module>" else f" (in {frame.name})"
+    return f"{_shown(frame.filename)}:{frame.lineno}{inside}"
+
+
+def failure(error: BaseException) -> str:
+    """What went wrong in a candidate and where, to follow "fails with" in a sentence."""
+    if isinstance(error, SyntaxError):
+        said = f"{type(error).__name__}: {error.msg:.200}"
+    else:
+        said = first_line(error)
+    place = where(error)
+    return f"{said} at {place}" if place else said
+
+
+def _shown(filename: str) -> str:
+    """A file relative to the current folder where it lies in it."""
+    try:
+        relative = os.path.relpath(filename)
+    except (OSError, ValueError):
+        return filename
+    return filename if relative.startswith(os.pardir) else relative
+
+
+def _find(path: Path, function: str) -> Callable[..., Any]:
+    if not path.is_file():
+        what = "is not a file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {what}; give the path of a Python file and a function.")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    name = f"candidate_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} cannot be imported; give a Python file, which ends in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+        found = getattr(module, function, None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise InputError(_failed(str(path), error)) from error
+    if not callable(found):
+        names = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        has = f"it has {', '.join(names[:5])}" if names else "it has none"
+        raise InputError(f"{path} has no function {function!r}; {has}.")
+    return found  # type: ignore[no-any-return]
+
+
+def _failed(source: str, error: BaseException) -> str:
+    return f"{source} fails with {failure(error)}; run it by itself and correct it"

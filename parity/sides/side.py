@@ -1,0 +1,180 @@
+"""What the two sides of a comparison are, whatever computes them.
+
+A *reference* is streamed: it offers the tensors of its nodes one after another. A *candidate* is
+driven: it runs as its user runs it, is seen at every node, and can be given another tensor to go
+on with. Each framework or file format has a module of its own that makes one or the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from efficientdet_spec import InputError, NodeKind
+from parity.sides.naming import Naming
+from parity.sides.stream import Array, Tensors
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A network to compare with, ready to compute.
+
+    Attributes:
+        kinds: What each node computes, in the order of computation.
+        outputs: Nodes that are the network's outputs: class logits, then box codes, finest first.
+        compute: Makes it compute once, on [N, H, W, 3] images of the shape that it is opened for.
+        described: Where it comes from: ``kind`` and ``source``, and what else is known of it.
+        framework: What computes, or has computed, it.
+        recorded: The nodes whose tensors there are; None for all.
+        tensors: What the side itself calls each node's tensor.
+        sizes: NHWC shape of each node's tensor, where it can compute again; empty where it cannot.
+    """
+
+    kinds: Mapping[str, NodeKind]
+    outputs: Sequence[str]
+    compute: Callable[[Array], AbstractContextManager[Tensors]]
+    described: dict[str, Any]
+    framework: str
+    recorded: frozenset[str] | None = None
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """The nodes whose tensors there are, in the order of computation."""
+        return [name for name in self.kinds if self.has(name)]
+
+    def has(self, node: str) -> bool:
+        """Whether there is this node's tensor."""
+        return self.recorded is None or node in self.recorded
+
+
+class CandidateError(InputError):
+    """The candidate cannot be run on an input."""
+
+
+class Value(Protocol):
+    """A tensor of a candidate, wherever it is kept."""
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Its shape as the candidate has it."""
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """NHWC; None where it is no tensor of feature maps."""
+
+    @property
+    def dtype(self) -> str:
+        """NumPy's name of its type, or the framework's own where NumPy has none."""
+
+    @property
+    def coarseness(self) -> int | None:
+        """Bytes of one of its numbers; None where these are no floating-point numbers."""
+
+    def array(self) -> Array:
+        """Its values, NHWC; possibly its own memory, which must not be written to."""
+
+    def same(self, other: Value | None) -> bool:
+        """Whether both are equal in every element, of which NaN equals NaN, in whatever type."""
+
+    def identical(self, other: Value) -> bool:
+        """Whether both are the same bit for bit, NaNs and the signs of zeros included."""
+
+    def apart(self, other: Value) -> float:
+        """Largest absolute difference from a value of the same shape."""
+
+
+class Made(Protocol):
+    """What a candidate has made at a node.
+
+    Attributes:
+        value: Its output.
+        layer: What made it, as a diagnosis in the same framework looks at it.
+        given: What the layer was given, likewise.
+    """
+
+    value: Value
+    layer: Any
+    given: Any
+
+    def read(self) -> tuple[str | None, ...]:
+        """The node that each tensor it was given comes from; None where that is not known."""
+
+    def overwritten(self) -> tuple[str, ...]:
+        """The nodes that it reads to whose tensors something else has written since."""
+
+    def exact(self) -> Array | None:
+        """Its own function on what it really read, without roundings, NHWC; None if unknown."""
+
+    def again(self, setting: Setting) -> Value | None:
+        """What it makes of the same inputs under another setting; None where that is unknown."""
+
+    def kept(self, instead: Array | None) -> Value:
+        """A copy of its output, or of what takes its place, as the candidate would return it."""
+
+
+Setting = Callable[[], AbstractContextManager[None]]
+"""Applies a setting while the body runs, and restores what was there."""
+
+Visit = Callable[[str, Made], "Array | None"]
+"""Called at each node that a candidate makes.
+
+What it returns, NHWC, takes the output's place; None leaves it.
+"""
+
+
+class Candidate(Protocol):
+    """A network that is compared, and can be driven."""
+
+    @property
+    def naming(self) -> Naming:
+        """Which of its parts make which nodes."""
+
+    @property
+    def framework(self) -> str:
+        """What computes it."""
+
+    @property
+    def compiled(self) -> bool:
+        """Whether what its user runs is another form of it than the one that can be seen."""
+
+    def run(
+        self,
+        images: Array,
+        visit: Visit,
+        inputs_of: Mapping[str, tuple[int, ...]],
+        sources_of: Mapping[str, tuple[str, ...]],
+    ) -> list[Value]:
+        """Run it, calling ``visit`` at each node.
+
+        Args:
+            images: [N, H, W, 3].
+            visit: What to do at each node.
+            inputs_of: By node the NHWC shape of the first tensor that it should be given, by
+                which calls of one module are told apart.
+            sources_of: By node the nodes that it should read, by which they are too.
+
+        Returns:
+            Copies of its outputs, as it returns them.
+
+        Raises:
+            CandidateError: It fails.
+            InputError: It returns no tensor.
+        """
+
+    def run_unobserved(self, images: Array, *, gradients: bool) -> list[Value]:
+        """Run it as its user does; as :meth:`run`.
+
+        Args:
+            images: [N, H, W, 3].
+            gradients: Whether it is to record what gradients need.
+        """
+
+    def observable(self) -> AbstractContextManager[None]:
+        """Within it a compiled candidate runs in the form that can be seen."""
+
+    def variations(self) -> list[tuple[str, Setting]]:
+        """Settings that should not matter, each with its name; first nothing at all."""
