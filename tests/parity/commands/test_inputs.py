@@ -280,9 +280,7 @@ def test_elements_are_counted_over_all_inputs_and_both_sides(plan, trials):
     shapes = [item.shape for item in planned]
     references = [result._reference(shape) for shape in shapes]
     elements = 2 * sum(
-        prod(tensor.shape.as_list())
-        for reference in references
-        for tensor in reference.graph_tensors.values()
+        prod(shape) for reference in references for shape in reference.sizes.values()
     )
     assert [pairing.elements for pairing in pairings] == [elements] * 3
     # A graph, and the faithful model on a shape, are prepared once for each shape.

@@ -69,9 +69,16 @@ class Side:
         arrays = {name: array.copy() for name, array in self.conversion.arrays.items()}
         return from_arrays(self.conversion.config, arrays, "tiny")
 
-    def pairing(self, model):
-        naming = own_paths(self.kinds)
-        return paired(self.stream, model, naming, self.referee, self.images, self.outputs)
+    def pairing(self, model, naming=None, stream=None, recorded=None):
+        return paired(
+            stream or self.stream,
+            model,
+            naming or own_paths(self.kinds),
+            self.referee,
+            self.images,
+            self.outputs,
+            recorded,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +174,7 @@ def test_nodes_that_the_stream_lacks_are_measured_on_exact_values(side):
             yield tensors
 
     recorded = frozenset(side.kinds) - {first}
-    pairing = replace(side.pairing(side.candidate()), stream=without_first, recorded=recorded)
+    pairing = side.pairing(side.candidate(), stream=without_first, recorded=recorded)
     repeat = candidate_noise(pairing)[0]
     assert (repeat.nodes, repeat.changed) == (len(side.kinds), 0)
 
@@ -181,7 +188,7 @@ def test_nodes_without_a_partner_and_extra_layers_are_left_out(side):
     assert (everything.nodes, everything.changed) == (len(side.kinds), 0)
     naming = own_paths(side.kinds)
     calls = {path: nodes for path, nodes in naming.calls.items() if path != "backbone.stem_act"}
-    pairing = replace(side.pairing(model), naming=replace(naming, calls=calls, strict=False))
+    pairing = side.pairing(model, replace(naming, calls=calls, strict=False))
     repeat = candidate_noise(pairing)[0]
     assert (repeat.nodes, repeat.changed) == (len(side.kinds) - 1, 0)
 

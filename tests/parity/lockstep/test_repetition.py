@@ -9,6 +9,7 @@ from parity.lockstep.comparison import compare
 from parity.lockstep.repetition import repetition_findings
 from parity.process.outcome import Outcome
 from parity.results.summary import NOT_REPEATABLE as SLUG
+from parity.sides.pytorch import TorchValue
 
 ACT = "backbone.stem_act"
 
@@ -174,7 +175,7 @@ NAMES = ("classes", "boxes")
 
 
 def outputs(*values):
-    return [torch.tensor(value) for value in values]
+    return [TorchValue(torch.tensor(value)) for value in values]
 
 
 def test_equal_bits_are_equal_whatever_they_say():
