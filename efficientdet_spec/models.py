@@ -11,11 +11,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
 from efficientdet_spec.errors import Cause, InputError
-from efficientdet_spec.operations import Fusion
+from efficientdet_spec.operations import Activation, Fusion
 
 SQUEEZE_RATIO = 0.25
 """Width of a squeeze-excite bottleneck relative to its block's *input* channels."""
@@ -226,6 +227,10 @@ _RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
 """What a configuration may hold: far beyond any real model, but nothing that exhausts memory."""
 
 
+_TAKEN_FOR_GRANTED: Mapping[str, Enum] = MappingProxyType({"activation": Activation.SWISH})
+"""Fields that stored configurations of older versions lack, with what that means."""
+
+
 @dataclass(frozen=True)
 class EfficientDetConfig:
     """Everything that defines one EfficientDet model.
@@ -246,6 +251,7 @@ class EfficientDetConfig:
         num_classes: Classes predicted for each anchor.
         head_survival_probability: When set, head repeats after the first add a residual, also
             at inference, whose branch is dropped in training with one minus this probability.
+        activation: The function behind the batch norms, in squeeze-excites and in BiFPN nodes.
     """
 
     name: str
@@ -262,6 +268,7 @@ class EfficientDetConfig:
     num_aspects: int = 3
     num_classes: int = DEFAULT_NUM_CLASSES
     head_survival_probability: float | None = None
+    activation: Activation = Activation.SWISH
 
     def __post_init__(self) -> None:
         """Check that the values can be built.
@@ -387,8 +394,17 @@ class EfficientDetConfig:
         return replace(self, num_classes=num_classes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as plain JSON-able values."""
+        """The configuration as plain JSON-able values.
+
+        What older versions do not know is left out where it means what they take for granted, so
+        that they can read this.
+        """
         values = asdict(self)
+        for name, granted in _TAKEN_FOR_GRANTED.items():
+            if values[name] == granted:
+                del values[name]
+            else:
+                values[name] = values[name].value
         values["fusion"] = self.fusion.value
         values["image_size"] = list(self.image_size)
         return values
@@ -401,6 +417,7 @@ class EfficientDetConfig:
             InputError: A key is missing or unknown, or a value has the wrong type.
         """
         expected = {field.name for field in fields(cls)}
+        values = {**_TAKEN_FOR_GRANTED, **values}
         if set(values) != expected:
             raise InputError(
                 f"A model configuration has the keys {sorted(values)}, "
@@ -413,6 +430,7 @@ class EfficientDetConfig:
                 **{
                     **values,
                     "fusion": Fusion(values["fusion"]),
+                    "activation": Activation(values["activation"]),
                     "image_size": (int(height), int(width)),
                 }
             )

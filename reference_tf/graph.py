@@ -122,7 +122,7 @@ def build(
     config.feature_sizes(height, width)
     graph = tf.Graph()
     with graph.as_default():
-        builder = GraphBuilder(tf.as_dtype(dtype), training=training)
+        builder = GraphBuilder(tf.as_dtype(dtype), training=training, activation=config.activation)
         images = v1.placeholder(builder.dtype, [batch, height, width, 3], name="images")
         features = build_backbone(builder, config.backbone, images)
         features = build_bifpn(builder, config, features)

@@ -226,8 +226,6 @@ def _compare(
     known = Known(
         faithful=faithful,
         alternatives=alternatives(arguments, files),
-        num_anchors=config.num_anchors,
-        num_classes=config.num_classes,
         repeats=not trials.runs,
     )
     # Suspects are looked at on the input that shows most; another may show others.

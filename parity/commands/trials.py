@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.conversion import Conversion
 from converter.progress import Progress
-from efficientdet_spec import EfficientDetConfig, Fusion, NodeKind
+from efficientdet_spec import EfficientDetConfig, Fusion, NodeKind, Part, iterate_nodes
 from parity.commands.inputs import PlannedInput
 from parity.commands.reference import Images, Reference, open_reference
 from parity.judge.verdict import NodeResult, Verdict
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from parity.lockstep.comparison import Comparison
     from parity.lockstep.pairing import Pairing
     from parity.sides.pytorch import Referee
-
-_CLASSES = "class_head"
 
 
 @dataclass(frozen=True)
@@ -177,10 +175,11 @@ class Trials:
         Args:
             config: The model.
         """
+        classes = {node.name for node in iterate_nodes(config) if node.part is Part.CLASS_HEAD}
         peaks = [
-            max(value for name, value in found.peaks.items() if name.startswith(_CLASSES))
+            max(found.peaks[name] for name in classes & found.peaks.keys())
             for found in self._comparisons
-            if any(name.startswith(_CLASSES) for name in found.peaks)
+            if not classes.isdisjoint(found.peaks)
         ]
         notes = list(dict.fromkeys(note for found in self._comparisons for note in found.notes))
         notes += wiring_notes(self.nodes, closed_inputs(self.telling.pairing.referee, config))

@@ -25,11 +25,10 @@ from parity.sides.pytorch.hooks import (
 )
 from parity.sides.pytorch.noise import identical
 from parity.sides.pytorch.operations import expected
-from parity.sides.pytorch.referee import IMAGES, Referee, Ruling
+from parity.sides.pytorch.referee import Referee, Ruling
 from parity.sides.pytorch.wrappers import check_observable, common_prefix, eager, is_compiled
 
 __all__ = [
-    "IMAGES",
     "Provenance",
     "Referee",
     "Ruling",

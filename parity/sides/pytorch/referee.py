@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from efficientdet_spec import NodeKind
+from efficientdet_spec import IMAGES, NodeKind
 from parity.judge.limits import Limit, chance_factor, limit_of
 from parity.judge.measure import unit_roundoff
 from parity.judge.operations import Operation, by_lines
@@ -26,10 +26,6 @@ from parity.sides.naming import own_paths
 from parity.sides.pytorch.hooks import nchw, nhwc, nhwc_shape, visiting
 from parity.sides.pytorch.operations import operation_of
 from parity.sides.stream import Array
-
-IMAGES = "images"
-"""Stands among a node's inputs for the network's own."""
-
 
 _quietly = np.errstate(over="ignore", invalid="ignore")
 """What is beyond all bounds becomes infinite, and what follows from it is not a number."""
