@@ -8,7 +8,6 @@ order. Other people's models have other paths; a names file says which.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,8 +161,8 @@ def check_paths(naming: Naming, modules: Iterable[str], source: str) -> None:
     known = set(modules)
     for path in naming.calls:
         if path not in known:
-            last = re.escape(path.rpartition(".")[2])
-            alike = [name for name in sorted(known) if re.search(rf"(^|\.){last}$", name)][:3]
+            last = path.rpartition(".")[2]
+            alike = [name for name in sorted(known) if name.rpartition(".")[2] == last][:3]
             hint = f", which has for example {', '.join(alike)}" if alike else ""
             raise InputError(
                 f"{source} names the submodule {path!r}, which the candidate does not have{hint}; "
