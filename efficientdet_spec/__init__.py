@@ -4,7 +4,7 @@ Nothing here computes on tensors. Every other package builds from these values, 
 the architecture stands in exactly one place.
 """
 
-from efficientdet_spec.errors import InputError
+from efficientdet_spec.errors import Cause, InputError
 from efficientdet_spec.models import (
     DEFAULT_NUM_CLASSES,
     MAX_SIDE,
@@ -21,10 +21,12 @@ from efficientdet_spec.models import (
     parse_size,
     round_channels,
 )
+from efficientdet_spec.nodes import IMAGES, Node, Part, iterate_nodes
 from efficientdet_spec.operations import (
     BATCH_NORM_DECAY,
     BATCH_NORM_EPSILON,
     FUSION_EPSILON,
+    Activation,
     Fusion,
     NodeKind,
 )
@@ -34,20 +36,26 @@ __all__ = [
     "BATCH_NORM_EPSILON",
     "DEFAULT_NUM_CLASSES",
     "FUSION_EPSILON",
+    "IMAGES",
     "MAX_SIDE",
     "MODELS",
     "OFFICIAL_MODELS",
     "TINY",
+    "Activation",
     "BackboneSpec",
     "BlockSpec",
+    "Cause",
     "EfficientDetConfig",
     "Fusion",
     "InputError",
+    "Node",
     "NodeKind",
     "NodeSpec",
+    "Part",
     "ResampleSpec",
     "get_config",
     "iterate_cells",
+    "iterate_nodes",
     "parse_size",
     "round_channels",
 ]

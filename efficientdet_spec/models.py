@@ -11,11 +11,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
-from efficientdet_spec.errors import InputError
-from efficientdet_spec.operations import Fusion
+from efficientdet_spec.errors import Cause, InputError
+from efficientdet_spec.operations import Activation, Fusion
 
 SQUEEZE_RATIO = 0.25
 """Width of a squeeze-excite bottleneck relative to its block's *input* channels."""
@@ -226,6 +227,10 @@ _RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
 """What a configuration may hold: far beyond any real model, but nothing that exhausts memory."""
 
 
+_TAKEN_FOR_GRANTED: Mapping[str, Enum] = MappingProxyType({"activation": Activation.SWISH})
+"""Fields that stored configurations of older versions lack, with what that means."""
+
+
 @dataclass(frozen=True)
 class EfficientDetConfig:
     """Everything that defines one EfficientDet model.
@@ -246,6 +251,7 @@ class EfficientDetConfig:
         num_classes: Classes predicted for each anchor.
         head_survival_probability: When set, head repeats after the first add a residual, also
             at inference, whose branch is dropped in training with one minus this probability.
+        activation: The function behind the batch norms, in squeeze-excites and in BiFPN nodes.
     """
 
     name: str
@@ -262,6 +268,7 @@ class EfficientDetConfig:
     num_aspects: int = 3
     num_classes: int = DEFAULT_NUM_CLASSES
     head_survival_probability: float | None = None
+    activation: Activation = Activation.SWISH
 
     def __post_init__(self) -> None:
         """Check that the values can be built.
@@ -365,7 +372,9 @@ class EfficientDetConfig:
                 single pixel while the other still halves, where the official code refuses too.
         """
         if height < 1 or width < 1:
-            raise InputError(f"An input of {height}x{width} pixels is empty; give HxW above zero.")
+            raise InputError(
+                f"An input of {height}x{width} pixels is empty; give HxW above zero.", Cause.OPTION
+            )
         sizes = {0: (height, width)}
         for level in range(1, self.max_level + 1):
             h, w = sizes[level - 1]
@@ -375,7 +384,8 @@ class EfficientDetConfig:
                 raise InputError(
                     f"{self.name} cannot process {height}x{width} pixels: P{level - 1} is {h}x{w}, "
                     f"of which only one side can halve again; give an input whose shorter side "
-                    f"is above {2 ** (self.max_level - 1)} pixels."
+                    f"is above {2 ** (self.max_level - 1)} pixels.",
+                    Cause.MODEL,
                 )
         return MappingProxyType({level: sizes[level] for level in self.levels})
 
@@ -384,8 +394,17 @@ class EfficientDetConfig:
         return replace(self, num_classes=num_classes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as plain JSON-able values."""
+        """The configuration as plain JSON-able values.
+
+        What older versions do not know is left out where it means what they take for granted, so
+        that they can read this.
+        """
         values = asdict(self)
+        for name, granted in _TAKEN_FOR_GRANTED.items():
+            if values[name] == granted:
+                del values[name]
+            else:
+                values[name] = values[name].value
         values["fusion"] = self.fusion.value
         values["image_size"] = list(self.image_size)
         return values
@@ -398,10 +417,12 @@ class EfficientDetConfig:
             InputError: A key is missing or unknown, or a value has the wrong type.
         """
         expected = {field.name for field in fields(cls)}
+        values = {**_TAKEN_FOR_GRANTED, **values}
         if set(values) != expected:
             raise InputError(
                 f"A model configuration has the keys {sorted(values)}, "
-                f"but this version expects {sorted(expected)}; convert the checkpoint again."
+                f"but this version expects {sorted(expected)}; convert the checkpoint again.",
+                Cause.FORMAT,
             )
         try:
             height, width = values["image_size"]
@@ -409,6 +430,7 @@ class EfficientDetConfig:
                 **{
                     **values,
                     "fusion": Fusion(values["fusion"]),
+                    "activation": Activation(values["activation"]),
                     "image_size": (int(height), int(width)),
                 }
             )
@@ -416,7 +438,8 @@ class EfficientDetConfig:
             raise
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"A model configuration cannot be read ({error}); convert the checkpoint again."
+                f"A model configuration cannot be read ({error}); convert the checkpoint again.",
+                Cause.FORMAT,
             ) from error
 
 
@@ -480,7 +503,8 @@ def get_config(name: str) -> EfficientDetConfig:
         return MODELS[full]
     except KeyError:
         raise InputError(
-            f"There is no model {name!r}; choose one of {', '.join(MODELS)}."
+            f"There is no model {name!r}; choose one of {', '.join(MODELS)}.",
+            Cause.OPTION,
         ) from None
 
 
@@ -496,7 +520,8 @@ def parse_size(text: str) -> tuple[int, int]:
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
         raise InputError(
             f"{text!r} is no image size; give HEIGHTxWIDTH in pixels, as in 512x640, of at most "
-            f"{MAX_SIDE} a side."
+            f"{MAX_SIDE} a side.",
+            Cause.OPTION,
         )
     return height, width
 

@@ -31,8 +31,18 @@ class Fusion(str, Enum):
     """``sum_i x_i``; no weights."""
 
 
+class Activation(str, Enum):
+    """The function behind a batch norm (official ``act_type``), the same all over a model."""
+
+    SWISH = "swish"
+    """``x * sigmoid(x)`` (arXiv 1710.05941)."""
+
+
 class NodeKind(str, Enum):
-    """What a node computes; it decides how rounding may act on its output."""
+    """What a node computes; it decides how rounding may act on its output.
+
+    Of an activation it does not say which; see :class:`Activation`.
+    """
 
     CONV = "convolution"
     DEPTHWISE = "depthwise convolution"

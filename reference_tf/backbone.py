@@ -16,7 +16,7 @@ def build_backbone(
     x = _conv(builder, images, f"{stem}/conv2d", spec.stem_channels, kernel=3, stride=2)
     builder.node("backbone.stem_conv", NodeKind.CONV, x)
     x = builder.batch_norm(x, f"{stem}/tpu_batch_normalization", "backbone.stem_bn")
-    x = builder.swish(x, stem, "backbone.stem_act")
+    x = builder.activate(x, stem, "backbone.stem_act")
     levels = {block: level for level, block in spec.feature_blocks().items()}
     features = {}
     for index, block in enumerate(spec.blocks):
@@ -48,7 +48,7 @@ def _block(
         x = _conv(builder, x, f"{scope}/{next(convs)}", block.expanded_channels)
         builder.node(f"{node}.expand_conv", NodeKind.CONV, x)
         x = builder.batch_norm(x, f"{scope}/{next(norms)}", f"{node}.expand_bn")
-        x = builder.swish(x, scope, f"{node}.expand_act")
+        x = builder.activate(x, scope, f"{node}.expand_act")
     name = f"{scope}/depthwise_conv2d/depthwise"
     shape = [block.kernel, block.kernel, block.expanded_channels, 1]
     kernel = builder.read(
@@ -60,7 +60,7 @@ def _block(
         builder.depthwise(x, kernel, name, block.stride),
     )
     x = builder.batch_norm(x, f"{scope}/{next(norms)}", f"{node}.depthwise_bn")
-    x = builder.swish(x, scope, f"{node}.depthwise_act")
+    x = builder.activate(x, scope, f"{node}.depthwise_act")
     x = _squeeze_excite(builder, x, block.squeeze_channels, f"{scope}/se", f"{node}.se")
     x = _conv(builder, x, f"{scope}/{next(convs)}", block.output_channels)
     builder.node(f"{node}.project_conv", NodeKind.CONV, x)
@@ -81,7 +81,7 @@ def _squeeze_excite(
     builder.node(f"{node}.pool", NodeKind.MEAN, gate)
     gate = _biased_conv(builder, gate, f"{scope}/conv2d", squeeze_channels)
     builder.node(f"{node}.reduce_conv", NodeKind.CONV, gate)
-    gate = builder.swish(gate, scope, f"{node}.act")
+    gate = builder.activate(gate, scope, f"{node}.act")
     gate = _biased_conv(builder, gate, f"{scope}/conv2d_1", x.shape[-1])
     builder.node(f"{node}.expand_conv", NodeKind.CONV, gate)
     gate = builder.node(

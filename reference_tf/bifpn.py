@@ -75,7 +75,7 @@ def _cell(
         ]
         x = builder.fuse(inputs, config.fusion, scope, f"{node}.fuse")
         after = f"{scope}/op_after_combine{len(made)}"
-        x = builder.swish(x, after, f"{node}.act")
+        x = builder.activate(x, after, f"{node}.act")
         x = builder.separable(
             x, f"{after}/conv", f"{after}/conv", f"{node}.conv.{{}}", config.fpn_channels
         )

@@ -39,7 +39,7 @@ def build_head(
             path = at_level.format(f"{node}.convs.{repeat}.{{}}")
             x = builder.separable(x, layer, f"{layer}{suffix}", path, config.fpn_channels)
             x = builder.batch_norm(x, f"{layer}-bn-{level}", f"{node}.bns.{repeat}.P{level}")
-            x = builder.swish(x, scope, at_level.format(f"{node}.acts.{repeat}"))
+            x = builder.activate(x, scope, at_level.format(f"{node}.acts.{repeat}"))
             if repeat and config.head_survival_probability is not None:
                 name = builder.numbered(f"{scope}/add") + "/"
                 x = raw.AddV2(x=x, y=shortcut, name=name)

@@ -14,6 +14,7 @@ from efficientdet_spec import (
     BATCH_NORM_DECAY,
     BATCH_NORM_EPSILON,
     FUSION_EPSILON,
+    Activation,
     Fusion,
     NodeKind,
 )
@@ -28,6 +29,7 @@ class GraphBuilder:
     Args:
         dtype: ``tf.float32`` or ``tf.float64``, of every variable and tensor.
         training: Whether batch norms use the statistics of the batch.
+        activation: The function behind the batch norms.
 
     Attributes:
         variables: Variable by its name in a checkpoint.
@@ -36,8 +38,15 @@ class GraphBuilder:
         statistics: In training, what one step makes of each moving statistic, by its variable.
     """
 
-    def __init__(self, dtype: tf.DType, *, training: bool = False) -> None:
+    def __init__(
+        self,
+        dtype: tf.DType,
+        *,
+        training: bool = False,
+        activation: Activation = Activation.SWISH,
+    ) -> None:
         self.dtype = dtype
+        self._activate = {Activation.SWISH: self._swish}[activation]
         self.training = training
         self.statistics: dict[str, tf.Tensor] = {}
         self.variables: dict[str, tf.Variable] = {}
@@ -193,16 +202,18 @@ class GraphBuilder:
             count = x.shape[0] * x.shape[1] * x.shape[2]
             return scaled + beta, mean, variance * (count / (count - 1))
 
-    def swish(self, x: tf.Tensor, scope: str, node: str) -> tf.Tensor:
+    def activate(self, x: tf.Tensor, scope: str, node: str) -> tf.Tensor:
+        """The model's activation of ``x``."""
+        return self.node(node, NodeKind.ACTIVATION, self._activate(x, scope))
+
+    def _swish(self, x: tf.Tensor, scope: str) -> tf.Tensor:
         """``x * sigmoid(beta * x)`` with beta = 1, as ``tf.nn.swish`` builds it."""
         beta = self.constant(1.0, self.numbered(f"{scope}/beta"), self.dtype)
         scaled = raw.Mul(x=beta, y=x, name=self.numbered(f"{scope}/mul") + "/")
         gate = raw.Sigmoid(x=scaled, name=self.numbered(f"{scope}/Sigmoid") + "/")
         product = raw.Mul(x=x, y=gate, name=self.numbered(f"{scope}/mul") + "/")
         name = self.numbered(f"{scope}/IdentityN") + "/"
-        return self.node(
-            node, NodeKind.ACTIVATION, raw.IdentityN(input=[product, x, beta], name=name)[0]
-        )
+        return raw.IdentityN(input=[product, x, beta], name=name)[0]
 
     def max_pool(self, x: tf.Tensor, size: tuple[int, int], name: str, node: str) -> tf.Tensor:
         """Max-pool to a smaller size: stride ``(h - 1) // target + 1``, kernel stride + 1."""

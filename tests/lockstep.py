@@ -117,7 +117,7 @@ class Lockstep:
         return [node.name for node in self.run(model, **options).values() if not _passes(node)]
 
     def known(self, alternatives=None):
-        return Known(self.faithful, alternatives or {}, 9, self.config.num_classes)
+        return Known(self.faithful, alternatives or {})
 
     def tell(self, model, limit=30, alternatives=None, **options):
         """Everything that a comparison of a candidate tells."""

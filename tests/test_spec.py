@@ -118,6 +118,7 @@ def test_configurations_survive_as_plain_values():
         {**values, "extra": 1},
         {key: value for key, value in values.items() if key != "fusion"},
         {**values, "fusion": "no such"},
+        {**values, "activation": "no such"},
         {**values, "image_size": 3},
         {**values, "num_classes": 0},
         {**values, "max_level": 3},

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from efficientdet_spec import BackboneSpec, BlockSpec
+from efficientdet_spec import Activation, BackboneSpec, BlockSpec
 from torch_model.layers import (
+    ACTIVATIONS,
     Add,
     BatchNorm2d,
     Conv2d,
     DepthwiseConv2d,
     SqueezeExcite,
-    Swish,
     drop_connect,
 )
 
@@ -24,9 +24,12 @@ class MBConvBlock(nn.Module):
     Args:
         spec: Channels, kernel, stride and expansion.
         survival_probability: Probability that the branch is kept in training; None: always.
+        activation: The function behind the first batch norms and in the squeeze-excite.
     """
 
-    def __init__(self, spec: BlockSpec, survival_probability: float | None) -> None:
+    def __init__(
+        self, spec: BlockSpec, survival_probability: float | None, activation: Activation
+    ) -> None:
         super().__init__()
         self.survival_probability = survival_probability
         self.has_expansion = spec.expansion != 1
@@ -35,11 +38,11 @@ class MBConvBlock(nn.Module):
         if self.has_expansion:
             self.expand_conv = Conv2d(spec.input_channels, channels, bias=False)
             self.expand_bn = BatchNorm2d(channels)
-            self.expand_act = Swish()
+            self.expand_act = ACTIVATIONS[activation]()
         self.depthwise_conv = DepthwiseConv2d(channels, spec.kernel, spec.stride)
         self.depthwise_bn = BatchNorm2d(channels)
-        self.depthwise_act = Swish()
-        self.se = SqueezeExcite(channels, spec.squeeze_channels)
+        self.depthwise_act = ACTIVATIONS[activation]()
+        self.se = SqueezeExcite(channels, spec.squeeze_channels, activation)
         self.project_conv = Conv2d(channels, spec.output_channels, bias=False)
         self.project_bn = BatchNorm2d(spec.output_channels)
         if self.has_residual:
@@ -62,14 +65,14 @@ class MBConvBlock(nn.Module):
 class EfficientNet(nn.Module):
     """The backbone: a stem and MBConv blocks."""
 
-    def __init__(self, spec: BackboneSpec) -> None:
+    def __init__(self, spec: BackboneSpec, activation: Activation = Activation.SWISH) -> None:
         super().__init__()
         self.level_of_block = {block: level for level, block in spec.feature_blocks().items()}
         self.stem_conv = Conv2d(3, spec.stem_channels, kernel=3, stride=2, bias=False)
         self.stem_bn = BatchNorm2d(spec.stem_channels)
-        self.stem_act = Swish()
+        self.stem_act = ACTIVATIONS[activation]()
         self.blocks = nn.ModuleList(
-            MBConvBlock(block, spec.block_survival(index))
+            MBConvBlock(block, spec.block_survival(index), activation)
             for index, block in enumerate(spec.blocks)
         )
 

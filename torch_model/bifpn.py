@@ -7,14 +7,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from efficientdet_spec import EfficientDetConfig, Fusion, NodeSpec, iterate_cells
+from efficientdet_spec import Activation, EfficientDetConfig, Fusion, NodeSpec, iterate_cells
 from torch_model.layers import (
+    ACTIVATIONS,
     BatchNorm2d,
     Conv2d,
     Fuse,
     MaxPool2d,
     SeparableConv2d,
-    Swish,
     Upsample,
 )
 
@@ -58,7 +58,9 @@ class BiFPNNode(nn.Module):
         weights: One fusion weight for each input, [len(inputs)]; absent where fusion is a sum.
     """
 
-    def __init__(self, spec: NodeSpec, channels: int, fusion: Fusion) -> None:
+    def __init__(
+        self, spec: NodeSpec, channels: int, fusion: Fusion, activation: Activation
+    ) -> None:
         super().__init__()
         self.sources = tuple(item.source for item in spec.inputs)
         self.level = spec.level
@@ -68,7 +70,7 @@ class BiFPNNode(nn.Module):
         )
         self.weights = None if fusion is Fusion.SUM else nn.Parameter(torch.ones(len(spec.inputs)))
         self.fuse = Fuse(fusion)
-        self.act = Swish()
+        self.act = ACTIVATIONS[activation]()
         self.conv = SeparableConv2d(channels, channels)
         self.bn = BatchNorm2d(channels)
 
@@ -84,9 +86,15 @@ class BiFPNNode(nn.Module):
 class BiFPNCell(nn.Module):
     """One top-down and one bottom-up pass over all levels."""
 
-    def __init__(self, nodes: tuple[NodeSpec, ...], channels: int, fusion: Fusion) -> None:
+    def __init__(
+        self,
+        nodes: tuple[NodeSpec, ...],
+        channels: int,
+        fusion: Fusion,
+        activation: Activation = Activation.SWISH,
+    ) -> None:
         super().__init__()
-        self.nodes = nn.ModuleList(BiFPNNode(node, channels, fusion) for node in nodes)
+        self.nodes = nn.ModuleList(BiFPNNode(node, channels, fusion, activation) for node in nodes)
 
     def forward(self, features: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
         """One feature map for each level to as many of the same sizes."""
@@ -112,7 +120,7 @@ class BiFPN(nn.Module):
             below = channels.get(level - 1, config.fpn_channels)
             self.add_module(f"resample_p{level}", Resample(below, config.fpn_channels, 1))
         self.cells = nn.ModuleList(
-            BiFPNCell(nodes, config.fpn_channels, config.fusion)
+            BiFPNCell(nodes, config.fpn_channels, config.fusion, config.activation)
             for _, nodes in iterate_cells(config)
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from efficientdet_spec import EfficientDetConfig
-from torch_model.layers import Add, BatchNorm2d, SeparableConv2d, Swish, drop_connect
+from torch_model.layers import ACTIVATIONS, Add, BatchNorm2d, SeparableConv2d, drop_connect
 
 
 class Head(nn.Module):
@@ -29,7 +29,9 @@ class Head(nn.Module):
             nn.ModuleDict({f"P{level}": BatchNorm2d(channels) for level in config.levels})
             for _ in range(config.head_repeats)
         )
-        self.acts = nn.ModuleList(Swish() for _ in range(config.head_repeats))
+        self.acts = nn.ModuleList(
+            ACTIVATIONS[config.activation]() for _ in range(config.head_repeats)
+        )
         if self.survival_probability is not None:
             self.residuals = nn.ModuleList(Add() for _ in range(config.head_repeats - 1))
         self.predict = SeparableConv2d(channels, config.num_anchors * outputs_per_anchor)

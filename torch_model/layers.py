@@ -7,13 +7,20 @@ returned, since a hook may still hold it. All tensors are NCHW.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efficientdet_spec import BATCH_NORM_DECAY, BATCH_NORM_EPSILON, FUSION_EPSILON, Fusion
+from efficientdet_spec import (
+    BATCH_NORM_DECAY,
+    BATCH_NORM_EPSILON,
+    FUSION_EPSILON,
+    Activation,
+    Fusion,
+)
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -107,9 +114,17 @@ class BatchNorm2d(nn.BatchNorm2d):
 class Swish(nn.Module):
     """``x * sigmoid(x)``."""
 
+    activation = Activation.SWISH
+
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
         return F.silu(x)
+
+
+ACTIVATIONS: Mapping[Activation, type[nn.Module]] = MappingProxyType(
+    {kind.activation: kind for kind in (Swish,)}
+)
+"""The module of each activation; it says which it is by its attribute ``activation``."""
 
 
 class GlobalMean(nn.Module):
@@ -139,11 +154,13 @@ class Add(nn.Module):
 class SqueezeExcite(nn.Module):
     """Channel attention (Hu et al., arXiv 1709.01507)."""
 
-    def __init__(self, channels: int, squeeze_channels: int) -> None:
+    def __init__(
+        self, channels: int, squeeze_channels: int, activation: Activation = Activation.SWISH
+    ) -> None:
         super().__init__()
         self.pool = GlobalMean()
         self.reduce_conv = Conv2d(channels, squeeze_channels)
-        self.act = Swish()
+        self.act = ACTIVATIONS[activation]()
         self.expand_conv = Conv2d(squeeze_channels, channels)
         self.gate = nn.Sigmoid()
         self.scale = Scale()

@@ -26,7 +26,7 @@ class EfficientDet(nn.Module):
     def __init__(self, config: EfficientDetConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = EfficientNet(config.backbone)
+        self.backbone = EfficientNet(config.backbone, config.activation)
         self.fpn = BiFPN(config)
         self.class_head = Head(config, config.num_classes)
         self.box_head = Head(config, 4)

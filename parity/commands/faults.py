@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from parity.commands.mistakes import zero_padded_pool
-from torch_model.layers import BatchNorm2d, Conv2d, DepthwiseConv2d, MaxPool2d, Swish
+from torch_model.layers import ACTIVATIONS, BatchNorm2d, Conv2d, DepthwiseConv2d, MaxPool2d
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ FAULTS = (
     Fault(
         "an activation left out",
         frozenset({"left-out"}),
-        lambda module: isinstance(module, Swish),
+        lambda module: isinstance(module, tuple(ACTIVATIONS.values())),
         _instead(_unchanged),
     ),
     Fault(

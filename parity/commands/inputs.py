@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converter.conversion import Conversion
-from efficientdet_spec import EfficientDetConfig, InputError, parse_size
+from efficientdet_spec import Cause, EfficientDetConfig, InputError, parse_size
 from parity.commands.references import Kind, kind_of
 from parity.commands.references import trace as recorded
 from parity.detections.images import PHOTOGRAPH, high_amplitude, image_files, photograph_like
@@ -79,7 +79,8 @@ def _of_trace(
             )
             raise InputError(
                 f"A trace is of one input, but {given} given; leave --image, --size and --batch "
-                f"out to use the trace's own."
+                f"out to use the trace's own.",
+                Cause.OPTION,
             )
         if files:
             planned = _of_files(files, size, 1, arguments.dtype)[0]

@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = conversion.config
     faithful = from_arrays(config, conversion.arrays, source=str(files.prefix))
     faithful = faithful.to(getattr(torch, arguments.dtype))
-    known = Known(faithful, alternatives(arguments, files), config.num_anchors, config.num_classes)
+    known = Known(faithful, alternatives(arguments, files))
     outcomes: list[dict[str, Any]] = []
     with (
         open_reference(arguments, conversion, files.prefix, images.shape) as reference,

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 
 
 def import_tensorflow() -> None:
@@ -19,7 +19,8 @@ def import_tensorflow() -> None:
     if importlib.util.find_spec("tensorflow") is None:
         raise InputError(
             "Comparing needs TensorFlow, which is not installed; install it with "
-            "pip install 'efficientdet-parity[tensorflow]'."
+            "pip install 'efficientdet-parity[tensorflow]'.",
+            Cause.MISSING_PACKAGE,
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # They come from native code before any log level applies, so only the descriptor helps.
@@ -32,7 +33,8 @@ def import_tensorflow() -> None:
     except ImportError as error:
         raise InputError(
             f"TensorFlow is installed but cannot be imported ({error}); install it again with "
-            "pip install 'efficientdet-parity[tensorflow]'."
+            "pip install 'efficientdet-parity[tensorflow]'.",
+            Cause.MISSING_PACKAGE,
         ) from error
     finally:
         os.dup2(stderr, 2)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.conversion import Conversion
 from converter.progress import Progress
-from efficientdet_spec import EfficientDetConfig, Fusion, NodeKind
+from efficientdet_spec import EfficientDetConfig, Fusion, NodeKind, Part, iterate_nodes
 from parity.commands.inputs import Images, PlannedInput
 from parity.commands.references import open_reference
 from parity.judge.verdict import NodeResult, Verdict
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from parity.lockstep.comparison import Comparison
     from parity.lockstep.pairing import Pairing
     from parity.sides.pytorch import FaithfulReferee
-
-_CLASSES = "class_head"
 
 
 @dataclass(frozen=True)
@@ -176,10 +174,11 @@ class Trials:
         Args:
             config: The model.
         """
+        classes = {node.name for node in iterate_nodes(config) if node.part is Part.CLASS_HEAD}
         peaks = [
-            max(value for name, value in found.peaks.items() if name.startswith(_CLASSES))
+            max(found.peaks[name] for name in classes & found.peaks.keys())
             for found in self._comparisons
-            if any(name.startswith(_CLASSES) for name in found.peaks)
+            if not classes.isdisjoint(found.peaks)
         ]
         notes = list(dict.fromkeys(note for found in self._comparisons for note in found.notes))
         referee = self._referees[self.telling.pairing.images.shape]

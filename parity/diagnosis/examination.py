@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from efficientdet_spec import NodeKind
+from efficientdet_spec import IMAGES, EfficientDetConfig, Node, NodeKind, Part, iterate_nodes
 from parity import faults as hypotheses
 from parity.diagnosis import patterns, structure
 from parity.judge.referee import Ruling
@@ -31,17 +32,24 @@ class Known:
     Attributes:
         faithful: The faithful model.
         alternatives: Other values of the checkpoint's parameters, by what they are and by name.
-        num_anchors: Anchors at each location.
-        num_classes: Classes predicted for each.
         repeats: Whether the candidate's runs give the same outputs. What is fitted to one run of
             a candidate that does not says nothing about it.
     """
 
     faithful: Any
     alternatives: Mapping[str, Mapping[str, Array]]
-    num_anchors: int
-    num_classes: int
     repeats: bool = True
+
+    @property
+    def config(self) -> EfficientDetConfig:
+        """What the model is."""
+        config: EfficientDetConfig = self.faithful.config
+        return config
+
+    @cached_property
+    def nodes(self) -> Mapping[str, Node]:
+        """The places of the model's nodes by their names."""
+        return {node.name: node for node in iterate_nodes(self.config)}
 
 
 @dataclass(frozen=True)
@@ -244,7 +252,7 @@ class Examination:
             return None
         if diagnosis is not None and diagnosis.slug in _SURE:
             return None
-        due = [source for source in self._sources[wrong[0]] if source != pytorch.IMAGES]
+        due = [source for source in self._sources[wrong[0]] if source != IMAGES]
         read = list(self._members[wrong[0]].wrong_inputs)
         proof = _own_function(node)
         if sorted(read) == sorted(due):
@@ -275,8 +283,9 @@ def _limit(node: NodeResult) -> float:
 
 def _case(node: NodeResult, look: Look, known: Known) -> hypotheses.Case:
     name = base(node.name)
-    head, _, rest = name.partition(".")
-    predicts = head in ("class_head", "box_head") and rest == "predict.pointwise"
+    place = known.nodes.get(node.name)
+    predicts = place is not None and place.is_output
+    predicted = known.config.num_classes if place and place.part is Part.CLASS_HEAD else 4
     alternatives = {
         what: pytorch.parameters_of(name, look.faithful, arrays)
         for what, arrays in known.alternatives.items()
@@ -293,9 +302,9 @@ def _case(node: NodeResult, look: Look, known: Known) -> hypotheses.Case:
             if path != name and pytorch.alike(module, look.faithful)
         },
         alternatives={what: values for what, values in alternatives.items() if values},
-        is_input=pytorch.IMAGES in look.sources,
-        outputs_per_anchor=(known.num_classes if head == "class_head" else 4) if predicts else None,
-        num_anchors=known.num_anchors if predicts else None,
+        is_input=IMAGES in look.sources,
+        outputs_per_anchor=predicted if predicts else None,
+        num_anchors=known.config.num_anchors if predicts else None,
         limit=_limit(node),
     )
 

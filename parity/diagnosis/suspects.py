@@ -16,7 +16,6 @@ from parity.judge.referee import Referee
 from parity.judge.verdict import NodeResult, Verdict
 from parity.lockstep.isolated import IsolatedWalk, Meeting
 from parity.lockstep.pairing import Pairing, Progress
-from parity.lockstep.walk import RETURNS
 from parity.results.nodes import Finding, Suspect
 from parity.sides.naming import base, own_paths
 from parity.sides.pytorch import FaithfulReferee, TorchCandidate, TorchValue
@@ -164,7 +163,7 @@ def _members(
         and not node.verdict.passes
         and (name in suspect.nodes or paths.get(name) in own)
         and node.shape
-        and not node.reason.startswith(RETURNS)
+        and not node.returned
     }
 
 
@@ -240,7 +239,7 @@ def _without_output(
         return replace(
             suspect, slug="left-out", diagnosis=f"left out: {where}", evidence=tuple(told)
         )
-    if first.reason.startswith(RETURNS):
+    if first.returned:
         return replace(suspect, slug="output-order", diagnosis=first.reason)
     return suspect
 

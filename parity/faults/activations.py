@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -103,6 +104,13 @@ def _with_conditioning(function: Function, x: Tensor) -> tuple[Tensor, Tensor]:
             # Of a function of each value the gradient of the sum is the slope at each.
             (slope,) = torch.autograd.grad(output.sum(), argument)
     return output.detach(), torch.zeros_like(x) if slope is None else x * slope
+
+
+def official(case: Case) -> Function:
+    """What an activation of the faithful model computes of each value."""
+    layer: Any = case.module
+    (function,) = (function for slug, _, function in ACTIVATIONS if slug == layer.activation.value)
+    return function
 
 
 def hypotheses(case: Case, own: Function) -> Iterator[Hypothesis]:

@@ -35,7 +35,7 @@ def faithful(case: Case) -> Evaluation:
     if kind is NodeKind.BATCH_NORM:
         return batch_norm.faithful(case)
     if kind is NodeKind.ACTIVATION:
-        return activations.of_each(case, torch.nn.functional.silu)
+        return activations.of_each(case, activations.official(case))
     if kind is NodeKind.GATE:
         return activations.of_each(case, torch.sigmoid)
     if kind is NodeKind.FUSE:
@@ -101,7 +101,7 @@ def _as_far_as_it_goes(family: Callable[[], Iterator[Hypothesis]]) -> Iterator[H
 def _of_kind(case: Case) -> Iterator[Hypothesis]:
     kind = case.kind
     if kind is NodeKind.ACTIVATION:
-        return activations.hypotheses(case, torch.nn.functional.silu)
+        return activations.hypotheses(case, activations.official(case))
     if kind is NodeKind.GATE:
         return activations.hypotheses(case, torch.sigmoid)
     families: dict[NodeKind, Callable[[Case], Iterator[Hypothesis]]] = {

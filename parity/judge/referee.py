@@ -17,14 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from efficientdet_spec import NodeKind
+from efficientdet_spec import IMAGES, NodeKind
 from parity.judge.limits import Limit, chance_factor, limit_of
 from parity.judge.measure import unit_roundoff
 from parity.judge.operations import Operation, by_lines
 from parity.sides.stream import Array
-
-IMAGES = "images"
-"""Stands among a node's inputs for the network's own."""
 
 _quietly = np.errstate(over="ignore", invalid="ignore")
 """What is beyond all bounds becomes infinite, and what follows from it is not a number."""

@@ -13,7 +13,7 @@ from parity.lockstep.pairing import Pairing, Progress
 from parity.sides.side import Made, Value
 from parity.sides.stream import Array, Tensors
 
-RETURNS = "the candidate returns"
+_RETURNS = "the candidate returns"
 """How the reason begins where the fault lies not in a node but in what the network returns."""
 
 _UNKNOWN = "the reference has no such node"
@@ -138,7 +138,9 @@ class Walk(ABC):
         outputs, returned = self.pairing.outputs, self.returned
         for number, name in enumerate(outputs):
             if len(returned) != len(outputs):
-                problem = Problem(f"{RETURNS} {len(returned)} tensors, not {len(outputs)}")
+                problem = Problem(
+                    f"{_RETURNS} {len(returned)} tensors, not {len(outputs)}", returned=True
+                )
             elif not returned[number].same(kept.get(name)):
                 problem = _returned_instead(name, number, returned[number], kept)
             else:
@@ -170,10 +172,13 @@ def _returned_instead(name: str, number: int, value: Value, kept: Mapping[str, V
     where = f"as its output number {number} instead of {name}"
     other = next((node for node in kept if value.same(kept[node])), None)
     if other is not None:
-        return Problem(f"{RETURNS} {other} {where}", Verdict.FUNCTION_DIFFERS)
+        return Problem(f"{_RETURNS} {other} {where}", Verdict.FUNCTION_DIFFERS, returned=True)
     if name in kept and value.dims == kept[name].dims:
         return Problem(
-            f"{RETURNS} other values {where}: they are changed after its last layer made them",
+            f"{_RETURNS} other values {where}: they are changed after its last layer made them",
             Verdict.FUNCTION_DIFFERS,
+            returned=True,
         )
-    return Problem(f"{RETURNS} another tensor, of shape {list(value.dims)}, {where}")
+    return Problem(
+        f"{_RETURNS} another tensor, of shape {list(value.dims)}, {where}", returned=True
+    )

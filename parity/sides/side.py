@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from efficientdet_spec import InputError, NodeKind
+from efficientdet_spec import Cause, InputError, NodeKind
 from parity.sides.naming import Naming
 from parity.sides.stream import Array, Tensors
 
@@ -53,6 +53,8 @@ class Reference:
 
 class CandidateError(InputError):
     """The candidate cannot be run on an input."""
+
+    DEFAULT = Cause.CANDIDATE
 
 
 class Value(Protocol):

@@ -42,7 +42,8 @@ def node_charts(nodes: Mapping[str, Any]) -> list[Chart]:
         the histogram of distances, and contributions where there are any.
     """
     found: Sequence[Mapping[str, Any]] = nodes["nodes"]
-    charts = [_roundings(found), _relative(found), _histogram(found)]
+    areas = _mark_area(bands(nodes))
+    charts = [_roundings(found, areas), _relative(found, areas), _histogram(found)]
     return [*charts, _contributions(nodes)] if nodes.get("contributions") else charts
 
 
@@ -55,7 +56,7 @@ def _field(node: Mapping[str, Any], *path: str) -> float | None:
     return as_float(value)
 
 
-def _roundings(nodes: Sequence[Mapping[str, Any]]) -> Chart:
+def _roundings(nodes: Sequence[Mapping[str, Any]], areas: Mapping[str, Any]) -> Chart:
     torch = [_field(node, "from_exact", "roundings") for node in nodes]
     tensorflow = [_field(node, "reference_from_exact", "roundings") for node in nodes]
     limits = {
@@ -81,7 +82,7 @@ def _roundings(nodes: Sequence[Mapping[str, Any]]) -> Chart:
         },
         *_verdict_points(nodes, [place(value) for value in torch], "PyTorch: "),
     ]
-    series[0]["markArea"] = _mark_area(bands(nodes))
+    series[0]["markArea"] = areas
     order = sorted(
         range(len(nodes)), key=lambda i: _rank(nodes[i], torch[i], limits["candidate"][i])
     )
@@ -119,7 +120,7 @@ def _rank(node: Mapping[str, Any], value: float | None, limit: float | None) -> 
     return node["verdict"] in PASSING, -share
 
 
-def _relative(nodes: Sequence[Mapping[str, Any]]) -> Chart:
+def _relative(nodes: Sequence[Mapping[str, Any]], areas: Mapping[str, Any]) -> Chart:
     columns = {
         "accumulated, largest": [_field(node, "free", "relative_max") for node in nodes],
         "accumulated, rms": [_field(node, "free", "relative_rms") for node in nodes],
@@ -148,7 +149,7 @@ def _relative(nodes: Sequence[Mapping[str, Any]]) -> Chart:
         )
     ]
     series += _verdict_points(nodes, place("own, largest"), "own, largest: ")
-    series[0]["markArea"] = _mark_area(bands(nodes))
+    series[0]["markArea"] = areas
     order = sorted(
         range(len(nodes)),
         key=lambda i: (nodes[i]["verdict"] in PASSING, -_or_zero(columns["own, largest"][i])),

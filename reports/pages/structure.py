@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from efficientdet_spec import EfficientDetConfig, InputError, get_config
+from efficientdet_spec import EfficientDetConfig, Node, Part
 from parity.judge.verdict import Verdict
-from reports.reading.bands import levels_of
+from reports.reading.bands import config_of, places_of
 from reports.words.glossary import PASSING
 
 _WIDTH = 1100
@@ -22,12 +21,13 @@ _ROW = 44
 _LABELS = 8
 """Most failing parts whose nodes are named in the drawing; all of them bear a cross."""
 
-_BLOCK = re.compile(r"backbone\.blocks\.(\d{1,3})\.")
-_CELL = re.compile(r"fpn\.cells\.(\d{1,3})\.nodes\.(\d{1,3})\.")
-_EXTRA = re.compile(r"fpn\.resample_p(\d{1,2})\.")
-_HEAD = re.compile(
-    r"(class_head|box_head)\.(?:(?:convs|bns|acts)\.(\d{1,2})|(predict))\b.*P(\d{1,2})$"
-)
+_EXTRA = "extra"
+_OTHER = "other"
+_NONE = -1
+"""The index of a stem among blocks, and of a prediction among repeats."""
+
+_Key = tuple[Any, ...]
+"""What a box is: the part with two numbers in it; an extra level; or all the other nodes."""
 
 _SEVERITY = {verdict.value: place for place, verdict in enumerate(Verdict)}
 
@@ -74,8 +74,9 @@ def drawing(nodes: Mapping[str, Any]) -> str:
         SVG without any colour of its own: classes ``v-exact`` and the like say which. Each box
         links to its worst node's panel.
     """
-    parts = _parts(nodes["nodes"])
-    config = _config(nodes)
+    parts = _parts(nodes)
+    # Of a model that is not known all nodes are in one box.
+    config = config_of(nodes)
     pieces: list[str] = []
     boxes, y = _backbone(parts, pieces)
     fpn, y = _fpn(parts, config, y + 26, pieces)
@@ -92,23 +93,11 @@ def drawing(nodes: Mapping[str, Any]) -> str:
     )
 
 
-def _config(nodes: Mapping[str, Any]) -> EfficientDetConfig | None:
-    try:
-        return get_config(str(nodes["model"]))
-    except InputError:
-        # Of a model that is not known the boxes are drawn without connections.
-        return None
-
-
-def _parts(nodes: Sequence[Mapping[str, Any]]) -> dict[tuple[Any, ...], _Part]:
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    levels: dict[str, int] = {}
-    for name, level in levels_of(nodes):
-        # A block is drawn at the level that it leads to.
-        levels[_block(name)] = level
-    for node in nodes:
-        level = levels[_block(str(node["name"]))]
-        groups.setdefault(_key(str(node["name"]), level), []).append(node)
+def _parts(nodes: Mapping[str, Any]) -> dict[_Key, _Part]:
+    places = places_of(nodes)
+    groups: dict[_Key, list[Mapping[str, Any]]] = {}
+    for node in nodes["nodes"]:
+        groups.setdefault(_key(places.get(str(node["name"]))), []).append(node)
     result = {}
     for key, members in groups.items():
         worst = max(members, key=lambda node: _SEVERITY.get(str(node["verdict"]), len(_SEVERITY)))
@@ -116,37 +105,30 @@ def _parts(nodes: Sequence[Mapping[str, Any]]) -> dict[tuple[Any, ...], _Part]:
     return result
 
 
-def _block(name: str) -> str:
-    found = _BLOCK.match(name)
-    return found[0] if found else name.partition(".")[0]
+def _key(node: Node | None) -> _Key:
+    """The box that a node is drawn in."""
+    if node is None:
+        return (_OTHER,)
+    if node.part is Part.BACKBONE:
+        return node.part, node.level, _NONE if node.block is None else node.block
+    if node.part is not Part.BIFPN:
+        return node.part, node.level, _NONE if node.repeat is None else node.repeat
+    if node.cell is None or node.index is None:
+        return _EXTRA, node.level
+    return node.part, node.cell, node.index
 
 
-def _key(name: str, level: int) -> tuple[Any, ...]:
-    if found := _BLOCK.match(name):
-        return "block", level, int(found[1])
-    if name.startswith("backbone."):
-        return "block", level, -1
-    if found := _CELL.match(name):
-        return "cell", int(found[1]), int(found[2])
-    if found := _EXTRA.match(name):
-        return "extra", int(found[1])
-    if found := _HEAD.match(name):
-        repeat = -1 if found[3] else int(found[2])
-        return found[1], int(found[4]), repeat
-    return ("other",)
-
-
-def _title(key: tuple[Any, ...]) -> str:
+def _title(key: _Key) -> str:
     kind, *rest = key
-    if kind == "block":
-        return "stem" if rest[1] < 0 else f"block {rest[1]}"
-    if kind == "cell":
+    if kind is Part.BACKBONE:
+        return "stem" if rest[1] == _NONE else f"block {rest[1]}"
+    if kind is Part.BIFPN:
         return f"BiFPN cell {rest[0] + 1}, node {rest[1]}"
-    if kind == "extra":
+    if kind == _EXTRA:
         return f"input P{rest[0]}"
-    if kind in ("class_head", "box_head"):
-        what = "prediction" if rest[1] < 0 else f"repeat {rest[1] + 1}"
-        return f"{kind.replace('_', ' ')}, P{rest[0]}, {what}"
+    if isinstance(kind, Part):
+        what = "prediction" if rest[1] == _NONE else f"repeat {rest[1] + 1}"
+        return f"{kind.value}, P{rest[0]}, {what}"
     return "other nodes"
 
 
@@ -158,23 +140,21 @@ def _row_label(text: str, y: float, x: float = _LEFT - 14) -> str:
     return f'<text class="row" x="{x:g}" y="{y + 15:g}" text-anchor="end">{escape(text)}</text>'
 
 
-def _backbone(
-    parts: Mapping[tuple[Any, ...], _Part], pieces: list[str]
-) -> tuple[list[_Box], float]:
+def _backbone(parts: Mapping[_Key, _Part], pieces: list[str]) -> tuple[list[_Box], float]:
     pieces.append(_heading("Backbone: blocks by level", 14))
     boxes = []
     y = 26.0
-    keys = sorted(key for key in parts if key[0] == "block")
+    keys = sorted(key for key in parts if key[0] is Part.BACKBONE)
     for level in sorted({key[1] for key in keys}):
         pieces.append(_row_label(f"P{level} 1/{2**level}", y))
         x = float(_LEFT)
         for key in [key for key in keys if key[1] == level]:
             if x + _BOX[0] > _WIDTH:
                 x, y = float(_LEFT), y + _BOX[1] + _GAP
-            boxes.append(_Box(parts[key], x, y, "stem" if key[2] < 0 else str(key[2])))
+            boxes.append(_Box(parts[key], x, y, "stem" if key[2] == _NONE else str(key[2])))
             x += _BOX[0] + _GAP
         y += _BOX[1] + 12
-    other = parts.get(("other",))
+    other = parts.get((_OTHER,))
     if other:
         boxes.append(_Box(other, float(_LEFT), y, "other", 60))
         y += _BOX[1] + 12
@@ -182,12 +162,12 @@ def _backbone(
 
 
 def _fpn(
-    parts: Mapping[tuple[Any, ...], _Part],
+    parts: Mapping[_Key, _Part],
     config: EfficientDetConfig | None,
     y: float,
     pieces: list[str],
 ) -> tuple[list[_Box], float]:
-    cells = sorted({key[1] for key in parts if key[0] == "cell"})
+    cells = sorted({key[1] for key in parts if key[0] is Part.BIFPN})
     if not cells or config is None:
         return [], y
     levels = list(config.levels)
@@ -200,7 +180,7 @@ def _fpn(
     boxes = []
     before: dict[int, tuple[float, float]] = {}
     for level in levels:
-        extra = parts.get(("extra", level))
+        extra = parts.get((_EXTRA, level))
         if extra:
             box = _Box(extra, float(_LEFT), height[level], "in")
             boxes.append(box)
@@ -216,7 +196,7 @@ def _fpn(
         specs = config.cell_nodes(cell)
         down = len(levels) - 1
         for spec in specs:
-            part = parts.get(("cell", cell, spec.index))
+            part = parts.get((Part.BIFPN, cell, spec.index))
             start = left + (0 if spec.index < down else step / 2)
             end = (start + _BOX[0] / 2, height[spec.level] + _BOX[1] / 2)
             if part:
@@ -242,28 +222,26 @@ def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
     return f'<path class="arrow" marker-end="url(#arrow)" d="{path}"/>'
 
 
-def _heads(
-    parts: Mapping[tuple[Any, ...], _Part], y: float, pieces: list[str]
-) -> tuple[list[_Box], float]:
+def _heads(parts: Mapping[_Key, _Part], y: float, pieces: list[str]) -> tuple[list[_Box], float]:
     boxes = []
     bottom = y
-    for place, head in enumerate(("class_head", "box_head")):
-        keys = sorted(key for key in parts if key[0] == head)
+    for place, head in enumerate((Part.CLASS_HEAD, Part.BOX_HEAD)):
+        keys = sorted(key for key in parts if key[0] is head)
         if not keys:
             continue
         left = _LEFT + place * (_WIDTH - _LEFT) / 2
-        title = f"{head.replace('_', ' ').capitalize()}: repeats, then the prediction"
+        title = f"{head.value.capitalize()}: repeats, then the prediction"
         pieces.append(
             f'<text class="heading" x="{left - _LEFT:g}" y="{y + 4:g}">{escape(title)}</text>'
         )
         row = y + 18
         for level in sorted({key[1] for key in keys}, reverse=True):
             pieces.append(_row_label(f"P{level}", row, left - 14))
-            repeats = sorted(key[2] for key in keys if key[1] == level and key[2] >= 0)
-            for column, repeat in enumerate([*repeats, -1]):
+            repeats = sorted(key[2] for key in keys if key[1] == level and key[2] != _NONE)
+            for column, repeat in enumerate([*repeats, _NONE]):
                 part = parts.get((head, level, repeat))
                 if part:
-                    text = "out" if repeat < 0 else str(repeat + 1)
+                    text = "out" if repeat == _NONE else str(repeat + 1)
                     boxes.append(_Box(part, left + column * (_BOX[0] + _GAP), row, text))
             row += _BOX[1] + 8
         bottom = max(bottom, row)

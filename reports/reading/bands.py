@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-_CELL = re.compile(r"fpn\.cells\.(\d{1,3})\.")
-_PARTS = {
-    "backbone": "backbone",
-    "fpn": "BiFPN",
-    "class_head": "class head",
-    "box_head": "box head",
-}
+from efficientdet_spec import EfficientDetConfig, InputError, Node, Part, get_config, iterate_nodes
+
+OTHER = "other"
+"""The part of what the model does not have, such as a candidate's own layers."""
 
 
 @dataclass(frozen=True)
@@ -34,42 +30,53 @@ class Band:
     last: int
 
 
-def bands(nodes: Sequence[Mapping[str, Any]]) -> list[Band]:
+def config_of(nodes: Mapping[str, Any]) -> EfficientDetConfig | None:
+    """What the model of a result is; None where its name is not known.
+
+    Args:
+        nodes: The result, schema ``efficientdet-parity/nodes``.
+    """
+    try:
+        return get_config(str(nodes["model"]))
+    except InputError:
+        return None
+
+
+def places_of(nodes: Mapping[str, Any]) -> Mapping[str, Node]:
+    """The place of each node of a result's model, by name; none where that is not known.
+
+    Args:
+        nodes: The result, schema ``efficientdet-parity/nodes``.
+    """
+    config = config_of(nodes)
+    return {} if config is None else {node.name: node for node in iterate_nodes(config)}
+
+
+def bands(nodes: Mapping[str, Any]) -> list[Band]:
     """The bands of a result's nodes, in order.
 
-    The backbone's sections are its levels, found by how often the height has halved; those of
-    the BiFPN are its cells, the extra levels with the first of them.
+    The backbone's sections are its levels, of a block the one that it leads to; those of the
+    BiFPN are its cells, the extra levels with the first of them.
+
+    Args:
+        nodes: The result, schema ``efficientdet-parity/nodes``.
     """
-    places = [_place(node) for node in levels_of(nodes)]
+    known = places_of(nodes)
+    entries: Sequence[Mapping[str, Any]] = nodes["nodes"]
+    sections = [_section(known.get(str(entry["name"]))) for entry in entries]
     result = []
-    for (part, section), members in groupby(enumerate(places), key=lambda item: item[1]):
+    for (part, section), members in groupby(enumerate(sections), key=lambda item: item[1]):
         indices = [index for index, _ in members]
         result.append(Band(part, section, indices[0], indices[-1]))
     return result
 
 
-def levels_of(nodes: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
-    """Name and level of each node; the level of the last map that is larger than a pixel."""
-    level = 1
-    height = 0
-    result = []
-    for node in nodes:
-        shape = node["shape"] or []
-        now = shape[1] if len(shape) == 4 else 0
-        if now > 1:
-            if height and now < height:
-                level += 1
-            height = now
-        result.append((node["name"], level))
-    return result
-
-
-def _place(node: tuple[str, int]) -> tuple[str, str]:
-    name, level = node
-    part = _PARTS.get(name.partition(".")[0], "other")
-    if part == "backbone":
-        return part, f"P{level}"
-    if part == "BiFPN":
-        cell = _CELL.match(name)
-        return part, f"cell {int(cell[1]) + 1 if cell else 1}"
+def _section(node: Node | None) -> tuple[str, str]:
+    if node is None:
+        return OTHER, OTHER
+    part = node.part.value
+    if node.part is Part.BACKBONE:
+        return part, f"P{node.level}"
+    if node.part is Part.BIFPN:
+        return part, f"cell {(node.cell or 0) + 1}"
     return part, part

@@ -191,7 +191,7 @@ def node_table(
         "kind": _indexed(found, lambda node: node["kind"] or "none"),
         "shape": _indexed(found, lambda node: shape_text(node["shape"])),
         "verdict": _indexed(found, lambda node: str(node["verdict"])),
-        "stage": _indexed(_stages(found), str),
+        "stage": _indexed(_stages(nodes), str),
         "reason": _reasons(found, nodes["inputs"]),
         "at": [_place(node["free"]) for node in found],
         "figures": {item.key: [_figure(node, item.path) for node in found] for item in FIGURES},
@@ -243,7 +243,7 @@ def _indexed(values: Iterable[Any], text: Callable[[Any], str]) -> dict[str, lis
     return {"texts": list(texts), "rows": places}
 
 
-def _stages(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+def _stages(nodes: Mapping[str, Any]) -> list[str]:
     return [
         band.part if band.section == band.part else f"{band.part} {band.section}"
         for band in bands(nodes)

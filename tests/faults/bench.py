@@ -113,9 +113,7 @@ class Bench:
         self.naming = own_paths(built.kinds)
         self.faithful = from_arrays(self.config, self.conversion.arrays, model)
         self.referee = Remembering(self.faithful, built.kinds, self.images.shape)
-        self.known = Known(
-            self.faithful, {"raw": self.raw}, self.config.num_anchors, self.config.num_classes
-        )
+        self.known = Known(self.faithful, {"raw": self.raw})
 
     def judge(self, model):
         """Results, suspects and findings of a candidate."""

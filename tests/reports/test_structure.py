@@ -1,12 +1,11 @@
 """The drawing shows every node's part once, its worst verdict, and the real connections."""
 
-import re
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
 
-from efficientdet_spec import get_config
+from efficientdet_spec import get_config, iterate_nodes
 from parity.judge.verdict import Verdict
 from reports.pages.structure import drawing
 
@@ -14,29 +13,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def result(model="efficientdet-d0", **verdicts):
-    """Nodes as those of a model: enough of each part for it to be drawn."""
-    config = get_config(model)
-    names = [("backbone.stem_conv", 2)]
-    reduction = 2
-    for index, block in enumerate(config.backbone.blocks):
-        reduction *= block.stride
-        names += [(f"backbone.blocks.{index}.{part}", reduction) for part in ("conv", "bn")]
-    names += [(f"fpn.resample_p{level}.pool", 2**level) for level in config.extra_levels()]
-    for cell in range(config.fpn_cells):
-        for spec in config.cell_nodes(cell):
-            names.append((f"fpn.cells.{cell}.nodes.{spec.index}.fuse", 2**spec.level))
-    for head in ("class_head", "box_head"):
-        for level in config.levels:
-            names.append((f"{head}.convs.0.pointwise@P{level}", 2**level))
-            names.append((f"{head}.bns.0.P{level}", 2**level))
-            names.append((f"{head}.predict.pointwise@P{level}", 2**level))
+    """Every node of a model as a result lists it."""
     nodes = [
-        {
-            "name": name,
-            "shape": [1, 512 // scale, 512 // scale, 8],
-            "verdict": verdicts.get(name, "rounding"),
-        }
-        for name, scale in names
+        {"name": node.name, "verdict": verdicts.get(node.name, "rounding")}
+        for node in iterate_nodes(get_config(model))
     ]
     return {"model": model, "nodes": nodes}
 
@@ -53,7 +33,7 @@ def parts(values):
 def test_every_part_is_drawn_once_with_its_connections(model):
     values, config = result(model), get_config(model)
     tree, links = parts(values)
-    levels, repeats = len(config.levels), 2
+    levels, repeats = len(config.levels), config.head_repeats + 1
     blocks = 1 + len(config.backbone.blocks)
     cells = sum(len(config.cell_nodes(cell)) for cell in range(config.fpn_cells))
     assert len(links) == blocks + len(config.extra_levels()) + cells + 2 * levels * repeats
@@ -70,7 +50,7 @@ def test_every_part_is_drawn_once_with_its_connections(model):
 
 @pytest.mark.parametrize("verdict", [verdict.value for verdict in Verdict if not verdict.passes])
 def test_a_part_has_its_worst_verdict_and_says_which_node(verdict):
-    wrong = "backbone.blocks.3.bn"
+    wrong = "backbone.blocks.3.project_bn"
     tree, links = parts(result(**{wrong: verdict}))
     assert f"v-{verdict.replace(' ', '-')} failing" in links[wrong].get("class")
     assert "✕" in "".join(links[wrong].itertext())
@@ -79,12 +59,36 @@ def test_a_part_has_its_worst_verdict_and_says_which_node(verdict):
     assert sum("failing" in link.get("class") for link in links.values()) == 1
 
 
+def test_a_box_says_what_it_stands_for():
+    _, links = parts(result("efficientdet-d7x"))
+    said = {link.find(f"{SVG}title").text.partition(":")[0] for link in links.values()}
+    assert {
+        "stem",
+        "block 54",
+        "input P8",
+        "BiFPN cell 8, node 9",
+        "class head, P3, repeat 5",
+        "box head, P8, prediction",
+    } <= said
+    assert "other nodes" not in said
+
+
+def test_layers_of_the_candidate_alone_are_in_a_box_of_their_own():
+    values = result()
+    again = "class_head.convs.0.pointwise@P3 again"
+    for name in ("backbone.blocks.99.conv", again):
+        values["nodes"].append({"name": name, "verdict": "rounding"})
+    values["nodes"][-1]["verdict"] = "not covered"
+    _, links = parts(values)
+    assert links[again].find(f"{SVG}title").text.startswith("other nodes: not covered; 2 nodes")
+
+
 def test_names_are_text():
     hostile = '<img src=x onerror="alert(1)">&"'
     values = result()
-    values["nodes"][1]["name"] = hostile
+    values["nodes"] = [{"name": hostile, "verdict": "not covered"}, *values["nodes"]]
     values["model"] = "no such model <b>"
     tree, links = parts(values)
-    assert hostile in links and not list(tree.iter(f"{SVG}img"))
-    # Of a model that is not known the wiring is not known either.
-    assert not re.search("fpn", " ".join(links))
+    # Of a model that is not known no place is known either.
+    assert list(links) == [hostile] and not list(tree.iter(f"{SVG}img"))
+    assert not [item for item in tree.iter(f"{SVG}path") if item.get("class") == "arrow"]

@@ -3,7 +3,7 @@
 One file holds one kind, or two that are alike.
 """
 
-from parity.judge.operations.activation import Gate, Swish
+from parity.judge.operations.activation import ACTIVATIONS, Gate, Swish
 from parity.judge.operations.batch_norm import BatchNorm
 from parity.judge.operations.convolution import Convolution, Depthwise
 from parity.judge.operations.mean import Mean
@@ -12,6 +12,7 @@ from parity.judge.operations.products import Scale, WeightedSum
 from parity.judge.operations.selection import MaxPool, Upsample
 
 __all__ = [
+    "ACTIVATIONS",
     "BatchNorm",
     "Convolution",
     "Depthwise",

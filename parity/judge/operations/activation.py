@@ -1,11 +1,13 @@
-"""Swish, ``x * sigmoid(x)``, and the sigmoid of a squeeze-excite gate."""
+"""The activations, of which swish is the only one, and the sigmoid of a squeeze-excite gate."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
+from efficientdet_spec import Activation
 from parity.judge.compiled import compiled
 from parity.judge.operations.operation import Operation, by_lines, underflow
 from parity.sides.stream import Array
@@ -59,6 +61,10 @@ class Gate(_Function):
 
     gate = True
     slope = SIGMOID_SLOPE
+
+
+ACTIVATIONS: Mapping[Activation, type[Operation]] = MappingProxyType({Activation.SWISH: Swish})
+"""What computes each activation exactly."""
 
 
 @compiled

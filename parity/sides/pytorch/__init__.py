@@ -1,6 +1,5 @@
 """PyTorch's side of a comparison: a module that is seen and driven, and the faithful model."""
 
-from parity.judge.referee import IMAGES
 from parity.sides.pytorch.candidate import TorchCandidate, TorchValue
 from parity.sides.pytorch.code import failure
 from parity.sides.pytorch.exact import alike, as_double, copy_in_double, own_exact, parameters_of
@@ -25,7 +24,6 @@ from parity.sides.pytorch.wrappers import check_observable, common_prefix, eager
 
 __all__ = [
     "FaithfulReferee",
-    "IMAGES",
     "Provenance",
     "TorchCandidate",
     "TorchValue",

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.process.console import out_of_memory
 from parity.sides.naming import Naming
 from parity.sides.pytorch import hooks, noise, wrappers
@@ -185,6 +185,7 @@ class TorchCandidate:
             raise InputError(
                 f"The candidate returns {type(returned).__name__} without a tensor for images of "
                 f"{size}; let it return class outputs before box outputs, one tensor for each "
-                f"level, finest level first."
+                f"level, finest level first.",
+                Cause.CANDIDATE,
             )
         return [TorchValue(tensor.detach().clone()) for tensor in tensors]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from efficientdet_spec import FUSION_EPSILON, Fusion, NodeKind
 from parity.judge.operations import (
+    ACTIVATIONS,
     BatchNorm,
     Convolution,
     Depthwise,
@@ -19,7 +20,6 @@ from parity.judge.operations import (
     Mean,
     Operation,
     Scale,
-    Swish,
     Upsample,
     WeightedSum,
 )
@@ -57,8 +57,9 @@ def operation_of(kind: NodeKind, module: nn.Module, arguments: tuple[Any, ...]) 
         return MaxPool(arguments[1])
     if kind is NodeKind.UPSAMPLE:
         return Upsample(arguments[1])
+    if kind is NodeKind.ACTIVATION:
+        return ACTIVATIONS[layer.activation]()
     plain: dict[NodeKind, Callable[[], Operation]] = {
-        NodeKind.ACTIVATION: Swish,
         NodeKind.GATE: Gate,
         NodeKind.MEAN: Mean,
         NodeKind.SCALE: Scale,

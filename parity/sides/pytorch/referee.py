@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from efficientdet_spec import NodeKind
+from efficientdet_spec import IMAGES, NodeKind
 from parity.judge.operations import Operation
-from parity.judge.referee import IMAGES, Referee
+from parity.judge.referee import Referee
 from parity.sides.naming import own_paths
 from parity.sides.pytorch.hooks import nchw, nhwc_shape, visiting
 from parity.sides.pytorch.operations import operation_of

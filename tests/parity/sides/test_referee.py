@@ -5,10 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from efficientdet_spec import Fusion, NodeKind
+from efficientdet_spec import IMAGES, Fusion, NodeKind
 from parity.judge.operations import operation
 from parity.sides import pytorch
-from parity.sides.pytorch import IMAGES, FaithfulReferee
+from parity.sides.pytorch import FaithfulReferee
 from torch_model import layers
 
 BLOCK = "backbone.blocks.2"
