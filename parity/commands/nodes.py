@@ -73,8 +73,8 @@ def add_parser(commands: Any) -> None:
         "--reference",
         type=Path,
         metavar="FILE",
-        help="a checkpoint's own .meta graph, or a trace.h5 of compare.py record; "
-        "default: the graph of this project",
+        help="a checkpoint's own .meta graph, a .pth of convert.py, or a trace.h5 of compare.py "
+        "record; default: the graph of this project",
     )
     nodes.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     nodes.add_argument("--tf32", action="store_true", help="let a GPU round inputs to TF32")
@@ -306,7 +306,9 @@ def _noise(
     with Progress("measuring PyTorch's noise", unit="nodes") as progress:
         found = noise.candidate_noise(pairing, progress)
     if not reference.sizes:
-        return found, ["noise of TensorFlow not measured: a trace cannot compute again"]
+        return found, [
+            "noise of the reference not measured: it is no graph that can be opened again otherwise"
+        ]
     notes, names = [], list(pairing.kinds)
     runs = [(REPEATED, arguments.threads)]
     note = noise.threads_note(os.environ)

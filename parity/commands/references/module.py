@@ -1,0 +1,53 @@
+"""A converted PyTorch model as the reference: it needs no TensorFlow."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from efficientdet_spec import Cause, InputError, iterate_nodes
+from parity.commands.references import Wanted
+from parity.sides.side import Reference
+
+ANY_SIZE = True
+
+
+def accepts(path: Path | None) -> bool:
+    """Whether it is named like a model that ``convert.py`` has written."""
+    return path is not None and path.suffix == ".pth"
+
+
+def opened(wanted: Wanted) -> AbstractContextManager[Reference]:
+    """The model, which computes on the CPU with its own parameters.
+
+    Raises:
+        InputError: The file cannot be read, or is of another model than the checkpoint.
+    """
+    import torch
+
+    from parity.sides.naming import own_paths
+    from parity.sides.pytorch import TorchCandidate
+    from parity.sides.pytorch.streaming import streaming
+    from torch_model.checkpoint import load
+
+    assert wanted.path is not None
+    model = load(wanted.path)
+    if model.config != wanted.config:
+        raise InputError(
+            f"{wanted.path} holds {model.config.name} with {model.config.num_classes} classes, but "
+            f"the checkpoint {wanted.config.name} with {wanted.config.num_classes}; give files of "
+            f"one model.",
+            Cause.MODEL,
+        )
+    _, height, width, _ = wanted.shape
+    nodes = list(iterate_nodes(wanted.config, (height, width)))
+    candidate = TorchCandidate(
+        model.to(getattr(torch, wanted.dtype)), own_paths(node.name for node in nodes)
+    )
+    reference = streaming(
+        candidate,
+        {node.name: node.kind for node in nodes},
+        [node.name for node in nodes if node.is_output],
+        {"kind": "module", "source": str(wanted.path)},
+    )
+    return nullcontext(reference)

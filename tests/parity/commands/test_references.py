@@ -1,0 +1,112 @@
+"""What a candidate can be compared with: each kind is known by its name, and one file."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import compare
+from converter.conversion import convert
+from converter.sources import resolve
+from efficientdet_spec import InputError
+from parity.commands.references import Wanted, kind_of, kinds
+from torch_model.checkpoint import save_arrays
+
+PASSING = ("exact", "rounding")
+ROOT = Path(compare.__file__).resolve().parent
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (None, "graph"),
+        ("model.meta", "metagraph"),
+        ("model.pth", "module"),
+        ("trace.h5", "trace"),
+        # The reader of traces says what it is instead.
+        ("what.ever", "trace"),
+    ],
+)
+def test_a_reference_is_known_by_its_name(path, name):
+    kind = kind_of(None if path is None else Path(path))
+    assert kind.__name__ == f"parity.commands.references.{name}"
+
+
+def test_every_kind_has_all_that_a_kind_has():
+    found = list(kinds())
+    assert len(found) == 4
+    for kind in found:
+        assert callable(kind.accepts) and callable(kind.opened) and kind.ANY_SIZE in (True, False)
+    assert sum(kind.accepts(None) for kind in found) == 1
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+sys.modules["tensorflow"] = None
+import compare
+sys.exit(compare.main(sys.argv[1:]))
+"""
+
+
+def test_a_module_is_a_reference_without_tensorflow(tiny_checkpoint, tiny_pth, tmp_path):
+    result = tmp_path / "nodes.json"
+    command = [
+        "nodes",
+        tiny_checkpoint,
+        "--reference",
+        tiny_pth,
+        "--json",
+        result,
+        "--size",
+        "96x128",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW, *map(str, command)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ},
+    )
+    assert done.returncode == 0, done.stderr
+    values = json.loads(result.read_text())
+    assert values["reference"] == {"kind": "module", "source": str(tiny_pth)}
+    assert values["outcome"] == "parity" and len(values["inputs"]) == 2
+    # It is compared with itself.
+    assert values["counts"]["exact"] == len(values["nodes"]) == 309
+    assert values["nodes"][0]["tensor"] == "backbone.stem_conv"
+
+
+def test_a_reference_that_is_wrong_is_told_so(tiny_checkpoint, tiny_conversion, tmp_path):
+    arrays = {name: array.copy() for name, array in tiny_conversion.arrays.items()}
+    arrays["backbone.blocks.1.depthwise_bn.bias"] += 0.5
+    wrong, result = tmp_path / "wrong.pth", tmp_path / "nodes.json"
+    save_arrays(wrong, tiny_conversion.config, arrays, tiny_conversion.provenance)
+    command = ["nodes", tiny_checkpoint, "--reference", wrong, "--json", result, "--size", "96x128"]
+    assert compare.main([*map(str, command), "--contributions", "0"]) == 1
+    nodes = json.loads(result.read_text())["nodes"]
+    failing = {node["name"]: node["verdict"] for node in nodes if node["verdict"] not in PASSING}
+    assert failing == {"backbone.blocks.1.depthwise_bn": "reference differs"}
+
+
+def test_a_module_of_another_model_is_refused(tiny_conversion, tiny_checkpoint, tmp_path):
+    other = replace(tiny_conversion.config, num_classes=3)
+    wanted = Wanted(
+        path=None,
+        conversion=replace(convert(resolve(str(tiny_checkpoint), tmp_path)), config=other),
+        prefix=tiny_checkpoint / "model",
+        shape=(1, 96, 128, 3),
+        dtype="float32",
+        weights="ema",
+        threads=None,
+        device="cpu",
+    )
+    path = tmp_path / "tiny.pth"
+    done = tiny_conversion
+    save_arrays(path, done.config, done.arrays, done.provenance)
+    kind = kind_of(path)
+    with pytest.raises(InputError, match="holds efficientdet-tiny with 7 classes"):
+        kind.opened(replace(wanted, path=path))
