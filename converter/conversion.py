@@ -18,7 +18,7 @@ from converter.bundle import (
     open_bundle,
     read_index,
 )
-from converter.layouts import SCALARS, Array
+from converter.layouts import Array
 from converter.ledger import Ledger, choose_config, make_ledger
 from converter.mapping import iterate_pairs
 from converter.sources import CheckpointFiles
@@ -228,10 +228,7 @@ def to_torch(ledger: Ledger, read: Callable[[str], Array]) -> Iterator[tuple[str
     """
     for source in ledger.sources:
         arrays = [read(name) for name in source.variables]
-        if source.pair.layout is SCALARS:
-            yield source.pair.parameter, np.array(arrays)
-        else:
-            yield source.pair.parameter, source.pair.layout.to_torch(arrays[0]).copy(order="C")
+        yield source.pair.parameter, source.pair.layout.to_torch(arrays)
 
 
 def to_tensorflow(
@@ -248,7 +245,4 @@ def to_tensorflow(
     """
     for pair in iterate_pairs(config):
         array = np.asarray(state[pair.parameter])
-        if pair.layout is SCALARS:
-            yield from zip(pair.variables, array, strict=True)
-        else:
-            yield pair.variables[0], np.ascontiguousarray(pair.layout.to_tensorflow(array))
+        yield from zip(pair.variables, pair.layout.to_tensorflow(array), strict=True)

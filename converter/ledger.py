@@ -180,7 +180,11 @@ def _base_shapes(entries: Mapping[str, BundleEntry]) -> dict[str, tuple[int, ...
 
 
 def _expected_shapes(config: EfficientDetConfig) -> dict[str, tuple[int, ...]]:
-    return {name: pair.variable_shape for pair in iterate_pairs(config) for name in pair.variables}
+    return {
+        name: shape
+        for pair in iterate_pairs(config)
+        for name, shape in pair.variable_shapes.items()
+    }
 
 
 def _classes_in_file(shapes: Mapping[str, tuple[int, ...]], num_anchors: int) -> int | None:
@@ -336,10 +340,9 @@ def _choose(
             findings.append(f"{name}, which fills {pair.parameter}, is missing{only}")
             continue
         entry = entries[full]
-        if entry.shape != pair.variable_shape:
-            findings.append(
-                f"{full} has shape {list(entry.shape)}, not {list(pair.variable_shape)}"
-            )
+        expected = pair.variable_shapes[name]
+        if entry.shape != expected:
+            findings.append(f"{full} has shape {list(entry.shape)}, not {list(expected)}")
         if entry.dtype != np.float32:
             findings.append(f"{full} holds {entry.dtype_name}, not DT_FLOAT")
         chosen[name] = full

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from converter.bundle import write_bundle
 from converter.conversion import to_tensorflow
-from converter.layouts import SCALARS
 from converter.ledger import EMA
 from converter.mapping import iterate_pairs
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
@@ -61,9 +60,9 @@ def seeded_variables(
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Name and value of every variable of a model except the batch norms' statistics."""
     for pair in iterate_pairs(config):
-        for name in pair.variables:
+        for name, shape in pair.variable_shapes.items():
             if not name.endswith(STATISTICS):
-                yield name, seeded_value(name, pair.variable_shape, salt)
+                yield name, seeded_value(name, shape, salt)
 
 
 RAW_NOISE = 0.02
@@ -96,11 +95,7 @@ def write_seeded(
     """
     drawn = dict(seeded_variables(config, salt))
     parameters = {
-        pair.parameter: (
-            np.array([drawn[name] for name in pair.variables])
-            if pair.layout is SCALARS
-            else pair.layout.to_torch(drawn[pair.variables[0]]).copy(order="C")
-        )
+        pair.parameter: pair.layout.to_torch([drawn[name] for name in pair.variables])
         for pair in iterate_pairs(config)
         if pair.variables[0] in drawn
     }
