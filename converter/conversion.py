@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,14 @@ from converter.layouts import Array
 from converter.ledger import Ledger, choose_config, make_ledger
 from converter.mapping import iterate_pairs
 from converter.sources import CheckpointFiles
-from efficientdet_spec import Cause, EfficientDetConfig, InputError, get_config
+from efficientdet_spec import (
+    Cause,
+    EfficientDetConfig,
+    InputError,
+    file_sha256,
+    get_config,
+    installed_version,
+)
 
 
 @dataclass(frozen=True)
@@ -111,13 +116,15 @@ def convert(
     provenance = {
         "source": files.origin,
         "archive_sha256": files.archive_sha256,
-        "index_sha256": hashlib.sha256(index.path.read_bytes()).hexdigest(),
+        "index_sha256": file_sha256(index.path),
         "checkpoint_fingerprint": index.fingerprint(),
         "values_fingerprint": index.fingerprint(used),
         "weights": weights,
         "variables": ledger.counts(),
         "notes": list(ledger.notes),
-        "versions": {name: _version(name) for name in ("efficientdet-parity", "numpy", "torch")},
+        "versions": {
+            name: installed_version(name) for name in ("efficientdet-parity", "numpy", "torch")
+        },
     }
     return Conversion(ledger, arrays, provenance)
 
@@ -210,13 +217,6 @@ class _Reader:
             others, f" (and {others} more variables are affected)"
         )
         return f"{first!r} holds {kind} in {self.not_finite[first]} of {array.size} values{more}"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def to_torch(ledger: Ledger, read: Callable[[str], Array]) -> Iterator[tuple[str, Array]]:

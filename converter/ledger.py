@@ -17,9 +17,16 @@ import numpy as np
 
 from converter.bundle import BundleEntry
 from converter.mapping import Pair, iterate_pairs
-from efficientdet_spec import DEFAULT_NUM_CLASSES, MODELS, Cause, EfficientDetConfig, InputError
+from efficientdet_spec import (
+    DEFAULT_NUM_CLASSES,
+    EMA_SUFFIX,
+    MODELS,
+    Cause,
+    EfficientDetConfig,
+    InputError,
+)
 
-EMA = "ExponentialMovingAverage"
+EMA = EMA_SUFFIX.removeprefix("/")
 WEIGHTS = ("ema", "raw")
 """Which of a variable's two values is wanted."""
 
@@ -333,7 +340,7 @@ def _choose(
     chosen: dict[str, str] = {}
     findings: list[str] = []
     for name, pair in owner.items():
-        average = f"{name}/{EMA}"
+        average = name + EMA_SUFFIX
         full = average if weights == "ema" and average in entries else name
         if full not in entries:
             only = " (only its EMA is there)" if average in entries else ""

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from converter.bundle import write_bundle
 from converter.conversion import to_tensorflow
-from converter.ledger import EMA
 from converter.mapping import iterate_pairs
-from efficientdet_spec import Cause, EfficientDetConfig, InputError
+from efficientdet_spec import EMA_SUFFIX, Cause, EfficientDetConfig, InputError
 
 STATISTICS = ("moving_mean", "moving_variance")
 """Last parts of the names of batch norms' statistics, which no rule here draws."""
@@ -103,7 +102,7 @@ def write_seeded(
     for name, value in to_tensorflow(config, statistics(config, parameters)):
         rng = np.random.default_rng(len(tensors))
         noise = 1 + RAW_NOISE * rng.uniform(-1, 1, np.shape(value))
-        tensors[f"{name}/{EMA}"] = np.asarray(value, np.float32)
+        tensors[name + EMA_SUFFIX] = np.asarray(value, np.float32)
         tensors[name] = np.asarray(value * noise, np.float32)
     try:
         folder.mkdir(parents=True, exist_ok=True)
