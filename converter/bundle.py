@@ -10,7 +10,6 @@ import hashlib
 import math
 import mmap
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 
 from converter import wire
 from converter.table import mask_crc, read_table, unmask_crc, write_table
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, replacing
 
 # TensorFlow's types by number: its name for each, and NumPy's type if there is one.
 _TYPES: Mapping[int, tuple[str, np.dtype[Any] | None]] = MappingProxyType(
@@ -346,34 +345,27 @@ def write_bundle(prefix: Path, tensors: Mapping[str, np.ndarray[Any, np.dtype[An
             raise ValueError(f"a tensor cannot be named {name!r}")
         if tensor.dtype.newbyteorder("<") not in _TYPE_NUMBERS:
             raise TypeError(f"tensor {name!r} has dtype {tensor.dtype}, which cannot be stored")
-    token = secrets.token_hex(4)
     index_path = index_file(prefix)
-    targets = [_shard_path(prefix, 0, 1), prefix.with_name("checkpoint"), index_path]
-    data, state, index = temporary = [
-        prefix.with_name(f".{token}.{kind}.tmp") for kind in ("data", "state", "index")
-    ]
+    # Each takes its place as its context ends, the last one first.
+    targets = [index_path, prefix.with_name("checkpoint"), _shard_path(prefix, 0, 1)]
     try:
         for target in targets:
             if target.is_dir():
                 raise IsADirectoryError(f"{target.name} is a folder")
-        with open(data, "xb") as stream:
-            items = _write_tensors(stream, tensors)
-        with open(state, "xb") as stream:
-            stream.write(_state_text(prefix.name))
-        with open(index, "xb") as stream:
-            stream.write(write_table(items))
-        for source, target in zip(temporary, targets, strict=True):
-            source.replace(target)
+        with contextlib.ExitStack() as stack:
+            index, state, data = (stack.enter_context(replacing(target)) for target in targets)
+            with open(data, "wb") as stream:
+                items = _write_tensors(stream, tensors)
+            with open(state, "wb") as stream:
+                stream.write(_state_text(prefix.name))
+            with open(index, "wb") as stream:
+                stream.write(write_table(items))
     except OSError as error:
         raise InputError(
             f"the checkpoint {prefix} cannot be written: {error.strerror or error}; expected a"
             " folder that exists, is writable and has enough space, so give another or make room",
             Cause.of(error),
         ) from error
-    finally:
-        for path in temporary:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
 
 
 def _damaged(path: Path, found: str) -> InputError:

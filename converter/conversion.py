@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -18,11 +16,18 @@ from converter.bundle import (
     open_bundle,
     read_index,
 )
-from converter.layouts import SCALARS, Array
+from converter.layouts import Array
 from converter.ledger import Ledger, choose_config, make_ledger
 from converter.mapping import iterate_pairs
 from converter.sources import CheckpointFiles
-from efficientdet_spec import Cause, EfficientDetConfig, InputError, get_config
+from efficientdet_spec import (
+    Cause,
+    EfficientDetConfig,
+    InputError,
+    file_sha256,
+    get_config,
+    installed_version,
+)
 
 
 @dataclass(frozen=True)
@@ -111,13 +116,15 @@ def convert(
     provenance = {
         "source": files.origin,
         "archive_sha256": files.archive_sha256,
-        "index_sha256": hashlib.sha256(index.path.read_bytes()).hexdigest(),
+        "index_sha256": file_sha256(index.path),
         "checkpoint_fingerprint": index.fingerprint(),
         "values_fingerprint": index.fingerprint(used),
         "weights": weights,
         "variables": ledger.counts(),
         "notes": list(ledger.notes),
-        "versions": {name: _version(name) for name in ("efficientdet-parity", "numpy", "torch")},
+        "versions": {
+            name: installed_version(name) for name in ("efficientdet-parity", "numpy", "torch")
+        },
     }
     return Conversion(ledger, arrays, provenance)
 
@@ -212,13 +219,6 @@ class _Reader:
         return f"{first!r} holds {kind} in {self.not_finite[first]} of {array.size} values{more}"
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def to_torch(ledger: Ledger, read: Callable[[str], Array]) -> Iterator[tuple[str, Array]]:
     """Each parameter's name with its own contiguous array in PyTorch's layout.
 
@@ -228,10 +228,7 @@ def to_torch(ledger: Ledger, read: Callable[[str], Array]) -> Iterator[tuple[str
     """
     for source in ledger.sources:
         arrays = [read(name) for name in source.variables]
-        if source.pair.layout is SCALARS:
-            yield source.pair.parameter, np.array(arrays)
-        else:
-            yield source.pair.parameter, source.pair.layout.to_torch(arrays[0]).copy(order="C")
+        yield source.pair.parameter, source.pair.layout.to_torch(arrays)
 
 
 def to_tensorflow(
@@ -248,7 +245,4 @@ def to_tensorflow(
     """
     for pair in iterate_pairs(config):
         array = np.asarray(state[pair.parameter])
-        if pair.layout is SCALARS:
-            yield from zip(pair.variables, array, strict=True)
-        else:
-            yield pair.variables[0], np.ascontiguousarray(pair.layout.to_tensorflow(array))
+        yield from zip(pair.variables, pair.layout.to_tensorflow(array), strict=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 from urllib.parse import urlsplit, urlunsplit
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, file_sha256, put_in_place
 
 if sys.platform == "win32":
     import msvcrt
@@ -85,7 +85,7 @@ def download(
                     f"{_BY_HAND} if you trust it",
                     Cause.NETWORK,
                 )
-            os.replace(part, target)
+            put_in_place(part, target)
             _remove(part)
     except OSError as error:
         raise InputError(
@@ -94,19 +94,6 @@ def download(
             Cause.of(error),
         ) from error
     return found
-
-
-def file_sha256(path: Path) -> str:
-    """Returns a file's SHA-256 in hexadecimal.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def display_url(url: str) -> str:

@@ -1,7 +1,12 @@
-"""How a tensor is laid out in TensorFlow and in PyTorch; every layout knows both directions."""
+"""How a parameter's values are laid out in TensorFlow and in PyTorch.
+
+A layout takes all variables that a parameter is made of, and knows both directions.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,43 +14,88 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Layout:
-    """A permutation of axes between the two frameworks.
+class Layout(ABC):
+    """One parameter's correspondence with its variables.
 
     Attributes:
         name: What the ledger prints.
-        to_torch_axes: For each axis of the PyTorch tensor, the TensorFlow axis it comes from.
     """
 
     name: str
+
+    @abstractmethod
+    def to_torch(self, arrays: Sequence[Array]) -> Array:
+        """The parameter that some variables make, in an array of its own, contiguous.
+
+        Args:
+            arrays: All the variables' values, in the order of the pair.
+        """
+
+    @abstractmethod
+    def to_tensorflow(self, array: Array) -> list[Array]:
+        """The variables' values, contiguous, in the order of the pair; they may share memory.
+
+        Args:
+            array: The parameter's values.
+        """
+
+    @abstractmethod
+    def tensorflow_shapes(self, torch_shape: Shape) -> tuple[Shape, ...]:
+        """Shape of each variable of a parameter of this shape."""
+
+
+@dataclass(frozen=True)
+class Permuted(Layout):
+    """One variable with its axes in another order.
+
+    Attributes:
+        to_torch_axes: For each axis of the PyTorch tensor, the TensorFlow axis it comes from.
+    """
+
     to_torch_axes: tuple[int, ...]
 
     @property
     def _to_tensorflow_axes(self) -> tuple[int, ...]:
         return tuple(int(axis) for axis in np.argsort(self.to_torch_axes))
 
-    def torch_shape(self, tensorflow_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape in PyTorch of a variable of this shape."""
-        return tuple(tensorflow_shape[axis] for axis in self.to_torch_axes)
+    def to_torch(self, arrays: Sequence[Array]) -> Array:
+        """As of any layout; there is one array."""
+        (array,) = arrays
+        return array.transpose(self.to_torch_axes).copy(order="C")
 
-    def tensorflow_shape(self, torch_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of the variable of a parameter of this shape."""
-        return tuple(torch_shape[axis] for axis in self._to_tensorflow_axes)
+    def to_tensorflow(self, array: Array) -> list[Array]:
+        """As of any layout."""
+        return [np.ascontiguousarray(array.transpose(self._to_tensorflow_axes))]
 
-    def to_torch(self, array: Array) -> Array:
-        """A view of a TensorFlow array in PyTorch's order of axes."""
-        return array.transpose(self.to_torch_axes)
-
-    def to_tensorflow(self, array: Array) -> Array:
-        """A view of a PyTorch array in TensorFlow's order of axes."""
-        return array.transpose(self._to_tensorflow_axes)
+    def tensorflow_shapes(self, torch_shape: Shape) -> tuple[Shape, ...]:
+        """As of any layout."""
+        return (tuple(torch_shape[axis] for axis in self._to_tensorflow_axes),)
 
 
-CONVOLUTION = Layout("HWIO->OIHW", (3, 2, 0, 1))
-DEPTHWISE = Layout("HWC1->C1HW", (2, 3, 0, 1))
-VECTOR = Layout("vector", (0,))
-SCALARS = Layout("scalars->vector", ())
-"""One TensorFlow scalar for each element of the PyTorch vector, in order."""
+@dataclass(frozen=True)
+class Stacked(Layout):
+    """One variable for each element along the first axis of the PyTorch tensor, in order."""
+
+    def to_torch(self, arrays: Sequence[Array]) -> Array:
+        """As of any layout."""
+        return np.array(arrays)
+
+    def to_tensorflow(self, array: Array) -> list[Array]:
+        """As of any layout."""
+        return [np.asarray(part) for part in array]
+
+    def tensorflow_shapes(self, torch_shape: Shape) -> tuple[Shape, ...]:
+        """As of any layout."""
+        count, *rest = torch_shape
+        return (tuple(rest),) * count
+
+
+CONVOLUTION = Permuted("HWIO->OIHW", (3, 2, 0, 1))
+DEPTHWISE = Permuted("HWC1->C1HW", (2, 3, 0, 1))
+VECTOR = Permuted("vector", (0,))
+SCALARS = Stacked("scalars->vector")
+"""The fusion weights: one TensorFlow scalar for each element of the PyTorch vector."""

@@ -17,9 +17,16 @@ import numpy as np
 
 from converter.bundle import BundleEntry
 from converter.mapping import Pair, iterate_pairs
-from efficientdet_spec import DEFAULT_NUM_CLASSES, MODELS, Cause, EfficientDetConfig, InputError
+from efficientdet_spec import (
+    DEFAULT_NUM_CLASSES,
+    EMA_SUFFIX,
+    MODELS,
+    Cause,
+    EfficientDetConfig,
+    InputError,
+)
 
-EMA = "ExponentialMovingAverage"
+EMA = EMA_SUFFIX.removeprefix("/")
 WEIGHTS = ("ema", "raw")
 """Which of a variable's two values is wanted."""
 
@@ -180,7 +187,11 @@ def _base_shapes(entries: Mapping[str, BundleEntry]) -> dict[str, tuple[int, ...
 
 
 def _expected_shapes(config: EfficientDetConfig) -> dict[str, tuple[int, ...]]:
-    return {name: pair.variable_shape for pair in iterate_pairs(config) for name in pair.variables}
+    return {
+        name: shape
+        for pair in iterate_pairs(config)
+        for name, shape in pair.variable_shapes.items()
+    }
 
 
 def _classes_in_file(shapes: Mapping[str, tuple[int, ...]], num_anchors: int) -> int | None:
@@ -329,17 +340,16 @@ def _choose(
     chosen: dict[str, str] = {}
     findings: list[str] = []
     for name, pair in owner.items():
-        average = f"{name}/{EMA}"
+        average = name + EMA_SUFFIX
         full = average if weights == "ema" and average in entries else name
         if full not in entries:
             only = " (only its EMA is there)" if average in entries else ""
             findings.append(f"{name}, which fills {pair.parameter}, is missing{only}")
             continue
         entry = entries[full]
-        if entry.shape != pair.variable_shape:
-            findings.append(
-                f"{full} has shape {list(entry.shape)}, not {list(pair.variable_shape)}"
-            )
+        expected = pair.variable_shapes[name]
+        if entry.shape != expected:
+            findings.append(f"{full} has shape {list(entry.shape)}, not {list(expected)}")
         if entry.dtype != np.float32:
             findings.append(f"{full} holds {entry.dtype_name}, not DT_FLOAT")
         chosen[name] = full

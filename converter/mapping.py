@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from converter.layouts import CONVOLUTION, DEPTHWISE, SCALARS, VECTOR, Layout
+from converter.layouts import CONVOLUTION, DEPTHWISE, SCALARS, VECTOR, Layout, Shape
 from efficientdet_spec import BlockSpec, EfficientDetConfig, Fusion, NodeSpec, iterate_cells
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,10 @@ class Pair:
     shape: Shape
 
     @property
-    def variable_shape(self) -> Shape:
+    def variable_shapes(self) -> dict[str, Shape]:
         """Shape of each variable."""
-        return () if self.layout is SCALARS else self.layout.tensorflow_shape(self.shape)
+        shapes = self.layout.tensorflow_shapes(self.shape)
+        return dict(zip(self.variables, shapes, strict=True))
 
 
 def iterate_pairs(config: EfficientDetConfig) -> Iterator[Pair]:

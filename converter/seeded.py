@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 
 from converter.bundle import write_bundle
 from converter.conversion import to_tensorflow
-from converter.layouts import SCALARS
-from converter.ledger import EMA
 from converter.mapping import iterate_pairs
-from efficientdet_spec import Cause, EfficientDetConfig, InputError
+from efficientdet_spec import EMA_SUFFIX, Cause, EfficientDetConfig, InputError
 
 STATISTICS = ("moving_mean", "moving_variance")
 """Last parts of the names of batch norms' statistics, which no rule here draws."""
@@ -61,9 +59,9 @@ def seeded_variables(
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Name and value of every variable of a model except the batch norms' statistics."""
     for pair in iterate_pairs(config):
-        for name in pair.variables:
+        for name, shape in pair.variable_shapes.items():
             if not name.endswith(STATISTICS):
-                yield name, seeded_value(name, pair.variable_shape, salt)
+                yield name, seeded_value(name, shape, salt)
 
 
 RAW_NOISE = 0.02
@@ -96,11 +94,7 @@ def write_seeded(
     """
     drawn = dict(seeded_variables(config, salt))
     parameters = {
-        pair.parameter: (
-            np.array([drawn[name] for name in pair.variables])
-            if pair.layout is SCALARS
-            else pair.layout.to_torch(drawn[pair.variables[0]]).copy(order="C")
-        )
+        pair.parameter: pair.layout.to_torch([drawn[name] for name in pair.variables])
         for pair in iterate_pairs(config)
         if pair.variables[0] in drawn
     }
@@ -108,7 +102,7 @@ def write_seeded(
     for name, value in to_tensorflow(config, statistics(config, parameters)):
         rng = np.random.default_rng(len(tensors))
         noise = 1 + RAW_NOISE * rng.uniform(-1, 1, np.shape(value))
-        tensors[f"{name}/{EMA}"] = np.asarray(value, np.float32)
+        tensors[name + EMA_SUFFIX] = np.asarray(value, np.float32)
         tensors[name] = np.asarray(value * noise, np.float32)
     try:
         folder.mkdir(parents=True, exist_ok=True)

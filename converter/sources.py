@@ -15,8 +15,8 @@ from converter.archive import (
     extract_checkpoint,
     parse_state_file,
 )
-from converter.download import display_url, download, file_sha256
-from efficientdet_spec import OFFICIAL_MODELS, Cause, InputError
+from converter.download import display_url, download
+from efficientdet_spec import OFFICIAL_MODELS, Cause, InputError, file_sha256
 
 # The folder that the README of google/automl's efficientdet links for its COCO checkpoints.
 STORAGE_URL = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientdet/coco2"

@@ -5,6 +5,13 @@ the architecture stands in exactly one place.
 """
 
 from efficientdet_spec.errors import Cause, InputError
+from efficientdet_spec.files import (
+    discard,
+    file_sha256,
+    put_in_place,
+    replacing,
+    temporary_beside,
+)
 from efficientdet_spec.models import (
     DEFAULT_NUM_CLASSES,
     MAX_SIDE,
@@ -25,16 +32,20 @@ from efficientdet_spec.nodes import IMAGES, Node, Part, iterate_nodes
 from efficientdet_spec.operations import (
     BATCH_NORM_DECAY,
     BATCH_NORM_EPSILON,
+    EMA_SUFFIX,
     FUSION_EPSILON,
     Activation,
     Fusion,
     NodeKind,
 )
+from efficientdet_spec.padding import same_outputs, same_padding
+from efficientdet_spec.versions import installed_version
 
 __all__ = [
     "BATCH_NORM_DECAY",
     "BATCH_NORM_EPSILON",
     "DEFAULT_NUM_CLASSES",
+    "EMA_SUFFIX",
     "FUSION_EPSILON",
     "IMAGES",
     "MAX_SIDE",
@@ -53,9 +64,17 @@ __all__ = [
     "NodeSpec",
     "Part",
     "ResampleSpec",
+    "discard",
+    "file_sha256",
     "get_config",
+    "installed_version",
     "iterate_cells",
     "iterate_nodes",
     "parse_size",
+    "put_in_place",
+    "replacing",
     "round_channels",
+    "same_outputs",
+    "same_padding",
+    "temporary_beside",
 ]

@@ -20,6 +20,11 @@ FUSION_EPSILON = 1e-4
 """Added to the sum of the weights in fast attention (paper, section 3.3)."""
 
 
+EMA_SUFFIX = "/ExponentialMovingAverage"
+"""Behind a variable's name in a checkpoint: its moving average over training, which the official
+releases are evaluated with (``tf.train.ExponentialMovingAverage.average_name``)."""
+
+
 class Fusion(str, Enum):
     """How a BiFPN node combines its inputs (paper, section 3.3)."""
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from efficientdet_spec import Cause, EfficientDetConfig, InputError, NodeKind
+from efficientdet_spec import EMA_SUFFIX, Cause, EfficientDetConfig, InputError, NodeKind
 from reference_tf.backbone import build_backbone
 from reference_tf.bifpn import build_bifpn
 from reference_tf.heads import build_head
 from reference_tf.ops import GraphBuilder, v1
-
-EMA_SUFFIX = "/ExponentialMovingAverage"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import numpy as np
 
 import reference_tf
-from converter.layouts import SCALARS
 from converter.mapping import iterate_pairs
 from converter.seeded import seeded_variables
 from parity.sides import pytorch
@@ -40,11 +39,7 @@ def tensorflow_tensors(config, values, images, dtype):
 
 def torch_arrays(config, values):
     return {
-        pair.parameter: (
-            np.array([values[name] for name in pair.variables])
-            if pair.layout is SCALARS
-            else pair.layout.to_torch(values[pair.variables[0]]).copy(order="C")
-        )
+        pair.parameter: pair.layout.to_torch([values[name] for name in pair.variables])
         for pair in iterate_pairs(config)
     }
 

@@ -8,7 +8,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from efficientdet_spec import Cause, EfficientDetConfig, InputError
+from efficientdet_spec import Cause, EfficientDetConfig, InputError, replacing
 from torch_model.model import EfficientDet, build
 
 FORMAT = "efficientdet-parity"
@@ -39,19 +39,6 @@ class ModelCheckpoint:
     provenance: Mapping[str, Any]
 
 
-@contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that replaces it on success and vanishes on failure."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        # Where it could not be made there is no removing it, and this must not hide why.
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
 def save_checkpoint(path: str | os.PathLike[str], checkpoint: ModelCheckpoint) -> None:
     """Write ``checkpoint`` to ``path``; the file appears complete or not at all.
 
@@ -68,7 +55,7 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: ModelCheckpoint) -
         "provenance": dict(checkpoint.provenance),
     }
     try:
-        with _replacing(path) as temporary, open(temporary, "wb") as stream:
+        with replacing(path) as temporary, open(temporary, "wb") as stream:
             torch.save(content, stream)
     except (OSError, RuntimeError) as error:
         # torch reports a failed write as a RuntimeError; the OSError behind it says why.

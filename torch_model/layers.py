@@ -20,19 +20,8 @@ from efficientdet_spec import (
     FUSION_EPSILON,
     Activation,
     Fusion,
+    same_padding,
 )
-
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's SAME padding (before, after) along one axis, in pixels.
-
-    The output has ``ceil(size / stride)`` elements. Where the total is odd the extra element
-    goes after, so at stride 2 the padding is usually not symmetric
-    (https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2).
-    """
-    outputs = -(-size // stride)
-    total = max((outputs - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
 
 
 def pad_same(

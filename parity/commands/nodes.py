@@ -25,6 +25,7 @@ from parity.commands.options import (
     check_results,
     convert_checkpoint,
     describe_checkpoint,
+    load_same,
     resolve_checkpoint,
 )
 from parity.commands.references import open_reference
@@ -185,21 +186,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _open_candidate(text: str | None, config: EfficientDetConfig, faithful: Any) -> Any:
     from parity.sides.pytorch.code import from_code
-    from torch_model.checkpoint import load
 
     if text is None:
         return faithful
     path, function = split_candidate(text)
     if function is not None:
         return from_code(path, function, faithful)
-    model = load(path)
-    if model.config != config:
-        raise InputError(
-            f"{path} holds {model.config.name} with {model.config.num_classes} classes, but the "
-            f"checkpoint {config.name} with {config.num_classes}; give files of one model.",
-            Cause.MODEL,
-        )
-    return model
+    return load_same(path, config)
 
 
 def _compare(

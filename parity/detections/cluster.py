@@ -17,11 +17,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from importlib import metadata
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, installed_version
 from parity.detections.annotations import CocoImage
 from parity.detections.shards import Compute, Shard, Work
 
@@ -99,7 +98,7 @@ class Cluster:
 
     def describe(self) -> dict[str, Any]:
         """What results say about it, as plain values."""
-        versions = {name: metadata.version(name) for name in ("dask", "distributed")}
+        versions = {name: installed_version(name) for name in ("dask", "distributed")}
         return {"scheduler": self.name, "workers": self.workers, **versions}
 
     def _submit(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, replacing
 from parity.detections.matching import ImageMatch, edges, match_image
 from parity.detections.rows import Rows
 
@@ -181,12 +180,10 @@ def write_png(path: Path, image: RGBImage) -> None:
         InputError: The file cannot be written.
     """
     data = _opencv().imencode(".png", image[..., ::-1])[1].tobytes()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise InputError(
             f"{path} cannot be written ({error.strerror}); choose a folder that is writable and "
             f"has room.",

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, file_sha256
 from parity.detections.annotations import CocoImage
 from parity.detections.rows import Rows, as_rows
 from parity.process.files import write_json, write_text
@@ -135,17 +135,11 @@ def fingerprint(work: Work) -> str:
 
 
 def _content_hash(path: Path) -> str | None:
-    found = hashlib.sha256()
     try:
         # A pipe or device would never end.
-        if not path.is_file():
-            return None
-        with path.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                found.update(block)
+        return file_sha256(path) if path.is_file() else None
     except OSError:
         return None
-    return found.hexdigest()
 
 
 Compute = Callable[

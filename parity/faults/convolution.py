@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from efficientdet_spec import same_padding
 from parity.faults import activations
 from parity.faults.case import (
     ALL,
@@ -74,16 +75,10 @@ class Convolution:
         return F.conv2d(x, weight, bias, self.stride, 0, self.dilation, groups)
 
 
-def same(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's SAME padding (before, after) along one axis."""
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
-
-
 def same_pads(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int]) -> Pads:
     """TensorFlow's SAME padding of an NCHW tensor."""
-    top, bottom = same(x.shape[2], kernel[0], stride[0])
-    left, right = same(x.shape[3], kernel[1], stride[1])
+    top, bottom = same_padding(x.shape[2], kernel[0], stride[0])
+    left, right = same_padding(x.shape[3], kernel[1], stride[1])
     return left, right, top, bottom
 
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from efficientdet_spec import same_padding
 from parity.faults.case import Case, Channels, Evaluation, Hypothesis
-from parity.faults.convolution import same
 
 _Change = Callable[[Tensor], Tensor]
 
@@ -51,8 +51,8 @@ def _stride(case: Case) -> tuple[int, int]:
 def _max_pool(
     x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], value: float = -np.inf
 ) -> Tensor:
-    top, bottom = same(x.shape[2], kernel[0], stride[0])
-    left, right = same(x.shape[3], kernel[1], stride[1])
+    top, bottom = same_padding(x.shape[2], kernel[0], stride[0])
+    left, right = same_padding(x.shape[3], kernel[1], stride[1])
     return F.max_pool2d(F.pad(x, (left, right, top, bottom), value=value), kernel, stride)
 
 
@@ -203,8 +203,8 @@ def pool_hypotheses(case: Case) -> Iterator[Hypothesis]:
 def _same_average(
     x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], inside: bool
 ) -> Tensor:
-    top, bottom = same(x.shape[2], kernel[0], stride[0])
-    left, right = same(x.shape[3], kernel[1], stride[1])
+    top, bottom = same_padding(x.shape[2], kernel[0], stride[0])
+    left, right = same_padding(x.shape[3], kernel[1], stride[1])
     pads = (left, right, top, bottom)
     total = F.avg_pool2d(F.pad(x, pads), kernel, stride)
     if not inside:

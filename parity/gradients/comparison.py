@@ -180,10 +180,10 @@ class Candidate(Protocol):
 
 
 class Layout(Protocol):
-    """How a variable's axes correspond to a parameter's."""
+    """How a parameter's values correspond to those of its variables."""
 
-    def to_torch(self, array: Array) -> Array:
-        """A TensorFlow array in PyTorch's order of axes."""
+    def to_torch(self, arrays: Sequence[Array]) -> Array:
+        """The parameter that all its variables make."""
 
 
 class Pair(Protocol):
@@ -224,11 +224,10 @@ def map_gradients(pairs: Iterable[Pair], arrays: Mapping[str, Array]) -> dict[st
             continue
         if len(found) != len(pair.variables):
             raise ValueError(f"{pair.parameter} lacks some of {', '.join(pair.variables)}")
-        scalars = found[0].ndim == 0
-        array = np.stack(found) if scalars else pair.layout.to_torch(found[0])
+        array = pair.layout.to_torch(found)
         if array.shape != pair.shape:
             raise ValueError(f"{pair.parameter} is {list(array.shape)}, not {list(pair.shape)}")
-        mapped[pair.parameter] = np.ascontiguousarray(array)
+        mapped[pair.parameter] = array
         left -= set(pair.variables)
     if left:
         raise ValueError(f"no parameter is made of {', '.join(sorted(left)[:3])}")

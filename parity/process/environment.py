@@ -6,8 +6,9 @@ import os
 import platform
 import resource
 import sys
-from importlib import metadata
 from typing import Any
+
+from efficientdet_spec import installed_version
 
 _PACKAGES = (
     "efficientdet-parity",
@@ -39,13 +40,6 @@ def prepare(*, in_turns: bool = True) -> None:
     os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def describe(threads: int | None) -> dict[str, Any]:
     """Versions, processor, threads and the settings that change arithmetic.
 
@@ -53,7 +47,7 @@ def describe(threads: int | None) -> dict[str, Any]:
         threads: Threads within one operation, on both sides; None where each takes its default.
     """
     return {
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: installed_version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),

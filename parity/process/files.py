@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import tempfile
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, replacing, temporary_beside
 
 
 def check_writable(path: Path, keep: Iterable[Path] = ()) -> None:
@@ -36,7 +35,7 @@ def check_writable(path: Path, keep: Iterable[Path] = ()) -> None:
             raise InputError(
                 f"{path} is not a regular file; name another file for the result.", Cause.FILE
             )
-        _temporary(path).exists()
+        temporary_beside(path).exists()
         # Rights do not tell it all: a system may be full, read-only or none for files.
         if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
             raise FileNotFoundError
@@ -48,11 +47,6 @@ def check_writable(path: Path, keep: Iterable[Path] = ()) -> None:
             f"writable.",
             Cause.of(error),
         ) from error
-
-
-def _temporary(path: Path) -> Path:
-    """Where a file is written until it is complete."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def make_folder(path: Path) -> None:
@@ -86,17 +80,12 @@ def write_text(path: Path, text: str) -> None:
         InputError: The file cannot be written.
     """
     check_writable(path)
-    temporary = _temporary(path)
     try:
-        temporary.write_text(text, "utf-8")
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_text(text, "utf-8")
     except OSError as error:
         raise InputError(
             f"{path} cannot be written ({error.strerror}); choose a file in a folder that exists, "
             f"is writable and has room.",
             Cause.of(error),
         ) from error
-    finally:
-        # Where it could not be made there is also no looking for it, and this must not hide why.
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -230,15 +230,15 @@ def check_matches(
 
 def _check_config(trace: Trace, config: EfficientDetConfig) -> None:
     recorded = trace.header.config
-    for field in fields(EfficientDetConfig):
-        theirs, ours = getattr(recorded, field.name), getattr(config, field.name)
-        if theirs != ours:
-            raise InputError(
-                f"{trace.path} is of {recorded.name} with {field.name} {theirs}, but the candidate "
-                f"is {config.name} with {field.name} {ours}; give the checkpoint that was recorded "
-                f"({trace.header.checkpoint['source']!r}), or another trace.",
-                Cause.MODEL,
-            )
+    found = recorded.first_difference(config)
+    if found is not None:
+        name, theirs, ours = found
+        raise InputError(
+            f"{trace.path} is of {recorded.name} with {name} {theirs}, but the candidate is "
+            f"{config.name} with {name} {ours}; give the checkpoint that was recorded "
+            f"({trace.header.checkpoint['source']!r}), or another trace.",
+            Cause.MODEL,
+        )
 
 
 def _parse_header(path: Path, text: bytes) -> TraceHeader:

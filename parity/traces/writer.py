@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, discard, put_in_place, temporary_beside
 from parity.process.files import check_writable
 from parity.sides.side import Reference
 from parity.sides.stream import Array, Stream, StreamError
@@ -115,7 +115,7 @@ def write_trace(
     check_writable(path)
     if not compress:
         _check_room(path, header.bytes + _OVERHEAD_BYTES * (len(header.nodes) + 1))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         with _writing(path):
             raw = open(temporary, "w+b", buffering=0)  # noqa: SIM115
@@ -127,11 +127,9 @@ def write_trace(
             sink.check()
             with _writing(path):
                 raw.close()
-                os.replace(temporary, path)
+                put_in_place(temporary, path)
     finally:
-        # Where it could not be made there is also no looking for it, and this must not hide why.
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        discard(temporary)
 
 
 def _check_room(path: Path, needed: int) -> None:

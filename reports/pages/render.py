@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,7 @@ from typing import Any
 
 import jinja2
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, replacing
 from parity.process.files import check_writable, make_folder, write_json, write_text
 from reports.pages.page import model_page
 from reports.reading.results import ModelResults, read_results
@@ -154,16 +152,12 @@ def _copy(source: Path, target: Path) -> None:
     if target.exists() and source.samefile(target):
         return
     check_writable(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
+        with replacing(target) as temporary:
+            shutil.copyfile(source, temporary)
     except OSError as error:
         raise InputError(
             f"{source} cannot be copied to {target} ({error.strerror}); choose an --out that is "
             f"writable and has room.",
             Cause.of(error),
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)

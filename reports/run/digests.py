@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+
+from efficientdet_spec import file_sha256
 
 
 class Digests:
@@ -19,8 +20,7 @@ class Digests:
             status = path.stat()
             key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns)
             if key not in self._known:
-                with path.open("rb") as stream:
-                    self._known[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+                self._known[key] = file_sha256(path)
             return self._known[key]
         except OSError:
             return None

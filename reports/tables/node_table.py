@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from efficientdet_spec import EMA_SUFFIX
 from reports.reading.bands import bands
 from reports.words.texts import as_float
 from reports.words.texts import shape as shape_text
@@ -15,8 +16,6 @@ from reports.words.texts import shape as shape_text
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 _HOLE = "\x01"
 """Stands in a text where one of its numbers belongs."""
-
-EMA = "/ExponentialMovingAverage"
 
 
 @dataclass(frozen=True)
@@ -294,13 +293,13 @@ def _parameters(conversion: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     rows = [row for row in conversion["ledger"]["variables"] if row["parameter"]]
     rows.sort(key=lambda row: (row["parameter"], row["variable"]))
-    ema = [index for index, row in enumerate(rows) if row["variable"].endswith(EMA)]
+    ema = [index for index, row in enumerate(rows) if row["variable"].endswith(EMA_SUFFIX)]
     return {
         "name": front_coded(row["parameter"] for row in rows),
-        "variable": front_coded(row["variable"].removesuffix(EMA) for row in rows),
+        "variable": front_coded(row["variable"].removesuffix(EMA_SUFFIX) for row in rows),
         "shape": _indexed(rows, lambda row: shape_text(row["shape"])),
         "layout": _indexed(rows, lambda row: str(row["layout"])),
         # Nearly all or none have it.
         "raw": [] if len(ema) == len(rows) else sorted(set(range(len(rows))) - set(ema)),
-        "suffix": EMA,
+        "suffix": EMA_SUFFIX,
     }

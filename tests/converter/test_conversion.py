@@ -11,7 +11,7 @@ import pytest
 
 from converter.bundle import BundleEntry, open_bundle, read_index, write_bundle
 from converter.conversion import account, convert, examine, to_tensorflow, to_torch
-from converter.layouts import DEPTHWISE, SCALARS
+from converter.layouts import DEPTHWISE, Stacked
 from converter.ledger import EMA, make_ledger
 from converter.mapping import iterate_pairs
 from converter.sources import CheckpointFiles
@@ -365,8 +365,11 @@ def test_an_official_name_as_source_must_fit(tiny_checkpoint):
 
 def test_only_fusion_weights_are_several_scalars():
     assert {
-        pair.parameter.rsplit(".", 1)[-1] for pair in iterate_pairs(TINY) if pair.layout is SCALARS
+        pair.parameter.rsplit(".", 1)[-1]
+        for pair in iterate_pairs(TINY)
+        if isinstance(pair.layout, Stacked)
     } == {"weights"}
     assert all(
-        (len(pair.variables) > 1) == (pair.layout is SCALARS) for pair in iterate_pairs(TINY)
+        (len(pair.variables) > 1) == (isinstance(pair.layout, Stacked))
+        for pair in iterate_pairs(TINY)
     )

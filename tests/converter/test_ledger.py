@@ -37,7 +37,11 @@ def entry(name, shape=(), dtype="<f4"):
 
 
 def shapes_of(config):
-    return {name: pair.variable_shape for pair in iterate_pairs(config) for name in pair.variables}
+    return {
+        name: shape
+        for pair in iterate_pairs(config)
+        for name, shape in pair.variable_shapes.items()
+    }
 
 
 def checkpoint(config, raw=True, ema=True):

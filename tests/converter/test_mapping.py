@@ -59,7 +59,7 @@ def disagreements(names_and_shapes, expected):
 
 
 def variables(pairs):
-    return [(name, pair.variable_shape) for pair in pairs for name in pair.variables]
+    return [item for pair in pairs for item in pair.variable_shapes.items()]
 
 
 def parameters(pairs):

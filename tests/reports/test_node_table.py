@@ -7,10 +7,11 @@ import json
 import made_results as made
 from handmade import distance, node
 
+from efficientdet_spec import EMA_SUFFIX
 from parity.judge.limits import Limit
 from parity.judge.verdict import Verdict
 from reports.tables.node_csv import node_csv
-from reports.tables.node_table import EMA, FIGURES, compact, front_coded, node_table
+from reports.tables.node_table import FIGURES, compact, front_coded, node_table
 
 
 def decoded(values):
@@ -80,7 +81,7 @@ def test_parameters_name_their_variables():
     assert decoded(parameters["name"]) == ["backbone.stem_bn.weight", "fpn.cells.0.nodes.0.weights"]
     assert decoded(parameters["variable"]) == ["stem/gamma", "cell_0/WSM"]
     # The second is not a moving average.
-    assert parameters["raw"] == [1] and parameters["suffix"] == EMA
+    assert parameters["raw"] == [1] and parameters["suffix"] == EMA_SUFFIX
     assert indexed(parameters["shape"]) == ["3×4", "3×4"]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from efficientdet_spec import Cause, InputError, iterate_nodes
+from efficientdet_spec import iterate_nodes
+from parity.commands.options import load_same
 from parity.commands.references import Wanted
 from parity.sides.side import Reference
 
@@ -28,17 +29,9 @@ def opened(wanted: Wanted) -> AbstractContextManager[Reference]:
     from parity.sides.naming import own_paths
     from parity.sides.pytorch import TorchCandidate
     from parity.sides.pytorch.streaming import streaming
-    from torch_model.checkpoint import load
 
     assert wanted.path is not None
-    model = load(wanted.path)
-    if model.config != wanted.config:
-        raise InputError(
-            f"{wanted.path} holds {model.config.name} with {model.config.num_classes} classes, but "
-            f"the checkpoint {wanted.config.name} with {wanted.config.num_classes}; give files of "
-            f"one model.",
-            Cause.MODEL,
-        )
+    model = load_same(wanted.path, wanted.config)
     _, height, width, _ = wanted.shape
     nodes = list(iterate_nodes(wanted.config, (height, width)))
     candidate = TorchCandidate(

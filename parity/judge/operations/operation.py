@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from efficientdet_spec import same_outputs, same_padding
 from parity.judge.compiled import in_order
 from parity.sides.stream import Array
 
@@ -108,21 +109,15 @@ def underflow(dtype: np.dtype[Any]) -> float:
 
 def outputs(plane: Sequence[int], stride: Sequence[int]) -> tuple[int, int]:
     """Height and width behind an operation with TensorFlow's SAME padding."""
-    height, width = (-(-size // step) for size, step in zip(plane, stride, strict=True))
+    height, width = (same_outputs(size, step) for size, step in zip(plane, stride, strict=True))
     return height, width
 
 
 def padding_before(
     plane: Sequence[int], kernel: Sequence[int], stride: Sequence[int]
 ) -> tuple[int, int]:
-    """How many rows and columns TensorFlow's SAME padding puts before the features.
-
-    Where their number is odd the extra one goes behind them
-    (https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2).
-    """
-    made = outputs(plane, stride)
+    """How many rows and columns TensorFlow's SAME padding puts before the features."""
     top, left = (
-        max((out - 1) * step + k - size, 0) // 2
-        for out, step, k, size in zip(made, stride, kernel, plane, strict=True)
+        same_padding(size, k, step)[0] for size, k, step in zip(plane, kernel, stride, strict=True)
     )
     return top, left

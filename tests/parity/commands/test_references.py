@@ -10,10 +10,7 @@ from pathlib import Path
 import pytest
 
 import compare
-from converter.conversion import convert
-from converter.sources import resolve
-from efficientdet_spec import InputError
-from parity.commands.references import Wanted, kind_of, kinds
+from parity.commands.references import kind_of, kinds
 from torch_model.checkpoint import save_arrays
 
 PASSING = ("exact", "rounding")
@@ -92,21 +89,10 @@ def test_a_reference_that_is_wrong_is_told_so(tiny_checkpoint, tiny_conversion, 
     assert failing == {"backbone.blocks.1.depthwise_bn": "reference differs"}
 
 
-def test_a_module_of_another_model_is_refused(tiny_conversion, tiny_checkpoint, tmp_path):
-    other = replace(tiny_conversion.config, num_classes=3)
-    wanted = Wanted(
-        path=None,
-        conversion=replace(convert(resolve(str(tiny_checkpoint), tmp_path)), config=other),
-        prefix=tiny_checkpoint / "model",
-        shape=(1, 96, 128, 3),
-        dtype="float32",
-        weights="ema",
-        threads=None,
-        device="cpu",
-    )
-    path = tmp_path / "tiny.pth"
-    done = tiny_conversion
-    save_arrays(path, done.config, done.arrays, done.provenance)
-    kind = kind_of(path)
-    with pytest.raises(InputError, match="holds efficientdet-tiny with 7 classes"):
-        kind.opened(replace(wanted, path=path))
+def test_a_module_of_another_model_is_refused(tiny_checkpoint, tiny_conversion, tmp_path, capsys):
+    path, done = tmp_path / "other.pth", tiny_conversion
+    save_arrays(path, replace(done.config, anchor_scale=3.0), done.arrays, done.provenance)
+    assert compare.main(["nodes", str(tiny_checkpoint), "--reference", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "with anchor_scale 3.0, but the checkpoint is efficientdet-tiny" in said
+    assert "anchor_scale 4.0; give files of one model." in said

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from made_images import waves
@@ -11,7 +10,6 @@ from paired import paired
 
 import reference_tf
 from converter.bundle import open_bundle
-from converter.layouts import SCALARS
 from converter.mapping import iterate_pairs
 from converter.seeded import write_seeded
 from efficientdet_spec import Fusion, get_config
@@ -49,8 +47,7 @@ def test_one_structure(name, height, width, tmp_path):
     arrays = {}
     for pair in iterate_pairs(config):
         values = [bundle.read(variable).copy() for variable in pair.variables]
-        single = pair.layout is not SCALARS
-        arrays[pair.parameter] = pair.layout.to_torch(values[0]) if single else np.array(values)
+        arrays[pair.parameter] = pair.layout.to_torch(values)
     model = from_arrays(config, arrays, name).to(torch.float64)
 
     built = reference_tf.build(config, height, width, dtype="float64")
