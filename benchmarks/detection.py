@@ -18,6 +18,7 @@ from benchmarks import common
 from converter.conversion import convert
 from converter.sources import default_cache, resolve
 from parity.commands.detection import Detection
+from parity.commands.detectors import open_detector
 from parity.commands.tensorflow_import import import_tensorflow
 from parity.detections.shards import BATCHES_AHEAD, Side
 from parity.process import environment
@@ -106,8 +107,8 @@ def measure(setup: Detection, paths: Sequence[Path], repeats: int) -> dict[str, 
     """Seconds per image of each way, taking turns image by image; of ours by stage too."""
     with ExitStack() as stack:
         sides = {
-            TORCH: stack.enter_context(setup.open("torch")),
-            TENSORFLOW: stack.enter_context(setup.open("tensorflow")),
+            TORCH: stack.enter_context(open_detector(setup, "torch")),
+            TENSORFLOW: stack.enter_context(open_detector(setup, "tensorflow")),
         }
         whole = stack.enter_context(one_run(setup))
         stages: dict[str, list[dict[str, float]]] = {name: [] for name in sides}

@@ -20,6 +20,7 @@ from parity.commands.detection import (
     open_folder,
     set_up,
 )
+from parity.commands.detectors import open_detector
 from parity.commands.options import add_detection, check_numbers, describe_checkpoint
 from parity.detections.images import image_files
 from parity.detections.shards import BATCHES_AHEAD, Prepared, Side
@@ -202,7 +203,7 @@ def _detect_all(setup: Detection, framework: str, paths: Sequence[Path]) -> list
 
     results: list[Any] = []
     with (
-        setup.open(framework) as side,
+        open_detector(setup, framework) as side,
         Progress(f"detecting with {framework}", unit="images") as progress,
         closing(ahead(partial(_prepare, side), paths, BATCHES_AHEAD)) as prepared,
     ):

@@ -6,7 +6,6 @@ import argparse
 import os
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,16 +81,6 @@ class Detection:
         longest = float((anchors[:, 2:] - anchors[:, :2]).max())
         # That side of the image by which it is scaled most.
         return [longest * max(h / self.size[0], w / self.size[1]) for h, w in sizes]
-
-    def open(self, framework: str) -> AbstractContextManager[Any]:
-        """A :class:`parity.detections.shards.Side`."""
-        if framework == "torch":
-            from parity.commands.torch_detection import torch_side
-
-            return torch_side(self)
-        from parity.commands.tensorflow_detection import tensorflow_side
-
-        return tensorflow_side(self)
 
 
 class Stopwatch:

@@ -15,6 +15,7 @@ from converter.conversion import convert
 from converter.sources import CheckpointFiles
 from efficientdet_spec import Cause, InputError
 from parity.commands.detection import Detection
+from parity.commands.detectors import open_detector
 from parity.process import environment
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def open_runner(arguments: argparse.Namespace, setup: Detection) -> Iterator[Run
     if arguments.workers is None and arguments.scheduler is None:
         from parity.detections.shards import in_process
 
-        yield Runner(lambda framework: in_process(partial(setup.open, framework)))
+        yield Runner(lambda framework: in_process(partial(open_detector, setup, framework)))
         return
     from parity.detections.cluster import existing_cluster, local_cluster
 
@@ -170,5 +171,5 @@ class Recipe:
                 f"{prefix} would be detected with otherwise than by the machine of this command: "
                 f"{', '.join(differing)}; let every machine have the same files and versions."
             )
-        with setup.open(self.framework) as side:
+        with open_detector(setup, self.framework) as side:
             yield side
