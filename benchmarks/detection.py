@@ -19,10 +19,10 @@ from converter.conversion import convert
 from converter.sources import default_cache, resolve
 from parity.commands.detection import Detection
 from parity.commands.detectors import open_detector
-from parity.commands.tensorflow_import import import_tensorflow
 from parity.detections.shards import BATCHES_AHEAD, Side
 from parity.process import environment
 from parity.process.prefetch import ahead
+from parity.sides.tensorflow_import import import_tensorflow
 
 TORCH = "torch_model"
 TORCH_AHEAD = "torch_model, images ahead"

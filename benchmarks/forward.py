@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks import common
 from converter.conversion import convert
 from converter.sources import default_cache, resolve
-from parity.commands.tensorflow_import import import_tensorflow
+from parity.sides.tensorflow_import import import_tensorflow
 
 TORCH = "torch_model"
 TENSORFLOW = "reference_tf"

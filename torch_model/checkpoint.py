@@ -194,6 +194,28 @@ def load(path: str | os.PathLike[str]) -> EfficientDet:
     return from_state_dict(checkpoint.config, checkpoint.state_dict, source=str(path))
 
 
+def load_same(path: str | os.PathLike[str], config: EfficientDetConfig) -> EfficientDet:
+    """As :func:`load`, of a file that must be of a certain model.
+
+    Args:
+        path: The file.
+        config: The checkpoint's model.
+
+    Raises:
+        InputError: It cannot be read, or is of another model.
+    """
+    model = load(path)
+    difference = model.config.first_difference(config)
+    if difference is not None:
+        name, found, expected = difference
+        raise InputError(
+            f"{path} holds {model.config.name} with {name} {found}, but the checkpoint is "
+            f"{config.name} with {name} {expected}; give files of one model.",
+            Cause.MODEL,
+        )
+    return model
+
+
 def _kind(tensor: Tensor) -> str:
     """Type and shape for comparison and messages; a sparse tensor is of another kind too."""
     layout = "" if tensor.layout is torch.strided else f"{tensor.layout} "

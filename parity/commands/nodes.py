@@ -25,11 +25,9 @@ from parity.commands.options import (
     check_results,
     convert_checkpoint,
     describe_checkpoint,
-    load_same,
     resolve_checkpoint,
 )
 from parity.commands.references import open_reference
-from parity.commands.tensorflow_import import import_tensorflow
 from parity.commands.trials import Trial, Trials
 from parity.detections.images import PHOTOGRAPH
 from parity.gradients.comparison import (
@@ -47,6 +45,7 @@ from parity.results.junit import junit
 from parity.results.nodes import Contribution, NodesReport, Noise, largest_sources
 from parity.results.nodes_text import nodes_text
 from parity.sides.naming import split_candidate
+from parity.sides.tensorflow_import import import_tensorflow
 from parity.sides.variations import REPEATED, other_threads, threads_name
 from parity.traces.reader import check_matches
 
@@ -186,6 +185,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _open_candidate(text: str | None, config: EfficientDetConfig, faithful: Any) -> Any:
     from parity.sides.pytorch.code import from_code
+    from torch_model.checkpoint import load_same
 
     if text is None:
         return faithful

@@ -11,7 +11,7 @@ from converter.conversion import Conversion, convert
 from converter.ledger import WEIGHTS
 from converter.progress import READING_PATIENCE, Progress
 from converter.sources import CheckpointFiles, default_cache, resolve
-from efficientdet_spec import MODELS, Cause, EfficientDetConfig, InputError, parse_size
+from efficientdet_spec import MODELS, Cause, InputError, parse_size
 from parity.process.files import check_writable
 from parity.sides.naming import split_candidate
 
@@ -159,27 +159,3 @@ def describe_checkpoint(arguments: argparse.Namespace, conversion: Conversion) -
         "fingerprint": provenance["checkpoint_fingerprint"],
         "weights": arguments.weights,
     }
-
-
-def load_same(path: Path, config: EfficientDetConfig) -> Any:
-    """A ``.pth`` of ``convert.py`` that is of the same model as a checkpoint, on the CPU.
-
-    Args:
-        path: The file.
-        config: The checkpoint's model.
-
-    Raises:
-        InputError: It cannot be read, or is of another model.
-    """
-    from torch_model.checkpoint import load
-
-    model = load(path)
-    difference = model.config.first_difference(config)
-    if difference is not None:
-        name, found, expected = difference
-        raise InputError(
-            f"{path} holds {model.config.name} with {name} {found}, but the checkpoint is "
-            f"{config.name} with {name} {expected}; give files of one model.",
-            Cause.MODEL,
-        )
-    return model

@@ -11,7 +11,7 @@ import numpy as np
 
 from efficientdet_spec import Cause, InputError
 from parity.commands.detection import Detection, Stopwatch
-from parity.commands.tensorflow_import import import_tensorflow
+from parity.sides.tensorflow_import import import_tensorflow
 
 
 class TensorflowStages:

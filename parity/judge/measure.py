@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from parity.judge.compiled import in_order
 from parity.judge.tally import Tally, Whole, survey, tally
+from parity.process.compiled import in_order
 from parity.sides.stream import Array
 
 _CHUNK = 1 << 17

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.judge.compiled import compiled
+from parity.process.compiled import compiled
 from parity.sides.stream import Array
 
 _BLOCK = 1 << 10

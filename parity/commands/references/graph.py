@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from parity.commands.references import Wanted
-from parity.commands.tensorflow_import import import_tensorflow
 from parity.sides.side import Reference
+from parity.sides.tensorflow_import import import_tensorflow
 
 ANY_SIZE = True
 

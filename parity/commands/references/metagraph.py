@@ -7,8 +7,8 @@ from pathlib import Path
 
 from parity.commands.references import Wanted
 from parity.commands.references.graph import filled
-from parity.commands.tensorflow_import import import_tensorflow
 from parity.sides.side import Reference
+from parity.sides.tensorflow_import import import_tensorflow
 
 ANY_SIZE = False
 """A finished graph may be of one size only."""

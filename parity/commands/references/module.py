@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from efficientdet_spec import iterate_nodes
-from parity.commands.options import load_same
 from parity.commands.references import Wanted
 from parity.sides.side import Reference
 
@@ -29,6 +28,7 @@ def opened(wanted: Wanted) -> AbstractContextManager[Reference]:
     from parity.sides.naming import own_paths
     from parity.sides.pytorch import TorchCandidate
     from parity.sides.pytorch.streaming import streaming
+    from torch_model.checkpoint import load_same
 
     assert wanted.path is not None
     model = load_same(wanted.path, wanted.config)

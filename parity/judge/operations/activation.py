@@ -8,8 +8,8 @@ from types import MappingProxyType
 import numpy as np
 
 from efficientdet_spec import Activation
-from parity.judge.compiled import compiled
 from parity.judge.operations.operation import Operation, by_lines, underflow
+from parity.process.compiled import compiled
 from parity.sides.stream import Array
 
 SWISH_SLOPE = 1.0999

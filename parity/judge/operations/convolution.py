@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from parity.judge.compiled import compiled, in_order
 from parity.judge.operations.operation import (
     PART,
     Operation,
@@ -17,6 +16,7 @@ from parity.judge.operations.operation import (
     padding_before,
     underflow,
 )
+from parity.process.compiled import compiled, in_order
 from parity.sides.stream import Array
 
 

@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from parity.judge.compiled import compiled, in_order
 from parity.judge.operations.operation import PART, Operation, underflow
+from parity.process.compiled import compiled, in_order
 from parity.sides.stream import Array
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from efficientdet_spec import same_outputs, same_padding
-from parity.judge.compiled import in_order
+from parity.process.compiled import in_order
 from parity.sides.stream import Array
 
 PART = 1 << 17

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from parity.judge.compiled import in_order
+from parity.process.compiled import in_order
 
 PARTS = [slice(start, start + 3) for start in range(0, 60, 3)]
 
