@@ -42,9 +42,6 @@ class Reads:
         """An audit hook, see :func:`sys.addaudithook`; it must never fail."""
         if event == "open":
             path, _, flags = arguments
-            if isinstance(flags, int) and flags & os.O_DIRECTORY:
-                # Writing a file ends with its folder.
-                return
             writing = flags & (os.O_WRONLY | os.O_RDWR) if isinstance(flags, int) else 0
             self._add(self.written if writing else self.read, path)
         elif event == "os.rename":

@@ -147,8 +147,12 @@ def test_zeros_by_theory_are_covered_and_say_why(faithful):
     closed = training["fpn.cells.0.nodes.2.resamples.0.conv.weight"]
     assert closed.verdict is Verdict.EXACT
     assert "a relu closes" in closed.reason
+    assert closed.zero and bias.zero
+    zeros = sum(result.zero for result in training.values())
+    assert f"{zeros} gradients are zero by theory" in gradients_text(faithful)
     inference = {result.name: result for result in faithful.of(Mode.INFERENCE)}
     assert "by theory" not in inference["fpn.resample_p6.conv.bias"].reason
+    assert not inference["fpn.resample_p6.conv.bias"].zero
 
 
 class Damped(torch.autograd.Function):

@@ -100,6 +100,8 @@ def test_what_is_not_covered_says_why():
 def test_a_problem_says_what_follows_from_it():
     node = judged(problem=Problem("of another shape", Verdict.FUNCTION_DIFFERS))
     assert (node.verdict, node.reason) == (Verdict.FUNCTION_DIFFERS, "of another shape")
+    assert not node.returned
+    assert judged(problem=Problem("returns another tensor", returned=True)).returned
 
 
 @pytest.mark.parametrize(
