@@ -112,7 +112,7 @@ class Examination:
         self._known = known
         place = base(suspect.nodes[0])
         self._findings = [item for item in what if item.place.startswith(f"{place}.")]
-        self._trial = hypotheses.Trial(alone=len(members) == 1)
+        self._attempt = hypotheses.Attempt(alone=len(members) == 1)
         self._parameters = hypotheses.Account()
         self._training = hypotheses.Account()
         self._tried = 0
@@ -143,7 +143,7 @@ class Examination:
         size = math.prod(node.shape or ())
         if self._largest is None or size > math.prod(self._largest.shape or ()):
             self._largest = node
-            if len(self._members) > 1 or self._trial.result() is None:
+            if len(self._members) > 1 or self._attempt.result() is None:
                 limit = _limit(node)
                 self._patterns = patterns.describe(
                     look.ruling.truth, look.output, look.ruling.gauge, limit
@@ -152,7 +152,7 @@ class Examination:
     def _hold(self, node: NodeResult, look: Look) -> None:
         """Hold every explanation against a node."""
         case = _case(node, look, self._known)
-        self._trial.see(case)
+        self._attempt.see(case)
         if self._changed:
             values = structure.values_of(look.module, look.faithful)
             hypotheses.account_for_parameters(self._parameters, case, values)
@@ -175,7 +175,7 @@ class Examination:
         node = self._largest
         assert node is not None
         suspect = replace(self._suspect, tried=bool(self._tried))
-        diagnosis = self._trial.result()
+        diagnosis = self._attempt.result()
         if diagnosis is not None and diagnosis.constants and not self._known.repeats:
             diagnosis = None
         for named in (
