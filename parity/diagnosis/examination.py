@@ -271,29 +271,62 @@ def _limit(node: NodeResult) -> float:
 
 
 def _case(node: NodeResult, look: Look, known: Known) -> hypotheses.Case:
-    name = base(node.name)
-    head, _, rest = name.partition(".")
-    predicts = head in ("class_head", "box_head") and rest == "predict.pointwise"
-    alternatives = {
-        what: pytorch.parameters_of(name, look.faithful, arrays)
-        for what, arrays in known.alternatives.items()
-    }
+    site = site_of(
+        node.name,
+        look.kind,
+        look.faithful,
+        reads_images=pytorch.IMAGES in look.sources,
+        layers=look.siblings,
+        known=known,
+    )
+    exact = replace(site, module=pytorch.copy_in_double(look.faithful))
     return hypotheses.Case(
-        name=node.name,
-        kind=look.kind,
-        module=pytorch.copy_in_double(look.faithful),
+        **exact.around(),
         arguments=pytorch.as_double(look.arguments),
         candidate=look.output,
+        limit=_limit(node),
+    )
+
+
+def site_of(
+    name: str,
+    kind: NodeKind,
+    layer: Any,
+    *,
+    reads_images: bool,
+    layers: Mapping[str, Any],
+    known: Known,
+) -> hypotheses.Site:
+    """A layer of the faithful model with what a fault may need to know of what is around it.
+
+    Args:
+        name: The node.
+        kind: What it computes.
+        layer: The layer.
+        reads_images: Whether it is given the network's images.
+        layers: All layers of the faithful model, by path.
+        known: What is known of the model.
+    """
+    path = base(name)
+    head, _, rest = path.partition(".")
+    predicts = head in ("class_head", "box_head") and rest == "predict.pointwise"
+    alternatives = {
+        what: pytorch.parameters_of(path, layer, arrays)
+        for what, arrays in known.alternatives.items()
+    }
+    return hypotheses.Site(
+        name=name,
+        kind=kind,
+        module=layer,
         siblings={
-            path: module
-            for path, module in look.siblings.items()
-            if path != name and pytorch.alike(module, look.faithful)
+            other: module
+            for other, module in layers.items()
+            if other != path and pytorch.alike(module, layer)
         },
         alternatives={what: values for what, values in alternatives.items() if values},
-        is_input=pytorch.IMAGES in look.sources,
+        is_input=reads_images,
         outputs_per_anchor=(known.num_classes if head == "class_head" else 4) if predicts else None,
         num_anchors=known.num_anchors if predicts else None,
-        limit=_limit(node),
     )
 
 

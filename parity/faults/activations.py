@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import torch
@@ -57,15 +57,21 @@ _ALIKE = {"relu6": ("relu", "left-out-or-relu"), "relu": ("left-out-or-relu",)}
 """Functions that are one where no value is negative, or above six."""
 
 
-def on_top(kinds: Kinds) -> Fault:
-    """An operation followed by an activation that does not belong there."""
+def on_top(kinds: Kinds, *, alike: Iterable[str] = ()) -> Fault:
+    """An operation followed by an activation that does not belong there.
+
+    Args:
+        kinds: The kinds of node.
+        alike: As for a fault.
+    """
 
     def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
         for slug, title, function in ACTIVATIONS:
             if slug not in ("square", "exponential"):
                 yield f"{title} on top", then(base, function)
 
-    return in_variants("activation-extra", "an activation that does not belong", kinds, variants)
+    title = "an activation that does not belong there"
+    return in_variants("activation-extra", title, kinds, variants, alike=alike)
 
 
 def then(base: Evaluation, function: Change) -> Evaluation:

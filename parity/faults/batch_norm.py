@@ -224,6 +224,10 @@ def _exchanged(operation: Operation, base: Evaluation) -> Iterator[Variant]:
         )
 
 
+_BETA_AND_MEAN = 1
+"""The number of the form that exchanges these two, which gives no roots of negative numbers."""
+
+
 def _moved(order: tuple[int, ...]) -> int:
     return sum(place != source for place, source in enumerate(order))
 
@@ -378,7 +382,11 @@ FAULTS = (
         "beta",
     ),
     in_variants(
-        "parameters-exchanged", "a batch norm's parameters for one another", _KINDS, _exchanged
+        "parameters-exchanged",
+        "a batch norm's parameters for one another",
+        _KINDS,
+        _exchanged,
+        put_in=_BETA_AND_MEAN,
     ),
     activations.on_top(_KINDS),
     in_variants("applied-twice", "batch norm applied twice", _KINDS, _twice),

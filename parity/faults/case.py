@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import torch
@@ -46,8 +46,8 @@ class Site:
     name: str
     kind: NodeKind
     module: nn.Module
-    siblings: Mapping[str, nn.Module]
-    alternatives: Mapping[str, Mapping[str, Tensor]]
+    siblings: Mapping[str, nn.Module] = field(default_factory=dict)
+    alternatives: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     is_input: bool = False
     outputs_per_anchor: int | None = None
     num_anchors: int | None = None

@@ -19,15 +19,29 @@ _Forms = Callable[[Convolution], Iterable[tuple[str, Convolution]]]
 """The forms that a fault may take: in words, and the convolution that has it."""
 
 
+def _anywhere(site: Site) -> bool:
+    return True
+
+
+def _has_bias(site: Site) -> bool:
+    """Where there is none, a change of the kernel's sign is one of the output's."""
+    return site.module.bias is not None
+
+
+def _reads_features(site: Site) -> bool:
+    """For the network's images the same faults have names of their own."""
+    return not site.is_input
+
+
 def _fault(
-    slug: str, title: str, forms: _Forms, *, put_in: int = 0, alike: Iterable[str] = ()
+    slug: str, title: str, forms: _Forms, where: Callable[[Site], bool] = _anywhere
 ) -> Fault:
     """Another convolution in the place of one."""
 
     def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
         yield from forms(convolution(operation))
 
-    return in_variants(slug, title, CONVOLUTIONS, variants, put_in=put_in, alike=alike)
+    return in_variants(slug, title, CONVOLUTIONS, variants, where=where)
 
 
 def _symmetric(own: Convolution) -> Iterator[tuple[str, Convolution]]:
@@ -107,7 +121,13 @@ _LAYOUTS = (
 """How the axes of an OIHW kernel come in other layouts."""
 
 
-def _kernel(slug: str, title: str, *forms: tuple[str, Change], alike: Iterable[str] = ()) -> Fault:
+def _kernel(
+    slug: str,
+    title: str,
+    *forms: tuple[str, Change],
+    where: Callable[[Site], bool] = _anywhere,
+    alike: Iterable[str] = (),
+) -> Fault:
     """Right values of a kernel in wrong places; a port has them in its parameters."""
 
     def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
@@ -123,7 +143,7 @@ def _kernel(slug: str, title: str, *forms: tuple[str, Change], alike: Iterable[s
 
     def same_shape(site: Site) -> bool:
         weight: Any = site.module.weight
-        return bool(forms[0][1](weight).shape == weight.shape)
+        return bool(forms[0][1](weight).shape == weight.shape) and where(site)
 
     return in_variants(
         slug, title, CONVOLUTIONS, variants, change=put_in, where=same_shape, alike=alike
@@ -195,7 +215,7 @@ def _of_input(slug: str, title: str, *forms: tuple[str, Change]) -> Fault:
         for words, change in forms:
             yield words, replace(own, x=change(own.x))
 
-    return _fault(slug, title, changed)
+    return _fault(slug, title, changed, _reads_features)
 
 
 def _groups_ignored(own: Convolution) -> Iterator[tuple[str, Convolution]]:
@@ -302,8 +322,14 @@ _KERNELS = (
         "kernel-negated",
         "a kernel's sign",
         ("its kernel with the other sign", lambda w: -w),
+        where=_has_bias,
     ),
-    _kernel("kernel-zero", "a kernel of zeros", ("its kernel all zero", torch.zeros_like)),
+    _kernel(
+        "kernel-zero",
+        "a kernel of zeros",
+        ("its kernel all zero", torch.zeros_like),
+        where=_has_bias,
+    ),
     _kernel(
         "kernel-reversed",
         "a kernel's output channels in reverse order",

@@ -227,12 +227,14 @@ FAULTS = (
         "fast-attention-of-ones", "fusion with initial weights of one", _KINDS, _fast_of_ones
     ),
     in_variants("weights-permuted", "fusion's weights in another order", _KINDS, _permuted),
-    in_variants("input-missing", "an input of fusion left out", _KINDS, _missing),
+    # Where the input counts alone, nothing is left.
+    in_variants("input-missing", "an input of fusion left out", _KINDS, _missing, alike=("zero",)),
     in_variants("input-repeated", "an input of fusion taken twice", _KINDS, _repeated),
     in_variants("maximum", "the largest input for fusion", _KINDS, _largest),
     in_variants("product", "the product of the inputs for fusion", _KINDS, _product),
     in_variants("inputs-activated", "an activation before fusion", _KINDS, _activated),
-    activations.on_top(_KINDS),
+    # Where one input counts alone, to activate it and to activate the sum are one.
+    activations.on_top(_KINDS, alike=("inputs-activated",)),
     with_numbers("weights-other", "other shares of fusion", _KINDS, _fitted_shares, _example),
 )
 """Faults of a fusion, the simplest and likeliest first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import torch
@@ -50,6 +50,9 @@ _EQUAL = 1e-6
 
 _DROPPED = 0.2
 """Share of the values that are dropped where dropout is put in."""
+
+_CLAMP = 0.1
+"""What outputs are clamped to where that is put in."""
 
 _FACTORS = (0.5, 2.0)
 _OFFSETS = (-0.5, 0.7)
@@ -117,14 +120,19 @@ def _shift(x: Tensor, rows: int, columns: int) -> Tensor:
     return result
 
 
-def _ordered(slug: str, title: str, orders: Callable[[int], Iterator[tuple[str, Tensor]]]) -> Fault:
+def _ordered(
+    slug: str,
+    title: str,
+    orders: Callable[[int], Iterator[tuple[str, Tensor]]],
+    alike: Iterable[str] = (),
+) -> Fault:
     """The right channels in another order, each as a function of their number."""
 
     def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
         for words, order in orders(base(ALL)[0].shape[1]):
             yield words, reordered(base, order)
 
-    return in_variants(slug, title, EVERY, variants)
+    return in_variants(slug, title, EVERY, variants, alike=alike)
 
 
 def _reversed(count: int) -> Iterator[tuple[str, Tensor]]:
@@ -173,7 +181,12 @@ def _fitted_clamp(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
 def _clamped(
     operation: Operation, base: Evaluation, low: float | None, high: float | None
 ) -> Evaluation:
-    return _after(base, lambda v: v.clamp(low, high))
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        output, gauge = base(channels)
+        # What is left as it was keeps its roundings, however large its terms were.
+        return output.clamp(low, high), gauge
+
+    return evaluate
 
 
 def _fitted_factor(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
@@ -482,7 +495,10 @@ MOVED = (
         "the first image for every image of a batch",
         ("the first image's values for every image", lambda v: v[:1].expand_as(v)),
     ),
-    _ordered("channels-reversed", "channels in reverse order", _reversed),
+    # Of a convolution without a bias both are one.
+    _ordered(
+        "channels-reversed", "channels in reverse order", _reversed, alike=("kernel-reversed",)
+    ),
     _ordered("channels-moved", "channels moved by one", _rolled),
     _ordered("channels-shuffled", "channels shuffled in groups", _shuffled),
     in_variants("reshaped", "an NHWC output read as NCHW", EVERY, _reshaped),
@@ -514,7 +530,7 @@ ADDED = (
         "an output clamped",
         EVERY,
         _fitted_clamp,
-        partial(_clamped, low=None, high=0.5),
+        partial(_clamped, low=None, high=_CLAMP),
     ),
     with_numbers(
         "scaled",

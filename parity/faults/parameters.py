@@ -42,6 +42,6 @@ FAULTS = (
         frozenset({NodeKind.BATCH_NORM}),
         _take_over_momentum,
     ),
-    _fault("parameter-changed", "one weight off by its last bit", CONVOLUTIONS, _nudge),
+    _fault("parameter-different", "one weight off by its last bit", CONVOLUTIONS, _nudge),
 )
 """What only the candidate's structure shows."""

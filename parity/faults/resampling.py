@@ -85,6 +85,7 @@ def _fault(
     averages: bool = False,
     magnitude: _Magnitude | None = None,
     alike: Iterable[str] = (),
+    without: str | None = None,
 ) -> Fault:
     """Another change of size.
 
@@ -96,6 +97,7 @@ def _fault(
         averages: Whether each form averages, so that of magnitudes it gives its own gauge.
         magnitude: The gauge of forms that add up in another way; None where values are selected.
         alike: As for a fault.
+        without: As for a fault.
     """
 
     def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
@@ -107,7 +109,7 @@ def _fault(
             said = words if isinstance(words, str) else words(own)
             yield said, of_plane(operation, changed, gauge)
 
-    return in_variants(slug, title, kinds, variants, alike=alike)
+    return in_variants(slug, title, kinds, variants, alike=alike, without=without)
 
 
 def zero_padded_pool(own: Resampling, x: Tensor) -> Tensor:
@@ -227,6 +229,8 @@ _SELECTING = (
         "adaptive-pool",
         "adaptive max-pool",
         ("adaptive max-pool", lambda own, x: F.adaptive_max_pool2d(x, own.size)),
+        # Of an even map both are one.
+        alike=("pool-kernel-is-stride",),
     ),
     _fault(
         _POOL,
@@ -243,6 +247,8 @@ _SELECTING = (
             "nearest neighbours by pixel centres instead of a max-pool",
             partial(_interpolated, "nearest-exact"),
         ),
+        # Of an even map both are one.
+        alike=("subsampled",),
     ),
 )
 
@@ -349,6 +355,7 @@ _UPSAMPLINGS = (
             lambda own: f"each pixel repeated {own.steps[0]}x{own.steps[1]} times, then cut",
             _repeated,
         ),
+        without="where each level is half of the one below, it is nearest neighbours",
     ),
     _fault(
         _UPSAMPLE,
@@ -403,6 +410,8 @@ _UPSAMPLINGS = (
         "area",
         "up-sampling by areas",
         ("averaged over areas instead of nearest neighbours", partial(_interpolated, "area")),
+        # From two pixels to three both are one.
+        alike=("bilinear",),
         magnitude=_reach,
     ),
 )
