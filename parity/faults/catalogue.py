@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from parity.faults import (
     activations,
     batch_norm,
+    changed_values,
     convolution,
     elementwise,
     fusion,
@@ -34,7 +35,7 @@ FAMILIES: Mapping[str, tuple[Fault, ...]] = {
     "scale and sum": elementwise.FAULTS,
     "max-pool and up-sampling": resampling.FAULTS,
     "values in other places": general.MOVED,
-    "values changed": general.ADDED,
+    "values changed": changed_values.FAULTS,
     "values of a kernel": kernel_fit.FAULTS,
     "precision": precision.FAULTS,
     "parameters and settings": parameters.FAULTS,

@@ -74,11 +74,6 @@ class Fault:
         """Every right name of it."""
         return self.alike | {self.slug}
 
-    @property
-    def shown(self) -> bool:
-        """Whether an inference can show it."""
-        return self.faulty is not None
-
     def fits(self, site: Site) -> bool:
         """Whether a layer can have it, whatever it is given."""
         return self.without is None and site.kind in self.kinds and self.where(site)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +84,5 @@ def test_the_list_is_the_table_of_the_documentation(capsys):
         compare.main(["self-check", "--list"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == table() + "\n"
+    page = (Path(__file__).parents[3] / "docs" / "catalogue.md").read_text("utf-8")
+    assert page.endswith(f"\n\n{table()}\n"), "write compare.py self-check --list to its end"
