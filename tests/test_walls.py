@@ -1,5 +1,7 @@
 """Each package imports only what it may: checked in a fresh process, and the check is checked."""
 
+import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,16 +68,28 @@ WALLS = {
     "torch_model.nms": FRAMEWORKS | {"converter", "reference_tf"} | TOP,
     "reference_tf.detection": {"torch", "converter"} | TOP,
     "parity.detections.images": FRAMEWORKS | {"cv2", "converter"} | TOP,
+    # What is put in to prove the harness knows nothing of it.
+    "faults.catalogue": {"parity"} | TOP,
+    "faults.held_out": {"parity"} | TOP,
     "convert": FRAMEWORKS,
     "compare": FRAMEWORKS,
 }
 
 
+FAULT_FILES = sorted((ROOT / "tests" / "faults").glob("*.py"))
+
+
 def brought_along(module, watched):
     """Which of ``watched`` are loaded after importing ``module`` in a fresh process."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
     code = f"import sys, {module}; print(*(n for n in {sorted(watched)} if n in sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return set(done.stdout.split())
 
@@ -88,3 +102,38 @@ def test_wall(module):
 def test_the_check_sees_a_breach():
     assert brought_along("torch_model.model", {"torch", "tensorflow"}) == {"torch"}
     assert "converter" in brought_along("convert", {"converter"})
+
+
+def imported(source):
+    """Every module that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", FAULT_FILES, ids=lambda path: path.name)
+def test_faults_that_prove_the_harness_take_none_of_its_catalogue(path):
+    assert not takes_from_the_catalogue(path.read_text("utf-8"))
+
+
+def takes_from_the_catalogue(source):
+    return any(name == "parity.faults" or name.startswith("parity.faults.")
+               for name in imported(source))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "source, takes",
+    [
+        ("from parity import faults", True),
+        ("import parity.faults.resampling as resampling", True),
+        ("def f():\n    from parity.faults.resampling import zero_padded_pool", True),
+        ("from parity.diagnosis.suspects import diagnosed", False),
+        ("from faults.fusion import zero_padded", False),
+    ],
+)
+def test_the_check_of_the_faults_sees_what_it_should(source, takes):
+    assert takes_from_the_catalogue(source) is takes

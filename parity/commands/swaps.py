@@ -16,9 +16,9 @@ import numpy as np
 from converter.conversion import account, convert
 from converter.progress import Progress
 from converter.sources import CheckpointFiles
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, NodeKind
 from parity.coco.swaps import MISTAKE, TENSORFLOW, StageSwap, Swap, judge
-from parity.commands import mistakes
+from parity.commands import other_stages
 from parity.commands.detection import Detection
 from parity.detections.rows import as_rows
 from parity.detections.shards import ImageResult, Shard, Work, claim, read_shard, write_shard
@@ -372,8 +372,23 @@ def _forward(detector: Detector, pixels: Any) -> Any:
 
 
 def _forward_zero_padded(detector: Detector, pixels: Any) -> Any:
-    with mistakes.zero_padded_pools(detector.model):
+    with zero_padded_pools(detector.model):
         return _forward(detector, pixels)
+
+
+@contextmanager
+def zero_padded_pools(model: Any) -> Iterator[None]:
+    """Within it the model's max-pools take zeros where they should take nothing (-inf)."""
+    from parity.faults.case import Site
+    from parity.faults.resampling import POOL_ZERO_PADDING
+    from torch_model.layers import MaxPool2d
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if isinstance(module, MaxPool2d):
+                site = Site(name=name, kind=NodeKind.POOL, module=module)
+                stack.enter_context(POOL_ZERO_PADDING.inject(site))
+        yield
 
 
 def _postprocess(detector: Detector, outputs: Any, scale: Any) -> tuple[Any, Any, Any]:
@@ -392,24 +407,24 @@ def _mistakes(detector: Detector) -> dict[str, Any]:
         profile = with_stages(detector.profile, dict([_VARIANTS[slug]]))
         return Detector(detector.model, profile, device=detector.device, size=detector.size)
 
-    def resized(resize: mistakes.Resize, *, first: bool = False) -> Any:
-        return lambda _, image: mistakes.preprocess_with(
+    def resized(resize: other_stages.Resize, *, first: bool = False) -> Any:
+        return lambda _, image: other_stages.preprocess_with(
             detector, image, resize, resize_first=first
         )
 
     legacy = varied("legacy-resize")
-    antialiased = partial(mistakes.resize_with_torch, antialias=True)
+    antialiased = partial(other_stages.resize_with_torch, antialias=True)
     return {
-        "opencv-decode": mistakes.decode_with_opencv,
+        "opencv-decode": other_stages.decode_with_opencv,
         "bgr": lambda _, image: detector.preprocess(np.ascontiguousarray(image[..., ::-1])),
-        "opencv-resize": resized(mistakes.resize_with_opencv),
-        "torch-resize": resized(mistakes.resize_with_torch),
+        "opencv-resize": resized(other_stages.resize_with_opencv),
+        "torch-resize": resized(other_stages.resize_with_torch),
         "antialias": resized(antialiased),
         "legacy-resize": lambda _, image: legacy.preprocess(image),
-        "resize-first": resized(mistakes.resize_with_opencv, first=True),
+        "resize-first": resized(other_stages.resize_with_opencv, first=True),
         "zero-padded-pool": partial(_forward_zero_padded, detector),
-        "no-last-pixel": partial(mistakes.postprocess_with, detector, inclusive=False),
-        "clip-first": partial(mistakes.postprocess_with, detector, clip_first=True),
+        "no-last-pixel": partial(other_stages.postprocess_with, detector, inclusive=False),
+        "clip-first": partial(other_stages.postprocess_with, detector, clip_first=True),
     } | {
         slug: partial(_postprocess, varied(slug))
         for slug in ("pair-anchors", "max-per-anchor", "hard-nms", "tensorflow-nms")

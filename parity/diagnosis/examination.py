@@ -120,7 +120,7 @@ class Examination:
         self._known = known
         place = base(suspect.nodes[0])
         self._findings = [item for item in what if item.place.startswith(f"{place}.")]
-        self._trial = hypotheses.Trial(alone=len(members) == 1)
+        self._attempt = hypotheses.Attempt(alone=len(members) == 1)
         self._parameters = hypotheses.Account()
         self._training = hypotheses.Account()
         self._tried = 0
@@ -151,7 +151,7 @@ class Examination:
         size = math.prod(node.shape or ())
         if self._largest is None or size > math.prod(self._largest.shape or ()):
             self._largest = node
-            if len(self._members) > 1 or self._trial.result() is None:
+            if len(self._members) > 1 or self._attempt.result() is None:
                 limit = _limit(node)
                 self._patterns = patterns.describe(
                     pytorch.nchw(look.ruling.truth),
@@ -163,7 +163,7 @@ class Examination:
     def _hold(self, node: NodeResult, look: Look) -> None:
         """Hold every explanation against a node."""
         case = _case(node, look, self._known)
-        self._trial.see(case)
+        self._attempt.see(case)
         if self._changed:
             values = structure.values_of(look.module, look.faithful)
             hypotheses.account_for_parameters(self._parameters, case, values)
@@ -186,7 +186,7 @@ class Examination:
         node = self._largest
         assert node is not None
         suspect = replace(self._suspect, tried=bool(self._tried))
-        diagnosis = self._trial.result()
+        diagnosis = self._attempt.result()
         if diagnosis is not None and diagnosis.constants and not self._known.repeats:
             diagnosis = None
         for named in (
@@ -282,30 +282,63 @@ def _limit(node: NodeResult) -> float:
 
 
 def _case(node: NodeResult, look: Look, known: Known) -> hypotheses.Case:
-    name = base(node.name)
-    place = known.nodes.get(node.name)
-    predicts = place is not None and place.is_output
-    predicted = known.config.num_classes if place and place.part is Part.CLASS_HEAD else 4
-    alternatives = {
-        what: pytorch.parameters_of(name, look.faithful, arrays)
-        for what, arrays in known.alternatives.items()
-    }
+    site = site_of(
+        node.name,
+        look.kind,
+        look.faithful,
+        reads_images=IMAGES in look.sources,
+        layers=look.siblings,
+        known=known,
+    )
+    exact = replace(site, module=pytorch.copy_in_double(look.faithful))
     return hypotheses.Case(
-        name=node.name,
-        kind=look.kind,
-        module=pytorch.copy_in_double(look.faithful),
+        **exact.around(),
         arguments=pytorch.as_double(look.arguments),
         candidate=look.output,
+        limit=_limit(node),
+    )
+
+
+def site_of(
+    name: str,
+    kind: NodeKind,
+    layer: Any,
+    *,
+    reads_images: bool,
+    layers: Mapping[str, Any],
+    known: Known,
+) -> hypotheses.Site:
+    """A layer of the faithful model with what a fault may need to know of what is around it.
+
+    Args:
+        name: The node.
+        kind: What it computes.
+        layer: The layer.
+        reads_images: Whether it is given the network's images.
+        layers: All layers of the faithful model, by path.
+        known: What is known of the model.
+    """
+    path = base(name)
+    place, config = known.nodes.get(name), known.config
+    predicts = place is not None and place.is_output
+    predicted = config.num_classes if place and place.part is Part.CLASS_HEAD else 4
+    alternatives = {
+        what: pytorch.parameters_of(path, layer, arrays)
+        for what, arrays in known.alternatives.items()
+    }
+    return hypotheses.Site(
+        name=name,
+        kind=kind,
+        module=layer,
         siblings={
-            path: module
-            for path, module in look.siblings.items()
-            if path != name and pytorch.alike(module, look.faithful)
+            other: module
+            for other, module in layers.items()
+            if other != path and pytorch.alike(module, layer)
         },
         alternatives={what: values for what, values in alternatives.items() if values},
-        is_input=IMAGES in look.sources,
+        is_input=reads_images,
         outputs_per_anchor=predicted if predicts else None,
-        num_anchors=known.config.num_anchors if predicts else None,
-        limit=_limit(node),
+        num_anchors=config.num_anchors if predicts else None,
     )
 
 

@@ -1,20 +1,17 @@
-"""Why a node fails: named faults, each tried in isolation against the candidate's output."""
+"""The ways in which ports go wrong: each can be put into a faithful model, and is recognised."""
 
-from parity.faults.case import ROUNDINGS, Case, Diagnosis, Hypothesis
-from parity.faults.diagnosis import Trial, diagnose
-from parity.faults.parameters import (
-    Account,
-    account_for_parameters,
-    account_for_training,
-)
+from parity.faults.account import Account, account_for_parameters, account_for_training
+from parity.faults.case import ROUNDINGS, Case, Diagnosis, Hypothesis, Site
+from parity.faults.diagnosis import Attempt, diagnose
 
 __all__ = [
     "ROUNDINGS",
     "Account",
+    "Attempt",
     "Case",
     "Diagnosis",
     "Hypothesis",
-    "Trial",
+    "Site",
     "account_for_parameters",
     "account_for_training",
     "diagnose",

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from parity.faults.case import (
-    Case,
-    Channels,
-    Evaluation,
-    Hypothesis,
-    fitted,
-)
+from efficientdet_spec import NodeKind
+from parity.faults.case import Case, Channels, Evaluation, Hypothesis, Operation, Site, fitted
+from parity.faults.fault import Fault, Kinds, Variant, in_variants, with_numbers
+from parity.faults.operations import Change, of_each, official
 from parity.results.digits import told
 
-Function = Callable[[Tensor], Tensor]
-
-ACTIVATIONS: tuple[tuple[str, str, Function], ...] = (
+ACTIVATIONS: tuple[tuple[str, str, Change], ...] = (
     ("relu", "ReLU", F.relu),
     ("swish", "swish", F.silu),
     ("sigmoid", "sigmoid", torch.sigmoid),
@@ -53,15 +47,33 @@ ACTIVATIONS: tuple[tuple[str, str, Function], ...] = (
 )
 """(slug, title, function), likely ones first."""
 
+_CLAMPS = (20.0, 10.0, 6.0, 5.0, 3.0, 1.0)
+"""Magnitudes that inputs are cut off at."""
 
-def on_top(base: Evaluation) -> Iterator[Hypothesis]:
-    """An operation followed by an activation that does not belong there."""
-    for slug, title, function in ACTIVATIONS:
-        if slug not in ("square", "exponential"):
-            yield Hypothesis("activation-extra", f"{title} on top", then(base, function))
+_BOTH: Kinds = frozenset({NodeKind.ACTIVATION, NodeKind.GATE})
+
+_ALIKE = {"relu6": ("relu", "left-out-or-relu"), "relu": ("left-out-or-relu",)}
+"""Functions that are one where no value is negative, or above six."""
 
 
-def then(base: Evaluation, function: Function) -> Evaluation:
+def on_top(kinds: Kinds, *, alike: Iterable[str] = ()) -> Fault:
+    """An operation followed by an activation that does not belong there.
+
+    Args:
+        kinds: The kinds of node.
+        alike: As for a fault.
+    """
+
+    def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+        for slug, title, function in ACTIVATIONS:
+            if slug not in ("square", "exponential"):
+                yield f"{title} on top", then(base, function)
+
+    title = "an activation that does not belong there"
+    return in_variants("activation-extra", title, kinds, variants, alike=alike)
+
+
+def then(base: Evaluation, function: Change) -> Evaluation:
     """A function of Lipschitz constant about one applied to an operation's output."""
 
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
@@ -73,86 +85,52 @@ def then(base: Evaluation, function: Function) -> Evaluation:
     return evaluate
 
 
-def of_each(case: Case, function: Function, reach: float = 0.0) -> Evaluation:
-    """A function of each value of the node's first argument.
+def _other(slug: str) -> Fault:
+    """Another function in the place of an activation or a gate."""
+    listed = [(title, function) for name, title, function in ACTIVATIONS if name == slug]
+    functions = {function for _, function in listed}
 
-    Args:
-        case: The failing node.
-        function: What is computed of each value.
-        reach: Part of the argument's magnitude on which roundings act too: 1 for functions such
-            as GELU whose small results are differences of larger terms.
-    """
-    # An underflowing sigmoid leaves an error times |x| in x * sigmoid(x).
-    lost = max(reach, case.underflow)
-
-    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
-        x = case.arguments[0][:, channels]
-        output, moved = _with_conditioning(function, x)
-        magnitude = torch.maximum(output.abs(), moved.abs())
-        return output, magnitude + lost * x.abs() + case.underflow
-
-    return evaluate
-
-
-def _with_conditioning(function: Function, x: Tensor) -> tuple[Tensor, Tensor]:
-    """``f(x)`` and ``x f'(x)``, by which a rounding of the argument moves it."""
-    with torch.enable_grad():
-        argument = x.detach().requires_grad_()
-        output = function(argument)
-        slope: Tensor | None = None
-        if output.requires_grad:
-            # Of a function of each value the gradient of the sum is the slope at each.
-            (slope,) = torch.autograd.grad(output.sum(), argument)
-    return output.detach(), torch.zeros_like(x) if slope is None else x * slope
-
-
-def official(case: Case) -> Function:
-    """What an activation of the faithful model computes of each value."""
-    layer: Any = case.module
-    (function,) = (function for slug, _, function in ACTIVATIONS if slug == layer.activation.value)
-    return function
-
-
-def hypotheses(case: Case, own: Function) -> Iterator[Hypothesis]:
-    """What may stand in place of an activation or a gate.
-
-    Args:
-        case: The failing node.
-        own: What the faithful operation computes of each value.
-    """
-    for slug, title, function in ACTIVATIONS:
+    def is_another(site: Site) -> bool:
         # The faithful function is no fault, however inaccurately it was computed.
-        if function is not own:
-            yield Hypothesis(
-                slug, f"{title} instead of the official function", of_each(case, function, 1.0)
-            )
-    yield Hypothesis("applied-twice", "applied twice", of_each(case, lambda v: own(own(v))))
-    yield Hypothesis(
-        "input-negated",
-        "applied to the negative of its input",
-        of_each(case, lambda v: own(-v)),
-    )
-    yield Hypothesis("softmax", "softmax over the channels", _softmax(case))
-    yield from _other_slope(case, own)
-    low, high = float(case.candidate.min()), float(case.candidate.max())
-    for bound in (20.0, 10.0, 6.0, 5.0, 3.0, 1.0):
-        if low >= -bound and high <= bound:
-            clamped = of_each(case, partial(_of_clamped, own, bound))
-            yield Hypothesis(
-                "input-clamped", f"applied to its input clamped to -{bound:g}..{bound:g}", clamped
-            )
+        return official(site) not in functions
+
+    def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+        for title, function in listed:
+            yield f"{title} instead of the official function", of_each(operation, function, 1.0)
+
+    title = f"{listed[0][0].partition(' (')[0]} instead of the official function"
+    return in_variants(slug, title, _BOTH, variants, where=is_another, alike=_ALIKE.get(slug, ()))
 
 
-def _of_clamped(own: Function, bound: float, x: Tensor) -> Tensor:
-    return own(x.clamp(-bound, bound))
+def _twice(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    own = official(operation)
+    yield "applied twice", of_each(operation, lambda v: own(own(v)))
 
 
-def _softmax(case: Case) -> Evaluation:
+def _of_negative(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    own = official(operation)
+    yield "applied to the negative of its input", of_each(operation, lambda v: own(-v))
+
+
+def _softmax(operation: Operation, base: Evaluation) -> Iterator[Variant]:
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
-        output = torch.softmax(case.arguments[0], 1)[:, channels]
+        output = torch.softmax(operation.arguments[0], 1)[:, channels]
         return output, output
 
-    return evaluate
+    yield "softmax over the channels", evaluate
+
+
+def _clamped(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    own = official(operation)
+    for bound in _CLAMPS:
+        yield (
+            f"applied to its input clamped to -{bound:g}..{bound:g}",
+            of_each(operation, partial(_of_clamped, own, bound)),
+        )
+
+
+def _of_clamped(own: Change, bound: float, x: Tensor) -> Tensor:
+    return own(x.clamp(-bound, bound))
 
 
 def _sloped_swish(slope: float, x: Tensor) -> Tensor:
@@ -163,7 +141,7 @@ def _sloped_sigmoid(slope: float, x: Tensor) -> Tensor:
     return torch.sigmoid(slope * x)
 
 
-def _other_slope(case: Case, own: Function) -> Iterator[Hypothesis]:
+def _other_slope(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     """``x sigmoid(b x)`` and ``sigmoid(b x)`` with the b that the values show."""
     x = case.arguments[0]
     if x.shape != case.candidate.shape:
@@ -186,8 +164,30 @@ def _other_slope(case: Case, own: Function) -> Iterator[Hypothesis]:
             if text is not None:
                 again = partial(_of_each_again, partial(function, b))
                 words = f"{title} with b = {text} instead of 1"
-                yield fitted("other-slope", words, case, of_each(case, own), again, 1)
+                yield fitted("other-slope", words, case, base, again, 1)
 
 
-def _of_each_again(function: Function, case: Case, base: Evaluation) -> Evaluation:
-    return of_each(case, function)
+def _of_each_again(function: Change, operation: Operation, base: Evaluation) -> Evaluation:
+    return of_each(operation, function)
+
+
+def _steeper(operation: Operation, base: Evaluation) -> Evaluation:
+    swish = operation.kind is NodeKind.ACTIVATION
+    return of_each(operation, partial(_sloped_swish if swish else _sloped_sigmoid, 1.25))
+
+
+FAULTS = (
+    *(_other(slug) for slug in dict.fromkeys(slug for slug, _, _ in ACTIVATIONS)),
+    in_variants("applied-twice", "an activation applied twice", _BOTH, _twice),
+    in_variants("input-negated", "an activation of the negative of its input", _BOTH, _of_negative),
+    in_variants("softmax", "softmax over the channels", _BOTH, _softmax),
+    with_numbers("other-slope", "x sigmoid(b x) with another b", _BOTH, _other_slope, _steeper),
+    in_variants(
+        "input-clamped",
+        "an activation of its input clamped",
+        _BOTH,
+        _clamped,
+        put_in=len(_CLAMPS) - 1,
+    ),
+)
+"""What may stand in place of an activation or a gate."""

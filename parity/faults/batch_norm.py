@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from efficientdet_spec import NodeKind
 from parity.faults import activations
 from parity.faults.case import (
     ALL,
@@ -17,185 +18,132 @@ from parity.faults.case import (
     Channels,
     Evaluation,
     Hypothesis,
+    Operation,
     by_resemblance,
     fitted,
 )
+from parity.faults.fault import Fault, Variant, in_variants, with_numbers
+from parity.faults.operations import BatchNorm, batch_norm, batch_norm_of
 from parity.results.digits import told
+
+_KINDS = frozenset({NodeKind.BATCH_NORM})
 
 _GROUPS = (1, 2, 4, 8, 16, 32)
 """Numbers of groups that a group norm is given."""
 
 _EPSILONS = (1e-5, 1e-4, 1e-2, 1e-6, 0.0, 1e-7, 1e-8, 1e-12)
+"""PyTorch's own comes first."""
+
+_UNUSUAL_EPSILON = 3.7e-3
+"""One that nobody uses, to be put into models."""
+
+_Change = Callable[[BatchNorm], BatchNorm]
 
 
-@dataclass(frozen=True)
-class BatchNorm:
-    """One batch norm; called with channels it gives them and their gauge.
+def _fault(slug: str, title: str, *forms: tuple[str, _Change]) -> Fault:
+    """A batch norm with other parameters, statistics or epsilon, each a function of its own."""
 
-    Attributes:
-        x: Its input.
-        gamma: Scale of each channel.
-        beta: Offset of each channel.
-        mean: Mean of each channel.
-        variance: Variance of each channel.
-        epsilon: Added to the variance.
-    """
+    def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+        own = batch_norm(operation)
+        for words, change in forms:
+            yield words, change(own)
 
-    x: Tensor
-    gamma: Tensor
-    beta: Tensor
-    mean: Tensor
-    variance: Tensor
-    epsilon: float
-
-    def __call__(self, channels: Channels) -> tuple[Tensor, Tensor]:
-        """``(x - mean) gamma / sqrt(variance + epsilon) + beta`` at some channels."""
-        gamma, beta, mean, variance = (
-            value[channels].view(1, -1, 1, 1)
-            for value in (self.gamma, self.beta, self.mean, self.variance)
-        )
-        scale = gamma / torch.sqrt(variance + self.epsilon)
-        x = self.x[:, channels]
-        gauge = x.abs() * scale.abs() + (mean * scale).abs() + beta.abs()
-        return (x - mean) * scale + beta, gauge
+    return in_variants(slug, title, _KINDS, variants)
 
 
-def faithful(case: Case) -> BatchNorm:
-    """The batch norm as it should be."""
-    module: Any = case.module
-    return _with_parameters_of(module, case.arguments[0], float(module.eps))
-
-
-def _with_parameters_of(module: Any, x: Tensor, epsilon: float) -> BatchNorm:
-    values = (module.weight, module.bias, module.running_mean, module.running_var)
-    gamma, beta, mean, variance = (value.detach().double() for value in values)
-    return BatchNorm(x, gamma, beta, mean, variance, epsilon)
-
-
-def hypotheses(case: Case) -> Iterator[Hypothesis]:
-    """Faults of a batch norm, the simplest and likeliest first."""
-    own = faithful(case)
+def _epsilons(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    own = batch_norm(operation)
     for epsilon in _EPSILONS:
         if epsilon != own.epsilon:
-            yield _epsilon(own, epsilon)
-    yield from _missing(own)
-    yield from _wrong_formula(own)
-    yield from _batch_statistics(own)
-    for label, values in case.alternatives.items():
-        other = replace(
-            own,
-            gamma=values.get("weight", own.gamma).double(),
-            beta=values.get("bias", own.beta).double(),
-            mean=values.get("running_mean", own.mean).double(),
-            variance=values.get("running_var", own.variance).double(),
-        )
-        yield Hypothesis(f"parameters-{label}", f"with its {label} parameters", other)
-    yield from _siblings(case, own)
-    yield from _exchanged(own)
-    yield from activations.on_top(own)
-    yield Hypothesis("applied-twice", "applied twice", _twice(own))
-    yield from _fitted_epsilon(case, own)
+            words = f"batch norm with epsilon {epsilon:g} instead of {own.epsilon:g}"
+            yield words, replace(own, epsilon=epsilon)
 
 
-def _epsilon(own: BatchNorm, epsilon: float) -> Hypothesis:
-    return Hypothesis(
-        "epsilon",
-        f"batch norm with epsilon {epsilon:g} instead of {own.epsilon:g}",
-        replace(own, epsilon=epsilon),
-    )
+def _set_epsilon(norm: Any) -> None:
+    norm.eps = _EPSILONS[0]
 
 
-def _missing(own: BatchNorm) -> Iterator[Hypothesis]:
-    one, zero = torch.ones_like(own.gamma), torch.zeros_like(own.gamma)
-    yield Hypothesis("gamma-missing", "without its scale gamma", replace(own, gamma=one))
-    yield Hypothesis("beta-missing", "without its offset beta", replace(own, beta=zero))
-    yield Hypothesis(
-        "affine-missing", "without its scale and offset", replace(own, gamma=one, beta=zero)
-    )
-    yield Hypothesis("mean-missing", "without subtracting its mean", replace(own, mean=zero))
-    yield Hypothesis(
-        "variance-missing", "without dividing by its deviation", replace(own, variance=one)
-    )
-    yield Hypothesis(
-        "statistics-missing",
-        "with mean 0 and variance 1 instead of its statistics",
-        replace(own, mean=zero, variance=one),
-    )
+def _other_epsilon(operation: Operation, base: Evaluation, epsilon: float) -> Evaluation:
+    return replace(batch_norm(operation), epsilon=epsilon)
 
 
-def _wrong_formula(own: BatchNorm) -> Iterator[Hypothesis]:
-    variance, epsilon = own.variance, own.epsilon
-    # Each is the faithful formula with the variance that gives the wrong divisor.
-    yield Hypothesis(
-        "variance-as-deviation",
-        "divided by its variance, not by the square root of it",
-        replace(own, variance=(variance + epsilon).square(), epsilon=0.0),
-    )
-    yield Hypothesis(
-        "deviation-as-variance",
-        "its deviation taken for its variance",
-        replace(own, variance=variance.clamp(min=0).sqrt()),
-    )
-    yield Hypothesis(
-        "variance-as-deviation",
-        "its variance taken for a deviation and squared",
-        replace(own, variance=variance.square()),
-    )
-    yield Hypothesis(
-        "variance-inverted",
-        "multiplied by its deviation instead of divided",
-        replace(own, variance=1 / (variance + epsilon), epsilon=0.0),
-    )
-    yield Hypothesis(
-        "epsilon-outside",
-        "epsilon added to the deviation instead of the variance",
-        replace(own, variance=(variance.clamp(min=0).sqrt() + epsilon).square(), epsilon=0.0),
-    )
-    yield Hypothesis("gamma-plus-one", "scaled by 1 + gamma", replace(own, gamma=own.gamma + 1))
-    yield Hypothesis("gamma-absolute", "scaled by |gamma|", replace(own, gamma=own.gamma.abs()))
-    yield Hypothesis("mean-added", "its mean added, not subtracted", replace(own, mean=-own.mean))
-    yield Hypothesis("beta-subtracted", "beta subtracted, not added", replace(own, beta=-own.beta))
-    yield Hypothesis(
-        "beta-scaled", "beta multiplied by gamma", replace(own, beta=own.beta * own.gamma)
-    )
-    yield Hypothesis(
-        "parameters-reversed",
-        "its parameters' channels in reverse order",
-        replace(
-            own,
-            gamma=own.gamma.flip(0),
-            beta=own.beta.flip(0),
-            mean=own.mean.flip(0),
-            variance=own.variance.flip(0),
-        ),
-    )
-
-
-def _batch_statistics(own: BatchNorm) -> Iterator[Hypothesis]:
+def _fitted_epsilon(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """The epsilon that the slopes of the channels of the smallest variances show."""
+    own = batch_norm(case)
     x = own.x
-    count = x.numel() // x.shape[1]
+    if x.shape != case.candidate.shape or x[:, 0].numel() < 2:
+        return
+    chosen = own.variance.argsort()[: max(4, x.shape[1] // 4)]
+    inputs, outputs = x[:, chosen], case.candidate[:, chosen].double()
+    inputs = inputs - inputs.mean((0, 2, 3), keepdim=True)
+    slopes = (inputs * outputs).sum((0, 2, 3)) / inputs.square().sum((0, 2, 3))
+    found = (own.gamma[chosen] / slopes).square() - own.variance[chosen]
+    found = found[torch.isfinite(found)]
+    if not found.numel():
+        return
+    # The smallest variance shows it most clearly; the median of a few guards against a bad one.
+    shown = float(found[:3].median())
+    for epsilon in (float(f"{shown:.1g}"), float(f"{shown:.2g}"), shown):
+        text = told(epsilon, own.epsilon)
+        if epsilon <= 0 or text is None:
+            continue
+
+        def again(case: Case, base: Evaluation, epsilon: float = epsilon) -> Evaluation:
+            return _other_epsilon(case, base, epsilon)
+
+        title = f"batch norm with epsilon {text} instead of {own.epsilon:g}"
+        yield fitted("epsilon", title, case, base, again, 1)
+
+
+def _without_gamma(own: BatchNorm) -> BatchNorm:
+    return replace(own, gamma=torch.ones_like(own.gamma))
+
+
+def _without_beta(own: BatchNorm) -> BatchNorm:
+    return replace(own, beta=torch.zeros_like(own.beta))
+
+
+def _without_mean(own: BatchNorm) -> BatchNorm:
+    return replace(own, mean=torch.zeros_like(own.mean))
+
+
+def _without_variance(own: BatchNorm) -> BatchNorm:
+    return replace(own, variance=torch.ones_like(own.variance))
+
+
+def _reversed(own: BatchNorm) -> BatchNorm:
+    gamma, beta, mean, variance = (
+        value.flip(0) for value in (own.gamma, own.beta, own.mean, own.variance)
+    )
+    return replace(own, gamma=gamma, beta=beta, mean=mean, variance=variance)
+
+
+def _batch_statistics(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    own = batch_norm(operation)
+    count = own.x.numel() // own.x.shape[1]
     for correction, text in ((0, ""), (1, ", unbiased")):
         if count > correction:
-            variance, mean = torch.var_mean(x, (0, 2, 3), correction=correction)
-            yield Hypothesis(
-                "batch-statistics",
+            variance, mean = torch.var_mean(own.x, (0, 2, 3), correction=correction)
+            yield (
                 f"with this batch's own statistics{text} (training mode)",
                 replace(own, mean=mean, variance=variance),
             )
-    if x.shape[0] > 1:
-        yield Hypothesis(
-            "instance-statistics",
-            "with each image's own statistics",
-            _of_groups(own, x.shape[1]),
-        )
+
+
+def _instance_statistics(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    own = batch_norm(operation)
+    # Of a single image these are the batch's.
+    if own.x.shape[0] > 1:
+        yield "with each image's own statistics", _of_groups(own, own.x.shape[1])
+
+
+def _group_statistics(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    own = batch_norm(operation)
+    channels = own.x.shape[1]
     for groups in _GROUPS:
-        if x.shape[1] % groups == 0 and groups < x.shape[1]:
+        if channels % groups == 0 and groups < channels:
             what = "of all channels (layer norm)" if groups == 1 else f"of {groups} groups"
-            yield Hypothesis(
-                "group-statistics",
-                f"with each image's own statistics {what}",
-                _of_groups(own, groups),
-            )
+            yield f"with each image's own statistics {what}", _of_groups(own, groups)
 
 
 def _of_groups(own: BatchNorm, groups: int) -> Evaluation:
@@ -218,27 +166,48 @@ def _of_groups(own: BatchNorm, groups: int) -> Evaluation:
     return evaluate
 
 
-def _siblings(case: Case, own: BatchNorm) -> Iterator[Hypothesis]:
-    others = []
-    for name in by_resemblance(case.name, case.siblings):
-        other = _with_parameters_of(case.siblings[name], own.x, own.epsilon)
+def _with_values(label: str) -> Fault:
+    """The checkpoint's other values, such as those that are no moving averages."""
+
+    def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+        values = operation.alternatives.get(label)
+        if not values:
+            return
+        own = batch_norm(operation)
+        gamma, beta, mean, variance = (
+            values.get(name, ours).to(own.x.dtype)
+            for name, ours in (
+                ("weight", own.gamma),
+                ("bias", own.beta),
+                ("running_mean", own.mean),
+                ("running_var", own.variance),
+            )
+        )
+        other = replace(own, gamma=gamma, beta=beta, mean=mean, variance=variance)
+        yield f"with its {label} parameters", other
+
+    return in_variants(f"parameters-{label}", f"the checkpoint's {label} values", _KINDS, variants)
+
+
+def _of_siblings(operation: Operation, words: str, taken: tuple[str, ...]) -> Iterator[Variant]:
+    """Some of another batch norm's values, for each of the others that has as many channels."""
+    own = batch_norm(operation)
+    for name in by_resemblance(operation.name, operation.siblings):
+        other = batch_norm_of(operation.siblings[name], own.x, own.epsilon)
         if other.gamma.shape == own.gamma.shape:
-            others.append((name, other))
-            yield Hypothesis("parameters-of-other-node", f"with the parameters of {name}", other)
-    for name, other in others:
-        yield Hypothesis(
-            "statistics-of-other-node",
-            f"with the mean and variance of {name}",
-            replace(own, mean=other.mean, variance=other.variance),
-        )
-        yield Hypothesis(
-            "affine-of-other-node",
-            f"with the gamma and beta of {name}",
-            replace(own, gamma=other.gamma, beta=other.beta),
-        )
+            values: dict[str, Any] = {value: getattr(other, value) for value in taken}
+            yield f"with the {words} of {name}", replace(own, **values)
 
 
-def _exchanged(own: BatchNorm) -> Iterator[Hypothesis]:
+def _of_other_node(slug: str, title: str, words: str, *taken: str) -> Fault:
+    def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+        return _of_siblings(operation, words, taken)
+
+    return in_variants(slug, title, _KINDS, variants)
+
+
+def _exchanged(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    own = batch_norm(operation)
     names = ("gamma", "beta", "mean", "variance")
     values = (own.gamma, own.beta, own.mean, own.variance)
     orders = sorted(permutations(range(4)), key=_moved)
@@ -249,49 +218,184 @@ def _exchanged(own: BatchNorm) -> Iterator[Hypothesis]:
             for place, source in enumerate(order)
             if place != source
         ]
-        yield Hypothesis(
-            "parameters-exchanged",
+        yield (
             "with " + ", ".join(moved),
             replace(own, gamma=gamma, beta=beta, mean=mean, variance=variance),
         )
+
+
+_BETA_AND_MEAN = 1
+"""The number of the form that exchanges these two, which gives no roots of negative numbers."""
 
 
 def _moved(order: tuple[int, ...]) -> int:
     return sum(place != source for place, source in enumerate(order))
 
 
-def _twice(own: BatchNorm) -> Evaluation:
+def _twice(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    own = batch_norm(operation)
+
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
         output, gauge = own(ALL)
         second, scale = replace(own, x=output)(channels)
         slope = own.gamma / torch.sqrt(own.variance + own.epsilon)
         return second, scale + (gauge * slope.abs().view(1, -1, 1, 1))[:, channels]
 
-    return evaluate
+    yield "applied twice", evaluate
 
 
-def _fitted_epsilon(case: Case, own: BatchNorm) -> Iterator[Hypothesis]:
-    """The epsilon that the slopes of the channels of the smallest variances show."""
-    x = own.x
-    if x.shape != case.candidate.shape or x[:, 0].numel() < 2:
-        return
-    chosen = own.variance.argsort()[: max(4, x.shape[1] // 4)]
-    inputs, outputs = x[:, chosen], case.candidate[:, chosen].double()
-    inputs = inputs - inputs.mean((0, 2, 3), keepdim=True)
-    slopes = (inputs * outputs).sum((0, 2, 3)) / inputs.square().sum((0, 2, 3))
-    found = (own.gamma[chosen] / slopes).square() - own.variance[chosen]
-    found = found[torch.isfinite(found)]
-    if not found.numel():
-        return
-    # The smallest variance shows it most clearly; the median of a few guards against a bad one.
-    shown = float(found[:3].median())
-    for epsilon in (float(f"{shown:.1g}"), float(f"{shown:.2g}"), shown):
-        text = told(epsilon, own.epsilon)
-        if epsilon <= 0 or text is None:
-            continue
-
-        def again(case: Case, base: Evaluation, epsilon: float = epsilon) -> Evaluation:
-            return replace(faithful(case), epsilon=epsilon)
-
-        title = f"batch norm with epsilon {text} instead of {own.epsilon:g}"
-        yield fitted("epsilon", title, case, own, again, 1)
+FAULTS = (
+    in_variants(
+        "epsilon",
+        "batch norm with PyTorch's epsilon",
+        _KINDS,
+        _epsilons,
+        change=_set_epsilon,
+        alike=("eps",),
+    ),
+    _fault(
+        "gamma-missing", "batch norm without gamma", ("without its scale gamma", _without_gamma)
+    ),
+    _fault("beta-missing", "batch norm without beta", ("without its offset beta", _without_beta)),
+    _fault(
+        "affine-missing",
+        "batch norm without gamma and beta",
+        ("without its scale and offset", lambda own: _without_gamma(_without_beta(own))),
+    ),
+    _fault(
+        "mean-missing",
+        "batch norm without its mean",
+        ("without subtracting its mean", _without_mean),
+    ),
+    _fault(
+        "variance-missing",
+        "batch norm without its variance",
+        ("without dividing by its deviation", _without_variance),
+    ),
+    _fault(
+        "statistics-missing",
+        "batch norm with initial statistics",
+        (
+            "with mean 0 and variance 1 instead of its statistics",
+            lambda own: _without_mean(_without_variance(own)),
+        ),
+    ),
+    # Each is the faithful formula with the variance that gives the wrong divisor.
+    _fault(
+        "variance-as-deviation",
+        "batch norm's variance taken for a deviation",
+        (
+            "divided by its variance, not by the square root of it",
+            lambda own: replace(own, variance=(own.variance + own.epsilon).square(), epsilon=0.0),
+        ),
+        (
+            "its variance taken for a deviation and squared",
+            lambda own: replace(own, variance=own.variance.square()),
+        ),
+    ),
+    _fault(
+        "deviation-as-variance",
+        "batch norm's deviation taken for its variance",
+        (
+            "its deviation taken for its variance",
+            lambda own: replace(own, variance=own.variance.clamp(min=0).sqrt()),
+        ),
+    ),
+    _fault(
+        "variance-inverted",
+        "batch norm multiplied by its deviation",
+        (
+            "multiplied by its deviation instead of divided",
+            lambda own: replace(own, variance=1 / (own.variance + own.epsilon), epsilon=0.0),
+        ),
+    ),
+    _fault(
+        "epsilon-outside",
+        "batch norm's epsilon outside the root",
+        (
+            "epsilon added to the deviation instead of the variance",
+            lambda own: replace(
+                own,
+                variance=(own.variance.clamp(min=0).sqrt() + own.epsilon).square(),
+                epsilon=0.0,
+            ),
+        ),
+    ),
+    _fault(
+        "gamma-plus-one",
+        "batch norm scaled by 1 + gamma",
+        ("scaled by 1 + gamma", lambda own: replace(own, gamma=own.gamma + 1)),
+    ),
+    _fault(
+        "gamma-absolute",
+        "batch norm scaled by |gamma|",
+        ("scaled by |gamma|", lambda own: replace(own, gamma=own.gamma.abs())),
+    ),
+    _fault(
+        "mean-added",
+        "batch norm's mean added",
+        ("its mean added, not subtracted", lambda own: replace(own, mean=-own.mean)),
+    ),
+    _fault(
+        "beta-subtracted",
+        "batch norm's beta subtracted",
+        ("beta subtracted, not added", lambda own: replace(own, beta=-own.beta)),
+    ),
+    _fault(
+        "beta-scaled",
+        "batch norm's beta inside the scale",
+        ("beta multiplied by gamma", lambda own: replace(own, beta=own.beta * own.gamma)),
+    ),
+    _fault(
+        "parameters-reversed",
+        "batch norm's channels in reverse order",
+        ("its parameters' channels in reverse order", _reversed),
+    ),
+    in_variants("batch-statistics", "batch norm in training mode", _KINDS, _batch_statistics),
+    in_variants(
+        "instance-statistics", "instance norm for batch norm", _KINDS, _instance_statistics
+    ),
+    in_variants("group-statistics", "group norm for batch norm", _KINDS, _group_statistics),
+    _with_values("raw"),
+    _with_values("ema"),
+    _of_other_node(
+        "parameters-of-other-node",
+        "another batch norm's parameters",
+        "parameters",
+        "gamma",
+        "beta",
+        "mean",
+        "variance",
+    ),
+    _of_other_node(
+        "statistics-of-other-node",
+        "another batch norm's statistics",
+        "mean and variance",
+        "mean",
+        "variance",
+    ),
+    _of_other_node(
+        "affine-of-other-node",
+        "another batch norm's gamma and beta",
+        "gamma and beta",
+        "gamma",
+        "beta",
+    ),
+    in_variants(
+        "parameters-exchanged",
+        "a batch norm's parameters for one another",
+        _KINDS,
+        _exchanged,
+        put_in=_BETA_AND_MEAN,
+    ),
+    activations.on_top(_KINDS),
+    in_variants("applied-twice", "batch norm applied twice", _KINDS, _twice),
+    with_numbers(
+        "epsilon",
+        "batch norm with an epsilon that nobody uses",
+        _KINDS,
+        _fitted_epsilon,
+        lambda operation, base: _other_epsilon(operation, base, _UNUSUAL_EPSILON),
+    ),
+)
+"""Faults of a batch norm, the simplest and likeliest first."""

@@ -1,10 +1,10 @@
-"""What is asked of a diagnosis, and what it answers."""
+"""The layer that a fault is about, what is asked of a diagnosis, and what it answers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import torch
@@ -16,47 +16,96 @@ Channels = slice | Tensor
 """An index along axis 1 of an NCHW tensor: which output channels to evaluate."""
 
 Evaluation = Callable[[Channels], tuple[Tensor, Tensor]]
-"""Gives the output at some channels, in float64, and its gauge: the magnitude of each element
-on which roundings act (same shape)."""
+"""Gives the output at some channels, in the type of the arguments, and its gauge: the magnitude of
+each element on which roundings act (same shape)."""
 
 ALL = slice(None)
+"""Every channel."""
 
 ROUNDINGS = 16.0
 """Roundings that an implementation may carry where nothing else is known; see
 ``parity.judge.limits``."""
 
 
-@dataclass(frozen=True)
-class Case:
-    """A node at which a candidate fails, and what it was given.
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A layer of a faithful model, and what a fault may need to know of what is around it.
 
     Attributes:
         name: The node, for example ``class_head.convs.0.pointwise@P4``.
         kind: What the reference computes there.
-        module: The faithful module with the checkpoint's parameters, in float64.
-        arguments: What it takes: float64 NCHW tensors; a list of them and weights (fusion); a
-            tensor and a size (max-pool, up-sampling).
-        candidate: What the candidate made of them, [N, C, H, W], in the type it computes in.
+        module: The layer.
         siblings: Other faithful modules of the model by path, of any type.
         alternatives: Other values of the module's parameters by what they are, for example
             ``{"raw": {"weight": ...}}`` for those that are no moving averages.
         is_input: Whether the node reads the network's images.
         outputs_per_anchor: Number of classes, or 4 for boxes; None where nothing is predicted.
         num_anchors: Anchors at each location; None likewise.
-        limit: Roundings that a correct implementation of the node may carry.
     """
 
     name: str
     kind: NodeKind
     module: nn.Module
-    arguments: tuple[Any, ...]
-    candidate: Tensor
-    siblings: Mapping[str, nn.Module]
-    alternatives: Mapping[str, Mapping[str, Tensor]]
+    siblings: Mapping[str, nn.Module] = field(default_factory=dict)
+    alternatives: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     is_input: bool = False
     outputs_per_anchor: int | None = None
     num_anchors: int | None = None
+
+    def around(self) -> dict[str, Any]:
+        """All that a :class:`Site` holds, by name."""
+        return {item.name: getattr(self, item.name) for item in fields(Site)}
+
+    def given(self, arguments: tuple[Any, ...]) -> Operation:
+        """The layer with what it is given."""
+        return Operation(**self.around(), arguments=arguments)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation(Site):
+    """A layer and what it is given, in any floating type.
+
+    Attributes:
+        arguments: What the layer takes: NCHW tensors; a list of them and weights (fusion); a
+            tensor and a size (max-pool, up-sampling).
+    """
+
+    arguments: tuple[Any, ...]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that is computed in."""
+        first = self.arguments[0]
+        found: torch.dtype = (first if isinstance(first, Tensor) else first[0]).dtype
+        return found
+
+    @property
+    def unit(self) -> float:
+        """Unit roundoff of :attr:`dtype`."""
+        return torch.finfo(self.dtype).eps / 2
+
+    @property
+    def underflow(self) -> float:
+        """The magnitude one rounding of which is the smallest normal number."""
+        return torch.finfo(self.dtype).tiny / self.unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case(Operation):
+    """A node at which a candidate fails: the faithful layer and its arguments are in float64.
+
+    Attributes:
+        candidate: What the candidate made of them, [N, C, H, W], in the type it computes in.
+        limit: Roundings that a correct implementation of the node may carry.
+    """
+
+    candidate: Tensor
     limit: float = ROUNDINGS
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that the candidate computes in."""
+        return self.candidate.dtype
 
     @property
     def bound(self) -> float:
@@ -66,16 +115,6 @@ class Case:
         are two operations in one, whose first rounding the second carries on.
         """
         return 2 * max(self.limit, ROUNDINGS)
-
-    @property
-    def unit(self) -> float:
-        """Unit roundoff of the candidate's type."""
-        return torch.finfo(self.candidate.dtype).eps / 2
-
-    @property
-    def underflow(self) -> float:
-        """The magnitude one rounding of which is the smallest normal number."""
-        return torch.finfo(self.candidate.dtype).tiny / self.unit
 
 
 Again = Callable[[Case, Evaluation], Evaluation]
@@ -174,6 +213,12 @@ class Diagnosis:
             "constants": self.constants,
             "stored": self.stored,
         }
+
+
+def computed(evaluate: Evaluation) -> Evaluation:
+    """The same, computed now and only once."""
+    output, gauge = evaluate(ALL)
+    return lambda channels: (output[:, channels], gauge[:, channels])
 
 
 def number(value: float) -> str:

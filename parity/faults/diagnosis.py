@@ -8,9 +8,18 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from parity.faults.case import ALL, Case, Channels, Diagnosis, Evaluation, Hypothesis
+from parity.faults.case import (
+    ALL,
+    Case,
+    Channels,
+    Diagnosis,
+    Evaluation,
+    Hypothesis,
+    computed,
+)
+from parity.faults.catalogue import hypotheses
 from parity.faults.distance import beside, from_stored, roundings
-from parity.faults.families import faithful, hypotheses
+from parity.faults.operations import faithful
 
 CLOSER = 10
 """How many times closer than the faithful operation a hypothesis has to come. One that says the
@@ -51,17 +60,15 @@ class _Seen:
         base: The faithful operation.
         without: The largest distance of the candidate from it, in roundings.
         screen: The most telling channels.
-        wrong: The channels that the faithful operation does not reproduce.
     """
 
     case: Case
     base: Evaluation
     without: float
     screen: Tensor
-    wrong: Tensor
 
 
-class Trial:
+class Attempt:
     """The hypotheses about one module, while the nodes that it makes pass one after another.
 
     The first node that fails proposes: all hypotheses that reproduce it. Each further one
@@ -121,7 +128,7 @@ class Trial:
 
     def _proposed(self, seen: _Seen) -> list[_Fit]:
         found: list[_Fit] = []
-        listed = hypotheses(seen.case, seen.base, seen.wrong)
+        listed = hypotheses(seen.case, seen.base)
         for _, group in groupby(listed, lambda item: item.slug):
             for hypothesis in group:
                 self._tried += 1
@@ -138,7 +145,7 @@ class Trial:
         due = {_name(fit.hypothesis) for fit in fits if fit.hypothesis.again is None}
         here: dict[tuple[str, str], list[Hypothesis]] = {}
         if due:
-            listed = hypotheses(seen.case, seen.base, seen.wrong)
+            listed = hypotheses(seen.case, seen.base)
             for _, group in groupby(listed, lambda item: item.slug):
                 for hypothesis in group:
                     if _name(hypothesis) in due:
@@ -179,9 +186,9 @@ def diagnose(case: Case) -> Diagnosis | None:
         The diagnosis; None where nothing fits, or where there is nothing to explain because
         the candidate is within the roundings of a correct implementation.
     """
-    trial = Trial(alone=True)
-    trial.see(case)
-    return trial.result()
+    attempt = Attempt(alone=True)
+    attempt.see(case)
+    return attempt.result()
 
 
 def _name(hypothesis: Hypothesis) -> tuple[str, str]:
@@ -192,27 +199,20 @@ def _once_more(hypothesis: Hypothesis, seen: _Seen) -> Hypothesis:
     again = hypothesis.again
     assert again is not None
     # What it does is made when it is evaluated, where it may fail.
-    return replace(
-        hypothesis, evaluate=lambda channels: again(seen.case, seen.base)(channels)
-    )  # fmt: skip
+    return replace(hypothesis, evaluate=lambda channels: again(seen.case, seen.base)(channels))
 
 
 def _seen(case: Case) -> _Seen | None:
     """A node with its faithful operation; None where that cannot be computed."""
     try:
-        output, gauge = faithful(case)(ALL)
+        base = computed(faithful(case))
     # Whatever stands in the way of computing it, there is no name for it.
     except Exception:
         return None
 
-    def base(channels: Channels) -> tuple[Tensor, Tensor]:
-        return output[:, channels], gauge[:, channels]
-
     by_channel = roundings(case, base, ALL)
     count = case.candidate.shape[1]
-    comparable = by_channel.numel() == output.shape[1] == count
-    wrong = (by_channel > case.limit).nonzero().flatten() if comparable else torch.arange(0)
-    return _Seen(case, base, float(by_channel.max()), _telling(by_channel, count), wrong)
+    return _Seen(case, base, float(by_channel.max()), _telling(by_channel, count))
 
 
 def _telling(by_channel: Tensor, count: int) -> Tensor:

@@ -2,117 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from efficientdet_spec import NodeKind
 from parity.faults import activations
-from parity.faults.case import (
-    Case,
-    Channels,
-    Evaluation,
-    Hypothesis,
-    fitted,
-)
+from parity.faults.case import Case, Channels, Evaluation, Hypothesis, Operation, fitted
+from parity.faults.fault import Fault, Kinds, Variant, in_variants, with_numbers
+from parity.faults.operations import Change, Pair, of_both
 from parity.results.digits import told
 
-_Pair = Callable[[Tensor, Tensor], Tensor]
+_SCALE = frozenset({NodeKind.SCALE})
+_ADD = frozenset({NodeKind.ADD})
 
 
-def _of_both(case: Case, function: _Pair) -> Evaluation:
-    """A function of the node's two arguments, value by value."""
+def _fault(kinds: Kinds, slug: str, title: str, *forms: tuple[str, Pair]) -> Fault:
+    """Another function of the two tensors, value by value."""
 
+    def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+        for words, function in forms:
+            yield words, of_both(operation, function)
+
+    return in_variants(slug, title, kinds, variants)
+
+
+def _gate(slug: str, title: str, *forms: tuple[str, Change]) -> Fault:
+    """The features times another gate."""
+
+    def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+        gate = operation.arguments[1]
+        for words, change in forms:
+            yield words, _product(operation, change(gate).expand_as(gate))
+
+    return in_variants(slug, title, _SCALE, variants)
+
+
+def _product(operation: Operation, gate: Tensor) -> Evaluation:
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
-        x, y = (argument[:, channels] for argument in case.arguments)
-        output = function(x, y)
-        # Sums are judged by the magnitudes that they add up.
-        return output, output.abs() + x.abs() + y.abs() if adds(function) else output.abs()
-
-    def adds(function: _Pair) -> bool:
-        # A product gives nothing where one factor is zero.
-        one = torch.ones((), dtype=torch.float64)
-        return bool(function(one, 0 * one).abs() + function(0 * one, one).abs() > 0)
-
-    return evaluate
-
-
-def scale(case: Case) -> Evaluation:
-    """The features times the gate, as it should be."""
-    return _of_both(case, lambda x, gate: x * gate)
-
-
-def add(case: Case) -> Evaluation:
-    """The branch plus the shortcut, as it should be."""
-    return _of_both(case, lambda x, shortcut: x + shortcut)
-
-
-def scale_hypotheses(case: Case) -> Iterator[Hypothesis]:
-    """Faults where the gate scales the features."""
-    for slug, title, function in (
-        ("left-out", "the gate left out", lambda x, gate: x + 0 * gate),
-        ("gate-added", "the gate added instead of multiplied", lambda x, gate: x + gate),
-        ("gate-squared", "the gate applied twice", lambda x, gate: x * gate * gate),
-        ("gate-residual", "the unscaled features added", lambda x, gate: x + x * gate),
-        ("gate-inverted", "scaled by 1 minus the gate", lambda x, gate: x * (1 - gate)),
-        ("gate-divided", "divided by the gate", lambda x, gate: x / gate),
-        ("gate-activated", "the gate put through sigmoid again", lambda x, g: x * g.sigmoid()),
-        ("gate-root", "scaled by the root of the gate", lambda x, g: x * g.clamp(min=0).sqrt()),
-    ):
-        yield Hypothesis(slug, title, _of_both(case, function))
-    gate = case.arguments[1]
-    changed: tuple[tuple[str, str, Tensor], ...] = (
-        ("gate-reversed", "the gate's channels in reverse order", gate.flip(1)),
-        ("gate-moved", "the gate's channels moved by one", gate.roll(1, 1)),
-        ("gate-moved", "the gate's channels moved back by one", gate.roll(-1, 1)),
-        ("gate-averaged", "one gate for all channels, their mean", gate.mean(1, True)),
-        ("gate-of-other-image", "the gate of another image", gate.roll(1, 0)),
-    )
-    for slug, title, other in changed:
-        yield Hypothesis(slug, title, _product(case, other.expand_as(gate)))
-    yield from activations.on_top(scale(case))
-
-
-def _product(case: Case, gate: Tensor) -> Evaluation:
-    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
-        output = case.arguments[0][:, channels] * gate[:, channels]
+        output = operation.arguments[0][:, channels] * gate[:, channels]
         return output, output.abs()
 
     return evaluate
 
 
-def add_hypotheses(case: Case) -> Iterator[Hypothesis]:
-    """Faults where a residual is added."""
-    faults: tuple[tuple[str, str, _Pair], ...] = (
-        ("shortcut-left-out", "the shortcut left out", lambda x, y: x),
-        ("branch-left-out", "the branch left out: the shortcut alone", lambda x, y: y),
-        ("averaged", "averaged instead of added", lambda x, y: (x + y) / 2),
-        ("subtracted", "the shortcut subtracted", lambda x, y: x - y),
-        ("subtracted", "the branch subtracted from the shortcut", lambda x, y: y - x),
-        ("multiplied", "multiplied instead of added", lambda x, y: x * y),
-        ("shortcut-twice", "the shortcut added twice", lambda x, y: x + y + y),
-        ("branch-twice", "the branch added twice", lambda x, y: x + x + y),
-        ("maximum", "the larger of both instead of the sum", torch.maximum),
-        ("root-half", "the sum divided by the root of 2", lambda x, y: (x + y) / 2**0.5),
-    )
-    for slug, title, function in faults:
-        yield Hypothesis(slug, title, _of_both(case, function))
-    yield from activations.on_top(add(case))
+def _activated_branch(operation: Operation, base: Evaluation) -> Iterator[Variant]:
     for _, title, activation in activations.ACTIVATIONS[:2]:
-        yield Hypothesis(
-            "branch-activated",
+        yield (
             f"{title} on the branch before the sum",
-            _of_both(case, partial(_activated_sum, activation)),
+            of_both(operation, partial(_activated_sum, activation)),
         )
-    yield from _weighted(case)
 
 
-def _activated_sum(activation: activations.Function, x: Tensor, y: Tensor) -> Tensor:
+def _activated_sum(activation: Change, x: Tensor, y: Tensor) -> Tensor:
     return activation(x) + y
 
 
-def _weighted(case: Case) -> Iterator[Hypothesis]:
+def _weighted_sum(operation: Operation, base: Evaluation, a: float, b: float) -> Evaluation:
+    return of_both(operation, lambda x, y: a * x + b * y)
+
+
+def _fitted_weights(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     """The multiples of branch and shortcut that fit best."""
     x, y = case.arguments
     if not x.shape == y.shape == case.candidate.shape:
@@ -129,13 +81,8 @@ def _weighted(case: Case) -> Iterator[Hypothesis]:
         name if text is None else f"{text} times {name}"
         for name, text in zip(("the branch", "the shortcut"), texts, strict=True)
     ]
-
-    def again(case: Case, base: Evaluation) -> Evaluation:
-        return _of_both(case, lambda u, v: a * u + b * v)
-
-    constants = 2 - texts.count(None)
-    base = add(case)
-    yield fitted("weighted", " plus ".join(parts), case, base, again, constants)
+    again = partial(_weighted_sum, a=a, b=b)
+    yield fitted("weighted", " plus ".join(parts), case, base, again, 2 - texts.count(None))
 
 
 def least_squares(terms: list[Tensor], target: Tensor) -> list[float] | None:
@@ -146,3 +93,141 @@ def least_squares(terms: list[Tensor], target: Tensor) -> list[float] | None:
         return None
     found = torch.linalg.solve(gram, matrix @ target.double().reshape(-1))
     return [float(value) for value in found] if bool(torch.isfinite(found).all()) else None
+
+
+_SCALES = (
+    _fault(
+        _SCALE, "left-out", "a gate left out", ("the gate left out", lambda x, gate: x + 0 * gate)
+    ),
+    _fault(
+        _SCALE,
+        "gate-added",
+        "a gate added",
+        ("the gate added instead of multiplied", lambda x, gate: x + gate),
+    ),
+    _fault(
+        _SCALE,
+        "gate-squared",
+        "a gate applied twice",
+        ("the gate applied twice", lambda x, gate: x * gate * gate),
+    ),
+    _fault(
+        _SCALE,
+        "gate-residual",
+        "a gate with a residual",
+        ("the unscaled features added", lambda x, gate: x + x * gate),
+    ),
+    _fault(
+        _SCALE,
+        "gate-inverted",
+        "1 minus a gate",
+        ("scaled by 1 minus the gate", lambda x, gate: x * (1 - gate)),
+    ),
+    _fault(
+        _SCALE,
+        "gate-divided",
+        "features divided by a gate",
+        ("divided by the gate", lambda x, gate: x / gate),
+    ),
+    _fault(
+        _SCALE,
+        "gate-activated",
+        "a second sigmoid of a gate",
+        ("the gate put through sigmoid again", lambda x, gate: x * gate.sigmoid()),
+    ),
+    _fault(
+        _SCALE,
+        "gate-root",
+        "the root of a gate",
+        ("scaled by the root of the gate", lambda x, gate: x * gate.clamp(min=0).sqrt()),
+    ),
+    _gate(
+        "gate-reversed",
+        "a gate's channels in reverse order",
+        ("the gate's channels in reverse order", lambda gate: gate.flip(1)),
+    ),
+    _gate(
+        "gate-moved",
+        "a gate's channels moved by one",
+        ("the gate's channels moved by one", lambda gate: gate.roll(1, 1)),
+        ("the gate's channels moved back by one", lambda gate: gate.roll(-1, 1)),
+    ),
+    _gate(
+        "gate-averaged",
+        "one gate for all channels",
+        ("one gate for all channels, their mean", lambda gate: gate.mean(1, True)),
+    ),
+    _gate(
+        "gate-of-other-image",
+        "another image's gate",
+        ("the gate of another image", lambda gate: gate.roll(1, 0)),
+    ),
+    activations.on_top(_SCALE),
+)
+
+_SUMS = (
+    _fault(
+        _ADD, "shortcut-left-out", "a shortcut left out", ("the shortcut left out", lambda x, y: x)
+    ),
+    _fault(
+        _ADD,
+        "branch-left-out",
+        "a branch left out",
+        ("the branch left out: the shortcut alone", lambda x, y: y),
+    ),
+    _fault(
+        _ADD,
+        "averaged",
+        "branch and shortcut averaged",
+        ("averaged instead of added", lambda x, y: (x + y) / 2),
+    ),
+    _fault(
+        _ADD,
+        "subtracted",
+        "branch and shortcut subtracted",
+        ("the shortcut subtracted", lambda x, y: x - y),
+        ("the branch subtracted from the shortcut", lambda x, y: y - x),
+    ),
+    _fault(
+        _ADD,
+        "multiplied",
+        "branch and shortcut multiplied",
+        ("multiplied instead of added", lambda x, y: x * y),
+    ),
+    _fault(
+        _ADD,
+        "shortcut-twice",
+        "a shortcut added twice",
+        ("the shortcut added twice", lambda x, y: x + y + y),
+    ),
+    _fault(
+        _ADD,
+        "branch-twice",
+        "a branch added twice",
+        ("the branch added twice", lambda x, y: x + x + y),
+    ),
+    _fault(
+        _ADD,
+        "maximum",
+        "the larger of branch and shortcut",
+        ("the larger of both instead of the sum", torch.maximum),
+    ),
+    _fault(
+        _ADD,
+        "root-half",
+        "a sum divided by the root of 2",
+        ("the sum divided by the root of 2", lambda x, y: (x + y) / 2**0.5),
+    ),
+    activations.on_top(_ADD),
+    in_variants("branch-activated", "an activation before the sum", _ADD, _activated_branch),
+    with_numbers(
+        "weighted",
+        "a branch scaled as by drop-connect",
+        _ADD,
+        _fitted_weights,
+        partial(_weighted_sum, a=1.25, b=1.0),
+    ),
+)
+
+FAULTS = (*_SCALES, *_SUMS)
+"""Faults where a gate scales features, and where a residual is added."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import permutations
 from typing import Any
 
@@ -10,182 +10,231 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from efficientdet_spec import FUSION_EPSILON, Fusion
+from efficientdet_spec import FUSION_EPSILON, Fusion, NodeKind
 from parity.faults import activations
-from parity.faults.case import (
-    Case,
-    Channels,
-    Evaluation,
-    Hypothesis,
-    fitted,
-)
+from parity.faults.case import Case, Channels, Evaluation, Hypothesis, Operation, Site, fitted
 from parity.faults.elementwise import least_squares
+from parity.faults.fault import Fault, Variant, in_variants, with_numbers
+from parity.faults.operations import Change, fast_attention, shares, weighted
 from parity.results.digits import told_apart
+
+_KINDS = frozenset({NodeKind.FUSE})
 
 _EPSILONS = (0.0, 1e-3, 1e-5, 1e-2, 1e-6, 1e-8)
 
-
-def _weighted(features: Sequence[Tensor], shares: Tensor) -> Evaluation:
-    """``sum share_i x_i``."""
-
-    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
-        if len(features) != len(shares):
-            raise ValueError("one share for each feature")
-        chosen = [x[:, channels] for x in features]
-        output = torch.zeros_like(chosen[0])
-        gauge = torch.zeros_like(chosen[0])
-        for x, share in zip(chosen, shares, strict=True):
-            output = output + x * share
-            gauge = gauge + (x * share).abs()
-        return output, gauge
-
-    return evaluate
+_EXAMPLE = (0.1, 0.2, 0.3)
+"""Shares that no weights give."""
 
 
-def _fast(weights: Tensor, epsilon: float = FUSION_EPSILON) -> Tensor:
-    kept = F.relu(weights)
-    return kept / (kept.sum() + epsilon)
+def _anywhere(site: Site) -> bool:
+    return True
 
 
-def faithful(case: Case) -> Evaluation:
-    """The weighted sum as it should be."""
-    features, weights = case.arguments
-    return _weighted(features, _shares(case, weights))
+def _not(fusion: Fusion) -> Callable[[Site], bool]:
+    """Fusions that compute their shares in another way."""
+
+    def where(site: Site) -> bool:
+        module: Any = site.module
+        return Fusion(module.fusion) is not fusion
+
+    return where
 
 
-def _shares(case: Case, weights: Tensor | None) -> Tensor:
-    module: Any = case.module
-    fusion = Fusion(module.fusion)
-    if fusion is Fusion.SUM or weights is None:
-        return torch.ones(len(case.arguments[0]), dtype=torch.float64)
-    if fusion is Fusion.SOFTMAX_ATTENTION:
-        return torch.softmax(weights.detach().double(), 0)
-    return _fast(weights.detach().double())
+def _shared(
+    slug: str,
+    title: str,
+    ways: Callable[[Tensor], Iterable[tuple[str, Tensor]]],
+    where: Callable[[Site], bool] = _anywhere,
+) -> Fault:
+    """Another way from the weights to the shares."""
+
+    def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+        features, weights = operation.arguments
+        if weights is not None and where(operation):
+            for words, other in ways(weights.detach().to(features[0].dtype)):
+                yield words, weighted(features, other)
+
+    return in_variants(slug, title, _KINDS, variants, where=where)
 
 
-def hypotheses(case: Case) -> Iterator[Hypothesis]:
-    """Faults of a fusion, the simplest and likeliest first."""
-    features: list[Tensor] = list(case.arguments[0])
-    weights = case.arguments[1]
-    count = len(features)
-    ones = torch.ones(count, dtype=torch.float64)
-    shares = _shares(case, weights)
-    if weights is not None:
-        own = weights.detach().double()
-        for slug, title, other in _weightings(Fusion(_fusion(case)), own):
-            yield Hypothesis(slug, title, _weighted(features, other))
-    yield Hypothesis("plain-sum", "a plain sum of the inputs", _weighted(features, ones))
-    yield Hypothesis("plain-mean", "the mean of the inputs", _weighted(features, ones / count))
-    yield Hypothesis(
-        "fast-attention-of-ones",
-        "fast attention with every weight 1 instead of a sum",
-        _weighted(features, _fast(ones)),
-    )
-    for order in list(permutations(range(count)))[1:]:
-        listed = ", ".join(str(i) for i in order)
-        permuted = _weighted(features, shares[list(order)])
-        if weights is not None:
-            yield Hypothesis("weights-permuted", f"its weights in the order {listed}", permuted)
-    for missing in range(count):
-        kept = torch.where(torch.arange(count) == missing, 0.0, 1.0).double()
-        title = f"input {missing} left out"
-        yield Hypothesis("input-missing", title, _weighted(features, shares * kept))
-        if weights is not None:
-            rest = _fast(weights.detach().double() * kept)
-            yield Hypothesis(
-                "input-missing",
-                f"{title}, the weights of the rest normalised",
-                _weighted(features, rest),
-            )
-    for twice in range(count):
-        for dropped in range(count):
-            if twice != dropped:
-                inputs = [features[twice if i == dropped else i] for i in range(count)]
-                yield Hypothesis(
-                    "input-repeated",
-                    f"input {twice} taken for input {dropped} too",
-                    _weighted(inputs, shares),
-                )
-    yield from _not_linear(features, shares)
-    yield from activations.on_top(_weighted(features, shares))
-    if all(x.shape == case.candidate.shape for x in features):
-        factors = least_squares(features, case.candidate)
-        if factors is not None:
-            yield from _other_shares(case, shares, factors)
+def _softmax(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    yield "softmax instead of fast attention", torch.softmax(own, 0)
 
 
-def _other_shares(case: Case, shares: Tensor, factors: list[float]) -> Iterator[Hypothesis]:
-    pairs = [told_apart(a, float(b)) for a, b in zip(factors, shares, strict=True)]
-    made, right = (", ".join(texts) for texts in zip(*pairs, strict=True))
-
-    def again(case: Case, base: Evaluation) -> Evaluation:
-        return _weighted(list(case.arguments[0]), torch.tensor(factors, dtype=torch.float64))
-
-    yield fitted(
-        "weights-other",
-        f"the inputs weighted by {made} instead of {right}",
-        case,
-        faithful(case),
-        again,
-        len(factors),
-    )
+def _fast(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    yield "fast attention instead of softmax", fast_attention(own)
 
 
-def _fusion(case: Case) -> str:
-    module: Any = case.module
-    return str(Fusion(module.fusion).value)
-
-
-def _weightings(fusion: Fusion, own: Tensor) -> Iterator[tuple[str, str, Tensor]]:
-    """Other ways from the weights to the shares."""
-    count = len(own)
-    total = own.sum()
-    if fusion is not Fusion.FAST_ATTENTION:
-        yield "fast-attention", "fast attention instead of softmax", _fast(own)
+def _other_epsilons(own: Tensor) -> Iterator[tuple[str, Tensor]]:
     for epsilon in _EPSILONS:
         yield (
-            "fusion-epsilon",
             f"fusion with epsilon {epsilon:g} instead of {FUSION_EPSILON:g}",
-            _fast(own, epsilon),
+            fast_attention(own, epsilon),
         )
-    yield "no-relu", "without the relu of its weights", own / (total + FUSION_EPSILON)
-    yield "no-relu", "without the relu of its weights and without epsilon", own / total
-    if fusion is not Fusion.SOFTMAX_ATTENTION:
-        yield "softmax", "softmax instead of fast attention", torch.softmax(own, 0)
-    yield "not-normalised", "weights not divided by their sum", F.relu(own)
-    yield "not-normalised", "weights without relu, not divided by their sum", own
-    for title, function in (
+
+
+def _without_relu(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    total = own.sum()
+    yield "without the relu of its weights", own / (total + FUSION_EPSILON)
+    yield "without the relu of its weights and without epsilon", own / total
+
+
+def _not_normalised(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    yield "weights not divided by their sum", F.relu(own)
+    yield "weights without relu, not divided by their sum", own
+
+
+def _other_functions(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    functions: tuple[tuple[str, Change], ...] = (
         ("softplus", F.softplus),
         ("sigmoid", torch.sigmoid),
         ("the absolute value", torch.abs),
         ("swish", F.silu),
         ("relu6", F.relu6),
-    ):
+    )
+    for title, function in functions:
         positive = function(own)
         yield (
-            "weights-function",
             f"{title} of its weights instead of relu",
             positive / (positive.sum() + FUSION_EPSILON),
         )
-        yield "weights-function", f"{title} of its weights, not normalised", positive
-    yield "weights-scaled", "its shares times the number of inputs", _fast(own) * count
-    yield "epsilon-each", "epsilon added to each weight", _fast(F.relu(own) + FUSION_EPSILON, 0.0)
+        yield f"{title} of its weights, not normalised", positive
 
 
-def _not_linear(features: list[Tensor], shares: Tensor) -> Iterator[Hypothesis]:
-    def largest(channels: Channels) -> tuple[Tensor, Tensor]:
-        chosen = torch.stack([x[:, channels] for x in features])
-        output = chosen.amax(0)
+def _scaled(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    yield "its shares times the number of inputs", fast_attention(own) * len(own)
+
+
+def _epsilon_each(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    yield "epsilon added to each weight", fast_attention(F.relu(own) + FUSION_EPSILON, 0.0)
+
+
+def _ones(operation: Operation) -> Tensor:
+    features = operation.arguments[0]
+    return torch.ones(len(features), dtype=features[0].dtype)
+
+
+def _plain_sum(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    yield "a plain sum of the inputs", weighted(operation.arguments[0], _ones(operation))
+
+
+def _plain_mean(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    ones = _ones(operation)
+    yield "the mean of the inputs", weighted(operation.arguments[0], ones / len(ones))
+
+
+def _fast_of_ones(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    yield (
+        "fast attention with every weight 1 instead of a sum",
+        weighted(operation.arguments[0], fast_attention(_ones(operation))),
+    )
+
+
+def _permuted(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    features, weights = operation.arguments
+    if weights is None:
+        return
+    right = shares(operation)
+    for order in list(permutations(range(len(features))))[1:]:
+        listed = ", ".join(str(i) for i in order)
+        yield f"its weights in the order {listed}", weighted(features, right[list(order)])
+
+
+def _missing(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    features, weights = operation.arguments
+    right = shares(operation)
+    for missing in range(len(features)):
+        kept = torch.where(torch.arange(len(features)) == missing, 0.0, 1.0).to(right)
+        title = f"input {missing} left out"
+        yield title, weighted(features, right * kept)
+        if weights is not None:
+            rest = fast_attention(weights.detach().to(right) * kept)
+            yield f"{title}, the weights of the rest normalised", weighted(features, rest)
+
+
+def _repeated(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    features, count = operation.arguments[0], len(operation.arguments[0])
+    for twice in range(count):
+        for dropped in range(count):
+            if twice != dropped:
+                inputs = [features[twice if i == dropped else i] for i in range(count)]
+                yield (
+                    f"input {twice} taken for input {dropped} too",
+                    weighted(inputs, shares(operation)),
+                )
+
+
+def _largest(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        output = torch.stack([x[:, channels] for x in operation.arguments[0]]).amax(0)
         return output, output.abs()
 
-    def product(channels: Channels) -> tuple[Tensor, Tensor]:
-        output = torch.stack([x[:, channels] for x in features]).prod(0)
+    yield "the largest of the inputs", evaluate
+
+
+def _product(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        output = torch.stack([x[:, channels] for x in operation.arguments[0]]).prod(0)
         return output, output.abs()
 
-    yield Hypothesis("maximum", "the largest of the inputs", largest)
-    yield Hypothesis("product", "the product of the inputs", product)
+    yield "the product of the inputs", evaluate
+
+
+def _activated(operation: Operation, base: Evaluation) -> Iterator[Variant]:
     for _, title, function in activations.ACTIVATIONS[:2]:
-        changed = [function(x) for x in features]
-        yield Hypothesis(
-            "inputs-activated", f"{title} of the inputs before the sum", _weighted(changed, shares)
-        )
+        changed = [function(x) for x in operation.arguments[0]]
+        yield f"{title} of the inputs before the sum", weighted(changed, shares(operation))
+
+
+def _fitted_shares(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    features: list[Tensor] = list(case.arguments[0])
+    if not all(x.shape == case.candidate.shape for x in features):
+        return
+    factors = least_squares(features, case.candidate)
+    if factors is None:
+        return
+    pairs = [told_apart(a, float(b)) for a, b in zip(factors, shares(case), strict=True)]
+    made, right = (", ".join(texts) for texts in zip(*pairs, strict=True))
+
+    def again(case: Case, base: Evaluation) -> Evaluation:
+        return _with_shares(case, factors)
+
+    title = f"the inputs weighted by {made} instead of {right}"
+    yield fitted("weights-other", title, case, base, again, len(factors))
+
+
+def _with_shares(operation: Operation, factors: Iterable[float]) -> Evaluation:
+    features = list(operation.arguments[0])
+    return weighted(features, torch.tensor(list(factors), dtype=features[0].dtype))
+
+
+def _example(operation: Operation, base: Evaluation) -> Evaluation:
+    return _with_shares(operation, _EXAMPLE[: len(operation.arguments[0])])
+
+
+FAULTS = (
+    _shared("fast-attention", "fast attention for softmax", _fast, _not(Fusion.FAST_ATTENTION)),
+    _shared("fusion-epsilon", "another epsilon of fusion", _other_epsilons),
+    _shared("no-relu", "fusion without relu of its weights", _without_relu),
+    _shared("softmax", "softmax for fast attention", _softmax, _not(Fusion.SOFTMAX_ATTENTION)),
+    _shared("not-normalised", "fusion not divided by the sum of its weights", _not_normalised),
+    _shared("weights-function", "another function of fusion's weights", _other_functions),
+    _shared("weights-scaled", "fusion's shares times the number of inputs", _scaled),
+    _shared("epsilon-each", "fusion's epsilon added to each weight", _epsilon_each),
+    in_variants("plain-sum", "a plain sum for fusion", _KINDS, _plain_sum),
+    in_variants("plain-mean", "a plain mean for fusion", _KINDS, _plain_mean),
+    in_variants(
+        "fast-attention-of-ones", "fusion with initial weights of one", _KINDS, _fast_of_ones
+    ),
+    in_variants("weights-permuted", "fusion's weights in another order", _KINDS, _permuted),
+    # Where the input counts alone, nothing is left.
+    in_variants("input-missing", "an input of fusion left out", _KINDS, _missing, alike=("zero",)),
+    in_variants("input-repeated", "an input of fusion taken twice", _KINDS, _repeated),
+    in_variants("maximum", "the largest input for fusion", _KINDS, _largest),
+    in_variants("product", "the product of the inputs for fusion", _KINDS, _product),
+    in_variants("inputs-activated", "an activation before fusion", _KINDS, _activated),
+    # Where one input counts alone, to activate it and to activate the sum are one.
+    activations.on_top(_KINDS, alike=("inputs-activated",)),
+    with_numbers("weights-other", "other shares of fusion", _KINDS, _fitted_shares, _example),
+)
+"""Faults of a fusion, the simplest and likeliest first."""

@@ -9,13 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from parity.faults.case import (
-    Case,
-    Evaluation,
-    Hypothesis,
-    fitted,
-)
-from parity.faults.convolution import faithful
+from parity.faults.case import ALL, Case, Evaluation, Hypothesis, Operation, fitted
+from parity.faults.distance import roundings
+from parity.faults.fault import CONVOLUTIONS, with_numbers
+from parity.faults.operations import convolution
 from parity.results.digits import told_apart
 
 _LARGEST_FIT = 1 << 24
@@ -25,15 +22,12 @@ _SAME = 1e-4
 """Part of the largest parameter by which a fitted one may be off and count as unchanged."""
 
 
-def hypotheses(case: Case, base: Evaluation, channels: Tensor) -> Iterator[Hypothesis]:
-    """A convolution of the same geometry with the kernel and bias that fit the output best.
-
-    Args:
-        case: The failing node.
-        base: Its faithful operation.
-        channels: The output channels that are wrong.
-    """
-    own = faithful(case)
+def _fitted_kernel(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """A convolution of the same geometry with the kernel and bias that fit the output best."""
+    channels = (roundings(case, base, ALL) > case.limit).nonzero().flatten()
+    if base(ALL)[0].shape != case.candidate.shape or not channels.numel():
+        return
+    own = convolution(case)
     groups = len(own.weight) if own.depthwise else 1
     taps = own.weight[0].numel()
     places = case.candidate[:, 0].numel()
@@ -67,7 +61,7 @@ def hypotheses(case: Case, base: Evaluation, channels: Tensor) -> Iterator[Hypot
         return
 
     def again(case: Case, base: Evaluation) -> Evaluation:
-        return replace(faithful(case), weight=weight, bias=bias)
+        return replace(convolution(case), weight=weight, bias=bias)
 
     yield fitted(
         "kernel-values",
@@ -88,3 +82,24 @@ def _wrong_values(before: Tensor, after: Tensor, wrong: Tensor, biases: int) -> 
         listed.append(f"{[int(i) for i in index]} is {made} instead of {right}")
     text += f" ([out, in, y, x] {'; '.join(listed)}{'; ...' if count > 3 else ''})"
     return text + (f" and {biases} of {len(before)} biases" if biases else "")
+
+
+def _one_value(operation: Operation, base: Evaluation) -> Evaluation:
+    own = convolution(operation)
+    weight = own.weight.clone()
+    weight[0, 0, 0, 0] += 0.5 * weight.abs().max()
+    return replace(own, weight=weight)
+
+
+FAULTS = (
+    with_numbers(
+        "kernel-values",
+        "one value of a kernel",
+        CONVOLUTIONS,
+        _fitted_kernel,
+        _one_value,
+        # What a bias and a kernel's only value change is as simply said by channels.
+        alike=("channels-affine", "channels-scaled"),
+    ),
+)
+"""Wrong values of a kernel, whatever they are."""

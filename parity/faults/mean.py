@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -10,80 +10,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from parity.faults.case import Case, Channels, Evaluation, Hypothesis
-from parity.faults.resampling import changed
+from efficientdet_spec import NodeKind
+from parity.faults.case import Channels, Evaluation, Operation
+from parity.faults.fault import Fault, Variant, in_variants
+from parity.faults.operations import Change, mean, of_plane
+
+_KINDS = frozenset({NodeKind.MEAN})
 
 
-def faithful(case: Case) -> Evaluation:
-    """The mean over height and width, as it should be."""
-    return changed(case, _mean, _mean)
+def _fault(slug: str, title: str, *forms: tuple[str, Change], without: str | None = None) -> Fault:
+    """Something else of each channel's plane."""
+
+    def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+        for words, function in forms:
+            yield words, of_plane(operation, function, partial(_with_mean, function))
+
+    return in_variants(slug, title, _KINDS, variants, without=without)
 
 
-def _mean(x: Tensor) -> Tensor:
-    return x.mean((2, 3), keepdim=True)
+def _with_mean(function: Change, x: Tensor) -> Tensor:
+    return function(x).abs() + mean(x)
 
 
-def hypotheses(case: Case) -> Iterator[Hypothesis]:
-    """Faults of a global mean, the simplest and likeliest first."""
-    x = case.arguments[0]
+def _largest(x: Tensor) -> Tensor:
+    return x.amax((2, 3), True)
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.flatten(2)
+
+
+def _of_part(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    x = operation.arguments[0]
     height, width = int(x.shape[2]), int(x.shape[3])
-    for slug, title, function in (
-        ("max-pool", "the largest value instead of the mean", lambda v: v.amax((2, 3), True)),
-        ("min-pool", "the smallest value instead of the mean", lambda v: v.amin((2, 3), True)),
-        ("sum", "the sum instead of the mean", lambda v: v.sum((2, 3), True)),
-        (
-            "median",
-            "the lower median instead of the mean",
-            lambda v: _flat(v).median(2)[0][..., None, None],
-        ),
-        (
-            "median",
-            "the median instead of the mean",
-            lambda v: torch.quantile(_flat(v), 0.5, 2)[..., None, None],
-        ),
-        (
-            "centre",
-            "the centre pixel instead of the mean",
-            lambda v: v[:, :, height // 2, width // 2, None, None],
-        ),
-        ("corner", "the first pixel instead of the mean", lambda v: v[:, :, :1, :1]),
-        ("corner", "the last pixel instead of the mean", lambda v: v[:, :, -1:, -1:]),
-        (
-            "max-and-mean",
-            "the average of mean and largest value",
-            lambda v: (_mean(v) + v.amax((2, 3), True)) / 2,
-        ),
-        (
-            "max-and-mean",
-            "the sum of mean and largest value",
-            lambda v: _mean(v) + v.amax((2, 3), True),
-        ),
-        ("mean-of-magnitudes", "the mean of the magnitudes", lambda v: _mean(v.abs())),
-        ("mean-of-squares", "the mean of the squares", lambda v: _mean(v.square())),
-        (
-            "root-mean-square",
-            "the root of the mean of the squares",
-            lambda v: _mean(v.square()).sqrt(),
-        ),
-        (
-            "deviation",
-            "the standard deviation instead of the mean",
-            lambda v: v.std((2, 3), correction=0, keepdim=True),
-        ),
-        (
-            "deviation",
-            "the variance instead of the mean",
-            lambda v: v.var((2, 3), correction=0, keepdim=True),
-        ),
-        (
-            "mean-of-nonzero",
-            "the mean of the values that are not zero",
-            lambda v: v.sum((2, 3), True) / (v != 0).sum((2, 3), True),
-        ),
-        ("mean-activated", "the mean of ReLU of the values", lambda v: _mean(F.relu(v))),
-        ("mean-activated", "the mean of swish of the values", lambda v: _mean(F.silu(v))),
-    ):
-        yield Hypothesis(slug, title, changed(case, function, partial(_with_mean, function)))
     regions = (
         ("the first row", x[:, :, :1]),
         ("the first column", x[..., :1]),
@@ -99,49 +58,42 @@ def hypotheses(case: Case) -> Iterator[Hypothesis]:
     )
     for title, region in regions:
         if region.numel():
-            yield Hypothesis("mean-of-part", f"the mean of {title} only", _region(region))
+            yield f"the mean of {title} only", _region(region)
+
+
+def _region(region: Tensor) -> Evaluation:
+    return lambda channels: (mean(region[:, channels]), mean(region[:, channels].abs()))
+
+
+def _other_divisor(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    x = operation.arguments[0]
+    height, width = int(x.shape[2]), int(x.shape[3])
     divisors = (
         (height, "height"), (width, "width"), (height * width - 1, "the pixels less one"),
         ((height + 1) * (width + 1), "a padded map"),
     )  # fmt: skip
     for divisor, title in divisors:
         if divisor:
-            factor = height * width / divisor
-            yield Hypothesis(
-                "divisor",
-                f"the sum divided by {title}",
-                changed(case, partial(_scaled_mean, factor), partial(_scaled_mean, factor)),
-            )
-    for axis, title in ((2, "height"), (3, "width"), (1, "channels")):
-        yield Hypothesis("mean-over-other-axes", f"averaged over {title} only", _over(x, (axis,)))
-    yield Hypothesis("mean-over-other-axes", "averaged over the images too", _over(x, (0, 2, 3)))
-    yield Hypothesis(
-        "mean-over-other-axes",
-        "its NHWC input read as NCHW",
-        lambda channels: (
-            _mean(x.permute(0, 2, 3, 1).reshape(x.shape)[:, channels]),
-            _mean(x.abs().permute(0, 2, 3, 1).reshape(x.shape)[:, channels]),
-        ),
-    )
-    yield Hypothesis(
-        "summed-in-order", "its values added one after another in single precision", _in_order(x)
-    )
-
-
-def _with_mean(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    return function(x).abs() + _mean(x)
+            scaled = partial(_scaled_mean, height * width / divisor)
+            yield f"the sum divided by {title}", of_plane(operation, scaled, scaled)
 
 
 def _scaled_mean(factor: float, x: Tensor) -> Tensor:
-    return factor * _mean(x)
+    return factor * mean(x)
 
 
-def _flat(x: Tensor) -> Tensor:
-    return x.flatten(2)
-
-
-def _region(region: Tensor) -> Evaluation:
-    return lambda channels: (_mean(region[:, channels]), _mean(region[:, channels].abs()))
+def _other_axes(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    x = operation.arguments[0]
+    for axis, title in ((2, "height"), (3, "width"), (1, "channels")):
+        yield f"averaged over {title} only", _over(x, (axis,))
+    yield "averaged over the images too", _over(x, (0, 2, 3))
+    yield (
+        "its NHWC input read as NCHW",
+        lambda channels: (
+            mean(x.permute(0, 2, 3, 1).reshape(x.shape)[:, channels]),
+            mean(x.abs().permute(0, 2, 3, 1).reshape(x.shape)[:, channels]),
+        ),
+    )
 
 
 def _over(x: Tensor, axes: tuple[int, ...]) -> Evaluation:
@@ -154,12 +106,123 @@ def _over(x: Tensor, axes: tuple[int, ...]) -> Evaluation:
     return evaluate
 
 
-def _in_order(x: Tensor) -> Evaluation:
+def _in_order(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    x = operation.arguments[0]
+
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
         flat = _flat(x[:, channels]).cpu().numpy().astype(np.float32)
         # NumPy's cumulative sum keeps the order and the type, unlike its sum.
         total = np.cumsum(flat, axis=2, dtype=np.float32)[..., -1]
-        output = torch.from_numpy(total).double().to(x.device) / flat.shape[2]
-        return output[..., None, None], _mean(x[:, channels].abs())
+        output = torch.from_numpy(total).to(x) / flat.shape[2]
+        return output[..., None, None], mean(x[:, channels].abs())
 
-    return evaluate
+    yield "its values added one after another in single precision", evaluate
+
+
+_AVERAGED_OVER_IMAGES = 3
+"""The number of the form of :func:`_other_axes` that keeps the shape."""
+
+FAULTS = (
+    _fault(
+        "max-pool", "a maximum for the mean", ("the largest value instead of the mean", _largest)
+    ),
+    _fault(
+        "min-pool",
+        "a minimum for the mean",
+        ("the smallest value instead of the mean", lambda x: x.amin((2, 3), True)),
+    ),
+    _fault(
+        "sum", "a sum for the mean", ("the sum instead of the mean", lambda x: x.sum((2, 3), True))
+    ),
+    _fault(
+        "median",
+        "a median for the mean",
+        (
+            "the lower median instead of the mean",
+            lambda x: _flat(x).median(2)[0][..., None, None],
+        ),
+        (
+            "the median instead of the mean",
+            lambda x: torch.quantile(_flat(x), 0.5, 2)[..., None, None],
+        ),
+    ),
+    _fault(
+        "centre",
+        "the centre for the mean",
+        (
+            "the centre pixel instead of the mean",
+            lambda x: x[:, :, x.shape[2] // 2, x.shape[3] // 2, None, None],
+        ),
+    ),
+    _fault(
+        "corner",
+        "a corner for the mean",
+        ("the first pixel instead of the mean", lambda x: x[:, :, :1, :1]),
+        ("the last pixel instead of the mean", lambda x: x[:, :, -1:, -1:]),
+    ),
+    _fault(
+        "max-and-mean",
+        "maximum and mean together",
+        ("the average of mean and largest value", lambda x: (mean(x) + _largest(x)) / 2),
+        ("the sum of mean and largest value", lambda x: mean(x) + _largest(x)),
+    ),
+    _fault(
+        "mean-of-magnitudes",
+        "the mean of the magnitudes",
+        ("the mean of the magnitudes", lambda x: mean(x.abs())),
+    ),
+    _fault(
+        "mean-of-squares",
+        "the mean of the squares",
+        ("the mean of the squares", lambda x: mean(x.square())),
+    ),
+    _fault(
+        "root-mean-square",
+        "the root of the mean of the squares",
+        ("the root of the mean of the squares", lambda x: mean(x.square()).sqrt()),
+    ),
+    _fault(
+        "deviation",
+        "the deviation for the mean",
+        (
+            "the standard deviation instead of the mean",
+            lambda x: x.std((2, 3), correction=0, keepdim=True),
+        ),
+        (
+            "the variance instead of the mean",
+            lambda x: x.var((2, 3), correction=0, keepdim=True),
+        ),
+    ),
+    _fault(
+        "mean-of-nonzero",
+        "the mean of the values that are not zero",
+        (
+            "the mean of the values that are not zero",
+            lambda x: x.sum((2, 3), True) / (x != 0).sum((2, 3), True),
+        ),
+        without="a swish gives no zero, so that in these models it is the mean",
+    ),
+    _fault(
+        "mean-activated",
+        "an activation before the mean",
+        ("the mean of ReLU of the values", lambda x: mean(F.relu(x))),
+        ("the mean of swish of the values", lambda x: mean(F.silu(x))),
+    ),
+    in_variants("mean-of-part", "the mean of a part", _KINDS, _of_part),
+    in_variants("divisor", "another divisor of the mean", _KINDS, _other_divisor),
+    in_variants(
+        "mean-over-other-axes",
+        "a mean over other axes",
+        _KINDS,
+        _other_axes,
+        put_in=_AVERAGED_OVER_IMAGES,
+    ),
+    in_variants(
+        "summed-in-order",
+        "a mean in a plain order of single precision",
+        _KINDS,
+        _in_order,
+        without="the right mean in poor arithmetic, which only maps of 100,000 pixels show",
+    ),
+)
+"""Faults of a global mean, the simplest and likeliest first."""

@@ -1,160 +1,47 @@
-"""Whether the candidate's parameters, or its mode, account for its output."""
+"""Faults in a layer's parameters and settings that a look at the candidate itself finds.
+
+No hypothesis recognises them: that one weight differs by its last bit no output shows, and a
+momentum takes no part in inference. ``parity.diagnosis.structure`` compares the layers.
+"""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from parity.faults.case import ALL, Case, Channels, Evaluation
-from parity.faults.diagnosis import CLOSER
-from parity.faults.distance import beside
-from parity.faults.families import faithful
+from efficientdet_spec import BATCH_NORM_DECAY, NodeKind
+from parity.faults.case import Case, Evaluation, Hypothesis
+from parity.faults.fault import CONVOLUTIONS, Fault, Kinds
 
 
-class Account:
-    """One explanation, held against all nodes that a module makes.
-
-    Attributes:
-        roundings: The largest distance from it so far, in roundings.
-    """
-
-    def __init__(self) -> None:
-        self.roundings = 0.0
-        self._holds = True
-        self._telling = False
-
-    @property
-    def holds(self) -> bool:
-        """Whether it reproduced every node, and at one came closer than the faithful operation."""
-        return self._holds and self._telling
-
-    def reject(self) -> None:
-        """It cannot be held against a node."""
-        self._holds = False
-
-    def add(self, case: Case, distance: float, without: float) -> None:
-        """What it came to at one node.
-
-        Args:
-            case: The node.
-            distance: The candidate's distance from the explanation.
-            without: Its distance from the faithful operation.
-        """
-        self._holds &= distance <= case.bound
-        self._telling |= distance * CLOSER <= without
-        self.roundings = max(self.roundings, distance)
+def _nothing(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    return iter(())
 
 
-@torch.no_grad()
-def account_for_parameters(account: Account, case: Case, values: Mapping[str, Tensor]) -> None:
-    """Hold the faithful operation with the candidate's parameters against a node.
-
-    Args:
-        account: Is told how far the candidate is from it.
-        case: The node.
-        values: The candidate's parameters and statistics by the faithful layer's names, and a
-            bias that the faithful layer lacks.
-    """
-    module = _filled(case.module, values)
-    if module is None:
-        account.reject()
-        return
-    other = replace(case, module=module)
-    try:
-        output, gauge = faithful(other)(ALL)
-        # NaN agrees with NaN here, where it is the parameters that hold it.
-        agreed = output.isnan() & case.candidate.isnan()
-        seen = replace(case, candidate=case.candidate.masked_fill(agreed, 0.0))
-    # Parameters of a shape that the operation does not take explain nothing.
-    except Exception:
-        account.reject()
-        return
-
-    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
-        made = output.masked_fill(agreed, 0.0), gauge.masked_fill(agreed, 0.0)
-        return made[0][:, channels], made[1][:, channels]
-
-    distance, without = beside(seen, evaluate, _faithful_or_nothing(case), ALL)
-    if bool(agreed.any()):
-        without = float("inf")
-    account.add(case, distance, without)
+def _fault(slug: str, title: str, kinds: Kinds, change: Callable[[Any], None]) -> Fault:
+    return Fault(slug, title, kinds, _nothing, change=change)
 
 
-def _faithful_or_nothing(case: Case) -> Evaluation:
-    return lambda channels: faithful(case)(channels)
+def _take_over_momentum(norm: Any) -> None:
+    # PyTorch means the opposite by it.
+    norm.momentum = BATCH_NORM_DECAY
 
 
-def _filled(faithful_module: nn.Module, values: Mapping[str, Tensor]) -> nn.Module | None:
-    """The faithful layer with other values; None where they do not fit."""
-    module: Any = copy.deepcopy(faithful_module)
-    for name, value in [*module.named_parameters(), *module.named_buffers()]:
-        if not value.is_floating_point():
-            # A counter of batches takes no part.
-            continue
-        if name not in values or values[name].shape != value.shape:
-            return None
-        value.data.copy_(values[name].detach())
-    bias = values.get("bias")
-    if isinstance(module, nn.Conv2d) and module.bias is None and bias is not None:
-        module.bias = nn.Parameter(bias.detach().cpu().to(module.weight.dtype))
-    return module  # type: ignore[no-any-return]
+def _nudge(conv: Any) -> None:
+    with torch.no_grad():
+        first = conv.weight[0, 0, 0, 0]
+        first.copy_(torch.nextafter(first, torch.full_like(first, torch.inf)))
 
 
-@torch.no_grad()
-def account_for_training(
-    account: Account,
-    case: Case,
-    module: nn.Module,
-    inputs: tuple[Any, ...],
-    buffers: Mapping[int, Tensor],
-) -> None:
-    """Hold the candidate's own layer, put into evaluation mode, against a node.
-
-    Args:
-        account: Is told how far from the faithful value is what its layer computes in evaluation
-            mode: where that is rounding, the mode explains its output.
-        case: The node.
-        module: The candidate's layer, some part of which is in training mode.
-        inputs: What it is given.
-        buffers: The layer's buffers by identity, as they were before a run in training mode
-            changed them.
-    """
-    try:
-        with _evaluating(module, buffers):
-            made = module(*copy.deepcopy(inputs))
-    # A layer that only works in training mode is explained by something else.
-    except Exception:
-        account.reject()
-        return
-    if not isinstance(made, Tensor) or made.shape != case.candidate.shape:
-        account.reject()
-        return
-    base = _faithful_or_nothing(case)
-    _, without = beside(case, base, base, ALL)
-    quiet, _ = beside(replace(case, candidate=made.detach().cpu()), base, base, ALL)
-    account.add(case, quiet, without)
-
-
-@contextmanager
-def _evaluating(module: nn.Module, buffers: Mapping[int, Tensor]) -> Iterator[None]:
-    """A layer in evaluation mode, with the buffers of before the run; then as it was."""
-    parts = [part for part in module.modules() if part.training]
-    known = [value for value in module.buffers() if id(value) in buffers]
-    changed = [(value, value.clone()) for value in known]
-    try:
-        for part in parts:
-            part.training = False
-        for value, _ in changed:
-            value.copy_(buffers[id(value)])
-        yield
-    finally:
-        for part in parts:
-            part.training = True
-        for value, kept in changed:
-            value.copy_(kept)
+FAULTS = (
+    _fault(
+        "momentum",
+        "TensorFlow's momentum taken over as it is",
+        frozenset({NodeKind.BATCH_NORM}),
+        _take_over_momentum,
+    ),
+    _fault("parameter-different", "one weight off by its last bit", CONVOLUTIONS, _nudge),
+)
+"""What only the candidate's structure shows."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from efficientdet_spec import NodeKind
-from parity.faults.case import Case, Channels, Evaluation, Hypothesis
+from parity.faults.case import Case, Channels, Evaluation, Hypothesis, Operation
+from parity.faults.fault import CONVOLUTIONS, EVERY, with_numbers
+from parity.faults.operations import faithful
 
-_CONVOLUTIONS = (NodeKind.CONV, NodeKind.DEPTHWISE)
+_Own = TypeVar("_Own", bound=Operation)
 
 
 @dataclass(frozen=True)
@@ -43,24 +44,26 @@ class Precision:
         return torch.finfo(self.dtype or torch.float32).tiny
 
     def rounded(self, x: Tensor) -> Tensor:
-        """Float64 values brought to it; ties to even where they are rounded."""
+        """Values brought to it, in their own type; ties to even where they are rounded."""
         if self.dtype is not None:
-            return x.to(self.dtype).double()
+            return x.to(self.dtype).to(x.dtype)
         fraction, exponent = torch.frexp(x)
         steps = 2.0 ** (self.bits + 1)
         whole = (fraction * steps).trunc() if self.cut else (fraction * steps).round()
         return torch.ldexp(whole / steps, exponent)
 
 
+_BFLOAT16 = Precision("bfloat16", 7, torch.bfloat16)
+
 PRECISIONS = (
     Precision("TF32", 10, None),
     Precision("TF32, by cutting off", 10, None, cut=True),
     Precision("float16", 10, torch.float16),
-    Precision("bfloat16", 7, torch.bfloat16),
+    _BFLOAT16,
 )
 
 
-def hypotheses(case: Case, faithful: Callable[[Case], Evaluation]) -> Iterator[Hypothesis]:
+def _hypotheses(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     """Operands, outputs or both rounded to a lower precision.
 
     The size of an error is no evidence of a type: quantised weights, tables and leaks make errors
@@ -69,23 +72,22 @@ def hypotheses(case: Case, faithful: Callable[[Case], Evaluation]) -> Iterator[H
 
     Args:
         case: The failing node.
-        faithful: Gives the faithful operation of a case.
+        base: Its faithful operation.
     """
     for precision in PRECISIONS:
         stored = precision.dtype is not None and _holds(case.candidate, precision.dtype)
-        choices = _CHOICES if case.kind in _CONVOLUTIONS else _CHOICES[:1]
+        choices = _CHOICES if case.kind in CONVOLUTIONS else _CHOICES[:1]
         for what, features, kernel in choices:
-            evaluate = _rounding(case, precision, features, kernel, faithful)
-            if case.kind in _CONVOLUTIONS:
+            evaluate = _rounding(case, precision, features, kernel)
+            if case.kind in CONVOLUTIONS:
                 bits = f"{precision.title} ({precision.bits}-bit mantissa)"
                 yield Hypothesis(_SLUG, f"its {what} rounded to {bits}", evaluate)
             if stored:
                 whole = f"its {what} and its output rounded to {precision.title}"
                 yield Hypothesis(_SLUG, whole, evaluate, stored=precision)
         if stored:
-            yield Hypothesis(
-                _SLUG, f"its output rounded to {precision.title}", faithful(case), stored=precision
-            )
+            whole = f"its output rounded to {precision.title}"
+            yield Hypothesis(_SLUG, whole, base, stored=precision)
 
 
 _SLUG = "reduced-precision"
@@ -95,32 +97,43 @@ _CHOICES = (("operands", True, True), ("input", True, False), ("kernel", False, 
 
 
 def _rounding(
-    case: Case,
-    precision: Precision,
-    features: bool,
-    kernel: bool,
-    faithful: Callable[[Case], Evaluation],
+    operation: Operation, precision: Precision, features: bool, kernel: bool
 ) -> Evaluation:
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
-        return faithful(_rounded(case, precision, features, kernel))(channels)
+        return faithful(_rounded(operation, precision, features, kernel))(channels)
 
     return evaluate
 
 
-def _rounded(case: Case, precision: Precision, features: bool, kernel: bool) -> Case:
+def _in_bfloat16(operation: Operation, base: Evaluation) -> Evaluation:
+    """What is read, the kernel and what is written, rounded."""
+
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        output, gauge = _rounding(operation, _BFLOAT16, True, True)(channels)
+        return _BFLOAT16.rounded(output), gauge
+
+    return evaluate
+
+
+def _rounded(operation: _Own, precision: Precision, features: bool, kernel: bool) -> _Own:
     def change(value: Any) -> Any:
         if isinstance(value, Tensor) and value.dim() == 4:
             return precision.rounded(value)
         return [change(item) for item in value] if isinstance(value, list) else value
 
-    module = case.module
-    if kernel and case.kind in _CONVOLUTIONS:
+    module, arguments = operation.module, operation.arguments
+    if kernel and operation.kind in CONVOLUTIONS:
         module = copy.deepcopy(module)
         for parameter in module.parameters():
             parameter.data = precision.rounded(parameter.data)
-    arguments = tuple(change(value) for value in case.arguments) if features else case.arguments
-    return replace(case, module=module, arguments=arguments)
+    if features:
+        arguments = tuple(change(value) for value in arguments)
+    return replace(operation, module=module, arguments=arguments)
 
 
 def _holds(values: Tensor, dtype: torch.dtype) -> bool:
     return bool((values.to(dtype).to(values.dtype) == values).all())
+
+
+FAULTS = (with_numbers(_SLUG, "a layer computed in bfloat16", EVERY, _hypotheses, _in_bfloat16),)
+"""Lower precision, of whatever kind."""

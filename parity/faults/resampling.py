@@ -2,291 +2,419 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from efficientdet_spec import same_padding
-from parity.faults.case import Case, Channels, Evaluation, Hypothesis
+from efficientdet_spec import NodeKind
+from parity.faults.case import Evaluation, Operation
+from parity.faults.fault import Fault, Kinds, Variant, in_variants
+from parity.faults.operations import (
+    Pads,
+    Sides,
+    nearest,
+    of_plane,
+    same_max_pool,
+    same_pads,
+    strides,
+    target,
+)
 
-_Change = Callable[[Tensor], Tensor]
-
-
-def changed(case: Case, function: _Change, magnitude: _Change | None = None) -> Evaluation:
-    """A function of each channel's plane; its gauge is its own output unless another is given."""
-
-    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
-        x = case.arguments[0][:, channels]
-        output = function(x)
-        gauge = output.abs() if magnitude is None else magnitude(x.abs())
-        # Sums over a plane may be given less than what they lose.
-        return output, gauge + output.abs()
-
-    return evaluate
-
-
-def pool(case: Case) -> Evaluation:
-    """The max-pool as it should be: SAME padding by -inf, kernel = stride + 1."""
-    stride = _stride(case)
-    return changed(case, lambda x: _max_pool(x, (stride[0] + 1, stride[1] + 1), stride))
+_POOL = frozenset({NodeKind.POOL})
+_UPSAMPLE = frozenset({NodeKind.UPSAMPLE})
 
 
-def upsample(case: Case) -> Evaluation:
-    """Nearest neighbours, as it should be."""
-    size = tuple(case.arguments[1])
-    return changed(case, lambda x: F.interpolate(x, size=size, mode="nearest"))
+@dataclass(frozen=True)
+class Resampling:
+    """How features are to change their size.
 
+    Attributes:
+        before: Height and width of what is given.
+        size: Height and width of the result.
+        stride: Of a max-pool.
+    """
 
-def _stride(case: Case) -> tuple[int, int]:
-    x, target = case.arguments
-    rows, columns = (
-        (int(size) - 1) // int(goal) + 1 for size, goal in zip(x.shape[2:], target, strict=True)
-    )
-    return rows, columns
+    before: Sides
+    size: Sides
+    stride: Sides
 
+    @property
+    def kernel(self) -> Sides:
+        """Of a max-pool."""
+        return self.stride[0] + 1, self.stride[1] + 1
 
-def _max_pool(
-    x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], value: float = -np.inf
-) -> Tensor:
-    top, bottom = same_padding(x.shape[2], kernel[0], stride[0])
-    left, right = same_padding(x.shape[3], kernel[1], stride[1])
-    return F.max_pool2d(F.pad(x, (left, right, top, bottom), value=value), kernel, stride)
+    def larger(self, by: int) -> Sides:
+        """A larger kernel."""
+        return self.kernel[0] + by, self.kernel[1] + by
 
+    @property
+    def half(self) -> Sides:
+        """Symmetric padding of a max-pool, as PyTorch counts it."""
+        return self.kernel[0] // 2, self.kernel[1] // 2
 
-def pool_hypotheses(case: Case) -> Iterator[Hypothesis]:
-    """Faults of a max-pool, the simplest and likeliest first."""
-    stride = _stride(case)
-    kernel = (stride[0] + 1, stride[1] + 1)
-    half = (kernel[0] // 2, kernel[1] // 2)
-    size = (int(case.arguments[1][0]), int(case.arguments[1][1]))
-    around = (half[1], half[1], half[0], half[0])
+    @property
+    def around(self) -> Pads:
+        """Symmetric padding of a max-pool."""
+        return self.half[1], self.half[1], self.half[0], self.half[0]
 
-    def moved(by: int) -> _Change:
-        return lambda x: F.max_pool2d(
-            F.pad(x, (-by, by + 1, -by, by + 1), value=-np.inf), kernel, stride
+    @property
+    def steps(self) -> Sides:
+        """How many times an up-sampling repeats a pixel, rounded up."""
+        rows, columns = (
+            -(-goal // side) for goal, side in zip(self.size, self.before, strict=True)
         )
+        return rows, columns
 
-    odd = (kernel[0] + 1, kernel[1] + 1)
-    wide = (kernel[0] + 2, kernel[1] + 2)
-    for slug, title, function in (
+
+_Form = tuple[str | Callable[[Resampling], str], Callable[[Resampling, Tensor], Tensor]]
+"""A form of a fault: in words, and what it makes of features."""
+
+_Magnitude = Callable[[Resampling, Tensor], Tensor]
+
+
+def _fault(
+    kinds: Kinds,
+    slug: str,
+    title: str,
+    *forms: _Form,
+    averages: bool = False,
+    magnitude: _Magnitude | None = None,
+    alike: Iterable[str] = (),
+    without: str | None = None,
+) -> Fault:
+    """Another change of size.
+
+    Args:
+        kinds: As for a fault.
+        slug: As for a fault.
+        title: As for a fault.
+        forms: Its forms.
+        averages: Whether each form averages, so that of magnitudes it gives its own gauge.
+        magnitude: The gauge of forms that add up in another way; None where values are selected.
+        alike: As for a fault.
+        without: As for a fault.
+    """
+
+    def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+        rows, columns = operation.arguments[0].shape[2:]
+        own = Resampling((int(rows), int(columns)), target(operation), strides(operation))
+        for words, function in forms:
+            changed = partial(function, own)
+            gauge = changed if averages else magnitude and partial(magnitude, own)
+            said = words if isinstance(words, str) else words(own)
+            yield said, of_plane(operation, changed, gauge)
+
+    return in_variants(slug, title, kinds, variants, alike=alike, without=without)
+
+
+def zero_padded_pool(own: Resampling, x: Tensor) -> Tensor:
+    """A max-pool padded with zeros, which win against negative values, instead of -inf."""
+    return same_max_pool(x, own.kernel, own.stride, 0.0)
+
+
+def _moved_pool(by: int, own: Resampling, x: Tensor) -> Tensor:
+    return F.max_pool2d(F.pad(x, (-by, by + 1, -by, by + 1), value=-np.inf), own.kernel, own.stride)
+
+
+def _interpolated(mode: str, own: Resampling, x: Tensor, **options: bool) -> Tensor:
+    return F.interpolate(x, size=own.size, mode=mode, **options)
+
+
+def _subsampled(first: int, own: Resampling, x: Tensor) -> Tensor:
+    return x[:, :, first :: own.stride[0], first :: own.stride[1]]
+
+
+def _same_average(own: Resampling, x: Tensor) -> Tensor:
+    return F.avg_pool2d(F.pad(x, same_pads(x, own.kernel, own.stride)), own.kernel, own.stride)
+
+
+def _average_inside(own: Resampling, x: Tensor) -> Tensor:
+    return _same_average(own, x) / _same_average(own, torch.ones_like(x[:1, :1]))
+
+
+POOL_ZERO_PADDING = _fault(
+    _POOL,
+    "pool-zero-padding",
+    "max-pool padded with zeros instead of -inf",
+    ("padded with zeros instead of -inf", zero_padded_pool),
+)
+
+_SELECTING = (
+    POOL_ZERO_PADDING,
+    _fault(
+        _POOL,
+        "pool-kernel-is-stride",
+        "max-pool whose kernel is its stride",
         (
-            "pool-zero-padding",
-            "padded with zeros instead of -inf",
-            lambda x: _max_pool(x, kernel, stride, 0.0),
+            lambda own: f"kernel {own.stride[0]} (its stride) instead of {own.kernel[0]}",
+            lambda own, x: F.max_pool2d(x, own.stride, own.stride),
         ),
         (
-            "pool-kernel-is-stride",
-            f"kernel {stride[0]} (its stride) instead of {kernel[0]}",
-            lambda x: F.max_pool2d(x, stride, stride),
+            lambda own: f"kernel {own.stride[0]} (its stride), its size rounded up",
+            lambda own, x: F.max_pool2d(x, own.stride, own.stride, ceil_mode=True),
         ),
+    ),
+    _fault(
+        _POOL,
+        "pool-padding-symmetric",
+        "max-pool with symmetric padding",
         (
-            "pool-kernel-is-stride",
-            f"kernel {stride[0]} (its stride), its size rounded up",
-            lambda x: F.max_pool2d(x, stride, stride, ceil_mode=True),
-        ),
-        (
-            "pool-padding-symmetric",
             "padded on every side instead of SAME",
-            lambda x: F.max_pool2d(x, kernel, stride, half),
+            lambda own, x: F.max_pool2d(x, own.kernel, own.stride, own.half),
         ),
         (
-            "pool-padding-symmetric",
             "padded with zeros on every side instead of SAME",
-            lambda x: F.max_pool2d(F.pad(x, around), kernel, stride),
+            lambda own, x: F.max_pool2d(F.pad(x, own.around), own.kernel, own.stride),
         ),
-        ("pool-padding-none", "no padding", lambda x: F.max_pool2d(x, kernel, stride)),
+    ),
+    _fault(
+        _POOL,
+        "pool-padding-none",
+        "max-pool without padding",
+        ("no padding", lambda own, x: F.max_pool2d(x, own.kernel, own.stride)),
         (
-            "pool-padding-none",
             "no padding, its size rounded up",
-            lambda x: F.max_pool2d(x, kernel, stride, ceil_mode=True),
+            lambda own, x: F.max_pool2d(x, own.kernel, own.stride, ceil_mode=True),
         ),
-        ("pool-moved", "windows one pixel later", moved(1)),
-        ("pool-moved", "windows one pixel earlier", moved(-1)),
+    ),
+    _fault(
+        _POOL,
+        "pool-moved",
+        "max-pool moved by a pixel",
+        ("windows one pixel later", partial(_moved_pool, 1)),
+        ("windows one pixel earlier", partial(_moved_pool, -1)),
+    ),
+    _fault(
+        _POOL,
+        "pool-kernel-other",
+        "max-pool with a larger kernel",
         (
-            "pool-kernel-other",
-            f"kernel {odd[0]} instead of {kernel[0]}",
-            lambda x: _max_pool(x, odd, stride),
-        ),
-        (
-            "pool-kernel-other",
-            f"kernel {wide[0]} instead of {kernel[0]}",
-            lambda x: _max_pool(x, wide, stride),
-        ),
-        (
-            "pool-kernel-other",
-            f"kernel {wide[0]} with symmetric padding",
-            lambda x: F.max_pool2d(x, wide, stride, tuple(k // 2 for k in wide)),
-        ),
-        (
-            "subsampled",
-            "every second pixel taken, beginning with the first",
-            lambda x: x[:, :, :: stride[0], :: stride[1]],
+            lambda own: f"kernel {own.larger(1)[0]} instead of {own.kernel[0]}",
+            lambda own, x: same_max_pool(x, own.larger(1), own.stride, -np.inf),
         ),
         (
-            "subsampled",
-            "every second pixel taken, beginning with the second",
-            lambda x: x[:, :, 1 :: stride[0], 1 :: stride[1]],
+            lambda own: f"kernel {own.larger(2)[0]} instead of {own.kernel[0]}",
+            lambda own, x: same_max_pool(x, own.larger(2), own.stride, -np.inf),
         ),
         (
-            "min-pool",
+            lambda own: f"kernel {own.larger(2)[0]} with symmetric padding",
+            lambda own, x: F.max_pool2d(
+                x, own.larger(2), own.stride, tuple(side // 2 for side in own.larger(2))
+            ),
+        ),
+    ),
+    _fault(
+        _POOL,
+        "subsampled",
+        "every second pixel for a max-pool",
+        ("every second pixel taken, beginning with the first", partial(_subsampled, 0)),
+        ("every second pixel taken, beginning with the second", partial(_subsampled, 1)),
+    ),
+    _fault(
+        _POOL,
+        "min-pool",
+        "min-pool for max-pool",
+        (
             "the smallest value instead of the largest",
-            lambda x: -_max_pool(-x, kernel, stride),
+            lambda own, x: -same_max_pool(-x, own.kernel, own.stride, -np.inf),
         ),
-        ("adaptive-pool", "adaptive max-pool", lambda x: F.adaptive_max_pool2d(x, size)),
-        ("stride-missing", "stride 1", lambda x: F.max_pool2d(x, 3, 1, 1)),
+    ),
+    _fault(
+        _POOL,
+        "adaptive-pool",
+        "adaptive max-pool",
+        ("adaptive max-pool", lambda own, x: F.adaptive_max_pool2d(x, own.size)),
+        # Of an even map both are one.
+        alike=("pool-kernel-is-stride",),
+    ),
+    _fault(
+        _POOL,
+        "stride-missing",
+        "max-pool without its stride",
+        ("stride 1", lambda own, x: F.max_pool2d(x, 3, 1, 1)),
+    ),
+    _fault(
+        _POOL,
+        "interpolated",
+        "nearest neighbours for a max-pool",
+        ("nearest neighbours instead of a max-pool", lambda own, x: nearest(x, own.size)),
         (
-            "interpolated",
-            "nearest neighbours instead of a max-pool",
-            lambda x: F.interpolate(x, size=size, mode="nearest"),
-        ),
-        (
-            "interpolated",
             "nearest neighbours by pixel centres instead of a max-pool",
-            lambda x: F.interpolate(x, size=size, mode="nearest-exact"),
+            partial(_interpolated, "nearest-exact"),
         ),
-    ):
-        yield Hypothesis(slug, title, changed(case, function))
-    for slug, title, function in (
+        # Of an even map both are one.
+        alike=("subsampled",),
+    ),
+)
+
+
+_AVERAGING = (
+    _fault(
+        _POOL,
+        "average-pool",
+        "average pool for max-pool",
+        ("averaged over its windows instead of the largest", _average_inside),
+        ("averaged over its windows, padding counted", _same_average),
         (
-            "average-pool",
-            "averaged over its windows instead of the largest",
-            lambda x: _same_average(x, kernel, stride, True),
-        ),
-        (
-            "average-pool",
-            "averaged over its windows, padding counted",
-            lambda x: _same_average(x, kernel, stride, False),
-        ),
-        (
-            "average-pool",
             "averaged over windows of its stride",
-            lambda x: F.avg_pool2d(x, stride, stride),
+            lambda own, x: F.avg_pool2d(x, own.stride, own.stride),
         ),
         (
-            "average-pool",
             "averaged over windows of its stride, its size rounded up",
-            lambda x: F.avg_pool2d(x, stride, stride, ceil_mode=True),
+            lambda own, x: F.avg_pool2d(x, own.stride, own.stride, ceil_mode=True),
         ),
         (
-            "average-pool",
             "averaged over symmetrically padded windows",
-            lambda x: F.avg_pool2d(x, kernel, stride, half),
+            lambda own, x: F.avg_pool2d(x, own.kernel, own.stride, own.half),
         ),
         (
-            "average-pool",
             "averaged over symmetrically padded windows without the padding",
-            lambda x: F.avg_pool2d(x, kernel, stride, half, count_include_pad=False),
+            lambda own, x: F.avg_pool2d(
+                x, own.kernel, own.stride, own.half, count_include_pad=False
+            ),
         ),
-        ("adaptive-pool", "adaptive average pool (area)", lambda x: F.adaptive_avg_pool2d(x, size)),
+        averages=True,
+    ),
+    _fault(
+        _POOL,
+        "adaptive-pool",
+        "adaptive average pool for max-pool",
         (
-            "interpolated",
-            "bilinear instead of a max-pool",
-            lambda x: F.interpolate(x, size=size, mode="bilinear"),
+            "adaptive average pool (area)",
+            lambda own, x: F.adaptive_avg_pool2d(x, own.size),
         ),
+        averages=True,
+        # Of an even map it is the average over windows of the stride.
+        alike=("average-pool",),
+    ),
+    _fault(
+        _POOL,
+        "interpolated",
+        "bilinear interpolation for a max-pool",
+        ("bilinear instead of a max-pool", partial(_interpolated, "bilinear")),
         (
-            "interpolated",
             "bilinear with aligned corners instead of a max-pool",
-            lambda x: F.interpolate(x, size=size, mode="bilinear", align_corners=True),
+            partial(_interpolated, "bilinear", align_corners=True),
         ),
         (
-            "interpolated",
             "bilinear with antialiasing instead of a max-pool",
-            lambda x: F.interpolate(x, size=size, mode="bilinear", antialias=True),
+            partial(_interpolated, "bilinear", antialias=True),
         ),
-    ):
-        yield Hypothesis(slug, title, changed(case, function, function))
+        averages=True,
+        # Half-way between two pixels both are their average.
+        alike=("average-pool", "adaptive-pool"),
+    ),
+)
 
 
-def _same_average(
-    x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], inside: bool
-) -> Tensor:
-    top, bottom = same_padding(x.shape[2], kernel[0], stride[0])
-    left, right = same_padding(x.shape[3], kernel[1], stride[1])
-    pads = (left, right, top, bottom)
-    total = F.avg_pool2d(F.pad(x, pads), kernel, stride)
-    if not inside:
-        return total
-    return total / F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), pads), kernel, stride)
+def _cut(own: Resampling, x: Tensor) -> Tensor:
+    return x[:, :, : own.size[0], : own.size[1]]
 
 
-def upsample_hypotheses(case: Case) -> Iterator[Hypothesis]:
-    """Faults of an up-sampling, the simplest and likeliest first."""
-    x = case.arguments[0]
-    size = tuple(int(side) for side in case.arguments[1])
-    steps = [-(-goal // side) for goal, side in zip(size, x.shape[2:], strict=True)]
+def _repeated(own: Resampling, x: Tensor) -> Tensor:
+    return _cut(own, x.repeat_interleave(own.steps[0], 2).repeat_interleave(own.steps[1], 3))
 
-    def repeated(x: Tensor) -> Tensor:
-        larger = x.repeat_interleave(steps[0], 2).repeat_interleave(steps[1], 3)
-        return larger[:, :, : size[0], : size[1]]
 
-    def tiled(x: Tensor) -> Tensor:
-        return x.repeat(1, 1, *steps)[:, :, : size[0], : size[1]]
+def _zeros_between(own: Resampling, x: Tensor) -> Tensor:
+    rows, columns = own.steps
+    larger = x.new_zeros((*x.shape[:2], x.shape[2] * rows, x.shape[3] * columns))
+    larger[:, :, ::rows, ::columns] = x
+    return _cut(own, larger)
 
-    def spread(x: Tensor) -> Tensor:
-        larger = x.new_zeros((*x.shape[:2], x.shape[2] * steps[0], x.shape[3] * steps[1]))
-        larger[:, :, :: steps[0], :: steps[1]] = x
-        return larger[:, :, : size[0], : size[1]]
 
-    def near(x: Tensor) -> Tensor:
-        return F.interpolate(x, size=size, mode="nearest")
+def _moved(rows: int, columns: int, own: Resampling, x: Tensor) -> Tensor:
+    padded = F.pad(nearest(x, own.size), (1, 1, 1, 1), mode="replicate")
+    return _cut(own, padded[:, :, 1 - rows :, 1 - columns :])
 
-    def moved(rows: int, columns: int) -> _Change:
-        def change(x: Tensor) -> Tensor:
-            padded = F.pad(near(x), (1, 1, 1, 1), mode="replicate")
-            return padded[:, :, 1 - rows :, 1 - columns :][:, :, : size[0], : size[1]]
 
-        return change
+def _reach(own: Resampling, x: Tensor) -> Tensor:
+    # Interpolation adds up several pixels: the largest around is on the safe side.
+    return nearest(F.max_pool2d(x, 5, 1, 2), own.size)
 
-    for slug, title, function in (
+
+_UPSAMPLINGS = (
+    _fault(
+        _UPSAMPLE,
+        "nearest-exact",
+        "nearest neighbours by pixel centres",
         (
-            "nearest-exact",
             "nearest neighbours by pixel centres (nearest-exact)",
-            lambda x: F.interpolate(x, size=size, mode="nearest-exact"),
+            partial(_interpolated, "nearest-exact"),
         ),
-        ("repeated", f"each pixel repeated {steps[0]}x{steps[1]} times, then cut", repeated),
-        ("tiled", "the whole map repeated side by side", tiled),
-        ("zeros-between", "zeros between the pixels instead of repeating them", spread),
-        ("upsample-moved", "moved down by one pixel", moved(1, 0)),
-        ("upsample-moved", "moved right by one pixel", moved(0, 1)),
-        ("upsample-moved", "moved down and right by one pixel", moved(1, 1)),
-        ("upsample-moved", "moved up by one pixel", moved(-1, 0)),
-        ("upsample-moved", "moved left by one pixel", moved(0, -1)),
-        ("upsample-moved", "moved up and left by one pixel", moved(-1, -1)),
-    ):
-        yield Hypothesis(slug, title, changed(case, function))
-    for slug, title, function in (
+    ),
+    _fault(
+        _UPSAMPLE,
+        "repeated",
+        "pixels repeated, then cut",
         (
-            "bilinear",
-            "bilinear instead of nearest neighbours",
-            lambda x: F.interpolate(x, size=size, mode="bilinear"),
+            lambda own: f"each pixel repeated {own.steps[0]}x{own.steps[1]} times, then cut",
+            _repeated,
         ),
+        without="where each level is half of the one below, it is nearest neighbours",
+    ),
+    _fault(
+        _UPSAMPLE,
+        "tiled",
+        "a map repeated side by side",
         (
-            "bilinear",
+            "the whole map repeated side by side",
+            lambda own, x: _cut(own, x.repeat(1, 1, *own.steps)),
+        ),
+    ),
+    _fault(
+        _UPSAMPLE,
+        "zeros-between",
+        "zeros between the pixels",
+        ("zeros between the pixels instead of repeating them", _zeros_between),
+    ),
+    _fault(
+        _UPSAMPLE,
+        "upsample-moved",
+        "up-sampling moved by a pixel",
+        ("moved down by one pixel", partial(_moved, 1, 0)),
+        ("moved right by one pixel", partial(_moved, 0, 1)),
+        ("moved down and right by one pixel", partial(_moved, 1, 1)),
+        ("moved up by one pixel", partial(_moved, -1, 0)),
+        ("moved left by one pixel", partial(_moved, 0, -1)),
+        ("moved up and left by one pixel", partial(_moved, -1, -1)),
+    ),
+    _fault(
+        _UPSAMPLE,
+        "bilinear",
+        "bilinear up-sampling",
+        ("bilinear instead of nearest neighbours", partial(_interpolated, "bilinear")),
+        (
             "bilinear with aligned corners instead of nearest neighbours",
-            lambda x: F.interpolate(x, size=size, mode="bilinear", align_corners=True),
+            partial(_interpolated, "bilinear", align_corners=True),
         ),
+        magnitude=_reach,
+    ),
+    _fault(
+        _UPSAMPLE,
+        "bicubic",
+        "bicubic up-sampling",
+        ("bicubic instead of nearest neighbours", partial(_interpolated, "bicubic")),
         (
-            "bicubic",
-            "bicubic instead of nearest neighbours",
-            lambda x: F.interpolate(x, size=size, mode="bicubic"),
-        ),
-        (
-            "bicubic",
             "bicubic with aligned corners instead of nearest neighbours",
-            lambda x: F.interpolate(x, size=size, mode="bicubic", align_corners=True),
+            partial(_interpolated, "bicubic", align_corners=True),
         ),
-        (
-            "area",
-            "averaged over areas instead of nearest neighbours",
-            lambda x: F.interpolate(x, size=size, mode="area"),
-        ),
-    ):
-        # Interpolation adds up several pixels: the largest around is on the safe side.
-        yield Hypothesis(slug, title, changed(case, function, lambda x: _reach(x, size)))
+        magnitude=_reach,
+    ),
+    _fault(
+        _UPSAMPLE,
+        "area",
+        "up-sampling by areas",
+        ("averaged over areas instead of nearest neighbours", partial(_interpolated, "area")),
+        # From two pixels to three both are one.
+        alike=("bilinear",),
+        magnitude=_reach,
+    ),
+)
 
-
-def _reach(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    return F.interpolate(F.max_pool2d(x, 5, 1, 2), size=size, mode="nearest")
+FAULTS = (*_SELECTING, *_AVERAGING, *_UPSAMPLINGS)
+"""Faults of max-pools and up-samplings, the simplest and likeliest first."""

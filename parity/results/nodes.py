@@ -42,7 +42,7 @@ class Finding:
     """Something about a candidate that is wrong whatever its tensors are.
 
     Attributes:
-        slug: Short name of what it is, such as ``parameter-changed``.
+        slug: Short name of what it is, such as ``parameter-different``.
         place: The parameter or node.
         text: What was found and what was expected.
     """

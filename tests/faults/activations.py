@@ -11,6 +11,11 @@ _ALIKE = {"relu": ("relu", "left-out-or-relu"), "relu6": ("relu", "relu6", "left
 """Names that are as right: on inputs of which none is negative, or above six, these are one."""
 
 
+def computes(function: Callable[[Tensor], Tensor]) -> Callable[[nn.Module], None]:
+    """Makes a layer compute a function of its input alone."""
+    return instead(lambda module, x: function(x))
+
+
 def mean_of_rows(mean: nn.Module, x: Tensor) -> Tensor:
     """The mean over the first half of the rows."""
     return x[:, :, : -(-x.shape[2] // 2)].mean((2, 3), keepdim=True)
@@ -55,7 +60,7 @@ ACTIVATIONS = (
         at(
             f"activation-{name}/{where}",
             f"{name} for swish",
-            instead(lambda module, x, function=function: function(x)),
+            computes(function),
             place,
             # No value need be above 6, where the two are one.
             *_ALIKE.get(name, (name,)),
@@ -80,7 +85,7 @@ ACTIVATIONS = (
         at(
             f"gate-{name}/{where}",
             f"{name} for a squeeze-excite's sigmoid",
-            instead(lambda module, x, function=function: function(x)),
+            computes(function),
             place,
             name,
         )

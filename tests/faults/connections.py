@@ -96,20 +96,23 @@ class EarlierShortcut(EfficientNet):
         return features
 
 
+def branch(block: MBConvBlock, x: Tensor) -> Tensor:
+    """What a block that expands adds to its input."""
+    x = block.expand_act(block.expand_bn(block.expand_conv(x)))
+    x = block.depthwise_act(block.depthwise_bn(block.depthwise_conv(x)))
+    return block.project_bn(block.project_conv(block.se(x)))
+
+
 class GivenShortcut(MBConvBlock):
     """A block that adds what it is told to."""
 
     def forward(self, x: Tensor, shortcut: Tensor) -> Tensor:
-        x = self.expand_act(self.expand_bn(self.expand_conv(x)))
-        x = self.depthwise_act(self.depthwise_bn(self.depthwise_conv(x)))
-        return self.residual(self.project_bn(self.project_conv(self.se(x))), shortcut)
+        return self.residual(branch(self, x), shortcut)
 
 
 class OwnShortcut(MBConvBlock):
     """A block that adds its own branch's output once more rather than its input."""
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.expand_act(self.expand_bn(self.expand_conv(x)))
-        x = self.depthwise_act(self.depthwise_bn(self.depthwise_conv(x)))
-        x = self.project_bn(self.project_conv(self.se(x)))
+        x = branch(self, x)
         return self.residual(x, x)

@@ -97,13 +97,6 @@ def group_norm(groups):
     )
 
 
-def reflected(module, x):
-    height, width = module.weight.shape[2:]
-    pads = (width // 2, width // 2, height // 2, height // 2)
-    x = F.pad(x, pads, mode="reflect")
-    return F.conv2d(x, module.weight, module.bias, groups=module.groups)
-
-
 def under_autocast(module, x):
     """A convolution without padding as autocast computes it on a CPU."""
     with torch.autocast("cpu", torch.bfloat16):

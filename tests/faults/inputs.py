@@ -122,19 +122,18 @@ OUTPUTS = (
         CLASSES,
         frozenset({"prediction-order", "parameters-permuted"}),
     ),
-    Fault(
-        "box-order/xy",
-        "Box codes x before y, width before height",
-        reordered_codes((1, 0, 3, 2)),
-        BOXES,
-        frozenset({"box-order", "parameters-permuted"}),
-    ),
-    Fault(
-        "box-order/sizes-first",
-        "Box codes of the size before those of the centre",
-        reordered_codes((2, 3, 0, 1)),
-        BOXES,
-        frozenset({"box-order", "parameters-permuted"}),
+    *(
+        Fault(
+            f"box-order/{name}",
+            title,
+            reordered_codes(order),
+            BOXES,
+            frozenset({"box-order", "parameters-permuted"}),
+        )
+        for name, title, order in (
+            ("xy", "Box codes x before y, width before height", (1, 0, 3, 2)),
+            ("sizes-first", "Box codes of the size before those of the centre", (2, 3, 0, 1)),
+        )
     ),
     whole(
         "output-order/levels-reversed",

@@ -42,7 +42,10 @@ MODULES = (
     "faults.case",
     "faults.diagnosis",
     "faults.distance",
-    "faults.families",
+    "faults.operations",
+    "faults.fault",
+    "faults.catalogue",
+    "diagnosis.places",
 )
 PLAIN = 10
 """Whole numbers below it count, index or halve; they are no thresholds."""

@@ -20,7 +20,7 @@ from parity.coco.metrics import METRICS, evaluate
 from parity.coco.report import CocoReport, SideResults
 from parity.coco.swaps import MISTAKE, TENSORFLOW, Swap, judge
 from parity.coco.text import coco_text
-from parity.commands import mistakes, swaps
+from parity.commands import other_stages, swaps
 from parity.detections.annotations import read_annotations
 from parity.detections.matching import match
 from parity.detections.shards import ImageResult, Shard
@@ -218,17 +218,17 @@ def outputs(model):
 def test_another_resize_is_the_only_difference(detector, size):
     image = waves(*size)
     official = detector.preprocess(image)
-    ours = mistakes.preprocess_with(detector, image, resize_bilinear)
+    ours = other_stages.preprocess_with(detector, image, resize_bilinear)
     assert (ours.pixels == official.pixels).all() and ours.scale == official.scale
-    for resize in (mistakes.resize_with_opencv, mistakes.resize_with_torch):
-        other = mistakes.preprocess_with(detector, image, resize).pixels
+    for resize in (other_stages.resize_with_opencv, other_stages.resize_with_torch):
+        other = other_stages.preprocess_with(detector, image, resize).pixels
         assert 0 < np.abs(other - official.pixels).max() < 1e-3
     shrinking = max(size) > max(detector.size)
-    antialiased = partial(mistakes.resize_with_torch, antialias=True)
-    other = mistakes.preprocess_with(detector, image, antialiased).pixels
+    antialiased = partial(other_stages.resize_with_torch, antialias=True)
+    other = other_stages.preprocess_with(detector, image, antialiased).pixels
     assert (np.abs(other - official.pixels).max() > 1e-2) == shrinking
-    first = mistakes.preprocess_with(
-        detector, image, mistakes.resize_with_opencv, resize_first=True
+    first = other_stages.preprocess_with(
+        detector, image, other_stages.resize_with_opencv, resize_first=True
     )
     # Half a grey level, which normalisation divides by some sixty.
     assert 1e-3 < np.abs(first.pixels - official.pixels).max() < 0.03
@@ -236,17 +236,17 @@ def test_another_resize_is_the_only_difference(detector, size):
 
 def test_a_narrow_image_is_refused(detector):
     with pytest.raises(InputError, match="leaves nothing"):
-        mistakes.preprocess_with(detector, waves(1, 1000), mistakes.resize_with_opencv)
+        other_stages.preprocess_with(detector, waves(1, 1000), other_stages.resize_with_opencv)
 
 
 def test_another_suppression_is_the_only_difference(detector, outputs):
     scale = np.float32(1.5)
     official = postprocess(outputs, detector.anchors, detector.size, scale, detector.profile)
-    boxes, scores, classes = mistakes.postprocess_with(detector, outputs, scale)
+    boxes, scores, classes = other_stages.postprocess_with(detector, outputs, scale)
     assert (boxes == official.boxes).all() and (scores == official.scores).all()
     assert (classes == official.classes).all()
     for changes in ({"inclusive": False}, {"clip_first": True}):
-        boxes, scores, _ = mistakes.postprocess_with(detector, outputs, scale, **changes)
+        boxes, scores, _ = other_stages.postprocess_with(detector, outputs, scale, **changes)
         # Hard suppression passes on the scores of the same best few.
         same = np.array_equal(scores, official.scores)
         assert not same or detector.profile.nms == "hard"
@@ -288,7 +288,7 @@ def test_boxes_without_area(suppression):
 def test_zero_padded_pools_only_within():
     pool = MaxPool2d()
     x = -torch.ones(1, 1, 4, 4)
-    with mistakes.zero_padded_pools(pool):
+    with swaps.zero_padded_pools(pool):
         inside = pool(x, (2, 2))
     assert inside.flatten().tolist() == [-1, 0, 0, 0]
     assert (pool(x, (2, 2)) == -1).all()
@@ -298,14 +298,14 @@ def test_opencv_decodes_pixels_as_stored(tmp_path):
     image = waves(24, 40)
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), image[..., ::-1])
-    assert (mistakes.decode_with_opencv(path) == image).all()
+    assert (other_stages.decode_with_opencv(path) == image).all()
     for content in (b"", b"no image"):
         path.write_bytes(content)
         with pytest.raises(InputError, match="no image that OpenCV decodes"):
-            mistakes.decode_with_opencv(path)
+            other_stages.decode_with_opencv(path)
     path.unlink()
     with pytest.raises(InputError, match="cannot be read"):
-        mistakes.decode_with_opencv(path)
+        other_stages.decode_with_opencv(path)
 
 
 # Which exchanges there are
@@ -493,7 +493,7 @@ def test_a_stage_that_refuses_an_image_spares_the_others(dataset, where):
 
     images = read_annotations(dataset[1], 90).images
     plain = swaps.Pipeline(
-        mistakes.decode_with_opencv,
+        other_stages.decode_with_opencv,
         lambda _, image: SimpleNamespace(pixels=image, scale=1.0),
         lambda pixels: Outputs([], [pixels]),
         lambda outputs, scale: ([[0, 0, 1, outputs.boxes[0].mean()]], [0.5], [0]),
@@ -515,7 +515,10 @@ def test_equal_inputs_share_the_network(dataset):
         return SimpleNamespace(pixels=image, scale=1.0)
 
     first = swaps.Pipeline(
-        mistakes.decode_with_opencv, prepare, network, lambda mean, _: ([[0, 0, 1, mean]], [1], [0])
+        other_stages.decode_with_opencv,
+        prepare,
+        network,
+        lambda mean, _: ([[0, 0, 1, mean]], [1], [0]),
     )
     others = {
         "nms": swaps._exchanged(first, "postprocess", lambda mean, _: ([], [], [])),

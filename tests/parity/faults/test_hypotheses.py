@@ -27,10 +27,9 @@ from hypothesis_cases import (
     norm,
 )
 
-from parity.faults import Trial, diagnose
+from parity.faults import Attempt, diagnose
 from parity.faults.case import ALL, by_resemblance
-from parity.faults.convolution import Convolution
-from parity.faults.families import faithful
+from parity.faults.operations import Convolution, faithful
 from parity.sides import pytorch
 from torch_model import layers
 
@@ -924,11 +923,11 @@ def test_what_does_not_fit_is_looked_at_in_a_few_channels_only(monkeypatch):
 
 def tried_on(module, sizes, wrong):
     """The diagnosis of a module from nodes of several sizes."""
-    trial = Trial()
+    attempt = Attempt()
     for size in sizes:
         x = features(height=size, width=size)
-        trial.see(case(module, [x], wrong(x)))
-    return trial.result()
+        attempt.see(case(module, [x], wrong(x)))
+    return attempt.result()
 
 
 def test_a_name_must_hold_at_every_node():
@@ -969,11 +968,11 @@ def test_fitted_numbers_must_be_the_same_at_every_node():
 )
 def test_a_name_that_holds_everywhere_is_found_from_any_node(slug, wrong, sizes):
     if slug == "relu6":
-        trial = Trial()
+        attempt = Attempt()
         for size in sizes:
             x = 4 * features(height=size, width=size)
-            trial.see(case(SWISH, [x], x.clamp(0, 6)))
-        assert trial.result().slug == slug
+            attempt.see(case(SWISH, [x], x.clamp(0, 6)))
+        assert attempt.result().slug == slug
         return
     assert tried_on(SWISH, sizes, wrong).slug == slug
 

@@ -5,7 +5,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
+from faults.fault import instead
+from faults.fusion import zero_padded
 from paired import paired
 
 import reference_tf
@@ -14,7 +15,6 @@ from parity.lockstep.contributions import Observed, contributions
 from parity.sides import pytorch
 from parity.sides.naming import own_paths
 from parity.sides.tensorflow_graph import TensorflowReference
-from torch_model import layers
 from torch_model.checkpoint import from_arrays
 
 
@@ -89,15 +89,8 @@ def test_two_culprits_share_it(setting):
 
 
 def test_a_wrong_pool_is_the_origin(setting):
-    class ZeroPadded(layers.MaxPool2d):
-        def forward(self, x, size):
-            stride = tuple((s - 1) // t + 1 for s, t in zip(x.shape[-2:], size, strict=True))
-            kernel = tuple(s + 1 for s in stride)
-            padded = layers.pad_same(x, kernel, stride)
-            return torch.nn.functional.max_pool2d(padded, kernel, stride)
-
     model = setting.candidate()
-    model.fpn.resample_p6.pool = ZeroPadded()
+    instead(zero_padded)(model.fpn.resample_p6.pool)
     best = setting.contributions(model, [INNOCENT, "fpn.resample_p6.pool", FIRST])[0]
     assert best.nodes == ("fpn.resample_p6.pool",)
     assert best.share == pytest.approx(1, abs=1e-6)

@@ -8,6 +8,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from faults.fault import instead
+from faults.fusion import zero_padded
 
 from efficientdet_spec import InputError
 from parity.diagnosis.suspects import diagnosed, suspects
@@ -30,12 +32,6 @@ def test_double_precision_shows_one_structure(double_lockstep):
     nodes = double_lockstep.run(double_lockstep.candidate(), live=True)
     assert all(node.verdict.passes for node in nodes.values())
     assert max(node.free.relative_max for node in nodes.values()) < 1e-10
-
-
-class ZeroPaddedPool(layers.MaxPool2d):
-    def forward(self, x, size):
-        padded = layers.pad_same(x, (3, 3), (2, 2))
-        return torch.nn.functional.max_pool2d(padded, 3, 2)
 
 
 def replace(path, module):
@@ -74,7 +70,7 @@ def flip_one_weight(model):
 
 
 FAULTS = {
-    "fpn.resample_p6.pool": replace("fpn.resample_p6.pool", ZeroPaddedPool()),
+    "fpn.resample_p6.pool": lambda model: instead(zero_padded)(model.fpn.resample_p6.pool),
     "backbone.blocks.3.depthwise_bn": set_epsilon,
     "fpn.cells.1.nodes.2.conv.depthwise": transpose_depthwise,
     "box_head.predict.depthwise@P3": extra_bias,

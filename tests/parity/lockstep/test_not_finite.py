@@ -2,6 +2,7 @@
 
 import copy
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis_cases import MODULES, SWISH, case, conv, depthwise, features, no
 
 from parity.diagnosis import patterns
 from parity.diagnosis.relations import Pool, relate
-from parity.faults import Account, account_for_parameters, diagnose, families
+from parity.faults import Account, Hypothesis, account_for_parameters, catalogue, diagnose
 from parity.judge.verdict import Verdict
 
 VALUES = {"nan": float("nan"), "inf": float("inf"), "minus inf": float("-inf")}
@@ -81,29 +82,38 @@ def test_an_infinite_magnitude_makes_nothing_near():
     assert diagnose(case(SWISH, [x], poisoned(clamped, 3.0))) is None
 
 
-@pytest.mark.parametrize("name", ["by_channel", "scaled", "clamped", "zeroed", "permuted", "moved"])
-def test_a_family_that_fails_does_not_keep_the_others_from_speaking(monkeypatch, name):
+@pytest.mark.parametrize(
+    "name", ["channels-offset", "channels-affine", "scaled", "clamped", "zeroed", "moved"]
+)
+def test_a_fault_that_fails_does_not_keep_the_others_from_speaking(monkeypatch, name):
     def fails(case, base):
         raise torch.linalg.LinAlgError("the matrix is singular")
         yield
 
-    monkeypatch.setattr(families.general, name, fails)
+    faults = [
+        replace(fault, recognise=fails) if fault.slug == name else fault
+        for fault in catalogue.CATALOGUE
+    ]
+    monkeypatch.setattr(catalogue, "CATALOGUE", tuple(faults))
     module, x = depthwise(), features()
     bias = torch.linspace(-0.5, 0.7, 8).view(1, -1, 1, 1)
-    for wrong, slug in (
-        (module(x).relu(), "activation-extra"),
-        (module(x) + bias, None if name == "by_channel" else "channels-offset"),
-    ):
-        found = diagnose(case(module, [x], wrong))
-        assert (found.slug if found else None) == slug
+    without = "channels-affine" if name == "channels-offset" else "channels-offset"
+    for wrong, slug in ((module(x).relu(), "activation-extra"), (module(x) + bias, without)):
+        assert diagnose(case(module, [x], wrong)).slug == slug
 
 
 def test_a_hypothesis_that_fails_does_not_keep_the_others_from_speaking(monkeypatch):
-    def fails(x):
+    def fails(channels):
         raise ZeroDivisionError
 
-    table = [("relu", "ReLU", fails), *families.activations.ACTIVATIONS[1:]]
-    monkeypatch.setattr(families.activations, "ACTIVATIONS", table)
+    def evaluates(case, base):
+        yield Hypothesis("relu", "ReLU", fails)
+
+    faults = [
+        replace(fault, recognise=evaluates) if fault.slug == "relu" else fault
+        for fault in catalogue.CATALOGUE
+    ]
+    monkeypatch.setattr(catalogue, "CATALOGUE", tuple(faults))
     x = features()
     found = diagnose(case(SWISH, [x], x.relu()))
     assert found is None or found.slug != "relu"

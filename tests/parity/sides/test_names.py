@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from faults import held_out
 from faults.fault import instead, put, then
+from faults.modules import reflects
 from lockstep import Lockstep
 
 ACT = "class_head.acts.0"
@@ -77,7 +78,7 @@ FAULTS = {
     "gelu": (ACT, instead(lambda m, x: x * (1 + torch.erf(x / 2**0.5)) / 2), "gelu"),
     "hard swish": (ACT, instead(lambda m, x: x * (x + 3).clamp(0, 6) / 6), "hard-swish"),
     "group norm": (f"{BLOCK}.depthwise_bn", held_out.group_norm(4), "group-statistics"),
-    "padding by reflection": (DEPTHWISE, instead(held_out.reflected), "padding-reflect"),
+    "padding by reflection": (DEPTHWISE, instead(reflects), "padding-reflect"),
     "a channel shuffle": (
         ACT, then(lambda x: torch.channel_shuffle(x, 4)), "channels-shuffled",
     ),

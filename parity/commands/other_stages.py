@@ -6,8 +6,7 @@ detector and differs from it in one detail.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,39 +112,6 @@ def preprocess_with(
     if advprop:
         pixels = pixels * np.float32(2) / np.float32(255) - np.float32(1)
     return NetworkInput(pixels, np.float32(1) / scale)
-
-
-def zero_padded_pool(x: Any, size: tuple[int, int]) -> Any:
-    """The max-pool of :class:`torch_model.layers.MaxPool2d`, padded with zeros instead of -inf.
-
-    Args:
-        x: [N, C, H, W].
-        size: Height and width of the result.
-    """
-    import torch.nn.functional as F
-
-    from torch_model.layers import pad_same
-
-    rows, columns = ((s - 1) // t + 1 for s, t in zip(x.shape[-2:], size, strict=True))
-    kernel, stride = (rows + 1, columns + 1), (rows, columns)
-    return F.max_pool2d(pad_same(x, kernel, stride), kernel, stride)
-
-
-@contextmanager
-def zero_padded_pools(model: Any) -> Iterator[None]:
-    """Within it the model's max-pools take zeros where they should take nothing (-inf)."""
-    from torch_model.layers import MaxPool2d
-
-    hooks = [
-        module.register_forward_hook(lambda _, inputs, output: zero_padded_pool(*inputs))
-        for module in model.modules()
-        if isinstance(module, MaxPool2d)
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def postprocess_with(

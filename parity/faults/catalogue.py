@@ -1,0 +1,73 @@
+"""Every fault: what may be wrong with a node, and what can be put into one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from parity.faults import (
+    activations,
+    batch_norm,
+    changed_values,
+    convolution,
+    elementwise,
+    fusion,
+    general,
+    images,
+    kernel_fit,
+    mean,
+    parameters,
+    precision,
+    predictions,
+    resampling,
+)
+from parity.faults.case import Case, Evaluation, Hypothesis
+from parity.faults.fault import Fault
+
+FAMILIES: Mapping[str, tuple[Fault, ...]] = {
+    "the whole output": general.WHOLE,
+    "predictions": predictions.FAULTS,
+    "images": images.FAULTS,
+    "convolution": convolution.FAULTS,
+    "batch norm": batch_norm.FAULTS,
+    "activation and gate": activations.FAULTS,
+    "fusion": fusion.FAULTS,
+    "mean": mean.FAULTS,
+    "scale and sum": elementwise.FAULTS,
+    "max-pool and up-sampling": resampling.FAULTS,
+    "values in other places": general.MOVED,
+    "values changed": changed_values.FAULTS,
+    "values of a kernel": kernel_fit.FAULTS,
+    "precision": precision.FAULTS,
+    "parameters and settings": parameters.FAULTS,
+}
+"""The faults by what they are about, in the order of simplicity.
+
+Of two that reproduce an output the one with fewer fitted constants is preferred, and of two with
+equally many the one that comes earlier: what was done to the whole output, then to the operation,
+then where its values went, then what was added to it, then precision. Within each of these the
+likelier stands first.
+"""
+
+CATALOGUE: tuple[Fault, ...] = tuple(fault for family in FAMILIES.values() for fault in family)
+"""Every fault, in this order."""
+
+
+def hypotheses(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """All hypotheses about a node, in the order of the catalogue.
+
+    Args:
+        case: The failing node.
+        base: The faithful operation.
+    """
+    for fault in CATALOGUE:
+        if case.kind in fault.kinds:
+            yield from _as_far_as_it_goes(fault, case, base)
+
+
+def _as_far_as_it_goes(fault: Fault, case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    try:
+        yield from fault.recognise(case, base)
+    # A fit may fail on values that nobody foresaw (NaN, a singular matrix): the other faults
+    # still have something to say, and so has the comparison.
+    except Exception:
+        return
