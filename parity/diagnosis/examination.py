@@ -47,9 +47,10 @@ class Known:
         return config
 
     @cached_property
-    def nodes(self) -> Mapping[str, Node]:
-        """The places of the model's nodes by their names."""
-        return {node.name: node for node in iterate_nodes(self.config)}
+    def layers(self) -> Mapping[str, Node]:
+        """The first node that each layer makes, by the layer's path."""
+        nodes = list(iterate_nodes(self.config))
+        return {base(node.name): node for node in reversed(nodes)}
 
 
 @dataclass(frozen=True)
@@ -319,7 +320,7 @@ def site_of(
         known: What is known of the model.
     """
     path = base(name)
-    place, config = known.nodes.get(name), known.config
+    place, config = known.layers.get(path), known.config
     predicts = place is not None and place.is_output
     predicted = config.num_classes if place and place.part is Part.CLASS_HEAD else 4
     alternatives = {

@@ -59,7 +59,7 @@ def places(tiny_conversion, tiny_checkpoint):
         model = from_arrays(replace(config, fusion=fusion), arrays, "tiny")
         # Scales of trained models are of both signs.
         model.backbone.stem_bn.weight.data[::2] *= -1
-        known = Known(model, others, config.num_anchors, config.num_classes)
+        known = Known(model, others)
         found += given(model, known, size)
     return found
 
