@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -42,17 +43,26 @@ VARIANTS = {
 }
 
 
+@cache
+def reference(
+    config: EfficientDetConfig, size: tuple[int, int]
+) -> tuple[dict[str, NodeKind], list[str]]:
+    """The kinds of the nodes of the reference's graph, in its order, and the outputs."""
+    built = reference_tf.build(config, *size)
+    return dict(built.kinds), built.output_nodes
+
+
 def differences(
     nodes: list[Node], config: EfficientDetConfig, size: tuple[int, int] = SIZE
 ) -> list[str]:
     """What tells an enumeration from the reference's graph."""
-    built = reference_tf.build(config, *size)
+    kinds, outputs = reference(config, size)
     found = []
-    if [node.name for node in nodes] != list(built.nodes):
+    if [node.name for node in nodes] != list(kinds):
         found.append("names or order")
-    if {node.name: node.kind for node in nodes} != dict(built.kinds):
+    if {node.name: node.kind for node in nodes} != kinds:
         found.append("kinds")
-    if [node.name for node in nodes if node.is_output] != built.output_nodes:
+    if [node.name for node in nodes if node.is_output] != outputs:
         found.append("outputs")
     return found
 
