@@ -151,7 +151,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(_line(item))
     hidden = [fault.title for fault, site in zip(faults, sites, strict=True) if site is None]
     if hidden:
-        print(f"not put in, since this input shows them nowhere: {', '.join(hidden)}")
+        print(
+            f"not put in, since nothing in this model shows them on this input: {', '.join(hidden)}"
+        )
     print("SELF-CHECK PASSED" if passes else "SELF-CHECK FAILED")
     if arguments.json:
         result = {

@@ -62,7 +62,9 @@ def test_a_fault_that_is_not_found_fails_the_check(tiny_checkpoint, tmp_path, mo
     assert code == 1 and not result["passes"] and len(result["faults"]) == 2
     printed = capsys.readouterr().out
     assert "nothing, at backbone.stem_conv: NOT DETECTED, NOT LOCATED, named nothing" in printed
-    assert "not put in, since this input shows them nowhere: no such layer" in printed
+    assert (
+        "not put in, since nothing in this model shows them on this input: no such layer" in printed
+    )
 
 
 def test_a_fault_that_is_given_a_wrong_name_fails_the_check(
