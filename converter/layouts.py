@@ -63,16 +63,16 @@ class Permuted(Layout):
         return tuple(int(axis) for axis in np.argsort(self.to_torch_axes))
 
     def to_torch(self, arrays: Sequence[Array]) -> Array:
-        """As of any layout; there is one array."""
+        """See :class:`Layout`; there is one array."""
         (array,) = arrays
         return array.transpose(self.to_torch_axes).copy(order="C")
 
     def to_tensorflow(self, array: Array) -> list[Array]:
-        """As of any layout."""
+        """See :class:`Layout`."""
         return [np.ascontiguousarray(array.transpose(self._to_tensorflow_axes))]
 
     def tensorflow_shapes(self, torch_shape: Shape) -> tuple[Shape, ...]:
-        """As of any layout."""
+        """See :class:`Layout`."""
         return (tuple(torch_shape[axis] for axis in self._to_tensorflow_axes),)
 
 
@@ -81,15 +81,15 @@ class Stacked(Layout):
     """One variable for each element along the first axis of the PyTorch tensor, in order."""
 
     def to_torch(self, arrays: Sequence[Array]) -> Array:
-        """As of any layout."""
+        """See :class:`Layout`."""
         return np.array(arrays)
 
     def to_tensorflow(self, array: Array) -> list[Array]:
-        """As of any layout."""
+        """See :class:`Layout`."""
         return [np.asarray(part) for part in array]
 
     def tensorflow_shapes(self, torch_shape: Shape) -> tuple[Shape, ...]:
-        """As of any layout."""
+        """See :class:`Layout`."""
         count, *rest = torch_shape
         return (tuple(rest),) * count
 

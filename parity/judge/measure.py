@@ -132,20 +132,15 @@ def apart(one: Array, other: Array, gauge: Array, unit: float) -> float:
 
 
 class Expected(Protocol):
-    """What a node should be, in parts of whole lines, as an operation gives it.
-
-    Attributes:
-        shape: NHWC, or of any rank with the channels last.
-        threaded: Whether one part is computed on all cores, so that parts are taken one by one.
-    """
+    """What a node should be, in parts of whole lines, as an operation gives it."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As above."""
+        """NHWC, or of any rank with the channels last."""
 
     @property
     def threaded(self) -> bool:
-        """As above."""
+        """Whether one part is computed on all cores, so that parts are taken one by one."""
 
     def parts(self) -> Iterator[slice]:
         """All lines, in parts to be computed together."""

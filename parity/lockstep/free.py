@@ -22,7 +22,7 @@ class FreeWalk(Walk):
     missed = False
 
     def meet(self, name: str, reference: Array | None, made: Made | None) -> None:
-        """As of any walk; nothing is replaced."""
+        """See :class:`Walk`; nothing is replaced."""
         if made is None:
             if self.comes_later(name):
                 self._waiting[name] = None if reference is None else np.array(reference)
@@ -30,7 +30,7 @@ class FreeWalk(Walk):
         self._measure(name, reference, made)
 
     def meet_late(self, name: str, made: Made) -> None:
-        """As of any walk, with the reference's tensor that was kept for it."""
+        """See :class:`Walk`; it is given the reference's tensor that was kept for it."""
         if name in self._waiting:
             self._measure(name, self._waiting.pop(name), made)
         elif name not in self.measured:

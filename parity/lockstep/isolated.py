@@ -74,7 +74,7 @@ class IsolatedWalk(Walk):
         self._sitting = pairing.referee.sitting(pairing.images, pairing.elements)
 
     def meet(self, name: str, reference: Array | None, made: Made | None) -> Array | None:
-        """As of any walk; the reference's tensor takes the output's place."""
+        """See :class:`Walk`; the reference's tensor takes the output's place."""
         ruling = self._sitting.rule(name)
         met = Meeting(name, self._kinds[name], ruling, reference)
         # Of a tensor that the stream lacks, the exact value takes the place.
@@ -95,7 +95,7 @@ class IsolatedWalk(Walk):
         return instead
 
     def meet_late(self, name: str, made: Made) -> Array | None:
-        """As of any walk, with the reference's tensor and the ruling that were kept for it."""
+        """See :class:`Walk`; it is given the reference's tensor and the ruling that were kept for it."""
         waiting = self._waiting.pop(name, None)
         if waiting is None:
             again = Problem(f"{name} is computed again")

@@ -31,7 +31,7 @@ class _Function(Operation):
     slope: float
 
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
-        """As of any operation."""
+        """See :class:`Operation`."""
         (features,) = inputs
         x = by_lines(features)[lines]
         truth, gauge = np.empty(x.shape), np.empty(x.shape, x.dtype)
@@ -43,7 +43,7 @@ class _Function(Operation):
         return truth, gauge
 
     def spread(self, inputs: Sequence[Array], errors: Sequence[Array]) -> Array:
-        """As of any operation."""
+        """See :class:`Operation`."""
         (bound,) = errors
         result: Array = bound * bound.dtype.type(self.slope)
         return result

@@ -35,7 +35,7 @@ class BatchNorm(Operation):
         self._scale = wide_gamma / self.deviation
 
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
-        """As of any operation; the gauge is ``|x s| + |mean s| + |beta|`` with the scale s."""
+        """See :class:`Operation`; the gauge is ``|x s| + |mean s| + |beta|`` with the scale s."""
         (features,) = inputs
         x = by_lines(features)[lines]
         truth, gauge = np.empty(x.shape), np.empty(x.shape, x.dtype)
@@ -54,7 +54,7 @@ class BatchNorm(Operation):
         return truth, gauge
 
     def spread(self, inputs: Sequence[Array], errors: Sequence[Array]) -> Array:
-        """As of any operation."""
+        """See :class:`Operation`."""
         (bound,) = errors
         result: Array = bound * np.abs(self._scale).astype(bound.dtype)
         return result

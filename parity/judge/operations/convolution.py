@@ -34,16 +34,16 @@ class _Convolved(Operation):
         self._size = (kernel.shape[2], kernel.shape[3])
 
     def shape(self, inputs: Sequence[Array]) -> tuple[int, ...]:
-        """As of any operation."""
+        """See :class:`Operation`."""
         batch, *plane, _ = inputs[0].shape
         return (batch, *outputs(plane, self._stride), len(self._kernel))
 
     def terms(self, inputs: Sequence[Array]) -> int:
-        """As of any operation."""
+        """See :class:`Operation`."""
         return int(self._kernel[0].size) + (self._bias is not None)
 
     def spread(self, inputs: Sequence[Array], errors: Sequence[Array]) -> Array:
-        """As of any operation; without the bias, which does not change."""
+        """See :class:`Operation`; without the bias, which does not change."""
         magnitudes = type(self)(np.abs(self._kernel), None, self._stride)
         result: Array = magnitudes.whole(errors)[0].astype(errors[0].dtype)
         return result
@@ -55,7 +55,7 @@ class Convolution(_Convolved):
     threaded = True
 
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
-        """As of any operation."""
+        """See :class:`Operation`."""
         patches = self._patches(inputs[0], lines)
         matrix, sizes = self._matrices
         shape = (-1, self.shape(inputs)[2], len(self._kernel))
@@ -99,7 +99,7 @@ class Depthwise(_Convolved):
     """One filter for each channel: ``I`` is 1, and ``O`` the number of channels."""
 
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
-        """As of any operation."""
+        """See :class:`Operation`."""
         (features,) = inputs
         _, rows, columns, channels = self.shape(inputs)
         taps, bias = self._taps

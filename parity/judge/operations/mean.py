@@ -18,17 +18,17 @@ class Mean(Operation):
     threaded = True
 
     def shape(self, inputs: Sequence[Array]) -> tuple[int, ...]:
-        """As of any operation."""
+        """See :class:`Operation`."""
         batch, _, _, channels = inputs[0].shape
         return (batch, 1, 1, channels)
 
     def terms(self, inputs: Sequence[Array]) -> int:
-        """As of any operation."""
+        """See :class:`Operation`."""
         _, height, width, _ = inputs[0].shape
         return int(height * width)
 
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
-        """As of any operation; the gauge is the mean of the magnitudes."""
+        """See :class:`Operation`; the gauge is the mean of the magnitudes."""
         features = inputs[0][lines]
         count, height, width, channels = features.shape
         truth, gauge = np.empty((2, count, 1, channels))

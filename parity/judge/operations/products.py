@@ -15,7 +15,7 @@ class Scale(Operation):
     """Features [N, H, W, C] times a gate [N, 1, 1, C]."""
 
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
-        """As of any operation; inputs are the features, then the gate."""
+        """See :class:`Operation`; inputs are the features, then the gate."""
         features, gate = inputs
         height = features.shape[1]
         x = by_lines(features)[lines]
@@ -26,7 +26,7 @@ class Scale(Operation):
         return truth, gauge
 
     def spread(self, inputs: Sequence[Array], errors: Sequence[Array]) -> Array:
-        """As of any operation."""
+        """See :class:`Operation`."""
         features, gate = inputs
         ours, gates = errors
         result: Array = ours * np.abs(gate) + np.abs(features) * gates + ours * gates
@@ -44,7 +44,7 @@ class WeightedSum(Operation):
         self._weights = np.array(weights, np.float64)
 
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
-        """As of any operation."""
+        """See :class:`Operation`."""
         first = by_lines(inputs[0])[lines]
         truth, gauge = np.zeros(first.shape), np.zeros(first.shape, first.dtype)
         rows = truth.reshape(-1), gauge.reshape(-1)

@@ -23,12 +23,12 @@ class _Selection(Operation):
         self._size = size
 
     def shape(self, inputs: Sequence[Array]) -> tuple[int, ...]:
-        """As of any operation."""
+        """See :class:`Operation`."""
         batch, _, _, channels = inputs[0].shape
         return (batch, *self._size, channels)
 
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
-        """As of any operation."""
+        """See :class:`Operation`."""
         truth = self._taken(inputs[0], lines)
         return truth, np.abs(truth)
 
