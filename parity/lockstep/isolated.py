@@ -95,7 +95,7 @@ class IsolatedWalk(Walk):
         return instead
 
     def meet_late(self, name: str, made: Made) -> Array | None:
-        """See :class:`Walk`; it is given the reference's tensor and the ruling that were kept for it."""
+        """See :class:`Walk`; it is given what was kept for the node."""
         waiting = self._waiting.pop(name, None)
         if waiting is None:
             again = Problem(f"{name} is computed again")
