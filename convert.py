@@ -25,9 +25,10 @@ from converter.sources import CheckpointFiles, default_cache, resolve
 from efficientdet_spec import MODELS, Cause, InputError
 from parity.process import reading
 from parity.process.console import EXIT_CODES, add_debug, guarded
-from parity.process.files import check_writable, write_json
-
-RESULT_SCHEMA = {"schema": "efficientdet-parity/conversion", "version": 1}
+from parity.process.files import check_writable
+from parity.results.conversion import ConversionResult, LedgerResult, Provenance, Variable
+from parity.results.place import ResultPlace
+from parity.results.record import made, plain
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,11 +76,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, as :data:`parity.process.console.EXIT_CODES` lists them.
     """
     arguments = parser().parse_args(argv)
-    return guarded("convert.py", lambda: run(arguments), debug=arguments.debug)
+    json_file = None if arguments.json in (None, "-") else Path(arguments.json)
+    place = ResultPlace("convert.py", json_file)
+    return guarded(
+        "convert.py",
+        lambda: run(arguments, place),
+        debug=arguments.debug,
+        failed=place.fail,
+    )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace, place: ResultPlace) -> int:
     """Do what the arguments say.
+
+    Args:
+        arguments: The command line.
+        place: Where the result as JSON goes.
 
     Raises:
         InputError: Something about the input cannot be used.
@@ -90,17 +102,21 @@ def run(arguments: argparse.Namespace) -> int:
     with Progress("downloading") as progress:
         files = resolve(arguments.source, arguments.cache or default_cache(), progress)
     inputs = [*checkpoint_files(files.prefix), Path(arguments.source)]
-    if target:
-        check_writable(target, inputs)
-    if json_file:
-        check_writable(json_file, [*inputs, *([target] if target else [])])
+    try:
+        if target:
+            check_writable(target, inputs)
+        if json_file:
+            check_writable(json_file, [*inputs, *([target] if target else [])])
+    except InputError:
+        place.refuse()
+        raise
     choice = {
         "model": arguments.model,
         "num_classes": arguments.num_classes,
         "weights": arguments.weights,
     }
     if target is None:
-        _list(arguments.json, files, account(files, **choice))
+        _list(arguments, place, files, account(files, **choice))
         return 0
     # Torch takes seconds to import, which neither a listing nor a wrong option should cost.
     from torch_model.checkpoint import save_arrays
@@ -108,19 +124,22 @@ def run(arguments: argparse.Namespace) -> int:
     with Progress("reading", patience=READING_PATIENCE) as progress:
         conversion = convert(files, **choice, progress=progress)
     save_arrays(target, conversion.config, conversion.arrays, conversion.provenance)
-    values = {
-        "target": str(target),
-        "model": conversion.config.name,
-        "config": conversion.config.to_dict(),
-        "provenance": dict(conversion.provenance),
-        "ledger": conversion.ledger.to_dict(),
-        "seconds": round(time.perf_counter() - started, 3),
-    }
-    _report(arguments.json, values, summary_text(conversion, target, values["seconds"]))
+    seconds = round(time.perf_counter() - started, 3)
+    result = ConversionResult(
+        target=str(target),
+        model=conversion.config.name,
+        config=conversion.config.to_dict(),
+        provenance=made(Provenance, conversion.provenance),
+        ledger=ledger_record(conversion.ledger),
+        seconds=seconds,
+    )
+    _report(arguments, place, result, summary_text(conversion, target, seconds))
     return 0
 
 
-def _list(destination: str | None, files: CheckpointFiles, ledger: Ledger) -> None:
+def _list(
+    arguments: argparse.Namespace, place: ResultPlace, files: CheckpointFiles, ledger: Ledger
+) -> None:
     """Print what becomes of every variable, also of a file that cannot be converted.
 
     Raises:
@@ -141,8 +160,9 @@ def _list(destination: str | None, files: CheckpointFiles, ledger: Ledger) -> No
         state = "all values read, every CRC32C verified"
     else:
         state = "the index alone is there: no value was read, so no CRC32C verified"
-    values = {"ledger": ledger.to_dict(), "verified": has_data and unusable is None}
-    _report(destination, values, f"{list_text(ledger)}\n  {state}")
+    verified = has_data and unusable is None
+    result = ConversionResult(ledger=ledger_record(ledger), verified=verified)
+    _report(arguments, place, result, f"{list_text(ledger)}\n  {state}")
     ledger.require_complete(str(files.prefix))
     if unusable is not None:
         raise unusable
@@ -163,12 +183,26 @@ def _target(text: str | None) -> Path:
     return target
 
 
-def _report(destination: str | None, values: dict[str, object], text: str) -> None:
-    if destination == "-":
-        print(json.dumps({**RESULT_SCHEMA, **values}, indent=2))
+def ledger_record(ledger: Ledger) -> LedgerResult:
+    """What is written of a conversion's account."""
+    return LedgerResult(
+        model=ledger.config.name,
+        num_classes=ledger.config.num_classes,
+        weights=ledger.weights,
+        counts=ledger.counts(),
+        findings=ledger.findings,
+        notes=ledger.notes,
+        variables=[made(Variable, row) for row in ledger.rows],
+    )
+
+
+def _report(
+    arguments: argparse.Namespace, place: ResultPlace, result: ConversionResult, text: str
+) -> None:
+    if arguments.json == "-":
+        print(json.dumps(plain(result), indent=2))
         return
-    if destination is not None:
-        write_json(Path(destination), {**RESULT_SCHEMA, **values})
+    place.write(result)
     print(text)
 
 

@@ -19,6 +19,7 @@ from parity.commands.options import (
 )
 from parity.commands.references import open_reference
 from parity.process import environment
+from parity.results.record import plain
 
 
 def add_parser(commands: Any) -> None:
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     with open_reference(arguments, conversion, files.prefix, images.shape) as reference:
         header = TraceHeader(
             config=config,
-            checkpoint=describe_checkpoint(arguments, conversion),
+            checkpoint=plain(describe_checkpoint(arguments, conversion)),
             input=described,
             dtype=arguments.dtype,
             environment=environment.describe(arguments.threads) | {"device": "cpu"},

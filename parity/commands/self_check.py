@@ -22,14 +22,13 @@ from parity.commands.options import (
 from parity.commands.references import open_reference
 from parity.commands.trials import pair
 from parity.process import environment
-from parity.process.files import write_json
+from parity.results.record import made
+from parity.results.self_check import FaultResult, SelfCheckResult
+from parity.results.shared import Images
 from parity.sides.naming import base
 
 if TYPE_CHECKING:
     from parity.faults.fault import Fault
-
-SCHEMA = "efficientdet-parity/self-check"
-VERSION = 1
 
 _SIZE = "256x256"
 _DIAGNOSED = 3
@@ -55,7 +54,7 @@ def add_parser(commands: Any) -> None:
         "Faults of published ports are put into the faithful model, each at the first layer "
         "that makes something else with it, and compared with the reference.",
     )
-    check.set_defaults(run=run)
+    check.set_defaults(run=run, result_file=lambda arguments: arguments.json)
     add_input(check)
     check.add_argument(
         "--all",
@@ -131,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
         model = copy.deepcopy(faithful)
         pairing = pair(None, reference, model, faithful, images, referee)
 
-        def judged(fault: Fault | None, place: str | None) -> dict[str, Any]:
+        def judged(fault: Fault | None, place: str | None) -> FaultResult:
             nodes = compare_isolated(pairing)
             found = findings(pairing, known)
             guilty = diagnosed(pairing, suspects(pairing, nodes), nodes, known, found, _DIAGNOSED)
@@ -146,7 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
                 with fault.inject(replace(site, module=model.get_submodule(place))):
                     outcomes.append(judged(fault, place))
         progress(len(faults), len(faults))
-    passes = all(item["passes"] for item in outcomes)
+    passes = all(item.passes for item in outcomes)
     for item in outcomes:
         print(_line(item))
     hidden = [fault.title for fault, site in zip(faults, sites, strict=True) if site is None]
@@ -155,60 +154,58 @@ def run(arguments: argparse.Namespace) -> int:
             f"not put in, since nothing in this model shows them on this input: {', '.join(hidden)}"
         )
     print("SELF-CHECK PASSED" if passes else "SELF-CHECK FAILED")
-    if arguments.json:
-        result = {
-            "schema": SCHEMA,
-            "version": VERSION,
-            "passes": passes,
-            "model": config.name,
-            "checkpoint": describe_checkpoint(arguments, conversion),
-            "images": described,
-            "environment": environment.describe(arguments.threads),
-            "faults": outcomes,
-        }
-        write_json(arguments.json, result)
+    arguments.place.write(
+        SelfCheckResult(
+            passes=passes,
+            model=config.name,
+            checkpoint=describe_checkpoint(arguments, conversion),
+            images=made(Images, described),
+            environment=environment.describe(arguments.threads),
+            faults=outcomes,
+        )
+    )
     return 0 if passes else 1
 
 
 def _outcome(
     fault: Fault | None, place: str | None, failing: list[str], found: Any, guilty: Any
-) -> dict[str, Any]:
+) -> FaultResult:
     alarm = bool(failing or found)
     if fault is None:
-        return {
-            "title": "the faithful model",
-            "place": None,
-            "detected": alarm,
-            "located": not alarm,
-            "named": not alarm,
-            "nodes": failing,
-            "names": [],
-            "passes": not alarm,
-        }
+        return FaultResult(
+            title="the faithful model",
+            place=None,
+            detected=alarm,
+            located=not alarm,
+            named=not alarm,
+            nodes=failing,
+            names=[],
+            passes=not alarm,
+        )
     here = [item for item in found if item.place == place or item.place.startswith(f"{place}.")]
     located = all(base(name) == place for name in failing) and bool(failing or here)
     names = [item.slug for item in [*guilty, *here] if item.slug]
     named = bool(fault.names & set(names))
-    return {
-        "title": fault.title,
-        "place": place,
-        "detected": alarm,
-        "located": located,
-        "named": named,
-        "nodes": failing,
-        "names": names,
+    return FaultResult(
+        title=fault.title,
+        place=place,
+        detected=alarm,
+        located=located,
+        named=named,
+        nodes=failing,
+        names=names,
         # A name is a help, finding it is the duty; but a wrong name is worse than none.
-        "passes": alarm and located and (named or not names),
-    }
+        passes=alarm and located and (named or not names),
+    )
 
 
-def _line(item: dict[str, Any]) -> str:
-    if item["place"] is None:
-        return f"{item['title']}: {'ALARM' if item['detected'] else 'no alarm'}"
-    wrongly = " WRONGLY" if item["names"] and not item["named"] else ""
+def _line(item: FaultResult) -> str:
+    if item.is_control:
+        return f"{item.title}: {'ALARM' if item.detected else 'no alarm'}"
+    wrongly = " WRONGLY" if item.names and not item.named else ""
     states = [
-        "detected" if item["detected"] else "NOT DETECTED",
-        "located" if item["located"] else "NOT LOCATED",
-        f"named{wrongly} {', '.join(dict.fromkeys(item['names'])) or 'nothing'}",
+        "detected" if item.detected else "NOT DETECTED",
+        "located" if item.located else "NOT LOCATED",
+        f"named{wrongly} {', '.join(dict.fromkeys(item.names)) or 'nothing'}",
     ]
-    return f"{item['title']}, at {item['place']}: {', '.join(states)}"
+    return f"{item.title}, at {item.place}: {', '.join(states)}"

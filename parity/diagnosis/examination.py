@@ -8,11 +8,14 @@ otherwise the difference is described.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+from msgspec.structs import replace
 
 from efficientdet_spec import IMAGES, EfficientDetConfig, Node, NodeKind, Part, iterate_nodes
 from parity import faults as hypotheses
@@ -291,7 +294,7 @@ def _case(node: NodeResult, look: Look, known: Known) -> hypotheses.Case:
         layers=look.siblings,
         known=known,
     )
-    exact = replace(site, module=pytorch.copy_in_double(look.faithful))
+    exact = dataclasses.replace(site, module=pytorch.copy_in_double(look.faithful))
     return hypotheses.Case(
         **exact.around(),
         arguments=pytorch.as_double(look.arguments),

@@ -8,10 +8,13 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from efficientdet_spec import EfficientDetConfig, Node, Part
+from efficientdet_spec import EfficientDetConfig, Part
+from efficientdet_spec import Node as Place
 from parity.judge.verdict import Verdict
+from parity.results.nodes import Node, NodesResult
+from parity.results.ranking import severity
+from parity.results.signs import css_of
 from reports.reading.bands import config_of, places_of
-from reports.words.glossary import PASSING
 
 _WIDTH = 1100
 _LEFT = 96
@@ -29,8 +32,6 @@ _NONE = -1
 _Key = tuple[Any, ...]
 """What a box is: the part with two numbers in it; an extra level; or all the other nodes."""
 
-_SEVERITY = {verdict.value: place for place, verdict in enumerate(Verdict)}
-
 
 @dataclass(frozen=True)
 class _Part:
@@ -45,7 +46,7 @@ class _Part:
 
     title: str
     node: str
-    verdict: str
+    verdict: Verdict
     count: int
 
 
@@ -64,7 +65,7 @@ class _Box:
         return self.x + self.width / 2, self.y + _BOX[1] / 2
 
 
-def drawing(nodes: Mapping[str, Any]) -> str:
+def drawing(nodes: NodesResult) -> str:
     """One inline SVG of a comparison's model.
 
     Args:
@@ -84,7 +85,7 @@ def drawing(nodes: Mapping[str, Any]) -> str:
     everything = [*boxes, *fpn, *heads]
     pieces += [_box(box) for box in everything]
     pieces += _labels(everything)
-    title = f"Structure of {nodes['model']}, coloured by verdict"
+    title = f"Structure of {nodes.model}, coloured by verdict"
     return (
         f'<svg class="structure" viewBox="0 0 {_WIDTH} {y + 10:g}" role="group" '
         f'aria-label="{escape(title)}"><defs><marker id="arrow" viewBox="0 0 8 8" refX="7" '
@@ -93,19 +94,19 @@ def drawing(nodes: Mapping[str, Any]) -> str:
     )
 
 
-def _parts(nodes: Mapping[str, Any]) -> dict[_Key, _Part]:
+def _parts(nodes: NodesResult) -> dict[_Key, _Part]:
     places = places_of(nodes)
-    groups: dict[_Key, list[Mapping[str, Any]]] = {}
-    for node in nodes["nodes"]:
-        groups.setdefault(_key(places.get(str(node["name"]))), []).append(node)
+    groups: dict[_Key, list[Node]] = {}
+    for node in nodes.nodes:
+        groups.setdefault(_key(places.get(node.name)), []).append(node)
     result = {}
     for key, members in groups.items():
-        worst = max(members, key=lambda node: _SEVERITY.get(str(node["verdict"]), len(_SEVERITY)))
-        result[key] = _Part(_title(key), str(worst["name"]), str(worst["verdict"]), len(members))
+        worst = max(members, key=lambda node: severity(node.verdict))
+        result[key] = _Part(_title(key), worst.name, worst.verdict, len(members))
     return result
 
 
-def _key(node: Node | None) -> _Key:
+def _key(node: Place | None) -> _Key:
     """The box that a node is drawn in."""
     if node is None:
         return (_OTHER,)
@@ -250,13 +251,12 @@ def _heads(parts: Mapping[_Key, _Part], y: float, pieces: list[str]) -> tuple[li
 
 def _box(box: _Box) -> str:
     part = box.part
-    slug = part.verdict.replace(" ", "-")
-    failing = part.verdict not in PASSING
-    said = f"{part.title}: {part.verdict}; {part.count} nodes, the worst {part.node}"
+    failing = not part.verdict.passes
+    said = f"{part.title}: {part.verdict.value}; {part.count} nodes, the worst {part.node}"
     x, y = box.middle
     text = f"✕ {box.text}" if failing else box.text
     return (
-        f'<a href="#node={escape(quote(part.node, safe=""))}" class="part v-{escape(slug)}'
+        f'<a href="#node={escape(quote(part.node, safe=""))}" class="part v-{css_of(part.verdict)}'
         f'{" failing" if failing else ""}">'
         f"<title>{escape(said)}</title>"
         f'<rect x="{box.x:g}" y="{box.y:g}" width="{box.width:g}" height="{_BOX[1]}" rx="3"/>'
@@ -265,7 +265,7 @@ def _box(box: _Box) -> str:
 
 
 def _labels(boxes: Sequence[_Box]) -> Iterator[str]:
-    failing = [box for box in boxes if box.part.verdict not in PASSING]
+    failing = [box for box in boxes if not box.part.verdict.passes]
     for box in failing[:_LABELS]:
         late = box.x > _WIDTH / 2
         x = box.x + box.width if late else box.x

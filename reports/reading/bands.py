@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from efficientdet_spec import EfficientDetConfig, InputError, Node, Part, get_config, iterate_nodes
+from parity.results.nodes import NodesResult
 
 OTHER = "other"
 """The part of what the model does not have, such as a candidate's own layers."""
@@ -30,29 +30,29 @@ class Band:
     last: int
 
 
-def config_of(nodes: Mapping[str, Any]) -> EfficientDetConfig | None:
+def config_of(nodes: NodesResult) -> EfficientDetConfig | None:
     """What the model of a result is; None where its name is not known.
 
     Args:
-        nodes: The result, schema ``efficientdet-parity/nodes``.
+        nodes: The comparison.
     """
     try:
-        return get_config(str(nodes["model"]))
+        return get_config(nodes.model)
     except InputError:
         return None
 
 
-def places_of(nodes: Mapping[str, Any]) -> Mapping[str, Node]:
+def places_of(nodes: NodesResult) -> Mapping[str, Node]:
     """The place of each node of a result's model, by name; none where that is not known.
 
     Args:
-        nodes: The result, schema ``efficientdet-parity/nodes``.
+        nodes: The comparison.
     """
     config = config_of(nodes)
     return {} if config is None else {node.name: node for node in iterate_nodes(config)}
 
 
-def bands(nodes: Mapping[str, Any]) -> list[Band]:
+def bands(nodes: NodesResult) -> list[Band]:
     """The bands of a result's nodes, in order.
 
     The backbone's sections are its levels, of a block the one that it leads to; those of the
@@ -62,8 +62,7 @@ def bands(nodes: Mapping[str, Any]) -> list[Band]:
         nodes: The result, schema ``efficientdet-parity/nodes``.
     """
     known = places_of(nodes)
-    entries: Sequence[Mapping[str, Any]] = nodes["nodes"]
-    sections = [_section(known.get(str(entry["name"]))) for entry in entries]
+    sections = [_section(known.get(entry.name)) for entry in nodes.nodes]
     result = []
     for (part, section), members in groupby(enumerate(sections), key=lambda item: item[1]):
         indices = [index for index, _ in members]

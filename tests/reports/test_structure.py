@@ -4,6 +4,8 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
+from handmade import node, report
+from msgspec import structs
 
 from efficientdet_spec import get_config, iterate_nodes
 from parity.judge.verdict import Verdict
@@ -15,10 +17,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 def result(model="efficientdet-d0", **verdicts):
     """Every node of a model as a result lists it."""
     nodes = [
-        {"name": node.name, "verdict": verdicts.get(node.name, "rounding")}
-        for node in iterate_nodes(get_config(model))
+        node(item.name, Verdict(verdicts.get(item.name, "rounding")))
+        for item in iterate_nodes(get_config(model))
     ]
-    return {"model": model, "nodes": nodes}
+    return report(nodes, model=model)
 
 
 def parts(values):
@@ -86,8 +88,9 @@ def test_layers_of_the_candidate_alone_are_in_a_box_of_their_own():
 def test_names_are_text():
     hostile = '<img src=x onerror="alert(1)">&"'
     values = result()
-    values["nodes"] = [{"name": hostile, "verdict": "not covered"}, *values["nodes"]]
-    values["model"] = "no such model <b>"
+    first, second, *others = values.nodes
+    nodes = [structs.replace(second, name=hostile, verdict=Verdict.NOT_COVERED), first, *others]
+    values = structs.replace(values, nodes=nodes, model="no such model <b>")
     tree, links = parts(values)
     # Of a model that is not known no place is known either.
     assert list(links) == [hostile] and not list(tree.iter(f"{SVG}img"))

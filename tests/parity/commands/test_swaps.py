@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import stage_cases
 import torch
+from handmade import written
 from made_images import waves
 
 import compare
@@ -24,6 +25,7 @@ from parity.commands import other_stages, swaps
 from parity.detections.annotations import read_annotations
 from parity.detections.matching import match
 from parity.detections.shards import ImageResult, Shard
+from parity.results.coco import ImageFailure
 from torch_model import nms
 from torch_model.detector import Detector
 from torch_model.layers import MaxPool2d
@@ -94,7 +96,7 @@ def coco(tiny_checkpoint, dataset, tmp_path):
         arguments = ["coco", checkpoint, *fixed, "--threads", 1, "--stage-swap", *options]
         code = compare.main([str(argument) for argument in arguments])
         path = tmp_path / out / "coco.json"
-        return code, json.loads(path.read_text()) if path.exists() else None
+        return code, written(path) if path.exists() else None
 
     return call
 
@@ -158,9 +160,9 @@ def test_images_that_fail(annotations):
     assert not table.complete and table.images == 2 and table.rows[1].deltas["AR100"] == 0
     table = judge(annotations, found(failing=SIZES), {WRONG: found()}, lambda *_: None)
     assert not table.complete and table.rows[0].largest is None
-    values = table.to_dict({number: f"{number}.jpg" for number in SIZES})
-    assert values["failures"][0] == {"image_id": 3, "file_name": "3.jpg", "reason": "damaged"}
-    assert values["rows"][0]["AP_delta"] is None
+    result = table.result({number: f"{number}.jpg" for number in SIZES})
+    assert result.failures[0] == ImageFailure(3, "3.jpg", "damaged")
+    assert result.rows[0].AP_delta is None
 
 
 def test_a_report_is_judged_by_its_stages(annotations):
@@ -440,7 +442,7 @@ def test_a_stopped_run_goes_on(coco, monkeypatch, tmp_path, capsys):
         write(path, shard)
 
     monkeypatch.setattr(swaps, "write_shard", stopping)
-    assert coco("--framework", "torch") == (130, None)
+    assert coco("--framework", "torch") == (130, "interrupted")
     before = {path: path.stat().st_mtime_ns for path in written}
     images = []
     detect = swaps.detect
@@ -533,20 +535,20 @@ def test_equal_inputs_share_the_network(dataset):
 
 
 def test_what_no_table_can_be_made_of(coco, dataset, tmp_path, monkeypatch, capsys):
-    assert coco("--framework", "tensorflow") == (2, None)
+    assert coco("--framework", "tensorflow") == (2, "option")
     assert "leaves out" in capsys.readouterr().err
     values = json.loads(dataset[1].read_text())
     del values["annotations"]
     bare = tmp_path / "test-dev.json"
     bare.write_text(json.dumps(values))
-    assert coco("--submission", annotations=bare) == (2, None)
+    assert coco("--submission", annotations=bare) == (2, "option")
     assert "has no boxes" in capsys.readouterr().err
     find = importlib.util.find_spec
     hidden = lambda name, *rest: None if name == "cv2" else find(name, *rest)  # noqa: E731
     monkeypatch.setattr(importlib.util, "find_spec", hidden)
-    assert coco("--framework", "torch") == (2, None)
+    assert coco("--framework", "torch") == (2, "missing package")
     assert "--stage-swap needs OpenCV" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["coco.json"]
 
 
 def test_the_trained_model(test_data, tmp_path):
