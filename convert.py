@@ -22,7 +22,7 @@ from converter.conversion import Conversion, account, convert, examine
 from converter.ledger import WEIGHTS, Ledger
 from converter.progress import READING_PATIENCE, Progress
 from converter.sources import CheckpointFiles, default_cache, resolve
-from efficientdet_spec import MODELS, InputError
+from efficientdet_spec import MODELS, Cause, InputError
 from parity.process import reading
 from parity.process.console import EXIT_CODES, add_debug, guarded
 from parity.process.files import check_writable, write_json
@@ -151,13 +151,15 @@ def _list(destination: str | None, files: CheckpointFiles, ledger: Ledger) -> No
 def _target(text: str | None) -> Path:
     """The file to write, checked before any work is done."""
     if not text:
-        raise InputError("TARGET is missing; name the .pth file to write, or give --list.")
+        raise InputError(
+            "TARGET is missing; name the .pth file to write, or give --list.", Cause.OPTION
+        )
     target = Path(text)
     if target.suffix != ".pth":
-        raise InputError(f"{target} does not end in .pth; name the file to write so.")
+        raise InputError(f"{target} does not end in .pth; name the file to write so.", Cause.OPTION)
     if os.path.isdir(target) or not os.path.isdir(target.parent):
         what = "is a folder" if os.path.isdir(target) else "lies in a folder that does not exist"
-        raise InputError(f"{target} {what}; name a file in an existing folder.")
+        raise InputError(f"{target} {what}; name a file in an existing folder.", Cause.FILE)
     return target
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, cast
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 
 MAX_BYTES = 4 * 2**30  # The largest release, D7x, needs less than 1 GiB.
 MAX_MEMBERS = 10_000
@@ -49,6 +49,8 @@ _UNREADABLE = (
 
 class ArchiveError(InputError):
     """The archive itself cannot be used; fetching it again may help."""
+
+    DEFAULT = Cause.FORMAT
 
 
 def checkpoint_prefix(name: str) -> str | None:
@@ -119,7 +121,8 @@ def extract_checkpoint(archive: Path, destination: Path, *, max_bytes: int = MAX
     except OSError as error:
         raise InputError(
             f"archive {_show(archive)} cannot be opened ({error.strerror}); "
-            "check its path and permissions"
+            "check its path and permissions",
+            Cause.of(error),
         ) from error
     with file:
         plan = _plan(file, archive, max_bytes)
@@ -381,7 +384,8 @@ def _extract(
         if needed > free:
             raise InputError(
                 f"folder {_show(parent)} has {free:,} bytes free, but the checkpoint of "
-                f"{_show(archive)} needs {needed:,}; free some space or choose another folder"
+                f"{_show(archive)} needs {needed:,}; free some space or choose another folder",
+                Cause.SPACE,
             )
         with tempfile.TemporaryDirectory(
             prefix=".partial-", dir=parent, ignore_cleanup_errors=True
@@ -393,7 +397,8 @@ def _extract(
     except OSError as error:
         raise InputError(
             f"folder {_show(destination)} cannot be written ({error.strerror or error}); "
-            "free some space, or delete it or choose another folder"
+            "free some space, or delete it or choose another folder",
+            Cause.of(error),
         ) from error
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from converter import wire
 from converter.table import mask_crc, read_table, unmask_crc, write_table
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 
 # TensorFlow's types by number: its name for each, and NumPy's type if there is one.
 _TYPES: Mapping[int, tuple[str, np.dtype[Any] | None]] = MappingProxyType(
@@ -162,12 +162,14 @@ class Bundle:
         if entry is None:
             raise InputError(
                 f"{self.index.path} lists no tensor {name!r} among its {len(self.index.entries)};"
-                " expected one of the names it lists, so check the name"
+                " expected one of the names it lists, so check the name",
+                Cause.MODEL,
             )
         if entry.dtype is None:
             raise InputError(
                 f"tensor {name!r} of {self.index.path} has type {entry.dtype_name}; expected a type"
-                " that NumPy has, so leave it out or save it as float32"
+                " that NumPy has, so leave it out or save it as float32",
+                Cause.FORMAT,
             )
         content = self.shards[entry.shard][entry.offset : entry.offset + entry.size]
         self._check(entry, google_crc32c.value(content))
@@ -191,7 +193,8 @@ class Bundle:
         if entry.dtype_name in _OBJECTS:
             raise InputError(
                 f"tensor {name!r} of {self.index.path} has type {entry.dtype_name}, which cannot be"
-                " verified; expected numbers, so save the checkpoint without it"
+                " verified; expected numbers, so save the checkpoint without it",
+                Cause.FORMAT,
             )
         shard = self.shards[entry.shard]
         dtype = entry.dtype if entry.dtype is not None and entry.dtype.kind == "f" else None
@@ -212,7 +215,8 @@ class Bundle:
             raise InputError(
                 f"{path} is damaged: bytes {entry.offset} to {entry.offset + entry.size}, tensor"
                 f" {entry.name!r}, have CRC32C {computed:#010x}, but {self.index.path.name} expects"
-                f" {entry.crc32c:#010x}; copy or download both files again"
+                f" {entry.crc32c:#010x}; copy or download both files again",
+                Cause.FORMAT,
             )
 
 
@@ -245,7 +249,8 @@ def read_index(path: Path) -> BundleIndex:
     if not items or items[0][0]:
         raise InputError(
             f"{path} is a table without a checkpoint header; expected the .index file of a"
-            " TensorFlow V2 checkpoint, so give that file"
+            " TensorFlow V2 checkpoint, so give that file",
+            Cause.FORMAT,
         )
     try:
         header = wire.decode_header(items[0][1])
@@ -254,12 +259,14 @@ def read_index(path: Path) -> BundleIndex:
     if header.big_endian:
         raise InputError(
             f"{path} describes a big-endian checkpoint; expected little-endian data, so load it in"
-            " TensorFlow on a little-endian machine and save it again"
+            " TensorFlow on a little-endian machine and save it again",
+            Cause.FORMAT,
         )
     if header.min_consumer > wire.FORMAT_VERSION:
         raise InputError(
             f"{path} asks for a reader of format version {header.min_consumer}; expected at most"
-            f" {wire.FORMAT_VERSION}, so save the checkpoint with TensorFlow 1 or 2"
+            f" {wire.FORMAT_VERSION}, so save the checkpoint with TensorFlow 1 or 2",
+            Cause.FORMAT,
         )
     if header.num_shards < 1:
         raise _damaged(path, f"it claims {header.num_shards} data files")
@@ -295,7 +302,8 @@ def open_bundle(prefix: Path, index: BundleIndex | None = None) -> Bundle:
         raise InputError(
             f"{index_path} is missing or not a regular file{found}; expected a TensorFlow"
             " checkpoint, so give the path that its files share, without .index or"
-            " .data-00000-of-00001"
+            " .data-00000-of-00001",
+            Cause.FILE,
         )
     index = index or read_index(index_path)
     last: dict[int, BundleEntry] = {}
@@ -311,7 +319,8 @@ def open_bundle(prefix: Path, index: BundleIndex | None = None) -> Bundle:
             raise InputError(
                 f"{path} is truncated: it has {len(content)} bytes, but tensor {entry.name!r} lies"
                 f" at bytes {entry.offset} to {entry.offset + entry.size}; expected the data file"
-                f" that belongs to {index_path.name}, so copy or download both again"
+                f" that belongs to {index_path.name}, so copy or download both again",
+                Cause.FORMAT,
             )
         shards[shard] = content
     return Bundle(prefix, index, MappingProxyType(shards))
@@ -358,7 +367,8 @@ def write_bundle(prefix: Path, tensors: Mapping[str, np.ndarray[Any, np.dtype[An
     except OSError as error:
         raise InputError(
             f"the checkpoint {prefix} cannot be written: {error.strerror or error}; expected a"
-            " folder that exists, is writable and has enough space, so give another or make room"
+            " folder that exists, is writable and has enough space, so give another or make room",
+            Cause.of(error),
         ) from error
     finally:
         for path in temporary:
@@ -369,14 +379,16 @@ def write_bundle(prefix: Path, tensors: Mapping[str, np.ndarray[Any, np.dtype[An
 def _damaged(path: Path, found: str) -> InputError:
     return InputError(
         f"{path} is a damaged checkpoint index: {found}; expected the index as TensorFlow wrote it,"
-        " so copy or download the file again"
+        " so copy or download the file again",
+        Cause.FORMAT,
     )
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
     return InputError(
         f"{path} cannot be read: {error.strerror or error}; expected a readable file of a"
-        " TensorFlow checkpoint, so check the path and its permissions"
+        " TensorFlow checkpoint, so check the path and its permissions",
+        Cause.of(error),
     )
 
 
@@ -389,7 +401,8 @@ def index_file(prefix: Path) -> Path:
     if not prefix.name:
         raise InputError(
             f"'{prefix}' names a folder; expected what a checkpoint's file names begin with, so add"
-            " a name such as 'model'"
+            " a name such as 'model'",
+            Cause.FILE,
         )
     return prefix.with_name(prefix.name + ".index")
 
@@ -428,12 +441,14 @@ def _read_index_file(path: Path) -> bytes:
         if not path.is_file():
             raise InputError(
                 f"{path} is not a regular file; expected the .index file of a TensorFlow"
-                " checkpoint, so give that file"
+                " checkpoint, so give that file",
+                Cause.FILE,
             )
         if size > _MAX_INDEX_BYTES:
             raise InputError(
                 f"{path} has {size} bytes; expected a checkpoint index, which takes at most"
-                f" {_MAX_INDEX_BYTES}, so give the .index file and not the data"
+                f" {_MAX_INDEX_BYTES}, so give the .index file and not the data",
+                Cause.FORMAT,
             )
         data = path.read_bytes()
     except OSError as error:
@@ -441,7 +456,8 @@ def _read_index_file(path: Path) -> bytes:
     if not data or data.startswith(tuple(_LOOKALIKES)):
         raise InputError(
             f"{path} {_describe(path)}; expected the .index file of a TensorFlow checkpoint, so"
-            " give that file"
+            " give that file",
+            Cause.FORMAT,
         )
     return data
 
@@ -460,7 +476,8 @@ def _decode_entry(path: Path, key: bytes, value: bytes, num_shards: int) -> Bund
         raise InputError(
             f"{path} holds tensor {name!r} in several pieces (a partitioned variable); expected"
             " every tensor in one piece, so load the checkpoint without a partitioner and save it"
-            " again"
+            " again",
+            Cause.FORMAT,
         )
     dtype_name, dtype = _TYPES.get(record.dtype, (f"type {record.dtype}", None))
     if not record.dtype:
@@ -502,7 +519,8 @@ def _map_file(path: Path, index_path: Path) -> np.ndarray[Any, np.dtype[np.uint8
     if not os.path.isfile(path):
         raise InputError(
             f"{path} is missing or not a regular file; expected this data file beside"
-            f" {index_path.name}, so copy or download it too"
+            f" {index_path.name}, so copy or download it too",
+            Cause.FILE,
         )
     try:
         with open(path, "rb") as stream:

@@ -22,7 +22,7 @@ from converter.layouts import SCALARS, Array
 from converter.ledger import Ledger, choose_config, make_ledger
 from converter.mapping import iterate_pairs
 from converter.sources import CheckpointFiles
-from efficientdet_spec import EfficientDetConfig, InputError, get_config
+from efficientdet_spec import Cause, EfficientDetConfig, InputError, get_config
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,8 @@ class _Reader:
         if spoilt:
             raise InputError(
                 f"{self.bundle.prefix}: {self._described(spoilt)}; the training that wrote it has "
-                f"diverged, so give an earlier checkpoint."
+                f"diverged, so give an earlier checkpoint.",
+                Cause.MODEL,
             )
         if not bad:
             return ledger

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 from urllib.parse import urlsplit, urlunsplit
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 
 if sys.platform == "win32":
     import msvcrt
@@ -82,14 +82,16 @@ def download(
                 raise InputError(
                     f"{display_url(url)} has SHA-256 {found}, expected {sha256.lower()}: it was "
                     f"replaced or altered on its way and has been removed, so try again or "
-                    f"{_BY_HAND} if you trust it"
+                    f"{_BY_HAND} if you trust it",
+                    Cause.NETWORK,
                 )
             os.replace(part, target)
             _remove(part)
     except OSError as error:
         raise InputError(
             f"{target} cannot be written ({error.strerror or error}); "
-            "free some space or choose another folder"
+            "free some space or choose another folder",
+            Cause.of(error),
         ) from error
     return found
 
@@ -185,7 +187,8 @@ class _Fetch:
         tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
         return InputError(
             f"{display_url(self._url)} could not be downloaded in {tries} ({reason}); "
-            f"check the connection, then {resume or 'try again or '}{_BY_HAND}"
+            f"check the connection, then {resume or 'try again or '}{_BY_HAND}",
+            Cause.NETWORK,
         )
 
     def _attempt(self, output: BinaryIO) -> None:
@@ -262,12 +265,14 @@ class _Fetch:
             if isinstance(cause, socket.gaierror):
                 raise InputError(
                     f"host {urlsplit(self._url).hostname} of {shown} was not found; check the "
-                    f"address and the network connection, or {_BY_HAND}"
+                    f"address and the network connection, or {_BY_HAND}",
+                    Cause.NETWORK,
                 ) from error
             if isinstance(cause, ssl.SSLCertVerificationError):
                 raise InputError(
                     f"{shown} has no certificate that this machine trusts "
-                    f"({cause.verify_message}); check the clock and the proxy, or {_BY_HAND}"
+                    f"({cause.verify_message}); check the clock and the proxy, or {_BY_HAND}",
+                    Cause.NETWORK,
                 ) from error
             raise _Lost(_reason(cause)) from error
         except (http.client.InvalidURL, ValueError) as error:
@@ -296,7 +301,8 @@ class _Fetch:
             _remove(self._part)
             raise InputError(
                 f"{display_url(self._url)} is larger than the {self._max_bytes:,} bytes that are "
-                "accepted; check that the address is that of a checkpoint archive"
+                "accepted; check that the address is that of a checkpoint archive",
+                Cause.NETWORK,
             )
 
 
@@ -321,7 +327,8 @@ def _refusal(shown: str, status: int) -> InputError:
     if 300 <= status < 400:
         return InputError(
             f"{shown} redirects in a circle or to something that is not http or https; check "
-            f"the address or {_BY_HAND}"
+            f"the address or {_BY_HAND}",
+            Cause.NETWORK,
         )
     meaning = {
         401: "needs a login",
@@ -329,13 +336,16 @@ def _refusal(shown: str, status: int) -> InputError:
         404: "does not exist",
         410: "no longer exists",
     }.get(status, "was refused by the server")
-    return InputError(f"{shown} {meaning} (status {status}); check the address, or {_BY_HAND}")
+    return InputError(
+        f"{shown} {meaning} (status {status}); check the address, or {_BY_HAND}", Cause.NETWORK
+    )
 
 
 def _unusable(shown: str) -> InputError:
     return InputError(
         f"{shown} is not an address that can be downloaded, expected http://HOST/PATH or "
-        "https://HOST/PATH without user name and spaces; correct it"
+        "https://HOST/PATH without user name and spaces; correct it",
+        Cause.OPTION,
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from converter.bundle import BundleEntry
 from converter.mapping import Pair, iterate_pairs
-from efficientdet_spec import DEFAULT_NUM_CLASSES, MODELS, EfficientDetConfig, InputError
+from efficientdet_spec import DEFAULT_NUM_CLASSES, MODELS, Cause, EfficientDetConfig, InputError
 
 EMA = "ExponentialMovingAverage"
 WEIGHTS = ("ema", "raw")
@@ -115,7 +115,8 @@ class Ledger:
             raise InputError(
                 f"{source} does not convert to {self.config.name}, {len(self.findings)} "
                 f"finding(s): {'; '.join(self.findings)}. Check that the file is complete and "
-                f"that the model is right (--model)."
+                f"that the model is right (--model).",
+                Cause.MODEL,
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -205,7 +206,8 @@ def recognise(
     if "_CHECKPOINTABLE_OBJECT_GRAPH" in entries:
         raise InputError(
             f"{source} is a TensorFlow 2 object checkpoint, whose names are not those of the "
-            f"official TensorFlow 1 releases; give a TF1 checkpoint of D0..D7x."
+            f"official TensorFlow 1 releases; give a TF1 checkpoint of D0..D7x.",
+            Cause.FORMAT,
         )
     shapes = _base_shapes(entries)
     scopes = Counter(name.split("/")[0] for name in shapes)
@@ -227,7 +229,8 @@ def recognise(
         hint = "lite models are not supported" if lite else f"supported are {', '.join(MODELS)}"
         raise InputError(
             f"{source} holds no EfficientDet that this program knows: {len(shapes)} variables, "
-            f"mostly under {top}; {hint}."
+            f"mostly under {top}; {hint}.",
+            Cause.MODEL,
         )
     best = min(score for score, _ in scored)
     return tuple(config for score, config in scored if score == best)
@@ -255,20 +258,23 @@ def choose_config(
     if num_classes is not None and found[0].num_classes != num_classes:
         raise InputError(
             f"{source} has {found[0].num_classes} classes ({_CLASS_BIAS}), not {num_classes}; "
-            f"leave --num-classes out or give the right checkpoint."
+            f"leave --num-classes out or give the right checkpoint.",
+            Cause.MODEL,
         )
     names = [config.name for config in found]
     if model is not None:
         if model.name not in names:
             raise InputError(
                 f"{source} holds the variables of {' or '.join(names)}, not of {model.name}; "
-                f"leave --model out or give the right checkpoint."
+                f"leave --model out or give the right checkpoint.",
+                Cause.MODEL,
             )
         return found[names.index(model.name)]
     if len(found) > 1:
         raise InputError(
             f"{source} fits {' and '.join(names)} alike, which have the same variables and differ "
-            f"in input size and anchors; say which with --model."
+            f"in input size and anchors; say which with --model.",
+            Cause.OPTION,
         )
     return found[0]
 

@@ -20,7 +20,7 @@ from converter.conversion import to_tensorflow
 from converter.layouts import SCALARS
 from converter.ledger import EMA
 from converter.mapping import iterate_pairs
-from efficientdet_spec import EfficientDetConfig, InputError
+from efficientdet_spec import Cause, EfficientDetConfig, InputError
 
 STATISTICS = ("moving_mean", "moving_variance")
 """Last parts of the names of batch norms' statistics, which no rule here draws."""
@@ -114,7 +114,8 @@ def write_seeded(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be made ({error.strerror}); name a folder that can be written."
+            f"{folder} cannot be made ({error.strerror}); name a folder that can be written.",
+            Cause.of(error),
         ) from error
     write_bundle(folder / "model", tensors)
     return folder / "model"

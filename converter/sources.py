@@ -16,7 +16,7 @@ from converter.archive import (
     parse_state_file,
 )
 from converter.download import display_url, download, file_sha256
-from efficientdet_spec import OFFICIAL_MODELS, InputError
+from efficientdet_spec import OFFICIAL_MODELS, Cause, InputError
 
 # The folder that the README of google/automl's efficientdet links for its COCO checkpoints.
 STORAGE_URL = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientdet/coco2"
@@ -75,7 +75,8 @@ def default_cache() -> Path:
         return (base if base.is_absolute() else Path.home() / ".cache") / "efficientdet-parity"
     except RuntimeError as error:
         raise InputError(
-            "no home folder was found for the cache; set EFFICIENTDET_CACHE to a folder"
+            "no home folder was found for the cache; set EFFICIENTDET_CACHE to a folder",
+            Cause.FILE,
         ) from error
 
 
@@ -112,7 +113,8 @@ def resolve(
         if scheme[1].lower() not in ("http", "https"):
             raise InputError(
                 f"source {display_url(source)} is a {scheme[1]} address, expected http or https; "
-                "download it by hand and pass the file"
+                "download it by hand and pass the file",
+                Cause.OPTION,
             )
         return _from_url(source, None, cache, progress)
     try:
@@ -120,7 +122,8 @@ def resolve(
     except (OSError, RuntimeError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise InputError(
-            f"source {source!r} cannot be read ({reason}); check its path and permissions"
+            f"source {source!r} cannot be read ({reason}); check its path and permissions",
+            Cause.FILE,
         ) from error
     if found is not None:
         return found
@@ -128,7 +131,7 @@ def resolve(
         url = f"{storage_url.rstrip('/')}/{source}.tar.gz"
         files = _from_url(url, OFFICIAL_SHA256.get(source), cache, progress)
         return replace(files, official_model=source)
-    raise InputError(f"source {source!r} does not exist; pass {_FORMS}")
+    raise InputError(f"source {source!r} does not exist; pass {_FORMS}", Cause.FILE)
 
 
 def _local(source: str, cache: Path) -> CheckpointFiles | None:
@@ -144,7 +147,9 @@ def _local(source: str, cache: Path) -> CheckpointFiles | None:
         return _from_file(path, cache)
     # A device or pipe would be read without end.
     if path.exists():
-        raise InputError(f"source {source!r} is neither a file nor a folder; pass {_FORMS}")
+        raise InputError(
+            f"source {source!r} is neither a file nor a folder; pass {_FORMS}", Cause.FILE
+        )
     return None
 
 
@@ -156,19 +161,22 @@ def _from_file(path: Path, cache: Path) -> CheckpointFiles:
         if not _index(path.with_name(prefix)).is_file():
             raise InputError(
                 f"source {str(path)!r} is part of a checkpoint whose {prefix + '.index'!r} is not "
-                "beside it; copy that file there too"
+                "beside it; copy that file there too",
+                Cause.FILE,
             )
         return _here(path.with_name(prefix))
     if path.name == STATE_FILE:
         return _here(_in_folder(path.parent))
     looks = _foreign_kind(path)
     if looks is not None:
-        raise InputError(f"source {str(path)!r} looks like {looks}; {_NEEDED}")
+        raise InputError(f"source {str(path)!r} looks like {looks}; {_NEEDED}", Cause.FORMAT)
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     if compressed or path.name.lower().endswith(_ARCHIVE_SUFFIXES):
         return _from_archive(path, str(path.absolute()), file_sha256(path), cache)
-    raise InputError(f"source {str(path)!r} is a file of an unknown kind; pass {_FORMS}")
+    raise InputError(
+        f"source {str(path)!r} is a file of an unknown kind; pass {_FORMS}", Cause.FORMAT
+    )
 
 
 def _foreign_kind(path: Path) -> str | None:
@@ -203,13 +211,15 @@ def _in_folder(folder: Path) -> Path:
             state = f"the one its 'checkpoint' file names, {named!r}, is not there"
         raise InputError(
             f"folder {str(folder)!r} holds {len(prefixes)} checkpoints ({_listed(prefixes)}) and "
-            f"{state}; pass the .index file of one"
+            f"{state}; pass the .index file of one",
+            Cause.FILE,
         )
     if "saved_model.pb" in names:
-        raise InputError(f"folder {str(folder)!r} looks like a SavedModel; {_NEEDED}")
+        raise InputError(f"folder {str(folder)!r} looks like a SavedModel; {_NEEDED}", Cause.FORMAT)
     raise InputError(
         f"folder {str(folder)!r} holds no checkpoint, found {_listed(names) or 'nothing'}, "
-        "expected an .index file and its .data files; pass the folder that holds them"
+        "expected an .index file and its .data files; pass the folder that holds them",
+        Cause.FILE,
     )
 
 
@@ -250,7 +260,8 @@ def _from_url(
         found = file_sha256(archive) if archive.is_file() else None
     except OSError as error:
         raise InputError(
-            f"cached file {str(archive)!r} cannot be read ({error.strerror}); delete it"
+            f"cached file {str(archive)!r} cannot be read ({error.strerror}); delete it",
+            Cause.of(error),
         ) from error
     if found is None or found != (sha256 or found):
         found = download(url, archive, sha256=sha256, progress=progress)
@@ -259,7 +270,7 @@ def _from_url(
     except ArchiveError as error:
         # A login page or a file broken on the server must not stay in the cache for ever.
         archive.unlink(missing_ok=True)
-        raise ArchiveError(f"{shown} cannot be used: {error}") from error
+        raise ArchiveError(f"{shown} cannot be used: {error}", error.cause) from error
 
 
 def _from_archive(archive: Path, origin: str, sha256: str, cache: Path) -> CheckpointFiles:
@@ -274,7 +285,8 @@ def _cache_folder(cache: Path, name: str) -> Path:
     except OSError as error:
         raise InputError(
             f"cache folder {str(folder)!r} cannot be created ({error.strerror}); set "
-            "EFFICIENTDET_CACHE to a folder that can be written"
+            "EFFICIENTDET_CACHE to a folder that can be written",
+            Cause.of(error),
         ) from error
     return folder
 

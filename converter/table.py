@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import google_crc32c
 
 from converter.wire import WireError, read_varint, varint
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 
 MAGIC = bytes.fromhex("57fb808b247547db")
 FOOTER_SIZE = 48
@@ -47,19 +47,22 @@ def read_table(data: bytes | memoryview, source: str) -> list[tuple[bytes, bytes
         raise InputError(
             f"{source} is not a TensorFlow checkpoint index, or is cut short: its {len(data)} bytes"
             f" do not end in the table magic number {MAGIC.hex()}; give the .index file of a"
-            " checkpoint, and copy or download it again if this is one"
+            " checkpoint, and copy or download it again if this is one",
+            Cause.FORMAT,
         )
     try:
         return _read_table(data)
     except WireError as error:
         raise InputError(
             f"{source} is a damaged checkpoint index: {error}; expected the table as TensorFlow"
-            " wrote it, so copy or download the file again"
+            " wrote it, so copy or download the file again",
+            Cause.FORMAT,
         ) from error
     except _CompressedError as error:
         raise InputError(
             f"{source} cannot be read: {error}; expected the uncompressed blocks that TensorFlow's"
-            " Saver writes, so load the checkpoint in TensorFlow and save it again"
+            " Saver writes, so load the checkpoint in TensorFlow and save it again",
+            Cause.FORMAT,
         ) from error
 
 

@@ -4,7 +4,7 @@ Nothing here computes on tensors. Every other package builds from these values, 
 the architecture stands in exactly one place.
 """
 
-from efficientdet_spec.errors import InputError
+from efficientdet_spec.errors import Cause, InputError
 from efficientdet_spec.models import (
     DEFAULT_NUM_CLASSES,
     MAX_SIDE,
@@ -40,6 +40,7 @@ __all__ = [
     "TINY",
     "BackboneSpec",
     "BlockSpec",
+    "Cause",
     "EfficientDetConfig",
     "Fusion",
     "InputError",

@@ -1,6 +1,49 @@
-"""What a user can do something about."""
+"""What a user can do something about, and of which kind it is."""
 
 from __future__ import annotations
+
+import errno
+from enum import Enum
+from typing import ClassVar
+
+
+class Cause(str, Enum):
+    """Why an input cannot be used: what programs decide by, as people do by the message."""
+
+    INPUT = "input"
+    """A value that is none of the others, such as the shape of a tensor."""
+    OPTION = "option"
+    """An option of a command line, or a setting, has a wrong value or does not go with another."""
+    FILE = "file"
+    """A file or folder is missing, or cannot be read or written."""
+    FORMAT = "format"
+    """The content of a file is something else than expected, damaged, or of another version."""
+    MODEL = "model"
+    """A sound file or tensor does not fit the model, or the image, that it is to go with."""
+    CANDIDATE = "candidate"
+    """The user's own code fails, or returns something else than a model."""
+    MISSING_PACKAGE = "missing package"
+    """An optional Python package is not installed, or cannot be imported."""
+    DEVICE = "device"
+    """The machine has no such device, or too few."""
+    NETWORK = "network"
+    """A download or a machine of a cluster cannot be reached, or sends something else."""
+    SPACE = "space"
+    """A disk or the memory has too little room."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Cause:
+        """The cause behind what reading or writing a file has raised.
+
+        The operating system says what it cannot read or write, and whether for want of space;
+        whatever else a reader raises comes from what the file holds.
+        """
+        if not isinstance(error, OSError):
+            return cls.FORMAT
+        return cls.SPACE if error.errno in _FULL else cls.FILE
+
+
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.ENOMEM))
 
 
 class InputError(ValueError):
@@ -8,4 +51,14 @@ class InputError(ValueError):
 
     The message is one sentence that names the thing, what was found, what was
     expected and what to do. Command lines print it and exit with code 2.
+
+    Attributes:
+        cause: Of which kind the mistake is. Programs decide by it, never by the message.
     """
+
+    DEFAULT: ClassVar[Cause] = Cause.INPUT
+    """The cause where none is given; a subclass may have its own."""
+
+    def __init__(self, message: str, cause: Cause | None = None) -> None:
+        super().__init__(message)
+        self.cause = self.DEFAULT if cause is None else cause

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
 
-from efficientdet_spec.errors import InputError
+from efficientdet_spec.errors import Cause, InputError
 from efficientdet_spec.operations import Fusion
 
 SQUEEZE_RATIO = 0.25
@@ -365,7 +365,9 @@ class EfficientDetConfig:
                 single pixel while the other still halves, where the official code refuses too.
         """
         if height < 1 or width < 1:
-            raise InputError(f"An input of {height}x{width} pixels is empty; give HxW above zero.")
+            raise InputError(
+                f"An input of {height}x{width} pixels is empty; give HxW above zero.", Cause.OPTION
+            )
         sizes = {0: (height, width)}
         for level in range(1, self.max_level + 1):
             h, w = sizes[level - 1]
@@ -375,7 +377,8 @@ class EfficientDetConfig:
                 raise InputError(
                     f"{self.name} cannot process {height}x{width} pixels: P{level - 1} is {h}x{w}, "
                     f"of which only one side can halve again; give an input whose shorter side "
-                    f"is above {2 ** (self.max_level - 1)} pixels."
+                    f"is above {2 ** (self.max_level - 1)} pixels.",
+                    Cause.MODEL,
                 )
         return MappingProxyType({level: sizes[level] for level in self.levels})
 
@@ -401,7 +404,8 @@ class EfficientDetConfig:
         if set(values) != expected:
             raise InputError(
                 f"A model configuration has the keys {sorted(values)}, "
-                f"but this version expects {sorted(expected)}; convert the checkpoint again."
+                f"but this version expects {sorted(expected)}; convert the checkpoint again.",
+                Cause.FORMAT,
             )
         try:
             height, width = values["image_size"]
@@ -416,7 +420,8 @@ class EfficientDetConfig:
             raise
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"A model configuration cannot be read ({error}); convert the checkpoint again."
+                f"A model configuration cannot be read ({error}); convert the checkpoint again.",
+                Cause.FORMAT,
             ) from error
 
 
@@ -480,7 +485,8 @@ def get_config(name: str) -> EfficientDetConfig:
         return MODELS[full]
     except KeyError:
         raise InputError(
-            f"There is no model {name!r}; choose one of {', '.join(MODELS)}."
+            f"There is no model {name!r}; choose one of {', '.join(MODELS)}.",
+            Cause.OPTION,
         ) from None
 
 
@@ -496,7 +502,8 @@ def parse_size(text: str) -> tuple[int, int]:
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
         raise InputError(
             f"{text!r} is no image size; give HEIGHTxWIDTH in pixels, as in 512x640, of at most "
-            f"{MAX_SIDE} a side."
+            f"{MAX_SIDE} a side.",
+            Cause.OPTION,
         )
     return height, width
 

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from efficientdet_spec import EfficientDetConfig, InputError
+from efficientdet_spec import Cause, EfficientDetConfig, InputError
 
 v1 = tf.compat.v1
 
@@ -75,15 +75,19 @@ def read_image(
         image = decode(Path(path).read_bytes(), stages)
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read ({error.strerror}); give an image file."
+            f"{path} cannot be read ({error.strerror}); give an image file.",
+            Cause.of(error),
         ) from error
     except tf.errors.OpError as error:
         raise InputError(
             f"{path} is no image that TensorFlow decodes ({error.message.splitlines()[0]:.120}); "
-            f"give a JPEG, PNG or BMP file."
+            f"give a JPEG, PNG or BMP file.",
+            Cause.FORMAT,
         ) from error
     if image.shape.rank != 3:
-        raise InputError(f"{path} is a sequence of frames; give a JPEG, PNG or BMP file.")
+        raise InputError(
+            f"{path} is a sequence of frames; give a JPEG, PNG or BMP file.", Cause.FORMAT
+        )
     return image
 
 
@@ -143,7 +147,8 @@ def make_anchors(
     if config.num_aspects != 3:
         raise InputError(
             f"{config.name} has {config.num_aspects} anchor aspects, but only those of models "
-            f"with 3 are known; give a model with 3."
+            f"with 3 are known; give a model with 3.",
+            Cause.MODEL,
         )
     if stages["aspects"] == "sqrt":
         aspects = [(np.sqrt(ratio), 1 / np.sqrt(ratio)) for ratio in (1.0, 2.0, 0.5)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from efficientdet_spec import EfficientDetConfig, InputError, NodeKind
+from efficientdet_spec import Cause, EfficientDetConfig, InputError, NodeKind
 from reference_tf.backbone import build_backbone
 from reference_tf.bifpn import build_bifpn
 from reference_tf.heads import build_head
@@ -72,7 +72,8 @@ class ReferenceGraph:
             if missing:
                 raise InputError(
                     f"{prefix} lacks {len(missing)} variables of {self.config.name}, "
-                    f"the first being {missing[0]}; is it a checkpoint of this model?"
+                    f"the first being {missing[0]}; is it a checkpoint of this model?",
+                    Cause.MODEL,
                 )
             with self.graph.as_default():
                 values = tf.raw_ops.RestoreV2(
@@ -90,7 +91,8 @@ class ReferenceGraph:
             if isinstance(error, InputError):
                 raise
             raise InputError(
-                f"TensorFlow cannot restore {prefix}: {str(error).splitlines()[0]:.200}"
+                f"TensorFlow cannot restore {prefix}: {str(error).splitlines()[0]:.200}",
+                Cause.FORMAT,
             ) from error
 
 

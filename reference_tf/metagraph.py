@@ -18,7 +18,7 @@ from typing import Any
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from efficientdet_spec import MAX_SIDE, EfficientDetConfig, InputError
+from efficientdet_spec import MAX_SIDE, Cause, EfficientDetConfig, InputError
 from reference_tf.graph import ReferenceGraph, build
 from reference_tf.pairing import GraphPart, Pairing, pair
 from reference_tf.places import (
@@ -107,7 +107,8 @@ def load_metagraph(
     if dtype != "float32":
         raise InputError(
             f"{path} is a finished graph that computes in float32 and cannot be made {dtype}; "
-            f"leave out either the file or the type."
+            f"leave out either the file or the type.",
+            Cause.OPTION,
         )
     meta = _read(path)
     nodes = {node.name: node for node in meta.graph_def.node}
@@ -155,13 +156,15 @@ def _size(
     if asked is not None and (height or asked[0], width or asked[1]) != asked:
         raise InputError(
             f"{path} is a graph for images of {height or 'any'}x{width or 'any'} pixels, but "
-            f"{asked[0]}x{asked[1]} was asked for; a finished graph cannot change its size."
+            f"{asked[0]}x{asked[1]} was asked for; a finished graph cannot change its size.",
+            Cause.OPTION,
         )
     used = asked or (height or config.image_size[0], width or config.image_size[1])
     if max(used) > MAX_SIDE:
         raise InputError(
             f"{path} is a graph for images of {used[0]}x{used[1]} pixels; at most {MAX_SIDE} a "
-            f"side can be processed."
+            f"side can be processed.",
+            Cause.OPTION,
         )
     return used
 
@@ -182,7 +185,8 @@ def _check(
         more = len(findings) - _MAX_FINDINGS
         raise InputError(
             f"{path} is not a graph of {template.config.name} as it is known here: {shown}"
-            f"{f'; and {more} more' if more > 0 else ''}. Compare against our own graph instead."
+            f"{f'; and {more} more' if more > 0 else ''}. Compare against our own graph instead.",
+            Cause.MODEL,
         )
 
 
@@ -191,11 +195,14 @@ def _read(path: Path) -> Any:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); give a .meta file.") from error
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); give a .meta file.", Cause.of(error)
+        ) from error
     if len(content) > MAX_BYTES:
         raise InputError(
             f"{path} has more than {MAX_BYTES} bytes, where graphs have a few million; "
-            f"give the .meta file and not the .data file."
+            f"give the .meta file and not the .data file.",
+            Cause.FORMAT,
         )
     meta = v1.MetaGraphDef()
     try:
@@ -203,14 +210,16 @@ def _read(path: Path) -> Any:
     except DecodeError as error:
         raise InputError(
             f"{path} is no MetaGraph that TensorFlow can read; give the .meta file that came with "
-            f"the checkpoint, complete and in binary form."
+            f"the checkpoint, complete and in binary form.",
+            Cause.FORMAT,
         ) from error
     nodes = meta.graph_def.node
     names = {node.name for node in nodes if _NAME.fullmatch(node.name)}
     if not nodes or len(nodes) > _MAX_OPERATIONS or len(names) != len(nodes):
         raise InputError(
             f"{path} holds {len(nodes)} operations with {len(names)} proper names, where a "
-            f"MetaGraph names each of 1 to {_MAX_OPERATIONS}; give the .meta file of a checkpoint."
+            f"MetaGraph names each of 1 to {_MAX_OPERATIONS}; give the .meta file of a checkpoint.",
+            Cause.FORMAT,
         )
     return meta
 
@@ -224,7 +233,8 @@ def _images(path: Path, nodes: Mapping[str, Any], config: EfficientDetConfig) ->
         names = ", ".join(node.name for node in stems[:8]) or "none"
         raise InputError(
             f"{path} has {len(stems)} convolutions with {kernel} ({names}), where a graph of "
-            f"{config.name} has one; give the graph of one network, of the checkpoint's model."
+            f"{config.name} has one; give the graph of one network, of the checkpoint's model.",
+            Cause.MODEL,
         )
     return data_inputs(stems[0])[0]
 
@@ -340,7 +350,8 @@ def _import(path: Path, meta: Any, pairing: Pairing, images: str, shape: list[in
     except (KeyError, TypeError, ValueError, tf.errors.OpError) as error:
         raise InputError(
             f"{path} cannot be imported for images of {shape[1]}x{shape[2]} pixels: "
-            f"{' '.join(str(error).split()):.200}"
+            f"{' '.join(str(error).split()):.200}",
+            Cause.FORMAT,
         ) from error
     return graph
 
@@ -362,7 +373,8 @@ def _check_order(path: Path, tensors: Mapping[str, tf.Tensor]) -> None:
                 raise InputError(
                     f"{path} computes {owners[operation]} ({operation.name}) before {name} "
                     f"({tensor.name}), where official graphs compute it later; compare against "
-                    f"our own graph instead."
+                    f"our own graph instead.",
+                    Cause.MODEL,
                 )
             waiting += [source.op for source in operation.inputs]
 
@@ -383,12 +395,14 @@ def _shape_notes(
         if not tensor.shape.is_fully_defined():
             raise InputError(
                 f"{path} leaves the shape of {name} ({tensor.name}) open: {tensor.shape}, not "
-                f"{expected}; compare against our own graph instead."
+                f"{expected}; compare against our own graph instead.",
+                Cause.MODEL,
             )
         if prod(tensor.shape.as_list()) > _MAX_GROWTH * prod(expected):
             raise InputError(
                 f"{path} gives {name} ({tensor.name}) the shape {tensor.shape.as_list()}, not "
-                f"{expected}; a tensor of that size belongs to no such model."
+                f"{expected}; a tensor of that size belongs to no such model.",
+                Cause.MODEL,
             )
         if tensor.shape.as_list() != expected:
             shape = tensor.shape.as_list()

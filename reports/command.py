@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import OFFICIAL_MODELS, InputError, parse_size
+from efficientdet_spec import OFFICIAL_MODELS, Cause, InputError, parse_size
 from parity.process.files import make_folder
 from reports.run.steps import ALL, Choice, subjects
 
@@ -97,13 +97,15 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.results:
         if arguments.sources:
-            raise InputError("--from computes nothing; leave the models out.")
+            raise InputError("--from computes nothing; leave the models out.", Cause.OPTION)
         results = arguments.results
         if not results.is_dir():
-            raise InputError(f"{results} is no folder; give the results of an earlier run.")
+            raise InputError(
+                f"{results} is no folder; give the results of an earlier run.", Cause.FILE
+            )
     else:
         if not arguments.sources:
-            raise InputError("No model is given; name one, a checkpoint, or all.")
+            raise InputError("No model is given; name one, a checkpoint, or all.", Cause.OPTION)
         found = subjects(arguments.sources)
         choice = _choice(arguments)
         from reports.run import runner
@@ -125,23 +127,29 @@ def _choice(arguments: argparse.Namespace) -> Choice:
     for name in ("closeups", "pictures"):
         value = getattr(arguments, name)
         if not 0 <= value <= _MAX_COUNT:
-            raise InputError(f"--{name} is {value}; give a number from 0 to {_MAX_COUNT}.")
+            raise InputError(
+                f"--{name} is {value}; give a number from 0 to {_MAX_COUNT}.", Cause.OPTION
+            )
     for name in ("threads", "limit"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
-            raise InputError(f"--{name} is {value}; give a number from 1.")
+            raise InputError(f"--{name} is {value}; give a number from 1.", Cause.OPTION)
     if arguments.size:
         parse_size(arguments.size)
     if bool(arguments.images) != bool(arguments.annotations):
         missing, there = (
             ("annotations", "images") if arguments.images else ("images", "annotations")
         )
-        raise InputError(f"--{there} is of no use without --{missing}; give both or neither.")
+        raise InputError(
+            f"--{there} is of no use without --{missing}; give both or neither.", Cause.OPTION
+        )
     if arguments.images and not arguments.images.is_dir():
-        raise InputError(f"{arguments.images} is no folder; give the folder of the images.")
+        raise InputError(
+            f"{arguments.images} is no folder; give the folder of the images.", Cause.FILE
+        )
     for path in (arguments.annotations, arguments.image):
         if path and not path.is_file():
-            raise InputError(f"{path} is no file; give one that exists.")
+            raise InputError(f"{path} is no file; give one that exists.", Cause.FILE)
     return Choice(
         seeded=arguments.seeded,
         candidate=arguments.candidate,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import EfficientDetConfig, InputError
+from efficientdet_spec import Cause, EfficientDetConfig, InputError
 
 SQRT_ASPECTS = tuple((np.sqrt(ratio), 1.0 / np.sqrt(ratio)) for ratio in (1.0, 2.0, 0.5))
 """(width, height) factors of aspects 1, 2 and 1/2, equal in area (official, since 2020-09)."""
@@ -44,7 +44,8 @@ def make_anchors(
     if len(aspects) != config.num_aspects:
         raise InputError(
             f"{config.name} has {config.num_aspects} anchor aspects, but {len(aspects)} are given; "
-            f"give the (width, height) factors with which it was trained."
+            f"give the (width, height) factors with which it was trained.",
+            Cause.MODEL,
         )
     levels = []
     for rows, columns in config.feature_sizes(height, width).values():

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from efficientdet_spec import EfficientDetConfig, InputError
+from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from torch_model.model import EfficientDet, build
 
 FORMAT = "efficientdet-parity"
@@ -75,7 +75,8 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: ModelCheckpoint) -
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         raise InputError(
             f"{path} cannot be written ({reason}); nothing was left behind: choose a folder "
-            f"that exists, is writable and has room."
+            f"that exists, is writable and has room.",
+            Cause.of(error) if isinstance(error, OSError) else Cause.FILE,
         ) from error
 
 
@@ -141,7 +142,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path} is not a file; give the .pth that convert.py wrote.")
+        raise InputError(f"{path} is not a file; give the .pth that convert.py wrote.", Cause.FILE)
     try:
         with warnings.catch_warnings():
             # What it warns about is refused below, or does not matter to plain tensors.
@@ -152,26 +153,30 @@ def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
             raise InputError(
                 f"{path} is not a PyTorch file of plain tensors but holds {program}, and loading "
                 f"it would run code; give the .pth that convert.py wrote, or for a model of your "
-                f"own FILE.py:FUNCTION, where the function loads the file and returns the module."
+                f"own FILE.py:FUNCTION, where the function loads the file and returns the module.",
+                Cause.FORMAT,
             ) from error
         # The restricted unpickler raises whatever a damaged byte leads to.
         kind = "a damaged" if zipfile.is_zipfile(path) else "not a"
         # What the unpickler says is advice on trusting files, which would be wrong here.
         own = "" if isinstance(error, pickle.UnpicklingError) else f" ({_first_line(error)})"
         raise InputError(
-            f"{path} is {kind} PyTorch file of plain tensors{own}; convert the checkpoint again."
+            f"{path} is {kind} PyTorch file of plain tensors{own}; convert the checkpoint again.",
+            Cause.of(error),
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(
             f"{path} is a PyTorch file, but not one that convert.py wrote (no format mark "
             f"{FORMAT!r}); convert the TensorFlow checkpoint with convert.py, or give a model of "
-            f"your own as FILE.py:FUNCTION."
+            f"your own as FILE.py:FUNCTION.",
+            Cause.FORMAT,
         )
     version = content.get("version")
     if not isinstance(version, int) or version != FORMAT_VERSION:
         raise InputError(
             f"{path} has format version {version!r}, but this program reads "
-            f"{FORMAT_VERSION}; convert the checkpoint again or update the program."
+            f"{FORMAT_VERSION}; convert the checkpoint again or update the program.",
+            Cause.FORMAT,
         )
     try:
         config = EfficientDetConfig.from_dict(content["config"])
@@ -180,12 +185,15 @@ def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{path} lacks or garbles a part of it ({error}); convert the checkpoint again."
+            f"{path} lacks or garbles a part of it ({error}); convert the checkpoint again.",
+            Cause.FORMAT,
         ) from error
     if not isinstance(state_dict, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state_dict.items()
     ):
-        raise InputError(f"{path}: state_dict is no mapping of names to tensors; convert again.")
+        raise InputError(
+            f"{path}: state_dict is no mapping of names to tensors; convert again.", Cause.FORMAT
+        )
     return ModelCheckpoint(config, state_dict, provenance)
 
 
@@ -232,7 +240,7 @@ def from_state_dict(
     ]
     if findings:
         shown = "; ".join(findings[:8]) + (f"; and {len(findings) - 8} more" * (len(findings) > 8))
-        raise InputError(f"{source} does not fit {config.name}: {shown}.")
+        raise InputError(f"{source} does not fit {config.name}: {shown}.", Cause.MODEL)
     model = build(config)
     # A plain dict carries no version, so batch norms may lack their unused batch counter.
     model.load_state_dict(dict(state_dict), strict=True)

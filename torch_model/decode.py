@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 
 MAX_SIDE = 30_000
 """Longest side of an image in pixels."""
@@ -46,7 +46,8 @@ def read_image(path: str | os.PathLike[str], *, fast_dct: bool = True) -> RGBIma
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read ({error.strerror}); give an image file."
+            f"{path} cannot be read ({error.strerror}); give an image file.",
+            Cause.of(error),
         ) from error
     return decode_image(data, str(path), fast_dct=fast_dct)
 
@@ -74,16 +75,19 @@ def decode_image(data: bytes, source: str = "image", *, fast_dct: bool = True) -
     if _ANIMATED.match(data):
         raise InputError(
             f"{source} is a GIF or WebP file, which TensorFlow decodes to a sequence of frames "
-            f"that the official code refuses; convert it to PNG."
+            f"that the official code refuses; convert it to PNG.",
+            Cause.FORMAT,
         )
     raise InputError(
-        f"{source} ({len(data)} bytes) is no JPEG, PNG or BMP image; give one of these."
+        f"{source} ({len(data)} bytes) is no JPEG, PNG or BMP image; give one of these.",
+        Cause.FORMAT,
     )
 
 
 def _damaged(source: str, reason: str) -> InputError:
     return InputError(
-        f"{source} is damaged or cut short ({reason}); fetch or save the image again."
+        f"{source} is damaged or cut short ({reason}); fetch or save the image again.",
+        Cause.FORMAT,
     )
 
 
@@ -97,11 +101,13 @@ def _unpack(layout: str, data: bytes, offset: int, source: str) -> tuple[int, ..
 def _check_size(source: str, height: int, width: int) -> None:
     if min(height, width) < 1 or max(height, width) > MAX_SIDE:
         raise InputError(
-            f"{source} is {width}x{height} pixels; give an image of 1 to {MAX_SIDE} a side."
+            f"{source} is {width}x{height} pixels; give an image of 1 to {MAX_SIDE} a side.",
+            Cause.FORMAT,
         )
     if height * width > MAX_PIXELS:
         raise InputError(
-            f"{source} is {width}x{height} pixels; give an image of at most {MAX_PIXELS} in all."
+            f"{source} is {width}x{height} pixels; give an image of at most {MAX_PIXELS} in all.",
+            Cause.FORMAT,
         )
 
 
@@ -111,7 +117,8 @@ def _decode_jpeg(data: bytes, source: str, fast_dct: bool) -> RGBImage:
     except ImportError:
         raise InputError(
             f"{source}: decoding a JPEG exactly as TensorFlow does needs simplejpeg; install it "
-            f"with pip install 'efficientdet-parity[images]'."
+            f"with pip install 'efficientdet-parity[images]'.",
+            Cause.MISSING_PACKAGE,
         ) from None
     try:
         height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
@@ -166,7 +173,8 @@ def _bmp_size(data: bytes, source: str) -> tuple[int, int]:
     if header < 40 or bits not in (24, 32) or compression != 0:
         raise InputError(
             f"{source} is a BMP file of {bits} bits with compression {compression}, but only "
-            f"plain 24 and 32 bits are read alike everywhere; convert it to PNG."
+            f"plain 24 and 32 bits are read alike everywhere; convert it to PNG.",
+            Cause.FORMAT,
         )
     # A negative height means rows from top to bottom.
     _check_size(source, abs(height), width)
@@ -183,7 +191,8 @@ def _decode_lossless(data: bytes, source: str, height: int, width: int) -> RGBIm
     except ImportError:
         raise InputError(
             f"{source}: decoding a PNG or BMP needs OpenCV; install it with "
-            f"pip install 'efficientdet-parity[images]', or give a JPEG."
+            f"pip install 'efficientdet-parity[images]', or give a JPEG.",
+            Cause.MISSING_PACKAGE,
         ) from None
     decoded: Any = None
     try:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from torch_model.anchors import PAIR_ASPECTS, SQRT_ASPECTS, make_anchors
 from torch_model.decode import decode_image, read_image
 from torch_model.model import EfficientDet
@@ -65,7 +65,8 @@ class Detector:
             reason = str(error).partition("\n")[0]
             raise InputError(
                 f"The model cannot run on device {str(device)!r} ({reason:.120}); choose cpu, or "
-                f"a device that this PyTorch has."
+                f"a device that this PyTorch has.",
+                Cause.DEVICE,
             ) from error
 
     def detect(self, images: Sequence[Image], batch: int = 1) -> Iterator[Detections]:
@@ -81,7 +82,9 @@ class Detector:
             InputError: An image cannot be used, or the network's predictions hold NaN.
         """
         if batch < 1:
-            raise InputError(f"A batch of {batch} images is empty; give one image or more.")
+            raise InputError(
+                f"A batch of {batch} images is empty; give one image or more.", Cause.OPTION
+            )
         remaining = iter(images)
         groups = iter(lambda: list(islice(remaining, batch)), [])
         pool = ThreadPoolExecutor(1, thread_name_prefix="preprocess")

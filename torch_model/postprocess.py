@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from torch_model import nms
 from torch_model.profiles import Profile
 
@@ -126,7 +126,8 @@ def _refuse_nan(kind: str, values: Floats) -> None:
     if np.isnan(values).any():
         raise InputError(
             f"The network's {kind} outputs hold NaN: its weights or the image are damaged; "
-            f"convert the checkpoint again or leave the image out."
+            f"convert the checkpoint again or leave the image out.",
+            Cause.MODEL,
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 
 MEAN_RGB = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 """Mean of ImageNet's pixels, in grey levels (official ``hparams_config.py``)."""
@@ -140,7 +140,8 @@ def fit(h: int, w: int, height: int, width: int) -> tuple[np.float32, tuple[int,
     if not all(scaled):
         raise InputError(
             f"An image is {w}x{h} pixels, of which scaling to {width}x{height} leaves nothing of "
-            f"the shorter side; give a less narrow image or a larger --size."
+            f"the shorter side; give a less narrow image or a larger --size.",
+            Cause.OPTION,
         )
     return scale, scaled
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 
 STAGES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -105,7 +105,8 @@ class Profile:
             if variant not in STAGES[stage]:
                 raise InputError(
                     f"Stage {stage} has no variant {variant!r}; choose one of "
-                    f"{', '.join(STAGES[stage])}."
+                    f"{', '.join(STAGES[stage])}.",
+                    Cause.OPTION,
                 )
 
     def stages(self) -> dict[str, str]:
@@ -157,7 +158,8 @@ def get_profile(name: str) -> Profile:
         return PROFILES[name]
     except KeyError:
         raise InputError(
-            f"There is no profile {name!r}; choose one of {', '.join(PROFILES)}."
+            f"There is no profile {name!r}; choose one of {', '.join(PROFILES)}.",
+            Cause.OPTION,
         ) from None
 
 
@@ -173,7 +175,9 @@ def with_stages(profile: Profile, changes: Mapping[str, str]) -> Profile:
     """
     unknown = [stage for stage in changes if stage not in STAGES]
     if unknown:
-        raise InputError(f"There is no stage {unknown[0]!r}; choose one of {', '.join(STAGES)}.")
+        raise InputError(
+            f"There is no stage {unknown[0]!r}; choose one of {', '.join(STAGES)}.", Cause.OPTION
+        )
     stages = profile.stages()
     differing = [
         f"{stage}={variant}" for stage, variant in changes.items() if stages[stage] != variant

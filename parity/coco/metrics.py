@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.detections.annotations import Annotations
 from parity.detections.rows import Rows
 
@@ -83,7 +83,8 @@ def evaluate(
     except ImportError:
         raise InputError(
             "COCO's metrics need pycocotools; install it with "
-            "pip install 'efficientdet-parity[coco]'."
+            "pip install 'efficientdet-parity[coco]'.",
+            Cause.MISSING_PACKAGE,
         ) from None
     # pycocotools tells its progress on standard output, which is for results.
     with contextlib.redirect_stdout(io.StringIO()):

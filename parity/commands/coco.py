@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.bundle import checkpoint_files
 from converter.progress import Progress
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.commands.detection import (
     FRAMEWORKS,
     Detection,
@@ -91,7 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, name)
         if value is not None and not 1 <= value <= highest:
             option = name.replace("_", "-")
-            raise InputError(f"--{option} is {value}; give a number from 1 to {highest}.")
+            raise InputError(
+                f"--{option} is {value}; give a number from 1 to {highest}.", Cause.OPTION
+            )
     setup = set_up(arguments, arguments.batch_size)
     found = read_annotations(
         arguments.annotations,
@@ -103,7 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not any((folder / image.file_name).is_file() for image in images):
         raise InputError(
             f"{folder} has none of the {len(images)} images of {arguments.annotations}, the first "
-            f"being {images[0].file_name}; give the folder of these images."
+            f"being {images[0].file_name}; give the folder of these images.",
+            Cause.FILE,
         )
     frameworks = FRAMEWORKS if arguments.framework == "both" else (arguments.framework,)
     if arguments.stage_swap:
@@ -158,7 +161,8 @@ def _image_ids(text: str | None) -> list[int] | None:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise InputError(
-            f"--image-ids {text!r:.80} is no list of numbers; write it as in 139,285."
+            f"--image-ids {text!r:.80} is no list of numbers; write it as in 139,285.",
+            Cause.OPTION,
         ) from None
 
 

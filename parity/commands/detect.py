@@ -11,7 +11,7 @@ from typing import Any
 
 from converter.bundle import checkpoint_files
 from converter.progress import Progress
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.coco.text import TITLES
 from parity.commands.detection import (
     FRAMEWORKS,
@@ -62,7 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_numbers(arguments)
     if not 0 <= arguments.min_score <= 1:
-        raise InputError(f"--min-score is {arguments.min_score}; give a number from 0 to 1.")
+        raise InputError(
+            f"--min-score is {arguments.min_score}; give a number from 0 to 1.", Cause.OPTION
+        )
     setup = set_up(arguments, 1)
     names = category_names(setup.conversion.config.num_classes)
     paths = _files(arguments.images)

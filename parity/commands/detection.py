@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.conversion import Conversion
-from efficientdet_spec import InputError, parse_size
+from efficientdet_spec import Cause, InputError, parse_size
 from parity.commands.options import convert_checkpoint, resolve_checkpoint
 from parity.process import environment
 from parity.process.files import check_writable, make_folder
@@ -148,7 +148,9 @@ def set_up(arguments: argparse.Namespace, batch: int) -> Detection:
 def _stage(text: str) -> tuple[str, str]:
     name, separator, variant = text.partition("=")
     if not separator:
-        raise InputError(f"--stage {text!r} names no variant; write it as in nms=hard.")
+        raise InputError(
+            f"--stage {text!r} names no variant; write it as in nms=hard.", Cause.OPTION
+        )
     return name, variant
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.conversion import Conversion
-from efficientdet_spec import EfficientDetConfig, InputError, parse_size
+from efficientdet_spec import Cause, EfficientDetConfig, InputError, parse_size
 from parity.commands.reference import Images, check_trace, is_metagraph, prepared
 from parity.detections.images import PHOTOGRAPH, high_amplitude, image_files, photograph_like
 from parity.traces.reader import Trace
@@ -73,7 +73,8 @@ def _of_trace(
             )
             raise InputError(
                 f"A trace is of one input, but {given} given; leave --image, --size and --batch "
-                f"out to use the trace's own."
+                f"out to use the trace's own.",
+                Cause.OPTION,
             )
         if files:
             planned = _of_files(files, size, 1, arguments.dtype)[0]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 
 if TYPE_CHECKING:
     from torch_model.detector import Detector
@@ -37,7 +37,8 @@ def decode_with_opencv(path: Path) -> NDArray[np.uint8]:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read ({error.strerror}); give an image file."
+            f"{path} cannot be read ({error.strerror}); give an image file.",
+            Cause.of(error),
         ) from error
     # Annotations are of the pixels as stored, whatever orientation the camera notes.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -46,7 +47,9 @@ def decode_with_opencv(path: Path) -> NDArray[np.uint8]:
     except cv2.error:
         decoded = None
     if decoded is None:
-        raise InputError(f"{path} is no image that OpenCV decodes; give a JPEG, PNG or BMP file.")
+        raise InputError(
+            f"{path} is no image that OpenCV decodes; give a JPEG, PNG or BMP file.", Cause.FORMAT
+        )
     return np.ascontiguousarray(decoded[..., ::-1])
 
 

@@ -17,7 +17,7 @@ from converter.conversion import Conversion, convert
 from converter.mapping import iterate_pairs
 from converter.progress import Progress
 from converter.sources import CheckpointFiles
-from efficientdet_spec import EfficientDetConfig, InputError
+from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from parity.commands.inputs import plan_inputs
 from parity.commands.options import (
     add_input,
@@ -130,7 +130,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.backward and (arguments.names or arguments.reference or arguments.device != "cpu"):
         raise InputError(
             "--backward compares this project's model with its own graph on the CPU; leave "
-            "--names, --reference and --device out."
+            "--names, --reference and --device out.",
+            Cause.OPTION,
         )
     files = resolve_checkpoint(arguments)
     check_results(arguments, files.prefix)
@@ -198,7 +199,8 @@ def _open_candidate(text: str | None, config: EfficientDetConfig, faithful: Any)
     if model.config != config:
         raise InputError(
             f"{path} holds {model.config.name} with {model.config.num_classes} classes, but the "
-            f"checkpoint {config.name} with {config.num_classes}; give files of one model."
+            f"checkpoint {config.name} with {config.num_classes}; give files of one model.",
+            Cause.MODEL,
         )
     return model
 

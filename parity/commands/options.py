@@ -11,7 +11,7 @@ from converter.conversion import Conversion, convert
 from converter.ledger import WEIGHTS
 from converter.progress import READING_PATIENCE, Progress
 from converter.sources import CheckpointFiles, default_cache, resolve
-from efficientdet_spec import MODELS, InputError, parse_size
+from efficientdet_spec import MODELS, Cause, InputError, parse_size
 from parity.process.files import check_writable
 from parity.sides.naming import split_candidate
 
@@ -102,7 +102,9 @@ def check_numbers(arguments: argparse.Namespace) -> None:
     for name, (lowest, highest) in limits.items():
         value = getattr(arguments, name, None)
         if value is not None and not lowest <= value <= highest:
-            raise InputError(f"--{name} is {value}; give a number from {lowest} to {highest}.")
+            raise InputError(
+                f"--{name} is {value}; give a number from {lowest} to {highest}.", Cause.OPTION
+            )
 
 
 def resolve_checkpoint(arguments: argparse.Namespace) -> CheckpointFiles:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converter.conversion import Conversion
-from efficientdet_spec import EfficientDetConfig, InputError, NodeKind, parse_size
+from efficientdet_spec import Cause, EfficientDetConfig, InputError, NodeKind, parse_size
 from parity.traces.reader import Trace, check_matches, open_trace
 
 Images = NDArray[Any]
@@ -35,7 +35,8 @@ def import_tensorflow() -> None:
     if importlib.util.find_spec("tensorflow") is None:
         raise InputError(
             "Comparing needs TensorFlow, which is not installed; install it with "
-            "pip install 'efficientdet-parity[tensorflow]'."
+            "pip install 'efficientdet-parity[tensorflow]'.",
+            Cause.MISSING_PACKAGE,
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # They come from native code before any log level applies, so only the descriptor helps.
@@ -48,7 +49,8 @@ def import_tensorflow() -> None:
     except ImportError as error:
         raise InputError(
             f"TensorFlow is installed but cannot be imported ({error}); install it again with "
-            "pip install 'efficientdet-parity[tensorflow]'."
+            "pip install 'efficientdet-parity[tensorflow]'.",
+            Cause.MISSING_PACKAGE,
         ) from error
     finally:
         os.dup2(stderr, 2)

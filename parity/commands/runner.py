@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.conversion import convert
 from converter.sources import CheckpointFiles
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.commands.detection import Detection
 from parity.process import environment
 
@@ -64,7 +64,8 @@ def check_runner(arguments: argparse.Namespace) -> None:
         return
     if not 1 <= arguments.workers <= _MAX_WORKERS:
         raise InputError(
-            f"--workers is {arguments.workers}; give a number from 1 to {_MAX_WORKERS}."
+            f"--workers is {arguments.workers}; give a number from 1 to {_MAX_WORKERS}.",
+            Cause.OPTION,
         )
     if arguments.threads is None:
         arguments.threads = max(1, (os.cpu_count() or 1) // arguments.workers)
@@ -105,7 +106,8 @@ def _gpus(workers: int) -> list[str]:
     if workers > count:
         raise InputError(
             f"--workers is {workers}, but PyTorch finds {count} GPUs, one of which each worker "
-            f"needs; give at most as many workers."
+            f"needs; give at most as many workers.",
+            Cause.DEVICE,
         )
     named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return named[:workers] if len(named) >= count else [str(number) for number in range(workers)]

@@ -16,7 +16,7 @@ import numpy as np
 from converter.conversion import account, convert
 from converter.progress import Progress
 from converter.sources import CheckpointFiles
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.coco.swaps import MISTAKE, TENSORFLOW, StageSwap, Swap, judge
 from parity.commands import mistakes
 from parity.commands.detection import Detection
@@ -130,17 +130,20 @@ def check(annotations: Annotations, frameworks: Sequence[str]) -> None:
     if annotations.boxes is None:
         raise InputError(
             f"--stage-swap compares metrics, but {annotations.source} has no boxes; give "
-            f"annotations of a validation set."
+            f"annotations of a validation set.",
+            Cause.OPTION,
         )
     if "torch" not in frameworks:
         raise InputError(
             "--stage-swap exchanges stages of the PyTorch pipeline, which --framework tensorflow "
-            "leaves out; leave that option out, or take --framework torch."
+            "leaves out; leave that option out, or take --framework torch.",
+            Cause.OPTION,
         )
     if importlib.util.find_spec("cv2") is None:
         raise InputError(
             "--stage-swap needs OpenCV, whose decoder and resize are among the stages; install it "
-            "with pip install 'efficientdet-parity[images]'."
+            "with pip install 'efficientdet-parity[images]'.",
+            Cause.MISSING_PACKAGE,
         )
 
 
@@ -282,7 +285,8 @@ def _decode(decode: Callable[[Path], Any], path: Path, image: CocoImage) -> Any:
     if (height, width) != (image.height, image.width):
         raise InputError(
             f"{path} is {width}x{height} pixels, but the annotations are for "
-            f"{image.width}x{image.height}; give the images they belong to."
+            f"{image.width}x{image.height}; give the images they belong to.",
+            Cause.MODEL,
         )
     return pixels
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.commands.detection import Detection, Stopwatch
 from parity.commands.reference import import_tensorflow
 
@@ -37,7 +37,8 @@ class TensorflowStages:
             reason = [line for line in lines if line and not line[0].isspace()][-1]
             raise InputError(
                 f"{path} is no image that TensorFlow processes ({reason:.120}); give a JPEG, PNG "
-                f"or BMP file."
+                f"or BMP file.",
+                Cause.FORMAT,
             ) from error
 
     def decode(self, path: Path) -> Any:
@@ -50,11 +51,14 @@ class TensorflowStages:
             data = path.read_bytes()
         except OSError as error:
             raise InputError(
-                f"{path} cannot be read ({error.strerror}); give an image file."
+                f"{path} cannot be read ({error.strerror}); give an image file.",
+                Cause.of(error),
             ) from error
         image = self._run(path, self._graph["decoded"], {self._graph["data"]: data})
         if image.ndim != 3:
-            raise InputError(f"{path} is a sequence of frames; give a JPEG, PNG or BMP file.")
+            raise InputError(
+                f"{path} is a sequence of frames; give a JPEG, PNG or BMP file.", Cause.FORMAT
+            )
         return image
 
     def preprocess(self, path: Path, image: Any) -> tuple[Any, Any]:

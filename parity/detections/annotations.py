@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 
 MAX_BYTES = 2**31
 """Largest annotation file; that of COCO's training images has 0.45 GB."""
@@ -80,13 +80,15 @@ class _Entries:
         if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
             raise InputError(
                 f"{source} has no list {name!r} of objects; give a COCO annotation file such as "
-                f"instances_val2017.json."
+                f"instances_val2017.json.",
+                Cause.FORMAT,
             )
         self.entries: list[dict[str, Any]] = entries
 
     def wrong(self, place: int, found: str, expected: str) -> InputError:
         return InputError(
-            f"{self.source}: {self.name}[{place}] has {found:.120}; expected {expected}."
+            f"{self.source}: {self.name}[{place}] has {found:.120}; expected {expected}.",
+            Cause.FORMAT,
         )
 
     def whole(self, place: int, key: str, lowest: int = 0, highest: int = MAX_ID) -> int:
@@ -159,23 +161,27 @@ def read_annotations(path: Path, num_classes: int, *, need_boxes: bool = True) -
 def _load(path: Path) -> Mapping[str, Any]:
     try:
         if not path.is_file():
-            raise InputError(f"{path} is no file; give a COCO annotation file.")
+            raise InputError(f"{path} is no file; give a COCO annotation file.", Cause.FILE)
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise InputError(f"{path} has {size} bytes; at most {MAX_BYTES} are read.")
+            raise InputError(
+                f"{path} has {size} bytes; at most {MAX_BYTES} are read.", Cause.FORMAT
+            )
         values = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read ({error.strerror}); give a COCO annotation file."
+            f"{path} cannot be read ({error.strerror}); give a COCO annotation file.",
+            Cause.of(error),
         ) from error
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{path} is no JSON ({str(error):.120}); give a COCO annotation file."
+            f"{path} is no JSON ({str(error):.120}); give a COCO annotation file.",
+            Cause.FORMAT,
         ) from error
     if not isinstance(values, dict):
-        raise InputError(f"{path} holds no JSON object; give a COCO annotation file.")
+        raise InputError(f"{path} holds no JSON object; give a COCO annotation file.", Cause.FORMAT)
     return values
 
 
@@ -195,7 +201,9 @@ def _images(entries: _Entries) -> list[CocoImage]:
         width, height = (entries.whole(place, side, 1, 10**6) for side in ("width", "height"))
         images.append(CocoImage(number, name, width, height))
     if not images:
-        raise InputError(f"{entries.source} lists no image; give a COCO annotation file.")
+        raise InputError(
+            f"{entries.source} lists no image; give a COCO annotation file.", Cause.FORMAT
+        )
     return sorted(images, key=lambda image: image.id)
 
 
@@ -208,7 +216,9 @@ def _categories(entries: _Entries, num_classes: int) -> dict[int, str]:
             )
         result[number] = entries.text(place, "name")
     if not result:
-        raise InputError(f"{entries.source} lists no category; give a COCO annotation file.")
+        raise InputError(
+            f"{entries.source} lists no category; give a COCO annotation file.", Cause.FORMAT
+        )
     return result
 
 
@@ -257,7 +267,8 @@ def choose(
         missing = sorted(set(ids) - {image.id for image in images})
         if missing:
             raise InputError(
-                f"{annotations.source} has no image {missing[0]}; give ids of its images."
+                f"{annotations.source} has no image {missing[0]}; give ids of its images.",
+                Cause.OPTION,
             )
         images = [image for image in images if image.id in set(ids)]
     images = images[:limit]

@@ -21,7 +21,7 @@ from importlib import metadata
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.detections.annotations import CocoImage
 from parity.detections.shards import Compute, Shard, Work
 
@@ -157,7 +157,8 @@ class Cluster:
                 elif now - alive > WORKERS_TIMEOUT:
                     raise InputError(
                         f"No worker is left in the cluster {self.name}; start workers and run the "
-                        f"same command again, which goes on behind the finished shards."
+                        f"same command again, which goes on behind the finished shards.",
+                        Cause.NETWORK,
                     ) from None
 
     def _result(self, future: Future[Shard], number: int, images: Sequence[CocoImage]) -> Shard:
@@ -171,7 +172,8 @@ class Cluster:
                 f"Shard {number} (images {images[0].file_name} to {images[-1].file_name}) could "
                 f"not be computed: {error.allowed_failures + 1} worker processes died of it, the "
                 f"last {error.last_worker.address}; give them more memory or a smaller "
-                f"--batch-size, and run the same command again."
+                f"--batch-size, and run the same command again.",
+                Cause.NETWORK,
             ) from error
         except CancelledError as error:
             raise self._lost() from error
@@ -181,13 +183,15 @@ class Cluster:
                 raise
             raise InputError(
                 f"The cluster {self.name} cannot load what is sent to it ({_short(error)}); "
-                f"{_INSTALL}."
+                f"{_INSTALL}.",
+                Cause.NETWORK,
             ) from error
 
     def _lost(self) -> InputError:
         return InputError(
             f"The connection to the scheduler of the cluster {self.name} was lost; start it and "
-            f"run the same command again, which goes on behind the finished shards."
+            f"run the same command again, which goes on behind the finished shards.",
+            Cause.NETWORK,
         )
 
 
@@ -276,7 +280,8 @@ def _connect(address: str, name: str, gpu: bool) -> Iterator[Cluster]:
     except (OSError, asyncio.TimeoutError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(
             f"No Dask scheduler answers at {address!r:.120} ({_short(error)}); give the "
-            f"address that dask scheduler prints, such as tcp://host:8786."
+            f"address that dask scheduler prints, such as tcp://host:8786.",
+            Cause.NETWORK,
         ) from error
     with client:
         count = _check_workers(client, address, gpu)
@@ -302,13 +307,15 @@ def _check_workers(client: Client, address: str, gpu: bool) -> int:
     except asyncio.TimeoutError:
         raise InputError(
             f"The scheduler at {address} has no workers; start some with dask worker {address} "
-            f"--nthreads 1."
+            f"--nthreads 1.",
+            Cause.NETWORK,
         ) from None
     count = _usable(client, gpu)
     if not count:
         raise InputError(
             f"No worker of the scheduler at {address} declares a GPU; start workers with "
-            f'dask worker {address} --nthreads 1 --resources "GPU=1", or leave --device out.'
+            f'dask worker {address} --nthreads 1 --resources "GPU=1", or leave --device out.',
+            Cause.DEVICE,
         )
     return count
 
@@ -330,7 +337,8 @@ def _models(client: Client, name: str, address: str) -> Iterator[None]:
         # A worker's error comes with its type or as text alone.
         raise InputError(
             f"The workers of {address} cannot load what is sent to them ({_short(error)}); "
-            f"{_INSTALL}."
+            f"{_INSTALL}.",
+            Cause.NETWORK,
         ) from error
     try:
         yield
@@ -381,5 +389,6 @@ def _require_dask() -> None:
     if importlib.util.find_spec("distributed") is None:
         raise InputError(
             "Computing on a cluster needs Dask, which is not installed; install it with "
-            "pip install 'efficientdet-parity[cluster]'."
+            "pip install 'efficientdet-parity[cluster]'.",
+            Cause.MISSING_PACKAGE,
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from distributed import Worker, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.detections.annotations import CocoImage
 from parity.detections.shards import Shard, Side, Work, fingerprint, in_process
 from parity.process.console import out_of_memory
@@ -111,7 +111,8 @@ def _check_images(task: Task) -> None:
             found = "has another content than" if path.is_file() else "is no file, unlike"
             raise InputError(
                 f"{path} {found} on the machine of this command; let every machine see the same "
-                f"files under the same path."
+                f"files under the same path.",
+                Cause.FILE,
             )
 
 
@@ -131,11 +132,12 @@ def compute_shard(models: str, task: Task) -> Shard:
     try:
         return plugin.compute(task)
     except InputError as error:
-        raise InputError(f"Worker {worker.address}: {error}") from error
+        raise InputError(f"Worker {worker.address}: {error}", error.cause) from error
     except Exception as error:
         if not out_of_memory(error):
             raise
         raise InputError(
             f"Worker {worker.address}: memory ran out; give a smaller --size or --batch-size, or "
-            f"use workers with more memory."
+            f"use workers with more memory.",
+            Cause.SPACE,
         ) from error

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.detections.matching import ImageMatch, edges, match_image
 from parity.detections.rows import Rows
 
@@ -39,7 +39,8 @@ def _opencv() -> Any:
         import cv2
     except ImportError:
         raise InputError(
-            "Drawing needs OpenCV; install it with pip install 'efficientdet-parity[images]'."
+            "Drawing needs OpenCV; install it with pip install 'efficientdet-parity[images]'.",
+            Cause.MISSING_PACKAGE,
         ) from None
     return cv2
 
@@ -188,5 +189,6 @@ def write_png(path: Path, image: RGBImage) -> None:
         temporary.unlink(missing_ok=True)
         raise InputError(
             f"{path} cannot be written ({error.strerror}); choose a folder that is writable and "
-            f"has room."
+            f"has room.",
+            Cause.of(error),
         ) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
 """Files of a folder that are taken for images, in upper or lower case."""
@@ -30,13 +30,15 @@ def image_files(folder: Path) -> list[Path]:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be read ({error.strerror}); give a folder of images."
+            f"{folder} cannot be read ({error.strerror}); give a folder of images.",
+            Cause.of(error),
         ) from error
     found = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
     if not found:
         raise InputError(
             f"{folder} has no image, only {len(entries)} other entries; give a folder of JPEG, "
-            f"PNG or BMP files (named {', '.join(SUFFIXES)})."
+            f"PNG or BMP files (named {', '.join(SUFFIXES)}).",
+            Cause.FILE,
         )
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 
 Rows = NDArray[np.float64]
 """[K, 6] as x, y, width, height in pixels of the image, score, category id; best first."""
@@ -42,7 +42,8 @@ def as_rows(boxes: Any, scores: Any, classes: Any) -> Rows:
     if not np.isfinite(rows).all():
         wrong = int((~np.isfinite(rows)).any(axis=1).sum())
         raise InputError(
-            f"{wrong} of {len(rows)} detections hold NaN or infinity; is the model trained?"
+            f"{wrong} of {len(rows)} detections hold NaN or infinity; is the model trained?",
+            Cause.MODEL,
         )
     return rows
 

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.detections.annotations import CocoImage
 from parity.detections.rows import Rows, as_rows
 from parity.process.files import write_json, write_text
@@ -228,7 +228,8 @@ def claim(folder: Path, manifest: Mapping[str, Any]) -> None:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be used ({error.strerror}); choose another folder to write to."
+            f"{folder} cannot be used ({error.strerror}); choose another folder to write to.",
+            Cause.of(error),
         ) from error
     path = folder / "manifest.json"
     # As another run reads it.
@@ -238,13 +239,15 @@ def claim(folder: Path, manifest: Mapping[str, Any]) -> None:
         if theirs != ours:
             raise InputError(
                 f"{folder} holds the detections of another run: {_difference(theirs, ours)}; "
-                f"choose another folder to write to, or delete this one."
+                f"choose another folder to write to, or delete this one.",
+                Cause.FILE,
             )
     else:
         if any(entry.suffix == ".json" for entry in entries):
             raise InputError(
                 f"{folder} holds files but no manifest.json that says what they are; choose "
-                f"another folder to write to, or delete this one."
+                f"another folder to write to, or delete this one.",
+                Cause.FILE,
             )
         write_json(path, ours)
     # What a run that was killed while it wrote has left.
@@ -282,7 +285,8 @@ def _load(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"{path} cannot be read ({str(error):.120}); delete it and run again."
+            f"{path} cannot be read ({str(error):.120}); delete it and run again.",
+            Cause.of(error),
         ) from error
 
 
@@ -359,7 +363,8 @@ def _prepare(side: Side, folder: Path, image: CocoImage) -> Prepared | InputErro
     if (prepared.height, prepared.width) != (image.height, image.width):
         return InputError(
             f"{folder / image.file_name} is {prepared.width}x{prepared.height} pixels, but the "
-            f"annotations are for {image.width}x{image.height}; give the images they belong to."
+            f"annotations are for {image.width}x{image.height}; give the images they belong to.",
+            Cause.MODEL,
         )
     return prepared
 
@@ -423,11 +428,14 @@ def read_shard(path: Path, images: Sequence[CocoImage]) -> Shard:
         seconds = {str(name): float(value) for name, value in values["seconds"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{path} is no shard of detections ({str(error):.120}); delete it and run again."
+            f"{path} is no shard of detections ({str(error):.120}); delete it and run again.",
+            Cause.FORMAT,
         ) from error
     expected = [image.id for image in images]
     if [item.image_id for item in results] != expected or not all(
         np.isfinite(item.rows).all() for item in results
     ):
-        raise InputError(f"{path} holds other images' detections; delete it and run again.")
+        raise InputError(
+            f"{path} holds other images' detections; delete it and run again.", Cause.FORMAT
+        )
     return Shard(results, seconds)

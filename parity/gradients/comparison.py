@@ -67,7 +67,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import EfficientDetConfig, InputError
+from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.measure import unit_roundoff
 from parity.judge.verdict import Verdict, number
@@ -705,5 +705,6 @@ def _require_positions(config: EfficientDetConfig, batch: int, height: int, widt
         raise InputError(
             f"{config.name} has a single position at P{level} for one image of {height}x{width} "
             f"pixels, of which batch norm in training takes no variance; give a size above "
-            f"{2**level} pixels."
+            f"{2**level} pixels.",
+            Cause.OPTION,
         )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.gradients.comparison import ROUNDING, Array, Gradients, Sensitivity
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.measure import unit_roundoff
@@ -142,7 +142,8 @@ def _differentiate(
     if shapes != [pattern.shape for pattern in patterns]:
         raise InputError(
             f"The candidate's outputs have the shapes {[list(shape) for shape in shapes]} (NHWC), "
-            f"not {[list(pattern.shape) for pattern in patterns]}; compare its nodes first."
+            f"not {[list(pattern.shape) for pattern in patterns]}; compare its nodes first.",
+            Cause.CANDIDATE,
         )
     scalar = torch.stack(
         [

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from efficientdet_spec import InputError, NodeKind
+from efficientdet_spec import Cause, InputError, NodeKind
 from parity.process.console import out_of_memory
 from parity.sides import pytorch
 from parity.sides.naming import Naming
@@ -44,6 +44,8 @@ output."""
 
 class CandidateError(InputError):
     """The candidate cannot be run on an input."""
+
+    DEFAULT = Cause.CANDIDATE
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ class Pairing:
             raise InputError(
                 f"The candidate returns {type(returned).__name__} without a tensor for images of "
                 f"{size}; let it return {len(self.outputs)} tensors, class outputs before box "
-                f"outputs, finest level first."
+                f"outputs, finest level first.",
+                Cause.CANDIDATE,
             )
         return [tensor.detach().clone() for tensor in tensors]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 
 
 def check_writable(path: Path, keep: Iterable[Path] = ()) -> None:
@@ -26,12 +26,16 @@ def check_writable(path: Path, keep: Iterable[Path] = ()) -> None:
     """
     try:
         if not path.name or path.is_dir():
-            raise InputError(f"{path} is a folder; name a file for the result.")
+            raise InputError(f"{path} is a folder; name a file for the result.", Cause.FILE)
         if any(other.resolve() == path.resolve() for other in keep):
-            raise InputError(f"{path} is in use by this very run; name another file to write.")
+            raise InputError(
+                f"{path} is in use by this very run; name another file to write.", Cause.FILE
+            )
         # A device or pipe would be replaced by a file, /dev/null for everybody.
         if path.exists() and not path.is_file():
-            raise InputError(f"{path} is not a regular file; name another file for the result.")
+            raise InputError(
+                f"{path} is not a regular file; name another file for the result.", Cause.FILE
+            )
         _temporary(path).exists()
         # Rights do not tell it all: a system may be full, read-only or none for files.
         if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
@@ -41,7 +45,8 @@ def check_writable(path: Path, keep: Iterable[Path] = ()) -> None:
         reason = f" ({error.strerror})" if error.strerror else ""
         raise InputError(
             f"{path} cannot be written{reason}; choose a file in a folder that exists and is "
-            f"writable."
+            f"writable.",
+            Cause.of(error),
         ) from error
 
 
@@ -60,7 +65,8 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"{path} cannot be made a folder ({error.strerror}); choose another --out."
+            f"{path} cannot be made a folder ({error.strerror}); choose another --out.",
+            Cause.of(error),
         ) from error
 
 
@@ -87,7 +93,8 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         raise InputError(
             f"{path} cannot be written ({error.strerror}); choose a file in a folder that exists, "
-            f"is writable and has room."
+            f"is writable and has room.",
+            Cause.of(error),
         ) from error
     finally:
         # Where it could not be made there is also no looking for it, and this must not hide why.

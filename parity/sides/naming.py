@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 
 _MAX_BYTES = 16 << 20
 """Larger names files are refused unread: the largest model has fewer than 2000 nodes."""
@@ -94,7 +94,8 @@ def read_names(path: Path, nodes: Sequence[str]) -> Naming:
         if members is None:
             raise InputError(
                 f"{path} names the node {key!r}, which the model does not have; give a name from "
-                f"the table of compare.py nodes, such as {nodes[0]!r}."
+                f"the table of compare.py nodes, such as {nodes[0]!r}.",
+                Cause.MODEL,
             )
         modules = [value] * len(members) if isinstance(value, str) else value
         if (
@@ -104,13 +105,15 @@ def read_names(path: Path, nodes: Sequence[str]) -> Naming:
         ):
             raise InputError(
                 f"{path} gives {value!r} for the node {key!r}; give the path of a submodule, or "
-                f"a list of {len(members)} paths, one for each level."
+                f"a list of {len(members)} paths, one for each level.",
+                Cause.FORMAT,
             )
         for node, module in zip(members, modules, strict=True):
             if node in paths and paths[node] != module:
                 raise InputError(
                     f"{path} names two submodules for the node {node!r}, {paths[node]!r} and "
-                    f"{module!r}; leave one of them out."
+                    f"{module!r}; leave one of them out.",
+                    Cause.FORMAT,
                 )
             paths[node] = module
     calls: dict[str, tuple[str, ...]] = {}
@@ -126,18 +129,21 @@ def _read_object(path: Path) -> dict[str, Any]:
         if size > _MAX_BYTES:
             raise InputError(
                 f"{path} has {size} bytes, more than any list of names; give a JSON file of at "
-                f"most {_MAX_BYTES >> 20} MiB."
+                f"most {_MAX_BYTES >> 20} MiB.",
+                Cause.FORMAT,
             )
         values = json.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read as JSON ({str(error).splitlines()[0]:.200}); give a file "
-            f"with one object that maps nodes to paths of submodules."
+            f"with one object that maps nodes to paths of submodules.",
+            Cause.of(error),
         ) from error
     if not isinstance(values, dict) or not values:
         raise InputError(
             f"{path} holds {type(values).__name__ if values else 'nothing'}; give one JSON object "
-            f"that maps nodes to paths of submodules."
+            f"that maps nodes to paths of submodules.",
+            Cause.FORMAT,
         )
     return values
 
@@ -161,5 +167,6 @@ def check_paths(naming: Naming, modules: Iterable[str], source: str) -> None:
             hint = f", which has for example {', '.join(alike)}" if alike else ""
             raise InputError(
                 f"{source} names the submodule {path!r}, which the candidate does not have{hint}; "
-                f"correct the path."
+                f"correct the path.",
+                Cause.CANDIDATE,
             )

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.process.reading import note
 from parity.sides.stream import Array
 
@@ -46,7 +46,8 @@ def load_h5py() -> Any:
     except ImportError as error:
         raise InputError(
             f"Traces need h5py, which cannot be imported ({error}); install it with "
-            f"pip install 'efficientdet-parity[traces]'."
+            f"pip install 'efficientdet-parity[traces]'.",
+            Cause.MISSING_PACKAGE,
         ) from error
 
 
@@ -59,7 +60,9 @@ def opened(path: Path) -> Iterator[Any]:
     """
     h5py = load_h5py()
     if not path.is_file():
-        raise InputError(f"{path} is no file; give a trace written by compare.py record.")
+        raise InputError(
+            f"{path} is no file; give a trace written by compare.py record.", Cause.FILE
+        )
     note(path)
     with reading(path):
         if not h5py.is_hdf5(path):
@@ -85,12 +88,16 @@ def reading(path: Path) -> Iterator[None]:
 
 def damaged(path: Path, found: str) -> InputError:
     """The error of a file that is not as it was written."""
-    return InputError(f"{path} is cut off or damaged: {found}; copy it again, or record it again.")
+    return InputError(
+        f"{path} is cut off or damaged: {found}; copy it again, or record it again.", Cause.FORMAT
+    )
 
 
 def no_trace(path: Path, found: str) -> InputError:
     """The error of a file that is something else."""
-    return InputError(f"{path} is no trace but {found}; give a file written by compare.py record.")
+    return InputError(
+        f"{path} is no trace but {found}; give a file written by compare.py record.", Cause.FORMAT
+    )
 
 
 def linked(file: Any, name: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from efficientdet_spec import MAX_SIDE, EfficientDetConfig, InputError, NodeKind
+from efficientdet_spec import MAX_SIDE, Cause, EfficientDetConfig, InputError, NodeKind
 
 SCHEMA = "efficientdet-parity/trace"
 SCHEMA_VERSION = 1
@@ -81,25 +81,29 @@ class TraceHeader:
             InputError: A value is impossible; the message names it.
         """
         if self.dtype not in _TYPES:
-            raise InputError(f"A trace's type is {self.dtype!r:.40}, not one of {[*_TYPES]}.")
+            raise InputError(
+                f"A trace's type is {self.dtype!r:.40}, not one of {[*_TYPES]}.", Cause.FORMAT
+            )
         texts = [self.checkpoint[name] for name in ("source", "fingerprint", "weights")]
         texts += [self.input["source"], self.input["sha256"], *self.globs]
         for text in [*texts, *(node.tensor for node in self.nodes)]:
             # They are shown on terminals.
             if not isinstance(text, str) or not text.isprintable():
-                raise InputError(f"A trace holds {text!r:.80} where printable text belongs.")
+                raise InputError(
+                    f"A trace holds {text!r:.80} where printable text belongs.", Cause.FORMAT
+                )
         for side in ("height", "width"):
             value = self.input[side]
             if type(value) is not int or not 1 <= value <= MAX_SIDE:
-                raise InputError(f"The {side} of a trace's images is {value!r:.40}.")
+                raise InputError(f"The {side} of a trace's images is {value!r:.40}.", Cause.FORMAT)
         names = {node.name for node in self.nodes}
         if not any(node.recorded for node in self.nodes) or len(names) < len(self.nodes):
-            raise InputError("A trace holds no nodes, or two of one name.")
+            raise InputError("A trace holds no nodes, or two of one name.", Cause.FORMAT)
         if not names.issuperset(self.outputs):
-            raise InputError("An output of a trace is none of its nodes.")
+            raise InputError("An output of a trace is none of its nodes.", Cause.FORMAT)
         for node in self.nodes:
             if not _NAME.fullmatch(node.name):
-                raise InputError(f"A trace's node is called {node.name!r:.80}.")
+                raise InputError(f"A trace's node is called {node.name!r:.80}.", Cause.FORMAT)
             whole = all(type(side) is int and side > 0 for side in node.shape)
             if (
                 not whole
@@ -107,7 +111,9 @@ class TraceHeader:
                 or node.shape[0] != self.nodes[0].shape[0]
                 or trace_bytes([node.shape], self.dtype) > _MAX_TENSOR_BYTES
             ):
-                raise InputError(f"A trace's {node.name} has the shape {node.shape!r:.80}.")
+                raise InputError(
+                    f"A trace's {node.name} has the shape {node.shape!r:.80}.", Cause.FORMAT
+                )
 
     @property
     def recorded(self) -> tuple[TraceNode, ...]:
@@ -185,4 +191,6 @@ class TraceHeader:
         except InputError:
             raise
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"A value is missing or of a wrong type: {error!r:.120}.") from error
+            raise InputError(
+                f"A value is missing or of a wrong type: {error!r:.120}.", Cause.FORMAT
+            ) from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import EfficientDetConfig, InputError, NodeKind
+from efficientdet_spec import Cause, EfficientDetConfig, InputError, NodeKind
 from parity.sides.stream import Array, StreamError
 from parity.traces.file import (
     COMPLETE,
@@ -147,7 +147,8 @@ def open_trace(path: Path) -> Trace:
         header = _parse_header(path, text)
         if not linked(file, COMPLETE):
             raise InputError(
-                f"{path} is an incomplete trace, whose recording was cut short; record it again."
+                f"{path} is an incomplete trace, whose recording was cut short; record it again.",
+                Cause.FORMAT,
             )
         checksums = _parse_checksums(path, text_of(file, COMPLETE), text, header)
         for node in header.recorded:
@@ -201,25 +202,29 @@ def check_matches(
         raise InputError(
             f"{trace.path} is of a checkpoint with the fingerprint "
             f"{checkpoint['fingerprint'][:16]} ({checkpoint['source']!r}), but the candidate's has "
-            f"{fingerprint:.16}; give the one that was recorded, or record this one."
+            f"{fingerprint:.16}; give the one that was recorded, or record this one.",
+            Cause.MODEL,
         )
     if weights not in (None, checkpoint["weights"]):
         raise InputError(
             f"{trace.path} was recorded with the {checkpoint['weights']} weights, but the "
             f"candidate has the {weights} ones; give --weights {checkpoint['weights']}, or record "
-            f"the others."
+            f"the others.",
+            Cause.MODEL,
         )
     if images_sha256 not in (None, images["sha256"]):
         raise InputError(
             f"{trace.path} was recorded on image {images['source']!r} at "
             f"{images['height']}x{images['width']} with the SHA-256 {images['sha256'][:16]}, but "
             f"the input asked for has {images_sha256:.16}; leave --image and --size out to use "
-            f"the trace's own, or record this one."
+            f"the trace's own, or record this one.",
+            Cause.MODEL,
         )
     if dtype not in (None, header.dtype):
         raise InputError(
             f"{trace.path} was recorded in {header.dtype}, but {dtype} is asked for; give "
-            f"--dtype {header.dtype}, or record it in {dtype}."
+            f"--dtype {header.dtype}, or record it in {dtype}.",
+            Cause.MODEL,
         )
 
 
@@ -231,7 +236,8 @@ def _check_config(trace: Trace, config: EfficientDetConfig) -> None:
             raise InputError(
                 f"{trace.path} is of {recorded.name} with {field.name} {theirs}, but the candidate "
                 f"is {config.name} with {field.name} {ours}; give the checkpoint that was recorded "
-                f"({trace.header.checkpoint['source']!r}), or another trace."
+                f"({trace.header.checkpoint['source']!r}), or another trace.",
+                Cause.MODEL,
             )
 
 
@@ -248,7 +254,8 @@ def _parse_header(path: Path, text: bytes) -> TraceHeader:
     if version > SCHEMA_VERSION:
         raise InputError(
             f"{path} is a trace of version {version}, but this program reads up to "
-            f"{SCHEMA_VERSION}; update efficientdet-parity."
+            f"{SCHEMA_VERSION}; update efficientdet-parity.",
+            Cause.FORMAT,
         )
     try:
         return TraceHeader.from_dict(values)

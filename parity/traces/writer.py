@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from efficientdet_spec import InputError, NodeKind
+from efficientdet_spec import Cause, InputError, NodeKind
 from parity.process.files import check_writable
 from parity.sides.stream import Array, Rendezvous, StreamError
 from parity.traces.file import COMPLETE, HEADER, IMAGES, NODES, load_h5py
@@ -45,7 +45,8 @@ def select(names: Sequence[str], globs: Sequence[str]) -> frozenset[str]:
             some = ", ".join(names[len(names) * part // 4] for part in range(4))
             raise InputError(
                 f"--nodes {glob!r} matches none of the {len(names)} nodes, among which are {some}; "
-                f"give a pattern such as 'class_head.*'."
+                f"give a pattern such as 'class_head.*'.",
+                Cause.OPTION,
             )
         chosen.update(matching)
     return frozenset(chosen if globs else names)
@@ -141,7 +142,8 @@ def _check_room(path: Path, needed: int) -> None:
     if free < needed:
         raise InputError(
             f"{path} needs {needed / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free there; choose "
-            f"another disk, record fewer nodes with --nodes, or try --compress."
+            f"another disk, record fewer nodes with --nodes, or try --compress.",
+            Cause.SPACE,
         )
 
 
@@ -153,7 +155,8 @@ def _writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(
             f"{path} cannot be written ({error.strerror}); choose a file in a folder that exists, "
-            f"is writable and has room."
+            f"is writable and has room.",
+            Cause.of(error),
         ) from error
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import jinja2
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.process.files import check_writable, make_folder, write_json, write_text
 from reports.pages.page import model_page
 from reports.reading.results import ModelResults, read_results
@@ -161,7 +161,8 @@ def _copy(source: Path, target: Path) -> None:
     except OSError as error:
         raise InputError(
             f"{source} cannot be copied to {target} ({error.strerror}); choose an --out that is "
-            f"writable and has room."
+            f"writable and has room.",
+            Cause.of(error),
         ) from error
     finally:
         with contextlib.suppress(OSError):

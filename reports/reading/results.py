@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import MODELS, InputError
+from efficientdet_spec import MODELS, Cause, InputError
 from reports.reading import shapes
 from reports.reading.shapes import Check, Unexpected
 from reports.run.account import Account, account
@@ -101,12 +101,14 @@ def read_results(folder: Path) -> list[ModelResults]:
         places = sorted(path.parent for path in folder.glob("*/run.json"))
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be read ({error.strerror}); check its rights."
+            f"{folder} cannot be read ({error.strerror}); check its rights.",
+            Cause.of(error),
         ) from error
     if not places:
         raise InputError(
             f"{folder} holds no results, expected a folder with a run.json for each model; give "
-            f"the folder that a run has written its results to."
+            f"the folder that a run has written its results to.",
+            Cause.FILE,
         )
     order = {name: number for number, name in enumerate(MODELS)}
     results = [_read_model(place) for place in places]
@@ -120,7 +122,8 @@ def _read_model(folder: Path) -> ModelResults:
         raise InputError(
             f"{folder / 'run.json'} is of {run['slug']!r:.60}, expected its folder's name, of "
             f"letters, digits, '.', '_' and '-' and none of {', '.join(sorted(RESERVED))}; "
-            f"rename the folder and the slug in the file."
+            f"rename the folder and the slug in the file.",
+            Cause.FORMAT,
         )
     # What lies there besides is another run's, of another candidate perhaps.
     done = account(run).done
@@ -153,7 +156,8 @@ def _read(path: Path, schema: str, version: int, check: Check) -> Mapping[str, A
         values = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"{path} cannot be read ({str(error):.120}); run its step again."
+            f"{path} cannot be read ({str(error):.120}); run its step again.",
+            Cause.of(error),
         ) from error
     expected = f"efficientdet-parity/{schema}"
     told = (values.get("schema"), values.get("version")) if isinstance(values, dict) else None
@@ -161,13 +165,15 @@ def _read(path: Path, schema: str, version: int, check: Check) -> Mapping[str, A
         kind = "no JSON object" if told is None else f"{told[0]!r:.40} version {told[1]!r:.10}"
         raise InputError(
             f"{path} is {kind}, expected {expected} version {version}; run its step again with "
-            f"this version."
+            f"this version.",
+            Cause.FORMAT,
         )
     try:
         check(values, "")
     except Unexpected as error:
         raise InputError(
-            f"{path} is no {expected} that can be shown: {error}; run its step again."
+            f"{path} is no {expected} that can be shown: {error}; run its step again.",
+            Cause.FORMAT,
         ) from error
     found: Mapping[str, Any] = values
     return found
@@ -179,7 +185,8 @@ def _check_inputs(path: Path, nodes: Mapping[str, Any] | None) -> None:
         if not 0 <= node["input"] < number:
             raise InputError(
                 f"{path} names input {node['input']} for {node['name']!r:.60}, expected one of its "
-                f"{number}; run its step again."
+                f"{number}; run its step again.",
+                Cause.FORMAT,
             )
 
 
@@ -189,5 +196,6 @@ def _check_pictures(folder: Path, detect: Mapping[str, Any] | None) -> None:
         if Path(name).name != name or not name.endswith(".png") or "\0" in name or "\\" in name:
             raise InputError(
                 f"{folder / FILES['detect'][0]} names the picture {name!r:.60}, expected a .png "
-                f"file beside it; run its step again."
+                f"file beside it; run its step again.",
+                Cause.FORMAT,
             )

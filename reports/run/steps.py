@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from efficientdet_spec import MODELS, OFFICIAL_MODELS, InputError
+from efficientdet_spec import MODELS, OFFICIAL_MODELS, Cause, InputError
 from parity.detections.images import image_files
 
 ALL = "all"
@@ -119,13 +119,15 @@ def subjects(sources: Sequence[str]) -> list[Subject]:
         if not exists and source not in OFFICIAL_MODELS:
             raise InputError(
                 f"{source} is neither a checkpoint nor the name of a model; give one of "
-                f"{', '.join(OFFICIAL_MODELS)}, {ALL}, or a checkpoint as SOURCE of convert.py."
+                f"{', '.join(OFFICIAL_MODELS)}, {ALL}, or a checkpoint as SOURCE of convert.py.",
+                Cause.OPTION,
             )
         slug = name or _slug(source)
         if not SLUG.fullmatch(slug) or slug.lower() in RESERVED:
             raise InputError(
                 f"{slug!r:.100} cannot name a page; give a name of letters, digits, dots, dashes "
-                f"and underscores, as in NAME={source}, and none of {', '.join(sorted(RESERVED))}."
+                f"and underscores, as in NAME={source}, and none of {', '.join(sorted(RESERVED))}.",
+                Cause.OPTION,
             )
         found.append(Subject(slug, source, official=not exists))
     names: dict[str, str] = {}
@@ -133,7 +135,8 @@ def subjects(sources: Sequence[str]) -> list[Subject]:
         if subject.slug in names:
             raise InputError(
                 f"{names[subject.slug]} and {subject.source} would both be called "
-                f"{subject.slug}; give one another name, as in NAME={subject.source}."
+                f"{subject.slug}; give one another name, as in NAME={subject.source}.",
+                Cause.OPTION,
             )
         names[subject.slug] = subject.source
     return found

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.process.frames import first_line, innermost, of_user
 
 
@@ -44,11 +44,12 @@ def from_code(path: Path, function: str, faithful: nn.Module) -> nn.Module:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise InputError(_failed(source, error)) from error
+        raise InputError(_failed(source, error), Cause.CANDIDATE) from error
     if not isinstance(model, nn.Module):
         raise InputError(
             f"{source} returns {type(model).__name__}; it must return a torch.nn.Module that takes "
-            f"[N, 3, H, W] images and returns class and box outputs, one NCHW tensor per level."
+            f"[N, 3, H, W] images and returns class and box outputs, one NCHW tensor per level.",
+            Cause.CANDIDATE,
         )
     return model
 
@@ -96,14 +97,18 @@ def _shown(filename: str) -> str:
 def _find(path: Path, function: str) -> Callable[..., Any]:
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
-        raise InputError(f"{path} {what}; give the path of a Python file and a function.")
+        raise InputError(
+            f"{path} {what}; give the path of a Python file and a function.", Cause.FILE
+        )
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
     name = f"candidate_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise InputError(f"{path} cannot be imported; give a Python file, which ends in .py.")
+        raise InputError(
+            f"{path} cannot be imported; give a Python file, which ends in .py.", Cause.FILE
+        )
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -112,11 +117,11 @@ def _find(path: Path, function: str) -> Callable[..., Any]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise InputError(_failed(str(path), error)) from error
+        raise InputError(_failed(str(path), error), Cause.CANDIDATE) from error
     if not callable(found):
         names = [key for key, value in vars(module).items() if inspect.isfunction(value)]
         has = f"it has {', '.join(names[:5])}" if names else "it has none"
-        raise InputError(f"{path} has no function {function!r}; {has}.")
+        raise InputError(f"{path} has no function {function!r}; {has}.", Cause.CANDIDATE)
     return found  # type: ignore[no-any-return]
 
 

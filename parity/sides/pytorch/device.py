@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 
 DEVICES = ("cpu", "cuda")
 
@@ -26,7 +26,8 @@ def open_device(name: str, *, tf32: bool = False) -> torch.device:
         built = "with CUDA" if torch.version.cuda else "without CUDA"
         raise InputError(
             f"--device cuda needs a GPU, and PyTorch {torch.__version__} (built {built}) finds "
-            f"none; leave the option out to compute on the CPU."
+            f"none; leave the option out to compute on the CPU.",
+            Cause.DEVICE,
         )
     # cuBLAS is deterministic only with a workspace of its own, set before its first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from efficientdet_spec import InputError, NodeKind
+from efficientdet_spec import Cause, InputError, NodeKind
 from parity.sides.naming import Naming, base
 from parity.sides.pytorch.referee import Referee
 
@@ -34,19 +34,22 @@ def check_observable(model: nn.Module, naming: Naming, referee: Referee) -> None
         if isinstance(module, torch.jit.ScriptModule):
             raise InputError(
                 f"The candidate is a TorchScript module{where}, whose layers cannot be observed; "
-                f"give the eager module that it was traced or scripted from."
+                f"give the eager module that it was traced or scripted from.",
+                Cause.CANDIDATE,
             )
         if parametrize.is_parametrized(module) or _computes_weight(module):
             raise InputError(
                 f"The candidate computes a weight from other parameters before each use{where}, as "
                 f"weight norm does; give it with plain weights, such as after "
-                f"torch.nn.utils.parametrize.remove_parametrizations or remove_weight_norm."
+                f"torch.nn.utils.parametrize.remove_parametrizations or remove_weight_norm.",
+                Cause.CANDIDATE,
             )
     folded = _folded(model, naming, referee) if naming.strict else []
     if folded:
         raise InputError(
             f"The candidate has {len(folded)} batch norms folded into their convolutions (first "
-            f"{folded[0]}), which cannot be taken apart; give the model before it is folded."
+            f"{folded[0]}), which cannot be taken apart; give the model before it is folded.",
+            Cause.CANDIDATE,
         )
 
 
