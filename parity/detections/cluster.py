@@ -165,6 +165,8 @@ class Cluster:
         from distributed import CancelledError
         from distributed.scheduler import KilledWorker
 
+        from parity.detections.cluster_worker import IN_TASK
+
         try:
             return future.result()
         except KilledWorker as error:
@@ -178,8 +180,8 @@ class Cluster:
         except CancelledError as error:
             raise self._lost() from error
         except (ImportError, RuntimeError) as error:
-            # The scheduler says so in words alone.
-            if isinstance(error, RuntimeError) and "deserializ" not in str(error):
+            # The scheduler says so by a plain RuntimeError, and a task's own bears a mark.
+            if isinstance(error, RuntimeError) and hasattr(error, IN_TASK):
                 raise
             raise InputError(
                 f"The cluster {self.name} cannot load what is sent to it ({_short(error)}); "

@@ -21,6 +21,9 @@ from parity.process.console import out_of_memory
 Opener = Callable[[], AbstractContextManager[Side]]
 """Opens a model in whatever process it is sent to; equal openers open the same model."""
 
+IN_TASK = "raised_in_task"
+"""Attribute of what the work itself has raised, to be told from what Dask raises around it."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -135,6 +138,7 @@ def compute_shard(models: str, task: Task) -> Shard:
         raise InputError(f"Worker {worker.address}: {error}", error.cause) from error
     except Exception as error:
         if not out_of_memory(error):
+            setattr(error, IN_TASK, True)
             raise
         raise InputError(
             f"Worker {worker.address}: memory ran out; give a smaller --size or --batch-size, or "

@@ -15,7 +15,6 @@ from parity.diagnosis.examination import Examination, Known, Look
 from parity.judge.verdict import NodeResult, Verdict
 from parity.lockstep.isolated import IsolatedWalk, Meeting
 from parity.lockstep.pairing import Pairing, Progress
-from parity.lockstep.walk import RETURNS
 from parity.results.nodes import Finding, Suspect
 from parity.sides.naming import base, own_paths
 from parity.sides.pytorch import Referee
@@ -155,7 +154,7 @@ def _members(
         and not node.verdict.passes
         and (name in suspect.nodes or paths.get(name) in own)
         and node.shape
-        and not node.reason.startswith(RETURNS)
+        and not node.returned
     }
 
 
@@ -229,7 +228,7 @@ def _without_output(
         return replace(
             suspect, slug="left-out", diagnosis=f"left out: {where}", evidence=tuple(told)
         )
-    if first.reason.startswith(RETURNS):
+    if first.returned:
         return replace(suspect, slug="output-order", diagnosis=first.reason)
     return suspect
 

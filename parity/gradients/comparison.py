@@ -321,6 +321,7 @@ class GradientResult:
         tensorflow_limit: Units that TensorFlow may differ by.
         verdict: The verdict on it.
         reason: Why.
+        zero: Whether it is zero by theory, and was judged as such.
     """
 
     name: str
@@ -335,6 +336,7 @@ class GradientResult:
     tensorflow_limit: float
     verdict: Verdict
     reason: str
+    zero: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -379,14 +381,20 @@ def judge(
     torch_limit = float(SIDE_LIMIT)
     shape = None if observed.truth is None else tuple(observed.truth.shape)
 
-    def result(verdict: Verdict, reason: str, **measured: float | None) -> GradientResult:
+    def result(
+        verdict: Verdict,
+        reason: str,
+        measured: Mapping[str, float] | None = None,
+        *,
+        zero: bool = False,
+    ) -> GradientResult:
         values: dict[str, float | None] = {
             "norm": None,
             "structure": None,
             "unit": None,
             "torch_units": None,
             "tensorflow_units": None,
-            **measured,
+            **(measured or {}),
         }
         return GradientResult(
             name=name,
@@ -396,6 +404,7 @@ def judge(
             tensorflow_limit=tensorflow_limit,
             verdict=verdict,
             reason=reason,
+            zero=zero,
             **values,
         )
 
@@ -442,7 +451,7 @@ def judge(
         return result(
             Verdict.NOT_COVERED,
             "the gradient is zero on both sides, so that agreement says nothing",
-            **measured,
+            measured,
         )
     if structure > STRUCTURE_LIMIT:
         own = _ratio(circumstances.double_unit, norm)
@@ -452,13 +461,13 @@ def judge(
                 f"the float64 gradients differ by {structure:.1e} of their norm, but float64's "
                 f"own rounding moves them by {own:.1e}: where max-pool windows hold equal values "
                 f"either side may choose; take an image without constant areas",
-                **measured,
+                measured,
             )
         return result(
             Verdict.FUNCTION_DIFFERS,
             f"the float64 gradients differ by {structure:.1e} of their norm, above "
             f"{STRUCTURE_LIMIT:g}",
-            **measured,
+            measured,
         )
     if cancelled:
         rest = (
@@ -469,6 +478,7 @@ def judge(
         rest = "the gradient is zero by theory: it acts only through weights that a relu closes"
     else:
         rest = f"a unit, the effect of rounding everything once, is {unit / norm:.1e} of its norm"
+    zero = cancelled or circumstances.closed
     if circumstances.negative:
         which = ", ".join(map(str, circumstances.negative))
         rest += f"; not above zero and so without gradient: element {which}"
@@ -477,7 +487,8 @@ def judge(
             Verdict.CANDIDATE_DIFFERS,
             f"PyTorch's float32 is {torch_units:.3g} units from its float64 gradient, above "
             f"{torch_limit:g}; {rest}",
-            **measured,
+            measured,
+            zero=zero,
         )
     if tensorflow_units > tensorflow_limit:
         return result(
@@ -485,16 +496,18 @@ def judge(
             f"TensorFlow's float32 is {tensorflow_units:.3g} units from its float64 gradient, "
             f"above {tensorflow_limit:g} ({SIDE_LIMIT} times the root of {circumstances.terms} "
             f"values that it adds one after another); {rest}",
-            **measured,
+            measured,
+            zero=zero,
         )
     if np.array_equal(reference, candidate):
-        return result(Verdict.EXACT, f"equal bit for bit; {rest}", **measured)
+        return result(Verdict.EXACT, f"equal bit for bit; {rest}", measured, zero=zero)
     return result(
         Verdict.ROUNDING,
         f"float64 gradients agree to {structure:.1e}; in float32 PyTorch is {torch_units:.2g} of "
         f"at most {torch_limit:g} units off, TensorFlow {tensorflow_units:.2g} of at most "
         f"{tensorflow_limit:g}; {rest}",
-        **measured,
+        measured,
+        zero=zero,
     )
 
 

@@ -48,10 +48,12 @@ class Problem:
     Attributes:
         text: What it is.
         verdict: What follows from it.
+        returned: Whether it is about what the candidate returns, not about what the node makes.
     """
 
     text: str
     verdict: Verdict = Verdict.NOT_COVERED
+    returned: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ class NodeResult:
             Where the verdict is good, they make no difference on this input.
         silent: Whether it is not covered for its values on this input alone, so that another
             input may show what this one does not.
+        returned: Whether the reason is that the candidate returns something else than it should
+            as this output.
         input: Which of the comparison's inputs this is of.
         inherited: Part of the accumulated difference (of its square) that came with the inputs.
         amplification: What came with the inputs, relative to the largest difference among them.
@@ -131,6 +135,7 @@ class NodeResult:
     certain: bool = True
     wrong_inputs: tuple[str, ...] = ()
     silent: bool = False
+    returned: bool = False
     input: int = 0
     inherited: float | None = None
     amplification: float | None = None
@@ -243,7 +248,9 @@ def judge(
     )
     problem = (free.problem if free else None) or measured.problem
     if problem is not None:
-        return replace(result, verdict=problem.verdict, reason=problem.text)
+        return replace(
+            result, verdict=problem.verdict, reason=problem.text, returned=problem.returned
+        )
     verdict, reason = _verdict(result, measured)
     nothing = _says_nothing(result, exact) if verdict.passes else None
     if nothing:

@@ -13,7 +13,7 @@ from parity.lockstep.pairing import Ours, Pairing, Progress
 from parity.sides import pytorch
 from parity.sides.stream import Array, Tensors
 
-RETURNS = "the candidate returns"
+_RETURNS = "the candidate returns"
 """How the reason begins where the fault lies not in a node but in what the network returns."""
 
 _UNKNOWN = "the reference has no such node"
@@ -141,7 +141,9 @@ class Walk(ABC):
         outputs, returned = self.pairing.outputs, self.returned
         for number, name in enumerate(outputs):
             if len(returned) != len(outputs):
-                problem = Problem(f"{RETURNS} {len(returned)} tensors, not {len(outputs)}")
+                problem = Problem(
+                    f"{_RETURNS} {len(returned)} tensors, not {len(outputs)}", returned=True
+                )
             elif not pytorch.same(returned[number], kept.get(name)):
                 problem = _returned_instead(name, number, returned[number], kept)
             else:
@@ -174,10 +176,13 @@ def _returned_instead(name: str, number: int, tensor: Any, kept: Mapping[str, An
     where = f"as its output number {number} instead of {name}"
     other = next((node for node in kept if pytorch.same(tensor, kept[node])), None)
     if other is not None:
-        return Problem(f"{RETURNS} {other} {where}", Verdict.FUNCTION_DIFFERS)
+        return Problem(f"{_RETURNS} {other} {where}", Verdict.FUNCTION_DIFFERS, returned=True)
     if name in kept and tensor.shape == kept[name].shape:
         return Problem(
-            f"{RETURNS} other values {where}: they are changed after its last layer made them",
+            f"{_RETURNS} other values {where}: they are changed after its last layer made them",
             Verdict.FUNCTION_DIFFERS,
+            returned=True,
         )
-    return Problem(f"{RETURNS} another tensor, of shape {list(tensor.shape)}, {where}")
+    return Problem(
+        f"{_RETURNS} another tensor, of shape {list(tensor.shape)}, {where}", returned=True
+    )
