@@ -25,9 +25,9 @@ from converter.sources import CheckpointFiles, default_cache, resolve
 from efficientdet_spec import MODELS, Cause, InputError
 from parity.process import reading
 from parity.process.console import EXIT_CODES, add_debug, guarded
-from parity.process.files import check_writable, write_json
-
-RESULT_SCHEMA = {"schema": "efficientdet-parity/conversion", "version": 1}
+from parity.process.files import check_writable
+from parity.results.conversion import ConversionResult, LedgerResult, Provenance, Variable
+from parity.results.record import made, plain, write
 
 
 def parser() -> argparse.ArgumentParser:
@@ -108,15 +108,16 @@ def run(arguments: argparse.Namespace) -> int:
     with Progress("reading", patience=READING_PATIENCE) as progress:
         conversion = convert(files, **choice, progress=progress)
     save_arrays(target, conversion.config, conversion.arrays, conversion.provenance)
-    values = {
-        "target": str(target),
-        "model": conversion.config.name,
-        "config": conversion.config.to_dict(),
-        "provenance": dict(conversion.provenance),
-        "ledger": conversion.ledger.to_dict(),
-        "seconds": round(time.perf_counter() - started, 3),
-    }
-    _report(arguments.json, values, summary_text(conversion, target, values["seconds"]))
+    seconds = round(time.perf_counter() - started, 3)
+    result = ConversionResult(
+        target=str(target),
+        model=conversion.config.name,
+        config=conversion.config.to_dict(),
+        provenance=made(Provenance, conversion.provenance),
+        ledger=ledger_record(conversion.ledger),
+        seconds=seconds,
+    )
+    _report(arguments.json, result, summary_text(conversion, target, seconds))
     return 0
 
 
@@ -141,8 +142,9 @@ def _list(destination: str | None, files: CheckpointFiles, ledger: Ledger) -> No
         state = "all values read, every CRC32C verified"
     else:
         state = "the index alone is there: no value was read, so no CRC32C verified"
-    values = {"ledger": ledger.to_dict(), "verified": has_data and unusable is None}
-    _report(destination, values, f"{list_text(ledger)}\n  {state}")
+    verified = has_data and unusable is None
+    result = ConversionResult(ledger=ledger_record(ledger), verified=verified)
+    _report(destination, result, f"{list_text(ledger)}\n  {state}")
     ledger.require_complete(str(files.prefix))
     if unusable is not None:
         raise unusable
@@ -163,12 +165,25 @@ def _target(text: str | None) -> Path:
     return target
 
 
-def _report(destination: str | None, values: dict[str, object], text: str) -> None:
+def ledger_record(ledger: Ledger) -> LedgerResult:
+    """What is written of a conversion's account."""
+    return LedgerResult(
+        model=ledger.config.name,
+        num_classes=ledger.config.num_classes,
+        weights=ledger.weights,
+        counts=ledger.counts(),
+        findings=ledger.findings,
+        notes=ledger.notes,
+        variables=[made(Variable, row) for row in ledger.rows],
+    )
+
+
+def _report(destination: str | None, result: ConversionResult, text: str) -> None:
     if destination == "-":
-        print(json.dumps({**RESULT_SCHEMA, **values}, indent=2))
+        print(json.dumps(plain(result), indent=2))
         return
     if destination is not None:
-        write_json(Path(destination), {**RESULT_SCHEMA, **values})
+        write(Path(destination), result)
     print(text)
 
 

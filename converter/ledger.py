@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -118,28 +117,6 @@ class Ledger:
                 f"that the model is right (--model).",
                 Cause.MODEL,
             )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "model": self.config.name,
-            "num_classes": self.config.num_classes,
-            "weights": self.weights,
-            "counts": self.counts(),
-            "findings": list(self.findings),
-            "notes": list(self.notes),
-            "variables": [
-                {
-                    "variable": row.variable,
-                    "shape": list(row.shape),
-                    "use": row.use,
-                    "parameter": row.parameter,
-                    "layout": row.layout,
-                    "reason": row.reason,
-                }
-                for row in self.rows
-            ],
-        }
 
 
 def _split(name: str) -> tuple[str, tuple[str, ...]]:

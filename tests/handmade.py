@@ -2,12 +2,19 @@
 
 from dataclasses import replace
 
+from msgspec import structs
+
 from efficientdet_spec import NodeKind
 from parity.judge.limits import Limit
 from parity.judge.measure import Difference
 from parity.judge.verdict import NodeResult, Verdict
-from parity.results.coverage import Coverage, InputResult
-from parity.results.nodes import Finding, NodesReport, Suspect
+from parity.process.outcome import Outcome
+from parity.results.coverage import sentences
+from parity.results.gradients import DitheredImages, GradientLimits, GradientsResult, Mode
+from parity.results.judgement import Evidence, nodes_result
+from parity.results.nodes import Coverage, Finding, InputResult, Reached, Reference, Suspect
+from parity.results.record import made
+from parity.results.shared import Checkpoint, Weights
 
 LIMIT = Limit(16, 16, "as roundings go")
 
@@ -41,50 +48,81 @@ def given(source="photo.png", **other):
         width=128,
         batch=1,
         sha256="0" * 64,
-        outcome="parity",
-        counts={"exact": 1, "rounding": 1},
+        outcome=Outcome.PARITY,
+        counts={Verdict.EXACT: 1, Verdict.ROUNDING: 1},
         largest_relative_max=2e-5,
         largest_node="stem",
         seconds={"free pass": 0.25},
     )
-    return replace(result, **other)
+    return structs.replace(result, **other)
 
 
-def covered(nodes):
+def covered(nodes, **other):
     """What a comparison of these nodes covers."""
+    reached = Reached(spread=1.25, deviations=7.5, deviations_node="stem_bn", score=0.75)
+    changed = {name: other.pop(name) for name in list(other) if hasattr(reached, name)}
     shown = sum(item.verdict is not Verdict.NOT_COVERED for item in nodes)
-    return Coverage(
+    result = Coverage(
         nodes=len(nodes),
         covered=shown,
         detectable=1e-5,
         detectable_node="stem",
-        spread=1.25,
-        deviations=7.5,
-        deviations_node="stem_bn",
-        score=0.75,
+        reached=structs.replace(reached, **changed),
         assumed=("swish activations",),
         notes=("A note.",),
     )
+    return structs.replace(result, **other)
+
+
+def gradients(passes, counts):
+    """A comparison of gradients with so many of each verdict in each mode."""
+    return GradientsResult(
+        passes=passes,
+        model="efficientdet-tiny",
+        checkpoint=CHECKPOINT,
+        candidate="model.py:build",
+        images=DitheredImages(source="here", height=96, width=128, sha256="0" * 64, dither=0.1),
+        environment={},
+        counts={
+            Mode(mode): {Verdict(name): count for name, count in found.items()}
+            for mode, found in counts.items()
+        },
+        limits=GradientLimits(1e-8, 4, 100, 4),
+        seconds={},
+        peak_memory_bytes=1,
+        gradients=[],
+    )
+
+
+CHECKPOINT = Checkpoint("here", "0123456789abcdef" * 4, Weights.EMA)
+
+_EVIDENCE = ("inputs", "findings", "suspects", "gradients", "not_shown", "coverage")
 
 
 def report(nodes, **other):
-    result = NodesReport(
-        model="efficientdet-tiny",
-        checkpoint={"source": "here", "weights": "ema", "fingerprint": "0123456789abcdef" * 4},
-        reference={"kind": "graph", "source": "built in"},
-        candidate="model.py:build",
-        inputs=[given()],
-        coverage=covered(nodes),
-        dtype="float32",
-        environment={"device": "cpu"},
-        nodes=nodes,
-        tensors={item.name: f"{item.name}:0" for item in nodes},
-        outputs=[item.name for item in nodes[-1:]],
-        contributions=[],
-        seconds={"load": 1.25, "free pass": 0.5},
-        peak_memory=1_500_000_000,
-    )
-    return replace(result, **other)
+    """The result of a comparison of these nodes."""
+    inputs = other.pop("inputs", [given()])
+    coverage = other.pop("coverage", covered(nodes))
+    coverage = structs.replace(coverage, text=sentences(coverage, inputs))
+    parts = {name: other.pop(name) for name in _EVIDENCE if name in other}
+    values = {
+        "model": "efficientdet-tiny",
+        "checkpoint": CHECKPOINT,
+        "reference": {"kind": "graph", "source": "built in"},
+        "candidate": "model.py:build",
+        "dtype": "float32",
+        "environment": {"device": "cpu"},
+        "tensors": {item.name: f"{item.name}:0" for item in nodes},
+        "outputs": [item.name for item in nodes[-1:]],
+        "contributions": [],
+        "noise": [],
+        "seconds": {"load": 1.25, "free pass": 0.5},
+        "peak_memory_bytes": 1_500_000_000,
+        **other,
+    }
+    values["reference"] = made(Reference, values["reference"])
+    evidence = Evidence(nodes=nodes, inputs=inputs, coverage=coverage, **parts)
+    return nodes_result(evidence, **values)
 
 
 def finding(slug="momentum", place="stem_bn", text="its momentum is 0.1 instead of 0.01"):
@@ -92,4 +130,4 @@ def finding(slug="momentum", place="stem_bn", text="its momentum is 0.1 instead 
 
 
 def suspect(*nodes, verdict=Verdict.FUNCTION_DIFFERS, **other):
-    return replace(Suspect(nodes, verdict, affected=12, outputs=3), **other)
+    return structs.replace(Suspect(nodes, verdict, affected=12, outputs=3), **other)

@@ -8,6 +8,7 @@ from efficientdet_spec import NodeKind
 from parity.judge.limits import Limit
 from parity.judge.verdict import Verdict
 from parity.results.nodes import Contribution
+from parity.results.record import plain
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 PICTURE = b"\x89PNG not looked at"
@@ -37,7 +38,7 @@ def nodes(*extra, failing=False, **other):
         )
         other = {"suspects": [guilty], **other}
     options = {"model": "efficientdet-d0", "contributions": [Contribution(("a",), 0.9, 1.0)]}
-    return report(found, **{**options, **other}).to_dict()
+    return plain(report(found, **{**options, **other}))
 
 
 def two_inputs():

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parity.coco.metrics import Evaluation, Ranking
+from parity.results.coco import Bootstrap
 
 RESAMPLES = 300
 """Enough for the ends of a 95 % interval to settle: 7 resamples lie beyond each."""
@@ -18,34 +17,6 @@ SEED = 0
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 """Recalls at which COCO reads the precision."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Between which the difference of two APs lies in 95 % of the resamples.
-
-    Attributes:
-        low: Lower end.
-        high: Upper end.
-        resamples: How many gave a difference.
-        seed: Of the draws.
-    """
-
-    low: float
-    high: float
-    resamples: int
-    seed: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a result file."""
-        return {
-            "metric": "AP",
-            "level": 0.95,
-            "low": self.low,
-            "high": self.high,
-            "resamples": self.resamples,
-            "seed": self.seed,
-        }
 
 
 def weighted_ap(rankings: Sequence[Ranking], weights: NDArray[np.float64]) -> float | None:
@@ -84,7 +55,7 @@ def ap_difference(
     resamples: int = RESAMPLES,
     seed: int = SEED,
     progress: Callable[[int, int], None] | None = None,
-) -> Interval | None:
+) -> Bootstrap | None:
     """The interval of candidate minus reference, both over the same draws of images.
 
     Args:
@@ -111,4 +82,4 @@ def ap_difference(
     if not differences:
         return None
     low, high = np.quantile(differences, [0.025, 0.975])
-    return Interval(float(low), float(high), len(differences), seed)
+    return Bootstrap(low=float(low), high=float(high), resamples=len(differences), seed=seed)

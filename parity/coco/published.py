@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+
+from parity.results.coco import Agreement, PublishedFigure, PublishedResult
+from parity.results.shared import Weights
 
 VAL_IMAGES = 5000
 """Images of COCO val2017; an AP over fewer is another quantity."""
@@ -13,19 +14,6 @@ VAL_IMAGES = 5000
 HALF_A_DIGIT = 0.0005
 """An AP published as 34.3 lies between 34.25 and 34.35; ours must lie there too, or that near a
 figure published with more digits."""
-
-
-@dataclass(frozen=True)
-class PublishedAP:
-    """A published figure.
-
-    Attributes:
-        source: Where it stands.
-        ap: From 0 to 1.
-    """
-
-    source: str
-    ap: float
 
 
 _README = {
@@ -50,11 +38,11 @@ _FILES = {
 }
 """The evaluation's output beside the checkpoints; those of other models are not known here."""
 
-PUBLISHED: Mapping[str, tuple[PublishedAP, ...]] = MappingProxyType(
+PUBLISHED: Mapping[str, tuple[PublishedFigure, ...]] = MappingProxyType(
     {
         model: (
-            PublishedAP("README", ap),
-            *([PublishedAP(*_FILES[model])] if model in _FILES else []),
+            PublishedFigure("README", ap),
+            *([PublishedFigure(*_FILES[model])] if model in _FILES else []),
         )
         for model, ap in _README.items()
     }
@@ -62,43 +50,16 @@ PUBLISHED: Mapping[str, tuple[PublishedAP, ...]] = MappingProxyType(
 """Every figure for each model. Where Google's own disagree (D3, D4), both are given."""
 
 
-@dataclass(frozen=True)
-class PublishedVerdict:
-    """What an AP says of the published ones.
-
-    Attributes:
-        verdict: ``agrees``, ``differs`` or ``not comparable``.
-        text: The same in words.
-        rows: The published figures.
-        ap: Ours.
-    """
-
-    verdict: str
-    text: str
-    rows: tuple[PublishedAP, ...]
-    ap: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a result file."""
-        return {
-            "AP": self.ap,
-            "rows": [{"source": row.source, "AP": row.ap} for row in self.rows],
-            "limit": HALF_A_DIGIT,
-            "verdict": self.verdict,
-            "text": self.text,
-        }
-
-
 def against_published(
-    model: str, ap: float | None, *, images: int, weights: str, native_size: bool
-) -> PublishedVerdict | None:
+    model: str, ap: float | None, *, images: int, weights: Weights, native_size: bool
+) -> PublishedResult | None:
     """Judge an AP by the published ones; it says nothing about parity, which is judged by itself.
 
     Args:
         model: The model's name.
         ap: Of one framework, from 0 to 1.
         images: How many went into it.
-        weights: ``ema`` or ``raw``.
+        weights: Which of the checkpoint's values were taken.
         native_size: Whether the network's input had the model's own size.
 
     Returns:
@@ -111,7 +72,7 @@ def against_published(
     reasons = []
     if images != VAL_IMAGES:
         reasons.append(f"{images} images instead of the {VAL_IMAGES} of val2017")
-    if weights != "ema":
+    if weights is not Weights.EMA:
         reasons.append("weights that are not the moving averages")
     if not native_size:
         reasons.append("another input size")
@@ -119,13 +80,19 @@ def against_published(
         reasons.append("no AP")
     if ap is None or reasons:
         text = f"not comparable with the published {figures}: {', '.join(reasons)}"
-        return PublishedVerdict("not comparable", text, rows, ap)
+        return _result(Agreement.NOT_COMPARABLE, text, rows, ap)
     nearest = min(rows, key=lambda row: abs(row.ap - ap))
     distance = ap - nearest.ap
     agrees = abs(distance) <= HALF_A_DIGIT
-    verdict = "agrees" if agrees else "differs"
+    verdict = Agreement.AGREES if agrees else Agreement.DIFFERS
     text = (
-        f"AP {ap:.5f} {verdict}: {distance:+.5f} from {nearest.ap:.5g} ({nearest.source}), of at "
-        f"most {HALF_A_DIGIT}; published: {figures}"
+        f"AP {ap:.5f} {verdict.value}: {distance:+.5f} from {nearest.ap:.5g} ({nearest.source}), "
+        f"of at most {HALF_A_DIGIT}; published: {figures}"
     )
-    return PublishedVerdict(verdict, text, rows, ap)
+    return _result(verdict, text, rows, ap)
+
+
+def _result(
+    verdict: Agreement, text: str, rows: Sequence[PublishedFigure], ap: float | None
+) -> PublishedResult:
+    return PublishedResult(ap=ap, rows=rows, limit=HALF_A_DIGIT, verdict=verdict, text=text)

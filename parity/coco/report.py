@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from efficientdet_spec import OFFICIAL_MODELS, get_config
-from parity.coco.bootstrap import Interval
 from parity.coco.metrics import METRICS, Evaluation
-from parity.coco.published import PublishedVerdict, against_published
-from parity.coco.swaps import StageSwap, SwapRow
+from parity.coco.published import against_published
+from parity.coco.swaps import StageSwap, SwapRow, image_failures
 from parity.detections.matching import Matching
 from parity.detections.shards import Shard
 from parity.process.outcome import Outcome
-
-SCHEMA = "efficientdet-parity/coco"
-VERSION = 2
+from parity.results.coco import (
+    Bootstrap,
+    Category,
+    CocoResult,
+    Compared,
+    ImageCounts,
+    PublishedResult,
+)
+from parity.results.shared import Checkpoint
 
 METRIC_LIMIT = 1e-4
 """Largest difference of a metric that counts as parity: a tenth of the last digit that is ever
@@ -80,7 +85,7 @@ class CocoReport:
     """
 
     model: str
-    checkpoint: Mapping[str, Any]
+    checkpoint: Checkpoint
     annotations: str
     profile: Mapping[str, str]
     size: tuple[int, int]
@@ -89,7 +94,7 @@ class CocoReport:
     categories: Mapping[int, str]
     file_names: Mapping[int, str]
     matching: Matching | None
-    interval: Interval | None
+    interval: Bootstrap | None
     stage_swap: StageSwap | None = None
 
     @property
@@ -123,7 +128,7 @@ class CocoReport:
             return Outcome.NOT_SHOWN, lack
         compared = self.compared()
         return Outcome.PARITY, (
-            f"all {len(compared['metrics'])} metrics agree over {compared['images']} images, and "
+            f"all {len(compared.metrics)} metrics agree over {compared.images} images, and "
             f"so do the detections"
         )
 
@@ -148,11 +153,11 @@ class CocoReport:
             )
             found.append(f"the metrics differ with TensorFlow's {stages}")
         if self.matching and self.matching.unexplained:
-            values = self.matching.to_dict()
+            values = self.matching.result()
             found.append(
-                f"detections differ: {values['apart']} of {values['matched']} pairs by more than "
-                f"rounding explains, {values['reference_unexplained']} of TensorFlow's and "
-                f"{values['candidate_unexplained']} of PyTorch's are missing on the other side "
+                f"detections differ: {values.apart} of {values.matched} pairs by more than "
+                f"rounding explains, {values.reference_unexplained} of TensorFlow's and "
+                f"{values.candidate_unexplained} of PyTorch's are missing on the other side "
                 f"without a reason"
             )
         return found
@@ -160,19 +165,19 @@ class CocoReport:
     def _lack(self) -> str:
         """Why what was compared cannot show parity; empty where it can."""
         compared = self.compared()
-        if self.matching and not compared["images"]:
+        if self.matching and not compared.images:
             return "incomplete: no image went through both frameworks, so nothing was compared"
         if not self.complete:
             return "incomplete: the metrics are of the images that no framework failed on"
         if self.matching is None:
             return "one framework alone was run, so nothing was compared"
-        if not any(compared["detections"].values()):
+        if not any(compared.detections.values()):
             return "neither framework detected anything, so nothing was compared"
         pair = self._evaluations()
-        if not compared["metrics"] or pair is None:
+        if not compared.metrics or pair is None:
             return (
-                f"no metric is defined, for the annotations have {compared['true_boxes']} true "
-                f"boxes in these images; of the detections {compared['matched']} match"
+                f"no metric is defined, for the annotations have {compared.true_boxes} true "
+                f"boxes in these images; of the detections {compared.matched} match"
             )
         if not any(side.metrics["AP"] for side in pair):
             return (
@@ -181,14 +186,14 @@ class CocoReport:
             )
         return ""
 
-    def compared(self) -> dict[str, Any]:
+    def compared(self) -> Compared:
         """What the verdict rests on: counts of what both frameworks have."""
         pair = self._evaluations()
         images = self.matching.images if self.matching else ()
         usable = {item.image_id for item in images}
-        return {
-            "images": len(usable),
-            "detections": {
+        return Compared(
+            images=len(usable),
+            detections={
                 name: sum(
                     len(item.rows)
                     for shard in side.shards
@@ -197,18 +202,16 @@ class CocoReport:
                 )
                 for name, side in self.outcomes.items()
             },
-            "matched": sum(len(item.pairs) for item in images),
-            "true_boxes": int(sum(item.positives.sum() for item in pair[0].rankings))
-            if pair
-            else 0,
-            "metrics": [name for name, delta in self.deltas().items() if delta is not None],
-        }
+            matched=sum(len(item.pairs) for item in images),
+            true_boxes=int(sum(item.positives.sum() for item in pair[0].rankings)) if pair else 0,
+            metrics=[name for name, delta in self.deltas().items() if delta is not None],
+        )
 
     def differing_stages(self) -> list[SwapRow]:
         """The stages of TensorFlow's that move a metric by more than :data:`METRIC_LIMIT`."""
         return self.stage_swap.differing(METRIC_LIMIT) if self.stage_swap else []
 
-    def published(self) -> PublishedVerdict | None:
+    def published(self) -> PublishedResult | None:
         """What PyTorch's AP, or TensorFlow's alone, says of the one that Google publishes."""
         evaluations = [
             self.outcomes[name].evaluation
@@ -222,7 +225,7 @@ class CocoReport:
             self.model,
             found.metrics["AP"],
             images=found.images,
-            weights=str(self.checkpoint["weights"]),
+            weights=self.checkpoint.weights,
             native_size=tuple(self.size) == get_config(self.model).image_size,
         )
 
@@ -255,72 +258,58 @@ class CocoReport:
             return found[0], found[1]
         return None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for ``coco.json``."""
-        category_deltas = self.category_deltas()
-        published = self.published()
-        evaluations = {name: item.evaluation for name, item in self.outcomes.items()}
-        return {
-            "schema": SCHEMA,
-            "version": VERSION,
-            "outcome": self.outcome.value,
-            "passes": self.passes,
-            "sentence": self.sentence,
-            "compared": self.compared(),
-            "complete": self.complete,
-            "metric_limit": METRIC_LIMIT,
-            "model": self.model,
-            "checkpoint": dict(self.checkpoint),
-            "annotations": self.annotations,
-            "profile": dict(self.profile),
-            "size": list(self.size),
-            "environment": dict(self.environment),
-            "images": {
-                name: _counts(item, self.file_names) for name, item in self.outcomes.items()
-            },
-            "metrics": {
-                name: dict(item.metrics) for name, item in evaluations.items() if item is not None
-            },
-            "metric_deltas": self.deltas(),
-            "categories": [
-                {
-                    "id": number,
-                    "name": name,
-                    "AP": {
-                        framework: item.categories.get(number)
-                        for framework, item in evaluations.items()
-                        if item is not None
-                    },
-                    "delta": category_deltas.get(number),
-                }
-                for number, name in sorted(self.categories.items())
-            ],
-            "precision_by_recall": {
-                name: {curve: list(values) for curve, values in item.curves.items()}
-                for name, item in evaluations.items()
-                if item is not None
-            },
-            "matching": self.matching.to_dict() if self.matching else None,
-            "bootstrap": self.interval.to_dict() if self.interval else None,
-            "stage_swap": self.stage_swap.to_dict(self.file_names) if self.stage_swap else None,
-            "published": published.to_dict() if published else None,
-            "seconds_per_image": {
+    def result(self) -> CocoResult:
+        """What is written of it, as ``coco.json``."""
+        outcome, sentence = self._judgement()
+        evaluations = {
+            name: item.evaluation
+            for name, item in self.outcomes.items()
+            if item.evaluation is not None
+        }
+        return CocoResult(
+            outcome=outcome,
+            passes=outcome is Outcome.PARITY,
+            sentence=sentence,
+            compared=self.compared(),
+            complete=self.complete,
+            metric_limit=METRIC_LIMIT,
+            model=self.model,
+            checkpoint=self.checkpoint,
+            annotations=self.annotations,
+            profile=self.profile,
+            size=self.size,
+            environment=self.environment,
+            images={name: _counts(item, self.file_names) for name, item in self.outcomes.items()},
+            metrics={name: item.metrics for name, item in evaluations.items()},
+            metric_deltas=self.deltas(),
+            categories=self._categories(evaluations),
+            precision_by_recall={name: item.curves for name, item in evaluations.items()},
+            matching=self.matching.result() if self.matching else None,
+            bootstrap=self.interval,
+            stage_swap=self.stage_swap.result(self.file_names) if self.stage_swap else None,
+            published=self.published(),
+            seconds_per_image={
                 name: item.seconds_per_image() for name, item in self.outcomes.items()
             },
-        }
+        )
+
+    def _categories(self, evaluations: Mapping[str, Evaluation]) -> list[Category]:
+        deltas = self.category_deltas()
+        return [
+            Category(
+                id=number,
+                name=name,
+                AP={side: item.categories.get(number) for side, item in evaluations.items()},
+                delta=deltas.get(number),
+            )
+            for number, name in sorted(self.categories.items())
+        ]
 
 
 def _minus(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one - other
 
 
-def _counts(outcome: SideResults, names: Mapping[int, str]) -> dict[str, Any]:
+def _counts(outcome: SideResults, names: Mapping[int, str]) -> ImageCounts:
     failures = outcome.failures
-    return {
-        "all": outcome.images,
-        "failed": len(failures),
-        "failures": [
-            {"image_id": number, "file_name": names[number], "reason": reason}
-            for number, reason in failures.items()
-        ],
-    }
+    return ImageCounts(outcome.images, len(failures), image_failures(failures, names))

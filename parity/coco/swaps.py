@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,15 +12,12 @@ from parity.detections.annotations import Annotations
 from parity.detections.matching import match
 from parity.detections.rows import Rows
 from parity.detections.shards import ImageResult
+from parity.results.coco import ImageFailure, StageSwapResult, SwapOrigin, SwapResult
 
 STAGES = ("decode", "preprocess", "network", "postprocess")
 """The stages that can be exchanged, in order."""
 
-TENSORFLOW = "tensorflow"
-"""Origin of a stage that is the other framework's: what it changes is a lack of parity."""
-
-MISTAKE = "mistake"
-"""Origin of a stage that differs from the official one: what it changes is its price."""
+TENSORFLOW, MISTAKE = SwapOrigin.TENSORFLOW, SwapOrigin.MISTAKE
 
 
 @dataclass(frozen=True)
@@ -32,13 +28,13 @@ class Swap:
         slug: Short name, fit for a folder.
         title: One line for people.
         stage: The stage that it replaces, one of :data:`STAGES`.
-        origin: :data:`TENSORFLOW` or :data:`MISTAKE`.
+        origin: Whose it is.
     """
 
     slug: str
     title: str
     stage: str
-    origin: str
+    origin: SwapOrigin
 
 
 @dataclass(frozen=True)
@@ -107,42 +103,45 @@ class StageSwap:
             if row.swap.origin == TENSORFLOW and row.largest and abs(row.largest[1]) > limit
         ]
 
-    def to_dict(self, file_names: Mapping[int, str]) -> dict[str, Any]:
-        """Plain values for a result file.
+    def result(self, file_names: Mapping[int, str]) -> StageSwapResult:
+        """What is written of it.
 
         Args:
             file_names: Of each image by its id.
         """
-        return {
-            "baseline": dict(self.baseline),
-            "images": self.images,
-            "failures": _failures(self.failures, file_names),
-            "rows": [
-                {
-                    "slug": row.swap.slug,
-                    "title": row.swap.title,
-                    "stage": row.swap.stage,
-                    "origin": row.swap.origin,
-                    "metrics": dict(row.metrics),
-                    "AP_delta": row.deltas["AP"],
-                    "metric_deltas": dict(row.deltas),
-                    "images": self.images,
-                    "changed_images": row.changed_images,
-                    "matched": row.matched,
-                    "baseline_only": row.baseline_only,
-                    "swap_only": row.swap_only,
-                    "failures": _failures(row.failures, file_names),
-                }
+        return StageSwapResult(
+            baseline=self.baseline,
+            images=self.images,
+            failures=image_failures(self.failures, file_names),
+            rows=[
+                SwapResult(
+                    slug=row.swap.slug,
+                    title=row.swap.title,
+                    stage=row.swap.stage,
+                    origin=row.swap.origin,
+                    metrics=row.metrics,
+                    AP_delta=row.deltas["AP"],
+                    metric_deltas=row.deltas,
+                    images=self.images,
+                    changed_images=row.changed_images,
+                    matched=row.matched,
+                    baseline_only=row.baseline_only,
+                    swap_only=row.swap_only,
+                    failures=image_failures(row.failures, file_names),
+                )
                 for row in self.rows
             ],
-        }
+        )
 
 
-def _failures(failures: Mapping[int, str], names: Mapping[int, str]) -> list[dict[str, Any]]:
-    return [
-        {"image_id": number, "file_name": names[number], "reason": reason}
-        for number, reason in failures.items()
-    ]
+def image_failures(failures: Mapping[int, str], names: Mapping[int, str]) -> list[ImageFailure]:
+    """What is written of images that failed.
+
+    Args:
+        failures: Why each did, by its id.
+        names: File name of each image by its id.
+    """
+    return [ImageFailure(number, names[number], reason) for number, reason in failures.items()]
 
 
 def judge(
@@ -202,15 +201,15 @@ def _row(
     ]
     # COCO's evaluation takes long, and equal detections have equal metrics.
     metrics = (evaluate(annotations, list(found), found) if changed else plain).metrics
-    matching = match(baseline, found).to_dict()
+    matching = match(baseline, found).result()
     return SwapRow(
         swap=swap,
         metrics=metrics,
         deltas={name: _minus(metrics[name], plain.metrics[name]) for name in METRICS},
         changed_images=len(changed),
-        matched=matching["matched"],
-        baseline_only=matching["reference_only"],
-        swap_only=matching["candidate_only"],
+        matched=matching.matched,
+        baseline_only=matching.reference_only,
+        swap_only=matching.candidate_only,
         failures=failures,
     )
 

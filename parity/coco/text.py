@@ -77,15 +77,15 @@ def _categories(report: CocoReport) -> str:
 def _matching(report: CocoReport) -> str:
     if report.matching is None:
         return ""
-    values = report.matching.to_dict()
+    values = report.matching.result()
     lines = [
-        f"detections: {values['matched']} matched, {values['reference_only']} only TensorFlow's, "
-        f"{values['candidate_only']} only PyTorch's; largest differences of matched ones: "
-        f"score {values['largest_score_difference']:.2e}, "
-        f"box {values['largest_box_difference_pixels']:.2e} pixels; "
-        f"{values['rank_flips']} pairs in another order; beyond what rounding, ties and the cut "
-        f"explain: {values['apart']} pairs, {values['reference_unexplained']} only TensorFlow's, "
-        f"{values['candidate_unexplained']} only PyTorch's"
+        f"detections: {values.matched} matched, {values.reference_only} only TensorFlow's, "
+        f"{values.candidate_only} only PyTorch's; largest differences of matched ones: "
+        f"score {values.largest_score_difference:.2e}, "
+        f"box {values.largest_box_difference_pixels:.2e} pixels; "
+        f"{values.rank_flips} pairs in another order; beyond what rounding, ties and the cut "
+        f"explain: {values.apart} pairs, {values.reference_unexplained} only TensorFlow's, "
+        f"{values.candidate_unexplained} only PyTorch's"
     ]
     lines += [
         f"  {report.file_names[item.image_id]}: {item.unmatched} without a partner, "

@@ -20,7 +20,8 @@ from parity.commands.detection import (
 )
 from parity.commands.options import add_detection, check_numbers, describe_checkpoint
 from parity.commands.runner import add_runner, check_runner, open_runner
-from parity.process.files import write_json, write_text
+from parity.process.files import write_text
+from parity.results.record import write
 
 if TYPE_CHECKING:
     from parity.coco.report import CocoReport
@@ -146,7 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
             with_tensorflow="tensorflow" in frameworks,
         )
         report = replace(report, stage_swap=stage_swap)
-    write_json(arguments.out / "coco.json", report.to_dict())
+    write(arguments.out / "coco.json", report.result())
     print(coco_text(report))
     if len(frameworks) == 1 and report.complete:
         # Nothing was to be compared, and what was to be done is.

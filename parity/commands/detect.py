@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from converter.bundle import checkpoint_files
 from converter.progress import Progress
 from efficientdet_spec import Cause, InputError
@@ -23,12 +25,10 @@ from parity.commands.detection import (
 from parity.commands.options import add_detection, check_numbers, describe_checkpoint
 from parity.detections.images import image_files
 from parity.detections.shards import BATCHES_AHEAD, Prepared, Side
-from parity.process.files import write_json
 from parity.process.outcome import Outcome
 from parity.process.prefetch import ahead
-
-SCHEMA = "efficientdet-parity/detect"
-VERSION = 2
+from parity.results.detect import DetectCompared, DetectImage, DetectResult
+from parity.results.record import write
 
 
 def add_parser(commands: Any) -> None:
@@ -79,23 +79,21 @@ def run(arguments: argparse.Namespace) -> int:
         )
     ]
     outcome, sentence, compared = judge(entries, arguments.min_score)
-    result = {
-        "schema": SCHEMA,
-        "version": VERSION,
-        "outcome": outcome.value,
-        "passes": outcome is Outcome.PARITY,
-        "sentence": sentence,
-        "compared": compared,
-        "min_score": arguments.min_score,
-        "model": setup.conversion.config.name,
-        "checkpoint": describe_checkpoint(arguments, setup.conversion),
-        "profile": setup.profile.to_dict(),
-        "size": list(setup.size),
-        "environment": describe_environment(setup, True),
-        "columns": ["x", "y", "width", "height", "score", "category_id"],
-        "images": entries,
-    }
-    write_json(arguments.out / "detect.json", result)
+    result = DetectResult(
+        outcome=outcome,
+        passes=outcome is Outcome.PARITY,
+        sentence=sentence,
+        compared=compared,
+        min_score=arguments.min_score,
+        model=setup.conversion.config.name,
+        checkpoint=describe_checkpoint(arguments, setup.conversion),
+        profile=setup.profile.to_dict(),
+        size=setup.size,
+        environment=describe_environment(setup, True),
+        columns=["x", "y", "width", "height", "score", "category_id"],
+        images=entries,
+    )
+    write(arguments.out / "detect.json", result)
     print(f"{outcome.value}: {sentence}")
     return outcome.exit_code
 
@@ -107,22 +105,22 @@ def _compare(
     sides: Sequence[Any],
     names: Mapping[int, str],
     min_score: float,
-) -> dict[str, Any]:
+) -> DetectImage:
     """Draw and judge one image; what ``detect.json`` tells of it."""
     from parity.detections.drawing import differing, side_by_side, write_png
     from parity.detections.matching import match_image
     from torch_model.decode import read_image
 
     named = dict(zip(FRAMEWORKS, sides, strict=True))
-    entry: dict[str, Any] = {
-        "file": str(path),
-        "failures": {name: side for name, side in named.items() if isinstance(side, str)},
-        "detections": {
+    entry = DetectImage(
+        file=str(path),
+        failures={name: side for name, side in named.items() if isinstance(side, str)},
+        detections={
             name: side.tolist() for name, side in named.items() if not isinstance(side, str)
         },
-    }
-    if entry["failures"]:
-        for framework, reason in entry["failures"].items():
+    )
+    if entry.failures:
+        for framework, reason in entry.failures.items():
             print(f"{path}: failed in {framework}: {reason}")
         return entry
     tensorflow, torch = sides
@@ -137,42 +135,42 @@ def _compare(
         f"differences: score {found.score:.2e}, box {found.box:.2e} pixels; {picture}"
     )
     shown = {name: int((side[:, 4] >= min_score).sum()) for name, side in named.items()}
-    return {
-        **entry,
-        "picture": picture.name,
-        "shown": shown,
-        "visibly_different": apart,
-        "matching": found.to_dict(),
-    }
+    return structs.replace(
+        entry,
+        picture=picture.name,
+        shown=shown,
+        visibly_different=apart,
+        matching=found.result(),
+    )
 
 
-def judge(
-    entries: Sequence[Mapping[str, Any]], min_score: float
-) -> tuple[Outcome, str, dict[str, Any]]:
+def judge(entries: Sequence[DetectImage], min_score: float) -> tuple[Outcome, str, DetectCompared]:
     """What the images show together: the outcome, why, and what was compared.
 
     Args:
         entries: Of each image, as in ``detect.json``.
         min_score: Detections below it were not judged.
     """
-    done = [entry for entry in entries if not entry["failures"]]
-    compared = {
-        "images": len(done),
-        "failed": len(entries) - len(done),
-        "detections": {name: sum(entry["shown"][name] for entry in done) for name in FRAMEWORKS},
-        "matched": sum(entry["matching"]["matched"] for entry in done),
-    }
-    apart = sum(entry["visibly_different"] for entry in done)
+    done = [entry for entry in entries if not entry.failures]
+    compared = DetectCompared(
+        images=len(done),
+        failed=len(entries) - len(done),
+        detections={
+            name: sum(entry.shown[name] for entry in done if entry.shown) for name in FRAMEWORKS
+        },
+        matched=sum(entry.matching.matched for entry in done if entry.matching),
+    )
+    apart = sum(entry.visibly_different or 0 for entry in done)
     counts = " and ".join(
-        f"{number} of {TITLES[name]}" for name, number in compared["detections"].items()
+        f"{number} of {TITLES[name]}" for name, number in compared.detections.items()
     )
     if apart:
         text = f"{apart} of the detections with a score of at least {min_score:g} differ visibly"
         return Outcome.DIFFERENCE, text, compared
-    if compared["failed"]:
-        text = f"{compared['failed']} of {len(entries)} images failed; nothing else differs"
+    if compared.failed:
+        text = f"{compared.failed} of {len(entries)} images failed; nothing else differs"
         return Outcome.NOT_SHOWN, text, compared
-    if not all(compared["detections"].values()):
+    if not all(compared.detections.values()):
         text = f"nothing was detected with a score of at least {min_score:g}, so nothing is proven"
         return Outcome.NOT_SHOWN, text, compared
     text = f"none of the detections with a score of at least {min_score:g} differs visibly"

@@ -45,10 +45,13 @@ from parity.gradients.comparison import (
 from parity.gradients.text import gradients_text
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process import environment
-from parity.process.files import write_json, write_text
+from parity.process.files import write_text
+from parity.results.judgement import Evidence, nodes_result
 from parity.results.junit import junit
-from parity.results.nodes import Contribution, NodesReport, Noise, largest_sources
+from parity.results.nodes import Contribution, Noise, Reference
 from parity.results.nodes_text import nodes_text
+from parity.results.ranking import sources
+from parity.results.record import made, write
 from parity.sides.naming import split_candidate
 from parity.traces.reader import check_matches
 
@@ -161,7 +164,7 @@ def run(arguments: argparse.Namespace) -> int:
         trials = Trials(
             arguments, planned, conversion, files.prefix, candidate, faithful, trace, stack
         )
-        report = _compare(
+        evidence, others = _compare(
             arguments,
             trials=trials,
             conversion=conversion,
@@ -173,17 +176,18 @@ def run(arguments: argparse.Namespace) -> int:
     gradients = None
     if arguments.backward:
         gradients = _compare_gradients(
-            arguments, conversion, files.prefix, candidate, planned[0].load(), report
+            arguments, conversion, files.prefix, candidate, planned[0].load(), others
         )
-        report = replace(report, gradients=gradients.to_dict())
-    print(nodes_text(report, every_node=arguments.verbose))
+        evidence = replace(evidence, gradients=gradients.result())
+    result = nodes_result(evidence, **others)
+    print(nodes_text(result, every_node=arguments.verbose))
     if gradients:
         print(f"\n{gradients_text(gradients)}")
     if arguments.json:
-        write_json(arguments.json, report.to_dict())
+        write(arguments.json, result)
     if arguments.junit:
-        write_text(arguments.junit, junit(report))
-    return report.outcome.exit_code
+        write_text(arguments.junit, junit(result))
+    return result.outcome.exit_code
 
 
 def _open_candidate(text: str | None, config: EfficientDetConfig, faithful: Any) -> Any:
@@ -214,14 +218,15 @@ def _compare(
     files: CheckpointFiles,
     device: dict[str, Any],
     seconds: dict[str, float],
-) -> NodesReport:
+) -> tuple[Evidence, dict[str, Any]]:
+    """What was found, and the further fields of the result."""
     from parity.diagnosis.suspects import Known, diagnosed, findings, suspects
     from parity.lockstep.closeups import chosen, closeups
     from parity.lockstep.contributions import Observed, contributions
 
     config = conversion.config
     trials.run(seconds)
-    nodes, telling = trials.nodes, trials.telling
+    telling = trials.telling
     started = time.perf_counter()
     known = Known(
         faithful=faithful,
@@ -244,15 +249,15 @@ def _compare(
             )
     seconds["diagnosis"] = time.perf_counter() - started
     started = time.perf_counter()
-    sources = [node.name for node in largest_sources(shown, arguments.contributions)]
+    largest = [node.name for node in sources(shown, arguments.contributions)]
     shares: list[Contribution] = []
-    if sources and all(map(_can_be_put_in, shown)):
+    if largest and all(map(_can_be_put_in, shown)):
         with Progress("attributing", unit="runs") as progress:
-            made = Observed(
+            observed = Observed(
                 visited=[node.name for node in shown if node.shape is not None],
                 outputs=telling.comparison.outputs,
             )
-            shares = contributions(telling.pairing, sources, progress, made)
+            shares = contributions(telling.pairing, largest, progress, observed)
         seconds["contributions"] = time.perf_counter() - started
     looks: list[Closeup] = []
     if arguments.closeups:
@@ -267,27 +272,29 @@ def _compare(
         noise, notes = _noise(arguments, telling, conversion, files.prefix)
         reference.described.setdefault("notes", []).extend(notes)
         seconds["noise"] = time.perf_counter() - started
-    return NodesReport(
-        model=config.name,
-        checkpoint=describe_checkpoint(arguments, conversion),
-        reference=reference.described,
-        candidate=arguments.candidate or "converted on the fly",
+    evidence = Evidence(
+        nodes=trials.nodes,
         inputs=trials.results(),
         coverage=trials.coverage(config),
-        dtype=arguments.dtype,
-        environment=environment.describe(arguments.threads) | device,
-        nodes=nodes,
-        tensors=reference.tensors,
-        outputs=reference.outputs,
-        contributions=shares,
-        seconds={name: round(value, 3) for name, value in seconds.items()},
-        peak_memory=environment.peak_memory_bytes(),
         findings=found,
         suspects=guilty,
-        noise=noise,
-        closeups=[look.to_dict() for look in looks],
         not_shown=trials.not_shown,
     )
+    return evidence, {
+        "tensors": reference.tensors,
+        "model": config.name,
+        "checkpoint": describe_checkpoint(arguments, conversion),
+        "reference": made(Reference, reference.described),
+        "candidate": arguments.candidate or "converted on the fly",
+        "dtype": arguments.dtype,
+        "environment": environment.describe(arguments.threads) | device,
+        "outputs": reference.outputs,
+        "contributions": shares,
+        "noise": noise,
+        "closeups": [look.result() for look in looks],
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "peak_memory_bytes": environment.peak_memory_bytes(),
+    }
 
 
 def _can_be_put_in(node: NodeResult) -> bool:
@@ -375,7 +382,7 @@ def _compare_gradients(
     prefix: Path,
     candidate: Any,
     loaded: tuple[Images, dict[str, Any]],
-    report: NodesReport,
+    compared: Mapping[str, Any],
 ) -> GradientsReport:
     """Both frameworks' gradients in both precisions, whatever the nodes were compared in."""
     import_tensorflow()
@@ -408,10 +415,10 @@ def _compare_gradients(
 
     subject = Subject(
         model=config.name,
-        checkpoint=report.checkpoint,
-        candidate=report.candidate,
+        checkpoint=compared["checkpoint"],
+        candidate=compared["candidate"],
         images=described,
-        environment=report.environment,
+        environment=compared["environment"],
     )
     with Progress("differentiating", unit="runs") as progress:
         return compare_gradients(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from converter.bundle import checkpoint_files
 from converter.conversion import Conversion, convert
@@ -13,6 +12,7 @@ from converter.progress import READING_PATIENCE, Progress
 from converter.sources import CheckpointFiles, default_cache, resolve
 from efficientdet_spec import MODELS, Cause, InputError, parse_size
 from parity.process.files import check_writable
+from parity.results.shared import Checkpoint, Weights
 from parity.sides.naming import split_candidate
 
 _MAX_THREADS = 1024
@@ -151,11 +151,11 @@ def check_results(arguments: argparse.Namespace, prefix: Path) -> None:
         inputs.append(target)
 
 
-def describe_checkpoint(arguments: argparse.Namespace, conversion: Conversion) -> dict[str, Any]:
+def describe_checkpoint(arguments: argparse.Namespace, conversion: Conversion) -> Checkpoint:
     """The checkpoint as results name it."""
     provenance = conversion.provenance
-    return {
-        "source": provenance["source"],
-        "fingerprint": provenance["checkpoint_fingerprint"],
-        "weights": arguments.weights,
-    }
+    return Checkpoint(
+        source=provenance["source"],
+        fingerprint=provenance["checkpoint_fingerprint"],
+        weights=Weights(arguments.weights),
+    )

@@ -18,6 +18,7 @@ from parity.commands.options import (
 )
 from parity.commands.reference import open_reference, read_input
 from parity.process import environment
+from parity.results.record import plain
 
 
 def add_parser(commands: Any) -> None:
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     with open_reference(arguments, config, files.prefix, images.shape, None) as reference:
         header = TraceHeader(
             config=config,
-            checkpoint=describe_checkpoint(arguments, conversion),
+            checkpoint=plain(describe_checkpoint(arguments, conversion)),
             input=described,
             dtype=arguments.dtype,
             environment=environment.describe(arguments.threads) | {"device": "cpu"},

@@ -20,11 +20,10 @@ from parity.commands.options import (
 from parity.commands.reference import open_reference, read_input
 from parity.commands.trials import pair
 from parity.process import environment
-from parity.process.files import write_json
+from parity.results.record import made, write
+from parity.results.self_check import FaultResult, SelfCheckResult
+from parity.results.shared import Images
 from parity.sides.naming import base
-
-SCHEMA = "efficientdet-parity/self-check"
-VERSION = 1
 
 _SIZE = "256x256"
 _DIAGNOSED = 3
@@ -71,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     faithful = from_arrays(config, conversion.arrays, source=str(files.prefix))
     faithful = faithful.to(getattr(torch, arguments.dtype))
     known = Known(faithful, alternatives(arguments, files), config.num_anchors, config.num_classes)
-    outcomes: list[dict[str, Any]] = []
+    outcomes: list[FaultResult] = []
     with (
         open_reference(arguments, config, files.prefix, images.shape, None) as reference,
         Progress("breaking", unit="faults") as progress,
@@ -91,62 +90,60 @@ def run(arguments: argparse.Namespace) -> int:
             failing = [node.name for node in nodes if not node.verdict.passes]
             outcomes.append(_outcome(fault, place, failing, found, guilty))
         progress(len(FAULTS) + 1, len(FAULTS) + 1)
-    passes = all(item["passes"] for item in outcomes)
+    passes = all(item.passes for item in outcomes)
     for item in outcomes:
         print(_line(item))
     print("SELF-CHECK PASSED" if passes else "SELF-CHECK FAILED")
     if arguments.json:
-        result = {
-            "schema": SCHEMA,
-            "version": VERSION,
-            "passes": passes,
-            "model": config.name,
-            "checkpoint": describe_checkpoint(arguments, conversion),
-            "images": described,
-            "environment": environment.describe(arguments.threads),
-            "faults": outcomes,
-        }
-        write_json(arguments.json, result)
+        result = SelfCheckResult(
+            passes=passes,
+            model=config.name,
+            checkpoint=describe_checkpoint(arguments, conversion),
+            images=made(Images, described),
+            environment=environment.describe(arguments.threads),
+            faults=outcomes,
+        )
+        write(arguments.json, result)
     return 0 if passes else 1
 
 
 def _outcome(
     fault: Any, place: str | None, failing: list[str], found: Any, guilty: Any
-) -> dict[str, Any]:
+) -> FaultResult:
     alarm = bool(failing or found)
     if fault is None:
-        return {
-            "title": "the faithful model",
-            "place": None,
-            "detected": alarm,
-            "located": not alarm,
-            "named": not alarm,
-            "nodes": failing,
-            "names": [],
-            "passes": not alarm,
-        }
+        return FaultResult(
+            title="the faithful model",
+            place=None,
+            detected=alarm,
+            located=not alarm,
+            named=not alarm,
+            nodes=failing,
+            names=[],
+            passes=not alarm,
+        )
     here = [item for item in found if item.place == place or item.place.startswith(f"{place}.")]
     located = all(base(name) == place for name in failing) and bool(failing or here)
     names = [item.slug for item in [*guilty, *here] if item.slug]
-    return {
-        "title": fault.title,
-        "place": place,
-        "detected": alarm,
-        "located": located,
-        "named": bool(fault.slugs & set(names)),
-        "nodes": failing,
-        "names": names,
+    return FaultResult(
+        title=fault.title,
+        place=place,
+        detected=alarm,
+        located=located,
+        named=bool(fault.slugs & set(names)),
+        nodes=failing,
+        names=names,
         # A name is a help, finding it is the duty.
-        "passes": alarm and located,
-    }
+        passes=alarm and located,
+    )
 
 
-def _line(item: dict[str, Any]) -> str:
-    if item["place"] is None:
-        return f"{item['title']}: {'ALARM' if item['detected'] else 'no alarm'}"
+def _line(item: FaultResult) -> str:
+    if item.is_control:
+        return f"{item.title}: {'ALARM' if item.detected else 'no alarm'}"
     states = [
-        "detected" if item["detected"] else "NOT DETECTED",
-        "located" if item["located"] else "NOT LOCATED",
-        f"named {', '.join(dict.fromkeys(item['names'])) or 'nothing'}",
+        "detected" if item.detected else "NOT DETECTED",
+        "located" if item.located else "NOT LOCATED",
+        f"named {', '.join(dict.fromkeys(item.names)) or 'nothing'}",
     ]
-    return f"{item['title']}, at {item['place']}: {', '.join(states)}"
+    return f"{item.title}, at {item.place}: {', '.join(states)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,8 +17,9 @@ from parity.commands.inputs import PlannedInput
 from parity.commands.reference import Images, Reference, open_reference
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process.outcome import Outcome
-from parity.results.coverage import Coverage, InputResult, coverage_of, merged_nodes, wiring_notes
-from parity.results.nodes import Finding
+from parity.results.coverage import coverage_of, merged_nodes, wiring_notes
+from parity.results.nodes import Coverage, Finding, InputResult
+from parity.results.ranking import most_accumulated
 from parity.sides.naming import check_paths, own_paths, read_names
 from parity.sides.replay import KEPT_BYTES, Kept
 from parity.sides.stream import Stream
@@ -189,14 +189,10 @@ class Trials:
             self.nodes,
             [found.reach for found in self._comparisons],
             peaks,
+            inputs=self.results(),
             assumed=assumptions(config),
             notes=notes,
         )
-
-
-def _accumulated(node: NodeResult) -> float:
-    value = node.free.relative_max if node.free else 0.0
-    return math.inf if math.isnan(value) else value
 
 
 def _input_result(
@@ -208,22 +204,20 @@ def _input_result(
     ):
         # No other input shows what this one does not.
         outcome = Outcome.NOT_SHOWN
-    measured = [node for node in found.nodes if node.free]
-    largest = max(measured, key=_accumulated, default=None)
+    largest = most_accumulated(found.nodes)
     return InputResult(
         source=described["source"],
         height=described["height"],
         width=described["width"],
         batch=described.get("batch", 1),
         sha256=described["sha256"],
-        outcome=outcome.value,
+        outcome=outcome,
         counts={
-            verdict.value: sum(node.verdict is verdict for node in found.nodes)
-            for verdict in Verdict
+            verdict: sum(node.verdict is verdict for node in found.nodes) for verdict in Verdict
         },
         largest_relative_max=largest.free.relative_max if largest and largest.free else None,
         largest_node=largest.name if largest else None,
-        seconds=found.seconds,
+        seconds={name: round(value, 3) for name, value in found.seconds.items()},
     )
 
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parity.detections.rows import Rows
+from parity.results.coco import MatchingResult
+from parity.results.detections import ImageMatching
 
 MIN_IOU = 0.5
 """Boxes that overlap less are not the same detection; the least IoU that COCO takes for a hit."""
@@ -83,20 +84,20 @@ class ImageMatch:
         """Detections without a partner, on either side."""
         return len(self.reference_only) + len(self.candidate_only)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a result file."""
-        return {
-            "image_id": self.image_id,
-            "matched": len(self.pairs),
-            "reference_only": len(self.reference_only),
-            "candidate_only": len(self.candidate_only),
-            "largest_score_difference": self.score,
-            "largest_box_difference_pixels": self.box,
-            "rank_flips": self.rank_flips,
-            "apart": len(self.apart),
-            "reference_unexplained": len(self.reference_unexplained),
-            "candidate_unexplained": len(self.candidate_unexplained),
-        }
+    def result(self) -> ImageMatching:
+        """What is written of it."""
+        return ImageMatching(
+            image_id=self.image_id,
+            matched=len(self.pairs),
+            reference_only=len(self.reference_only),
+            candidate_only=len(self.candidate_only),
+            largest_score_difference=self.score,
+            largest_box_difference_pixels=self.box,
+            rank_flips=self.rank_flips,
+            apart=len(self.apart),
+            reference_unexplained=len(self.reference_unexplained),
+            candidate_unexplained=len(self.candidate_unexplained),
+        )
 
 
 @dataclass(frozen=True)
@@ -129,23 +130,24 @@ class Matching:
         )
         return differing[:WORST_IMAGES]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a result file."""
-        return {
-            "min_iou": MIN_IOU,
-            "code_limit": CODE_LIMIT,
-            "score_limit": SCORE_LIMIT,
-            "matched": sum(len(item.pairs) for item in self.images),
-            "reference_only": sum(len(item.reference_only) for item in self.images),
-            "candidate_only": sum(len(item.candidate_only) for item in self.images),
-            "largest_score_difference": max((item.score for item in self.images), default=0.0),
-            "largest_box_difference_pixels": max((item.box for item in self.images), default=0.0),
-            "rank_flips": sum(item.rank_flips for item in self.images),
-            "apart": sum(len(item.apart) for item in self.images),
-            "reference_unexplained": sum(len(item.reference_unexplained) for item in self.images),
-            "candidate_unexplained": sum(len(item.candidate_unexplained) for item in self.images),
-            "worst_images": [item.to_dict() for item in self.worst],
-        }
+    def result(self) -> MatchingResult:
+        """What is written of it."""
+        images = self.images
+        return MatchingResult(
+            min_iou=MIN_IOU,
+            code_limit=CODE_LIMIT,
+            score_limit=SCORE_LIMIT,
+            matched=sum(len(item.pairs) for item in images),
+            reference_only=sum(len(item.reference_only) for item in images),
+            candidate_only=sum(len(item.candidate_only) for item in images),
+            largest_score_difference=max((item.score for item in images), default=0.0),
+            largest_box_difference_pixels=max((item.box for item in images), default=0.0),
+            rank_flips=sum(item.rank_flips for item in images),
+            apart=sum(len(item.apart) for item in images),
+            reference_unexplained=sum(len(item.reference_unexplained) for item in images),
+            candidate_unexplained=sum(len(item.candidate_unexplained) for item in images),
+            worst_images=[item.result() for item in self.worst],
+        )
 
 
 def match(

@@ -8,7 +8,8 @@ each is looked at in isolation: see :mod:`parity.diagnosis.examination`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from parity.diagnosis import structure
 from parity.diagnosis.examination import Examination, Known, Look

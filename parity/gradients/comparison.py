@@ -60,7 +60,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -70,15 +69,21 @@ from numpy.typing import NDArray
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.measure import unit_roundoff
-from parity.judge.verdict import Verdict, number
+from parity.judge.verdict import Verdict
 from parity.process.environment import peak_memory_bytes
+from parity.results.gradients import (
+    DitheredImages,
+    Gradient,
+    GradientLimits,
+    GradientsResult,
+    Mode,
+)
+from parity.results.record import made
+from parity.results.shared import Checkpoint
 
 Array = NDArray[Any]
 Progress = Callable[[int, int], None]
 _T = TypeVar("_T")
-
-SCHEMA = "efficientdet-parity/gradients"
-SCHEMA_VERSION = 2
 
 STRUCTURE_LIMIT = 1e-8
 """Largest difference of two float64 gradients, relative to their norm."""
@@ -100,13 +105,6 @@ DITHER = 0.01
 
 IMAGES = "images"
 SCALAR = "scalar"
-
-
-class Mode(str, Enum):
-    """What batch norms normalise by."""
-
-    INFERENCE = "inference"
-    TRAINING = "training"
 
 
 @dataclass(frozen=True)
@@ -338,23 +336,6 @@ class GradientResult:
     reason: str
     zero: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "name": self.name,
-            "mode": self.mode.value,
-            "shape": None if self.shape is None else list(self.shape),
-            "verdict": self.verdict.value,
-            "reason": self.reason,
-            "norm": number(self.norm),
-            "structure": number(self.structure),
-            "unit": number(self.unit),
-            "torch_units": number(self.torch_units),
-            "tensorflow_units": number(self.tensorflow_units),
-            "torch_limit": self.torch_limit,
-            "tensorflow_limit": self.tensorflow_limit,
-        }
-
 
 def _norm(array: Array) -> float:
     return float(np.linalg.norm(array.astype(np.float64).reshape(-1)))
@@ -524,7 +505,7 @@ class Subject:
     """
 
     model: str
-    checkpoint: Mapping[str, Any]
+    checkpoint: Checkpoint
     candidate: str
     images: Mapping[str, Any]
     environment: Mapping[str, Any]
@@ -566,12 +547,12 @@ class GradientsReport:
         """The modes that were compared."""
         return [mode for mode in Mode if self.of(mode)]
 
-    def counts(self) -> dict[str, dict[str, int]]:
+    def counts(self) -> dict[Mode, dict[Verdict, int]]:
         """Number of gradients by mode and verdict."""
         counts = {}
         for mode in self.modes():
             found = Counter(result.verdict for result in self.of(mode))
-            counts[mode.value] = {verdict.value: found[verdict] for verdict in Verdict}
+            counts[mode] = {verdict: found[verdict] for verdict in Verdict}
         return counts
 
     def largest_structure(self, mode: Mode) -> GradientResult | None:
@@ -579,29 +560,22 @@ class GradientsReport:
         measured = [result for result in self.of(mode) if result.structure is not None]
         return max(measured, key=lambda result: result.structure or 0.0, default=None)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+    def result(self) -> GradientsResult:
+        """What is written of it."""
         subject = self.subject
-        return {
-            "schema": SCHEMA,
-            "version": SCHEMA_VERSION,
-            "passes": self.passes,
-            "model": subject.model,
-            "checkpoint": dict(subject.checkpoint),
-            "candidate": subject.candidate,
-            "images": {**subject.images, "dither": DITHER},
-            "environment": dict(subject.environment),
-            "counts": self.counts(),
-            "limits": {
-                "structure": STRUCTURE_LIMIT,
-                "units": SIDE_LIMIT,
-                "tensorflow_terms": self.terms,
-                "draws": DRAWS,
-            },
-            "seconds": dict(self.seconds),
-            "peak_memory_bytes": self.peak_memory,
-            "gradients": [result.to_dict() for result in self.results],
-        }
+        return GradientsResult(
+            passes=self.passes,
+            model=subject.model,
+            checkpoint=subject.checkpoint,
+            candidate=subject.candidate,
+            images=made(DitheredImages, {**subject.images, "dither": DITHER}),
+            environment=subject.environment,
+            counts=self.counts(),
+            limits=GradientLimits(STRUCTURE_LIMIT, SIDE_LIMIT, self.terms, DRAWS),
+            seconds=self.seconds,
+            peak_memory_bytes=self.peak_memory,
+            gradients=[made(Gradient, result) for result in self.results],
+        )
 
 
 def compare_gradients(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from parity.gradients.comparison import SCALAR, GradientResult, GradientsReport, Mode
+from parity.gradients.comparison import SCALAR, GradientResult, GradientsReport
 from parity.judge.verdict import Verdict
+from parity.process.outcome import Outcome
+from parity.results.gradients import Mode
+from parity.results.ranking import ordered
+from parity.results.signs import in_capitals
 
 _SHOWN = 5
 
@@ -28,7 +31,8 @@ def _heading(report: GradientsReport) -> list[str]:
 
 def _mode(report: GradientsReport, mode: Mode) -> list[str]:
     results = report.of(mode)
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in report.counts()[mode.value].items() if n)
+    found = report.counts()[mode]
+    counts = ", ".join(f"{count} {verdict.value}" for verdict, count in found.items() if count)
     lines = [f"Batch norm in {mode.value}: {len(results)} compared: {counts}"]
     largest = report.largest_structure(mode)
     if largest:
@@ -51,7 +55,7 @@ def _failing(results: Sequence[GradientResult], failing: Sequence[GradientResult
     worst = sorted(failing, key=_severity, reverse=True)[:_SHOWN]
     lines = [f"  worst of {len(failing)} without parity:"]
     lines += [
-        f"    {result.name}: {result.verdict.value.upper()}: {result.reason}" for result in worst
+        f"    {result.name}: {in_capitals(result.verdict)}: {result.reason}" for result in worst
     ]
     scalar = next((result for result in results if result.name == SCALAR), None)
     if scalar and scalar.verdict.passes:
@@ -63,14 +67,12 @@ def _failing(results: Sequence[GradientResult], failing: Sequence[GradientResult
 
 
 def _units(result: GradientResult) -> float:
-    value = result.torch_units or 0.0
-    return math.inf if math.isnan(value) else value
+    return ordered(result.torch_units)
 
 
 def _severity(result: GradientResult) -> tuple[float, float]:
     structural = result.verdict is Verdict.FUNCTION_DIFFERS
-    value = (result.structure if structural else 0.0) or 0.0
-    return (math.inf if math.isnan(value) else value, _units(result))
+    return ordered(result.structure if structural else 0.0), _units(result)
 
 
 def _summary(report: GradientsReport) -> list[str]:
@@ -78,15 +80,18 @@ def _summary(report: GradientsReport) -> list[str]:
     lines = [f"{times}; peak memory {report.peak_memory / 1e9:.2f} GB"]
     failures = report.failures()
     if report.passes:
-        lines.append("PARITY: both sides differentiate alike; every gradient is covered")
+        lines.append(
+            f"{in_capitals(Outcome.PARITY)}: both sides differentiate alike; every gradient is "
+            f"covered"
+        )
     elif failures:
         # What differs says more than what is not covered.
         first = next((result for result in failures if result.verdict.fails), failures[0])
-        word = "DIFFERENCE" if first.verdict.fails else "NOT SHOWN"
+        word = in_capitals(Outcome.DIFFERENCE if first.verdict.fails else Outcome.NOT_SHOWN)
         lines.append(
             f"{word}: {len(failures)} of {len(report.results)} gradients without parity, first "
             f"{first.name} ({first.mode.value}): {first.verdict.value}"
         )
     else:
-        lines.append("NOT SHOWN: no gradient was compared")
+        lines.append(f"{in_capitals(Outcome.NOT_SHOWN)}: no gradient was compared")
     return lines

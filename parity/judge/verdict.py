@@ -146,64 +146,6 @@ class NodeResult:
         value = self.from_exact.roundings if self.from_exact else None
         return math.nan if value is None else value
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "name": self.name,
-            "kind": self.kind.value if self.kind else None,
-            "shape": list(self.shape) if self.shape else None,
-            "verdict": self.verdict.value,
-            "reason": self.reason,
-            "free": difference_dict(self.free),
-            "own": difference_dict(self.own),
-            "from_exact": difference_dict(self.from_exact),
-            "reference_from_exact": difference_dict(self.reference_from_exact),
-            "functions_apart": number(self.functions_apart),
-            "limit": (
-                {
-                    "candidate": self.limit.candidate,
-                    "reference": self.limit.reference,
-                    "terms": self.limit.terms,
-                    "reason": self.limit.reason,
-                }
-                if self.limit
-                else None
-            ),
-            "detectable": number(self.detectable),
-            "constant_channels": self.constant_channels,
-            "identical_inputs": self.certain,
-            "wrong_inputs": list(self.wrong_inputs),
-            "silent": self.silent,
-            "input": self.input,
-            "inherited": number(self.inherited),
-            "amplification": number(self.amplification),
-        }
-
-
-def number(value: float | None) -> float | str | None:
-    """A number for JSON, which knows neither NaN nor infinity."""
-    return value if value is None or math.isfinite(value) else str(value)
-
-
-def difference_dict(distance: Difference | None) -> dict[str, Any] | None:
-    """A difference as plain values for JSON."""
-    if distance is None:
-        return None
-    return {
-        "rms": number(distance.rms),
-        "rms_difference": number(distance.rms_difference),
-        "max_difference": number(distance.max_difference),
-        "relative_rms": number(distance.relative_rms),
-        "relative_max": number(distance.relative_max),
-        "max_index": list(distance.max_index),
-        "finite": distance.finite,
-        "constant": distance.constant,
-        "roundings": number(distance.roundings),
-        "roundings_index": (
-            list(distance.roundings_index) if distance.roundings_index is not None else None
-        ),
-    }
-
 
 def judge(
     name: str,

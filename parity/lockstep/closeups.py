@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from parity.judge.measure import unit_roundoff
-from parity.judge.verdict import NodeResult, number
+from parity.judge.verdict import NodeResult
 from parity.lockstep.isolated import IsolatedWalk, Meeting
 from parity.lockstep.pairing import Pairing, Progress
 from parity.lockstep.walk import visited
+from parity.results import ranking
+from parity.results.closeups import CloseupResult, Histogram, PlaneMap, Scatter, Zero
 from parity.results.nodes import Suspect
 from parity.sides import pytorch
 from parity.sides.stream import Array
@@ -57,33 +57,34 @@ class Closeup:
     counts: dict[str, Array]
     zero: dict[str, int]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+    def result(self) -> CloseupResult:
+        """What is kept of it, in few digits."""
         rows, columns = self.cells.shape
-        return {
-            "node": self.node,
-            "map": {
-                "height": self.height,
-                "width": self.width,
-                "rows": rows,
-                "columns": columns,
-                "values": [[_short(value) for value in row] for row in self.cells],
-            },
-            "channels": [_short(value) for value in self.channels],
-            "scatter": {
-                "tensorflow": [_short(value, 9) for value in self.pairs[0]],
-                "torch": [_short(value, 9) for value in self.pairs[1]],
-            },
-            "histogram": {
-                "edges": [_short(value) for value in EDGES],
-                **{side: values.tolist() for side, values in self.counts.items()},
-                "zero": self.zero,
-            },
-        }
+        return CloseupResult(
+            node=self.node,
+            plane=PlaneMap(
+                height=self.height,
+                width=self.width,
+                rows=rows,
+                columns=columns,
+                values=[[_short(value) for value in row] for row in self.cells],
+            ),
+            channels=[_short(value) for value in self.channels],
+            scatter=Scatter(
+                tensorflow=[_short(value, 9) for value in self.pairs[0]],
+                torch=[_short(value, 9) for value in self.pairs[1]],
+            ),
+            histogram=Histogram(
+                edges=[_short(value) for value in EDGES],
+                torch=self.counts["torch"].tolist(),
+                tensorflow=self.counts["tensorflow"].tolist(),
+                zero=Zero(torch=self.zero["torch"], tensorflow=self.zero["tensorflow"]),
+            ),
+        )
 
 
-def _short(value: float, digits: int = 4) -> float | str | None:
-    return number(float(f"{value:.{digits}g}"))
+def _short(value: float, digits: int = 4) -> float:
+    return float(f"{value:.{digits}g}")
 
 
 def chosen(nodes: Sequence[NodeResult], suspects: Sequence[Suspect], count: int) -> list[str]:
@@ -97,16 +98,11 @@ def chosen(nodes: Sequence[NodeResult], suspects: Sequence[Suspect], count: int)
     """
     comparable = {node.name for node in nodes if node.own is not None}
     first = [name for suspect in suspects for name in suspect.nodes]
-    own = sorted(nodes, key=lambda node: -_order(node.own.relative_max if node.own else 0.0))
-    near = sorted(nodes, key=lambda node: -_order(node.roundings if node.from_exact else 0.0))
+    own = sorted(nodes, key=ranking.own, reverse=True)
+    near = sorted(nodes, key=ranking.roundings, reverse=True)
     turns = [node.name for pair in zip(own, near, strict=True) for node in pair]
     names = dict.fromkeys(name for name in [*first, *turns] if name in comparable)
     return list(names)[:count]
-
-
-def _order(value: float) -> float:
-    """NaN is worse than any number."""
-    return math.inf if math.isnan(value) else value
 
 
 def closeups(

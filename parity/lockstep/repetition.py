@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from parity.results.nodes import Finding
-from parity.results.summary import NOT_REPEATABLE
+from parity.results.nodes import NOT_REPEATABLE, Finding
 from parity.sides import pytorch
 
 

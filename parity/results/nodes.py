@@ -1,308 +1,498 @@
-"""The result of a comparison, as plain values for JSON."""
+"""``efficientdet-parity/nodes``: a comparison of two networks node by node."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Annotated, Literal
 
-from parity.judge.verdict import NodeResult, Verdict, number
+from msgspec import field
+
+from efficientdet_spec import NodeKind
+from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
-from parity.results.coverage import Coverage, InputResult
-from parity.results.summary import Summary, summarise
+from parity.results.closeups import CloseupResult
+from parity.results.gradients import GradientsResult
+from parity.results.record import Count, Figure, Record, ResultFile, Sha256, says
+from parity.results.shared import Checkpoint, Environment
 
-SCHEMA = "efficientdet-parity/nodes"
-SCHEMA_VERSION = 3
+NOT_REPEATABLE = "not-repeatable"
+"""Slug of the finding that a candidate's runs do not agree with each other."""
 
-
-@dataclass(frozen=True)
-class Contribution:
-    """What one node's own difference does to the outputs.
-
-    Attributes:
-        nodes: The node; several where their differences were put in together.
-        share: Part of the outputs' difference that it reproduces; 1 is all of it. Negative where
-            it works against the rest.
-        size: Size of its effect relative to the outputs' difference, whatever the direction.
-    """
-
-    nodes: tuple[str, ...]
-    share: float
-    size: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {"nodes": list(self.nodes), "share": number(self.share), "size": number(self.size)}
+Counts = Mapping[Verdict, Count]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something about a candidate that is wrong whatever its tensors are.
+class Summary(Record, frozen=True):
+    """What a comparison says, in parts."""
 
-    Attributes:
-        slug: Short name of what it is, such as ``parameter-changed``.
-        place: The parameter or node.
-        text: What was found and what was expected.
-    """
-
-    slug: str
-    place: str
-    text: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {"slug": self.slug, "place": self.place, "text": self.text}
+    text: Annotated[str, says("what was found, without the outcome's name")]
+    node: Annotated[str | None, says("the node to look at first; null where there is none")] = None
+    diagnosis: Annotated[
+        str | None,
+        says("what is wrong there, or why nothing is shown; null where that is not known"),
+    ] = None
 
 
-@dataclass(frozen=True)
-class Suspect:
-    """A place where something is wrong that no earlier place explains.
+class ReferenceKind(str, Enum):
+    """What a candidate was compared with."""
 
-    Attributes:
-        nodes: The node; several where levels share its module.
-        verdict: The verdict on the first.
-        affected: Number of nodes that depend on it.
-        outputs: Number of the network's outputs that do.
-        slug: Short name of what is wrong; None where no hypothesis fits or none was tried.
-        diagnosis: The same in words.
-        evidence: What speaks for it: figures, and the parameters' relation to the checkpoint's.
-        patterns: What the difference looks like, the most telling first.
-        tried: Whether hypotheses were tried.
-    """
-
-    nodes: tuple[str, ...]
-    verdict: Verdict
-    affected: int
-    outputs: int
-    slug: str | None = None
-    diagnosis: str | None = None
-    evidence: tuple[str, ...] = ()
-    patterns: tuple[str, ...] = ()
-    tried: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "nodes": list(self.nodes),
-            "verdict": self.verdict.value,
-            "affected": self.affected,
-            "outputs": self.outputs,
-            "slug": self.slug,
-            "diagnosis": self.diagnosis,
-            "evidence": list(self.evidence),
-            "patterns": list(self.patterns),
-            "tried": self.tried,
-        }
+    GRAPH = "graph"
+    """The graph of this project."""
+    METAGRAPH = "metagraph"
+    """A checkpoint's own graph."""
+    TRACE = "trace"
+    """Tensors that were recorded before."""
 
 
-@dataclass(frozen=True)
-class Noise:
-    """How much one side differs from itself when something is changed that should not matter.
+class Reference(Record, frozen=True, omit_defaults=True):
+    """What the candidate was compared with."""
 
-    Attributes:
-        side: ``torch`` or ``tensorflow``.
-        variation: What was changed.
-        nodes: Number of nodes compared.
-        changed: Number of nodes whose tensors are not the same bit for bit.
-        largest: The largest difference, in units of its node's rms.
-        roundings: The largest in roundings, where each node was given the same inputs.
-        node: Where the largest is; None where there is none.
-    """
-
-    side: str
-    variation: str
-    nodes: int
-    changed: int
-    largest: float
-    roundings: float | None
-    node: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "side": self.side,
-            "variation": self.variation,
-            "nodes": self.nodes,
-            "changed": self.changed,
-            "largest_relative_max": number(self.largest),
-            "largest_roundings": number(self.roundings),
-            "node": self.node,
-        }
+    kind: Annotated[ReferenceKind, says("which kind of reference it is")]
+    source: Annotated[str, says("where it came from")]
+    notes: Annotated[
+        Sequence[str] | None,
+        says("how a MetaGraph differs, and what of the noise could not be measured"),
+    ] = None
+    environment: Annotated[
+        Environment | None, says("of a trace, under what it was recorded; as `environment`")
+    ] = None
 
 
-@dataclass(frozen=True)
-class NodesReport:
-    """The result of comparing two networks node by node.
+class InputResult(Record, kw_only=True, frozen=True):
+    """One of the inputs that both sides were run on, and what came of it."""
 
-    Attributes:
-        model: Name of the model.
-        checkpoint: What both sides were filled from: path, fingerprint, weights.
-        reference: Where the TensorFlow side came from.
-        candidate: Where the PyTorch side came from.
-        inputs: What both sides were run on, and what each input alone says.
-        coverage: What the verdict covers.
-        dtype: Type in which both sides computed.
-        environment: Versions and settings.
-        nodes: One result for each node of either side, in order: the worst of all inputs.
-        tensors: Name of each node's TensorFlow tensor.
-        outputs: Names of the nodes that are the network's outputs.
-        contributions: What the nodes that make the largest differences do to the outputs, then
-            all of these together; empty where that was not tried.
-        seconds: Wall time by phase.
-        peak_memory: Largest resident memory of the process, in bytes.
-        findings: What is wrong with the candidate whatever its tensors are.
-        suspects: Where what fails begins, the most harmful first.
-        noise: How much each side differs from itself.
-        gradients: The comparison of gradients, as plain values; None where there was none.
-        closeups: A closer look at some nodes, as plain values.
-        not_shown: Sentences on what could not be compared besides nodes.
-    """
-
-    model: str
-    checkpoint: dict[str, Any]
-    reference: dict[str, Any]
-    candidate: str
-    inputs: Sequence[InputResult]
-    coverage: Coverage
-    dtype: str
-    environment: dict[str, Any]
-    nodes: Sequence[NodeResult]
-    tensors: Mapping[str, str]
-    outputs: Sequence[str]
-    contributions: Sequence[Contribution]
-    seconds: dict[str, float]
-    peak_memory: int
-    findings: Sequence[Finding] = ()
-    suspects: Sequence[Suspect] = ()
-    noise: Sequence[Noise] = ()
-    gradients: Mapping[str, Any] | None = None
-    closeups: Sequence[Mapping[str, Any]] = ()
-    not_shown: Sequence[str] = ()
+    source: Annotated[
+        str,
+        says(
+            "the image file; of several in one batch the first and how many more; `generated, like "
+            "a photograph` or `generated, of high amplitude`; of a trace what it was recorded on"
+        ),
+    ]
+    height: Annotated[Count, says("of the network's input, in pixels")]
+    width: Annotated[Count, says("of the network's input, in pixels")]
+    batch: Annotated[Count, says("number of images run together")]
+    sha256: Annotated[Sha256, says("of the input tensor's bytes (NHWC, little endian)")]
+    outcome: Annotated[Outcome, says("what this input alone says")]
+    counts: Annotated[Counts, says("number of nodes by verdict on it")]
+    largest_relative_max: Annotated[
+        Figure | None, says("the largest accumulated difference on it, of its node's rms")
+    ]
+    largest_node: Annotated[str | None, says("where that is")]
+    seconds: Annotated[
+        Mapping[str, Figure], says("wall time by pass: `unobserved`, `free`, `isolated`")
+    ]
 
     @property
-    def nodes_pass(self) -> bool:
-        """Whether every node of both sides is covered and within its limit."""
-        return bool(self.nodes) and all(node.verdict.passes for node in self.nodes)
+    def size(self) -> str:
+        """Batch, height and width as text."""
+        pixels = f"{self.height}x{self.width}"
+        return pixels if self.batch == 1 else f"{self.batch} of {pixels}"
 
-    @property
-    def outcome(self) -> Outcome:
-        """What the comparison says as a whole."""
-        differs = any(node.verdict.fails for node in self.nodes) or bool(self.findings)
-        if differs or self._gradients_differ():
-            return Outcome.DIFFERENCE
-        gradients_pass = self.gradients is None or bool(self.gradients["passes"])
-        if not self.nodes_pass or not gradients_pass or self.not_shown:
-            return Outcome.NOT_SHOWN
-        return Outcome.PARITY
 
-    def _gradients_differ(self) -> bool:
-        counts = self.gradients["counts"] if self.gradients else {}
-        failing = [verdict.value for verdict in Verdict if verdict.fails]
-        return any(by_verdict.get(name) for by_verdict in counts.values() for name in failing)
+class Reached(Record, frozen=True):
+    """How far the inputs reached."""
 
-    @property
-    def passes(self) -> bool:
-        """Whether everything is shown and nothing differs."""
-        return self.outcome is Outcome.PARITY
+    spread: Annotated[
+        Figure | None,
+        says(
+            "rms of the inputs of batch norms, in the deviations that the checkpoint's moving "
+            "statistics expect: the median over batch norms and inputs. 1 is as in training; "
+            "beyond 4 or below 1/4 the images are unlike those of the training, or the statistics "
+            "are not trained, and `text` says so"
+        ),
+    ] = None
+    deviations: Annotated[
+        Figure | None,
+        says(
+            "how far a single value at the input of a batch norm went from the moving mean, in "
+            "moving deviations"
+        ),
+    ] = None
+    deviations_node: Annotated[str | None, says("where that is")] = None
+    score: Annotated[
+        Figure | None,
+        says(
+            "the highest class score (sigmoid of a class logit) of the reference. A fault that "
+            "acts only on confident detections shows only where scores are high; below 0.5 `text` "
+            "says so"
+        ),
+    ] = None
 
-    @property
-    def summary(self) -> Summary:
-        """What the comparison says, and where to look first."""
-        return summarise(self)
 
-    @property
-    def sentence(self) -> str:
-        """The verdict in one line."""
-        return f"{self.outcome.value.upper()}: {self.summary.line}"
+class Coverage(Record, frozen=True):
+    """What a verdict covers."""
 
-    def counts(self) -> dict[str, int]:
-        """Number of nodes by verdict."""
-        counts = Counter(node.verdict.value for node in self.nodes)
-        return {verdict.value: counts[verdict.value] for verdict in Verdict}
+    nodes: Annotated[Count, says("number of nodes of either side")]
+    covered: Annotated[
+        Count, says("number of those on which parity or a difference is shown on every input")
+    ]
+    detectable: Annotated[
+        Figure | None,
+        says(
+            "the error of one element, in units of its tensor's rms, that would have been seen at "
+            "every covered node: of each node the smallest `detectable` of all inputs, of these "
+            "the largest. Null where no node is covered"
+        ),
+    ] = None
+    detectable_node: Annotated[str | None, says("where that is")] = None
+    reached: Annotated[Reached, says("how far the inputs reached")] = Reached()
+    assumed: Annotated[
+        Sequence[str],
+        says(
+            "what no tensor and no file says, and the comparison takes for granted, such as the "
+            "activation"
+        ),
+    ] = ()
+    notes: Annotated[
+        Sequence[str],
+        says(
+            "what cannot be seen on these inputs: nodes that read other tensors than they should "
+            "without any effect, and inputs of fusions whose weight relu makes 0"
+        ),
+    ] = ()
+    text: Annotated[
+        Sequence[str],
+        says('all of this in sentences, as it is printed under "This verdict covers:"'),
+    ] = ()
 
-    def output_nodes(self) -> list[NodeResult]:
-        """The results of the network's outputs, in their order."""
+
+class Contribution(Record, frozen=True):
+    """What one node's own difference does to the outputs; the last entry is of all together."""
+
+    nodes: Annotated[
+        Sequence[str], says("the node; several where their differences were put in together")
+    ]
+    share: Annotated[
+        Figure,
+        says(
+            "part of the outputs' difference that it reproduces alone; 1 is all of it, and it is "
+            "negative where it works against the rest"
+        ),
+    ]
+    size: Annotated[
+        Figure, says("of its effect, relative to the outputs' difference, whatever the direction")
+    ]
+
+
+class Suspect(Record, frozen=True):
+    """A place where something is wrong that no earlier place explains."""
+
+    nodes: Annotated[Sequence[str], says("its nodes, all of one module")]
+    verdict: Annotated[Verdict, says("on the first of them")]
+    affected: Annotated[Count, says("number of nodes that depend on it")]
+    outputs: Annotated[Count, says("number of the network's outputs that depend on it")]
+    slug: Annotated[
+        str | None,
+        says("short name of what is wrong; null where no hypothesis fits or none was tried"),
+    ] = None
+    diagnosis: Annotated[str | None, says("the same in words")] = None
+    evidence: Annotated[
+        Sequence[str],
+        says("what speaks for it: figures, and the parameters' relation to the checkpoint's"),
+    ] = ()
+    patterns: Annotated[
+        Sequence[str], says("what the difference looks like, the most telling first")
+    ] = ()
+    tried: Annotated[bool, says("whether hypotheses were tried")] = False
+
+
+class Finding(Record, frozen=True):
+    """Something about the candidate that is wrong whatever its tensors are."""
+
+    slug: Annotated[
+        str,
+        says(
+            "short name of what it is, such as `momentum`, `eps`, `training`, `parameter-extra`, "
+            "`parameter-transposed`, or `not-repeatable` where two runs on the same images, "
+            "observed or not, do not give the same outputs bit for bit"
+        ),
+    ]
+    place: Annotated[str, says("the parameter or node")]
+    text: Annotated[str, says("what was found and what was expected")]
+
+
+class Noise(Record, frozen=True):
+    """How far one side is from itself when something is changed that should not matter."""
+
+    side: Annotated[str, says("`torch` or `tensorflow`")]
+    variation: Annotated[str, says("what was changed")]
+    nodes: Annotated[Count, says("number of nodes compared")]
+    changed: Annotated[Count, says("number of nodes that are not the same bit for bit")]
+    largest: Annotated[Figure, says("the largest difference, of its node's rms")] = field(
+        name="largest_relative_max"
+    )
+    roundings: Annotated[
+        Figure | None, says("the largest in roundings; null where the inputs of nodes differ too")
+    ] = field(name="largest_roundings")
+    node: Annotated[str | None, says("where the largest is; null where nothing differs")]
+
+
+class DifferenceResult(Record, frozen=True):
+    """A difference of two tensors.
+
+    Its unit of rounding is `u * gauge`, where `u` is the unit roundoff, 2^-24 in float32 and 2^-53
+    in float64.
+    """
+
+    rms: Annotated[
+        Figure,
+        says(
+            "root mean square of what is compared with: the reference's tensor, in `from_exact` "
+            "and `reference_from_exact` the exact one"
+        ),
+    ]
+    rms_difference: Annotated[Figure, says("root mean square of the difference")]
+    max_difference: Annotated[Figure, says("the largest absolute difference")]
+    relative_rms: Annotated[Figure, says("`rms_difference` in units of `rms`")]
+    relative_max: Annotated[Figure, says("`max_difference` in units of `rms`")]
+    max_index: Annotated[Sequence[Count], says("where the largest difference lies, NHWC")]
+    finite: Annotated[bool, says("whether all values of both are finite")]
+    constant: Annotated[bool, says("whether all values of what is compared with are equal")]
+    roundings: Annotated[
+        Figure | None,
+        says("largest `abs(difference) / (u * gauge)`; null in the free pass"),
+    ] = None
+    roundings_index: Annotated[Sequence[Count] | None, says("where that is")] = None
+
+
+class LimitResult(Record, frozen=True):
+    """What either side may be off."""
+
+    candidate: Annotated[Figure, says("what the roundings of `from_exact` may be")]
+    reference: Annotated[Figure, says("what the roundings of `reference_from_exact` may be")]
+    reason: Annotated[str, says("their derivation")]
+    terms: Annotated[
+        Count,
+        says(
+            "number K of values that one output element sums up, 1 for no sum (a sum may carry a "
+            "multiple of the root of K)"
+        ),
+    ] = 1
+
+
+class Node(Record, kw_only=True, frozen=True):
+    """One node of either side."""
+
+    name: Annotated[
+        str,
+        says(
+            "path of the module in the faithful model; `@P4` names the level of a module that "
+            "levels share"
+        ),
+    ]
+    kind: Annotated[NodeKind | None, says("what it computes; null where only the candidate has it")]
+    shape: Annotated[Sequence[Count] | None, says("NHWC; null where only the reference has it")]
+    verdict: Annotated[
+        Verdict,
+        says(
+            "`exact`: both sides within their roundings of the exact value, and equal bit for bit; "
+            "`rounding`: both within their roundings; `function differs`: the candidate computes "
+            "another function, that is the exact values of the two are not the same, or its shape "
+            "is another, or it returns another tensor than its last layer made; `candidate "
+            "differs`: its function is the right one or is not known, and its values are further "
+            "from the exact ones than roundings explain, or are NaN or infinite where the exact "
+            "ones are finite; `reference differs`: the candidate agrees with the exact value and "
+            "the reference does not; `not covered`: nothing is shown"
+        ),
+    ]
+    reason: Annotated[str, says("why, in words, with the limit and its derivation")]
+    free: Annotated[
+        DifferenceResult | None,
+        says("difference accumulated up to here when both sides run on their own"),
+    ]
+    own: Annotated[
+        DifferenceResult | None,
+        says("difference that the node itself makes when it is given the reference's tensors"),
+    ]
+    from_exact: Annotated[
+        DifferenceResult | None,
+        says("difference of the candidate from the exact value on these inputs"),
+    ]
+    reference_from_exact: Annotated[
+        DifferenceResult | None, says("difference of the reference from the same exact value")
+    ]
+    functions_apart: Annotated[
+        Figure | None,
+        says(
+            "how far apart two exact values are, in roundings: that of the candidate's own layer "
+            "on what it really read, and that of the faithful layer. At most 1 (parameters rounded "
+            "once) means one function. Looked at where the candidate is more than 16 roundings, or "
+            "more than its limit, from the exact value; null elsewhere, and where the candidate's "
+            "layer has no exact value, because it does not give the same output again or cannot "
+            "compute in float64"
+        ),
+    ]
+    limit: Annotated[LimitResult | None, says("what the differences from the exact value may be")]
+    detectable: Annotated[
+        Figure | None,
+        says(
+            "the largest error of one element that could go unseen on this input, in units of the "
+            "tensor's rms"
+        ),
+    ]
+    constant_channels: Annotated[Count, says("number of channels in which all values are equal")]
+    certain: Annotated[
+        bool,
+        says(
+            "whether the candidate was given the reference's very tensors; not where it lacks a "
+            "node before this one"
+        ),
+    ] = field(name="identical_inputs")
+    wrong_inputs: Annotated[
+        Sequence[str],
+        says("the nodes that the candidate reads here, where they are not the model's"),
+    ]
+    silent: Annotated[
+        bool,
+        says(
+            "whether it is not covered for its values on this input alone (all equal, saturated, "
+            "or too coarse), so that another input may show what this one does not"
+        ),
+    ]
+    input: Annotated[
+        Count,
+        says(
+            "the entry of `inputs`, counted from 0, that this result is of: the one on which the "
+            "node is worst"
+        ),
+    ]
+    inherited: Annotated[
+        Figure | None,
+        says("part of the accumulated difference (of its square) that came with the inputs"),
+    ]
+    amplification: Annotated[
+        Figure | None,
+        says("what came with the inputs, relative to the largest relative difference among them"),
+    ]
+    tensor: Annotated[
+        str | None,
+        says("name of the reference's tensor; null where only the candidate has the node"),
+    ]
+
+
+class NodesResult(ResultFile, kw_only=True, frozen=True):
+    """A comparison of two networks node by node."""
+
+    schema: Annotated[Literal["efficientdet-parity/nodes"], says("what the file is")] = (
+        "efficientdet-parity/nodes"
+    )
+    version: Annotated[Literal[3], says("the version of this schema")] = 3
+    outcome: Annotated[
+        Outcome,
+        says(
+            "`parity`: everything was compared, and nothing differs by more than its roundings "
+            "(exit code 0); `difference`: something does (exit code 1); `not shown`: nothing was "
+            "found to differ, but something, or everything, could not be compared (exit code 3)"
+        ),
+    ]
+    passes: Annotated[bool, says("whether `outcome` is `parity`")]
+    sentence: Annotated[
+        str,
+        says(
+            "the outcome in one line, the last one that is printed: `PARITY: ...` with what could "
+            "go unseen, `DIFFERENCE: ...` with where it begins, `NOT SHOWN: ...` with what is "
+            "missing"
+        ),
+    ]
+    summary: Annotated[Summary, says("the sentence in parts")]
+    nodes_pass: Annotated[
+        bool,
+        says(
+            "whether every node of both sides is covered and within its limit, whatever "
+            "`findings`, `gradients` and `not_shown` say"
+        ),
+    ]
+    model: Annotated[str, says("name of the model")]
+    checkpoint: Annotated[Checkpoint, says("what both sides were filled from")]
+    reference: Annotated[Reference, says("what the candidate was compared with")]
+    candidate: Annotated[str, says("where the candidate came from")]
+    inputs: Annotated[
+        Sequence[InputResult],
+        says("one entry for each input that both sides were run on, in order", min_length=1),
+    ]
+    coverage: Annotated[Coverage, says("what the verdict covers")]
+    not_shown: Annotated[
+        Sequence[str],
+        says(
+            "sentences on what could not be compared besides nodes, such as what a compiler makes "
+            "of a candidate; empty where there is nothing of that kind. Nodes that are not covered "
+            "are not repeated here"
+        ),
+    ]
+    dtype: Annotated[str, says("type in which both sides computed")]
+    environment: Environment
+    counts: Annotated[
+        Counts,
+        says("number of nodes by verdict, each node by the worst of its verdicts on all inputs"),
+    ]
+    largest_relative_max: Annotated[
+        Figure | None,
+        says("the largest accumulated difference among `nodes`, relative to its node's rms"),
+    ]
+    largest_node: Annotated[str | None, says("where that is")]
+    outputs: Annotated[
+        Sequence[str],
+        says("the nodes that are the network's outputs: class logits P3 first, then box codes"),
+    ]
+    contributions: Annotated[
+        Sequence[Contribution],
+        says(
+            "what the nodes with the largest own differences do to the outputs, the last entry all "
+            "of them together; empty where that was not tried. Of the input that shows most: the "
+            "first with the worst outcome"
+        ),
+    ]
+    suspects: Annotated[
+        Sequence[Suspect],
+        says("where what fails begins, the most harmful first; of the same input"),
+    ]
+    findings: Annotated[
+        Sequence[Finding], says("what is wrong with the candidate whatever its tensors are")
+    ]
+    noise: Annotated[Sequence[Noise], says("with `--noise`, how far each side is from itself")]
+    gradients: Annotated[
+        GradientsResult | None,
+        says(
+            "with `--backward`, the comparison of gradients on the first input, schema "
+            "`efficientdet-parity/gradients`; else null"
+        ),
+    ] = None
+    closeups: Annotated[
+        Sequence[CloseupResult],
+        says(
+            "with `--closeups N`, a closer look at suspects and at the worst nodes of the input "
+            "that shows most"
+        ),
+    ] = ()
+    seconds: Annotated[
+        Mapping[str, Figure], says("wall time by phase, of passes the sum over all inputs")
+    ]
+    peak_memory_bytes: Annotated[Count, says("largest resident memory of the process")]
+    nodes: Annotated[
+        Sequence[Node],
+        says(
+            "one entry for each node of either side, in the order of computation: its result on "
+            "the input on which it is worst"
+        ),
+    ]
+
+    def __post_init__(self) -> None:
+        """Check what a field alone does not show."""
+        missing = [verdict.value for verdict in Verdict if verdict not in self.counts]
+        if missing:
+            raise ValueError(f"has no counts of {', '.join(missing)}")
+        for node in self.nodes:
+            if node.input >= len(self.inputs):
+                raise ValueError(
+                    f"names input {node.input} for {node.name!r:.60}, expected one of its "
+                    f"{len(self.inputs)}"
+                )
+
+    def output_nodes(self) -> list[Node]:
+        """The network's outputs, in their order."""
         by_name = {node.name: node for node in self.nodes}
         return [by_name[name] for name in self.outputs if name in by_name]
 
-    def largest_free(self) -> NodeResult | None:
-        """The node whose accumulated difference is largest relative to its rms."""
-        measured = [node for node in self.nodes if node.free]
-        return max(measured, key=lambda node: _free_max(node), default=None)
-
-    def sources(self, count: int) -> list[NodeResult]:
-        """The nodes that make the largest difference of their own, largest first."""
-        return largest_sources(self.nodes, count)
-
-    def worst(self, count: int) -> list[NodeResult]:
-        """The nodes at which the candidate is nearest to its limit, or beyond it, worst first."""
-        measured = [
-            node
-            for node in self.nodes
-            if node.limit and node.limit.candidate and node.roundings > 0
-        ]
-        return sorted(measured, key=lambda node: -_share(node))[:count]
-
-    def failures(self) -> list[NodeResult]:
+    def failures(self) -> list[Node]:
         """The nodes whose parity is not shown."""
         return [node for node in self.nodes if not node.verdict.passes]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; the schema is documented in ``docs/results.md``."""
-        largest = self.largest_free()
-        return {
-            "schema": SCHEMA,
-            "version": SCHEMA_VERSION,
-            "outcome": self.outcome.value,
-            "passes": self.passes,
-            "sentence": self.sentence,
-            "summary": self.summary.to_dict(),
-            "nodes_pass": self.nodes_pass,
-            "model": self.model,
-            "checkpoint": self.checkpoint,
-            "reference": self.reference,
-            "candidate": self.candidate,
-            "inputs": [item.to_dict() for item in self.inputs],
-            "coverage": self.coverage.to_dict(self.inputs),
-            "not_shown": list(self.not_shown),
-            "dtype": self.dtype,
-            "environment": self.environment,
-            "counts": self.counts(),
-            "largest_relative_max": number(_free_max(largest)) if largest else None,
-            "largest_node": largest.name if largest else None,
-            "outputs": list(self.outputs),
-            "contributions": [item.to_dict() for item in self.contributions],
-            "suspects": [item.to_dict() for item in self.suspects],
-            "findings": [item.to_dict() for item in self.findings],
-            "noise": [item.to_dict() for item in self.noise],
-            "gradients": self.gradients,
-            "closeups": list(self.closeups),
-            "seconds": self.seconds,
-            "peak_memory_bytes": self.peak_memory,
-            "nodes": [
-                {**node.to_dict(), "tensor": self.tensors.get(node.name)} for node in self.nodes
-            ],
-        }
-
-
-def largest_sources(nodes: Iterable[NodeResult], count: int) -> list[NodeResult]:
-    """The ``count`` nodes that make the largest difference of their own, largest first."""
-    measured = [node for node in nodes if node.own and node.own.max_difference]
-    return sorted(measured, key=lambda node: -_own_max(node))[:count]
-
-
-def _share(node: NodeResult) -> float:
-    """The part of its limit that a node's candidate takes up."""
-    return node.roundings / node.limit.candidate if node.limit and node.limit.candidate else 0.0
-
-
-def _free_max(node: NodeResult) -> float:
-    value = node.free.relative_max if node.free else 0.0
-    return math.inf if math.isnan(value) else value
-
-
-def _own_max(node: NodeResult) -> float:
-    value = node.own.relative_max if node.own else 0.0
-    return math.inf if math.isnan(value) else value

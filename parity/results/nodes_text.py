@@ -6,10 +6,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from parity.judge.measure import Difference
-from parity.judge.verdict import NodeResult, Verdict
-from parity.results.coverage import InputResult
-from parity.results.nodes import Finding, NodesReport, Suspect
+from parity.judge.verdict import Verdict
+from parity.process.outcome import Outcome
+from parity.results import ranking
+from parity.results.nodes import (
+    DifferenceResult,
+    Finding,
+    InputResult,
+    Node,
+    NodesResult,
+    Suspect,
+)
+from parity.results.signs import in_capitals
 
 _SHOWN = 5
 """Rows of a ranking."""
@@ -21,7 +29,7 @@ _EVIDENCE_SHOWN = 4
 _INPUTS_SHOWN = 12
 
 
-def nodes_text(report: NodesReport, *, every_node: bool) -> str:
+def nodes_text(report: NodesResult, *, every_node: bool) -> str:
     """A comparison: what fails and why, the outputs, where differences come from, the verdict.
 
     Args:
@@ -43,11 +51,11 @@ def nodes_text(report: NodesReport, *, every_node: bool) -> str:
     if report.findings:
         sections.append(["Structure", *_finding_lines(report)])
     sections.append(["Outputs", *_table(report.output_nodes())])
-    worst = report.worst(_SHOWN)
+    worst = ranking.nearest(report.nodes, _SHOWN)
     if worst and not failures:
         title = "Nearest to their limit: roundings from the exact value, candidate and reference"
         sections.append([title, *_worst_lines(worst)])
-    sources = report.sources(_SHOWN)
+    sources = ranking.sources(report.nodes, _SHOWN)
     if sources:
         title = "Where it comes from: largest differences that nodes make on identical inputs"
         sections.append([title, *_source_lines(sources)])
@@ -61,16 +69,16 @@ def nodes_text(report: NodesReport, *, every_node: bool) -> str:
     return "\n\n".join("\n".join(section) for section in sections)
 
 
-def _heading(report: NodesReport) -> list[str]:
+def _heading(report: NodesResult) -> list[str]:
     device = report.environment.get("device", "cpu")
     return [
         f"{report.model}, {report.dtype}",
         *_input_lines(report.inputs),
-        f"checkpoint {report.checkpoint['source']} ({report.checkpoint['weights']}, "
-        f"fingerprint {report.checkpoint['fingerprint'][:16]})",
-        f"reference {report.reference['kind']} {report.reference['source']}; "
+        f"checkpoint {report.checkpoint.source} ({report.checkpoint.weights.value}, "
+        f"fingerprint {report.checkpoint.fingerprint[:16]})",
+        f"reference {report.reference.kind.value} {report.reference.source}; "
         f"candidate {report.candidate} on {device}",
-        *(f"note: {note}" for note in report.reference.get("notes", ())),
+        *(f"note: {note}" for note in report.reference.notes or ()),
         "free: both sides run on their own; max and rms are of the difference, relative to the rms "
         "of the reference's tensor.",
         "candidate, reference: distance from the exact value on the reference's tensors as inputs, "
@@ -80,18 +88,20 @@ def _heading(report: NodesReport) -> list[str]:
 
 def _input_lines(inputs: Sequence[InputResult]) -> list[str]:
     lines = [
-        f"input {item.size}, {item.source}" + (f": {item.outcome}" if len(inputs) > 1 else "")
+        f"input {item.size}, {item.source}" + (f": {item.outcome.value}" if len(inputs) > 1 else "")
         for item in inputs
     ]
     if len(lines) <= _INPUTS_SHOWN:
         return lines
     # Those that say something first.
-    telling = [line for line, item in zip(lines, inputs, strict=True) if item.outcome != "parity"]
+    telling = [
+        line for line, item in zip(lines, inputs, strict=True) if item.outcome is not Outcome.PARITY
+    ]
     shown = (telling or lines)[:_INPUTS_SHOWN]
     return [*shown, f"and {len(lines) - len(shown)} more inputs"]
 
 
-def _table(nodes: Sequence[NodeResult]) -> list[str]:
+def _table(nodes: Sequence[Node]) -> list[str]:
     rows = [("node", "shape", "free max", "free rms", "at", "candidate", "reference", "verdict")]
     for node in nodes:
         limit = node.limit
@@ -106,7 +116,7 @@ def _table(nodes: Sequence[NodeResult]) -> list[str]:
                 _roundings(node.reference_from_exact, limit.reference if limit else None),
                 node.verdict.value
                 if node.verdict.passes
-                else f"{node.verdict.value.upper()}: {node.reason}",
+                else f"{in_capitals(node.verdict)}: {node.reason}",
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
@@ -120,13 +130,13 @@ def _scientific(value: float) -> str:
     return "0" if value == 0 else f"{value:.1e}"
 
 
-def _place(distance: Difference | None) -> str:
+def _place(distance: DifferenceResult | None) -> str:
     if distance is None or distance.max_difference == 0:
         return "-"
     return "[" + ",".join(map(str, distance.max_index)) + "]"
 
 
-def _roundings(distance: Difference | None, limit: float | None) -> str:
+def _roundings(distance: DifferenceResult | None, limit: float | None) -> str:
     if distance is None or distance.roundings is None or limit is None:
         return "-"
     return f"{_short(distance.roundings)}/{limit:.3g}"
@@ -183,7 +193,7 @@ def _suspect_lines(group: Sequence[Suspect]) -> list[str]:
     return lines
 
 
-def _finding_lines(report: NodesReport) -> list[str]:
+def _finding_lines(report: NodesResult) -> list[str]:
     """One line for each kind of finding, with how many there are and the first of them."""
     kinds: dict[str, list[Finding]] = {}
     for item in report.findings:
@@ -200,7 +210,7 @@ def _finding_lines(report: NodesReport) -> list[str]:
     return lines
 
 
-def _worst_lines(nodes: Sequence[NodeResult]) -> list[str]:
+def _worst_lines(nodes: Sequence[Node]) -> list[str]:
     return [
         f"  {_roundings(node.from_exact, node.limit.candidate):>10}  "
         f"{_roundings(node.reference_from_exact, node.limit.reference):>14}  {node.name} "
@@ -211,7 +221,7 @@ def _worst_lines(nodes: Sequence[NodeResult]) -> list[str]:
     ]
 
 
-def _source_lines(nodes: Sequence[NodeResult]) -> list[str]:
+def _source_lines(nodes: Sequence[Node]) -> list[str]:
     return [
         f"  {_scientific(node.own.relative_max)} of rms  {node.name} ({node.kind.value}; roundings "
         f"from the exact value: reference {_count(node.reference_from_exact)}, candidate "
@@ -221,11 +231,11 @@ def _source_lines(nodes: Sequence[NodeResult]) -> list[str]:
     ]
 
 
-def _count(distance: Difference | None) -> str:
+def _count(distance: DifferenceResult | None) -> str:
     return "-" if distance is None or distance.roundings is None else _short(distance.roundings)
 
 
-def _contribution_lines(report: NodesReport) -> list[str]:
+def _contribution_lines(report: NodesResult) -> list[str]:
     return [
         f"  {item.share:7.1%} of their difference  "
         + (item.nodes[0] if len(item.nodes) == 1 else "all of these together")
@@ -233,7 +243,7 @@ def _contribution_lines(report: NodesReport) -> list[str]:
     ]
 
 
-def _noise_lines(report: NodesReport) -> list[str]:
+def _noise_lines(report: NodesResult) -> list[str]:
     lines = []
     for item in report.noise:
         text = f"  {item.side}, {item.variation}: "
@@ -248,23 +258,23 @@ def _noise_lines(report: NodesReport) -> list[str]:
     return lines
 
 
-def _summary(report: NodesReport) -> list[str]:
+def _summary(report: NodesResult) -> list[str]:
     counts = ", ".join(
-        f"{count} {verdict}"
-        for verdict, count in report.counts().items()
+        f"{count} {verdict.value}"
+        for verdict, count in report.counts.items()
         if count or verdict in (Verdict.EXACT, Verdict.ROUNDING, Verdict.NOT_COVERED)
     )
     lines = [f"{len(report.nodes)} nodes: {counts}"]
-    largest = report.largest_free()
+    largest = ranking.most_accumulated(report.nodes)
     if largest and largest.free:
         lines.append(
             f"largest accumulated difference {_scientific(largest.free.relative_max)} of rms, "
             f"at {largest.name} {_place(largest.free)}"
         )
     times = ", ".join(f"{name} {value:.1f} s" for name, value in report.seconds.items())
-    lines.append(f"{times}; peak memory {report.peak_memory / 1e9:.2f} GB")
+    lines.append(f"{times}; peak memory {report.peak_memory_bytes / 1e9:.2f} GB")
     lines.append("This verdict covers:")
-    lines += [f"  {sentence}" for sentence in report.coverage.text(report.inputs)]
+    lines += [f"  {sentence}" for sentence in report.coverage.text]
     lines += [f"  Not shown: {sentence}" for sentence in report.not_shown]
     lines.append(report.sentence)
     return lines

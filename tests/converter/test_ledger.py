@@ -387,23 +387,5 @@ def test_incomplete_ledgers_are_seen(test_data):
     assert unaccounted(make_ledger(fewer, get_config("d0")), fewer) != []
 
 
-def test_plain_values():
-    ledger = make_ledger(checkpoint(TINY), TINY)
-    values = json.loads(json.dumps(ledger.to_dict()))
-    assert values["model"] == "efficientdet-tiny"
-    assert values["num_classes"] == 7
-    assert values["weights"] == "ema"
-    assert values["findings"] == values["notes"] == []
-    assert sum(values["counts"].values()) == len(values["variables"]) == len(ledger.rows)
-    assert values["variables"][0].keys() == {
-        "variable",
-        "shape",
-        "use",
-        "parameter",
-        "layout",
-        "reason",
-    }
-
-
 def test_the_registry_knows_the_official_models():
     assert {*INDEX_FILES.values(), *TWINS} < set(OFFICIAL_MODELS)

@@ -6,16 +6,20 @@ import pytest
 
 from efficientdet_spec import OFFICIAL_MODELS
 from parity.coco.published import HALF_A_DIGIT, PUBLISHED, against_published
+from parity.results.record import plain
+from parity.results.shared import Weights
 
 
 def judge(ap, model="efficientdet-d3", **changes):
-    conditions = {"images": 5000, "weights": "ema", "native_size": True} | changes
+    conditions = {"images": 5000, "weights": Weights.EMA, "native_size": True} | changes
     return against_published(model, ap, **conditions)
 
 
 def test_every_official_model_has_a_figure():
     assert tuple(PUBLISHED) == tuple(OFFICIAL_MODELS)
-    assert against_published("mine", 0.5, images=5000, weights="ema", native_size=True) is None
+    assert (
+        against_published("mine", 0.5, images=5000, weights=Weights.EMA, native_size=True) is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,7 +37,7 @@ def test_either_of_two_figures_will_do(ap, verdict):
     found = judge(ap)
     assert found.verdict == verdict
     assert "0.468 (README)" in found.text and "0.47152" in found.text
-    values = json.loads(json.dumps(found.to_dict()))
+    values = json.loads(json.dumps(plain(found)))
     assert values["AP"] == ap and len(values["rows"]) == 2 and values["limit"] == HALF_A_DIGIT
 
 
@@ -41,7 +45,7 @@ def test_either_of_two_figures_will_do(ap, verdict):
     ("changes", "reason"),
     [
         ({"images": 80}, "80 images instead of the 5000"),
-        ({"weights": "raw"}, "not the moving averages"),
+        ({"weights": Weights.RAW}, "not the moving averages"),
         ({"native_size": False}, "another input size"),
         ({"ap": None}, "no AP"),
     ],

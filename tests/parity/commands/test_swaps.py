@@ -24,6 +24,7 @@ from parity.commands import mistakes, swaps
 from parity.detections.annotations import read_annotations
 from parity.detections.matching import match
 from parity.detections.shards import ImageResult, Shard
+from parity.results.coco import ImageFailure
 from torch_model import nms
 from torch_model.detector import Detector
 from torch_model.layers import MaxPool2d
@@ -158,9 +159,9 @@ def test_images_that_fail(annotations):
     assert not table.complete and table.images == 2 and table.rows[1].deltas["AR100"] == 0
     table = judge(annotations, found(failing=SIZES), {WRONG: found()}, lambda *_: None)
     assert not table.complete and table.rows[0].largest is None
-    values = table.to_dict({number: f"{number}.jpg" for number in SIZES})
-    assert values["failures"][0] == {"image_id": 3, "file_name": "3.jpg", "reason": "damaged"}
-    assert values["rows"][0]["AP_delta"] is None
+    result = table.result({number: f"{number}.jpg" for number in SIZES})
+    assert result.failures[0] == ImageFailure(3, "3.jpg", "damaged")
+    assert result.rows[0].AP_delta is None
 
 
 def test_a_report_is_judged_by_its_stages(annotations):

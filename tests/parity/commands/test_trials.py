@@ -10,6 +10,7 @@ import compare
 from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
 from parity.results.coverage import merged_nodes
+from parity.results.ranking import nearest
 
 CANDIDATE = """
 import types
@@ -82,14 +83,14 @@ def test_the_nearest_to_its_limit_is_not_the_one_with_most_roundings():
         limit=replace(many.limit, candidate=100.0),
         from_exact=replace(many.from_exact, roundings=5.0),
     )
-    assert [item.name for item in report([many, few]).worst(2)] == ["few", "many"]
+    assert [item.name for item in nearest([many, few], 2)] == ["few", "many"]
 
 
 def test_one_node_differs_and_two_differ():
     wrong = [node(name, Verdict.FUNCTION_DIFFERS) for name in "ab"]
     assert "DIFFERENCE: 1 of 1 nodes differs; " in report(wrong[:1]).sentence
     assert "DIFFERENCE: 2 of 2 nodes differ; " in report(wrong).sentence
-    inputs = [given(outcome="parity"), given("other.png", outcome="difference")]
+    inputs = [given(outcome=Outcome.PARITY), given("other.png", outcome=Outcome.DIFFERENCE)]
     told = report(wrong, inputs=inputs).sentence
     assert "2 of 2 nodes differ on 96x128 (other.png), not on the other inputs; " in told
 

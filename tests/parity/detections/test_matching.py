@@ -59,7 +59,7 @@ def test_nothing_to_match():
     none = np.zeros((0, 6))
     assert match_image(4, none, none).unmatched == 0
     assert match_image(4, none, rows(ONE)).candidate_only.tolist() == [0]
-    assert match({}, {}).to_dict()["matched"] == 0
+    assert match({}, {}).result().matched == 0
 
 
 def test_boxes_without_area_match_themselves_only():
@@ -78,10 +78,10 @@ def test_the_worst_images_come_first():
     candidate = {1: rows(ONE), 2: moved, 3: rows(ONE), 4: rows([*ONE[:4], 0.8, 1])}
     result = match(reference, candidate)
     assert [item.image_id for item in result.worst] == [3, 2, 4]
-    values = result.to_dict()
-    assert (values["matched"], values["reference_only"], values["candidate_only"]) == (4, 1, 0)
-    assert values["largest_box_difference_pixels"] == 1
-    assert values["worst_images"][0]["image_id"] == 3
+    values = result.result()
+    assert (values.matched, values.reference_only, values.candidate_only) == (4, 1, 0)
+    assert values.largest_box_difference_pixels == 1
+    assert values.worst_images[0].image_id == 3
 
 
 # What rounding, ties and the cut explain, and what they do not

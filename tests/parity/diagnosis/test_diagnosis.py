@@ -10,6 +10,7 @@ from efficientdet_spec import NodeKind
 from parity.diagnosis.suspects import agrees_behind, diagnosed, findings, suspects
 from parity.judge.verdict import NodeResult, Verdict
 from parity.lockstep.comparison import compare
+from parity.results.record import plain
 
 BN = "backbone.blocks.3.depthwise_bn"
 
@@ -43,7 +44,7 @@ def told_of(lockstep, change, **options):
     model = lockstep.candidate()
     change(model)
     told = lockstep.tell(model, **options)
-    json.dumps([item.to_dict() for item in [*told.suspects, *told.findings]], allow_nan=False)
+    json.dumps([plain(item) for item in [*told.suspects, *told.findings]], allow_nan=False)
     return told
 
 

@@ -26,11 +26,16 @@ from parity.gradients.comparison import (
 )
 from parity.gradients.pytorch import TorchGradients
 from parity.gradients.text import gradients_text
+from parity.results.record import plain
+from parity.results.shared import Checkpoint, Weights
 from reference_tf.gradients import gradients
 from torch_model.checkpoint import from_arrays
 from torch_model.preprocess import preprocess
 
 SIZE = (160, 192)
+
+CHECKPOINT = Checkpoint("here", "0" * 64, Weights.EMA)
+IMAGES = {"source": "here", "height": 64, "width": 64, "batch": 1, "sha256": "0" * 64}
 
 
 class Comparison:
@@ -70,7 +75,7 @@ class Comparison:
 
     def run(self, model, modes=tuple(Mode), seed=0, progress=None):
         images = preprocess(waves(*SIZE, seed=seed), *SIZE)[None]
-        subject = Subject(self.config.name, {}, "candidate", {}, {})
+        subject = Subject(self.config.name, CHECKPOINT, "candidate", IMAGES, {})
         return compare_gradients(
             self.config,
             self.reference,
@@ -310,7 +315,7 @@ def test_a_side_without_the_parameter_is_not_covered_and_another_shape_is_a_diff
 
 def test_training_needs_more_than_one_position(comparison):
     images = np.zeros((1, 96, 128, 3), np.float32)
-    subject = Subject("tiny", {}, "candidate", {}, {})
+    subject = Subject("tiny", CHECKPOINT, "candidate", IMAGES, {})
     side = TorchGradients(comparison.candidate())
     with pytest.raises(InputError, match="single position at P7.*above 128 pixels"):
         compare_gradients(comparison.config, comparison.reference, side, images, subject)
@@ -366,7 +371,7 @@ def test_the_report_as_text_and_as_json(faithful):
     text = gradients_text(faithful)
     assert "Batch norm in training" in text
     assert text.endswith("PARITY: both sides differentiate alike; every gradient is covered")
-    values = json.loads(json.dumps(faithful.to_dict(), allow_nan=False))
+    values = json.loads(json.dumps(plain(faithful.result()), allow_nan=False))
     assert (values["schema"], values["version"]) == ("efficientdet-parity/gradients", 2)
     assert values["passes"] is True
     assert sum(values["counts"]["inference"].values()) == len(faithful.of(Mode.INFERENCE))

@@ -10,6 +10,7 @@ import compare
 from parity.judge.verdict import Verdict
 from parity.lockstep.closeups import CELLS, EDGES, LARGEST, chosen, closeup, closeups
 from parity.results.nodes import Suspect
+from parity.results.record import plain
 
 FAULTY = "backbone.blocks.1.project_conv"
 
@@ -54,7 +55,7 @@ def test_small_tensors_and_values_that_are_no_numbers():
     look = closeup("node", reference, candidate, exact, gauges(exact))
     assert look.cells.shape == (1, 1) and np.isnan(look.cells).all()
     assert np.isnan(look.pairs[1, 0]) and look.counts["torch"][-1] == 1
-    values = json.loads(json.dumps(look.to_dict(), allow_nan=False))
+    values = json.loads(json.dumps(plain(look.result()), allow_nan=False))
     assert values["map"]["values"] == [["nan"]] and values["scatter"]["torch"][0] == "nan"
     assert values["histogram"]["zero"].keys() == {"torch", "tensorflow"}
 

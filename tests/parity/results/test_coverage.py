@@ -10,14 +10,17 @@ from handmade import covered, given, node, report
 
 from parity.judge.reach import Reach
 from parity.judge.verdict import Verdict
-from parity.results.coverage import Coverage, coverage_of, merged_nodes, wiring_notes
-from parity.results.nodes import Contribution
+from parity.results.coverage import coverage_of, merged_nodes, sentences, wiring_notes
+from parity.results.nodes import Contribution, Coverage
+from parity.results.record import plain
 
 
 def of(*by_input, reach=(), peaks=(), assumed=(), notes=()):
     """The coverage of some inputs' results."""
     merged = merged_nodes(by_input)
-    return coverage_of(by_input, merged, reach, peaks, assumed=assumed, notes=notes)
+    return coverage_of(
+        by_input, merged, reach, peaks, inputs=[given()], assumed=assumed, notes=notes
+    )
 
 
 def measured(name, roundings, verdict=Verdict.ROUNDING, **other):
@@ -90,10 +93,9 @@ def test_what_is_not_covered_counts_neither_as_covered_nor_as_sharp():
 
 
 def test_no_node_at_all_has_no_sharpness():
-    found = of([])
-    assert found == Coverage(0, 0)
-    assert of() == Coverage(0, 0)
-    assert found.text([given()]) == ["0 of 0 nodes, on 1 input (96x128)."]
+    nothing = Coverage(0, 0, text=["0 of 0 nodes, on 1 input (96x128)."])
+    assert of([]) == nothing
+    assert of() == nothing
 
 
 # How far inputs reached
@@ -103,21 +105,22 @@ def test_reach_is_the_median_spread_and_the_farthest_of_all_inputs():
     first = {"bn": Reach(1.0, 5.0), "bn2": Reach(1.5, 90.0)}
     second = {"bn": Reach(9.0, 7.0), "bn2": Reach(1.2, 6.0), "bn3": Reach(1.4, 8.0)}
     found = of([node("bn")], reach=[first, second], peaks=[-3.0, 0.0, -1.0])
-    assert found.spread == 1.4
-    assert (found.deviations, found.deviations_node) == (90.0, "bn2")
-    assert found.score == 0.5
+    reached = found.reached
+    assert reached.spread == 1.4
+    assert (reached.deviations, reached.deviations_node) == (90.0, "bn2")
+    assert reached.score == 0.5
 
 
 @pytest.mark.parametrize("logit, score", [(-800.0, 0.0), (800.0, 1.0), (-4.0, 0.017986)])
 def test_scores_of_any_logit(logit, score):
-    assert of([node("a")], peaks=[logit]).score == pytest.approx(score, abs=1e-6)
+    assert of([node("a")], peaks=[logit]).reached.score == pytest.approx(score, abs=1e-6)
 
 
 # Sentences
 
 
 def text(*inputs, **changed):
-    return replace(covered([node("stem"), node("stem_bn")]), **changed).text(inputs or [given()])
+    return sentences(covered([node("stem"), node("stem_bn")], **changed), inputs or [given()])
 
 
 def test_everything_known_has_its_sentence():
@@ -195,7 +198,7 @@ def strict(values):
 
 def test_coverage_as_json():
     whole = report([node("stem"), node("stem_bn")])
-    values = strict(whole.to_dict())
+    values = strict(plain(whole))
     assert (values["version"], values["outcome"], values["passes"]) == (3, "parity", True)
     assert values["sentence"] == whole.sentence
     assert values["coverage"] == {
@@ -208,7 +211,7 @@ def test_coverage_as_json():
         },
         "assumed": ["swish activations"],
         "notes": ["A note."],
-        "text": whole.coverage.text(whole.inputs),
+        "text": sentences(covered([node("stem"), node("stem_bn")]), [given()]),
     }  # fmt: skip
     (item,) = values["inputs"]
     assert item == {
@@ -222,7 +225,7 @@ def test_coverage_as_json():
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_figures_that_json_cannot_hold_are_texts(value):
     nodes = [node("stem", detectable=value)]
-    figures = replace(covered(nodes), detectable=value, spread=value, deviations=value, score=value)
+    figures = covered(nodes, detectable=value, spread=value, deviations=value, score=value)
     share = Contribution(("stem",), value, value)
     whole = report(
         nodes,
@@ -230,7 +233,7 @@ def test_figures_that_json_cannot_hold_are_texts(value):
         inputs=[given(largest_relative_max=value)],
         contributions=[share],
     )
-    values = strict(whole.to_dict())
+    values = strict(plain(whole))
     assert values["coverage"]["detectable"] == values["coverage"]["reached"]["score"] == str(value)
     assert values["inputs"][0]["largest_relative_max"] == str(value)
 
@@ -239,7 +242,7 @@ def test_every_field_is_documented():
     page = (Path(__file__).parents[3] / "docs" / "results.md").read_text()
     section = page.partition("## `efficientdet-parity/nodes`, version 3")[2].partition("\n## ")[0]
     documented = set(re.findall(r"`([a-z0-9_.]+)`", section))
-    values = report([node("stem")]).to_dict()
+    values = plain(report([node("stem")]))
     fields = set(values) - {"schema", "version"}
     fields |= set(values["inputs"][0]) | set(values["nodes"][0]) | set(values["coverage"])
     fields |= {f"reached.{name}" for name in values["coverage"]["reached"]} - {"reached"}

@@ -3,14 +3,14 @@
 from xml.etree import ElementTree
 
 import pytest
-from handmade import finding, node, report
+from handmade import finding, gradients, node, report
 
 from parity.judge.verdict import Verdict
 from parity.results.junit import junit
 
-PASSING_GRADIENTS = {"passes": True, "counts": {"inference": {"exact": 3}}}
-UNCOVERED_GRADIENTS = {"passes": False, "counts": {"inference": {"exact": 3, "not covered": 1}}}
-DIFFERING_GRADIENTS = {"passes": False, "counts": {"training": {"candidate differs": 1}}}
+PASSING_GRADIENTS = gradients(True, {"inference": {"exact": 3}})
+UNCOVERED_GRADIENTS = gradients(False, {"inference": {"exact": 3, "not covered": 1}})
+DIFFERING_GRADIENTS = gradients(False, {"training": {"candidate differs": 1}})
 
 
 def parsed(*arguments, **options):
@@ -59,7 +59,7 @@ def test_what_is_said_of_the_whole_stands_among_the_properties():
     assert suite[0].tag == "properties"
     told = [(item.get("name"), item.get("value")) for item in suite[0]]
     assert told[:2] == [("outcome", "parity"), ("verdict", whole.sentence)]
-    covers = whole.coverage.text(whole.inputs)
+    covers = whole.coverage.text
     assert told[2:] == [("covers", line) for line in covers] and len(covers) > 3
 
 

@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from handmade import distance, finding, given, node, report, suspect
+from handmade import distance, finding, given, gradients, node, report, suspect
+from msgspec import structs
 
 from parity.judge.verdict import Verdict
+from parity.process.outcome import Outcome
 from parity.results.nodes import Contribution, Noise
 from parity.results.nodes_text import nodes_text
 
@@ -89,7 +91,7 @@ def test_a_suspect_without_diagnosis_shows_what_it_looks_like():
     told = text(BAD, suspects=[unknown])
     assert "no hypothesis reproduces it; what the difference looks like:" in told
     assert "    sound\n    only channel 3\n" in told
-    told = text(BAD, suspects=[replace(unknown, tried=False, patterns=(), evidence=())])
+    told = text(BAD, suspects=[structs.replace(unknown, tried=False, patterns=(), evidence=())])
     assert "no hypothesis" not in told
 
 
@@ -192,26 +194,26 @@ def test_a_value_that_is_none_is_named_before_all_else():
 
 def test_gradients_alone_decide():
     counts = {"inference": {"exact": 1, "function differs": 1}}
-    told = last(GOOD, gradients={"passes": False, "counts": counts})
+    told = last(GOOD, gradients=gradients(False, counts))
     assert told == "DIFFERENCE: every node has parity, but gradients differ"
     counts = {"inference": {"exact": 1, "not covered": 1}}
-    told = last(GOOD, gradients={"passes": False, "counts": counts})
+    told = last(GOOD, gradients=gradients(False, counts))
     assert told == "NOT SHOWN: every node has parity, but some gradients are not covered"
     counts = {"inference": {"exact": 1}}
-    assert last(GOOD, gradients={"passes": True, "counts": counts}).startswith("PARITY")
+    assert last(GOOD, gradients=gradients(True, counts)).startswith("PARITY")
 
 
 def test_what_the_verdict_covers_stands_before_it():
     lines = text(GOOD).splitlines()
     start = lines.index("This verdict covers:")
     whole = report(GOOD)
-    covers = whole.coverage.text(whole.inputs)
+    covers = whole.coverage.text
     assert lines[start + 1 : -1] == [f"  {line}" for line in covers]
     assert lines[-1] == whole.sentence
 
 
 def test_each_of_several_inputs_is_listed_with_what_it_says():
-    one, other = given("a.png"), given("b.png", batch=2, outcome="difference")
+    one, other = given("a.png"), given("b.png", batch=2, outcome=Outcome.DIFFERENCE)
     assert "\ninput 96x128, a.png\n" in text(GOOD, inputs=[one])
     told = text(GOOD, inputs=[one, other])
     assert "\ninput 96x128, a.png: parity\ninput 2 of 96x128, b.png: difference\n" in told

@@ -17,6 +17,7 @@ from parity.diagnosis.suspects import diagnosed, findings, suspects
 from parity.judge.verdict import Verdict
 from parity.lockstep.comparison import compare
 from parity.process.outcome import Outcome
+from parity.results.record import plain
 from parity.sides.pytorch import check_observable, common_prefix, is_compiled
 from torch_model import layers
 
@@ -91,8 +92,8 @@ def told(lockstep, pairing):
     guilty = diagnosed(pairing, suspects(pairing, nodes), nodes, known, found, 30)
     return [
         [(node.name, node.verdict, node.reason) for node in nodes],
-        [item.to_dict() for item in found],
-        [item.to_dict() for item in guilty],
+        [plain(item) for item in found],
+        [plain(item) for item in guilty],
     ]
 
 

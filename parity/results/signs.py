@@ -1,0 +1,83 @@
+"""How outcomes and verdicts are shown: a word and a sign, so that no colour is the only one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from parity.judge.verdict import Verdict
+from parity.process.outcome import Outcome
+
+
+@dataclass(frozen=True)
+class Sign:
+    """How something is shown.
+
+    Attributes:
+        css: Name of its class and, with two hyphens before it, of its colour.
+        symbol: Stands beside it, so that the colour is never the only sign.
+        meaning: What it says.
+    """
+
+    css: str
+    symbol: str
+    meaning: str
+
+
+def css_of(value: Outcome | Verdict) -> str:
+    """An outcome or a verdict as the name of a class in a style sheet."""
+    return str(value.value).replace(" ", "-")
+
+
+OUTCOMES: Mapping[Outcome, Sign] = {
+    outcome: Sign(css_of(outcome), symbol, meaning)
+    for outcome, symbol, meaning in (
+        (Outcome.PARITY, "✓", "Everything was compared, and nothing differs."),
+        (Outcome.DIFFERENCE, "✗", "Something differs by more than its roundings."),
+        (Outcome.NOT_SHOWN, "!", "Nothing was found to differ, but not all could be compared."),
+    )
+}
+"""By outcome."""
+
+NOT_ASKED_FOR = Sign("none", "–", "It was not asked for.")
+"""Of a comparison that has no outcome."""
+
+VERDICTS: Mapping[Verdict, Sign] = {
+    verdict: Sign(css_of(verdict), symbol, meaning)
+    for verdict, symbol, meaning in (
+        (
+            Verdict.EXACT,
+            "=",
+            "Both sides are within their roundings of the exact value, equal bit for bit.",
+        ),
+        (Verdict.ROUNDING, "≈", "Both sides are within their roundings of the exact value."),
+        (
+            Verdict.CANDIDATE_DIFFERS,
+            "▲",
+            "TensorFlow agrees with the exact value; PyTorch agrees neither with it nor with its "
+            "own.",
+        ),
+        (
+            Verdict.REFERENCE_DIFFERS,
+            "■",
+            "PyTorch agrees with the exact value, TensorFlow does not.",
+        ),
+        (
+            Verdict.FUNCTION_DIFFERS,
+            "◆",
+            "PyTorch computes another function: it agrees with its own exact value, which is "
+            "another.",
+        ),
+        (
+            Verdict.NOT_COVERED,
+            "○",
+            "Nothing is shown: no partner, another shape, NaN, or values that prove nothing.",
+        ),
+    )
+}
+"""By verdict, the best first."""
+
+
+def in_capitals(value: Outcome | Verdict) -> str:
+    """An outcome or a verdict as the first word of a line of text."""
+    return str(value.value).upper()
