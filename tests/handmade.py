@@ -9,9 +9,9 @@ from parity.judge.limits import Limit
 from parity.judge.measure import Difference
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process.outcome import Outcome
+from parity.results.conclusion import Evidence, nodes_result
 from parity.results.coverage import sentences
 from parity.results.gradients import DitheredImages, GradientLimits, GradientsResult, Mode
-from parity.results.judgement import Evidence, nodes_result
 from parity.results.nodes import Coverage, Finding, InputResult, Reached, Reference, Suspect
 from parity.results.record import made
 from parity.results.shared import Checkpoint, Weights

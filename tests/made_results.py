@@ -7,10 +7,21 @@ from handmade import distance, node, report, suspect
 from efficientdet_spec import NodeKind
 from parity.judge.limits import Limit
 from parity.judge.verdict import Verdict
-from parity.results.nodes import Contribution
+from parity.results import record
+from parity.results.coco import CocoResult
+from parity.results.conversion import ConversionResult
+from parity.results.nodes import Contribution, NodesResult
 from parity.results.record import plain
+from parity.results.run import RunResult
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+CHECKPOINT = {"source": "model", "fingerprint": "0" * 64, "weights": "ema"}
+SURROUNDINGS = {
+    "checkpoint": CHECKPOINT,
+    "profile": {"name": "official", "nms": "soft"},
+    "size": [512, 512],
+    "environment": {"threads": 2},
+}
 PICTURE = b"\x89PNG not looked at"
 
 
@@ -49,6 +60,17 @@ def two_inputs():
     return values
 
 
+def as_record(values):
+    """The record of a result's values."""
+    return record.made(_KINDS[values["schema"]], values)
+
+
+_KINDS = {
+    record.identity(kind)[0]: kind
+    for kind in (CocoResult, ConversionResult, NodesResult, RunResult)
+}
+
+
 def closeup(name):
     """A closer look at one node."""
     return {
@@ -79,6 +101,9 @@ def conversion():
         "seconds": 0.9,
         "provenance": {"source": "model", "notes": ["a note"], "warnings": []},
         "ledger": {
+            "model": "efficientdet-d0",
+            "num_classes": 90,
+            "weights": "ema",
             "counts": {"ema": 1, "raw": 1, "training step counter": 1},
             "findings": [],
             "notes": [],
@@ -130,7 +155,7 @@ def coco(delta=0.0, complete=True, **other):
         "metric_limit": 1e-4,
         "model": "efficientdet-d0",
         "annotations": "instances.json",
-        "profile": {"name": "official", "nms": "soft"},
+        **SURROUNDINGS,
         "images": {"tensorflow": counts, "torch": counts},
         "metrics": {
             "tensorflow": dict.fromkeys(METRICS, 0.25),
@@ -144,14 +169,29 @@ def coco(delta=0.0, complete=True, **other):
         "precision_by_recall": {
             side: {"AP": curve, "AP50": curve, "AP75": curve} for side in ("tensorflow", "torch")
         },
-        "matching": {**matching, "worst_images": [{"image_id": 139, **matching}]},
-        "bootstrap": {"metric": "AP", "level": 0.95, "low": -1e-4, "high": 1e-4, "resamples": 300},
+        "matching": {
+            "min_iou": 0.5,
+            "code_limit": 6.25e-4,
+            "score_limit": 5e-4,
+            **matching,
+            "worst_images": [{"image_id": 139, **matching}],
+        },
+        "bootstrap": {
+            "metric": "AP",
+            "level": 0.95,
+            "low": -1e-4,
+            "high": 1e-4,
+            "resamples": 300,
+            "seed": 0,
+        },
         "seconds_per_image": {
             "tensorflow": {"decode": 0.002, "network": 0.06},
             "torch": {"decode": 0.002, "network": 0.1},
         },
         "stage_swap": {
             "baseline": dict.fromkeys(METRICS, 0.25),
+            "images": 80,
+            "failures": [],
             "rows": [
                 {
                     "slug": "nms",
@@ -160,6 +200,13 @@ def coco(delta=0.0, complete=True, **other):
                     "origin": "tensorflow",
                     "metrics": dict.fromkeys(METRICS, 0.2),
                     "AP_delta": -0.05,
+                    "metric_deltas": dict.fromkeys(METRICS, -0.05),
+                    "images": 80,
+                    "changed_images": 3,
+                    "matched": 7,
+                    "baseline_only": 1,
+                    "swap_only": 0,
+                    "failures": [],
                 }
             ],
         },
@@ -197,10 +244,21 @@ def detect(picture="one.png", **other):
         "schema": "efficientdet-parity/detect",
         "version": 2,
         **outcome("parity"),
+        "compared": {
+            "images": 1,
+            "failed": 0,
+            "detections": {"tensorflow": 3, "torch": 3},
+            "matched": 3,
+        },
+        "min_score": 0.3,
+        "model": "efficientdet-d0",
+        **SURROUNDINGS,
+        "columns": ["x", "y", "width", "height", "score", "category_id"],
         "images": [
             {
                 "file": "photos/one.jpg",
                 "failures": {},
+                "detections": {"tensorflow": [], "torch": []},
                 "picture": picture,
                 "visibly_different": 0,
                 "matching": matching,
@@ -220,6 +278,10 @@ def self_check(missed=False):
         "schema": "efficientdet-parity/self-check",
         "version": 1,
         "passes": not missed,
+        "model": "efficientdet-d0",
+        "checkpoint": CHECKPOINT,
+        "images": {"source": "made", "height": 64, "width": 64, "batch": 1, "sha256": "0" * 64},
+        "environment": {"threads": 2},
         "faults": [{**control, **fine}, {**fault, **states}],
     }
 

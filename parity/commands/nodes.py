@@ -46,7 +46,7 @@ from parity.gradients.text import gradients_text
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process import environment
 from parity.process.files import write_text
-from parity.results.judgement import Evidence, nodes_result
+from parity.results.conclusion import Evidence, nodes_result
 from parity.results.junit import junit
 from parity.results.nodes import Contribution, Noise, Reference
 from parity.results.nodes_text import nodes_text

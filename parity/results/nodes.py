@@ -255,6 +255,21 @@ class DifferenceResult(Record, frozen=True):
     roundings_index: Annotated[Sequence[Count] | None, says("where that is")] = None
 
 
+def roundings_of(difference: DifferenceResult | None) -> float | None:
+    """The roundings of a difference; None where it was not measured."""
+    return None if difference is None else difference.roundings
+
+
+def largest_of(difference: DifferenceResult | None) -> float | None:
+    """The largest of a difference in units of rms; None where it was not measured."""
+    return None if difference is None else difference.relative_max
+
+
+def rms_of(difference: DifferenceResult | None) -> float | None:
+    """The rms of a difference in units of rms; None where it was not measured."""
+    return None if difference is None else difference.relative_rms
+
+
 class LimitResult(Record, frozen=True):
     """What either side may be off."""
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origi
 
 import msgspec
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.results.failure import Failure
 from parity.results.record import Record, ResultFile, identity, made
 
@@ -48,7 +48,7 @@ class StepFailed(InputError):
     """
 
     def __init__(self, message: str, failure: Failure) -> None:
-        super().__init__(message)
+        super().__init__(message, Cause.FORMAT)
         self.failure = failure
 
 
@@ -82,7 +82,8 @@ def read(path: Path, kind: type[_File]) -> _File:
         what = "no JSON object" if told is None else f"{told[0]!r:.40} version {told[1]!r:.10}"
         raise InputError(
             f"{path} is {what}, expected {schema} version {version}; run its step again with this "
-            f"version."
+            f"version.",
+            Cause.FORMAT,
         )
     return _checked(path, values, kind)
 
@@ -109,7 +110,7 @@ def _values(path: Path) -> Any:
             raise ValueError(f"lists and objects lie within each other more than {MAX_DEPTH} deep")
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"{path} cannot be read ({str(error):.120}); run its step again."
+            f"{path} cannot be read ({str(error):.120}); run its step again.", Cause.of(error)
         ) from error
     return values
 
@@ -146,7 +147,8 @@ def _checked(path: Path, values: Any, kind: type[_File]) -> _File:
     except (OverflowError, UnicodeError) as error:
         reason = f"a text or number of it cannot be used ({str(error):.80})"
     raise InputError(
-        f"{path} is no {identity(kind)[0]} that can be shown: {reason}; run its step again."
+        f"{path} is no {identity(kind)[0]} that can be shown: {reason}; run its step again.",
+        Cause.FORMAT,
     )
 
 
@@ -167,6 +169,8 @@ def _reason(message: str, values: Any, kind: Any) -> str:
     wanted = re.match(r"Expected (.+?)(, got .*)?$", what)
     if not wanted:
         return f"{place} {what:.200}"
+    if what == "Expected `array` of length >= 1":
+        return f"{place} is empty, expected at least one entry"
     return f"{place} is {_shown(value)}, expected {_in_words(wanted[1])}"
 
 
@@ -176,17 +180,14 @@ def _in_words(wanted: str) -> str:
     def word(match: re.Match[str]) -> str:
         return " or ".join(_WORDS.get(name.strip(), name.strip()) for name in match[1].split("|"))
 
-    words = re.sub(r"`([^`]*)`", word, wanted)
-    if words == "a list of length >= 1":
-        return "at least one entry"
-    return words
+    return re.sub(r"`([^`]*)`", word, wanted)
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
-        return "a list" if value else "empty"
+        return "a list"
     return f"{value!r:.40}"
 
 

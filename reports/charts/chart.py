@@ -32,13 +32,13 @@ class Sign:
     size: int
 
 
-SIGNS: Mapping[str, Sign] = {
-    Verdict.EXACT.value: Sign("var(--exact)", "circle", 4),
-    Verdict.ROUNDING.value: Sign("var(--rounding)", "circle", 4),
-    Verdict.CANDIDATE_DIFFERS.value: Sign("var(--candidate-differs)", "triangle", 13),
-    Verdict.REFERENCE_DIFFERS.value: Sign("var(--reference-differs)", "rect", 11),
-    Verdict.FUNCTION_DIFFERS.value: Sign("var(--function-differs)", "diamond", 14),
-    Verdict.NOT_COVERED.value: Sign("var(--not-covered)", "emptyCircle", 10),
+SIGNS: Mapping[Verdict, Sign] = {
+    Verdict.EXACT: Sign("var(--exact)", "circle", 4),
+    Verdict.ROUNDING: Sign("var(--rounding)", "circle", 4),
+    Verdict.CANDIDATE_DIFFERS: Sign("var(--candidate-differs)", "triangle", 13),
+    Verdict.REFERENCE_DIFFERS: Sign("var(--reference-differs)", "rect", 11),
+    Verdict.FUNCTION_DIFFERS: Sign("var(--function-differs)", "diamond", 14),
+    Verdict.NOT_COVERED: Sign("var(--not-covered)", "emptyCircle", 10),
 }
 """By verdict, the least serious first. Those that fail are larger and have other shapes."""
 

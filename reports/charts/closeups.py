@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from parity.coco.text import TITLES
+from parity.results.closeups import CloseupResult, Histogram, PlaneMap, Scatter, Values
+from parity.results.nodes import NodesResult
+from parity.results.ranking import ordered
 from reports.charts.chart import (
     TABLE_ROWS,
     Chart,
@@ -18,13 +19,12 @@ from reports.charts.chart import (
     text,
     value_axis,
 )
-from reports.words.texts import as_float
 
 _BARS = 4096
 _LEAST_CHANNELS = 2
 
 
-def closeup_charts(closeup: Mapping[str, Any], nodes: Mapping[str, Any]) -> list[Chart]:
+def closeup_charts(closeup: CloseupResult, nodes: NodesResult) -> list[Chart]:
     """Map, channels, values and distances of one node.
 
     Args:
@@ -34,27 +34,26 @@ def closeup_charts(closeup: Mapping[str, Any], nodes: Mapping[str, Any]) -> list
     Returns:
         What the tensor's shape allows: no map of a single position, no channels of one channel.
     """
-    place = [item["node"] for item in nodes["closeups"]].index(closeup["node"])
+    place = [item.node for item in nodes.closeups].index(closeup.node)
     charts = []
-    if closeup["map"]["rows"] * closeup["map"]["columns"] > 1:
-        charts.append(_map(closeup["map"], f"map-{place}"))
-    if len(closeup["channels"]) >= _LEAST_CHANNELS:
-        charts.append(_channels(closeup["channels"], f"channels-{place}"))
-    charts.append(_scatter(closeup["scatter"], f"values-{place}"))
-    charts.append(_histogram(closeup["histogram"], f"distances-{place}"))
+    if closeup.plane.rows * closeup.plane.columns > 1:
+        charts.append(_map(closeup.plane, f"map-{place}"))
+    if len(closeup.channels) >= _LEAST_CHANNELS:
+        charts.append(_channels(closeup.channels, f"channels-{place}"))
+    charts.append(_scatter(closeup.scatter, f"values-{place}"))
+    charts.append(_histogram(closeup.histogram, f"distances-{place}"))
     return charts
 
 
-def _finite(value: Any) -> float | None:
-    found = as_float(value)
-    return found if found is not None and math.isfinite(found) else None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
-def _map(values: Mapping[str, Any], name: str) -> Chart:
-    rows, columns = values["rows"], values["columns"]
+def _map(values: PlaneMap, name: str) -> Chart:
+    rows, columns = values.rows, values.columns
     cells = [
         [column, row, _finite(value)]
-        for row, line in enumerate(values["values"])
+        for row, line in enumerate(values.values)
         for column, value in enumerate(line)
     ]
     known = [cell[2] for cell in cells if cell[2] is not None]
@@ -65,7 +64,7 @@ def _map(values: Mapping[str, Any], name: str) -> Chart:
         title="Where in the plane",
         explanation=(
             f"The largest difference of PyTorch from TensorFlow over all channels, in units of the "
-            f"node's rms; {values['height']} x {values['width']} positions in {rows} x {columns} "
+            f"node's rms; {values.height} x {values.width} positions in {rows} x {columns} "
             f"cells. Cells without a value hold something that is not finite."
         ),
         option=base(
@@ -98,9 +97,9 @@ def _map(values: Mapping[str, Any], name: str) -> Chart:
     )
 
 
-def _channels(values: Sequence[Any], name: str) -> Chart:
+def _channels(values: Values, name: str) -> Chart:
     found = [_finite(value) for value in values[:_BARS]]
-    order = sorted(range(len(values)), key=lambda i: -(as_float(values[i]) or 0.0))
+    order = sorted(range(len(values)), key=lambda i: -ordered(values[i]))
     return Chart(
         id=name,
         title="In which channels",
@@ -130,16 +129,13 @@ def _channels(values: Sequence[Any], name: str) -> Chart:
         height=240,
         table=[
             ["channel", "rms of the difference, of the node's rms"],
-            *([str(i), text(as_float(values[i]))] for i in order[: TABLE_ROWS - 1]),
+            *([str(i), text(values[i])] for i in order[: TABLE_ROWS - 1]),
         ],
     )
 
 
-def _scatter(values: Mapping[str, Any], name: str) -> Chart:
-    pairs = [
-        (as_float(theirs), as_float(ours))
-        for theirs, ours in zip(values["tensorflow"], values["torch"], strict=True)
-    ]
+def _scatter(values: Scatter, name: str) -> Chart:
+    pairs = list(zip(values.tensorflow, values.torch, strict=True))
     points = [
         [short(a), short(b)]
         for a, b in pairs
@@ -193,12 +189,14 @@ def _value(value: float | None) -> str:
     return "-" if value is None else f"{value:.7g}"
 
 
-def _histogram(values: Mapping[str, Any], name: str) -> Chart:
-    edges = values["edges"]
-    used = [place for place in range(len(edges) - 1) if any(values[side][place] for side in TITLES)]
+def _histogram(values: Histogram, name: str) -> Chart:
+    edges = values.edges
+    found = {"tensorflow": values.tensorflow, "torch": values.torch}
+    zero = {"tensorflow": values.zero.tensorflow, "torch": values.zero.torch}
+    used = [place for place in range(len(edges) - 1) if any(found[side][place] for side in TITLES)]
     last = (used[-1] if used else 0) + 1
     labels = [f"below {edges[0]:g}", *(f"from {edge:.2g}" for edge in edges[:last])]
-    counts = {side: [values["zero"][side], *values[side][:last]] for side in TITLES}
+    counts = {side: [zero[side], *found[side][:last]] for side in TITLES}
     return Chart(
         id=name,
         title="How many elements are how far off",

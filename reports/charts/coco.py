@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parity.coco.text import TITLES
+from parity.results.coco import CocoResult, StageSwapResult
 from reports.charts.chart import (
     TABLE_ROWS,
     Chart,
@@ -17,7 +18,6 @@ from reports.charts.chart import (
     text,
     value_axis,
 )
-from reports.words.texts import as_float
 
 _DWARFS = 5
 """A bar so many times as long as the next would leave nothing of the others to be seen."""
@@ -25,22 +25,22 @@ _DWARFS = 5
 _CURVES = {"AP": "solid", "AP50": "dashed", "AP75": "dotted"}
 
 
-def coco_charts(coco: Mapping[str, Any]) -> list[Chart]:
+def coco_charts(coco: CocoResult) -> list[Chart]:
     """Charts of ``coco.json``; none where nothing is known to be found."""
-    if not coco["metrics"]:
+    if not coco.metrics:
         return []
     charts = [_metrics(coco)]
-    if len(coco["metrics"]) > 1:
+    if len(coco.metrics) > 1:
         charts.append(_categories(coco))
-    if any(coco.get("precision_by_recall", {}).values()):
-        charts.append(_curves(coco["precision_by_recall"]))
-    if coco.get("stage_swap"):
-        charts.append(_swaps(coco["stage_swap"]))
+    if any(coco.precision_by_recall.values()):
+        charts.append(_curves(coco.precision_by_recall))
+    if coco.stage_swap:
+        charts.append(_swaps(coco.stage_swap))
     return charts
 
 
-def _metrics(coco: Mapping[str, Any]) -> Chart:
-    found = {side: coco["metrics"][side] for side in TITLES if side in coco["metrics"]}
+def _metrics(coco: CocoResult) -> Chart:
+    found = {side: coco.metrics[side] for side in TITLES if side in coco.metrics}
     names = list(next(iter(found.values())))
     return Chart(
         id="coco-metrics",
@@ -57,7 +57,7 @@ def _metrics(coco: Mapping[str, Any]) -> Chart:
                     "name": TITLES[side],
                     "type": "bar",
                     "itemStyle": {"color": f"var(--{side})"},
-                    "data": [_rounded(metrics[name]) for name in names],
+                    "data": [_rounded(metrics.get(name)) for name in names],
                 }
                 for side, metrics in found.items()
             ],
@@ -65,29 +65,27 @@ def _metrics(coco: Mapping[str, Any]) -> Chart:
         height=300,
         table=[
             ["metric", *(TITLES[side] for side in found)],
-            *([name, *(_figure(found[side][name]) for side in found)] for name in names),
+            *([name, *(_figure(found[side].get(name)) for side in found)] for name in names),
         ],
     )
 
 
-def _rounded(value: Any) -> float | None:
-    found = as_float(value)
-    return None if found is None else round(found, 5)
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)
 
 
-def _figure(value: Any) -> str:
-    found = as_float(value)
-    return "-" if found is None else f"{found:.6f}"
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6f}"
 
 
-def _categories(coco: Mapping[str, Any]) -> Chart:
+def _categories(coco: CocoResult) -> Chart:
     rows = [
         (
-            str(item["name"]),
-            as_float(item["AP"].get("tensorflow")),
-            as_float(item["AP"].get("torch")),
+            item.name,
+            item.AP.get("tensorflow"),
+            item.AP.get("torch"),
         )
-        for item in coco["categories"]
+        for item in coco.categories
     ]
     known = [row for row in rows if row[1] is not None and row[2] is not None]
     known.sort(key=lambda row: -abs((row[2] or 0.0) - (row[1] or 0.0)))
@@ -131,7 +129,7 @@ def _categories(coco: Mapping[str, Any]) -> Chart:
     )
 
 
-def _curves(found: Mapping[str, Any]) -> Chart:
+def _curves(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Chart:
     series: list[dict[str, Any]] = []
     names: list[str] = []
     for side, title in TITLES.items():
@@ -179,10 +177,8 @@ def _curves(found: Mapping[str, Any]) -> Chart:
     )
 
 
-def _swaps(swap: Mapping[str, Any]) -> Chart:
-    rows = [
-        (str(row["title"]), str(row["origin"]), as_float(row["AP_delta"])) for row in swap["rows"]
-    ]
+def _swaps(swap: StageSwapResult) -> Chart:
+    rows = [(row.title, row.origin.value, row.AP_delta) for row in swap.rows]
     colours = {"tensorflow": "var(--tensorflow)", "mistake": "var(--candidate-differs)"}
     return Chart(
         id="coco-swaps",

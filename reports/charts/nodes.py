@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from parity.coco.text import TITLES
+from parity.judge.verdict import Verdict
+from parity.results import ranking
+from parity.results.nodes import Node, NodesResult, largest_of, rms_of, roundings_of
 from reports.charts.chart import (
     SIGNS,
     TABLE_ROWS,
@@ -23,15 +26,13 @@ from reports.charts.chart import (
     value_axis,
 )
 from reports.reading.bands import Band, bands
-from reports.words.glossary import PASSING
-from reports.words.texts import as_float
 
 _ROUNDINGS_FLOOR = 0.01
 _LABELS = 12
 """Most failing nodes that are named in a chart; all are in the table of nodes."""
 
 
-def node_charts(nodes: Mapping[str, Any]) -> list[Chart]:
+def node_charts(nodes: NodesResult) -> list[Chart]:
     """Charts of ``nodes.json``.
 
     Args:
@@ -41,36 +42,27 @@ def node_charts(nodes: Mapping[str, Any]) -> list[Chart]:
         Distance from the exact value along depth, own and accumulated difference along depth,
         the histogram of distances, and contributions where there are any.
     """
-    found: Sequence[Mapping[str, Any]] = nodes["nodes"]
+    found = nodes.nodes
     charts = [_roundings(found), _relative(found), _histogram(found)]
-    return [*charts, _contributions(nodes)] if nodes.get("contributions") else charts
+    return [*charts, _contributions(nodes)] if nodes.contributions else charts
 
 
-def _field(node: Mapping[str, Any], *path: str) -> float | None:
-    value: Any = node
-    for key in path:
-        if not isinstance(value, Mapping):
-            return None
-        value = value.get(key)
-    return as_float(value)
-
-
-def _roundings(nodes: Sequence[Mapping[str, Any]]) -> Chart:
-    torch = [_field(node, "from_exact", "roundings") for node in nodes]
-    tensorflow = [_field(node, "reference_from_exact", "roundings") for node in nodes]
-    limits = {
-        side: [_field(node, "limit", side) or None for node in nodes]
-        for side in ("candidate", "reference")
-    }
-    low, high = log_range([*torch, *tensorflow, *limits["candidate"]], _ROUNDINGS_FLOOR)
+def _roundings(nodes: Sequence[Node]) -> Chart:
+    torch = [roundings_of(node.from_exact) for node in nodes]
+    tensorflow = [roundings_of(node.reference_from_exact) for node in nodes]
+    # Where none are allowed there is no line.
+    ours = [node.limit.candidate or None if node.limit else None for node in nodes]
+    limits = [node.limit.candidate if node.limit else None for node in nodes]
+    theirs = [node.limit.reference or None if node.limit else None for node in nodes]
+    low, high = log_range([*torch, *tensorflow, *ours], _ROUNDINGS_FLOOR)
     high = max(high, 100.0)
 
     def place(value: float | None) -> float | None:
         return on_log_axis(value, low, high)
 
     series = [
-        _limit("limit of PyTorch", "var(--torch)", map(place, limits["candidate"])),
-        _limit("limit of TensorFlow", "var(--tensorflow)", map(place, limits["reference"])),
+        _limit("limit of PyTorch", "var(--torch)", map(place, ours)),
+        _limit("limit of TensorFlow", "var(--tensorflow)", map(place, theirs)),
         {
             "name": "TensorFlow",
             "type": "scatter",
@@ -83,7 +75,7 @@ def _roundings(nodes: Sequence[Mapping[str, Any]]) -> Chart:
     ]
     series[0]["markArea"] = _mark_area(bands(nodes))
     order = sorted(
-        range(len(nodes)), key=lambda i: _rank(nodes[i], torch[i], limits["candidate"][i])
+        range(len(nodes)), key=lambda i: (nodes[i].verdict.passes, -ranking.share(nodes[i]))
     )
     return Chart(
         id="depth-roundings",
@@ -101,11 +93,11 @@ def _roundings(nodes: Sequence[Mapping[str, Any]]) -> Chart:
             ["node", "verdict", "PyTorch, roundings", "TensorFlow, roundings", "limit of PyTorch"],
             *(
                 [
-                    str(nodes[i]["name"]),
-                    str(nodes[i]["verdict"]),
+                    nodes[i].name,
+                    nodes[i].verdict.value,
                     text(torch[i]),
                     text(tensorflow[i]),
-                    text(_field(nodes[i], "limit", "candidate")),
+                    text(limits[i]),
                 ]
                 for i in order[: TABLE_ROWS - 1]
             ),
@@ -113,18 +105,12 @@ def _roundings(nodes: Sequence[Mapping[str, Any]]) -> Chart:
     )
 
 
-def _rank(node: Mapping[str, Any], value: float | None, limit: float | None) -> tuple[bool, float]:
-    """Sorts what fails first, then what is nearest to its limit."""
-    share = 0.0 if value is None or math.isnan(value) else value / (limit or 1.0)
-    return node["verdict"] in PASSING, -share
-
-
-def _relative(nodes: Sequence[Mapping[str, Any]]) -> Chart:
+def _relative(nodes: Sequence[Node]) -> Chart:
     columns = {
-        "accumulated, largest": [_field(node, "free", "relative_max") for node in nodes],
-        "accumulated, rms": [_field(node, "free", "relative_rms") for node in nodes],
-        "own, largest": [_field(node, "own", "relative_max") for node in nodes],
-        "own, rms": [_field(node, "own", "relative_rms") for node in nodes],
+        "accumulated, largest": [largest_of(node.free) for node in nodes],
+        "accumulated, rms": [rms_of(node.free) for node in nodes],
+        "own, largest": [largest_of(node.own) for node in nodes],
+        "own, rms": [rms_of(node.own) for node in nodes],
     }
     everything = [value for column in columns.values() for value in column]
     low, high = log_range(everything)
@@ -151,7 +137,7 @@ def _relative(nodes: Sequence[Mapping[str, Any]]) -> Chart:
     series[0]["markArea"] = _mark_area(bands(nodes))
     order = sorted(
         range(len(nodes)),
-        key=lambda i: (nodes[i]["verdict"] in PASSING, -_or_zero(columns["own, largest"][i])),
+        key=lambda i: (nodes[i].verdict.passes, -ranking.own(nodes[i])),
     )
     return Chart(
         id="depth-relative",
@@ -168,8 +154,8 @@ def _relative(nodes: Sequence[Mapping[str, Any]]) -> Chart:
             ["node", "verdict", *(f"{name}, of rms" for name in columns)],
             *(
                 [
-                    str(nodes[i]["name"]),
-                    str(nodes[i]["verdict"]),
+                    nodes[i].name,
+                    nodes[i].verdict.value,
                     *(text(column[i]) for column in columns.values()),
                 ]
                 for i in order[: TABLE_ROWS - 1]
@@ -187,30 +173,30 @@ def _points(values: Iterable[float | None]) -> list[list[float]]:
 
 
 def _verdict_points(
-    nodes: Sequence[Mapping[str, Any]], values: Sequence[float | None], prefix: str
+    nodes: Sequence[Node], values: Sequence[float | None], prefix: str
 ) -> list[dict[str, Any]]:
     """One series for each verdict that occurs; the first failing nodes bear their names."""
-    named = [i for i, node in enumerate(nodes) if node["verdict"] not in PASSING][:_LABELS]
+    named = [i for i, node in enumerate(nodes) if not node.verdict.passes][:_LABELS]
     series = []
     for verdict, sign in SIGNS.items():
         data: list[Any] = []
         for index, (node, value) in enumerate(zip(nodes, values, strict=True)):
-            if node["verdict"] != verdict or value is None:
+            if node.verdict is not verdict or value is None:
                 continue
-            label = {"show": True, "formatter": str(node["name"])} if index in named else None
+            label = {"show": True, "formatter": node.name} if index in named else None
             point = [index, value]
             data.append({"value": point, "label": label} if label else point)
         if data:
             series.append(
                 {
-                    "name": prefix + verdict,
+                    "name": prefix + verdict.value,
                     "type": "scatter",
                     "symbol": sign.symbol,
                     "symbolSize": sign.size,
                     "itemStyle": {"color": sign.colour, "borderWidth": 2},
                     "label": {"position": "top", "color": "var(--ink)", "fontWeight": "bold"},
                     "labelLayout": {"hideOverlap": True},
-                    "z": 3 if verdict in PASSING else 4,
+                    "z": 3 if verdict.passes else 4,
                     "data": data,
                 }
             )
@@ -249,10 +235,10 @@ def _mark_area(found: Sequence[Band]) -> dict[str, Any]:
 
 
 def _depth_option(
-    nodes: Sequence[Mapping[str, Any]], series: Sequence[Mapping[str, Any]], y: dict[str, Any]
+    nodes: Sequence[Node], series: Sequence[Mapping[str, Any]], y: dict[str, Any]
 ) -> dict[str, Any]:
     names = category_axis(
-        [str(node["name"]) for node in nodes],
+        [node.name for node in nodes],
         name="nodes in the order of computation",
         nameGap=8,
         axisLabel={"show": False},
@@ -272,10 +258,10 @@ def _depth_option(
     )
 
 
-def _histogram(nodes: Sequence[Mapping[str, Any]]) -> Chart:
+def _histogram(nodes: Sequence[Node]) -> Chart:
     distances = {
-        title: [_field(node, field, "roundings") for node in nodes]
-        for field, title in (("from_exact", "PyTorch"), ("reference_from_exact", "TensorFlow"))
+        "PyTorch": [roundings_of(node.from_exact) for node in nodes],
+        "TensorFlow": [roundings_of(node.reference_from_exact) for node in nodes],
     }
     edges = [2.0**power for power in range(-4, 5)]
     top = max((_or_zero(value) for column in distances.values() for value in column), default=0.0)
@@ -347,17 +333,17 @@ def _bin(value: float | None, edges: Sequence[float]) -> int | None:
     return 0 if value == 0 else 1 + bisect_left(edges, value)
 
 
-def _contributions(nodes: Mapping[str, Any]) -> Chart:
+def _contributions(nodes: NodesResult) -> Chart:
     rows = []
-    for entry in nodes["contributions"]:
-        names = [str(name) for name in entry["nodes"]]
+    for entry in nodes.contributions:
+        names = list(entry.nodes)
         title = names[0] if len(names) == 1 else f"these {len(names)} together"
-        rows.append((title, names, _or_zero(as_float(entry["share"])), as_float(entry.get("size"))))
-    verdicts = {str(node["name"]): str(node["verdict"]) for node in nodes["nodes"]}
+        rows.append((title, names, _or_zero(entry.share), entry.size))
+    verdicts = {node.name: node.verdict for node in nodes.nodes}
     data = []
     for _, names, share, _ in rows:
         alone = len(names) == 1
-        sign = SIGNS.get(verdicts.get(names[0], ""), SIGNS["rounding"])
+        sign = SIGNS[verdicts.get(names[0], Verdict.ROUNDING) if names else Verdict.ROUNDING]
         data.append(
             {
                 "value": share,

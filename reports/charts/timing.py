@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from parity.coco.text import TITLES
+from parity.results.coco import CocoResult
+from parity.results.run import RunResult
 from reports.charts.chart import Chart, base, category_axis, grid, legend, value_axis
-from reports.words.texts import as_float
 
 _STAGES = ("decode", "preprocess", "network", "postprocess")
 
 
 def timing_charts(
-    run: Mapping[str, Any],
-    nodes: Mapping[str, Any] | None,
-    conversion: Mapping[str, Any] | None,
-    coco: Mapping[str, Any] | None,
+    run: RunResult,
+    coco: CocoResult | None,
 ) -> list[Chart]:
     """Wall time and memory of each step, and the time of an image on either side.
 
     Args:
         run: ``run.json``.
-        nodes: ``nodes.json``; its phases are in a table of their own.
-        conversion: ``conversion.json``; likewise.
         coco: ``coco.json``.
     """
-    steps = [step for step in run["steps"] if step["seconds"] is not None]
+    steps = [step for step in run.steps if step.seconds is not None]
     charts = []
     if steps:
         charts = [
@@ -35,20 +31,17 @@ def timing_charts(
                 "Time of each step",
                 "Wall time of each command, a process of its own, in seconds.",
                 "seconds",
-                {step["name"]: as_float(step["seconds"]) or 0.0 for step in steps},
+                {step.name: step.seconds or 0.0 for step in steps},
             ),
             _bars(
                 "step-memory",
                 "Memory of each step",
                 "Largest resident memory of each command's process, in gigabytes (10^9 bytes).",
                 "GB",
-                {
-                    step["name"]: (as_float(step["peak_memory_bytes"]) or 0.0) / 1e9
-                    for step in steps
-                },
+                {step.name: (step.peak_memory_bytes or 0) / 1e9 for step in steps},
             ),
         ]
-    return [*charts, _stages(coco)] if coco and coco["seconds_per_image"] else charts
+    return [*charts, _stages(coco)] if coco and coco.seconds_per_image else charts
 
 
 def _bars(name: str, title: str, explanation: str, unit: str, values: Mapping[str, float]) -> Chart:
@@ -77,11 +70,11 @@ def _bars(name: str, title: str, explanation: str, unit: str, values: Mapping[st
     )
 
 
-def _stages(coco: Mapping[str, Any]) -> Chart:
-    found = coco["seconds_per_image"]
+def _stages(coco: CocoResult) -> Chart:
+    found = coco.seconds_per_image
     sides = [side for side in TITLES if side in found]
     milliseconds = {
-        side: [round(1000 * (as_float(found[side].get(stage)) or 0.0), 2) for stage in _STAGES]
+        side: [round(1000 * (found[side].get(stage) or 0.0), 2) for stage in _STAGES]
         for side in sides
     }
     return Chart(

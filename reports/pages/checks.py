@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from parity.process.outcome import Outcome
+from parity.results.nodes import NodesResult
+from parity.results.self_check import SelfCheckResult
 from reports.pages.coverage import input_sizes
 from reports.pages.elements import Check, Link, Table, check
 from reports.reading.results import ModelResults
-from reports.tables.judgement import outcome_of
-from reports.words.texts import metric, plural, scientific
+from reports.words.texts import by_verdict, metric, plural, scientific
+
+_STATES = ("detected", "located", "named")
 
 
 def checks(results: ModelResults) -> list[Check]:
@@ -24,8 +24,8 @@ def checks(results: ModelResults) -> list[Check]:
         _nodes("Every node in float32", results.nodes, results, "nodes"),
         _nodes("Every node in float64", results.structure, results, "structure"),
     ]
-    if results.nodes and results.nodes.get("gradients"):
-        passes = bool(results.nodes["gradients"]["passes"])
+    if results.nodes and results.nodes.gradients:
+        passes = results.nodes.gradients.passes
         text = "agree within what rounding explains" if passes else "differ"
         found.append(check("Gradients", _passes(passes), f"the gradients of all parameters {text}"))
     found += [_coco(results), _detect(results)]
@@ -53,11 +53,11 @@ def _conversion(results: ModelResults) -> Check:
     title = "Every variable of the checkpoint"
     if results.conversion is None:
         return _missing(title, results, "convert")
-    ledger = results.conversion["ledger"]
-    total = len(ledger["variables"])
-    used = sum(row["use"] != "excluded" for row in ledger["variables"])
-    if ledger["findings"]:
-        return check(title, Outcome.DIFFERENCE, "; ".join(ledger["findings"]))
+    ledger = results.conversion.ledger
+    total = len(ledger.variables)
+    used = sum(row.is_used for row in ledger.variables)
+    if ledger.findings:
+        return check(title, Outcome.DIFFERENCE, "; ".join(ledger.findings))
     return check(
         title,
         Outcome.PARITY,
@@ -66,17 +66,16 @@ def _conversion(results: ModelResults) -> Check:
     )
 
 
-def _nodes(title: str, nodes: Mapping[str, Any] | None, results: ModelResults, step: str) -> Check:
+def _nodes(title: str, nodes: NodesResult | None, results: ModelResults, step: str) -> Check:
     if nodes is None:
         return _missing(title, results, step)
-    counts = ", ".join(f"{number:,} {name}" for name, number in nodes["counts"].items() if number)
     text = (
-        f"{input_sizes(nodes)}: {counts or 'no node'}; largest accumulated "
-        f"difference {scientific(nodes['largest_relative_max'])} of rms"
+        f"{input_sizes(nodes)}: {by_verdict(nodes.counts) or 'no node'}; largest accumulated "
+        f"difference {scientific(nodes.largest_relative_max)} of rms"
     )
-    if nodes["findings"]:
-        text += f"; {plural(len(nodes['findings']), 'finding')} in the structure"
-    return check(title, outcome_of(nodes), text)
+    if nodes.findings:
+        text += f"; {plural(len(nodes.findings), 'finding')} in the structure"
+    return check(title, nodes.outcome, text)
 
 
 def _coco(results: ModelResults) -> Check:
@@ -84,48 +83,43 @@ def _coco(results: ModelResults) -> Check:
     if results.coco is None:
         return _missing(title, results, "coco")
     coco = results.coco
-    deltas = [abs(float(value)) for value in coco["metric_deltas"].values() if value is not None]
-    text = str(coco["sentence"])
+    deltas = [abs(value) for value in coco.metric_deltas.values() if value is not None]
+    text = coco.sentence
     if deltas:
         text += (
             f"; largest difference of {plural(len(deltas), 'metric')}: {metric(max(deltas))}, of "
-            f"at most {coco['metric_limit']}"
+            f"at most {coco.metric_limit}"
         )
-    return check(title, outcome_of(coco), text)
+    return check(title, coco.outcome, text)
 
 
 def _detect(results: ModelResults) -> Check:
     title = "Detections on single images"
     if results.detect is None:
         return _missing(title, results, "detect")
-    count = plural(len(results.detect["images"]), "image")
-    return check(title, outcome_of(results.detect), f"{results.detect['sentence']}, on {count}")
+    count = plural(len(results.detect.images), "image")
+    return check(title, results.detect.outcome, f"{results.detect.sentence}, on {count}")
 
 
 def _self_check(results: ModelResults) -> Check:
     title = "Self-check with known faults"
     if results.self_check is None:
         return _missing(title, results, "self-check")
-    faults = [fault for fault in results.self_check["faults"] if not is_control(fault)]
-    found = {key: sum(fault[key] for fault in faults) for key in ("detected", "located", "named")}
-    alarms = [fault for fault in results.self_check["faults"] if is_control(fault)]
+    faults = [fault for fault in results.self_check.faults if not fault.is_control]
+    detected, located, named = (sum(getattr(fault, state) for fault in faults) for state in _STATES)
+    alarms = [fault for fault in results.self_check.faults if fault.is_control]
     text = (
-        f"{plural(len(faults), 'fault')} put in one at a time: {found['detected']} detected, "
-        f"{found['located']} located, {found['named']} given the right name"
+        f"{plural(len(faults), 'fault')} put in one at a time: {detected} detected, "
+        f"{located} located, {named} given the right name"
     )
     if alarms:
-        alarm = any(item["detected"] for item in alarms)
+        alarm = any(item.detected for item in alarms)
         text += f"; {'an' if alarm else 'no'} alarm on the faithful model"
-    outcome = Outcome.PARITY if results.self_check["passes"] else Outcome.NOT_SHOWN
+    outcome = Outcome.PARITY if results.self_check.passes else Outcome.NOT_SHOWN
     return check(title, outcome, text)
 
 
-def is_control(fault: Mapping[str, Any]) -> bool:
-    """Whether an entry of a self-check is the model without a fault."""
-    return fault.get("place", "") is None
-
-
-def self_check_table(self_check: Mapping[str, Any]) -> Table:
+def self_check_table(self_check: SelfCheckResult) -> Table:
     """What became of each fault that was put in.
 
     Args:
@@ -133,15 +127,15 @@ def self_check_table(self_check: Mapping[str, Any]) -> Table:
     """
     words = {True: "yes", False: "NO"}
     rows: list[list[str | Link]] = []
-    for fault in self_check["faults"]:
-        if is_control(fault):
-            state = "ALARM" if fault["detected"] else "no alarm"
-            rows.append([fault["title"], state, "–", "–", "–"])
+    for fault in self_check.faults:
+        if fault.is_control:
+            state = "ALARM" if fault.detected else "no alarm"
+            rows.append([fault.title, state, "–", "–", "–"])
             continue
-        states = [words[fault[key]] for key in ("detected", "located", "named")]
-        nodes = fault["nodes"]
+        states = [words[getattr(fault, state)] for state in _STATES]
+        nodes = fault.nodes
         more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
-        rows.append([fault["title"], *states, f"{nodes[0]}{more}" if nodes else "–"])
+        rows.append([fault.title, *states, f"{nodes[0]}{more}" if nodes else "–"])
     return Table(
         "Faults put into this very model, one at a time; located: no other node fails",
         ["Fault", "Detected", "Located", "Named", "Failing nodes"],

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from parity.coco.text import TITLES
+from parity.results.coco import (
+    Bootstrap,
+    CocoResult,
+    MatchingResult,
+    StageSwapResult,
+    SwapOrigin,
+)
 from reports.charts import coco_charts
 from reports.charts.chart import Chart
 from reports.pages.elements import Table
@@ -60,53 +66,52 @@ class CocoSection:
     failures: Sequence[str]
 
 
-def coco_section(coco: Mapping[str, Any]) -> CocoSection:
+def coco_section(coco: CocoResult) -> CocoSection:
     """The evaluation as ready texts.
 
     Args:
         coco: ``coco.json``.
     """
-    published = coco.get("published")
     return CocoSection(
-        profile=_profile(coco["profile"]),
+        profile=_profile(coco.profile),
         images=_images(coco),
         metrics=_metrics(coco),
-        interval=_interval(coco["bootstrap"]),
-        published=published["text"] if published else "",
+        interval=_interval(coco.bootstrap),
+        published=coco.published.text if coco.published else "",
         charts=coco_charts(coco),
         categories=_categories(coco),
-        swap=_swap(coco.get("stage_swap")),
-        matching=_matching(coco["matching"]),
-        worst=_worst(coco["matching"]),
+        swap=_swap(coco.stage_swap),
+        matching=_matching(coco.matching),
+        worst=_worst(coco.matching),
         failures=[
-            f"{TITLES.get(side, side)}, {item['file_name']}: {item['reason']}"
-            for side, counts in coco["images"].items()
-            for item in counts["failures"]
+            f"{TITLES.get(side, side)}, {item.file_name}: {item.reason}"
+            for side, counts in coco.images.items()
+            for item in counts.failures
         ],
     )
 
 
-def _profile(profile: Mapping[str, Any]) -> str:
+def _profile(profile: Mapping[str, str]) -> str:
     stages = ", ".join(f"{name} {value}" for name, value in profile.items() if name != "name")
     return f"{profile.get('name', 'unnamed')} ({stages})" if stages else str(profile.get("name"))
 
 
-def _images(coco: Mapping[str, Any]) -> str:
+def _images(coco: CocoResult) -> str:
     counts = [
-        f"{TITLES.get(side, side)} {item['all'] - item['failed']:,} of {item['all']:,}"
-        for side, item in coco["images"].items()
+        f"{TITLES.get(side, side)} {item.all - item.failed:,} of {item.all:,}"
+        for side, item in coco.images.items()
     ]
-    return f"images evaluated: {', '.join(counts)}; annotations {coco['annotations']}"
+    return f"images evaluated: {', '.join(counts)}; annotations {coco.annotations}"
 
 
-def _metrics(coco: Mapping[str, Any]) -> Table:
-    sides = [side for side in TITLES if side in coco["metrics"]]
-    deltas = coco["metric_deltas"]
-    names = list(coco["metrics"][sides[0]]) if sides else []
+def _metrics(coco: CocoResult) -> Table:
+    sides = [side for side in TITLES if side in coco.metrics]
+    deltas = coco.metric_deltas
+    names = list(coco.metrics[sides[0]]) if sides else []
     rows = [
         [
             name,
-            *(metric(coco["metrics"][side].get(name)) for side in sides),
+            *(metric(coco.metrics[side].get(name)) for side in sides),
             metric(deltas.get(name), signed=True),
             _METRICS.get(name, ""),
         ]
@@ -115,26 +120,26 @@ def _metrics(coco: Mapping[str, Any]) -> Table:
     head = ["Metric", *(TITLES[side] for side in sides), "Difference", "What it is"]
     return Table(
         f"COCO metrics, 0 to 1; difference is PyTorch minus TensorFlow, of at most "
-        f"{coco['metric_limit']}",
+        f"{coco.metric_limit}",
         head,
         rows,
         [False, *(True for _ in sides), True, False],
     )
 
 
-def _interval(bootstrap: Mapping[str, Any] | None) -> str:
-    if bootstrap is None or bootstrap["low"] is None:
+def _interval(bootstrap: Bootstrap | None) -> str:
+    if bootstrap is None or bootstrap.low is None:
         return ""
     return (
-        f"{100 * float(bootstrap['level']):g} % of {bootstrap['resamples']} resamples of the "
-        f"images give a difference of AP from {metric(bootstrap['low'], signed=True)} to "
-        f"{metric(bootstrap['high'], signed=True)}."
+        f"{100 * bootstrap.level:g} % of {bootstrap.resamples} resamples of the "
+        f"images give a difference of AP from {metric(bootstrap.low, signed=True)} to "
+        f"{metric(bootstrap.high, signed=True)}."
     )
 
 
-def _categories(coco: Mapping[str, Any]) -> Table | None:
-    rows = [row for row in coco["categories"] if row["delta"]]
-    rows.sort(key=lambda row: (-abs(float(row["delta"])), row["id"]))
+def _categories(coco: CocoResult) -> Table | None:
+    rows = [row for row in coco.categories if row.delta]
+    rows.sort(key=lambda row: (-abs(row.delta or 0.0), row.id))
     if not rows:
         return None
     return Table(
@@ -142,9 +147,9 @@ def _categories(coco: Mapping[str, Any]) -> Table | None:
         ["Category", *TITLES.values(), "Difference"],
         [
             [
-                row["name"],
-                *(metric(row["AP"].get(side)) for side in TITLES),
-                metric(row["delta"], signed=True),
+                row.name,
+                *(metric(row.AP.get(side)) for side in TITLES),
+                metric(row.delta, signed=True),
             ]
             for row in rows[:_SHOWN]
         ],
@@ -152,21 +157,21 @@ def _categories(coco: Mapping[str, Any]) -> Table | None:
     )
 
 
-def _swap(swap: Mapping[str, Any] | None) -> Table | None:
+def _swap(swap: StageSwapResult | None) -> Table | None:
     if swap is None:
         return None
-    origins = {"tensorflow": "TensorFlow's", "mistake": "a common mistake"}
+    origins = {SwapOrigin.TENSORFLOW: "TensorFlow's", SwapOrigin.MISTAKE: "a common mistake"}
     rows = [
         [
-            row["title"],
-            row["stage"],
-            origins.get(row["origin"], row["origin"]),
-            metric(row["metrics"].get("AP")),
-            metric(row["AP_delta"], signed=True),
+            row.title,
+            row.stage,
+            origins[row.origin],
+            metric(row.metrics.get("AP")),
+            metric(row.AP_delta, signed=True),
         ]
-        for row in swap["rows"]
+        for row in swap.rows
     ]
-    baseline = metric(swap["baseline"].get("AP"))
+    baseline = metric(swap.baseline.get("AP"))
     return Table(
         f"AP with one stage of the PyTorch pipeline exchanged; {baseline} without an exchange",
         ["What takes its place", "Stage", "Origin", "AP", "Difference"],
@@ -175,35 +180,35 @@ def _swap(swap: Mapping[str, Any] | None) -> Table | None:
     )
 
 
-def _matching(matching: Mapping[str, Any] | None) -> list[str]:
+def _matching(matching: MatchingResult | None) -> list[str]:
     if matching is None:
         return []
     return [
-        f"{plural(matching['matched'], 'detection')} matched one to one, "
-        f"{matching['reference_only']:,} only TensorFlow's, "
-        f"{matching['candidate_only']:,} only PyTorch's.",
+        f"{plural(matching.matched, 'detection')} matched one to one, "
+        f"{matching.reference_only:,} only TensorFlow's, "
+        f"{matching.candidate_only:,} only PyTorch's.",
         f"Largest differences of matched ones: score "
-        f"{scientific(matching['largest_score_difference'])}, box "
-        f"{scientific(matching['largest_box_difference_pixels'])} pixels; "
-        f"{plural(matching['rank_flips'], 'pair')} in another order.",
+        f"{scientific(matching.largest_score_difference)}, box "
+        f"{scientific(matching.largest_box_difference_pixels)} pixels; "
+        f"{plural(matching.rank_flips, 'pair')} in another order.",
     ]
 
 
-def _worst(matching: Mapping[str, Any] | None) -> Table | None:
-    if matching is None or not matching["worst_images"]:
+def _worst(matching: MatchingResult | None) -> Table | None:
+    if matching is None or not matching.worst_images:
         return None
     return Table(
         "Images that differ most",
         ["Image id", "Without a partner", "Score", "Box, pixels", "Pairs in another order"],
         [
             [
-                str(item["image_id"]),
-                str(item["reference_only"] + item["candidate_only"]),
-                scientific(item["largest_score_difference"]),
-                scientific(item["largest_box_difference_pixels"]),
-                str(item["rank_flips"]),
+                str(item.image_id),
+                str(item.reference_only + item.candidate_only),
+                scientific(item.largest_score_difference),
+                scientific(item.largest_box_difference_pixels),
+                str(item.rank_flips),
             ]
-            for item in matching["worst_images"][:_SHOWN]
+            for item in matching.worst_images[:_SHOWN]
         ],
         [True] * 5,
     )

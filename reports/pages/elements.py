@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from parity.process.outcome import Outcome
+from parity.results.signs import NOT_ASKED_FOR, OUTCOMES
 
 
 @dataclass(frozen=True)
@@ -88,14 +89,14 @@ def node_link(name: str) -> Link:
 
 
 _STATES = {
-    Outcome.PARITY: ("pass", "✓"),
-    Outcome.DIFFERENCE: ("fail", "✗"),
-    Outcome.NOT_SHOWN: ("open", "!"),
-    None: ("none", "–"),
+    Outcome.PARITY: "pass",
+    Outcome.DIFFERENCE: "fail",
+    Outcome.NOT_SHOWN: "open",
+    None: "none",
 }
 
 
 def check(title: str, outcome: Outcome | None, text: str) -> Check:
     """A comparison and what came of it; None: it was not asked for."""
-    state, symbol = _STATES[outcome]
-    return Check(title, state, symbol, text)
+    sign = OUTCOMES[outcome] if outcome else NOT_ASKED_FOR
+    return Check(title, _STATES[outcome], sign.symbol, text)

@@ -8,7 +8,7 @@ from reports.pages.elements import Fact, node_link
 from reports.reading.results import ModelResults
 from reports.tables.all_models import official
 from reports.tables.summary import Row
-from reports.words.texts import NONE, metric, plural, scientific, seconds, short
+from reports.words.texts import NONE, by_verdict, metric, plural, scientific, seconds, short
 
 
 def facts(results: ModelResults, row: Row) -> list[Fact]:
@@ -22,7 +22,7 @@ def facts(results: ModelResults, row: Row) -> list[Fact]:
         _nodes(results, row),
         _own(row),
         _output(row),
-        _structure(results, row),
+        _structure(results),
         _precision(row, "PyTorch"),
         _precision(row, "TensorFlow"),
         _official(row),
@@ -36,67 +36,65 @@ def _tone(passes: bool | None) -> str:
 
 def _nodes(results: ModelResults, row: Row) -> Fact:
     label = "Nodes with parity"
-    if results.nodes is None or row.nodes is None or row.failing is None:
+    total, failing = row.figures.nodes, row.figures.nodes_without_parity
+    if results.nodes is None or total is None or failing is None:
         return Fact(label, NONE, "", "Not compared.")
-    counts = [f"{number:,} {name}" for name, number in results.nodes["counts"].items() if number]
+    tone = _tone(failing == 0 and total > 0)
     return Fact(
-        label,
-        f"{row.nodes - row.failing:,}",
-        f"of {row.nodes:,}",
-        f"{', '.join(counts)}.",
-        _tone(row.failing == 0 and row.nodes > 0),
+        label, f"{total - failing:,}", f"of {total:,}", f"{by_verdict(results.nodes.counts)}.", tone
     )
 
 
 def _own(row: Row) -> Fact:
-    label = "Worst own error"
-    if row.own is None:
+    label, own = "Worst own error", row.figures.largest_own_error
+    if own is None:
         return Fact(label, NONE, "", "Not measured.")
-    within = row.own.roundings <= row.own.limit
+    within = own.roundings <= own.limit
     return Fact(
         label,
-        short(row.own.roundings),
-        f"of {row.own.limit:g} roundings",
+        short(own.roundings),
+        f"of {own.limit:g} roundings",
         f"PyTorch from the exact value on identical inputs, at the node "
         f"{'nearest to' if within else 'furthest beyond'} its limit.",
         _tone(within),
-        node_link(row.own.node),
+        node_link(own.node),
     )
 
 
 def _output(row: Row) -> Fact:
-    label = "Output difference"
-    if row.output is None:
+    label, output = "Output difference", row.figures.largest_output_difference
+    if output is None:
         return Fact(label, NONE, "", "Not measured.")
     return Fact(
         label,
-        scientific(row.output),
+        scientific(output.relative_max),
         "of rms",
         "Largest difference accumulated up to any output of the network.",
-        link=node_link(row.output_node) if row.output_node else None,
+        link=node_link(output.node) if output.node else None,
     )
 
 
-def _structure(results: ModelResults, row: Row) -> Fact:
-    label = "Structure proof"
-    if results.structure is None:
+def _structure(results: ModelResults) -> Fact:
+    label, structure = "Structure proof", results.structure
+    if structure is None:
         return Fact(label, NONE, "", "Not compared in float64.")
     return Fact(
         label,
-        scientific(row.structure),
+        scientific(structure.largest_relative_max),
         "of rms",
-        f"Largest difference at any node in float64, {input_sizes(results.structure)}.",
-        _tone(row.structure_passes),
+        f"Largest difference at any node in float64, {input_sizes(structure)}.",
+        _tone(structure.passes),
     )
 
 
 def _precision(row: Row, side: str) -> Fact:
     label = f"AP {side}"
-    precision = row.precision
+    precision = row.figures.AP
     if precision is None:
         lack = next((item for item in row.account.lacks if item.name == "coco"), None)
         reason = f"Not evaluated: {lack.reason}." if lack else "Not evaluated."
-        return Fact(label, NONE, "", reason if row.trained else "The weights are not trained.")
+        trained = row.figures.trained
+        return Fact(label, NONE, "", reason if trained else "The weights are not trained.")
     images = plural(precision.images, "image")
     if side == "TensorFlow":
         return Fact(label, metric(precision.tensorflow), "", f"COCO average precision on {images}.")
@@ -107,22 +105,23 @@ def _precision(row: Row, side: str) -> Fact:
 
 def _official(row: Row) -> Fact:
     label = "AP official"
-    if row.precision is None or row.precision.official is None:
+    precision = row.figures.AP
+    if precision is None or precision.official is None:
         return Fact(label, NONE, "", "Nothing to compare with.")
-    told = "comparable" if row.precision.comparable else "not comparable with the AP here"
+    told = "comparable" if precision.official_comparable else "not comparable with the AP here"
     text = f"Published by Google for the {VAL_IMAGES:,} images of val2017; {told}."
-    return Fact(label, official(row), "", text)
+    return Fact(label, official(precision), "", text)
 
 
 def _conversion(results: ModelResults, row: Row) -> Fact:
     label = "Conversion"
     if results.conversion is None:
         return Fact(label, NONE, "", "No account of a conversion.")
-    variables = results.conversion["ledger"]["variables"]
-    used = sum(item["use"] != "excluded" for item in variables)
+    variables = results.conversion.ledger.variables
+    used = sum(item.is_used for item in variables)
     return Fact(
         label,
-        seconds(row.convert_seconds),
+        seconds(row.figures.convert_seconds),
         "",
         f"{used:,} of {plural(len(variables), 'variable')} used, the others excluded for a reason.",
     )

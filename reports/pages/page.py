@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from parity.results.detect import DetectImage
+from parity.results.nodes import Node, NodesResult
+from parity.results.signs import OUTCOMES, VERDICTS, Sign
 from reports.charts import closeup_charts, node_charts, timing_charts
 from reports.charts.chart import Chart
 from reports.pages.checks import checks, self_check_table
@@ -29,10 +32,9 @@ from reports.pages.suspects import (
     suspicions,
 )
 from reports.reading.results import ModelResults
-from reports.tables.all_models import SYMBOLS, WORDS, css_of
 from reports.tables.node_table import node_table
 from reports.tables.summary import Row, further_remarks
-from reports.words.glossary import SIGNS, TERMS, Sign
+from reports.words.glossary import TERMS
 from reports.words.texts import count, plural, scientific, short
 
 
@@ -215,7 +217,7 @@ def model_page(results: ModelResults, row: Row, *, data: bool) -> Page:
     """
     nodes = _nodes_section(results) if results.nodes else None
     coco = coco_section(results.coco) if results.coco else None
-    timing = timing_charts(results.run, results.nodes, results.conversion, results.coco)
+    timing = timing_charts(results.run, results.coco)
     pictures = _pictures(results) if data else []
     charts = [
         *(nodes.charts if nodes else ()),
@@ -229,9 +231,9 @@ def model_page(results: ModelResults, row: Row, *, data: bool) -> Page:
         title=results.slug,
         subtitle=_subtitle(results),
         headline=_headline(row),
-        seeded=not row.trained,
-        note=str(results.run.get("note", "")),
-        coverage=results.nodes["coverage"]["text"] if results.nodes else [],
+        seeded=not row.figures.trained,
+        note=results.run.note or "",
+        coverage=results.nodes.coverage.text if results.nodes else [],
         inputs=inputs_table(results.nodes) if results.nodes else None,
         facts=facts(results, row),
         checks=checks(results),
@@ -244,13 +246,13 @@ def model_page(results: ModelResults, row: Row, *, data: bool) -> Page:
         phases=phases_table(results.nodes) if results.nodes else None,
         timing=timing,
         environment=environment_table(results),
-        command=str(results.run["command"]),
-        signs=SIGNS,
+        command=results.run.command,
+        signs={verdict.value: sign for verdict, sign in VERDICTS.items()},
         terms=TERMS,
         downloads=_downloads(results) if data else [],
         sections=_sections(results, pictures),
         options=_options(charts),
-        sign_values={name: asdict(sign) for name, sign in SIGNS.items()},
+        sign_values={verdict.value: asdict(sign) for verdict, sign in VERDICTS.items()},
     )
 
 
@@ -271,9 +273,9 @@ def _options(charts: Sequence[Chart]) -> dict[str, Any]:
 def _headline(row: Row) -> Headline:
     judgement = row.judgement
     return Headline(
-        css=css_of(judgement.outcome),
-        symbol=SYMBOLS[judgement.outcome],
-        word=WORDS[judgement.outcome],
+        css=OUTCOMES[judgement.outcome].css,
+        symbol=OUTCOMES[judgement.outcome].symbol,
+        word=judgement.outcome.value.capitalize(),
         sentence=judgement.sentence,
         node=node_link(judgement.node) if judgement.node else None,
         diagnosis=judgement.diagnosis or "",
@@ -282,10 +284,10 @@ def _headline(row: Row) -> Headline:
 
 
 def _subtitle(results: ModelResults) -> str:
-    source = str(results.run["source"])
+    source = str(results.run.source)
     named = f"{results.model}, " if results.model != results.slug else ""
     origin = f"from {source}, " if source not in (results.model, results.slug) else ""
-    started = str(results.run["started"]).replace("T", " ").replace("+00:00", " UTC")
+    started = str(results.run.started).replace("T", " ").replace("+00:00", " UTC")
     return f"{named}{origin}{started}"
 
 
@@ -298,9 +300,8 @@ def _nodes_section(results: ModelResults) -> NodesSection:
     )
     return NodesSection(
         counts=[
-            VerdictCount(verdict, SIGNS[verdict], count(number))
-            for verdict, number in nodes["counts"].items()
-            if verdict in SIGNS
+            VerdictCount(verdict.value, VERDICTS[verdict], count(number))
+            for verdict, number in nodes.counts.items()
         ],
         suspects=suspicions(nodes),
         findings=findings_table(nodes),
@@ -315,19 +316,19 @@ def _nodes_section(results: ModelResults) -> NodesSection:
     )
 
 
-def _closeups(nodes: Mapping[str, Any]) -> list[Closeup]:
-    by_name = {node["name"]: node for node in nodes["nodes"]}
+def _closeups(nodes: NodesResult) -> list[Closeup]:
+    by_name = {node.name: node for node in nodes.nodes}
     result = []
-    for number, closeup in enumerate(nodes.get("closeups") or ()):
-        node = by_name.get(closeup["node"])
+    for number, closeup in enumerate(nodes.closeups):
+        node = by_name.get(closeup.node)
         if node is None:
             continue
         result.append(
             Closeup(
                 id=f"closeup-{number}",
-                node=node_link(node["name"]),
-                sign=SIGNS[node["verdict"]],
-                verdict=node["verdict"],
+                node=node_link(node.name),
+                sign=VERDICTS[node.verdict],
+                verdict=node.verdict.value,
                 text=_figures(node),
                 charts=closeup_charts(closeup, nodes),
                 open=number == 0,
@@ -336,40 +337,40 @@ def _closeups(nodes: Mapping[str, Any]) -> list[Closeup]:
     return result
 
 
-def _figures(node: Mapping[str, Any]) -> str:
-    parts = [str(node["kind"] or "")]
-    if node["own"]:
-        parts.append(f"own difference {scientific(node['own']['relative_max'])} of rms")
-    if node["from_exact"]:
-        parts.append(f"PyTorch {short(node['from_exact']['roundings'])} roundings")
-    if node["reference_from_exact"]:
-        parts.append(f"TensorFlow {short(node['reference_from_exact']['roundings'])} roundings")
+def _figures(node: Node) -> str:
+    parts = [node.kind.value if node.kind else ""]
+    if node.own:
+        parts.append(f"own difference {scientific(node.own.relative_max)} of rms")
+    if node.from_exact:
+        parts.append(f"PyTorch {short(node.from_exact.roundings)} roundings")
+    if node.reference_from_exact:
+        parts.append(f"TensorFlow {short(node.reference_from_exact.roundings)} roundings")
     return ", ".join(part for part in parts if part)
 
 
 def _pictures(results: ModelResults) -> list[Picture]:
     there = set(results.pictures())
-    entries = results.detect["images"] if results.detect else []
+    entries = results.detect.images if results.detect else []
     return [
         Picture(
-            file=f"{results.slug}/{entry['picture']}",
-            source=entry["file"],
+            file=f"{results.slug}/{entry.picture}",
+            source=entry.file,
             text=_differences(entry),
         )
         for entry in entries
-        if entry.get("picture") in there
+        if entry.picture in there
     ]
 
 
-def _differences(entry: Mapping[str, Any]) -> str:
-    match = entry.get("matching")
-    visible = plural(entry.get("visibly_different", 0), "visible difference")
+def _differences(entry: DetectImage) -> str:
+    match = entry.matching
+    visible = plural(entry.visibly_different or 0, "visible difference")
     if not match:
         return visible
     return (
-        f"{visible}; {plural(match['matched'], 'detection')} matched, largest differences: score "
-        f"{scientific(match['largest_score_difference'])}, box "
-        f"{scientific(match['largest_box_difference_pixels'])} pixels"
+        f"{visible}; {plural(match.matched, 'detection')} matched, largest differences: score "
+        f"{scientific(match.largest_score_difference)}, box "
+        f"{scientific(match.largest_box_difference_pixels)} pixels"
     )
 
 
@@ -384,10 +385,10 @@ def _sections(results: ModelResults, pictures: Sequence[Picture]) -> list[Link]:
     nodes = results.nodes
     there = [
         ("Verdict", "verdict", True),
-        ("Suspects", "suspects", bool(nodes and (nodes["suspects"] or nodes["findings"]))),
+        ("Suspects", "suspects", bool(nodes and (nodes.suspects or nodes.findings))),
         ("Structure", "structure", bool(nodes)),
         ("Depth", "depth", bool(nodes)),
-        ("Closer look", "closeups", bool(nodes and nodes.get("closeups"))),
+        ("Closer look", "closeups", bool(nodes and nodes.closeups)),
         ("COCO", "coco", bool(results.coco)),
         ("Pictures", "pictures", bool(pictures)),
         ("All nodes", "nodes", bool(nodes)),

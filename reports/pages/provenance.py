@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parity.results.conversion import ConversionResult, Provenance
+from parity.results.nodes import NodesResult
+from parity.results.run import Status, StepResult
 from reports.pages.coverage import input_text
 from reports.pages.elements import Table
 from reports.reading.results import ModelResults
@@ -29,22 +32,22 @@ class ConversionSection:
     facts: Table
 
 
-def conversion_section(conversion: Mapping[str, Any]) -> ConversionSection:
+def conversion_section(conversion: ConversionResult) -> ConversionSection:
     """The conversion as ready texts.
 
     Args:
         conversion: ``conversion.json``.
     """
-    ledger, provenance = conversion["ledger"], conversion.get("provenance", {})
+    ledger, provenance = conversion.ledger, conversion.provenance or Provenance()
     kinds: dict[str, int] = {}
-    for row in ledger["variables"]:
-        kind = _USED.get(row["use"]) or f"excluded: {row['reason']}"
+    for row in ledger.variables:
+        kind = _USED.get(row.use) or f"excluded: {row.reason}"
         kinds[kind] = kinds.get(kind, 0) + 1
     notes = [
-        *ledger["findings"],
-        *ledger["notes"],
-        *provenance.get("notes", []),
-        *provenance.get("warnings", []),
+        *ledger.findings,
+        *ledger.notes,
+        *provenance.notes,
+        *(provenance.warnings or ()),
     ]
     return ConversionSection(
         Table(
@@ -62,7 +65,7 @@ def _used_first(item: tuple[str, int]) -> tuple[bool, int]:
     return not item[0].startswith("used"), -item[1]
 
 
-def _provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
+def _provenance(provenance: Provenance) -> dict[str, Any]:
     titles = {
         "source": "source",
         "weights": "weights",
@@ -71,17 +74,18 @@ def _provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
         "checkpoint_fingerprint": "fingerprint of the checkpoint",
         "values_fingerprint": "fingerprint of the converted values",
     }
-    return {title: provenance[name] for name, title in titles.items() if provenance.get(name)}
+    found = {title: getattr(provenance, name) for name, title in titles.items()}
+    return {title: value for title, value in found.items() if value}
 
 
 def steps_table(results: ModelResults) -> Table:
     """Time and memory of each step."""
     rows = []
-    for step in results.run["steps"]:
-        if not step.get("earlier"):
-            figures = seconds(step["seconds"]), memory(step["peak_memory_bytes"])
-            rows.append([step["title"], _ending(step), *figures])
-    made = {step["name"] for step in results.run["steps"] if not step.get("earlier")}
+    for step in results.run.steps:
+        if not step.earlier:
+            figures = seconds(step.seconds), memory(step.peak_memory_bytes)
+            rows.append([step.title, _ending(step), *figures])
+    made = {step.name for step in results.run.steps if not step.earlier}
     for lack in results.account.lacks:
         if lack.name not in made:
             rows.append([lack.title, f"not made: {lack.reason}", NONE, NONE])
@@ -93,47 +97,45 @@ def steps_table(results: ModelResults) -> Table:
     )
 
 
-def _ending(step: Mapping[str, Any]) -> str:
+def _ending(step: StepResult) -> str:
     """How a step ended, in words."""
-    if step["status"] != "done":
-        word = "not made" if step["status"] == "skipped" else step["status"]
-        return f"{word}: {step['message']}" if step["message"] else str(word)
+    if step.status is not Status.DONE:
+        word = "not made" if step.status is Status.SKIPPED else step.status.value
+        return f"{word}: {step.message}" if step.message else word
     words = {0: "done", 1: "done, a difference was found", 3: "done, parity is not shown"}
-    state = words.get(step["exit_code"], "done")
-    if step.get("reused"):
+    state = words.get(step.exit_code or 0, "done")
+    if step.reused:
         return f"{state}; reused from an earlier run"
-    return f"{state}; run again, for {step['again']}" if step.get("again") else state
+    return f"{state}; run again, for {step.again}" if step.again else state
 
 
-def phases_table(nodes: Mapping[str, Any]) -> Table:
+def phases_table(nodes: NodesResult) -> Table:
     """Time of the phases of the comparison of nodes."""
     return Table(
         "Phases of the comparison of nodes",
         ["Phase", "Time"],
-        [[name, seconds(value)] for name, value in nodes["seconds"].items()],
+        [[name, seconds(value)] for name, value in nodes.seconds.items()],
         [False, True],
     )
 
 
 def environment_table(results: ModelResults) -> Table:
     """Versions and settings under which the results came about."""
-    nodes = results.nodes or {}
+    nodes = results.nodes
     values: dict[str, Any] = {
-        "started": results.run["started"],
-        "checkpoint": nodes.get("checkpoint", {}).get("source") or results.run["source"],
-        "fingerprint": nodes.get("checkpoint", {}).get("fingerprint"),
-        "reference": " ".join(
-            nodes.get("reference", {}).get(key, "") for key in ("kind", "source")
-        ),
-        "candidate": nodes.get("candidate"),
-        **_inputs(nodes),
-        **_flat(nodes.get("environment") or results.run["environment"]),
+        "started": results.run.started,
+        "checkpoint": nodes.checkpoint.source if nodes else results.run.source,
+        "fingerprint": nodes.checkpoint.fingerprint if nodes else None,
+        "reference": f"{nodes.reference.kind.value} {nodes.reference.source}" if nodes else None,
+        "candidate": nodes.candidate if nodes else None,
+        **(_inputs(nodes) if nodes else {}),
+        **_flat((nodes.environment if nodes else None) or results.run.environment),
     }
     return _plain("What the results depend on", values)
 
 
-def _inputs(nodes: Mapping[str, Any]) -> dict[str, str]:
-    found = [input_text(item) for item in nodes.get("inputs", ())]
+def _inputs(nodes: NodesResult) -> dict[str, str]:
+    found = [input_text(item) for item in nodes.inputs]
     if len(found) == 1:
         return {"input of the nodes": found[0]}
     return {f"input {number} of the nodes": item for number, item in enumerate(found, 1)}

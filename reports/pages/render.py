@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 import jinja2
 
 from efficientdet_spec import Cause, InputError
-from parity.process.files import check_writable, make_folder, write_json, write_text
+from parity.process.files import check_writable, make_folder, write_text
+from parity.results.record import ResultFile, write
 from reports.pages.page import model_page
 from reports.reading.results import ModelResults, read_results
 from reports.tables.all_models import COLUMNS, matrix, overview
@@ -45,11 +46,11 @@ class _Output:
 
     Attributes:
         path: Where.
-        content: A text, values for JSON, or the file to copy.
+        content: A text, a result, or the file to copy.
     """
 
     path: Path
-    content: str | Mapping[str, Any] | Path
+    content: str | ResultFile | Path
 
 
 def render(results_dir: Path, out: Path, *, data: bool = True) -> Summary:
@@ -95,7 +96,7 @@ def _outputs(
     )
     return [
         *found,
-        _Output(out / "report.json", summary.to_dict()),
+        _Output(out / "report.json", summary.result()),
         _Output(out / "index.md", markdown(summary)),
         _Output(out / "junit.xml", junit(models)),
         _Output(out / "index.html", index),
@@ -146,7 +147,7 @@ def _write(output: _Output) -> None:
         # A lone surrogate, which JSON can hold and UTF-8 cannot, must not end it all.
         write_text(output.path, content.encode("utf-8", "replace").decode("utf-8"))
     else:
-        write_json(output.path, content)
+        write(output.path, content)
 
 
 def _copy(source: Path, target: Path) -> None:

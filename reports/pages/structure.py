@@ -11,8 +11,10 @@ from urllib.parse import quote
 
 from efficientdet_spec import EfficientDetConfig, InputError, get_config
 from parity.judge.verdict import Verdict
+from parity.results.nodes import Node, NodesResult
+from parity.results.ranking import severity
+from parity.results.signs import css_of
 from reports.reading.bands import levels_of
-from reports.words.glossary import PASSING
 
 _WIDTH = 1100
 _LEFT = 96
@@ -29,8 +31,6 @@ _HEAD = re.compile(
     r"(class_head|box_head)\.(?:(?:convs|bns|acts)\.(\d{1,2})|(predict))\b.*P(\d{1,2})$"
 )
 
-_SEVERITY = {verdict.value: place for place, verdict in enumerate(Verdict)}
-
 
 @dataclass(frozen=True)
 class _Part:
@@ -45,7 +45,7 @@ class _Part:
 
     title: str
     node: str
-    verdict: str
+    verdict: Verdict
     count: int
 
 
@@ -64,7 +64,7 @@ class _Box:
         return self.x + self.width / 2, self.y + _BOX[1] / 2
 
 
-def drawing(nodes: Mapping[str, Any]) -> str:
+def drawing(nodes: NodesResult) -> str:
     """One inline SVG of a comparison's model.
 
     Args:
@@ -74,7 +74,7 @@ def drawing(nodes: Mapping[str, Any]) -> str:
         SVG without any colour of its own: classes ``v-exact`` and the like say which. Each box
         links to its worst node's panel.
     """
-    parts = _parts(nodes["nodes"])
+    parts = _parts(nodes.nodes)
     config = _config(nodes)
     pieces: list[str] = []
     boxes, y = _backbone(parts, pieces)
@@ -83,7 +83,7 @@ def drawing(nodes: Mapping[str, Any]) -> str:
     everything = [*boxes, *fpn, *heads]
     pieces += [_box(box) for box in everything]
     pieces += _labels(everything)
-    title = f"Structure of {nodes['model']}, coloured by verdict"
+    title = f"Structure of {nodes.model}, coloured by verdict"
     return (
         f'<svg class="structure" viewBox="0 0 {_WIDTH} {y + 10:g}" role="group" '
         f'aria-label="{escape(title)}"><defs><marker id="arrow" viewBox="0 0 8 8" refX="7" '
@@ -92,27 +92,27 @@ def drawing(nodes: Mapping[str, Any]) -> str:
     )
 
 
-def _config(nodes: Mapping[str, Any]) -> EfficientDetConfig | None:
+def _config(nodes: NodesResult) -> EfficientDetConfig | None:
     try:
-        return get_config(str(nodes["model"]))
+        return get_config(nodes.model)
     except InputError:
         # Of a model that is not known the boxes are drawn without connections.
         return None
 
 
-def _parts(nodes: Sequence[Mapping[str, Any]]) -> dict[tuple[Any, ...], _Part]:
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+def _parts(nodes: Sequence[Node]) -> dict[tuple[Any, ...], _Part]:
+    groups: dict[tuple[Any, ...], list[Node]] = {}
     levels: dict[str, int] = {}
     for name, level in levels_of(nodes):
         # A block is drawn at the level that it leads to.
         levels[_block(name)] = level
     for node in nodes:
-        level = levels[_block(str(node["name"]))]
-        groups.setdefault(_key(str(node["name"]), level), []).append(node)
+        level = levels[_block(node.name)]
+        groups.setdefault(_key(node.name, level), []).append(node)
     result = {}
     for key, members in groups.items():
-        worst = max(members, key=lambda node: _SEVERITY.get(str(node["verdict"]), len(_SEVERITY)))
-        result[key] = _Part(_title(key), str(worst["name"]), str(worst["verdict"]), len(members))
+        worst = max(members, key=lambda node: severity(node.verdict))
+        result[key] = _Part(_title(key), worst.name, worst.verdict, len(members))
     return result
 
 
@@ -272,13 +272,12 @@ def _heads(
 
 def _box(box: _Box) -> str:
     part = box.part
-    slug = part.verdict.replace(" ", "-")
-    failing = part.verdict not in PASSING
-    said = f"{part.title}: {part.verdict}; {part.count} nodes, the worst {part.node}"
+    failing = not part.verdict.passes
+    said = f"{part.title}: {part.verdict.value}; {part.count} nodes, the worst {part.node}"
     x, y = box.middle
     text = f"✕ {box.text}" if failing else box.text
     return (
-        f'<a href="#node={escape(quote(part.node, safe=""))}" class="part v-{escape(slug)}'
+        f'<a href="#node={escape(quote(part.node, safe=""))}" class="part v-{css_of(part.verdict)}'
         f'{" failing" if failing else ""}">'
         f"<title>{escape(said)}</title>"
         f'<rect x="{box.x:g}" y="{box.y:g}" width="{box.width:g}" height="{_BOX[1]}" rx="3"/>'
@@ -287,7 +286,7 @@ def _box(box: _Box) -> str:
 
 
 def _labels(boxes: Sequence[_Box]) -> Iterator[str]:
-    failing = [box for box in boxes if box.part.verdict not in PASSING]
+    failing = [box for box in boxes if not box.part.verdict.passes]
     for box in failing[:_LABELS]:
         late = box.x > _WIDTH / 2
         x = box.x + box.width if late else box.x

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from parity.results import ranking
+from parity.results.nodes import DifferenceResult, NodesResult, largest_of, roundings_of
+from parity.results.signs import VERDICTS, Sign
 from reports.pages.elements import Link, Table, node_link
-from reports.words.glossary import SIGNS, Sign
-from reports.words.texts import as_float, plural, scientific, short
+from reports.words.texts import NONE, plural, scientific, short
 
 _NEAREST = 8
 _ORIGINS = 8
@@ -45,36 +45,36 @@ class Suspicion:
     tried: bool
 
 
-def suspicions(nodes: Mapping[str, Any]) -> list[Suspicion]:
+def suspicions(nodes: NodesResult) -> list[Suspicion]:
     """The suspects of a comparison, the most harmful first.
 
     Args:
         nodes: The comparison.
     """
-    reasons = {node["name"]: node["reason"] for node in nodes["nodes"]}
+    reasons = {node.name: node.reason for node in nodes.nodes}
     return [
         Suspicion(
             id=f"suspect-{number}",
-            nodes=[node_link(name) for name in item["nodes"]],
-            verdict=item["verdict"],
-            sign=SIGNS[item["verdict"]],
-            diagnosis=item["diagnosis"] or "",
-            reason=reasons.get(item["nodes"][0], "") if item["nodes"] else "",
-            evidence=item["evidence"][:_LINES],
-            patterns=item["patterns"][:_LINES],
-            effect=f"{plural(item['affected'], 'node')} and "
-            f"{plural(item['outputs'], 'output')} of the network depend on it",
-            tried=item["tried"],
+            nodes=[node_link(name) for name in item.nodes],
+            verdict=item.verdict.value,
+            sign=VERDICTS[item.verdict],
+            diagnosis=item.diagnosis or "",
+            reason=reasons.get(item.nodes[0], "") if item.nodes else "",
+            evidence=item.evidence[:_LINES],
+            patterns=item.patterns[:_LINES],
+            effect=f"{plural(item.affected, 'node')} and "
+            f"{plural(item.outputs, 'output')} of the network depend on it",
+            tried=item.tried,
         )
-        for number, item in enumerate(nodes["suspects"])
+        for number, item in enumerate(nodes.suspects)
     ]
 
 
-def findings_table(nodes: Mapping[str, Any]) -> Table | None:
+def findings_table(nodes: NodesResult) -> Table | None:
     """What is wrong with the candidate whatever its tensors are; None where nothing is."""
-    if not nodes["findings"]:
+    if not nodes.findings:
         return None
-    rows = [[item["place"], item["slug"], item["text"]] for item in nodes["findings"]]
+    rows = [[item.place, item.slug, item.text] for item in nodes.findings]
     return Table(
         "Found in the candidate's layers, whatever its tensors are",
         ["Place", "Kind", "What was found"],
@@ -83,27 +83,17 @@ def findings_table(nodes: Mapping[str, Any]) -> Table | None:
     )
 
 
-def nearest_table(nodes: Mapping[str, Any]) -> Table:
+def nearest_table(nodes: NodesResult) -> Table:
     """The nodes nearest to their limit, or furthest beyond it."""
-
-    def share(node: Mapping[str, Any]) -> float:
-        found = as_float((node["from_exact"] or {}).get("roundings"))
-        limit = as_float((node["limit"] or {}).get("candidate"))
-        if not found or limit is None:
-            return math.inf if found and math.isnan(found) else 0.0
-        return found / limit if limit else math.inf
-
-    ranked = sorted(nodes["nodes"], key=lambda node: -share(node))
-    rows = [
+    rows: list[list[str | Link]] = [
         [
-            node_link(node["name"]),
-            node["kind"] or "–",
-            _of(node, "from_exact", "candidate"),
-            _of(node, "reference_from_exact", "reference"),
-            scientific(node["detectable"]),
+            node_link(node.name),
+            node.kind.value if node.kind else NONE,
+            _of(node.from_exact, node.limit.candidate if node.limit else None),
+            _of(node.reference_from_exact, node.limit.reference if node.limit else None),
+            scientific(node.detectable),
         ]
-        for node in ranked[:_NEAREST]
-        if share(node) > 0
+        for node in ranking.nearest(nodes.nodes, _NEAREST)
     ]
     return Table(
         "Nearest to their limit: roundings from the exact value, of as many as are allowed",
@@ -113,30 +103,22 @@ def nearest_table(nodes: Mapping[str, Any]) -> Table:
     )
 
 
-def _of(node: Mapping[str, Any], distance: str, limit: str) -> str:
-    most = as_float((node["limit"] or {}).get(limit))
-    found = short((node[distance] or {}).get("roundings"))
+def _of(distance: DifferenceResult | None, most: float | None) -> str:
+    found = short(roundings_of(distance))
     return found if most is None else f"{found} / {most:g}"
 
 
-def origins_table(nodes: Mapping[str, Any]) -> Table:
+def origins_table(nodes: NodesResult) -> Table:
     """The nodes that make the largest differences of their own."""
-
-    def own(node: Mapping[str, Any]) -> float:
-        value = as_float((node["own"] or {}).get("relative_max")) or 0.0
-        return math.inf if math.isnan(value) else value
-
-    ranked = sorted(nodes["nodes"], key=lambda node: -own(node))
-    rows = [
+    rows: list[list[str | Link]] = [
         [
-            node_link(node["name"]),
-            node["kind"] or "–",
-            scientific(node["own"]["relative_max"]),
-            short((node["from_exact"] or {}).get("roundings")),
-            short((node["reference_from_exact"] or {}).get("roundings")),
+            node_link(node.name),
+            node.kind.value if node.kind else NONE,
+            scientific(largest_of(node.own)),
+            short(roundings_of(node.from_exact)),
+            short(roundings_of(node.reference_from_exact)),
         ]
-        for node in ranked[:_ORIGINS]
-        if own(node) > 0
+        for node in ranking.sources(nodes.nodes, _ORIGINS)
     ]
     return Table(
         "Where it comes from: largest differences that nodes make on identical inputs, of rms, and "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+
+from parity.results.nodes import Node
 
 _CELL = re.compile(r"fpn\.cells\.(\d{1,3})\.")
 _PARTS = {
@@ -34,7 +35,7 @@ class Band:
     last: int
 
 
-def bands(nodes: Sequence[Mapping[str, Any]]) -> list[Band]:
+def bands(nodes: Sequence[Node]) -> list[Band]:
     """The bands of a result's nodes, in order.
 
     The backbone's sections are its levels, found by how often the height has halved; those of
@@ -48,19 +49,19 @@ def bands(nodes: Sequence[Mapping[str, Any]]) -> list[Band]:
     return result
 
 
-def levels_of(nodes: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
+def levels_of(nodes: Sequence[Node]) -> list[tuple[str, int]]:
     """Name and level of each node; the level of the last map that is larger than a pixel."""
     level = 1
     height = 0
     result = []
     for node in nodes:
-        shape = node["shape"] or []
+        shape = node.shape or []
         now = shape[1] if len(shape) == 4 else 0
         if now > 1:
             if height and now < height:
                 level += 1
             height = now
-        result.append((node["name"], level))
+        result.append((node.name, level))
     return result
 
 

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from efficientdet_spec import MODELS, Cause, InputError
-from reports.reading import shapes
-from reports.reading.shapes import Check, Unexpected
+from parity.results.coco import CocoResult
+from parity.results.conversion import ConversionResult
+from parity.results.detect import DetectResult
+from parity.results.failure import Failure
+from parity.results.nodes import NodesResult
+from parity.results.reading import StepFailed, read
+from parity.results.record import ResultFile
+from parity.results.run import RunResult
+from parity.results.self_check import SelfCheckResult
 from reports.run.account import Account, account
 from reports.run.digests import Digests
 from reports.run.steps import RESERVED, SLUG
-from reports.words.texts import as_float
 
-FILES: Mapping[str, tuple[str, str, int, Check]] = {
-    "conversion": ("conversion.json", "conversion", 1, shapes.CONVERSION),
-    "nodes": ("nodes.json", "nodes", 3, shapes.NODES),
-    "structure": ("structure.json", "nodes", 3, shapes.NODES),
-    "coco": ("coco/coco.json", "coco", 2, shapes.COCO),
-    "detect": ("detect/detect.json", "detect", 2, shapes.DETECT),
-    "self_check": ("self-check.json", "self-check", 1, shapes.SELF_CHECK),
+FILES: Mapping[str, tuple[str, type[ResultFile]]] = {
+    "conversion": ("conversion.json", ConversionResult),
+    "nodes": ("nodes.json", NodesResult),
+    "structure": ("structure.json", NodesResult),
+    "coco": ("coco/coco.json", CocoResult),
+    "detect": ("detect/detect.json", DetectResult),
+    "self_check": ("self-check.json", SelfCheckResult),
 }
-"""Of each result its file, the name and version of its schema, and what it must look like."""
+"""Of each result its file, and what it holds."""
 
 _STEPS = {"conversion": "convert", "self_check": "self-check"}
 """The steps that are called otherwise than their results."""
@@ -44,37 +49,39 @@ class ModelResults:
         detect: The detections on single images.
         self_check: Whether known faults are found.
         altered: Files of this run that are not as their step wrote them.
+        failures: By the name of a step, the failure that stands in the place of its result.
     """
 
     folder: Path
-    run: Mapping[str, Any]
-    conversion: Mapping[str, Any] | None = None
-    nodes: Mapping[str, Any] | None = None
-    structure: Mapping[str, Any] | None = None
-    coco: Mapping[str, Any] | None = None
-    detect: Mapping[str, Any] | None = None
-    self_check: Mapping[str, Any] | None = None
+    run: RunResult
+    conversion: ConversionResult | None = None
+    nodes: NodesResult | None = None
+    structure: NodesResult | None = None
+    coco: CocoResult | None = None
+    detect: DetectResult | None = None
+    self_check: SelfCheckResult | None = None
     altered: Sequence[str] = ()
+    failures: Mapping[str, Failure] = field(default_factory=dict)
 
     @property
     def account(self) -> Account:
         """What became of the run's steps."""
-        return account(self.run)
+        return account(self.run, self.failures)
 
     @property
     def slug(self) -> str:
         """The model's name in files and addresses."""
-        return str(self.run["slug"])
+        return self.run.slug
 
     @property
     def model(self) -> str:
         """The model's name."""
-        return str(self.run["model"])
+        return self.run.model
 
     @property
     def structure_error(self) -> float | None:
         """Largest accumulated difference in float64, of its node's rms."""
-        return as_float(self.structure["largest_relative_max"]) if self.structure else None
+        return self.structure.largest_relative_max if self.structure else None
 
     def files(self) -> list[str]:
         """The result files that there are, relative to the folder."""
@@ -83,8 +90,8 @@ class ModelResults:
 
     def pictures(self) -> list[str]:
         """File names of the pictures that there are, in ``detect/``."""
-        entries = self.detect["images"] if self.detect else []
-        names = [entry["picture"] for entry in entries if "picture" in entry]
+        entries = self.detect.images if self.detect else []
+        names = [entry.picture for entry in entries if entry.picture]
         return [name for name in names if (self.folder / "detect" / name).is_file()]
 
 
@@ -116,86 +123,36 @@ def read_results(folder: Path) -> list[ModelResults]:
 
 
 def _read_model(folder: Path) -> ModelResults:
-    run = _read(folder / "run.json", "run", 2, shapes.RUN)
+    run = read(folder / "run.json", RunResult)
     slug = folder.name
-    if run["slug"] != slug or not SLUG.fullmatch(slug) or slug.lower() in RESERVED:
+    if run.slug != slug or not SLUG.fullmatch(slug) or slug.lower() in RESERVED:
         raise InputError(
-            f"{folder / 'run.json'} is of {run['slug']!r:.60}, expected its folder's name, of "
+            f"{folder / 'run.json'} is of {run.slug!r:.60}, expected its folder's name, of "
             f"letters, digits, '.', '_' and '-' and none of {', '.join(sorted(RESERVED))}; "
             f"rename the folder and the slug in the file.",
             Cause.FORMAT,
         )
     # What lies there besides is another run's, of another candidate perhaps.
     done = account(run).done
-    found = {
-        name: _read(folder / file, schema, version, check)
-        for name, (file, schema, version, check) in FILES.items()
-        if _STEPS.get(name, name) in done and (folder / file).is_file()
-    }
-    _check_pictures(folder, found.get("detect"))
-    for name in ("nodes", "structure"):
-        _check_inputs(folder / FILES[name][0], found.get(name))
-    return ModelResults(folder, run, altered=_altered(folder, run), **found)
+    found: dict[str, Any] = {}
+    failures: dict[str, Failure] = {}
+    for name, (file, kind) in FILES.items():
+        step = _STEPS.get(name, name)
+        if step in done and (folder / file).is_file():
+            try:
+                found[name] = read(folder / file, kind)
+            except StepFailed as error:
+                failures[step] = error.failure
+    return ModelResults(folder, run, altered=_altered(folder, run), failures=failures, **found)
 
 
-def _altered(folder: Path, run: Mapping[str, Any]) -> list[str]:
+def _altered(folder: Path, run: RunResult) -> list[str]:
     """The results that are not as their step wrote them; what is gone is no result."""
     digests = Digests()
-    names = {file for file, *_ in FILES.values()}
+    names = {file for file, _ in FILES.values()}
     return [
         name
         for step in account(run).done.values()
-        for name, digest in step.get("outputs", {}).items()
+        for name, digest in step.outputs.items()
         if name in names and digests.one(folder / name) != digest
     ]
-
-
-def _read(path: Path, schema: str, version: int, check: Check) -> Mapping[str, Any]:
-    """A result file of one schema."""
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path} cannot be read ({str(error):.120}); run its step again.",
-            Cause.of(error),
-        ) from error
-    expected = f"efficientdet-parity/{schema}"
-    told = (values.get("schema"), values.get("version")) if isinstance(values, dict) else None
-    if told != (expected, version):
-        kind = "no JSON object" if told is None else f"{told[0]!r:.40} version {told[1]!r:.10}"
-        raise InputError(
-            f"{path} is {kind}, expected {expected} version {version}; run its step again with "
-            f"this version.",
-            Cause.FORMAT,
-        )
-    try:
-        check(values, "")
-    except Unexpected as error:
-        raise InputError(
-            f"{path} is no {expected} that can be shown: {error}; run its step again.",
-            Cause.FORMAT,
-        ) from error
-    found: Mapping[str, Any] = values
-    return found
-
-
-def _check_inputs(path: Path, nodes: Mapping[str, Any] | None) -> None:
-    for node in nodes["nodes"] if nodes else []:
-        number = len(nodes["inputs"]) if nodes else 0
-        if not 0 <= node["input"] < number:
-            raise InputError(
-                f"{path} names input {node['input']} for {node['name']!r:.60}, expected one of its "
-                f"{number}; run its step again.",
-                Cause.FORMAT,
-            )
-
-
-def _check_pictures(folder: Path, detect: Mapping[str, Any] | None) -> None:
-    for entry in detect["images"] if detect else []:
-        name = entry.get("picture", "x.png")
-        if Path(name).name != name or not name.endswith(".png") or "\0" in name or "\\" in name:
-            raise InputError(
-                f"{folder / FILES['detect'][0]} names the picture {name!r:.60}, expected a .png "
-                f"file beside it; run its step again.",
-                Cause.FORMAT,
-            )

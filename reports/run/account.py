@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+
+from parity.results.failure import Failure
+from parity.results.run import RunResult, Status, StepResult
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,6 @@ class Lack:
     title: str
     reason: str
     failed: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {"name": self.name, "title": self.title, "reason": self.reason}
 
     @property
     def text(self) -> str:
@@ -46,7 +45,7 @@ class Account:
         complete: Whether the run has come to its end.
     """
 
-    done: Mapping[str, Mapping[str, Any]]
+    done: Mapping[str, StepResult]
     reused: tuple[str, ...]
     lacks: tuple[Lack, ...]
     complete: bool
@@ -63,29 +62,39 @@ class Account:
         return found
 
 
-def account(run: Mapping[str, Any]) -> Account:
+def account(run: RunResult, failures: Mapping[str, Failure] = MappingProxyType({})) -> Account:
     """What became of the steps of a run.
 
     Args:
         run: ``run.json``.
+        failures: By the name of a step, a failure that stands in the place of its result: it was
+            run again by itself since.
     """
-    entries = {step["name"]: step for step in run["steps"] if not step.get("earlier")}
-    titles = {step["name"]: step["title"] for step in run["planned"]}
-    titles |= {name: step["title"] for name, step in entries.items()}
-    done = {name: step for name, step in entries.items() if step["status"] == "done"}
-    lacks = [_lack(name, title, entries.get(name)) for name, title in titles.items()]
+    entries = {step.name: step for step in run.steps if not step.earlier}
+    titles = {step.name: step.title for step in run.planned}
+    titles |= {name: step.title for name, step in entries.items()}
+    done = {
+        name: step
+        for name, step in entries.items()
+        if step.status is Status.DONE and name not in failures
+    }
+    lacks = [
+        _lack(name, title, entries.get(name), failures.get(name)) for name, title in titles.items()
+    ]
     return Account(
         done=done,
-        reused=tuple(step["title"] for step in done.values() if step.get("reused")),
+        reused=tuple(step.title for step in done.values() if step.reused),
         lacks=tuple(lack for lack in lacks if lack is not None),
-        complete=bool(run["complete"]),
+        complete=run.complete,
     )
 
 
-def _lack(name: str, title: str, step: Mapping[str, Any] | None) -> Lack | None:
+def _lack(name: str, title: str, step: StepResult | None, failure: Failure | None) -> Lack | None:
+    if failure is not None:
+        return Lack(name, title, failure.message, failed=True)
     if step is None:
         return Lack(name, title, "the run was interrupted before it", failed=False)
-    if step["status"] == "done":
+    if step.status is Status.DONE:
         return None
-    failed = step["status"] == "failed"
-    return Lack(name, title, step["message"] or "no reason was given", failed)
+    failed = step.status is Status.FAILED
+    return Lack(name, title, step.message or "no reason was given", failed)

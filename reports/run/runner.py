@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import shlex
 import shutil
 import sys
@@ -22,15 +21,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
+from efficientdet_spec import InputError
 from parity.process import environment
-from parity.process.files import make_folder, write_json, write_text
+from parity.process.files import make_folder, write_text
 from parity.process.outcome import MISTAKE, Outcome
+from parity.results.conversion import ConversionResult
+from parity.results.failure import Failure
+from parity.results.reading import read
+from parity.results.record import write
+from parity.results.run import PlannedStep, RunResult, Status, StepResult
 from reports.run import processes, steps
 from reports.run.digests import Digests
 from reports.run.steps import Choice, Step, Subject
-
-SCHEMA = "efficientdet-parity/run"
-VERSION = 2
 
 EXIT_CODES = frozenset(outcome.exit_code for outcome in Outcome)
 """With which a command ends that has come to a result."""
@@ -51,7 +55,7 @@ class _Record:
 
     Attributes:
         folder: The model's.
-        values: All but the steps.
+        run: All but the steps.
         earlier: Steps of an earlier run by name.
         done: Steps of this one.
         same_code: Whether the earlier run was made by this very code.
@@ -59,9 +63,9 @@ class _Record:
     """
 
     folder: Path
-    values: dict[str, Any]
-    earlier: Mapping[str, Mapping[str, Any]]
-    done: list[dict[str, Any]] = field(default_factory=list)
+    run: RunResult
+    earlier: Mapping[str, StepResult]
+    done: list[StepResult] = field(default_factory=list)
     same_code: bool = False
     digests: Digests = field(default_factory=Digests)
 
@@ -71,31 +75,31 @@ class _Record:
         Args:
             planned: In order; those of an earlier plan are forgotten.
         """
-        self.values["planned"] = [{"name": step.name, "title": step.title} for step in planned]
+        self.say(planned=[PlannedStep(step.name, step.title) for step in planned])
         names = {step.name for step in planned}
-        self._write([dict(entry) for name, entry in self.earlier.items() if name in names])
+        self._write([step for name, step in self.earlier.items() if name in names])
 
-    def add(self, entry: dict[str, Any]) -> None:
+    def say(self, **changes: Any) -> None:
+        """Change fields of the whole; they are written with the next step."""
+        self.run = structs.replace(self.run, **changes)
+
+    def add(self, step: StepResult) -> None:
         """Write a step down; those of the earlier run stay until this one has come past them."""
-        self.done.append(entry)
-        names = {step["name"] for step in self.done}
-        self._write(
-            [
-                *self.done,
-                *(dict(step) for name, step in self.earlier.items() if name not in names),
-            ]
-        )
+        self.done.append(step)
+        names = {step.name for step in self.done}
+        later = [step for name, step in self.earlier.items() if name not in names]
+        self._write([*self.done, *later])
 
     def close(self) -> None:
         """Leave only what belongs to this run, and say that it has come to its end."""
-        self.values["complete"] = True
+        self.say(complete=True)
         self._write(self.done)
 
-    def _write(self, steps: Sequence[Mapping[str, Any]]) -> None:
+    def _write(self, steps: Sequence[StepResult]) -> None:
         # What this run has not come past is an earlier run's: kept, but no part of this result.
-        current = {entry["name"] for entry in self.done}
-        marked = [{**step, "earlier": step["name"] not in current} for step in steps]
-        write_json(self.folder / "run.json", {**self.values, "steps": marked})
+        current = {step.name for step in self.done}
+        marked = [structs.replace(step, earlier=step.name not in current) for step in steps]
+        write(self.folder / "run.json", structs.replace(self.run, steps=marked))
 
 
 def run_all(
@@ -156,14 +160,14 @@ def run_one(
         converted = True
         for step in makers:
             converted = converted and _perform(record, step, run, outlived=settled)
-    record.values |= {"trained": trained, "model": _model_name(folder, subject)}
+    record.say(trained=trained, model=_model_name(folder, subject))
     for step in rest:
         if step.obstacle:
-            record.add(_entry(step, "skipped", message=step.obstacle))
+            record.add(_skipped(step, step.obstacle))
         elif converted:
             _perform(record, step, run, outlived=settled)
         else:
-            record.add(_entry(step, "skipped", message="the checkpoint was not converted"))
+            record.add(_skipped(step, "the checkpoint was not converted"))
     if not trained:
         # Hundreds of megabytes that a command makes again at any time.
         shutil.rmtree(folder / "seeded", ignore_errors=True)
@@ -172,33 +176,32 @@ def run_one(
 
 
 def _open_record(subject: Subject, choice: Choice, folder: Path, command: str) -> _Record:
-    settled = {"environment": environment.describe(None)}
-    values = {
-        "schema": SCHEMA,
-        "version": VERSION,
-        "model": subject.source,
-        "slug": subject.slug,
-        "source": subject.source,
-        "trained": True,
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": command,
-        "code": _code_digest(),
-        "complete": False,
-        "planned": [],
-        **settled,
-    }
-    earlier: dict[str, Mapping[str, Any]] = {}
-    same_code = False
+    run = RunResult(
+        model=subject.source,
+        slug=subject.slug,
+        source=subject.source,
+        trained=True,
+        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=command,
+        code=_code_digest(),
+        complete=False,
+        planned=[],
+        environment=environment.describe(None),
+        steps=[],
+    )
     try:
-        before = json.loads((folder / "run.json").read_text("utf-8"))
-        if before["version"] == VERSION and all(before[key] == settled[key] for key in settled):
-            earlier = {entry["name"]: entry for entry in before["steps"]}
-            values["started"] = before["started"]
-            same_code = before["code"] == values["code"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        before = read(folder / "run.json", RunResult)
+    except InputError:
         # No run, or one that cannot be gone on with.
-        pass
-    return _Record(folder, values, earlier, same_code=same_code)
+        return _Record(folder, run, {})
+    if before.environment != run.environment:
+        return _Record(folder, run, {})
+    return _Record(
+        folder,
+        structs.replace(run, started=before.started),
+        {step.name: step for step in before.steps},
+        same_code=before.code == run.code,
+    )
 
 
 def _code_digest() -> str:
@@ -223,7 +226,7 @@ def _perform(
     """
     result = record.folder / step.result
     if _is_done(record, step, outlived=outlived):
-        record.add({**record.earlier[step.name], "reused": True})
+        record.add(structs.replace(record.earlier[step.name], reused=True))
         return True
     reason = _why_again(record, step)
     print(
@@ -238,20 +241,19 @@ def _perform(
     finished = run(list(step.command))
     write_text(record.folder / f"{step.name}.txt", finished.output)
     done = finished.exit_code in EXIT_CODES and result.exists()
-    entry = _entry(step, "done" if done else "failed", finished=finished)
-    entry["again"] = reason
+    entry = structs.replace(_ended(step, finished, result, done=done), again=reason)
     if done:
-        entry |= _account(record, step, finished, started)
+        entry = structs.replace(entry, **_account(record, step, finished, started))
     if done or not tentative:
         record.add(entry)
     else:
-        record.values["note"] = f"No trained checkpoint: {entry['message']}"
+        record.say(note=f"No trained checkpoint: {entry.message}")
     return done
 
 
-def _may_go_on(entry: Mapping[str, Any]) -> bool:
+def _may_go_on(entry: StepResult) -> bool:
     """Whether the parts that an earlier try has left can be of use: it was ended from outside."""
-    return bool(entry["status"] == "failed" and entry["exit_code"] != MISTAKE)
+    return entry.status is Status.FAILED and entry.exit_code != MISTAKE
 
 
 def _account(
@@ -326,13 +328,14 @@ def _why_again(record: _Record, step: Step, *, outlived: bool = False) -> str:
     entry = record.earlier.get(step.name)
     if entry is None:
         return ""
-    if entry["status"] != "done":
-        return {"failed": "the last try failed"}.get(entry["status"], "it was not made before")
-    if entry["command"] != list(step.command):
+    if entry.status is not Status.DONE:
+        failed = entry.status is Status.FAILED
+        return "the last try failed" if failed else "it was not made before"
+    if list(entry.command) != list(step.command):
         return "its command is another"
-    if not isinstance(entry.get("reads"), dict) or not isinstance(entry.get("outputs"), dict):
+    if entry.reads is None:
         return "it is not known what it had read"
-    for name, digest in {**entry["reads"], **_placed(record, entry["outputs"])}.items():
+    for name, digest in {**entry.reads, **_placed(record, entry.outputs)}.items():
         if outlived and _is_passing(record, name) and not Path(name).exists():
             continue
         if digest == CHANGING:
@@ -352,41 +355,54 @@ def _is_passing(record: _Record, name: str) -> bool:
     return path == folder / "model.pth" or path.is_relative_to(folder / "seeded")
 
 
-def _entry(
-    step: Step, status: str, *, finished: processes.Finished | None = None, message: str = ""
-) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "name": step.name,
-        "title": step.title,
-        "command": list(step.command),
-        "status": status,
-        "exit_code": None,
-        "message": message,
-        "seconds": None,
-        "peak_memory_bytes": None,
-        "result": step.result if status == "done" else None,
-        "reused": False,
-        "again": "",
-        "reads": None,
-        "outputs": {},
-    }
-    if finished:
-        entry |= {
-            "exit_code": finished.exit_code,
-            "message": finished.message if status == "failed" else "",
-            "seconds": round(finished.seconds, 3),
-            "peak_memory_bytes": finished.peak_memory,
-        }
-        if status == "failed" and not entry["message"]:
-            entry["message"] = f"ended with exit code {finished.exit_code} and no message"
-    return entry
+def _skipped(step: Step, message: str) -> StepResult:
+    """What is written of a step that was not tried."""
+    return StepResult(
+        name=step.name,
+        title=step.title,
+        command=step.command,
+        status=Status.SKIPPED,
+        exit_code=None,
+        message=message,
+        seconds=None,
+        peak_memory_bytes=None,
+        result=None,
+    )
+
+
+def _ended(step: Step, finished: processes.Finished, result: Path, *, done: bool) -> StepResult:
+    """What is written of a step that was run.
+
+    Args:
+        step: The step.
+        finished: How its process ended.
+        result: The file where its result should be, or else why there is none.
+        done: Whether the result is there.
+    """
+    entry = structs.replace(
+        _skipped(step, ""),
+        status=Status.DONE if done else Status.FAILED,
+        exit_code=finished.exit_code,
+        seconds=round(finished.seconds, 3),
+        peak_memory_bytes=finished.peak_memory,
+        result=step.result if done else None,
+    )
+    if done:
+        return entry
+    try:
+        failure = read(result, Failure)
+    except InputError:
+        # Killed, or ended before it knew where to write: the last that it printed says most.
+        code = finished.exit_code
+        message = finished.message or f"ended with exit code {code} and no message"
+        return structs.replace(entry, message=message)
+    return structs.replace(entry, message=failure.message, cause=failure.cause)
 
 
 def _model_name(folder: Path, subject: Subject) -> str:
     try:
-        values = json.loads((folder / "conversion.json").read_text("utf-8"))
-        return str(values["model"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return read(folder / "conversion.json", ConversionResult).model or subject.source
+    except InputError:
         return subject.source
 
 

@@ -6,23 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parity.process.outcome import Outcome
+from parity.results.report import Precision
+from parity.results.signs import OUTCOMES
 from reports.tables.summary import Row, Summary, further_remarks
 from reports.words.texts import NONE, metric, plural, scientific, seconds, short
-
-SYMBOLS = {Outcome.PARITY: "✓", Outcome.DIFFERENCE: "✗", Outcome.NOT_SHOWN: "!"}
-"""Stands beside each verdict, whose colour is never its only sign."""
-
-WORDS = {
-    Outcome.PARITY: "Parity",
-    Outcome.DIFFERENCE: "Difference",
-    Outcome.NOT_SHOWN: "Not shown",
-}
-"""Each verdict at the head of a page."""
-
-
-def css_of(outcome: Outcome) -> str:
-    """An outcome as the name of a class in the style sheet."""
-    return outcome.value.replace(" ", "-")
 
 
 @dataclass(frozen=True)
@@ -125,7 +112,8 @@ def overview(summary: Summary) -> Overview:
     words = {Outcome.DIFFERENCE: "with a difference", Outcome.NOT_SHOWN: "not shown"}
     others = [f"{numbers[item]} {word}" for item, word in words.items() if numbers[item]]
     sentence = ", ".join([parity, *others])
-    return Overview(css_of(outcome), SYMBOLS[outcome], WORDS[outcome], sentence)
+    sign = OUTCOMES[outcome]
+    return Overview(sign.css, sign.symbol, outcome.value.capitalize(), sentence)
 
 
 def matrix(summary: Summary) -> list[MatrixRow]:
@@ -136,39 +124,44 @@ def matrix(summary: Summary) -> list[MatrixRow]:
 def _row(row: Row) -> MatrixRow:
     judgement = row.judgement
     return MatrixRow(
-        slug=row.slug,
-        model=row.slug,
+        slug=row.figures.slug,
+        model=row.figures.slug,
         state=judgement.outcome.value,
-        css=css_of(judgement.outcome),
-        symbol=SYMBOLS[judgement.outcome],
+        css=OUTCOMES[judgement.outcome].css,
+        symbol=OUTCOMES[judgement.outcome].symbol,
         reason=judgement.sentence,
         node=judgement.node or "",
         diagnosis=judgement.diagnosis or "",
         remarks=further_remarks(row),
-        seeded=not row.trained,
+        seeded=not row.figures.trained,
         cells=_cells(row),
     )
 
 
 def _cells(row: Row) -> list[str]:
-    precision = row.precision
+    figures = row.figures
+    structure, own, output, precision = (
+        figures.structure,
+        figures.largest_own_error,
+        figures.largest_output_difference,
+        figures.AP,
+    )
     return [
-        NONE if row.nodes is None else f"{row.failing:,} / {row.nodes:,}",
-        scientific(row.structure),
-        f"{short(row.own.roundings)} / {row.own.limit:g}" if row.own else NONE,
-        scientific(row.output),
+        NONE if figures.nodes is None else f"{figures.nodes_without_parity:,} / {figures.nodes:,}",
+        scientific(structure.largest_relative_max if structure else None),
+        f"{short(own.roundings)} / {own.limit:g}" if own else NONE,
+        scientific(output.relative_max if output else None),
         metric(precision.torch) if precision else NONE,
         metric(precision.tensorflow) if precision else NONE,
         metric(precision.delta, signed=True) if precision else NONE,
-        official(row),
-        seconds(row.convert_seconds),
+        official(precision),
+        seconds(figures.convert_seconds),
     ]
 
 
-def official(row: Row) -> str:
+def official(precision: Precision | None) -> str:
     """The published AP, in brackets where it cannot be compared with ours."""
-    precision = row.precision
     if precision is None or precision.official is None:
         return NONE
     text = f"{precision.official:.3f}"
-    return text if precision.comparable else f"({text})"
+    return text if precision.official_comparable else f"({text})"

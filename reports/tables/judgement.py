@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from parity.process.outcome import Outcome
+from parity.results.nodes import NodesResult
 from reports.reading.results import ModelResults
 from reports.words.texts import plural, scientific
 
@@ -34,27 +33,30 @@ def judge(results: ModelResults) -> Judgement:
     A difference outweighs whatever could not be done, for it is known; parity takes that all that
     was asked for was done, and that each of it shows parity.
     """
-    for result, title in ((results.nodes, ""), (results.structure, "float64: ")):
-        if result and outcome_of(result) is Outcome.DIFFERENCE:
-            return _of_nodes(result, title)
-    for result in (results.coco, results.detect):
-        if result and outcome_of(result) is Outcome.DIFFERENCE:
-            return Judgement(Outcome.DIFFERENCE, result["sentence"])
+    difference = _first(results, Outcome.DIFFERENCE)
+    if difference:
+        return difference
     lack = _lack(results)
     if lack:
         return lack
     return Judgement(Outcome.PARITY, _parity_sentence(results))
 
 
-def outcome_of(result: Mapping[str, Any]) -> Outcome:
-    """What a comparison's result file says."""
-    return Outcome(result["outcome"])
+def _first(results: ModelResults, outcome: Outcome) -> Judgement | None:
+    """What the first comparison says that ends so; None where none does."""
+    for nodes, title in ((results.nodes, ""), (results.structure, "float64: ")):
+        if nodes and nodes.outcome is outcome:
+            return _of_nodes(nodes, title)
+    for detections in (results.coco, results.detect):
+        if detections and detections.outcome is outcome:
+            return Judgement(outcome, detections.sentence)
+    return None
 
 
-def _of_nodes(result: Mapping[str, Any], title: str) -> Judgement:
+def _of_nodes(result: NodesResult, title: str) -> Judgement:
     """What a comparison of nodes says of itself."""
-    told = result["summary"]
-    return Judgement(outcome_of(result), f"{title}{told['text']}", told["node"], told["diagnosis"])
+    told = result.summary
+    return Judgement(result.outcome, f"{title}{told.text}", told.node, told.diagnosis)
 
 
 def _lack(results: ModelResults) -> Judgement | None:
@@ -71,15 +73,12 @@ def _lack(results: ModelResults) -> Judgement | None:
         )
     if results.nodes is None:
         return Judgement(Outcome.NOT_SHOWN, "no comparison of nodes was made")
-    if not results.nodes["nodes"]:
+    if not results.nodes.nodes:
         return Judgement(Outcome.NOT_SHOWN, "no node was compared")
-    for result, title in ((results.nodes, ""), (results.structure, "float64: ")):
-        if result and outcome_of(result) is Outcome.NOT_SHOWN:
-            return _of_nodes(result, title)
-    for result in (results.coco, results.detect):
-        if result and outcome_of(result) is Outcome.NOT_SHOWN:
-            return Judgement(Outcome.NOT_SHOWN, result["sentence"])
-    if results.self_check and not results.self_check["passes"]:
+    gap = _first(results, Outcome.NOT_SHOWN)
+    if gap:
+        return gap
+    if results.self_check and not results.self_check.passes:
         return Judgement(
             Outcome.NOT_SHOWN,
             "the self-check missed a fault that it had put in, so that its silence proves nothing",
@@ -89,9 +88,9 @@ def _lack(results: ModelResults) -> Judgement | None:
 
 def _parity_sentence(results: ModelResults) -> str:
     assert results.nodes is not None
-    inputs = len(results.nodes["inputs"])
+    inputs = len(results.nodes.inputs)
     sentence = (
-        f"all {plural(len(results.nodes['nodes']), 'node')} are covered and differ by no more "
+        f"all {plural(len(results.nodes.nodes), 'node')} are covered and differ by no more "
         f"than their roundings" + (f" on {inputs} inputs" if inputs > 1 else "")
     )
     if results.structure:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any
-from xml.etree import ElementTree
+from collections.abc import Sequence
 
 from parity.process.outcome import Outcome
+from parity.results.junit import Case, Problem, Suite, document
+from parity.results.run import StepResult
 from reports.reading.results import ModelResults
 from reports.run.account import Lack
-from reports.tables.judgement import judge
-
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 cannot hold (section 2.2)."""
+from reports.tables.judgement import Judgement, judge
 
 
 def junit(models: Sequence[ModelResults]) -> str:
@@ -25,80 +21,49 @@ def junit(models: Sequence[ModelResults]) -> str:
     Args:
         models: The results.
     """
-    root = ElementTree.Element("testsuites")
-    for results in models:
-        root.append(_suite(results))
-    ElementTree.indent(root)
-    text = ElementTree.tostring(root, encoding="unicode")
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
+    return document([_suite(results) for results in models])
 
 
-def _suite(results: ModelResults) -> ElementTree.Element:
-    judgement = judge(results)
-    account = results.account
-    cases = [_case(results, step) for step in account.done.values()]
+def _suite(results: ModelResults) -> Suite:
+    account, slug = results.account, results.slug
+    cases = [_case(slug, step) for step in account.done.values()]
     cases += [_lacking(results, lack) for lack in account.lacks]
-    verdict = ElementTree.Element("testcase", classname=_text(results.slug), name="verdict")
-    if judgement.outcome is not Outcome.PARITY:
-        told = [judgement.sentence, judgement.node, judgement.diagnosis]
-        _add(
-            verdict,
-            "failure" if judgement.outcome is Outcome.DIFFERENCE else "error",
-            judgement.outcome.value,
-            "; ".join(item for item in told if item),
-        )
-    if account.remarks:
-        ElementTree.SubElement(verdict, "system-out").text = _text("\n".join(account.remarks))
-    cases.append(verdict)
-    seconds = sum(float(case.get("time", "0")) for case in cases)
-    suite = ElementTree.Element(
-        "testsuite",
-        name=_text(results.slug),
-        tests=str(len(cases)),
-        failures=str(sum(case.find("failure") is not None for case in cases)),
-        errors=str(sum(case.find("error") is not None for case in cases)),
-        skipped=str(sum(case.find("skipped") is not None for case in cases)),
-        time=f"{seconds:.3f}",
-    )
-    suite.extend(cases)
-    return suite
+    seconds = sum(case.seconds or 0.0 for case in cases)
+    problem = _problem(judge(results))
+    cases.append(Case(slug, "verdict", problem, output="\n".join(account.remarks)))
+    return Suite(slug, cases, seconds)
 
 
-def _case(results: ModelResults, step: Mapping[str, Any]) -> ElementTree.Element:
+def _problem(judgement: Judgement) -> Problem | None:
+    """Why a model's verdict is not parity; None where it is."""
+    outcome = judgement.outcome
+    if outcome is Outcome.PARITY:
+        return None
+    told = [judgement.sentence, judgement.node, judgement.diagnosis]
+    text = "; ".join(item for item in told if item)
+    return Problem(outcome.value, text, text, error=outcome is Outcome.NOT_SHOWN)
+
+
+def _case(slug: str, step: StepResult) -> Case:
     """A step that has come to a result."""
-    case = ElementTree.Element(
-        "testcase",
-        classname=_text(results.slug),
-        name=_text(step["name"]),
-        time=f"{float(step['seconds'] or 0):.3f}",
-    )
-    if step["exit_code"] == Outcome.NOT_SHOWN.exit_code:
-        _add(case, "error", Outcome.NOT_SHOWN.value, f"{step['title']}: parity is not shown")
-    elif step["exit_code"] != Outcome.PARITY.exit_code:
-        _add(case, "failure", "differs", f"{step['title']}: a difference was found")
-    if step.get("reused"):
-        ElementTree.SubElement(case, "system-out").text = "reused from an earlier run"
-    return case
+    problem = None
+    if step.exit_code == Outcome.NOT_SHOWN.exit_code:
+        text = f"{step.title}: parity is not shown"
+        problem = Problem(Outcome.NOT_SHOWN.value, text, text, error=True)
+    elif step.exit_code != Outcome.PARITY.exit_code:
+        text = f"{step.title}: a difference was found"
+        problem = Problem("differs", text, text)
+    output = "reused from an earlier run" if step.reused else ""
+    return Case(slug, step.name, problem, step.seconds or 0.0, output)
 
 
-def _lacking(results: ModelResults, lack: Lack) -> ElementTree.Element:
+def _lacking(results: ModelResults, lack: Lack) -> Case:
     """A step that was asked for and has no result."""
     spent = sum(
-        float(step["seconds"] or 0)
-        for step in results.run["steps"]
-        if step["name"] == lack.name and not step.get("earlier")
+        step.seconds or 0.0
+        for step in results.run.steps
+        if step.name == lack.name and not step.earlier
     )
-    case = ElementTree.Element(
-        "testcase", classname=_text(results.slug), name=_text(lack.name), time=f"{spent:.3f}"
-    )
-    _add(case, "error", "failed" if lack.failed else "not made", lack.reason)
-    return case
-
-
-def _add(case: ElementTree.Element, tag: str, kind: str, message: str) -> None:
-    element = ElementTree.SubElement(case, tag, type=kind, message=_text(message))
-    element.text = _text(message)
-
-
-def _text(value: str) -> str:
-    return _FORBIDDEN.sub("?", value)
+    kind = "failed" if lack.failed else "not made"
+    problem = Problem(kind, lack.reason, lack.reason, error=True)
+    return Case(results.slug, lack.name, problem, spent)

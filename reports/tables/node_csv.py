@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
-from typing import Any
 
+from parity.results.nodes import NodesResult
 from reports.tables.node_table import FIGURES
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet computes a cell that begins with one of these."""
 
 
-def node_csv(nodes: Mapping[str, Any]) -> str:
+def node_csv(nodes: NodesResult) -> str:
     """One line for each node: what it is, all figures in full precision, the verdict and why.
 
     Args:
@@ -23,19 +22,17 @@ def node_csv(nodes: Mapping[str, Any]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     head = ["node", "tensor", "kind", "shape", "verdict", "input"]
     writer.writerow([*head, *(item.key for item in FIGURES), "reason"])
-    for node in nodes["nodes"]:
-        shape = "x".join(map(str, node["shape"] or ()))
-        source = nodes["inputs"][node["input"]]["source"]
-        texts = [node["name"], node["tensor"], node["kind"], shape, node["verdict"], source]
-        figures = [_at(node, item.path) for item in FIGURES]
-        writer.writerow([*map(_text, texts), *figures, _text(node["reason"])])
+    for node in nodes.nodes:
+        shape = "x".join(map(str, node.shape or ()))
+        source = nodes.inputs[node.input].source
+        kind = node.kind.value if node.kind else None
+        texts = [node.name, node.tensor, kind, shape, node.verdict.value, source]
+        figures = [_full(item.of(node)) for item in FIGURES]
+        writer.writerow([*map(_text, texts), *figures, _text(node.reason)])
     return stream.getvalue()
 
 
-def _at(node: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    value: Any = node
-    for name in path:
-        value = value[name] if value is not None else None
+def _full(value: float | None) -> float | str:
     return "" if value is None else value
 
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parity.results.conversion import ConversionResult
+from parity.results.nodes import DifferenceResult, InputResult, Node, NodesResult
 from reports.reading.bands import bands
-from reports.words.texts import as_float
 from reports.words.texts import shape as shape_text
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
@@ -28,7 +29,7 @@ class Figure:
         label: What it is called.
         unit: Its unit; may be empty.
         explanation: What it says.
-        path: Where it is in a node of the result file.
+        path: Where it is in a node.
     """
 
     key: str
@@ -36,6 +37,13 @@ class Figure:
     unit: str
     explanation: str
     path: tuple[str, ...]
+
+    def of(self, node: Node) -> float | None:
+        """The figure of one node; None where it has none."""
+        value: Any = node
+        for name in self.path:
+            value = getattr(value, name) if value is not None else None
+        return None if value is None else float(value)
 
 
 FIGURES = (
@@ -165,8 +173,8 @@ FIGURES = (
 
 
 def node_table(
-    nodes: Mapping[str, Any],
-    conversion: Mapping[str, Any] | None,
+    nodes: NodesResult,
+    conversion: ConversionResult | None,
     closeups: Mapping[str, str],
 ) -> dict[str, Any]:
     """All nodes as columns.
@@ -182,19 +190,19 @@ def node_table(
     Returns:
         JSON-able values; the script ``report.js`` reads them.
     """
-    found: Sequence[Mapping[str, Any]] = nodes["nodes"]
-    place = {node["name"]: number for number, node in enumerate(found)}
-    outputs = [place[name] for name in nodes["outputs"] if name in place]
+    found = nodes.nodes
+    place = {node.name: number for number, node in enumerate(found)}
+    outputs = [place[name] for name in nodes.outputs if name in place]
     table: dict[str, Any] = {
-        "name": front_coded(node["name"] for node in found),
-        "tensor": front_coded(node["tensor"] or "" for node in found),
-        "kind": _indexed(found, lambda node: node["kind"] or "none"),
-        "shape": _indexed(found, lambda node: shape_text(node["shape"])),
-        "verdict": _indexed(found, lambda node: str(node["verdict"])),
+        "name": front_coded(node.name for node in found),
+        "tensor": front_coded(node.tensor or "" for node in found),
+        "kind": _indexed(found, lambda node: node.kind.value if node.kind else "none"),
+        "shape": _indexed(found, lambda node: shape_text(node.shape)),
+        "verdict": _indexed(found, lambda node: str(node.verdict.value)),
         "stage": _indexed(_stages(found), str),
-        "reason": _reasons(found, nodes["inputs"]),
-        "at": [_place(node["free"]) for node in found],
-        "figures": {item.key: [_figure(node, item.path) for node in found] for item in FIGURES},
+        "reason": _reasons(found, nodes.inputs),
+        "at": [_place(node.free) for node in found],
+        "figures": {item.key: [_figure(node, item) for node in found] for item in FIGURES},
         "fields": [
             {
                 "key": item.key,
@@ -205,14 +213,12 @@ def node_table(
             for item in FIGURES
         ],
         "outputs": outputs,
-        "wrong": {
-            place[node["name"]]: node["wrong_inputs"] for node in found if node["wrong_inputs"]
-        },
-        "disturbed": [place[node["name"]] for node in found if not node["identical_inputs"]],
+        "wrong": {place[node.name]: node.wrong_inputs for node in found if node.wrong_inputs},
+        "disturbed": [place[node.name] for node in found if not node.certain],
         "suspects": {
             place[name]: number
-            for number, suspect in reversed(list(enumerate(nodes["suspects"])))
-            for name in suspect["nodes"]
+            for number, suspect in reversed(list(enumerate(nodes.suspects)))
+            for name in suspect.nodes
             if name in place
         },
         "closeups": {place[name]: id_ for name, id_ in closeups.items() if name in place},
@@ -243,7 +249,7 @@ def _indexed(values: Iterable[Any], text: Callable[[Any], str]) -> dict[str, lis
     return {"texts": list(texts), "rows": places}
 
 
-def _stages(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+def _stages(nodes: Sequence[Node]) -> list[str]:
     return [
         band.part if band.section == band.part else f"{band.part} {band.section}"
         for band in bands(nodes)
@@ -251,36 +257,31 @@ def _stages(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _reasons(
-    nodes: Sequence[Mapping[str, Any]], inputs: Sequence[Mapping[str, Any]]
-) -> dict[str, list[Any]]:
+def _reasons(nodes: Sequence[Node], inputs: Sequence[InputResult]) -> dict[str, list[Any]]:
     texts: dict[str, int] = {}
     rows = []
     for node in nodes:
-        reason = node["reason"].replace(_HOLE, " ")
+        reason = node.reason.replace(_HOLE, " ")
         if len(inputs) > 1:
-            source = inputs[node["input"]]["source"].replace(_HOLE, " ")
+            source = inputs[node.input].source.replace(_HOLE, " ")
             reason = f"{reason} (the worst of {len(inputs)} inputs: {source})"
         text = texts.setdefault(_NUMBER.sub(_HOLE, reason), len(texts))
         rows.append(" ".join([str(text), *_NUMBER.findall(reason)]))
     return {"texts": list(texts), "rows": rows}
 
 
-def _place(free: Mapping[str, Any] | None) -> str:
-    return ",".join(map(str, free["max_index"])) if free and as_float(free["relative_max"]) else ""
+def _place(free: DifferenceResult | None) -> str:
+    return ",".join(map(str, free.max_index)) if free and free.relative_max else ""
 
 
-def _figure(node: Mapping[str, Any], path: Sequence[str]) -> float | str | None:
-    value: Any = node
-    for name in path:
-        value = value[name] if value is not None else None
-    found = as_float(value)
+def _figure(node: Node, item: Figure) -> float | str | None:
+    found = item.of(node)
     if found is None:
         return None
     if not math.isfinite(found):
         return str(found)
     # A limit is a count, and few differ.
-    return compact(found, 6 if path[0] == "limit" else 3)
+    return compact(found, 6 if item.path[0] == "limit" else 3)
 
 
 def compact(value: float, digits: int = 3) -> float | int:
@@ -289,17 +290,17 @@ def compact(value: float, digits: int = 3) -> float | int:
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e6 else rounded
 
 
-def _parameters(conversion: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _parameters(conversion: ConversionResult | None) -> dict[str, Any] | None:
     if conversion is None:
         return None
-    rows = [row for row in conversion["ledger"]["variables"] if row["parameter"]]
-    rows.sort(key=lambda row: (row["parameter"], row["variable"]))
-    ema = [index for index, row in enumerate(rows) if row["variable"].endswith(EMA)]
+    rows = [row for row in conversion.ledger.variables if row.parameter]
+    rows.sort(key=lambda row: (row.parameter, row.variable))
+    ema = [index for index, row in enumerate(rows) if row.variable.endswith(EMA)]
     return {
-        "name": front_coded(row["parameter"] for row in rows),
-        "variable": front_coded(row["variable"].removesuffix(EMA) for row in rows),
-        "shape": _indexed(rows, lambda row: shape_text(row["shape"])),
-        "layout": _indexed(rows, lambda row: str(row["layout"])),
+        "name": front_coded(row.parameter for row in rows),
+        "variable": front_coded(row.variable.removesuffix(EMA) for row in rows),
+        "shape": _indexed(rows, lambda row: shape_text(row.shape)),
+        "layout": _indexed(rows, lambda row: row.layout),
         # Nearly all or none have it.
         "raw": [] if len(ema) == len(rows) else sorted(set(range(len(rows))) - set(ema)),
         "suffix": EMA,

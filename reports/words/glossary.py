@@ -2,57 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-from parity.judge.verdict import Verdict
-
-
-@dataclass(frozen=True)
-class Sign:
-    """A verdict as the pages show it.
-
-    Attributes:
-        css: Name of its class and, with two hyphens before it, of its colour.
-        symbol: Stands beside it, so that the colour is never the only sign.
-        meaning: What it says.
-    """
-
-    css: str
-    symbol: str
-    meaning: str
-
-
-SIGNS: Mapping[str, Sign] = {
-    Verdict.EXACT.value: Sign(
-        "exact", "=", "Both sides are within their roundings of the exact value, equal bit for bit."
-    ),
-    Verdict.ROUNDING.value: Sign(
-        "rounding", "≈", "Both sides are within their roundings of the exact value."
-    ),
-    Verdict.CANDIDATE_DIFFERS.value: Sign(
-        "candidate-differs",
-        "▲",
-        "TensorFlow agrees with the exact value; PyTorch agrees neither with it nor with its own.",
-    ),
-    Verdict.REFERENCE_DIFFERS.value: Sign(
-        "reference-differs", "■", "PyTorch agrees with the exact value, TensorFlow does not."
-    ),
-    Verdict.FUNCTION_DIFFERS.value: Sign(
-        "function-differs",
-        "◆",
-        "PyTorch computes another function: it agrees with its own exact value, which is another.",
-    ),
-    Verdict.NOT_COVERED.value: Sign(
-        "not-covered",
-        "○",
-        "Nothing is shown: no partner, another shape, NaN, or values that prove nothing.",
-    ),
-}
-"""By verdict, the best first."""
-
-PASSING = frozenset(verdict.value for verdict in Verdict if verdict.passes)
-"""The verdicts with which a node's parity is shown."""
+from collections.abc import Sequence
 
 TERMS: Sequence[tuple[str, str]] = (
     (

@@ -3,66 +3,62 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+
+from parity.judge.verdict import Verdict
 
 NONE = "–"
 """Stands where there is no figure."""
 
 
-def as_float(value: Any) -> float | None:
-    """A figure of a result file, which holds ``nan``, ``inf`` and ``-inf`` as texts."""
-    return None if value is None else float(value)
-
-
-def scientific(value: Any) -> str:
+def scientific(value: float | None) -> str:
     """Two digits and an exponent, such as ``2.8e-04``."""
-    found = as_float(value)
-    if found is None:
+    if value is None:
         return NONE
-    return "0" if found == 0 else f"{found:.1e}" if math.isfinite(found) else _unusual(found)
+    return "0" if value == 0 else f"{value:.1e}" if math.isfinite(value) else _unusual(value)
 
 
-def short(value: Any) -> str:
+def short(value: float | None) -> str:
     """One digit behind the point up to 1000, then an exponent."""
-    found = as_float(value)
-    if found is None:
+    if value is None:
         return NONE
-    if found == 0 or not math.isfinite(found):
-        return scientific(found)
-    return f"{found:.1f}" if abs(found) < 1000 else f"{found:.1e}"
+    if value == 0 or not math.isfinite(value):
+        return scientific(value)
+    return f"{value:.1f}" if abs(value) < 1000 else f"{value:.1e}"
 
 
 def _unusual(value: float) -> str:
     return "NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"
 
 
-def metric(value: Any, *, signed: bool = False) -> str:
+def metric(value: float | None, *, signed: bool = False) -> str:
     """A metric of 0 to 1 with six digits; no zero has a sign."""
-    found = as_float(value)
-    if found is None:
+    if value is None:
         return NONE
-    text = f"{round(found, 6) + 0.0:{'+' if signed else ''}.6f}"
+    text = f"{round(value, 6) + 0.0:{'+' if signed else ''}.6f}"
     return "0.000000" if float(text) == 0 else text.replace("-", "−")
 
 
-def seconds(value: Any) -> str:
+def seconds(value: float | None) -> str:
     """Wall time, in minutes from two on."""
-    found = as_float(value)
-    if found is None:
+    if value is None:
         return NONE
-    return f"{found:.1f} s" if found < 120 else f"{int(found // 60)} min {int(found % 60)} s"
+    return f"{value:.1f} s" if value < 120 else f"{int(value // 60)} min {int(value % 60)} s"
 
 
-def memory(value: Any) -> str:
+def memory(value: float | None) -> str:
     """Bytes as gigabytes of 10^9."""
-    found = as_float(value)
-    return NONE if found is None else f"{found / 1e9:.2f} GB"
+    return NONE if value is None else f"{value / 1e9:.2f} GB"
 
 
-def count(value: Any) -> str:
+def count(value: float | None) -> str:
     """A whole number with its thousands set apart."""
     return NONE if value is None else f"{int(value):,}"
+
+
+def by_verdict(counts: Mapping[Verdict, int]) -> str:
+    """Such as ``3 exact, 1,020 rounding``, without the verdicts that do not occur."""
+    return ", ".join(f"{number:,} {verdict.value}" for verdict, number in counts.items() if number)
 
 
 def plural(number: int, noun: str) -> str:

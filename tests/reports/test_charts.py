@@ -23,23 +23,39 @@ def nodes(**other):
     return json.loads(json.dumps(values))
 
 
-def run():
-    step = {"name": "nodes", "seconds": 12.5, "peak_memory_bytes": 1.5e9}
-    return {"steps": [step, {**step, "name": "coco", "seconds": None}]}
+def run(*steps):
+    return made.as_record(made.run("d0", steps=list(steps)))
+
+
+STEPS = (
+    made.step("nodes", seconds=12.5, peak_memory_bytes=1_500_000_000),
+    made.step("coco", seconds=None),
+)
 
 
 def swap(delta=-0.01):
+    values = made.coco()["stage_swap"]
     row = {"slug": "bgr", "title": "BGR", "stage": "preprocess", "origin": "mistake"}
-    return {"baseline": {"AP": 0.25}, "rows": [{**row, "metrics": {}, "AP_delta": delta}]}
+    return {**values, "rows": [{**values["rows"][0], **row, "AP_delta": delta}]}
+
+
+def coco(**other):
+    return made.as_record(made.coco(**other))
+
+
+def looks(values):
+    """The charts of the first closer look of a result."""
+    result = made.as_record(values)
+    return closeup_charts(result.closeups[0], result)
 
 
 def everything():
     values = nodes()
     return [
-        *node_charts(values),
-        *closeup_charts(values["closeups"][0], values),
-        *coco_charts(made.coco(stage_swap=swap())),
-        *timing_charts(run(), None, None, made.coco()),
+        *node_charts(made.as_record(values)),
+        *looks(values),
+        *coco_charts(coco(stage_swap=swap())),
+        *timing_charts(run(*STEPS), coco()),
     ]
 
 
@@ -59,7 +75,7 @@ def by_id(charts, name):
 
 def test_what_fails_is_named_and_comes_first():
     values = nodes()
-    chart = by_id(node_charts(values), "depth-roundings")
+    chart = by_id(node_charts(made.as_record(values)), "depth-roundings")
     wrong = next(node["name"] for node in values["nodes"] if node["verdict"] == "function differs")
     assert chart.table[1][0] == wrong
     series = {item["name"]: item for item in chart.option["series"]}
@@ -82,7 +98,7 @@ def test_values_that_are_no_numbers_leave_gaps():
     look["map"]["values"][0][1] = "nan"
     look["scatter"]["torch"][1] = "inf"
     look["channels"][0] = "nan"
-    charts = closeup_charts(look, values)
+    charts = looks(values)
     cells = by_id(charts, "map-0").option["series"][0]["data"]
     assert [cell[2] for cell in cells].count(None) == 1
     assert len(by_id(charts, "values-0").option["series"][0]["data"]) == 1
@@ -94,18 +110,18 @@ def test_one_position_has_no_map():
     look = values["closeups"][0]
     look["map"] |= {"rows": 1, "columns": 1, "values": [[0.5]]}
     look["channels"] = [0.1]
-    assert [chart.id for chart in closeup_charts(look, values)] == ["values-0", "distances-0"]
+    assert [chart.id for chart in looks(values)] == ["values-0", "distances-0"]
 
 
 def test_a_histogram_counts_every_element():
     values = nodes()
-    chart = by_id(closeup_charts(values["closeups"][0], values), "distances-0")
+    chart = by_id(looks(values), "distances-0")
     for series in chart.option["series"]:
         assert sum(series["data"]) == 8
 
 
 def test_metrics_stages_and_times_are_those_of_the_results():
-    charts = coco_charts(made.coco(delta=0.01, stage_swap=swap()))
+    charts = coco_charts(coco(delta=0.01, stage_swap=swap()))
     metrics = {
         item["name"]: item["data"] for item in by_id(charts, "coco-metrics").option["series"]
     }
@@ -114,18 +130,18 @@ def test_metrics_stages_and_times_are_those_of_the_results():
     assert bar["value"] == -1.0
     assert [row[0] for row in by_id(charts, "coco-categories").table[1:]] == ["cat"]
     assert len(by_id(charts, "coco-curves").option["series"]) == 6
-    assert coco_charts(made.coco(metrics={})) == []
-    assert "coco-swaps" not in [chart.id for chart in coco_charts(made.coco(stage_swap=None))]
-    times = timing_charts(run(), None, None, None)
+    assert coco_charts(coco(metrics={})) == []
+    assert "coco-swaps" not in [chart.id for chart in coco_charts(coco(stage_swap=None))]
+    times = timing_charts(run(*STEPS), None)
     assert times[0].table == [["step", "seconds"], ["nodes", "12.5"]]
     assert times[1].table == [["step", "GB"], ["nodes", "1.5"]]
-    assert timing_charts({"steps": []}, None, None, None) == []
+    assert timing_charts(run(), None) == []
 
 
 def test_one_long_bar_does_not_hide_the_others():
     def axis(*deltas):
         rows = [swap(delta)["rows"][0] for delta in deltas]
-        values = made.coco(stage_swap={"baseline": {"AP": 0.4}, "rows": rows})
+        values = coco(stage_swap={**swap(), "rows": rows})
         return by_id(coco_charts(values), "coco-swaps").option["xAxis"]
 
     assert "min" not in axis(-0.03, 0.01, None) and "min" not in axis(-0.4)

@@ -45,7 +45,9 @@ def test_every_node_comes_back():
     odd = node("odd", Verdict.NOT_COVERED, "1 of 2; -3e-05 and \x01 v1.2.3", kind=None, shape=None)
     values = made.nodes(odd, failing=True)
     found = values["nodes"]
-    table = json.loads(json.dumps(node_table(values, None, {"odd": "closeup-0"}), allow_nan=False))
+    table = json.loads(
+        json.dumps(node_table(made.as_record(values), None, {"odd": "closeup-0"}), allow_nan=False)
+    )
     assert decoded(table["name"]) == [item["name"] for item in found]
     assert decoded(table["tensor"]) == [item["tensor"] for item in found]
     assert indexed(table["verdict"]) == [item["verdict"] for item in found]
@@ -67,7 +69,7 @@ def test_figures_keep_three_digits_and_limits_all():
         limit=Limit(16, 65552, "so"),
         inherited=0.98765,
     )
-    table = node_table(made.nodes(odd), None, {})
+    table = node_table(made.as_record(made.nodes(odd)), None, {})
     figures = {name: values[3] for name, values in table["figures"].items()}
     assert (figures["torch"], figures["torch_relative"]) == ("inf", 1.23e-5)
     assert (figures["torch_limit"], figures["tf_limit"]) == (16, 65552)
@@ -76,7 +78,9 @@ def test_figures_keep_three_digits_and_limits_all():
 
 
 def test_parameters_name_their_variables():
-    parameters = node_table(made.nodes(), made.conversion(), {})["parameters"]
+    parameters = node_table(made.as_record(made.nodes()), made.as_record(made.conversion()), {})[
+        "parameters"
+    ]
     assert decoded(parameters["name"]) == ["backbone.stem_bn.weight", "fpn.cells.0.nodes.0.weights"]
     assert decoded(parameters["variable"]) == ["stem/gamma", "cell_0/WSM"]
     # The second is not a moving average.
@@ -86,14 +90,14 @@ def test_parameters_name_their_variables():
 
 def test_wrong_and_disturbed_inputs_are_told():
     values = made.nodes(node("odd", wrong_inputs=("stem",), certain=False))
-    table = node_table(values, None, {})
+    table = node_table(made.as_record(values), None, {})
     assert table["wrong"] == {3: ["stem"]} and table["disturbed"] == [3]
 
 
 def test_csv_has_everything_in_full():
     odd = node("odd", reason='says "so", twice', from_exact=distance(1.23456789e-5, 2.0))
     values = made.nodes(odd)
-    rows = list(csv.DictReader(io.StringIO(node_csv(values))))
+    rows = list(csv.DictReader(io.StringIO(node_csv(made.as_record(values)))))
     assert [row["node"] for row in rows] == [item["name"] for item in values["nodes"]]
     row = rows[3]
     assert float(row["torch_relative"]) == 1.23456789e-5
@@ -104,5 +108,7 @@ def test_csv_has_everything_in_full():
 
 
 def test_csv_holds_no_formula():
-    rows = list(csv.DictReader(io.StringIO(node_csv(made.nodes(node("=HYPERLINK(1)"))))))
+    rows = list(
+        csv.DictReader(io.StringIO(node_csv(made.as_record(made.nodes(node("=HYPERLINK(1)"))))))
+    )
     assert rows[3]["node"] == "'=HYPERLINK(1)"

@@ -26,7 +26,7 @@ def test_everything_is_read(tmp_path):
     made.write_all(tmp_path)
     (found,) = read_results(tmp_path)
     assert (found.slug, found.model) == ("efficientdet-d0", "efficientdet-d0")
-    assert found.nodes["model"] == "efficientdet-d0" and found.coco["complete"]
+    assert found.nodes.model == "efficientdet-d0" and found.coco.complete
     assert found.structure_error == 3e-4
     assert found.files()[0] == "run.json" and len(found.files()) == 7
     assert found.pictures() == ["one.png"]
@@ -121,7 +121,7 @@ def test_numbers_that_json_cannot_hold(tmp_path):
     for value in ("nan", "inf", "-inf"):
         values = changed(json.loads(file.read_text()), ("nodes", 0, "free", "rms"), value)
         file.write_text(json.dumps(values))
-        assert read_results(tmp_path)[0].nodes["nodes"][0]["free"]["rms"] == value
+        assert str(read_results(tmp_path)[0].nodes.nodes[0].free.rms) == value
 
 
 @pytest.mark.parametrize("slug", ["index", "Assets", "report", "-rf", ".hidden", "a b", "a" * 101])

@@ -5,6 +5,8 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
+from handmade import node, report
+from msgspec import structs
 
 from efficientdet_spec import get_config
 from parity.judge.verdict import Verdict
@@ -31,14 +33,14 @@ def result(model="efficientdet-d0", **verdicts):
             names.append((f"{head}.bns.0.P{level}", 2**level))
             names.append((f"{head}.predict.pointwise@P{level}", 2**level))
     nodes = [
-        {
-            "name": name,
-            "shape": [1, 512 // scale, 512 // scale, 8],
-            "verdict": verdicts.get(name, "rounding"),
-        }
+        node(
+            name,
+            Verdict(verdicts.get(name, "rounding")),
+            shape=(1, 512 // scale, 512 // scale, 8),
+        )
         for name, scale in names
     ]
-    return {"model": model, "nodes": nodes}
+    return report(nodes, model=model)
 
 
 def parts(values):
@@ -82,8 +84,9 @@ def test_a_part_has_its_worst_verdict_and_says_which_node(verdict):
 def test_names_are_text():
     hostile = '<img src=x onerror="alert(1)">&"'
     values = result()
-    values["nodes"][1]["name"] = hostile
-    values["model"] = "no such model <b>"
+    first, second, *others = values.nodes
+    nodes = [first, structs.replace(second, name=hostile), *others]
+    values = structs.replace(values, nodes=nodes, model="no such model <b>")
     tree, links = parts(values)
     assert hostile in links and not list(tree.iter(f"{SVG}img"))
     # Of a model that is not known the wiring is not known either.

@@ -5,11 +5,12 @@ from xml.etree import ElementTree
 
 import made_results as made
 import pytest
-from handmade import distance, finding, node
+from handmade import distance, finding, gradients, node
 
 from parity.judge.limits import Limit
 from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
+from parity.results.record import plain
 from reports.pages.checks import checks
 from reports.pages.key_figures import facts
 from reports.reading.results import read_results
@@ -71,7 +72,7 @@ def test_a_node_that_is_not_covered_is_no_difference(tmp_path):
         (
             {
                 "nodes": made.nodes(
-                    gradients={"passes": False, "counts": {"training": {"candidate differs": 1}}}
+                    gradients=gradients(False, {"training": {"candidate differs": 1}})
                 )
             },
             Outcome.DIFFERENCE,
@@ -108,7 +109,8 @@ def test_a_step_that_failed(tmp_path):
     assert judgement.outcome is Outcome.NOT_SHOWN
     assert judgement.sentence == "the step “Do convert” failed: no such file"
     row = summarise(failed)
-    assert row.nodes is row.own is row.convert_seconds is None
+    figures = row.figures
+    assert figures.nodes is figures.largest_own_error is figures.convert_seconds is None
     assert Summary([row]).text.startswith("efficientdet-d0: NOT SHOWN: the step")
 
 
@@ -147,9 +149,9 @@ def test_a_run_that_was_interrupted_is_no_parity(tmp_path):
     assert results.structure is None
     summary = Summary([summarise(results)])
     assert summary.outcome.exit_code == 3
-    (model,) = summary.to_dict()["models"]
-    assert [item["name"] for item in model["not_made"]] == ["structure", "coco"]
-    assert model["complete"] is False
+    (model,) = summary.result().models
+    assert [item.name for item in model.not_made] == ["structure", "coco"]
+    assert model.complete is False
     assert "The run did not come to its end." in summary.text
     (suite,) = ElementTree.fromstring(junit([results]).encode())
     assert suite.get("errors") == "3" and suite.get("skipped") == "0"
@@ -192,7 +194,7 @@ def test_what_was_reused_is_said(tmp_path):
     row = summarise(only(tmp_path, run, nodes=made.nodes(), structure=made.nodes()))
     told = "Reused from an earlier run, whose inputs were the same: “Do nodes”."
     assert row.judgement.outcome is Outcome.PARITY
-    assert told in Summary([row]).text and row.to_dict()["reused"] == ["Do nodes"]
+    assert told in Summary([row]).text and list(row.figures.reused) == ["Do nodes"]
     assert told in markdown(Summary([row])).replace("\\", "")
     (suite,) = ElementTree.fromstring(junit(read_results(tmp_path)).encode())
     cases = {case.get("name"): case for case in suite}
@@ -208,13 +210,17 @@ def test_a_result_that_was_changed_afterwards_shows_nothing(tmp_path):
 
 
 def test_figures(tmp_path):
-    row = summarise(read(tmp_path))
-    assert (row.nodes, row.failing, row.structure_passes) == (4, 0, True)
-    assert (row.output, row.output_node) == (3e-4, "class_head.predict.pointwise@P3")
-    assert (row.own.roundings, row.own.limit, row.convert_seconds) == (2.5, 16.0, 1.5)
-    precision = row.precision
+    row = summarise(read(tmp_path)).figures
+    assert (row.nodes, row.nodes_without_parity, row.structure.passes) == (4, 0, True)
+    output, own, precision = row.largest_output_difference, row.largest_own_error, row.AP
+    assert (output.relative_max, output.node) == (3e-4, "class_head.predict.pointwise@P3")
+    assert (own.roundings, own.limit, row.convert_seconds) == (2.5, 16.0, 1.5)
     assert (precision.torch, precision.tensorflow, precision.delta) == (0.25, 0.25, 0.0)
-    assert (precision.official, precision.comparable, precision.images) == (0.343, False, 80)
+    assert (precision.official, precision.official_comparable, precision.images) == (
+        0.343,
+        False,
+        80,
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,7 +229,7 @@ def test_figures(tmp_path):
 )
 def test_the_worst_own_error_is_by_its_limit(tmp_path, roundings, most, worst):
     other = node("other", from_exact=distance(1e-6, roundings), limit=Limit(most, 16, "so"))
-    own = summarise(read(tmp_path, nodes=made.nodes(other))).own
+    own = summarise(read(tmp_path, nodes=made.nodes(other))).figures.largest_own_error
     assert (own.node == "other") is worst
 
 
@@ -231,7 +237,7 @@ def test_report_json(tmp_path):
     for slug in ("efficientdet-d7x", "efficientdet-d0"):
         made.write_all(tmp_path, slug, nodes=made.nodes(failing=slug.endswith("x")))
     summary = Summary([summarise(item) for item in read_results(tmp_path)])
-    values = json.loads(json.dumps(summary.to_dict(), allow_nan=False))
+    values = json.loads(json.dumps(plain(summary.result()), allow_nan=False))
     assert (values["schema"], values["version"]) == ("efficientdet-parity/report", 2)
     assert values["passes"] is False and values["outcome"] == "difference"
     first, last = values["models"]
@@ -252,7 +258,7 @@ def test_report_json(tmp_path):
 def test_report_json_holds_what_is_not_finite(tmp_path):
     odd = node("odd", from_exact=distance(1.0, float("nan")))
     row = summarise(read(tmp_path, nodes=made.nodes(odd)))
-    assert row.to_dict()["largest_own_error"]["roundings"] == "nan"
+    assert plain(row.figures)["largest_own_error"]["roundings"] == "nan"
 
 
 def test_the_table_of_all_models(tmp_path):

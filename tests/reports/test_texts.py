@@ -1,5 +1,7 @@
 """Figures as texts: few digits, and none that says more or less than there is."""
 
+import math
+
 import pytest
 
 from reports.words import texts
@@ -11,12 +13,12 @@ from reports.words import texts
         (lambda: texts.scientific(2.84e-4), "2.8e-04"),
         (lambda: texts.scientific(0.0), "0"),
         (lambda: texts.scientific(None), "–"),
-        (lambda: texts.scientific("nan"), "NaN"),
-        (lambda: texts.scientific("-inf"), "−∞"),
+        (lambda: texts.scientific(math.nan), "NaN"),
+        (lambda: texts.scientific(-math.inf), "−∞"),
         (lambda: texts.short(10.34), "10.3"),
         (lambda: texts.short(12345), "1.2e+04"),
         (lambda: texts.short(0), "0"),
-        (lambda: texts.short("inf"), "∞"),
+        (lambda: texts.short(math.inf), "∞"),
         (lambda: texts.metric(0.3882637), "0.388264"),
         (lambda: texts.metric(-1e-9, signed=True), "0.000000"),
         (lambda: texts.metric(0.01, signed=True), "+0.010000"),

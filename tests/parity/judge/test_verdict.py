@@ -11,7 +11,7 @@ from efficientdet_spec import NodeKind
 from parity.judge.limits import INSENSITIVE, SAME_FUNCTION, SIDE_LIMIT, limit_of
 from parity.judge.measure import Difference, ThreeWay
 from parity.judge.verdict import Measurement, Problem, Verdict, judge, with_history
-from parity.results.judgement import node_record
+from parity.results.conclusion import node_record
 from parity.results.record import plain
 
 SHAPE = (1, 4, 4, 8)
