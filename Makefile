@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := out/demo
 
-.PHONY: demo test heavy faults coco reports lint types bench clean
+.PHONY: demo test heavy faults coco reports docs lint types bench clean
 
 demo: $(INSTALLED)
 	mkdir -p $(DEMO)
@@ -37,6 +37,10 @@ coco: $(INSTALLED)
 reports: $(INSTALLED)
 	$(BIN)/python compare.py report all $(if $(TRAINED),trained-d0=$(TRAINED)) --seeded --no-data --closeups 6 \
 		--pictures 0 --results out/reports --out reports/published $(OPTIONS)
+
+# The tables of docs/results.md and the JSON schemas in docs/schema, from the records of parity/results.
+docs: $(INSTALLED)
+	$(BIN)/python -m parity.results.documentation
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
+from msgspec import UNSET, UnsetType
+
 from parity.process.outcome import Outcome
 from parity.results.detections import BySide, ImageMatching
 from parity.results.record import Count, Figure, Record, ResultFile, Side, says
@@ -20,8 +22,8 @@ class DetectCompared(Record, frozen=True):
     matched: Annotated[Count, says("pairs of detections of any score")]
 
 
-class DetectImage(Record, kw_only=True, frozen=True, omit_defaults=True):
-    """One image. What follows `detections` is there only where it did not fail."""
+class DetectImage(Record, kw_only=True, frozen=True):
+    """One image. What may be absent is there only where it did not fail."""
 
     file: Annotated[str, says("the image")]
     failures: Annotated[Mapping[Side, str], says("by framework, why it failed")]
@@ -30,17 +32,17 @@ class DetectImage(Record, kw_only=True, frozen=True, omit_defaults=True):
         says("by framework, the detections; `columns` says what their numbers are"),
     ]
     picture: Annotated[
-        str | None, says("name of the file beside this one that shows both sides' detections")
-    ] = None
-    shown: Annotated[BySide | None, says("how many detections the picture shows on each side")] = (
-        None
-    )
+        str | UnsetType, says("name of the file beside this one that shows both sides' detections")
+    ] = UNSET
+    shown: Annotated[
+        BySide | UnsetType, says("how many detections the picture shows on each side")
+    ] = UNSET
     visibly_different: Annotated[
-        Count | None, says("how many of those shown differ from the other side's visibly")
-    ] = None
-    matching: Annotated[ImageMatching | None, says("both sides' detections matched one to one")] = (
-        None
-    )
+        Count | UnsetType, says("how many of those shown differ from the other side's visibly")
+    ] = UNSET
+    matching: Annotated[
+        ImageMatching | UnsetType, says("both sides' detections matched one to one")
+    ] = UNSET
 
 
 class DetectResult(ResultFile, kw_only=True, frozen=True):
@@ -75,7 +77,7 @@ class DetectResult(ResultFile, kw_only=True, frozen=True):
         """Check that pictures lie beside the file, which pages rely on."""
         for image in self.images:
             name = image.picture
-            if name is not None and not _is_picture(name):
+            if isinstance(name, str) and not _is_picture(name):
                 raise ValueError(f"names the picture {name!r:.60}, expected a .png file beside it")
 
 

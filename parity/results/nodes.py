@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Annotated, Literal
 
-from msgspec import field
+from msgspec import UNSET, UnsetType, field
 
 from efficientdet_spec import NodeKind
 from parity.judge.verdict import Verdict
@@ -44,18 +44,18 @@ class ReferenceKind(str, Enum):
     """Tensors that were recorded before."""
 
 
-class Reference(Record, frozen=True, omit_defaults=True):
+class Reference(Record, frozen=True):
     """What the candidate was compared with."""
 
     kind: Annotated[ReferenceKind, says("which kind of reference it is")]
     source: Annotated[str, says("where it came from")]
     notes: Annotated[
-        Sequence[str] | None,
+        Sequence[str] | UnsetType,
         says("how a MetaGraph differs, and what of the noise could not be measured"),
-    ] = None
+    ] = UNSET
     environment: Annotated[
-        Environment | None, says("of a trace, under what it was recorded; as `environment`")
-    ] = None
+        Environment | UnsetType, says("of a trace, under what it was recorded; as `environment`")
+    ] = UNSET
 
 
 class InputResult(Record, kw_only=True, frozen=True):

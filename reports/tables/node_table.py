@@ -43,7 +43,8 @@ class Figure:
         value: Any = node
         for name in self.path:
             value = getattr(value, name) if value is not None else None
-        return None if value is None else float(value)
+        found: float | None = value
+        return found
 
 
 FIGURES = (

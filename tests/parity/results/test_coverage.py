@@ -1,9 +1,7 @@
 """What a verdict covers: the worst of all inputs, what could go unseen, and its sentences."""
 
 import json
-import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from handmade import covered, given, node, report
@@ -236,15 +234,3 @@ def test_figures_that_json_cannot_hold_are_texts(value):
     values = strict(plain(whole))
     assert values["coverage"]["detectable"] == values["coverage"]["reached"]["score"] == str(value)
     assert values["inputs"][0]["largest_relative_max"] == str(value)
-
-
-def test_every_field_is_documented():
-    page = (Path(__file__).parents[3] / "docs" / "results.md").read_text()
-    section = page.partition("## `efficientdet-parity/nodes`, version 3")[2].partition("\n## ")[0]
-    documented = set(re.findall(r"`([a-z0-9_.]+)`", section))
-    values = plain(report([node("stem")]))
-    fields = set(values) - {"schema", "version"}
-    fields |= set(values["inputs"][0]) | set(values["nodes"][0]) | set(values["coverage"])
-    fields |= {f"reached.{name}" for name in values["coverage"]["reached"]} - {"reached"}
-    fields |= set(values["nodes"][0]["limit"]) | set(values["nodes"][0]["own"])
-    assert fields - {"reached"} - documented == set()
