@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from parity.commands import coco, detect, nodes, record, seed, self_check
 from parity.process import reading
 from parity.process.console import EXIT_CODES, add_debug, guarded
+from parity.results.place import ResultPlace
 from reports import command as report
 
 _COMMANDS = (nodes, record, coco, detect, report, self_check, seed)
@@ -31,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add_parser(commands)
+    # Where a command's result goes; those that write none have no such place.
+    result.set_defaults(result_file=lambda arguments: None)
     for subparser in commands.choices.values():
         add_debug(subparser, again=True)
         subparser.epilog = EXIT_CODES
@@ -47,7 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(typed)
     # For results that say how to get them again.
     arguments.typed = [word for word in typed if word != "--debug"]
-    return guarded("compare.py", lambda: arguments.run(arguments), debug=arguments.debug)
+    arguments.place = ResultPlace(
+        f"compare.py {arguments.command}", arguments.result_file(arguments)
+    )
+    return guarded(
+        "compare.py",
+        lambda: arguments.run(arguments),
+        debug=arguments.debug,
+        failed=arguments.place.fail,
+    )
 
 
 if __name__ == "__main__":

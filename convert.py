@@ -27,7 +27,8 @@ from parity.process import reading
 from parity.process.console import EXIT_CODES, add_debug, guarded
 from parity.process.files import check_writable
 from parity.results.conversion import ConversionResult, LedgerResult, Provenance, Variable
-from parity.results.record import made, plain, write
+from parity.results.place import ResultPlace
+from parity.results.record import made, plain
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,11 +76,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, as :data:`parity.process.console.EXIT_CODES` lists them.
     """
     arguments = parser().parse_args(argv)
-    return guarded("convert.py", lambda: run(arguments), debug=arguments.debug)
+    json_file = None if arguments.json in (None, "-") else Path(arguments.json)
+    place = ResultPlace("convert.py", json_file)
+    return guarded(
+        "convert.py",
+        lambda: run(arguments, place),
+        debug=arguments.debug,
+        failed=place.fail,
+    )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace, place: ResultPlace) -> int:
     """Do what the arguments say.
+
+    Args:
+        arguments: The command line.
+        place: Where the result as JSON goes.
 
     Raises:
         InputError: Something about the input cannot be used.
@@ -90,17 +102,21 @@ def run(arguments: argparse.Namespace) -> int:
     with Progress("downloading") as progress:
         files = resolve(arguments.source, arguments.cache or default_cache(), progress)
     inputs = [*checkpoint_files(files.prefix), Path(arguments.source)]
-    if target:
-        check_writable(target, inputs)
-    if json_file:
-        check_writable(json_file, [*inputs, *([target] if target else [])])
+    try:
+        if target:
+            check_writable(target, inputs)
+        if json_file:
+            check_writable(json_file, [*inputs, *([target] if target else [])])
+    except InputError:
+        place.refuse()
+        raise
     choice = {
         "model": arguments.model,
         "num_classes": arguments.num_classes,
         "weights": arguments.weights,
     }
     if target is None:
-        _list(arguments.json, files, account(files, **choice))
+        _list(arguments, place, files, account(files, **choice))
         return 0
     # Torch takes seconds to import, which neither a listing nor a wrong option should cost.
     from torch_model.checkpoint import save_arrays
@@ -117,11 +133,13 @@ def run(arguments: argparse.Namespace) -> int:
         ledger=ledger_record(conversion.ledger),
         seconds=seconds,
     )
-    _report(arguments.json, result, summary_text(conversion, target, seconds))
+    _report(arguments, place, result, summary_text(conversion, target, seconds))
     return 0
 
 
-def _list(destination: str | None, files: CheckpointFiles, ledger: Ledger) -> None:
+def _list(
+    arguments: argparse.Namespace, place: ResultPlace, files: CheckpointFiles, ledger: Ledger
+) -> None:
     """Print what becomes of every variable, also of a file that cannot be converted.
 
     Raises:
@@ -144,7 +162,7 @@ def _list(destination: str | None, files: CheckpointFiles, ledger: Ledger) -> No
         state = "the index alone is there: no value was read, so no CRC32C verified"
     verified = has_data and unusable is None
     result = ConversionResult(ledger=ledger_record(ledger), verified=verified)
-    _report(destination, result, f"{list_text(ledger)}\n  {state}")
+    _report(arguments, place, result, f"{list_text(ledger)}\n  {state}")
     ledger.require_complete(str(files.prefix))
     if unusable is not None:
         raise unusable
@@ -178,12 +196,13 @@ def ledger_record(ledger: Ledger) -> LedgerResult:
     )
 
 
-def _report(destination: str | None, result: ConversionResult, text: str) -> None:
-    if destination == "-":
+def _report(
+    arguments: argparse.Namespace, place: ResultPlace, result: ConversionResult, text: str
+) -> None:
+    if arguments.json == "-":
         print(json.dumps(plain(result), indent=2))
         return
-    if destination is not None:
-        write(Path(destination), result)
+    place.write(result)
     print(text)
 
 

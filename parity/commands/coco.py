@@ -21,7 +21,6 @@ from parity.commands.detection import (
 from parity.commands.options import add_detection, check_numbers, describe_checkpoint
 from parity.commands.runner import add_runner, check_runner, open_runner
 from parity.process.files import write_text
-from parity.results.record import write
 
 if TYPE_CHECKING:
     from parity.coco.report import CocoReport
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from parity.detections.shards import Shard
 
 
+_FILE = "coco.json"
 _MAX_BATCH = 1024
 _MAX_IMAGES = 10**9
 
@@ -36,7 +36,7 @@ _MAX_IMAGES = 10**9
 def add_parser(commands: Any) -> None:
     """Make the command known."""
     coco = commands.add_parser("coco", help="compare COCO metrics and every detection")
-    coco.set_defaults(run=run)
+    coco.set_defaults(run=run, result_file=lambda arguments: arguments.out / _FILE)
     add_detection(coco)
     coco.add_argument(
         "--images", type=Path, required=True, metavar="DIR", help="folder of the images"
@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
     kinds = ("detections", "submission") if arguments.submission else ("detections",)
     names = [f"{kind}_{framework}.json" for kind in kinds for framework in frameworks]
     keep = [arguments.annotations, *checkpoint_files(setup.prefix)]
-    open_folder(arguments.out, ["coco.json", *names], keep)
+    open_folder(arguments, [_FILE, *names], keep)
 
     work = shards.Work(folder, images, setup.batch)
     fingerprint = shards.fingerprint(work)
@@ -147,7 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
             with_tensorflow="tensorflow" in frameworks,
         )
         report = replace(report, stage_swap=stage_swap)
-    write(arguments.out / "coco.json", report.result())
+    arguments.place.write(report.result())
     print(coco_text(report))
     if len(frameworks) == 1 and report.complete:
         # Nothing was to be compared, and what was to be done is.

@@ -28,13 +28,14 @@ from parity.detections.shards import BATCHES_AHEAD, Prepared, Side
 from parity.process.outcome import Outcome
 from parity.process.prefetch import ahead
 from parity.results.detect import DetectCompared, DetectImage, DetectResult
-from parity.results.record import write
+
+_FILE = "detect.json"
 
 
 def add_parser(commands: Any) -> None:
     """Make the command known."""
     detect = commands.add_parser("detect", help="draw both sides' detections in images")
-    detect.set_defaults(run=run)
+    detect.set_defaults(run=run, result_file=lambda arguments: arguments.out / _FILE)
     add_detection(detect)
     detect.add_argument(
         "images",
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     paths = _files(arguments.images)
     pictures = [arguments.out / name for name in _picture_names(paths)]
     keep = [*paths, *checkpoint_files(setup.prefix)]
-    open_folder(arguments.out, ["detect.json", *(path.name for path in pictures)], keep)
+    open_folder(arguments, [_FILE, *(path.name for path in pictures)], keep)
     found = {framework: _detect_all(setup, framework, paths) for framework in FRAMEWORKS}
     entries = [
         _compare(setup, path, picture, sides, names, arguments.min_score)
@@ -93,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         columns=["x", "y", "width", "height", "score", "category_id"],
         images=entries,
     )
-    write(arguments.out / "detect.json", result)
+    arguments.place.write(result)
     print(f"{outcome.value}: {sentence}")
     return outcome.exit_code
 

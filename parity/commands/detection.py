@@ -154,17 +154,24 @@ def _stage(text: str) -> tuple[str, str]:
     return name, variant
 
 
-def open_folder(folder: Path, names: Sequence[str], keep: Sequence[Path]) -> list[Path]:
-    """Make a folder of results and check that each file in it can be written.
+def open_folder(arguments: argparse.Namespace, names: Sequence[str], keep: Sequence[Path]) -> None:
+    """Make the folder of results and check that each file in it can be written.
+
+    Args:
+        arguments: The command line.
+        names: Of the files.
+        keep: Files that must stay as they are.
 
     Raises:
         InputError: The folder cannot be made, or a file in it is one to keep.
     """
-    make_folder(folder)
-    paths = [folder / name for name in names]
-    for path in paths:
-        check_writable(path, keep)
-    return paths
+    try:
+        make_folder(arguments.out)
+        for name in names:
+            check_writable(arguments.out / name, keep)
+    except InputError:
+        arguments.place.refuse()
+        raise
 
 
 def describe_environment(setup: Detection, with_torch: bool) -> dict[str, Any]:

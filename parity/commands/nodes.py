@@ -51,7 +51,7 @@ from parity.results.junit import junit
 from parity.results.nodes import Contribution, Noise, Reference
 from parity.results.nodes_text import nodes_text
 from parity.results.ranking import sources
-from parity.results.record import made, write
+from parity.results.record import made
 from parity.sides.naming import split_candidate
 from parity.traces.reader import check_matches
 
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 def add_parser(commands: Any) -> None:
     """Make the command known."""
     nodes = commands.add_parser("nodes", help="compare every node's tensor")
-    nodes.set_defaults(run=run)
+    nodes.set_defaults(run=run, result_file=lambda arguments: arguments.json)
     add_input(nodes, several=True)
     nodes.add_argument(
         "--candidate",
@@ -183,8 +183,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(nodes_text(result, every_node=arguments.verbose))
     if gradients:
         print(f"\n{gradients_text(gradients)}")
-    if arguments.json:
-        write(arguments.json, result)
+    arguments.place.write(result)
     if arguments.junit:
         write_text(arguments.junit, junit(result))
     return result.outcome.exit_code

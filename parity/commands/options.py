@@ -136,7 +136,11 @@ def convert_checkpoint(arguments: argparse.Namespace, files: CheckpointFiles) ->
 
 
 def check_results(arguments: argparse.Namespace, prefix: Path) -> None:
-    """Raise where a result cannot be written, or would destroy an input."""
+    """Raise where a result cannot be written, or would destroy an input.
+
+    Raises:
+        InputError: Says which.
+    """
     image = arguments.image
     others: list[Path | None] = [Path(arguments.checkpoint)]
     others += image if isinstance(image, list) else [image]
@@ -147,7 +151,11 @@ def check_results(arguments: argparse.Namespace, prefix: Path) -> None:
     inputs = [*checkpoint_files(prefix), *(path for path in others if path)]
     targets = [getattr(arguments, name, None) for name in ("json", "junit", "trace")]
     for target in filter(None, targets):
-        check_writable(target, inputs)
+        try:
+            check_writable(target, inputs)
+        except InputError:
+            arguments.place.refuse()
+            raise
         inputs.append(target)
 
 

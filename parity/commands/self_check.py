@@ -20,7 +20,7 @@ from parity.commands.options import (
 from parity.commands.reference import open_reference, read_input
 from parity.commands.trials import pair
 from parity.process import environment
-from parity.results.record import made, write
+from parity.results.record import made
 from parity.results.self_check import FaultResult, SelfCheckResult
 from parity.results.shared import Images
 from parity.sides.naming import base
@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
         "Faults of published ports are put into the faithful model, each at the first module "
         "that can have it, and compared with the reference.",
     )
-    check.set_defaults(run=run)
+    check.set_defaults(run=run, result_file=lambda arguments: arguments.json)
     add_input(check)
     check.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
 
@@ -94,8 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
     for item in outcomes:
         print(_line(item))
     print("SELF-CHECK PASSED" if passes else "SELF-CHECK FAILED")
-    if arguments.json:
-        result = SelfCheckResult(
+    arguments.place.write(
+        SelfCheckResult(
             passes=passes,
             model=config.name,
             checkpoint=describe_checkpoint(arguments, conversion),
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
             environment=environment.describe(arguments.threads),
             faults=outcomes,
         )
-        write(arguments.json, result)
+    )
     return 0 if passes else 1
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.process.frames import first_line, in_project, innermost
 from parity.process.interruption import Interruptions, exit_code, message
-from parity.process.outcome import BROKEN_PIPE, DEFECT, INTERRUPTED, MISTAKE
+from parity.process.outcome import BROKEN_PIPE, DEFECT, MISTAKE, Ending
 
 EXIT_CODES = (
     "exit codes: 0 done, and parity where something was compared; 1 a difference that rounding "
@@ -61,13 +63,35 @@ _MEMORY_TEXTS = (
 """What PyTorch's allocators say in a plain ``RuntimeError``."""
 
 
-def guarded(program: str, work: Callable[[], int], *, debug: bool = False) -> int:
+@dataclass(frozen=True)
+class Ended:
+    """How a command has ended without a result.
+
+    Attributes:
+        exit_code: Its exit code.
+        cause: Of which kind the reason is.
+        message: The line that was printed.
+    """
+
+    exit_code: int
+    cause: Cause | Ending
+    message: str
+
+
+def guarded(
+    program: str,
+    work: Callable[[], int],
+    *,
+    debug: bool = False,
+    failed: Callable[[Ended], None] | None = None,
+) -> int:
     """Run a command line's work; however it ends, at most one line says why.
 
     Args:
         program: Name to begin messages with.
         work: Returns the exit code.
         debug: Print the traceback of what went wrong before that line.
+        failed: Told of an end with a mistake, a defect or a signal.
 
     Returns:
         The exit code: that of ``work``; 2 for wrong input, too little memory or a full disk; 70
@@ -88,26 +112,39 @@ def guarded(program: str, work: Callable[[], int], *, debug: bool = False) -> in
             traceback.print_exception(error)
         # Imports and libraries turn an interrupt into other errors, so the signal itself counts.
         if asked.signal is not None:
-            _say(message(program, asked.signal))
-            code = exit_code(asked.signal)
-        elif error is not None:
-            code = _ended(program, error, debug)
+            ended: Ended | None = _stopped(program, asked.signal)
+        elif isinstance(error, BrokenPipeError):
+            ended, code = None, BROKEN_PIPE
+        else:
+            ended = None if error is None else _ended(program, error, debug)
+        if ended is not None:
+            code = ended.exit_code
+            print(ended.message, file=sys.stderr)
+            if failed is not None:
+                # What is wrong has been said, and nothing may hide it.
+                with contextlib.suppress(Exception):
+                    failed(ended)
         _let_go_of_output()
         return code
 
 
-def _ended(program: str, error: BaseException, debug: bool) -> int:
-    """Say why the work has ended, and give the exit code."""
-    if isinstance(error, BrokenPipeError):
-        return BROKEN_PIPE
+def _stopped(program: str, number: signal.Signals) -> Ended:
+    """What to say after a signal."""
+    cause = Ending.INTERRUPTED if number == signal.SIGINT else Ending.TERMINATED
+    return Ended(exit_code(number), cause, _line(message(program, number)))
+
+
+def _ended(program: str, error: BaseException, debug: bool) -> Ended:
+    """What to say after an exception."""
     if isinstance(error, KeyboardInterrupt):
         # Raised without a signal, as by what runs this in a process of its own.
-        _say(message(program, signal.SIGINT))
-        return INTERRUPTED
-    mistake = str(error) if isinstance(error, InputError) else _circumstance(error)
-    if mistake is not None:
-        _say(f"{program}: error: {mistake}{'' if mistake.endswith('.') else '.'}")
-        return MISTAKE
+        return _stopped(program, signal.SIGINT)
+    if not isinstance(error, InputError):
+        error = _circumstance(error) or error
+    if isinstance(error, InputError):
+        told = str(error)
+        line = f"{program}: error: {told}{'' if told.endswith('.') else '.'}"
+        return Ended(MISTAKE, error.cause, _line(line))
     frame = innermost(error, in_project)
     place = f" at {in_project(frame.filename)}:{frame.lineno}" if frame is not None else ""
     advice = (
@@ -115,17 +152,23 @@ def _ended(program: str, error: BaseException, debug: bool) -> int:
         if debug
         else "run again with --debug for the traceback and report it"
     )
-    _say(f"{program}: this is a defect of the program: {first_line(error)}{place}; {advice}")
-    return DEFECT
+    line = f"{program}: this is a defect of the program: {first_line(error)}{place}; {advice}"
+    return Ended(DEFECT, Ending.DEFECT, _line(line))
 
 
-def _circumstance(error: BaseException) -> str | None:
+def _circumstance(error: BaseException) -> InputError | None:
     """What a user can do about a computer that has too little of something; None for the rest."""
     if out_of_memory(error):
-        return "memory ran out; give a smaller --size, or run on a machine with more memory."
+        return InputError(
+            "memory ran out; give a smaller --size, or run on a machine with more memory.",
+            Cause.SPACE,
+        )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f"{error.filename}" if error.filename else "the output"
-        return f"{where} cannot be written ({error.strerror}); make room or write elsewhere."
+        return InputError(
+            f"{where} cannot be written ({error.strerror}); make room or write elsewhere.",
+            Cause.SPACE,
+        )
     return None
 
 
@@ -145,8 +188,8 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(known in text for known in _MEMORY_TEXTS)
 
 
-def _say(text: str) -> None:
-    """Write one line to standard error, of printable characters and not too long."""
+def _line(text: str) -> str:
+    """One line of printable characters, and not too long."""
     line = "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text.replace("\n", " ")
@@ -154,7 +197,7 @@ def _say(text: str) -> None:
     if len(line) > _MAX_LENGTH:
         # The end says what to do.
         line = f"{line[: _MAX_LENGTH - 305]} ... {line[-300:]}"
-    print(line, file=sys.stderr)
+    return line
 
 
 def _flush() -> None:

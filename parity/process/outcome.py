@@ -21,6 +21,17 @@ TERMINATED = 143
 """Exit code where another process asked to stop: 128 + SIGTERM."""
 
 
+class Ending(str, Enum):
+    """How a command ends without a result, where the user made no mistake."""
+
+    DEFECT = "defect"
+    """A defect of this program."""
+    INTERRUPTED = "interrupted"
+    """An interrupt from the keyboard."""
+    TERMINATED = "terminated"
+    """Another process asked it to stop."""
+
+
 class Outcome(str, Enum):
     """What a comparison says about a candidate as a whole."""
 

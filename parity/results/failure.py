@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Annotated, Literal
 
 from efficientdet_spec import Cause
+from parity.process.outcome import Ending
 from parity.results.record import ResultFile, Whole, says
-
-
-class Ending(str, Enum):
-    """How a command ends without a result, where the user made no mistake."""
-
-    DEFECT = "defect"
-    """A defect of this program."""
-    INTERRUPTED = "interrupted"
-    """An interrupt from the keyboard."""
-    TERMINATED = "terminated"
-    """Another process asked it to stop."""
-
 
 CAUSES = tuple(item.value for item in (*Cause, *Ending))
 """All values of :attr:`Failure.cause`."""

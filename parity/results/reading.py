@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -221,6 +222,7 @@ def _bare(kind: Any) -> Any:
     return kind
 
 
+@lru_cache
 def _field_type(kind: type[Record], name: str) -> Any:
     by_name = {field.encode_name: field.name for field in msgspec.structs.fields(kind)}
     return get_type_hints(kind, include_extras=True)[by_name[name]]

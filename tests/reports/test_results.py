@@ -6,7 +6,11 @@ import made_results as made
 import pytest
 
 from efficientdet_spec import InputError
+from parity.process.outcome import Outcome
+from parity.results.failure import Failure
+from parity.results.record import write
 from reports.reading.results import read_results
+from reports.tables.judgement import judge
 
 
 def changed(values, path, value):
@@ -147,3 +151,16 @@ def test_pictures_elsewhere(tmp_path, name):
 def test_a_picture_that_is_not_there(tmp_path):
     made.write_all(tmp_path, detect=made.detect("two.png"))
     assert read_results(tmp_path)[0].pictures() == []
+
+
+def test_a_failure_in_the_place_of_a_result_is_a_step_that_failed(tmp_path):
+    """As where one step was run again by hand, and failed."""
+    place = made.write_all(tmp_path)
+    message = "compare.py: error: no such file."
+    failure = Failure(command="compare.py nodes", cause="file", message=message, exit_code=2)
+    write(place / "nodes.json", failure)
+    (found,) = read_results(tmp_path)
+    assert found.nodes is None and found.structure is not None
+    judgement = judge(found)
+    assert judgement.outcome is Outcome.NOT_SHOWN
+    assert judgement.sentence == f"the step “Do nodes” failed: {message}"

@@ -9,6 +9,10 @@ import pytest
 
 import compare
 from efficientdet_spec import InputError
+from parity.results.failure import Failure
+from parity.results.reading import read
+from parity.results.record import write
+from parity.results.run import RunResult
 from reports.run import processes, runner
 from reports.run.steps import Choice, Subject
 
@@ -385,3 +389,23 @@ def test_the_command_can_be_typed_again():
         "python compare.py report 'my model' --out x"
     )
     assert sys.executable not in runner.command_line(["report"])
+
+
+def test_why_a_step_failed_is_what_its_command_wrote(tmp_path):
+    """Not the last line that it printed, which may be another's, such as a library's."""
+    failure = Failure(
+        command="compare.py nodes", cause="candidate", message="it is no model", exit_code=2
+    )
+
+    class Telling(Fake):
+        def __call__(self, command):
+            if self.name(command) == "nodes":
+                write(Path(command[command.index("--json") + 1]), failure)
+            return super().__call__(command)
+
+    fake = Telling(tmp_path, {"nodes": 2, "structure": 2})
+    runner.run_all([SEEDED], Choice(seeded=True), tmp_path, "the command", fake)
+    run = read(tmp_path / "d0" / "run.json", RunResult)
+    steps = {step.name: step for step in run.steps}
+    assert (steps["nodes"].message, steps["nodes"].cause) == ("it is no model", "candidate")
+    assert (steps["structure"].message, steps["structure"].cause) == ("it broke", None)

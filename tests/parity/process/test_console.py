@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.process import frames
 from parity.process.console import EXIT_CODES, add_debug, guarded, out_of_memory
+from parity.process.outcome import Ending
 
 ROOT = Path(__file__).parents[3]
 
@@ -48,6 +49,33 @@ def test_a_mistake_is_one_sentence(ended, debug):
     assert code == 2
     assert err.splitlines()[-1] == "prog: error: x.pth is no file; give one."
     assert (len(err.splitlines()) > 1) == ("Traceback" in err) == debug
+
+
+@pytest.mark.parametrize(
+    "error, told",
+    [
+        (InputError("no", Cause.MODEL), (2, Cause.MODEL, "prog: error: no.")),
+        (MemoryError(), (2, Cause.SPACE, None)),
+        (OSError(errno.ENOSPC, "full"), (2, Cause.SPACE, None)),
+        (TypeError("wrong"), (70, Ending.DEFECT, None)),
+        (KeyboardInterrupt(), (130, Ending.INTERRUPTED, None)),
+        (BrokenPipeError(), None),
+    ],
+)
+def test_whoever_asks_is_told_how_it_ended(ended, error, told):
+    heard = []
+    code, err = ended(error, failed=heard.append)
+    assert [(end.exit_code, end.cause) for end in heard] == ([told[:2]] if told else [])
+    for end in heard:
+        assert err == f"{end.message}\n" and code == end.exit_code
+        assert told[2] in (None, end.message)
+
+
+def test_what_fails_in_being_told_hides_nothing(ended):
+    def broken(end):
+        raise RuntimeError("another thing")
+
+    assert ended(InputError("no"), failed=broken) == (2, "prog: error: no.\n")
 
 
 @pytest.mark.parametrize(
