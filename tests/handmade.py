@@ -1,5 +1,6 @@
 """Reports made by hand."""
 
+import json
 from dataclasses import replace
 
 from msgspec import structs
@@ -17,6 +18,12 @@ from parity.results.record import made
 from parity.results.shared import Checkpoint, Weights
 
 LIMIT = Limit(16, 16, "as roundings go")
+
+
+def written(path):
+    """The values in a result file, or the cause where it says why there is none."""
+    values = json.loads(path.read_text())
+    return values["cause"] if values["schema"] == "efficientdet-parity/failure" else values
 
 
 def distance(largest=1e-6, roundings=None):

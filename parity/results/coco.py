@@ -10,10 +10,20 @@ from msgspec import field
 
 from parity.process.outcome import Outcome
 from parity.results.detections import BySide, ImageMatching, MatchCounts
-from parity.results.record import Count, Figure, Record, ResultFile, Side, Whole, says
+from parity.results.record import (
+    Count,
+    Figure,
+    Fraction,
+    Record,
+    ResultFile,
+    Seconds,
+    Side,
+    Whole,
+    says,
+)
 from parity.results.shared import Checkpoint
 
-Metrics = Mapping[str, Figure | None]
+Metrics = Mapping[str, Fraction | None]
 
 
 class Compared(Record, frozen=True):
@@ -47,8 +57,8 @@ class Category(Record, frozen=True):
 
     id: Annotated[Whole, says("COCO's number of it")]
     name: Annotated[str, says("its name")]
-    AP: Annotated[Mapping[Side, Figure | None], says("average precision by framework")]
-    delta: Annotated[Figure | None, says("PyTorch's minus TensorFlow's")]
+    AP: Annotated[Mapping[Side, Fraction | None], says("average precision by framework")]
+    delta: Annotated[Fraction | None, says("PyTorch's minus TensorFlow's")]
 
 
 class MatchingResult(MatchCounts, kw_only=True, frozen=True):
@@ -66,9 +76,9 @@ class Bootstrap(Record, kw_only=True, frozen=True):
     """Confidence interval of the difference of a metric over resampled images."""
 
     metric: Annotated[str, says("which metric")] = "AP"
-    level: Annotated[Figure, says("part of the resamples that lies within")] = 0.95
-    low: Annotated[Figure | None, says("its lower end")]
-    high: Annotated[Figure | None, says("its upper end")]
+    level: Annotated[Fraction, says("part of the resamples that lies within")] = 0.95
+    low: Annotated[Fraction | None, says("its lower end")]
+    high: Annotated[Fraction | None, says("its upper end")]
     resamples: Annotated[Count, says("how many gave a difference")]
     seed: Annotated[Whole, says("of the draws")]
 
@@ -95,7 +105,7 @@ class SwapResult(Record, kw_only=True, frozen=True):
         says("`tensorflow`, or `mistake` for what ports get wrong; only the former decides"),
     ]
     metrics: Annotated[Metrics, says("the 12 COCO metrics")]
-    AP_delta: Annotated[Figure | None, says("of AP, minus that of the baseline")]
+    AP_delta: Annotated[Fraction | None, says("of AP, minus that of the baseline")]
     metric_deltas: Annotated[Metrics, says("of each metric, minus that of the baseline")]
     images: Annotated[Count, says("how many the metrics are of")]
     changed_images: Annotated[
@@ -123,7 +133,7 @@ class PublishedFigure(Record, frozen=True):
     """A published AP."""
 
     source: Annotated[str, says("where it stands")]
-    ap: Annotated[Figure, says("the figure, from 0 to 1")] = field(name="AP")
+    ap: Annotated[Fraction, says("the figure, from 0 to 1")] = field(name="AP")
 
 
 class Agreement(str, Enum):
@@ -140,7 +150,9 @@ class Agreement(str, Enum):
 class PublishedResult(Record, kw_only=True, frozen=True):
     """The published AP of the model, and ours."""
 
-    ap: Annotated[Figure | None, says("ours: PyTorch's, or TensorFlow's alone")] = field(name="AP")
+    ap: Annotated[Fraction | None, says("ours: PyTorch's, or TensorFlow's alone")] = field(
+        name="AP"
+    )
     rows: Annotated[Sequence[PublishedFigure], says("the published figures by source")]
     limit: Annotated[Figure, says("how far ours may be from the nearest of them")]
     verdict: Annotated[Agreement, says("what ours says of them")]
@@ -181,7 +193,7 @@ class CocoResult(ResultFile, kw_only=True, frozen=True):
     ]
     categories: Annotated[Sequence[Category], says("one entry for each category")]
     precision_by_recall: Annotated[
-        Mapping[Side, Mapping[str, Annotated[Sequence[Figure], says("one curve", min_length=2)]]],
+        Mapping[Side, Mapping[str, Annotated[Sequence[Fraction], says("one curve", min_length=2)]]],
         says(
             "by framework, `AP` (all IoU thresholds), `AP50`, `AP75`: precision at recall 0, 0.01 "
             "to 1, averaged over the categories; its mean is the metric"
@@ -203,7 +215,7 @@ class CocoResult(ResultFile, kw_only=True, frozen=True):
         says("the published AP of the model and ours; null for other models"),
     ] = None
     seconds_per_image: Annotated[
-        Mapping[Side, Mapping[str, Figure]],
+        Mapping[Side, Mapping[str, Seconds]],
         says(
             "by framework: the seconds in which each stage was busy, and `wall`, what passed "
             "meanwhile; images are decoded and preprocessed while the network computes, so that "

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from parity.results.record import Count, Figure, Record, ResultFile, says
+from parity.results.record import Count, Record, ResultFile, Seconds, says
 
 EXCLUDED = "excluded"
 """Use of a variable that fills no parameter."""
@@ -97,4 +97,4 @@ class ConversionResult(ResultFile, kw_only=True, frozen=True):
             "use found finite; false where the index alone is there"
         ),
     ] = UNSET
-    seconds: Annotated[Figure | UnsetType, says("wall time; absent with `--list`")] = UNSET
+    seconds: Annotated[Seconds | UnsetType, says("wall time; absent with `--list`")] = UNSET

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Annotated, Literal
 
 from parity.judge.verdict import Verdict
-from parity.results.record import Count, Figure, Record, ResultFile, says
+from parity.results.record import Count, Figure, Record, ResultFile, Seconds, says
 from parity.results.shared import Checkpoint, Environment, Images
 
 
@@ -80,7 +80,7 @@ class GradientsResult(ResultFile, kw_only=True, frozen=True):
         Mapping[Mode, Mapping[Verdict, Count]], says("number of gradients by mode and verdict")
     ]
     limits: Annotated[GradientLimits, says("what they are judged by")]
-    seconds: Annotated[Mapping[str, Figure], says("wall time by phase")]
+    seconds: Annotated[Mapping[str, Seconds], says("wall time by phase")]
     peak_memory_bytes: Annotated[Count, says("largest resident memory of the process")]
     gradients: Annotated[
         Sequence[Gradient],

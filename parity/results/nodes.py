@@ -13,7 +13,7 @@ from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
 from parity.results.closeups import CloseupResult
 from parity.results.gradients import GradientsResult
-from parity.results.record import Count, Figure, Record, ResultFile, Sha256, says
+from parity.results.record import Count, Figure, Record, ResultFile, Seconds, Sha256, says
 from parity.results.shared import Checkpoint, Environment
 
 NOT_REPEATABLE = "not-repeatable"
@@ -79,7 +79,7 @@ class InputResult(Record, kw_only=True, frozen=True):
     ]
     largest_node: Annotated[str | None, says("where that is")]
     seconds: Annotated[
-        Mapping[str, Figure], says("wall time by pass: `unobserved`, `free`, `isolated`")
+        Mapping[str, Seconds], says("wall time by pass: `unobserved`, `free`, `isolated`")
     ]
 
     @property
@@ -480,7 +480,7 @@ class NodesResult(ResultFile, kw_only=True, frozen=True):
         ),
     ] = ()
     seconds: Annotated[
-        Mapping[str, Figure], says("wall time by phase, of passes the sum over all inputs")
+        Mapping[str, Seconds], says("wall time by phase, of passes the sum over all inputs")
     ]
     peak_memory_bytes: Annotated[Count, says("largest resident memory of the process")]
     nodes: Annotated[

@@ -37,6 +37,12 @@ Whole = Annotated[int, Meta(ge=-_LARGEST, le=_LARGEST)]
 Count = Annotated[int, Meta(ge=0, le=_LARGEST)]
 """A whole number that is not negative."""
 
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+"""Wall time."""
+
+Fraction = Annotated[float, Meta(ge=-1, le=1)]
+"""A metric of 0 to 1, or the difference of two; never NaN or infinite."""
+
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
 """A digest."""
 

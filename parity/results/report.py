@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
-from parity.results.record import Count, Figure, Record, ResultFile, says
+from parity.results.record import Count, Figure, Fraction, Record, ResultFile, Seconds, says
 
 
 class LackResult(Record, frozen=True):
@@ -45,10 +45,10 @@ class OutputDifference(Record, frozen=True):
 class Precision(Record, kw_only=True, frozen=True):
     """COCO AP, from 0 to 1."""
 
-    torch: Annotated[Figure | None, says("PyTorch's")]
-    tensorflow: Annotated[Figure | None, says("TensorFlow's")]
-    delta: Annotated[Figure | None, says("the first minus the second")]
-    official: Annotated[Figure | None, says("what Google publishes for the model")]
+    torch: Annotated[Fraction | None, says("PyTorch's")]
+    tensorflow: Annotated[Fraction | None, says("TensorFlow's")]
+    delta: Annotated[Fraction | None, says("the first minus the second")]
+    official: Annotated[Fraction | None, says("what Google publishes for the model")]
     official_comparable: Annotated[
         bool, says("whether that is of the same images, inputs and weights")
     ]
@@ -98,7 +98,7 @@ class ModelFigures(Record, kw_only=True, frozen=True):
         OutputDifference | None, says("accumulated up to any output")
     ]
     AP: Annotated[Precision | None, says("COCO AP; null where it was not measured")]
-    convert_seconds: Annotated[Figure | None, says("wall time of the conversion")]
+    convert_seconds: Annotated[Seconds | None, says("wall time of the conversion")]
     suspects: Annotated[Sequence[SuspectOutline], says("where what fails begins")]
 
 

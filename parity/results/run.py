@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, UnsetType
 
-from parity.results.record import Count, Figure, Record, ResultFile, Whole, says
+from parity.results.record import Count, Record, ResultFile, Seconds, Whole, says
 from parity.results.shared import Environment
 
 Digests = Mapping[str, str | None]
@@ -51,7 +51,7 @@ class StepResult(Record, kw_only=True, frozen=True):
         str | None,
         says("why there is no result, as `cause` of a failure; null where the command wrote none"),
     ] = None
-    seconds: Annotated[Figure | None, says("wall time")]
+    seconds: Annotated[Seconds | None, says("wall time")]
     peak_memory_bytes: Annotated[Count | None, says("largest resident memory of its process")]
     result: Annotated[str | None, says("the file with its result; null where there is none")]
     reused: Annotated[bool, says("whether its result is an earlier run's")] = False

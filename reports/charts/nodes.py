@@ -346,7 +346,7 @@ def _contributions(nodes: NodesResult) -> Chart:
         sign = SIGNS[verdicts.get(names[0], Verdict.ROUNDING) if names else Verdict.ROUNDING]
         data.append(
             {
-                "value": share,
+                "value": share if math.isfinite(share) else None,
                 "itemStyle": {"color": sign.colour if alone else "var(--muted)"},
                 **({"node": names[0]} if alone else {}),
             }

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from handmade import written
 from made_images import waves
 
 import compare
@@ -320,7 +321,7 @@ def coco(tiny_checkpoint, dataset, tmp_path):
         arguments = ["coco", tiny_checkpoint, *fixed, "--threads", 1, *options]
         code = compare.main([str(argument) for argument in arguments])
         path = tmp_path / out / "coco.json"
-        return code, json.loads(path.read_text()) if path.exists() else None
+        return code, written(path) if path.exists() else None
 
     return call
 
@@ -472,7 +473,7 @@ def test_a_full_disk(coco, monkeypatch, tmp_path, capsys):
         return real(path, *arguments, **options)
 
     monkeypatch.setattr(Path, "write_text", full)
-    assert coco("--framework", "torch") == (2, None)
+    assert coco("--framework", "torch") == (2, "space")
     assert "cannot be written (No space left on device)" in capsys.readouterr().err
     assert not list((tmp_path / "out").rglob("*.tmp"))
     monkeypatch.undo()
@@ -526,8 +527,9 @@ def test_one_framework_and_a_submission(coco, dataset, tmp_path):
 )
 def test_wrong_options(coco, capsys, tmp_path, options, message):
     code, result = coco(*options)
-    assert (code, result) == (2, None) and message in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert (code, result) == (2, "option") and message in capsys.readouterr().err
+    # Nothing is there but the reason.
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["coco.json"]
 
 
 def test_wrong_folders(coco, tiny_checkpoint, dataset, capsys, tmp_path):
@@ -599,7 +601,7 @@ def test_interruption_leaves_only_whole_files(coco, monkeypatch, tmp_path, capsy
         raise KeyboardInterrupt
 
     monkeypatch.setattr(parity.detections.shards, "write_shard", interrupted)
-    assert coco("--framework", "torch") == (130, None)
+    assert coco("--framework", "torch") == (130, "interrupted")
     assert "interrupted" in capsys.readouterr().err
     assert not list((tmp_path / "out").rglob("*.tmp"))
     monkeypatch.undo()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import stage_cases
 import torch
+from handmade import written
 from made_images import waves
 
 import compare
@@ -95,7 +96,7 @@ def coco(tiny_checkpoint, dataset, tmp_path):
         arguments = ["coco", checkpoint, *fixed, "--threads", 1, "--stage-swap", *options]
         code = compare.main([str(argument) for argument in arguments])
         path = tmp_path / out / "coco.json"
-        return code, json.loads(path.read_text()) if path.exists() else None
+        return code, written(path) if path.exists() else None
 
     return call
 
@@ -441,7 +442,7 @@ def test_a_stopped_run_goes_on(coco, monkeypatch, tmp_path, capsys):
         write(path, shard)
 
     monkeypatch.setattr(swaps, "write_shard", stopping)
-    assert coco("--framework", "torch") == (130, None)
+    assert coco("--framework", "torch") == (130, "interrupted")
     before = {path: path.stat().st_mtime_ns for path in written}
     images = []
     detect = swaps.detect
@@ -531,20 +532,20 @@ def test_equal_inputs_share_the_network(dataset):
 
 
 def test_what_no_table_can_be_made_of(coco, dataset, tmp_path, monkeypatch, capsys):
-    assert coco("--framework", "tensorflow") == (2, None)
+    assert coco("--framework", "tensorflow") == (2, "option")
     assert "leaves out" in capsys.readouterr().err
     values = json.loads(dataset[1].read_text())
     del values["annotations"]
     bare = tmp_path / "test-dev.json"
     bare.write_text(json.dumps(values))
-    assert coco("--submission", annotations=bare) == (2, None)
+    assert coco("--submission", annotations=bare) == (2, "option")
     assert "has no boxes" in capsys.readouterr().err
     find = importlib.util.find_spec
     hidden = lambda name, *rest: None if name == "cv2" else find(name, *rest)  # noqa: E731
     monkeypatch.setattr(importlib.util, "find_spec", hidden)
-    assert coco("--framework", "torch") == (2, None)
+    assert coco("--framework", "torch") == (2, "missing package")
     assert "--stage-swap needs OpenCV" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["coco.json"]
 
 
 def test_the_trained_model(test_data, tmp_path):

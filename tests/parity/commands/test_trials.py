@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import pytest
 from handmade import given, node, report
 
 import compare
@@ -49,8 +48,10 @@ def test_a_port_that_takes_no_odd_sizes_is_not_to_blame_and_not_green(tiny_check
 
 
 def test_a_size_that_was_asked_for_is_another_matter(tiny_checkpoint, tmp_path, capsys):
-    with pytest.raises(FileNotFoundError):
-        compared(tiny_checkpoint, tmp_path, "raise ValueError('no')", "--size", "97x129")
+    code, failure = compared(
+        tiny_checkpoint, tmp_path, "raise ValueError('no')", "--size", "97x129"
+    )
+    assert (code, failure["cause"]) == (2, "candidate")
     assert "fails on [1, 3, H, W] images of 97x129 with ValueError: no" in capsys.readouterr().err
 
 
