@@ -55,6 +55,10 @@ _PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or fals
 def schema(kind: type[ResultFile]) -> dict[str, Any]:
     """The JSON schema of a kind of result file."""
     values = msgspec.json.schema(kind, schema_hook=_figure_schema)
+    for definition in values["$defs"].values():
+        if "enum" in definition:
+            # What an enumeration says of itself is for readers of the code.
+            definition.pop("description", None)
     return {"$schema": _DIALECT, **values}
 
 
