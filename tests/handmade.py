@@ -23,7 +23,7 @@ LIMIT = Limit(16, 16, "as roundings go")
 def written(path):
     """The values in a result file, or the cause where it says why there is none."""
     values = json.loads(path.read_text())
-    return values["cause"] if values["schema"] == "efficientdet-parity/failure" else values
+    return values["cause"] if values.get("schema") == "efficientdet-parity/failure" else values
 
 
 def distance(largest=1e-6, roundings=None):

@@ -388,7 +388,7 @@ def test_candidates_that_cannot_be_used(tiny_checkpoint, tmp_path, refused):
     other = TINY.with_classes(3)
     path = tmp_path / "other.pth"
     save_checkpoint(path, ModelCheckpoint(other, build(other).state_dict(), {}))
-    assert f"{path} holds efficientdet-tiny with 3 classes, but" in message(path)
+    assert f"{path} holds efficientdet-tiny with num_classes 3, but" in message(path)
     assert "is not a file" in message(tmp_path / "missing.pth")
     path = tmp_path / "plain.pth"
     torch.save({"weight": torch.zeros(3)}, path)

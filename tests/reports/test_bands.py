@@ -2,13 +2,16 @@
 
 from itertools import pairwise
 
+from handmade import node, report
+from msgspec import structs
+
 from efficientdet_spec import get_config, iterate_nodes
 from reports.reading.bands import bands
 
 
 def result(model="efficientdet-d0", extra=()):
-    names = [*(node.name for node in iterate_nodes(get_config(model))), *extra]
-    return {"model": model, "nodes": [{"name": name} for name in names]}
+    names = [*(place.name for place in iterate_nodes(get_config(model))), *extra]
+    return report([node(name) for name in names], model=model)
 
 
 def test_the_bands_of_a_model_follow_one_another():
@@ -21,7 +24,7 @@ def test_the_bands_of_a_model_follow_one_another():
         ("box head", "box head"),
         ("other", "other"),
     ]
-    names = [node["name"] for node in values["nodes"]]
+    names = [node.name for node in values.nodes]
     starts = {band.section: names[band.first] for band in found}
     # A level begins with the block that leads to it, the first cell with the extra levels.
     assert starts["P2"] == "backbone.blocks.1.expand_conv"
@@ -31,5 +34,5 @@ def test_the_bands_of_a_model_follow_one_another():
 
 
 def test_nothing_is_guessed_of_a_model_that_is_not_known():
-    values = {**result(), "model": "somebody's own"}
+    values = structs.replace(result(), model="somebody's own")
     assert [(band.part, band.first) for band in bands(values)] == [("other", 0)]

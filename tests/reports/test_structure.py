@@ -17,8 +17,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 def result(model="efficientdet-d0", **verdicts):
     """Every node of a model as a result lists it."""
     nodes = [
-        node(item.name, Verdict(verdicts.get(item.name, "rounding")))
-        for item in iterate_nodes(get_config(model))
+        node(place.name, Verdict(verdicts.get(place.name, "rounding")))
+        for place in iterate_nodes(get_config(model))
     ]
     return report(nodes, model=model)
 
@@ -76,11 +76,10 @@ def test_a_box_says_what_it_stands_for():
 
 
 def test_layers_of_the_candidate_alone_are_in_a_box_of_their_own():
-    values = result()
     again = "class_head.convs.0.pointwise@P3 again"
-    for name in ("backbone.blocks.99.conv", again):
-        values["nodes"].append({"name": name, "verdict": "rounding"})
-    values["nodes"][-1]["verdict"] = "not covered"
+    lone = node("backbone.blocks.99.conv"), node(again, Verdict.NOT_COVERED)
+    names = [item.name for item in result().nodes]
+    values = report([*map(node, names), *lone], model="efficientdet-d0")
     _, links = parts(values)
     assert links[again].find(f"{SVG}title").text.startswith("other nodes: not covered; 2 nodes")
 
@@ -88,9 +87,9 @@ def test_layers_of_the_candidate_alone_are_in_a_box_of_their_own():
 def test_names_are_text():
     hostile = '<img src=x onerror="alert(1)">&"'
     values = result()
-    first, second, *others = values.nodes
-    nodes = [structs.replace(second, name=hostile, verdict=Verdict.NOT_COVERED), first, *others]
-    values = structs.replace(values, nodes=nodes, model="no such model <b>")
+    lone = node(hostile, Verdict.NOT_COVERED)
+    values = report([lone, *map(node, (item.name for item in values.nodes))])
+    values = structs.replace(values, model="no such model <b>")
     tree, links = parts(values)
     # Of a model that is not known no place is known either.
     assert list(links) == [hostile] and not list(tree.iter(f"{SVG}img"))
