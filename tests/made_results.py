@@ -77,12 +77,12 @@ def closeup(name):
         "node": name,
         "map": {"height": 4, "width": 4, "rows": 2, "columns": 2, "values": [[0.0, 1.0]] * 2},
         "channels": [1e-6, 2e-6, 3e-6],
-        "scatter": {"tensorflow": [1.0, 2.0], "torch": [1.0, 2.5]},
+        "scatter": {"reference": [1.0, 2.0], "candidate": [1.0, 2.5]},
         "histogram": {
             "edges": [0.01, 0.1, 1.0],
-            "torch": [3, 1],
-            "tensorflow": [2, 2],
-            "zero": {"torch": 4, "tensorflow": 4},
+            "candidate": [3, 1],
+            "reference": [2, 2],
+            "zero": {"candidate": 4, "reference": 4},
         },
     }
 

@@ -32,16 +32,17 @@ EDGES = np.logspace(-2, 8, 41)
 
 @dataclass(frozen=True)
 class Closeup:
-    """One node's tensor on both sides, each given TensorFlow's tensors.
+    """One node's tensor on both sides, each given the reference's tensors.
 
     Attributes:
         node: The node.
         height: Of the tensor in positions.
         width: Of the tensor in positions.
         cells: [R, C], the largest difference in each part of the plane over all channels, in
-            units of TensorFlow's rms.
+            units of the reference's rms.
         channels: [channels], rms of the difference in each, in the same units.
-        pairs: [2, P], values of TensorFlow and PyTorch: those that differ most, then a sample.
+        pairs: [2, P], values of the reference and the candidate: those that differ most, then a
+            sample.
         counts: Number of elements between each two of :data:`EDGES`, by side, in roundings from
             the exact value; what lies beyond is counted at the end.
         zero: Number of elements nearer to the exact value than the first edge, by side.
@@ -70,14 +71,14 @@ class Closeup:
             ),
             channels=[_short(value) for value in self.channels],
             scatter=Scatter(
-                tensorflow=[_short(value, 9) for value in self.pairs[0]],
-                torch=[_short(value, 9) for value in self.pairs[1]],
+                reference=[_short(value, 9) for value in self.pairs[0]],
+                candidate=[_short(value, 9) for value in self.pairs[1]],
             ),
             histogram=Histogram(
                 edges=[_short(value) for value in EDGES],
-                torch=self.counts["torch"].tolist(),
-                tensorflow=self.counts["tensorflow"].tolist(),
-                zero=Zero(torch=self.zero["torch"], tensorflow=self.zero["tensorflow"]),
+                candidate=self.counts["candidate"].tolist(),
+                reference=self.counts["reference"].tolist(),
+                zero=Zero(candidate=self.zero["candidate"], reference=self.zero["reference"]),
             ),
         )
 
@@ -123,8 +124,8 @@ def closeups(
         output = met.output
         if met.name in wanted and output is not None and met.reference is not None:
             gauges = {
-                "torch": met.ruling.gauge,
-                "tensorflow": met.ruling.reference_gauge,
+                "candidate": met.ruling.gauge,
+                "reference": met.ruling.reference_gauge,
             }
             found[met.name] = closeup(met.name, met.reference, output, met.ruling.truth, gauges)
 
@@ -139,8 +140,8 @@ def closeup(
 
     Args:
         node: Name of the node.
-        reference: [N, H, W, C], TensorFlow's.
-        candidate: The same shape, PyTorch's.
+        reference: [N, H, W, C], the reference's.
+        candidate: The same shape, the candidate's.
         exact: The same shape, float64.
         gauges: By side, the magnitude on which the roundings of each element act.
     """
@@ -150,7 +151,7 @@ def closeup(
     height, width = reference.shape[1:3]
     unit = unit_roundoff(candidate.dtype)
     counts, zero = {}, {}
-    for side, values in (("torch", ours), ("tensorflow", theirs)):
+    for side, values in (("candidate", ours), ("reference", theirs)):
         counts[side], zero[side] = _histogram(np.abs(values - exact), unit * gauges[side])
     return Closeup(
         node=node,

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def candidate_noise(pairing: Pairing, progress: Progress | None = None) -> list[
         One entry for each variation under which any node could be evaluated.
     """
     tallies = [
-        (setting, _Tally("torch", variation, with_roundings=True))
+        (setting, _Tally("candidate", variation, with_roundings=True))
         for variation, setting in pairing.candidate.variations()
     ]
 
@@ -91,7 +92,7 @@ def reference_noise(
     total = len(others) * len(names)
     found = []
     for number, (variation, other) in enumerate(others):
-        tally = _Tally("tensorflow", variation, with_roundings=False)
+        tally = _Tally("reference", variation, with_roundings=False)
         with base() as ours, other() as theirs:
             for position, name in enumerate(names, 1):
                 one, two = ours.take(name), theirs.take(name)
@@ -259,7 +260,9 @@ def _evaluate(
 class _Tally:
     """Adds up one variation node by node."""
 
-    def __init__(self, side: str, variation: str, *, with_roundings: bool) -> None:
+    def __init__(
+        self, side: Literal["candidate", "reference"], variation: str, *, with_roundings: bool
+    ) -> None:
         self._side = side
         self._variation = variation
         self._nodes = self._changed = 0

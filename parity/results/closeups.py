@@ -36,20 +36,20 @@ class PlaneMap(Record, frozen=True):
 class Scatter(Record, frozen=True):
     """Pairs of values: those that differ most, and an even sample."""
 
-    tensorflow: Annotated[Values, says("TensorFlow's")]
-    torch: Annotated[Values, says("PyTorch's, in the same order")]
+    reference: Annotated[Values, says("the reference's")]
+    candidate: Annotated[Values, says("the candidate's, in the same order")]
 
     def __post_init__(self) -> None:
         """Check that they are pairs."""
-        if len(self.tensorflow) != len(self.torch):
+        if len(self.reference) != len(self.candidate):
             raise ValueError("has more values of one side than of the other")
 
 
 class Zero(Record, frozen=True):
     """Elements that are nearer to the exact value than the first edge."""
 
-    torch: Annotated[Count, says("PyTorch's")]
-    tensorflow: Annotated[Count, says("TensorFlow's")]
+    candidate: Annotated[Count, says("the candidate's")]
+    reference: Annotated[Count, says("the reference's")]
 
 
 class Histogram(Record, frozen=True):
@@ -58,13 +58,13 @@ class Histogram(Record, frozen=True):
     edges: Annotated[
         Sequence[Figure], says("between the bars, in roundings, ascending", min_length=1)
     ]
-    torch: Annotated[Sequence[Count], says("PyTorch's elements between each two edges")]
-    tensorflow: Annotated[Sequence[Count], says("TensorFlow's elements between each two edges")]
+    candidate: Annotated[Sequence[Count], says("the candidate's elements between each two edges")]
+    reference: Annotated[Sequence[Count], says("the reference's elements between each two edges")]
     zero: Annotated[Zero, says("those below the first edge")]
 
     def __post_init__(self) -> None:
         """Check that each side has a number between each two edges."""
-        if {len(self.torch), len(self.tensorflow)} != {len(self.edges) - 1}:
+        if {len(self.candidate), len(self.reference)} != {len(self.edges) - 1}:
             raise ValueError(f"does not count elements between {len(self.edges)} edges")
 
 

@@ -216,7 +216,7 @@ class Finding(Record, frozen=True):
 class Noise(Record, frozen=True):
     """How far one side is from itself when something is changed that should not matter."""
 
-    side: Annotated[str, says("`torch` or `tensorflow`")]
+    side: Annotated[Literal["candidate", "reference"], says("which side it is")]
     variation: Annotated[str, says("what was changed")]
     nodes: Annotated[Count, says("number of nodes compared")]
     changed: Annotated[Count, says("number of nodes that are not the same bit for bit")]

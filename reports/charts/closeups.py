@@ -135,7 +135,7 @@ def _channels(values: Values, name: str) -> Chart:
 
 
 def _scatter(values: Scatter, name: str) -> Chart:
-    pairs = list(zip(values.tensorflow, values.torch, strict=True))
+    pairs = list(zip(values.reference, values.candidate, strict=True))
     points = [
         [short(a), short(b)]
         for a, b in pairs
@@ -191,8 +191,8 @@ def _value(value: float | None) -> str:
 
 def _histogram(values: Histogram, name: str) -> Chart:
     edges = values.edges
-    found = {"tensorflow": values.tensorflow, "torch": values.torch}
-    zero = {"tensorflow": values.zero.tensorflow, "torch": values.zero.torch}
+    found = {"tensorflow": values.reference, "torch": values.candidate}
+    zero = {"tensorflow": values.zero.reference, "torch": values.zero.candidate}
     used = [place for place in range(len(edges) - 1) if any(found[side][place] for side in TITLES)]
     last = (used[-1] if used else 0) + 1
     labels = [f"below {edges[0]:g}", *(f"from {edge:.2g}" for edge in edges[:last])]

@@ -96,7 +96,7 @@ def test_values_that_are_no_numbers_leave_gaps():
     values = nodes()
     look = values["closeups"][0]
     look["map"]["values"][0][1] = "nan"
-    look["scatter"]["torch"][1] = "inf"
+    look["scatter"]["candidate"][1] = "inf"
     look["channels"][0] = "nan"
     charts = looks(values)
     cells = by_id(charts, "map-0").option["series"][0]["data"]

@@ -21,7 +21,7 @@ def tensors(shape=(1, 50, 70, 6)):
 
 
 def gauges(exact):
-    return dict.fromkeys(("torch", "tensorflow"), np.abs(exact))
+    return dict.fromkeys(("candidate", "reference"), np.abs(exact))
 
 
 def test_a_single_wrong_value_is_found():
@@ -39,12 +39,12 @@ def test_a_single_wrong_value_is_found():
     assert look.channels[4] == pytest.approx(3 / rms / np.sqrt(50 * 70), rel=1e-5)
     assert look.pairs[1, 0] - look.pairs[0, 0] == pytest.approx(3, rel=1e-5)
     assert (look.pairs[0, 1:] == look.pairs[1, 1:]).all() and look.pairs.shape[1] > LARGEST
-    for side in ("torch", "tensorflow"):
+    for side in ("candidate", "reference"):
         assert look.counts[side].sum() + look.zero[side] == reference.size
     far = EDGES[:-1] > 1e4
-    assert look.counts["torch"][far].sum() == 1 and look.counts["tensorflow"][far].sum() == 0
+    assert look.counts["candidate"][far].sum() == 1 and look.counts["reference"][far].sum() == 0
     # Rounding to float32 takes a value at most one rounding from the exact one.
-    assert look.counts["tensorflow"][EDGES[:-1] >= 1].sum() == 0
+    assert look.counts["reference"][EDGES[:-1] >= 1].sum() == 0
 
 
 def test_small_tensors_and_values_that_are_no_numbers():
@@ -53,17 +53,17 @@ def test_small_tensors_and_values_that_are_no_numbers():
     candidate[..., 1] = np.nan
     look = closeup("node", reference, candidate, exact, gauges(exact))
     assert look.cells.shape == (1, 1) and np.isnan(look.cells).all()
-    assert np.isnan(look.pairs[1, 0]) and look.counts["torch"][-1] == 1
+    assert np.isnan(look.pairs[1, 0]) and look.counts["candidate"][-1] == 1
     values = json.loads(json.dumps(plain(look.result()), allow_nan=False))
-    assert values["map"]["values"] == [["nan"]] and values["scatter"]["torch"][0] == "nan"
-    assert values["histogram"]["zero"].keys() == {"torch", "tensorflow"}
+    assert values["map"]["values"] == [["nan"]] and values["scatter"]["candidate"][0] == "nan"
+    assert values["histogram"]["zero"].keys() == {"candidate", "reference"}
 
 
 def test_equal_tensors_differ_nowhere():
     exact, reference = tensors()
     look = closeup("node", reference, reference, exact, gauges(exact))
     assert not look.cells.any() and not look.channels.any()
-    assert (look.counts["torch"] == look.counts["tensorflow"]).all()
+    assert (look.counts["candidate"] == look.counts["reference"]).all()
 
 
 def shifted(lockstep):

@@ -257,7 +257,7 @@ def test_another_run_of_the_reference_is_the_same(side):
     assert [item.variation for item in found] == [REPEATED, "1 thread"]
     for item in found:
         assert (item.side, item.nodes, item.changed, item.node) == (
-            "tensorflow",
+            "reference",
             len(names),
             0,
             None,

@@ -232,14 +232,14 @@ def test_notes_contributions_and_noise():
         reference={"kind": "metagraph", "source": "model.meta", "notes": ["another epsilon"]},
         contributions=[Contribution(("stem",), 0.9, 1.0), Contribution(("stem", "bn"), 1.0, 1.0)],
         noise=[
-            Noise("torch", "repeated", 531, 0, 0.0, None, None),
-            Noise("tensorflow", "1 thread", 531, 7, 1e-6, 2.5, "stem"),
+            Noise("candidate", "repeated", 531, 0, 0.0, None, None),
+            Noise("reference", "1 thread", 531, 7, 1e-6, 2.5, "stem"),
         ],
     )
     assert "note: another epsilon" in told
     assert "90.0% of their difference  stem\n" in told
     assert "100.0% of their difference  all of these together" in told
-    assert "torch, repeated: all 531 nodes equal bit for bit" in told
+    assert "candidate, repeated: all 531 nodes equal bit for bit" in told
     assert "7 of 531 nodes differ, at most 1.0e-06 of rms, 2.5 roundings, at stem" in told
 
 
