@@ -13,8 +13,8 @@ from converter.archive import ArchiveError
 from converter.bundle import open_bundle
 from converter.sources import resolve
 from efficientdet_spec import Cause, EfficientDetConfig, InputError, get_config, parse_size
-from parity.lockstep.pairing import CandidateError
-from parity.sides.pytorch.candidate import from_code
+from parity.sides.pytorch.code import from_code
+from parity.sides.side import CandidateError
 from torch_model.checkpoint import load_checkpoint
 
 

@@ -22,7 +22,7 @@ from efficientdet_spec import (
     get_config,
     iterate_nodes,
 )
-from parity.sides.pytorch import Referee
+from parity.sides.pytorch import FaithfulReferee
 from torch_model.model import build
 
 SIZE = (256, 384)
@@ -70,7 +70,7 @@ def differences(
 def inputs_of(config: EfficientDetConfig, nodes: list[Node]) -> dict[str, tuple[str, ...]]:
     """What each node reads in the faithful model."""
     kinds = {node.name: node.kind for node in nodes}
-    referee = Referee(build(config), kinds, (1, *SIZE, 3))
+    referee = FaithfulReferee(build(config), kinds, (1, *SIZE, 3))
     return {name: referee.sources(name) for name in kinds}
 
 

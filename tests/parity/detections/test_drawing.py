@@ -1,11 +1,11 @@
 """Pictures: three panels, and in the third only what differs."""
 
 import importlib.util
-import json
 
 import cv2
 import numpy as np
 import pytest
+from handmade import written
 from made_images import waves
 
 import compare
@@ -125,7 +125,7 @@ def detect(tiny_checkpoint, tmp_path):
         fixed = ["--out", out, "--threads", 1]
         code = compare.main([*map(str, ["detect", tiny_checkpoint, *arguments, *fixed])])
         path = out / "detect.json"
-        return code, json.loads(path.read_text()) if path.exists() else None
+        return code, written(path) if path.exists() else None
 
     return call
 
@@ -185,10 +185,10 @@ def test_an_image_that_cannot_be_read_is_named(detect, tmp_path, capsys):
 
 def test_a_folder_without_images_is_refused(detect, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    assert detect(tmp_path / "empty") == (2, None)
+    assert detect(tmp_path / "empty") == (2, "file")
     assert f"{tmp_path / 'empty'} has no image" in capsys.readouterr().err
 
 
 def test_wrong_scores_are_refused(detect, tmp_path, capsys):
-    assert detect(tmp_path / "x.png", "--min-score", 2) == (2, None)
+    assert detect(tmp_path / "x.png", "--min-score", 2) == (2, "option")
     assert "--min-score is 2.0" in capsys.readouterr().err
