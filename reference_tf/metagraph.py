@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 
 from efficientdet_spec import MAX_SIDE, Cause, EfficientDetConfig, InputError
 from reference_tf.graph import ReferenceGraph, build
-from reference_tf.pairing import GraphPart, Pairing, pair
+from reference_tf.placement import GraphPart, Placement, pair
 from reference_tf.places import (
     ALLOWED_TYPES,
     PASSING_TYPES,
@@ -118,15 +118,15 @@ def load_metagraph(
     height, width = _size(path, config, declared, size)
     template = build(config, height, width, batch=batch)
     ours = {node.name: node for node in template.graph.as_graph_def().node}
-    pairing = pair(
+    placement = pair(
         GraphPart(ours, template.images.name, {}),
         {name: tensor.name for name, tensor in template.nodes.items()},
         template.output_nodes,
         GraphPart(nodes, images, functions),
     )
-    _check(path, nodes, functions, pairing, template)
-    graph = _import(path, meta, pairing, images, [batch, height, width, 3])
-    tensors = {name: graph.get_tensor_by_name(pairing.tensors[name]) for name in template.nodes}
+    _check(path, nodes, functions, placement, template)
+    graph = _import(path, meta, placement, images, [batch, height, width, 3])
+    tensors = {name: graph.get_tensor_by_name(placement.tensors[name]) for name in template.nodes}
     paired = {tensor.name: tensors[name] for name, tensor in template.nodes.items()}
     replaced = {
         "graph": graph,
@@ -139,7 +139,7 @@ def load_metagraph(
         },
     }
     _check_order(path, tensors)
-    notes = [*_batch_notes(declared), *pairing.notes, *_shape_notes(path, tensors, template)]
+    notes = [*_batch_notes(declared), *placement.notes, *_shape_notes(path, tensors, template)]
     return MetaGraph(
         **(vars(template) | replaced), height=declared[1], width=declared[2], notes=tuple(notes)
     )
@@ -173,13 +173,13 @@ def _check(
     path: Path,
     nodes: Mapping[str, Any],
     functions: Mapping[str, Any],
-    pairing: Pairing,
+    placement: Placement,
     template: ReferenceGraph,
 ) -> None:
     """Refuse a graph in which not every node has its place, or that does more than it should."""
-    findings = [*_foreign(nodes, functions, pairing), *pairing.findings]
+    findings = [*_foreign(nodes, functions, placement), *placement.findings]
     if not findings:
-        findings = _misshapen(nodes, pairing, template)
+        findings = _misshapen(nodes, placement, template)
     if findings:
         shown = "; ".join(findings[:_MAX_FINDINGS])
         more = len(findings) - _MAX_FINDINGS
@@ -274,10 +274,12 @@ def _declared_shape(nodes: Mapping[str, Any], images: str) -> list[int | None]:
     return [side if side > 0 else None for side in sides] if len(sides) == 4 else unknown
 
 
-def _foreign(nodes: Mapping[str, Any], functions: Mapping[str, Any], pairing: Pairing) -> list[str]:
+def _foreign(
+    nodes: Mapping[str, Any], functions: Mapping[str, Any], placement: Placement
+) -> list[str]:
     """A sentence for each operation on the way to the nodes that has no place in the network."""
     findings = []
-    for name in sorted(pairing.operations):
+    for name in sorted(placement.operations):
         node = nodes[name]
         if node.op not in ALLOWED_TYPES and not (
             node.op in functions and is_elementary(functions[node.op])
@@ -291,10 +293,12 @@ def _foreign(nodes: Mapping[str, Any], functions: Mapping[str, Any], pairing: Pa
     return findings
 
 
-def _misshapen(nodes: Mapping[str, Any], pairing: Pairing, template: ReferenceGraph) -> list[str]:
+def _misshapen(
+    nodes: Mapping[str, Any], placement: Placement, template: ReferenceGraph
+) -> list[str]:
     """A sentence for each variable that the network has not or in another shape."""
     findings = []
-    for name in sorted(pairing.operations):
+    for name in sorted(placement.operations):
         if nodes[name].op not in VARIABLE_TYPES:
             continue
         if name not in template.variables:
@@ -307,7 +311,7 @@ def _misshapen(nodes: Mapping[str, Any], pairing: Pairing, template: ReferenceGr
     return findings
 
 
-def _import(path: Path, meta: Any, pairing: Pairing, images: str, shape: list[int]) -> tf.Graph:
+def _import(path: Path, meta: Any, placement: Placement, images: str, shape: list[int]) -> tf.Graph:
     """A graph of the operations that lead from new images to the nodes.
 
     Control inputs are left out: they order operations that nothing here needs, such as updates.
@@ -319,7 +323,7 @@ def _import(path: Path, meta: Any, pairing: Pairing, images: str, shape: list[in
     placeholder.attr["shape"].shape.CopyFrom(tf.TensorShape(shape).as_proto())
     called = set()
     for node in meta.graph_def.node:
-        if node.name not in pairing.operations:
+        if node.name not in placement.operations:
             continue
         called.add(node.op)
         copy = pruned.node.add(name=node.name, op=node.op)

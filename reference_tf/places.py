@@ -200,7 +200,7 @@ def number_places(
         functions: Function (``FunctionDef``) by name.
     """
     places = Places(nodes)
-    walk = _Walk(numbering, places, functions)
+    walk = _Visitor(numbering, places, functions)
     walk.give(images, numbering.number("images"))
     readers = defaultdict(list)
     missing = {}
@@ -223,7 +223,7 @@ def number_places(
     return places
 
 
-class _Walk:
+class _Visitor:
     def __init__(self, numbering: Numbering, places: Places, functions: Mapping[str, Any]) -> None:
         self._numbering = numbering
         self._places = places
@@ -359,7 +359,7 @@ class _Walk:
         if len(arguments) != len(taken) or len(function.ret) != 1:
             return None
         body = Places({inner.name: _flat(inner) for inner in function.node_def})
-        walk = _Walk(self._numbering, body, {})
+        walk = _Visitor(self._numbering, body, {})
         for argument, place in zip(arguments, taken, strict=True):
             walk.give(argument, place)
         waiting = list(body.nodes.values())

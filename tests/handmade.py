@@ -13,7 +13,14 @@ from parity.process.outcome import Outcome
 from parity.results.conclusion import Evidence, nodes_result
 from parity.results.coverage import sentences
 from parity.results.gradients import DitheredImages, GradientLimits, GradientsResult, Mode
-from parity.results.nodes import Coverage, Finding, InputResult, Reached, Reference, Suspect
+from parity.results.nodes import (
+    Coverage,
+    Finding,
+    InputResult,
+    Reached,
+    ReferenceDescription,
+    Suspect,
+)
 from parity.results.record import made
 from parity.results.shared import Checkpoint, Weights
 
@@ -127,7 +134,7 @@ def report(nodes, **other):
         "peak_memory_bytes": 1_500_000_000,
         **other,
     }
-    values["reference"] = made(Reference, values["reference"])
+    values["reference"] = made(ReferenceDescription, values["reference"])
     evidence = Evidence(nodes=nodes, inputs=inputs, coverage=coverage, **parts)
     return nodes_result(evidence, **values)
 

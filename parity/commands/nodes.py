@@ -43,7 +43,7 @@ from parity.process import environment
 from parity.process.files import write_text
 from parity.results.conclusion import Evidence, nodes_result
 from parity.results.junit import junit
-from parity.results.nodes import Contribution, Noise, Reference
+from parity.results.nodes import Contribution, Noise, ReferenceDescription
 from parity.results.nodes_text import nodes_text
 from parity.results.ranking import sources
 from parity.results.record import made
@@ -271,7 +271,7 @@ def _compare(
         "tensors": reference.tensors,
         "model": config.name,
         "checkpoint": describe_checkpoint(arguments, conversion),
-        "reference": made(Reference, reference.described),
+        "reference": made(ReferenceDescription, reference.described),
         "candidate": arguments.candidate or "converted on the fly",
         "dtype": arguments.dtype,
         "environment": environment.describe(arguments.threads) | device,

@@ -148,7 +148,7 @@ class Sensitivity:
     closed: frozenset[str]
 
 
-class Reference(Protocol):
+class ReferenceGradients(Protocol):
     """Computes gradients in TensorFlow."""
 
     def __call__(
@@ -157,7 +157,7 @@ class Reference(Protocol):
         """Gradients for [N, H, W, 3] images and one NHWC pattern for each output."""
 
 
-class Candidate(Protocol):
+class CandidateGradients(Protocol):
     """Computes gradients in PyTorch, and how rounding moves them."""
 
     def gradients(
@@ -579,8 +579,8 @@ class GradientsReport:
 
 def compare_gradients(
     config: EfficientDetConfig,
-    reference: Reference,
-    candidate: Candidate,
+    reference: ReferenceGradients,
+    candidate: CandidateGradients,
     images: Array,
     subject: Subject,
     *,

@@ -46,7 +46,7 @@ class ReferenceKind(str, Enum):
     """Tensors that were recorded before."""
 
 
-class Reference(Record, frozen=True):
+class ReferenceDescription(Record, frozen=True):
     """What the candidate was compared with."""
 
     kind: Annotated[ReferenceKind, says("which kind of reference it is")]
@@ -421,7 +421,7 @@ class NodesResult(ResultFile, kw_only=True, frozen=True):
     ]
     model: Annotated[str, says("name of the model")]
     checkpoint: Annotated[Checkpoint, says("what both sides were filled from")]
-    reference: Annotated[Reference, says("what the candidate was compared with")]
+    reference: Annotated[ReferenceDescription, says("what the candidate was compared with")]
     candidate: Annotated[str, says("where the candidate came from")]
     inputs: Annotated[
         Sequence[InputResult],

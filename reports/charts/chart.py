@@ -18,7 +18,7 @@ _DECADES = 10
 
 
 @dataclass(frozen=True)
-class Sign:
+class Mark:
     """How a verdict is drawn: never by its colour alone.
 
     Attributes:
@@ -32,13 +32,13 @@ class Sign:
     size: int
 
 
-SIGNS: Mapping[Verdict, Sign] = {
-    Verdict.EXACT: Sign("var(--exact)", "circle", 4),
-    Verdict.ROUNDING: Sign("var(--rounding)", "circle", 4),
-    Verdict.CANDIDATE_DIFFERS: Sign("var(--candidate-differs)", "triangle", 13),
-    Verdict.REFERENCE_DIFFERS: Sign("var(--reference-differs)", "rect", 11),
-    Verdict.FUNCTION_DIFFERS: Sign("var(--function-differs)", "diamond", 14),
-    Verdict.NOT_COVERED: Sign("var(--not-covered)", "emptyCircle", 10),
+SIGNS: Mapping[Verdict, Mark] = {
+    Verdict.EXACT: Mark("var(--exact)", "circle", 4),
+    Verdict.ROUNDING: Mark("var(--rounding)", "circle", 4),
+    Verdict.CANDIDATE_DIFFERS: Mark("var(--candidate-differs)", "triangle", 13),
+    Verdict.REFERENCE_DIFFERS: Mark("var(--reference-differs)", "rect", 11),
+    Verdict.FUNCTION_DIFFERS: Mark("var(--function-differs)", "diamond", 14),
+    Verdict.NOT_COVERED: Mark("var(--not-covered)", "emptyCircle", 10),
 }
 """By verdict, the least serious first. Those that fail are larger and have other shapes."""
 

@@ -32,7 +32,7 @@ class GraphPart:
 
 
 @dataclass(frozen=True)
-class Pairing:
+class Placement:
     """What of a template was found in another graph.
 
     Attributes:
@@ -50,7 +50,7 @@ class Pairing:
 
 def pair(
     template: GraphPart, targets: Mapping[str, str], outputs: Sequence[str], other: GraphPart
-) -> Pairing:
+) -> Placement:
     """Pair a template's tensors with another graph's.
 
     A tensor's partner is the one in the same place, see :mod:`reference_tf.places`. Of tensors
@@ -96,7 +96,7 @@ def pair(
     operations = theirs.ancestors(tensors.values(), other.images)
     findings += _twice(tensors)
     notes = [] if findings else _notes(ours, theirs, targets, tensors, operations)
-    return Pairing(tensors, operations, findings, notes)
+    return Placement(tensors, operations, findings, notes)
 
 
 def _choose(ours: Places, theirs: Places, target: str, found: list[str]) -> list[str]:
