@@ -132,7 +132,8 @@ class Trials:
                 index = len(self._comparisons)
                 nodes = [replace(node, input=index) for node in comparison.nodes]
                 comparison = replace(comparison, nodes=nodes)
-                self._comparisons.append(comparison)
+                # Of all inputs but the one that tells most no outputs are needed any more.
+                self._comparisons.append(replace(comparison, outputs=()))
                 self._described.append(described)
                 for name, value in comparison.seconds.items():
                     seconds[name] = seconds.get(name, 0.0) + value

@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 from contextlib import ExitStack
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -290,6 +291,16 @@ def test_elements_are_counted_over_all_inputs_and_both_sides(plan, trials):
     images = pairings[0].images
     alone = pairings[0].referee.sitting(images)
     assert alone._factor < pairings[0].referee.sitting(images, elements)._factor
+
+
+@needs_tensorflow
+def test_only_the_input_that_tells_most_keeps_its_outputs(plan, trials):
+    planned = plan()
+    returned = [np.zeros((1, 2, 2, 3), np.float32)]
+    found = [replace(fake_comparison(Verdict.EXACT), outputs=returned) for _ in planned]
+    result, _ = trials(planned, found)
+    assert [list(item.outputs) for item in result._comparisons] == [[]] * len(planned)
+    assert result.telling.comparison.outputs is returned
 
 
 @needs_tensorflow
