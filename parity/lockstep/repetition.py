@@ -28,7 +28,7 @@ def repetition_findings(
         second: Outputs of another.
         observed: Outputs of a later call under observation, without gradients.
         names: The nodes that the outputs should be of.
-        gradients: Whether PyTorch recorded in the second call what gradients need.
+        gradients: Whether what gradients need was recorded in the second call.
         other_image: Outputs for another image of the same shape: of its very first call, and of
             a later one.
     """

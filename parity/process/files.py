@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,22 @@ def write_text(path: Path, text: str) -> None:
         InputError: The file cannot be written.
     """
     check_writable(path)
+    with writing(path), replacing(path) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Where the system refuses to write a file, say so in one sentence.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: The body could not write it.
+    """
     try:
-        with replacing(path) as temporary:
-            temporary.write_text(text, "utf-8")
+        yield
     except OSError as error:
         raise InputError(
             f"{path} cannot be written ({error.strerror}); choose a file in a folder that exists, "

@@ -110,7 +110,7 @@ def nodes_result(evidence: Evidence, tensors: Mapping[str, str], **others: Any) 
 
     Args:
         evidence: What its outcome rests on.
-        tensors: Name of each node's TensorFlow tensor.
+        tensors: What the reference calls each node's tensor.
         others: The fields of the result that do not follow from these.
     """
     told, outcome = tell(evidence), evidence.outcome

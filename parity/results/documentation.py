@@ -65,6 +65,7 @@ def schema(kind: type[ResultFile]) -> dict[str, Any]:
 def _figure_schema(kind: type) -> dict[str, Any]:
     if kind is Figure:
         return {"anyOf": [{"type": "number"}, {"enum": list(NOT_FINITE)}]}
+    # So msgspec is told that this is no type of ours.
     raise NotImplementedError(kind)
 
 

@@ -119,6 +119,7 @@ def made(kind: type[_R], source: Any) -> _R:
 def _typed(kind: type, value: Any) -> Any:
     """A value of a type of our own from a plain one."""
     if kind is not Figure:
+        # So msgspec is told that this is no type of ours.
         raise NotImplementedError(kind)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number and value not in NOT_FINITE:

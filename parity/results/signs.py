@@ -54,19 +54,19 @@ VERDICTS: Mapping[Verdict, Sign] = {
         (
             Verdict.CANDIDATE_DIFFERS,
             "▲",
-            "TensorFlow agrees with the exact value; PyTorch agrees neither with it nor with its "
-            "own.",
+            "The candidate is further from the exact value than roundings explain, though its "
+            "function is the right one or is not known.",
         ),
         (
             Verdict.REFERENCE_DIFFERS,
             "■",
-            "PyTorch agrees with the exact value, TensorFlow does not.",
+            "The candidate agrees with the exact value, the reference does not.",
         ),
         (
             Verdict.FUNCTION_DIFFERS,
             "◆",
-            "PyTorch computes another function: it agrees with its own exact value, which is "
-            "another.",
+            "The candidate computes another function: without any rounding its values would still "
+            "not be the exact ones.",
         ),
         (
             Verdict.NOT_COVERED,

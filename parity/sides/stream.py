@@ -7,8 +7,8 @@ no more than one is in flight, however large the network.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -119,3 +119,30 @@ class Rendezvous:
             self._closed = True
             self._failure = self._failure or failure
             self._changed.notify_all()
+
+
+@contextmanager
+def producing(produce: Callable[[Rendezvous], object], name: str) -> Iterator[Rendezvous]:
+    """Let a producer run once in a thread of its own while the body takes its tensors.
+
+    Args:
+        produce: Offers every tensor; what it raises reaches the consumer.
+        name: Of the thread.
+    """
+    stream = Rendezvous()
+
+    def run() -> None:
+        try:
+            produce(stream)
+        except Exception as error:
+            stream.close(error)
+        else:
+            stream.close()
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    try:
+        yield stream
+    finally:
+        stream.close()
+        thread.join()

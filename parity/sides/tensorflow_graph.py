@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from parity.sides.side import Reference
-from parity.sides.stream import Array, Rendezvous
+from parity.sides.stream import Array, Rendezvous, producing
 
 
 class TensorflowReference:
@@ -55,23 +54,15 @@ class TensorflowReference:
             session: A session on the graph with every variable filled.
             images: [N, H, W, 3], of the graph's type.
         """
-        stream = self._stream = Rendezvous()
 
-        def run() -> None:
-            try:
-                session.run(self._last, {self._built.images: images})
-            except Exception as error:
-                stream.close(error)
-            else:
-                stream.close()
+        def compute(stream: Rendezvous) -> None:
+            self._stream = stream
+            session.run(self._last, {self._built.images: images})
 
-        thread = threading.Thread(target=run, name="tensorflow", daemon=True)
-        thread.start()
         try:
-            yield stream
+            with producing(compute, "tensorflow") as stream:
+                yield stream
         finally:
-            stream.close()
-            thread.join()
             self._stream = None
 
     def reference(self, session: Any, described: dict[str, Any]) -> Reference:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import io
 import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from efficientdet_spec import Cause, InputError, discard, put_in_place, temporary_beside
-from parity.process.files import check_writable
+from parity.process.files import check_writable, writing
 from parity.sides.side import Reference
 from parity.sides.stream import Array, Stream, StreamError
 from parity.traces.file import COMPLETE, HEADER, IMAGES, NODES, load_h5py
@@ -117,7 +116,7 @@ def write_trace(
         _check_room(path, header.bytes + _OVERHEAD_BYTES * (len(header.nodes) + 1))
     temporary = temporary_beside(path)
     try:
-        with _writing(path):
+        with writing(path):
             raw = open(temporary, "w+b", buffering=0)  # noqa: SIM115
         with raw:
             sink = _Sink(raw, path)
@@ -125,7 +124,7 @@ def write_trace(
             with h5py.File(sink, "w", libver=("v110", "v110")) as file:
                 _record(_Parts(file, sink, header, compress), header, images, stream, progress)
             sink.check()
-            with _writing(path):
+            with writing(path):
                 raw.close()
                 put_in_place(temporary, path)
     finally:
@@ -140,19 +139,6 @@ def _check_room(path: Path, needed: int) -> None:
             f"another disk, record fewer nodes with --nodes, or try --compress.",
             Cause.SPACE,
         )
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Where the system refuses to write, say so in one sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written ({error.strerror}); choose a file in a folder that exists, "
-            f"is writable and has room.",
-            Cause.of(error),
-        ) from error
 
 
 class _Sink:
@@ -173,7 +159,7 @@ class _Sink:
     def check(self) -> None:
         """Raise the failure, if there was one."""
         if self._failure is not None:
-            with _writing(self._path):
+            with writing(self._path):
                 raise self._failure
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 from efficientdet_spec import NodeKind
 from parity.sides.pytorch.candidate import TorchCandidate
 from parity.sides.side import Made, Reference
-from parity.sides.stream import Array, Rendezvous
+from parity.sides.stream import Array, Rendezvous, producing
 
 
 def streaming(
@@ -38,29 +37,16 @@ def streaming(
     )
 
 
-@contextlib.contextmanager
 def _computing(
     candidate: TorchCandidate, nodes: Mapping[str, NodeKind], images: Array
-) -> Iterator[Rendezvous]:
+) -> AbstractContextManager[Rendezvous]:
     """Run the model once in a thread of its own while the body takes its tensors."""
-    stream = Rendezvous()
 
-    def visit(name: str, made: Made) -> None:
-        if name in nodes:
-            stream.offer(name, made.value.array())
+    def compute(stream: Rendezvous) -> None:
+        def visit(name: str, made: Made) -> None:
+            if name in nodes:
+                stream.offer(name, made.value.array())
 
-    def run() -> None:
-        try:
-            candidate.run(images, visit, {}, {})
-        except Exception as error:
-            stream.close(error)
-        else:
-            stream.close()
+        candidate.run(images, visit, {}, {})
 
-    thread = threading.Thread(target=run, name="pytorch", daemon=True)
-    thread.start()
-    try:
-        yield stream
-    finally:
-        stream.close()
-        thread.join()
+    return producing(compute, "pytorch")
