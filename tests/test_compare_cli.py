@@ -132,7 +132,11 @@ def test_parity(result):
     assert {item["outcome"] for item in values["inputs"]} == {"parity"}
     assert photograph["sha256"] != amplitude["sha256"]
     assert values["outputs"] == OUTPUTS
-    assert values["reference"] == {"kind": "graph", "source": "built in"}
+    assert values["reference"] == {
+        "kind": "graph",
+        "source": "built in",
+        "framework": "TensorFlow",
+    }
     assert values["nodes_pass"] is True
     assert values["findings"] == values["suspects"] == []
     assert values["environment"]["device"] == "cpu"

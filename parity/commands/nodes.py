@@ -271,7 +271,9 @@ def _compare(
         "tensors": reference.tensors,
         "model": config.name,
         "checkpoint": describe_checkpoint(arguments, conversion),
-        "reference": made(ReferenceDescription, reference.described),
+        "reference": made(
+            ReferenceDescription, reference.described | {"framework": reference.framework}
+        ),
         "candidate": arguments.candidate or "converted on the fly",
         "dtype": arguments.dtype,
         "environment": environment.describe(arguments.threads) | device,

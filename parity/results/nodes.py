@@ -51,6 +51,9 @@ class ReferenceDescription(Record, frozen=True):
 
     kind: Annotated[ReferenceKind, says("which kind of reference it is")]
     source: Annotated[str, says("where it came from")]
+    framework: Annotated[
+        str | UnsetType, says("what computes it, or has computed what was recorded")
+    ] = UNSET
     notes: Annotated[
         Sequence[str] | UnsetType,
         says("how a MetaGraph differs, and what of the noise could not be measured"),

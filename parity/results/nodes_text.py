@@ -15,6 +15,7 @@ from parity.results.nodes import (
     InputResult,
     Node,
     NodesResult,
+    ReferenceDescription,
     Suspect,
 )
 from parity.results.signs import in_capitals
@@ -76,14 +77,19 @@ def _heading(report: NodesResult) -> list[str]:
         *_input_lines(report.inputs),
         f"checkpoint {report.checkpoint.source} ({report.checkpoint.weights.value}, "
         f"fingerprint {report.checkpoint.fingerprint[:16]})",
-        f"reference {report.reference.kind.value} {report.reference.source}; "
-        f"candidate {report.candidate} on {device}",
+        f"reference {_reference(report.reference)}; candidate {report.candidate} on {device}",
         *(f"note: {note}" for note in report.reference.notes or ()),
         "free: both sides run on their own; max and rms are of the difference, relative to the rms "
         "of the reference's tensor.",
         "candidate, reference: distance from the exact value on the reference's tensors as inputs, "
         "in roundings, of at most so many.",
     ]
+
+
+def _reference(found: ReferenceDescription) -> str:
+    """Where the reference came from, and what computes it where that is known."""
+    computed = f" ({found.framework})" if found.framework else ""
+    return f"{found.kind.value} {found.source}{computed}"
 
 
 def _input_lines(inputs: Sequence[InputResult]) -> list[str]:

@@ -70,7 +70,8 @@ def test_a_module_is_a_reference_without_tensorflow(tiny_checkpoint, tiny_pth, t
     )
     assert done.returncode == 0, done.stderr
     values = json.loads(result.read_text())
-    assert values["reference"] == {"kind": "module", "source": str(tiny_pth)}
+    expected = {"kind": "module", "source": str(tiny_pth), "framework": "PyTorch"}
+    assert values["reference"] == expected
     assert values["outcome"] == "parity" and len(values["inputs"]) == 2
     # It is compared with itself.
     assert values["counts"]["exact"] == len(values["nodes"]) == 309

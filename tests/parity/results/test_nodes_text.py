@@ -254,3 +254,12 @@ def test_figures_that_are_none_are_shown(value):
     assert str(value) in told
     row = next(line for line in told.splitlines() if line.startswith("gone"))
     assert row.split() == ["gone", *"------", "NOT", "COVERED:", "missing"]
+
+
+@pytest.mark.parametrize(
+    ("framework", "told"),
+    [({"framework": "PyTorch"}, "module x.pth (PyTorch); "), ({}, "module x.pth; ")],
+)
+def test_the_reference_is_told_with_what_computes_it(framework, told):
+    reference = {"kind": "module", "source": "x.pth", **framework}
+    assert f"reference {told}" in text(GOOD, reference=reference)
