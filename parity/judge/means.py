@@ -9,12 +9,16 @@ channels alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from parity.process.compiled import compiled_as_written, in_order
 from parity.sides.stream import Array
+
+_CHANNELS = 64
+"""Channels that one core adds up together: all their sums stay in its nearest cache."""
 
 LANES = (1, 2, 4, 8, 16)
 """Numbers of interleaved sums that are tried: one value after another, or as many in turn as
@@ -72,32 +76,56 @@ def _flat(array: Array) -> Array:
 
 
 def _simulations(values: Array) -> Iterator[tuple[str, Array]]:
-    batch, height, width, channels = values.shape
+    _, height, width, _ = values.shape
+    several = [lanes for lanes in LANES if lanes <= height * width]
     for axes, way in (((0, 1, 2, 3), "row by row"), ((0, 2, 1, 3), "column by column")):
-        rows = np.ascontiguousarray(values.transpose(axes)).reshape(batch, -1, channels)
-        for lanes in LANES:
-            if lanes > rows.shape[1]:
-                break
-            several = f"in {lanes} interleaved sums, " if lanes > 1 else ""
-            yield f"{several}one value after another, {way}", _interleaved(rows, lanes)
+        for lanes, mean in zip(several, _added_up(values.transpose(axes), several), strict=True):
+            sums = f"in {lanes} interleaved sums, " if lanes > 1 else ""
+            yield f"{sums}one value after another, {way}", mean
         if height == 1 or width == 1:
             # Both ways are one.
             break
 
 
-def _interleaved(rows: Array, lanes: int) -> Array:
-    """The mean over axis 1 of [N, K, C] by so many sums in turn, which are then added up."""
-    count = rows.shape[1]
-    whole = count - count % lanes
-    # NumPy adds along an axis that is not the last one after another.
-    sums = [np.add.reduce(rows[:, lane:whole:lanes], axis=1) for lane in range(lanes)]
-    total = sums[0]
-    for other in sums[1:]:
-        total = total + other
-    for position in range(whole, count):
-        total = total + rows[:, position]
-    mean: Array = total / rows.dtype.type(count)
+def _added_up(plane: Array, lanes: Sequence[int]) -> Array:
+    """Means over axes 1 and 2 of [N, A, B, C], one value following another along B, then A.
+
+    Args:
+        plane: The values.
+        lanes: For each mean the number of sums that take turns and are then added up.
+
+    Returns:
+        [number of means, N, C].
+    """
+    batch, rows, columns, channels = plane.shape
+    totals = np.zeros((len(lanes), batch, channels), plane.dtype)
+    parts = [slice(start, start + _CHANNELS) for start in range(0, channels, _CHANNELS)]
+    counts = np.array(lanes)
+    list(in_order(lambda part: _add_up(plane[..., part], counts, totals[..., part]), parts))
+    mean: Array = totals / plane.dtype.type(rows * columns)
     return mean
+
+
+@compiled_as_written
+def _add_up(plane: Array, lanes: Array, totals: Array) -> None:
+    """Fill in [number of lanes, N, C] the sums of [N, A, B, C], each value read once for all."""
+    batch, rows, columns, channels = plane.shape
+    count = rows * columns
+    for image in range(batch):
+        sums = np.zeros((len(lanes), lanes.max(), channels), plane.dtype)
+        for position in range(count):
+            row, column = divmod(position, columns)
+            values = plane[image, row, column]
+            for way in range(len(lanes)):
+                if position < count - count % lanes[way]:
+                    own = sums[way, position % lanes[way]]
+                    for channel in range(channels):
+                        own[channel] += values[channel]
+        for way in range(len(lanes)):
+            for lane in range(lanes[way]):
+                totals[way, image] += sums[way, lane]
+            for position in range(count - count % lanes[way], count):
+                totals[way, image] += plane[image, position // columns, position % columns]
 
 
 def another_mean(values: Array, mean: Array, gauge: Array, unit: float) -> str | None:

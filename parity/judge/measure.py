@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from parity.judge.tally import Tally, Whole, survey, tally
-from parity.process.compiled import in_order
+from parity.judge.tally import Tally, tally
+from parity.judge.threefold import Threefold, threefold
+from parity.process.compiled import in_order, products_on_one_core
 from parity.sides.stream import Array
 
 _CHUNK = 1 << 17
@@ -138,10 +139,6 @@ class Expected(Protocol):
     def shape(self) -> tuple[int, ...]:
         """NHWC, or of any rank with the channels last."""
 
-    @property
-    def threaded(self) -> bool:
-        """Whether one part is computed on all cores, so that parts are taken one by one."""
-
     def parts(self) -> Iterator[slice]:
         """All lines, in parts to be computed together."""
 
@@ -156,7 +153,6 @@ class _Arrays:
     truth: Array
     gauge: Array
     reference_gauge: Array
-    threaded: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -211,18 +207,14 @@ def measured(expected: Expected, candidate: Array | None, reference: Array | Non
     for side in (candidate, reference):
         if side is not None and side.shape != shape:
             raise ValueError(f"{list(side.shape)} against {list(shape)}")
-    first, *others = expected.parts()
-    figures = expected.figures(first)
     # Once, since a side of another layout is copied for it.
-    rows = [None if side is None else flat(side) for side in (candidate, reference)]
-    look = _Look(rows[0], rows[1], flat(figures[0])[: shape[-1]], figures[0][0].size)
-    found = list(look.of_slab(first, figures))
-    if expected.threaded:
-        for part in others:
-            found += look.of_slab(part, expected.figures(part))
-    else:
-        found += in_order(lambda part: look.of(part, expected.figures(part)), others)
-    return look.together(found, shape)
+    sides = tuple(None if side is None else flat(side) for side in (candidate, reference))
+    parts = list(expected.parts())
+    width = math.prod(shape) // parts[-1].stop
+    look = _Look(sides, width, shape[-1])
+    with products_on_one_core():
+        found = in_order(lambda part: look.at(part.start, *expected.figures(part)), parts)
+    return look.together(list(found), [part.start * width for part in parts], shape)
 
 
 @dataclass(frozen=True)
@@ -230,58 +222,43 @@ class _Look:
     """Looks at parts of both sides.
 
     Attributes:
-        candidate: One side as one row.
-        reference: The other.
-        first_row: The exact values at the first place.
+        sides: The candidate as one row, and the reference; None where there is none.
         width: Elements of a line.
+        channels: Elements of a place.
     """
 
-    candidate: Array | None
-    reference: Array | None
-    first_row: Array
+    sides: tuple[Array | None, ...]
     width: int
+    channels: int
 
-    @property
-    def unit(self) -> float:
-        side = self.reference if self.candidate is None else self.candidate
-        return unit_roundoff((self.first_row if side is None else side).dtype)
+    def at(self, line: int, *figures: Array) -> Threefold:
+        """What some lines show, from this one on: exact values and both gauges."""
+        truth, gauge, other = map(flat, figures)
+        place = slice(line * self.width, line * self.width + truth.size)
+        there = [side[place] for side in self.sides if side is not None]
+        # Where a side is missing something stands in for it, of which nothing is told.
+        stands_in = there[0] if there else flat(truth.astype(gauge.dtype))
+        ours, theirs = (stands_in if side is None else side[place] for side in self.sides)
+        unit = unit_roundoff(theirs.dtype)
+        return threefold(truth, (gauge, other), (ours, theirs), self.channels, unit)
 
-    def of(self, lines: slice, figures: Sequence[Array]) -> _Found:
-        """What some lines show."""
-        return self._look(lines.start * self.width, *(flat(array) for array in figures))
-
-    def of_slab(self, lines: slice, figures: Sequence[Array]) -> Iterator[_Found]:
-        """What many lines show, each core looking at some of them."""
-        rows = [flat(array) for array in figures]
-        start = lines.start * self.width
-        return in_order(
-            lambda part: self._look(start + part.start, *(row[part] for row in rows)),
-            row_parts(rows[0].size, len(self.first_row)),
-        )
-
-    def _look(self, start: int, truth: Array, gauge: Array, other: Array) -> _Found:
-        place = slice(start, start + truth.size)
-        ours, theirs = (
-            None if side is None else side[place] for side in (self.candidate, self.reference)
-        )
-        pairs = [(theirs, ours, gauge), (truth, ours, gauge), (truth, theirs, other)]
-        tallies = [
-            None if one is None or two is None else tally(one, two, weights, self.unit)
-            for one, two, weights in pairs
-        ]
-        whole = Whole(*survey(truth, gauge, other, self.first_row, self.unit))
-        return _Found(start, whole, tallies)
-
-    def together(self, found: Sequence[_Found], shape: tuple[int, ...]) -> ThreeWay:
+    def together(
+        self, found: Sequence[Threefold], starts: Sequence[int], shape: tuple[int, ...]
+    ) -> ThreeWay:
         """All parts."""
-        starts = [item.start for item in found]
+        ours, theirs = (side is not None for side in self.sides)
         own, candidate, reference = (
-            None if column[0] is None else _result(column, starts, shape, with_gauge=True)
-            for column in zip(*(item.tallies for item in found), strict=True)
+            _result(tallies, starts, shape, with_gauge=True) if there else None
+            for tallies, there in (
+                ([part.own for part in found], ours and theirs),
+                ([part.candidate for part in found], ours),
+                ([part.reference for part in found], theirs),
+            )
         )
-        wholes = [item.whole for item in found]
+        wholes = [part.whole for part in found]
         rms = math.sqrt(sum(whole.squares for whole in wholes) / math.prod(shape))
-        varying = np.any([whole.varying for whole in wholes], axis=0)
+        first = wholes[0].first_place
+        varying = np.any([whole.varying | (whole.first_place != first) for whole in wholes], axis=0)
         return ThreeWay(
             own=own,
             candidate=candidate,
@@ -291,20 +268,6 @@ class _Look:
             constant_channels=int(np.count_nonzero(~varying)),
             saturated=all(whole.saturated for whole in wholes),
         )
-
-
-class _Found(NamedTuple):
-    """What a part shows.
-
-    Attributes:
-        start: Its first element.
-        whole: About the exact values.
-        tallies: Candidate against reference, and each of them against the exact values.
-    """
-
-    start: int
-    whole: Whole
-    tallies: list[Tally | None]
 
 
 def _check_shapes(one: Array, other: Array) -> None:

@@ -50,14 +50,17 @@ def _far(values: Array, mean: Array, scale: Array) -> tuple[float, float]:
     channels = len(mean)
     squares, largest = 0.0, 0.0
     for start in range(0, len(values), channels):
-        above = 0
+        row = values[start : start + channels]
+        own, above = 0.0, 0
         for channel in range(channels):
-            far = (values[start + channel] - mean[channel]) * scale[channel]
-            squares += far * far
-            above += not abs(far) <= largest
-        if above and largest == largest:
+            far = (np.float64(row[channel]) - mean[channel]) * scale[channel]
+            own += far * far
+            above += int(abs(far) > largest)
+        squares += own
+        # A NaN compares false with everything, and what follows from infinity may be one.
+        if (above or not own < np.inf) and largest == largest:
             for channel in range(channels):
-                far = abs((values[start + channel] - mean[channel]) * scale[channel])
+                far = abs((np.float64(row[channel]) - mean[channel]) * scale[channel])
                 if not far <= largest:
                     largest = far
                     if far != far:

@@ -64,11 +64,6 @@ class Ruling:
         """NHWC."""
         return self.operation.shape(self.inputs)
 
-    @property
-    def threaded(self) -> bool:
-        """Whether one part is computed on all cores."""
-        return self.operation.threaded
-
     def parts(self) -> Iterator[slice]:
         """All lines, in parts to be computed together."""
         return self.operation.parts(self.inputs)

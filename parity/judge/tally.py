@@ -13,56 +13,6 @@ _BLOCK = 1 << 10
 """Elements between two looks at what was found so far."""
 
 
-class Whole(NamedTuple):
-    """What a part of the exact values and of both gauges says by itself."""
-
-    squares: float
-    largest_gauge: float
-    bounded: bool
-    saturated: bool
-    varying: Array
-
-
-@compiled
-def survey(
-    values: Array, gauge: Array, other: Array, first_row: Array, unit: float
-) -> tuple[float, float, bool, bool, Array]:
-    """The fields of :class:`Whole`; a channel varies where a value is not the first row's."""
-    squares, largest = 0.0, 0.0
-    bounded = True
-    for start in range(0, len(values), _BLOCK):
-        truth, weights = values[start : start + _BLOCK], gauge[start : start + _BLOCK]
-        others = other[start : start + _BLOCK]
-        own, sums, above = 0.0, 0.0, 0
-        for i in range(len(truth)):
-            own += np.float64(truth[i]) * np.float64(truth[i])
-        for i in range(len(weights)):
-            sums += abs(np.float64(weights[i])) + abs(np.float64(others[i]))
-        for i in range(len(weights)):
-            above += int(np.float64(weights[i]) > largest)
-        squares += own
-        bounded &= sums < np.inf
-        if above:
-            for i in range(len(weights)):
-                largest = max(largest, np.float64(weights[i]))
-    channels = len(first_row)
-    varying = np.zeros(channels, np.bool_)
-    left = channels
-    for start in range(0, len(values), channels):
-        for channel in range(channels):
-            if not varying[channel] and values[start + channel] != first_row[channel]:
-                varying[channel] = True
-                left -= 1
-        if left == 0:
-            break
-    saturated = True
-    for i in range(len(values)):
-        if not min(abs(values[i]), abs(values[i] - 1)) <= unit:
-            saturated = False
-            break
-    return squares, largest, bounded, saturated, varying
-
-
 class Tally(NamedTuple):
     """What a part of two arrays, and perhaps of a gauge, adds to their difference."""
 

@@ -23,6 +23,7 @@ MODULES = (
     "lockstep.repetition",
     "judge.measure",
     "judge.tally",
+    "judge.threefold",
     "lockstep.walk",
     "lockstep.pairing",
     "lockstep.free",

@@ -9,14 +9,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from parity.judge.operations.operation import (
-    PART,
     Operation,
     by_lines,
     outputs,
     padding_before,
     underflow,
 )
-from parity.process.compiled import compiled, in_order
+from parity.process.compiled import compiled
 from parity.sides.stream import Array
 
 
@@ -52,7 +51,10 @@ class _Convolved(Operation):
 class Convolution(_Convolved):
     """Convolution over all channels, as a product of matrices."""
 
-    threaded = True
+    def breadth(self, inputs: Sequence[Array]) -> int:
+        """See :class:`Operation`; each of the kernel's rows is read again for every part."""
+        outputs_of_a_place, terms = self._kernel.shape[0], int(self._kernel[0].size)
+        return max(1, max(outputs_of_a_place, terms) // 2)
 
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
         """See :class:`Operation`."""
@@ -60,9 +62,7 @@ class Convolution(_Convolved):
         matrix, sizes = self._matrices
         shape = (-1, self.shape(inputs)[2], len(self._kernel))
         wide, positive = np.empty(patches.shape), np.empty(patches.shape, patches.dtype)
-        rows = [array.reshape(-1) for array in (patches, wide, positive)]
-        parts = [slice(start, start + PART) for start in range(0, patches.size, PART)]
-        list(in_order(lambda part: _widen(*(row[part] for row in rows)), parts))
+        _widen(patches.reshape(-1), wide.reshape(-1), positive.reshape(-1))
         truth, gauge = wide @ matrix, positive @ sizes
         # Each magnitude is raised before it is multiplied, and so is their sum.
         raised = underflow(patches.dtype) * (1 + sizes.sum(axis=0))

@@ -13,24 +13,15 @@ from typing import Any
 import numpy as np
 
 from efficientdet_spec import same_outputs, same_padding
-from parity.process.compiled import in_order
+from parity.process.compiled import in_order, products_on_one_core
 from parity.sides.stream import Array
 
 PART = 1 << 17
 """Elements of the output that one core works on together: they stay in its cache."""
 
-SLAB = 1 << 20
-"""Elements of the larger operand of one matrix product, which has threads of its own."""
-
 
 class Operation(ABC):
-    """One node's operation, with its parameters.
-
-    Attributes:
-        threaded: Whether one part is computed on all cores, so that parts are taken one by one.
-    """
-
-    threaded = False
+    """One node's operation, with its parameters."""
 
     def shape(self, inputs: Sequence[Array]) -> tuple[int, ...]:
         """NHWC shape of the output."""
@@ -76,21 +67,21 @@ class Operation(ABC):
         result: Array = self.whole(errors)[0].astype(errors[0].dtype)
         return result
 
+    def breadth(self, inputs: Sequence[Array]) -> int:
+        """Number of values that are at hand for one place of the output."""
+        return self.shape(inputs)[-1]
+
     def parts(self, inputs: Sequence[Array]) -> Iterator[slice]:
         """All lines of the output, in parts to be computed together."""
-        batch, height, width, channels = self.shape(inputs)
-        wide = max(channels, self.terms(inputs)) if self.threaded else channels
-        step = max(1, (SLAB if self.threaded else PART) // (width * wide))
+        batch, height, width, _ = self.shape(inputs)
+        step = max(1, PART // (width * self.breadth(inputs)))
         lines = batch * height
         return (slice(start, min(start + step, lines)) for start in range(0, lines, step))
 
     def whole(self, inputs: Sequence[Array]) -> tuple[Array, Array]:
         """:meth:`figures` of all lines, NHWC."""
-        parts = list(self.parts(inputs))
-        if self.threaded:
-            found = [self.figures(inputs, part) for part in parts]
-        else:
-            found = list(in_order(lambda part: self.figures(inputs, part), parts))
+        with products_on_one_core():
+            found = list(in_order(lambda part: self.figures(inputs, part), self.parts(inputs)))
         truth, gauge = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         shape = self.shape(inputs)
         return truth.reshape(shape), gauge.reshape(shape)
