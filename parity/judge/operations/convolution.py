@@ -53,7 +53,7 @@ class Convolution(_Convolved):
 
     def breadth(self, inputs: Sequence[Array]) -> int:
         """See :class:`Operation`; each of the kernel's rows is read again for every part."""
-        outputs_of_a_place, terms = self._kernel.shape[0], int(self._kernel[0].size)
+        outputs_of_a_place, terms = len(self._kernel), int(self._kernel[0].size)
         return max(1, max(outputs_of_a_place, terms) // 2)
 
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
