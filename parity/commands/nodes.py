@@ -243,6 +243,7 @@ def _compare(
             observed = Observed(
                 visited=[node.name for node in shown if node.shape is not None],
                 outputs=telling.comparison.outputs,
+                own=telling.comparison.own,
             )
             shares = contributions(telling.pairing, largest, progress, observed)
         seconds["contributions"] = time.perf_counter() - started

@@ -120,7 +120,11 @@ class Trials:
                     elements=elements,
                 )
                 try:
-                    comparison = compare(pairing, part_of(progress, number, len(self._planned)))
+                    comparison = compare(
+                        pairing,
+                        part_of(progress, number, len(self._planned)),
+                        keep=self._arguments.contributions,
+                    )
                 except CandidateError as error:
                     if item.asked_for:
                         raise
@@ -132,8 +136,8 @@ class Trials:
                 index = len(self._comparisons)
                 nodes = [replace(node, input=index) for node in comparison.nodes]
                 comparison = replace(comparison, nodes=nodes)
-                # Of all inputs but the one that tells most no outputs are needed any more.
-                self._comparisons.append(replace(comparison, outputs=()))
+                # Of all inputs but the one that tells most no tensors are needed any more.
+                self._comparisons.append(comparison.small())
                 self._described.append(described)
                 for name, value in comparison.seconds.items():
                     seconds[name] = seconds.get(name, 0.0) + value

@@ -24,6 +24,7 @@ from parity.judge.verdict import NodeResult, judge, with_history
 from parity.lockstep.free import FreeWalk
 from parity.lockstep.isolated import IsolatedWalk
 from parity.lockstep.measuring import Measuring
+from parity.lockstep.own import OwnDifferences
 from parity.lockstep.pairing import Pairing, Progress, part_of
 from parity.lockstep.repetition import compiled_apart, equal_runs, repetition_findings
 from parity.lockstep.walk import PassTiming, visited
@@ -46,6 +47,7 @@ class Comparison:
         not_shown: Sentences on what could not be compared besides nodes.
         notes: Sentences on what was not looked at, for the reader of the coverage.
         outputs: What the candidate returns on its own, NHWC; only what is of that form.
+        own: The largest differences that nodes make themselves, and what the outputs should be.
     """
 
     nodes: Sequence[NodeResult]
@@ -56,6 +58,11 @@ class Comparison:
     not_shown: Sequence[str] = ()
     notes: Sequence[str] = ()
     outputs: Sequence[Array] = ()
+    own: OwnDifferences = field(default_factory=OwnDifferences)
+
+    def small(self) -> Comparison:
+        """The same without tensors."""
+        return replace(self, outputs=(), own=OwnDifferences())
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -71,43 +78,72 @@ class Comparison:
         return Outcome.PARITY if self.nodes and shown and not self.not_shown else Outcome.NOT_SHOWN
 
 
-def compare(pairing: Pairing, progress: Progress | None = None) -> Comparison:
+def compare(pairing: Pairing, progress: Progress | None = None, keep: int = 0) -> Comparison:
     """Measure every node of a candidate against a reference, free and isolated.
 
     Args:
         pairing: What to compare.
         progress: Told how many of all measurements are done.
+        keep: Of how many nodes to keep the difference that they make themselves.
     """
     compiled = pairing.candidate.compiled
     started = time.perf_counter()
-    # Another image of the same shape comes first: what a candidate keeps of it, it will use for
-    # the images that it is compared on.
-    mirrored = pairing.mirrored()
-    before = mirrored.run_unobserved(gradients=False)
-    second, notes = _second_run(pairing, gradients=not compiled)
-    after = mirrored.run_unobserved(gradients=False)
+    runs = _unobserved(pairing, gradients=not compiled)
     unobserved = PassTiming("unobserved", time.perf_counter() - started)
+    second = runs.outputs
     with pairing.candidate.observable():
-        found, observed = _compared(pairing, progress)
+        free, timing = _free(pairing, part_of(progress, 0, 2))
+        observed = free.returned
+        repeats = equal_runs(second, observed)
+        if repeats:
+            # Outputs are large, and one of two that are equal is enough.
+            second = runs.outputs = observed
+        found = _isolated(pairing, free, part_of(progress, 1, 2), keep)
     # One more run tells which of two that differ is the odd one.
     first = observed
-    if compiled or not equal_runs(second, observed):
+    if compiled or not repeats:
         first = pairing.run_unobserved(gradients=False)
     return replace(
         found,
-        timings=[unobserved, *found.timings],
+        timings=[unobserved, timing, *found.timings],
         runs=repetition_findings(
             first,
             second,
             first if compiled else observed,
             pairing.outputs,
-            gradients=not compiled and not notes,
-            other_image=(before, after),
+            gradients=not compiled and not runs.notes,
+            other_image=runs.other_image,
         ),
         not_shown=compiled_apart(first, observed) if compiled else [],
-        notes=notes,
+        notes=runs.notes,
         outputs=[value.array() for value in observed if value.shape is not None],
     )
+
+
+@dataclass
+class _Unobserved:
+    """What a candidate makes where nobody looks.
+
+    Attributes:
+        outputs: Of its second call.
+        notes: What was not looked at.
+        other_image: Its outputs for another image of the same shape, of the very first call and
+            of a later one; None where they are equal.
+    """
+
+    outputs: Sequence[Value]
+    notes: Sequence[str] = ()
+    other_image: tuple[Sequence[Value], Sequence[Value]] | None = None
+
+
+def _unobserved(pairing: Pairing, *, gradients: bool) -> _Unobserved:
+    # Another image of the same shape comes first: what a candidate keeps of it, it will use for
+    # the images that it is compared on.
+    mirrored = pairing.mirrored()
+    before = mirrored.run_unobserved(gradients=False)
+    outputs, notes = _second_run(pairing, gradients=gradients)
+    after = mirrored.run_unobserved(gradients=False)
+    return _Unobserved(outputs, notes, None if equal_runs(before, after) else (before, after))
 
 
 def _second_run(pairing: Pairing, *, gradients: bool) -> tuple[list[Value], list[str]]:
@@ -123,34 +159,40 @@ def _second_run(pairing: Pairing, *, gradients: bool) -> tuple[list[Value], list
     return pairing.run_unobserved(gradients=False), []
 
 
-def _compared(pairing: Pairing, progress: Progress | None) -> tuple[Comparison, list[Value]]:
-    """Both passes; what they found, and what the candidate returned when it ran on its own."""
+def _free(pairing: Pairing, progress: Progress | None) -> tuple[FreeWalk, PassTiming]:
+    """Both networks on their own."""
+    walk = FreeWalk(pairing, progress)
+    timing = walk.run()
+    if not walk.missed:
+        return walk, timing
+    # It computes in another order: what it will ask for later must be kept.
+    again = FreeWalk(pairing, progress, walk.seen)
+    return again, PassTiming(timing.name, timing.seconds + again.run().seconds)
+
+
+def _isolated(
+    pairing: Pairing, free_walk: FreeWalk, progress: Progress | None, keep: int
+) -> Comparison:
+    """The second pass, and what both have found."""
     kinds = pairing.kinds
-    first, second = (part_of(progress, number, 2) for number in range(2))
-    free_walk = FreeWalk(pairing, first)
-    timings = [free_walk.run()]
-    returned = free_walk.returned
-    if free_walk.missed:
-        # It computes in another order: what it will ask for later must be kept.
-        free_walk = FreeWalk(pairing, first, free_walk.seen)
-        timings[-1] = PassTiming("free", timings[-1].seconds + free_walk.run().seconds)
-    measuring = Measuring(pairing.outputs)
-    isolated_walk = IsolatedWalk(pairing, measuring, free_walk.seen, second)
-    timings.append(isolated_walk.run())
-    free, isolated = free_walk.measured, isolated_walk.measured
+    own = OwnDifferences(keep)
+    measuring = Measuring(pairing.outputs, own)
+    walk = IsolatedWalk(pairing, measuring, free_walk.seen, progress)
+    timing = walk.run()
+    free, isolated = free_walk.measured, walk.measured
     extra = [name for name in [*free, *isolated] if name not in kinds]
     results = [
         judge(name, kinds.get(name), free.get(name), isolated.get(name), pairing.images.dtype)
         for name in [*kinds, *dict.fromkeys(extra)]
     ]
     sources = {name: pairing.referee.sources(name) for name in kinds}
-    found = Comparison(
+    return Comparison(
         with_history(results, sources),
-        timings,
+        [timing],
         reach=measuring.reach,
         peaks=measuring.peaks,
+        own=own,
     )
-    return found, returned
 
 
 def compare_isolated(pairing: Pairing, progress: Progress | None = None) -> list[NodeResult]:

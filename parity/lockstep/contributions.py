@@ -10,13 +10,16 @@ add up to one.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from parity.judge.measure import flat, row_parts
 from parity.lockstep.isolated import IsolatedWalk, Meeting
+from parity.lockstep.own import OwnDifferences
 from parity.lockstep.pairing import Pairing, Progress
 from parity.lockstep.walk import visited
+from parity.process.compiled import compiled, in_order
 from parity.results.nodes import Contribution
 from parity.sides.side import Made
 from parity.sides.stream import Array
@@ -29,10 +32,12 @@ class Observed:
     Attributes:
         visited: The nodes that it makes.
         outputs: What it returns on its own, NHWC.
+        own: Differences that nodes make themselves, and what the outputs should be.
     """
 
     visited: Collection[str]
     outputs: Sequence[Array]
+    own: OwnDifferences = field(default_factory=OwnDifferences)
 
 
 def contributions(
@@ -62,12 +67,15 @@ def contributions(
         if progress:
             progress(number, runs)
 
-    own, reference = _collect(pairing, nodes, seen)
+    own = known.own if known else OwnDifferences()
+    if not own.arrays.keys() >= set(nodes):
+        own = _collect(pairing, nodes, seen)
+    reference = [own.outputs[name] for name in pairing.outputs]
     done(1)
 
     def with_own(names: Sequence[str]) -> list[Array]:
         def visit(name: str, made: Made) -> Array | None:
-            return made.value.array() + own[name] if name in names else None
+            return made.value.array() + own.arrays[name] if name in names else None
 
         return [value.array() for value in pairing.run(visit)]
 
@@ -75,40 +83,58 @@ def contributions(
     done(2)
     scales = [float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))) or 1.0 for x in reference]
 
-    def effect(arrays: Sequence[Array]) -> Array:
-        parts = zip(arrays, undisturbed, scales, strict=True)
-        return np.concatenate(
-            [np.subtract(a, b, dtype=np.float64).reshape(-1) / scale for a, b, scale in parts]
-        )
+    def along(changed: Sequence[Array]) -> tuple[float, float]:
+        """The product of a change and of the outputs' whole difference, and its own square."""
+        found = [
+            np.array(_products_of(arrays)) / scale**2
+            for *arrays, scale in zip(reference, undisturbed, changed, scales, strict=True)
+        ]
+        product, square = np.sum(found, axis=0)
+        return float(product), float(square)
 
-    whole = effect(reference)
-    energy = float(np.vdot(whole, whole))
+    energy, _ = along(reference)
     if not energy:
         return []
     results = []
     for number, names in enumerate([*((name,) for name in nodes), tuple(nodes)]):
-        change = effect(with_own(names))
-        share = float(np.vdot(change, whole)) / energy
-        size = float(np.sqrt(np.vdot(change, change) / energy))
-        results.append(Contribution(names, share, size))
+        product, square = along(with_own(names))
+        results.append(Contribution(names, product / energy, float(np.sqrt(square / energy))))
         done(number + 3)
     return [*sorted(results[:-1], key=lambda item: -item.share), results[-1]]
 
 
-def _collect(
-    pairing: Pairing, nodes: Sequence[str], seen: Collection[str]
-) -> tuple[dict[str, Array], list[Array]]:
-    """Reference minus candidate of some nodes on identical inputs; the reference's outputs."""
-    own: dict[str, Array] = {}
-    outputs: dict[str, Array] = {}
+def _products_of(arrays: Sequence[Array]) -> tuple[float, float]:
+    """:func:`_products` of whole tensors, in parts that need no copies in float64."""
+    rows = [flat(array) for array in arrays]
+    parts = row_parts(rows[0].size, 1)
+    found = in_order(lambda part: _products(*(row[part] for row in rows)), parts)
+    product, square = (sum(column) for column in zip(*found, strict=True))
+    return product, square
+
+
+@compiled
+def _products(right: Array, undisturbed: Array, changed: Array) -> tuple[float, float]:
+    """The sums of ``change * (right - undisturbed)`` and of ``change ** 2``."""
+    product, square = 0.0, 0.0
+    for i in range(len(right)):
+        base = np.float64(undisturbed[i])
+        change = np.float64(changed[i]) - base
+        product += change * (np.float64(right[i]) - base)
+        square += change * change
+    return product, square
+
+
+def _collect(pairing: Pairing, nodes: Sequence[str], seen: Collection[str]) -> OwnDifferences:
+    """The differences of some nodes and the reference's outputs, by a pass of their own."""
+    found = OwnDifferences()
 
     def look(met: Meeting) -> None:
         assert met.reference is not None, "every node of the candidate has its partner"
         if met.name in pairing.outputs:
-            outputs[met.name] = np.array(met.reference)
+            found.outputs[met.name] = np.array(met.reference)
         output = met.output
         if met.name in nodes and output is not None:
-            own[met.name] = met.reference - output
+            found.arrays[met.name] = met.reference - output
 
     IsolatedWalk(pairing, look, seen).run()
-    return own, [outputs[name] for name in pairing.outputs]
+    return found

@@ -13,6 +13,7 @@ from parity.judge.reach import Reach, reach
 from parity.judge.referee import Ruling
 from parity.judge.verdict import Measurement
 from parity.lockstep.isolated import Meeting
+from parity.lockstep.own import OwnDifferences
 from parity.sides.side import Made
 from parity.sides.stream import Array
 
@@ -22,22 +23,25 @@ class Measuring:
 
     Args:
         outputs: Nodes that are the network's outputs.
+        own: Keeps the largest differences of nodes.
 
     Attributes:
         reach: How far the reference's activations went, by node of a batch norm.
         peaks: The largest value that the reference has at each output node.
     """
 
-    def __init__(self, outputs: Collection[str]) -> None:
+    def __init__(self, outputs: Collection[str], own: OwnDifferences | None = None) -> None:
         self.reach: dict[str, Reach] = {}
         self.peaks: dict[str, float] = {}
         self._outputs = frozenset(outputs)
+        self._own = own or OwnDifferences()
 
     def __call__(self, met: Meeting) -> Measurement:
         """How far both sides are from each other and from the exact value."""
         self._note(met)
         ruling, made = met.ruling, met.candidate
         exact = measured(ruling, met.output, met.reference)
+        self._own.note(met, exact.own, self._outputs)
         if made is None:
             return Measurement(None, exact=exact, limit=ruling.limit)
         orders: tuple[str | None, str | None] = (None, None)

@@ -10,8 +10,10 @@ from faults.fusion import zero_padded
 from paired import paired
 
 import reference_tf
+from parity.lockstep import own
 from parity.lockstep.comparison import compare
 from parity.lockstep.contributions import Observed, contributions
+from parity.results.ranking import sources
 from parity.sides import pytorch
 from parity.sides.naming import own_paths
 from parity.sides.tensorflow_graph import TensorflowReference
@@ -119,15 +121,32 @@ def test_equal_outputs_have_no_contributions(setting):
     assert found == []
 
 
-def test_what_is_known_of_the_candidate_need_not_be_run_for(setting):
+@pytest.mark.parametrize(("keep", "room", "saved"), [(0, 1 << 28, 2), (2, 1 << 28, 3), (2, 99, 2)])
+def test_what_is_known_of_the_candidate_need_not_be_run_for(
+    setting, monkeypatch, keep, room, saved
+):
+    monkeypatch.setattr(own, "MOST_BYTES", room)
     model = setting.candidate()
     shift(model.get_submodule(FIRST), 1e-6)
     pairing = setting.pairing(model)
-    found = compare(pairing)
-    known = Observed([node.name for node in found.nodes if node.shape], found.outputs)
+    found = compare(pairing, keep=keep)
+    known = Observed([node.name for node in found.nodes if node.shape], found.outputs, found.own)
+    nodes = [node.name for node in sources(found.nodes, 2)]
     runs = []
     model.register_forward_pre_hook(lambda *_: runs.append(None))
-    expected = contributions(pairing, [FIRST, INNOCENT])
+    expected = contributions(pairing, nodes)
     without = len(runs)
-    assert contributions(pairing, [FIRST, INNOCENT], known=known) == expected
-    assert len(runs) - without == without - 2
+    assert contributions(pairing, nodes, known=known) == expected
+    assert len(runs) - without == without - saved
+
+
+def test_only_the_largest_differences_are_kept(setting):
+    model = setting.candidate()
+    for path, by in ((FIRST, 1e-6), (SECOND, 1e-4), (INNOCENT, 1e-5)):
+        shift(model.get_submodule(path), by)
+    found = compare(setting.pairing(model), keep=2)
+    assert list(found.own.arrays) == [
+        node.name for node in found.nodes if node.name in (SECOND, INNOCENT)
+    ]
+    assert set(found.own.arrays) == {node.name for node in sources(found.nodes, 2)}
+    assert found.small().own.arrays == {} and len(found.small().outputs) == 0
