@@ -30,13 +30,8 @@ from parity.commands.options import (
 from parity.commands.references import open_reference
 from parity.commands.trials import Trial, Trials
 from parity.detections.images import PHOTOGRAPH
-from parity.gradients.comparison import (
-    Gradients,
-    GradientsReport,
-    Subject,
-    compare_gradients,
-    map_gradients,
-)
+from parity.gradients.comparison import GradientsReport, Subject, compare_gradients
+from parity.gradients.sides import Gradients, map_gradients
 from parity.gradients.text import gradients_text
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process import environment

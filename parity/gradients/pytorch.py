@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from efficientdet_spec import Cause, InputError
-from parity.gradients.comparison import ROUNDING, Array, Gradients, Sensitivity
+from parity.gradients.sides import Gradients, Sensitivity
+from parity.gradients.verdict import ROUNDING
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.measure import unit_roundoff
 from parity.sides.pytorch.hooks import flatten, nhwc
+from parity.sides.stream import Array
 
 _STATISTICS = ("running_mean", "running_var")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from parity.gradients.comparison import SCALAR, GradientResult, GradientsReport
+from parity.gradients.comparison import GradientsReport
+from parity.gradients.sides import SCALAR
+from parity.gradients.verdict import GradientResult
 from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
 from parity.results.gradients import Mode
@@ -46,7 +48,7 @@ def _mode(report: GradientsReport, mode: Mode) -> list[str]:
     worst = sorted(results, key=_units, reverse=True)[:_SHOWN]
     lines.append("  worst in float32, units of PyTorch / TensorFlow:")
     return lines + [
-        f"    {item.torch_units or 0.0:8.2f} / {item.tensorflow_units or 0.0:.2f}  {item.name}"
+        f"    {item.candidate_units or 0.0:8.2f} / {item.reference_units or 0.0:.2f}  {item.name}"
         for item in worst
     ]
 
@@ -67,7 +69,7 @@ def _failing(results: Sequence[GradientResult], failing: Sequence[GradientResult
 
 
 def _units(result: GradientResult) -> float:
-    return ordered(result.torch_units)
+    return ordered(result.candidate_units)
 
 
 def _severity(result: GradientResult) -> tuple[float, float]:

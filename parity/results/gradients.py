@@ -33,8 +33,8 @@ class GradientLimits(Record, frozen=True):
         Figure, says("largest difference of the float64 gradients, relative to their norm")
     ]
     units: Annotated[Figure, says("what float32 may be off, in units")]
-    tensorflow_terms: Annotated[
-        Count, says("number of values that TensorFlow may add one after another")
+    reference_terms: Annotated[
+        Count, says("number of values that the reference may add one after another")
     ]
     draws: Annotated[Count, says("disturbances from which a unit is estimated")]
 
@@ -55,12 +55,12 @@ class Gradient(Record, kw_only=True, frozen=True):
         says("difference of the float64 gradients, of their norm or of what cancels"),
     ]
     unit: Annotated[Figure | None, says("norm of the effect of rounding everything once")]
-    torch_units: Annotated[
-        Figure | None, says("PyTorch's float32 gradient from its float64 one, in units")
+    candidate_units: Annotated[
+        Figure | None, says("the candidate's float32 gradient from its float64 one, in units")
     ]
-    tensorflow_units: Annotated[Figure | None, says("the same of TensorFlow")]
-    torch_limit: Annotated[Figure, says("units that PyTorch may be off")]
-    tensorflow_limit: Annotated[Figure, says("units that TensorFlow may be off")]
+    reference_units: Annotated[Figure | None, says("the same of the reference")]
+    candidate_limit: Annotated[Figure, says("units that the candidate may be off")]
+    reference_limit: Annotated[Figure, says("units that the reference may be off")]
 
 
 class GradientsResult(ResultFile, kw_only=True, frozen=True):

@@ -33,6 +33,8 @@ MODULES = (
     "diagnosis.suspects",
     "diagnosis.examination",
     "gradients.comparison",
+    "gradients.inputs",
+    "gradients.verdict",
     "detections.matching",
     "coco.report",
     "sides.pytorch.exact",

@@ -10,22 +10,14 @@ from made_images import waves
 
 from converter.mapping import iterate_pairs
 from efficientdet_spec import InputError
-from parity.gradients.comparison import (
-    DITHER,
-    Circumstances,
-    Gradients,
-    Mode,
-    Observation,
-    Subject,
-    Verdict,
-    compare_gradients,
-    dithered,
-    judge,
-    map_gradients,
-    output_patterns,
-)
+from parity.gradients.comparison import Subject, compare_gradients
+from parity.gradients.inputs import DITHER, dithered, output_patterns
 from parity.gradients.pytorch import TorchGradients
+from parity.gradients.sides import Gradients, map_gradients
 from parity.gradients.text import gradients_text
+from parity.gradients.verdict import Circumstances, Observation, judge
+from parity.judge.verdict import Verdict
+from parity.results.gradients import Mode
 from parity.results.record import plain
 from parity.results.shared import Checkpoint, Weights
 from reference_tf.gradients import gradients
