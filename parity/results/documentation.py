@@ -22,6 +22,7 @@ from parity.results.coco import CocoResult
 from parity.results.conversion import ConversionResult
 from parity.results.detect import DetectResult
 from parity.results.failure import Failure
+from parity.results.faults import FaultsResult
 from parity.results.gradients import GradientsResult
 from parity.results.nodes import NodesResult
 from parity.results.record import NOT_FINITE, Figure, Record, ResultFile, identity
@@ -35,6 +36,7 @@ FILES: tuple[type[ResultFile], ...] = (
     CocoResult,
     DetectResult,
     SelfCheckResult,
+    FaultsResult,
     ConversionResult,
     RunResult,
     ReportResult,

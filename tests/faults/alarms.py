@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from converter.progress import Progress
@@ -53,10 +53,6 @@ class Alarm:
     exit_code: int
     candidate: float
     reference: float
-
-    def to_dict(self):
-        """Plain values for JSON."""
-        return asdict(self)
 
 
 def seeded_runs(models: Iterable[str], size: str, seeded, images: Sequence[Path]) -> list[Run]:

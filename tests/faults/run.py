@@ -21,7 +21,9 @@ from converter.progress import Progress
 from efficientdet_spec import OFFICIAL_MODELS, get_config, parse_size
 from parity.detections.images import image_files
 from parity.process import environment
-from parity.process.files import write_json, write_text
+from parity.process.files import write_text
+from parity.results.faults import FaithfulRun, FaultsResult, InjectedFault, SharpnessRow
+from parity.results.record import made, write
 
 if TYPE_CHECKING:
     from faults.bench import Outcome
@@ -165,18 +167,14 @@ def _write(arguments, outcomes, sharp, found) -> None:
         parts += ["## Every fault", every_fault(outcomes)]
     text = "\n\n".join(parts) + "\n"
     write_text(arguments.out / "faults.md", text)
-    write_json(
-        arguments.out / "faults.json",
-        {
-            "schema": "efficientdet-parity/faults",
-            "version": 2,
-            "size": arguments.size,
-            "environment": environment.describe(2),
-            "outcomes": [asdict(item) for item in outcomes],
-            "alarms": [alarm.to_dict() for alarm in found],
-            "sharpness": [{"input": label, **row.to_dict()} for label, row in sharp],
-        },
+    result = FaultsResult(
+        size=arguments.size,
+        environment=environment.describe(2),
+        outcomes=[made(InjectedFault, item) for item in outcomes],
+        alarms=[made(FaithfulRun, alarm) for alarm in found],
+        sharpness=[made(SharpnessRow, {"input": label, **asdict(row)}) for label, row in sharp],
     )
+    write(arguments.out / "faults.json", result)
     print(text)
 
 

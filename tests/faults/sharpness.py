@@ -7,7 +7,7 @@ of what is to be moved. Roundings never conspire like that; a fault that did wou
 
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -38,10 +38,6 @@ class Sharpness:
     pixels: float
     score: float
     relative: float
-
-    def to_dict(self):
-        """Plain values for JSON."""
-        return asdict(self)
 
 
 def measure(bench) -> list[Sharpness]:
