@@ -26,9 +26,9 @@ from efficientdet_spec import MODELS, Cause, InputError
 from parity.process import reading
 from parity.process.console import EXIT_CODES, add_debug, guarded
 from parity.process.files import check_writable
-from parity.results.conversion import ConversionResult, LedgerResult, Provenance, Variable
 from parity.results.place import ResultPlace
-from parity.results.record import made, plain
+from parity.results.records.conversion import ConversionResult, LedgerResult, Provenance, Variable
+from parity.results.records.record import made, plain
 
 
 def parser() -> argparse.ArgumentParser:

@@ -17,8 +17,8 @@ import numpy as np
 from benchmarks import common
 from converter.conversion import convert
 from converter.sources import default_cache, resolve
-from parity.commands.detection import Detection
-from parity.commands.detectors import open_detector
+from parity.commands.detecting.detection import Detection
+from parity.commands.detecting.detectors import open_detector
 from parity.detections.shards import BATCHES_AHEAD, Side
 from parity.process import environment
 from parity.process.prefetch import ahead

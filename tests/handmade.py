@@ -12,8 +12,8 @@ from parity.judge.verdict import NodeResult, Verdict
 from parity.process.outcome import Outcome
 from parity.results.conclusion import Evidence, nodes_result
 from parity.results.coverage import sentences
-from parity.results.gradients import DitheredImages, GradientLimits, GradientsResult, Mode
-from parity.results.nodes import (
+from parity.results.records.gradients import DitheredImages, GradientLimits, GradientsResult, Mode
+from parity.results.records.nodes import (
     Coverage,
     Finding,
     InputResult,
@@ -21,8 +21,8 @@ from parity.results.nodes import (
     ReferenceDescription,
     Suspect,
 )
-from parity.results.record import made
-from parity.results.shared import Checkpoint, Weights
+from parity.results.records.record import made
+from parity.results.records.shared import Checkpoint, Weights
 
 LIMIT = Limit(16, 16, "as roundings go")
 

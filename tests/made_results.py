@@ -7,12 +7,12 @@ from handmade import distance, node, report, suspect
 from efficientdet_spec import NodeKind
 from parity.judge.limits import Limit
 from parity.judge.verdict import Verdict
-from parity.results import record
-from parity.results.coco import CocoResult
-from parity.results.conversion import ConversionResult
-from parity.results.nodes import Contribution, NodesResult
-from parity.results.record import plain
-from parity.results.run import RunResult
+from parity.results.records import record
+from parity.results.records.coco import CocoResult
+from parity.results.records.conversion import ConversionResult
+from parity.results.records.nodes import Contribution, NodesResult
+from parity.results.records.record import plain
+from parity.results.records.run import RunResult
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 CHECKPOINT = {"source": "model", "fingerprint": "0" * 64, "weights": "ema"}

@@ -16,7 +16,7 @@ import compare
 from converter.bundle import open_bundle
 from converter.mapping import iterate_pairs
 from efficientdet_spec import TINY
-from parity.commands import inputs
+from parity.commands.asking import inputs
 from parity.judge.verdict import Verdict
 from torch_model import build
 from torch_model.checkpoint import ModelCheckpoint, load_checkpoint, save_checkpoint

@@ -129,8 +129,8 @@ def takes_from_the_catalogue(source):
     "source, takes",
     [
         ("from parity import faults", True),
-        ("import parity.faults.resampling as resampling", True),
-        ("def f():\n    from parity.faults.resampling import zero_padded_pool", True),
+        ("import parity.faults.families.resampling as resampling", True),
+        ("def f():\n    from parity.faults.families.resampling import zero_padded_pool", True),
         ("from parity.diagnosis.suspects import diagnosed", False),
         ("from faults.fusion import zero_padded", False),
     ],

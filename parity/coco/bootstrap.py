@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.coco.metrics import Evaluation, Ranking
-from parity.results.coco import Bootstrap
+from parity.results.records.coco import Bootstrap
 
 RESAMPLES = 300
 """Enough for the ends of a 95 % interval to settle: 7 resamples lie beyond each."""

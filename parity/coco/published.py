@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from parity.results.coco import Agreement, PublishedFigure, PublishedResult
-from parity.results.shared import Weights
+from parity.results.records.coco import Agreement, PublishedFigure, PublishedResult
+from parity.results.records.shared import Weights
 
 VAL_IMAGES = 5000
 """Images of COCO val2017; an AP over fewer is another quantity."""

@@ -13,7 +13,7 @@ from parity.coco.swaps import StageSwap, SwapRow, image_failures
 from parity.detections.matching import Matching
 from parity.detections.shards import Shard
 from parity.process.outcome import Outcome
-from parity.results.coco import (
+from parity.results.records.coco import (
     Bootstrap,
     Category,
     CocoResult,
@@ -21,7 +21,7 @@ from parity.results.coco import (
     ImageCounts,
     PublishedResult,
 )
-from parity.results.shared import Checkpoint
+from parity.results.records.shared import Checkpoint
 
 METRIC_LIMIT = 1e-4
 """Largest difference of a metric that counts as parity: a tenth of the last digit that is ever

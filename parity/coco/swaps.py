@@ -12,7 +12,7 @@ from parity.detections.annotations import Annotations
 from parity.detections.matching import match
 from parity.detections.rows import Rows
 from parity.detections.shards import ImageResult
-from parity.results.coco import ImageFailure, StageSwapResult, SwapOrigin, SwapResult
+from parity.results.records.coco import ImageFailure, StageSwapResult, SwapOrigin, SwapResult
 
 STAGES = ("decode", "preprocess", "network", "postprocess")
 """The stages that can be exchanged, in order."""

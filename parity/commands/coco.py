@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from converter.bundle import checkpoint_files
 from converter.progress import Progress
 from efficientdet_spec import Cause, InputError
-from parity.commands.detection import (
+from parity.commands.asking.options import add_detection, check_numbers, describe_checkpoint
+from parity.commands.detecting.detection import (
     FRAMEWORKS,
     Detection,
     describe_environment,
     open_folder,
     set_up,
 )
-from parity.commands.options import add_detection, check_numbers, describe_checkpoint
-from parity.commands.runner import add_runner, check_runner, open_runner
+from parity.commands.detecting.runner import add_runner, check_runner, open_runner
 from parity.process.files import write_text
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         InputError: Something about the input cannot be used.
     """
     from parity.coco.text import coco_text
-    from parity.commands import swaps
+    from parity.commands.detecting import swaps
     from parity.detections import shards
     from parity.detections.annotations import choose, read_annotations
     from parity.detections.rows import results_json

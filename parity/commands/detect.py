@@ -15,20 +15,20 @@ from converter.bundle import checkpoint_files
 from converter.progress import Progress
 from efficientdet_spec import Cause, InputError
 from parity.coco.text import TITLES
-from parity.commands.detection import (
+from parity.commands.asking.options import add_detection, check_numbers, describe_checkpoint
+from parity.commands.detecting.detection import (
     FRAMEWORKS,
     Detection,
     describe_environment,
     open_folder,
     set_up,
 )
-from parity.commands.detectors import open_detector
-from parity.commands.options import add_detection, check_numbers, describe_checkpoint
+from parity.commands.detecting.detectors import open_detector
 from parity.detections.images import image_files
 from parity.detections.shards import BATCHES_AHEAD, Prepared, Side
 from parity.process.outcome import Outcome
 from parity.process.prefetch import ahead
-from parity.results.detect import DetectCompared, DetectImage, DetectResult
+from parity.results.records.detect import DetectCompared, DetectImage, DetectResult
 
 _FILE = "detect.json"
 

@@ -18,8 +18,8 @@ from converter.mapping import iterate_pairs
 from converter.progress import Progress
 from converter.sources import CheckpointFiles
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
-from parity.commands.inputs import Images, open_reference_trace, plan_inputs
-from parity.commands.options import (
+from parity.commands.asking.inputs import Images, open_reference_trace, plan_inputs
+from parity.commands.asking.options import (
     add_input,
     check_numbers,
     check_results,
@@ -38,10 +38,10 @@ from parity.process import environment
 from parity.process.files import write_text
 from parity.results.conclusion import Evidence, nodes_result
 from parity.results.junit import junit
-from parity.results.nodes import Contribution, Noise, ReferenceDescription
 from parity.results.nodes_text import nodes_text
 from parity.results.ranking import sources
-from parity.results.record import made
+from parity.results.records.nodes import Contribution, Noise, ReferenceDescription
+from parity.results.records.record import made
 from parity.sides.naming import split_candidate
 from parity.sides.tensorflow_import import import_tensorflow
 from parity.sides.variations import REPEATED, other_threads, threads_name

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from converter.progress import Progress
-from parity.commands.inputs import read_input
-from parity.commands.options import (
+from parity.commands.asking.inputs import read_input
+from parity.commands.asking.options import (
     add_input,
     check_numbers,
     check_results,
@@ -19,7 +19,7 @@ from parity.commands.options import (
 )
 from parity.commands.references import open_reference
 from parity.process import environment
-from parity.results.record import plain
+from parity.results.records.record import plain
 
 
 def add_parser(commands: Any) -> None:

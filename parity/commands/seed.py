@@ -9,7 +9,7 @@ from typing import Any
 
 from converter.seeded import write_seeded
 from efficientdet_spec import MODELS, get_config
-from parity.commands.inputs import Images, prepared
+from parity.commands.asking.inputs import Images, prepared
 from parity.detections.images import high_amplitude, photograph_like
 
 _CALIBRATION_SIZE = (512, 512)

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.progress import Progress
-from parity.commands.inputs import read_input
-from parity.commands.nodes import alternatives
-from parity.commands.options import (
+from parity.commands.asking.inputs import read_input
+from parity.commands.asking.options import (
     add_input,
     check_numbers,
     check_results,
@@ -19,16 +18,17 @@ from parity.commands.options import (
     describe_checkpoint,
     resolve_checkpoint,
 )
+from parity.commands.nodes import alternatives
 from parity.commands.references import open_reference
 from parity.commands.trials import pair
 from parity.process import environment
-from parity.results.record import made
-from parity.results.self_check import FaultResult, SelfCheckResult
-from parity.results.shared import Images
+from parity.results.records.record import made
+from parity.results.records.self_check import FaultResult, SelfCheckResult
+from parity.results.records.shared import Images
 from parity.sides.naming import base
 
 if TYPE_CHECKING:
-    from parity.faults.fault import Fault
+    from parity.faults.basics.fault import Fault
 
 _SIZE = "256x256"
 _DIAGNOSED = 3

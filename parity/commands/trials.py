@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from converter.conversion import Conversion
 from converter.progress import Progress
 from efficientdet_spec import EfficientDetConfig, Fusion, NodeKind, Part, iterate_nodes
-from parity.commands.inputs import Images, PlannedInput
+from parity.commands.asking.inputs import Images, PlannedInput
 from parity.commands.references import open_reference
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process.outcome import Outcome
 from parity.results.coverage import coverage_of, merged_nodes, wiring_notes
-from parity.results.nodes import Coverage, Finding, InputResult
 from parity.results.ranking import most_accumulated
+from parity.results.records.nodes import Coverage, Finding, InputResult
 from parity.sides.naming import check_paths, own_paths, read_names
 from parity.sides.replay import KEPT_BYTES, kept
 from parity.sides.side import CandidateError, Reference

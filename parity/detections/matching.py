@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.detections.rows import Rows
-from parity.results.coco import MatchingResult
-from parity.results.detections import ImageMatching
+from parity.results.records.coco import MatchingResult
+from parity.results.records.detections import ImageMatching
 
 MIN_IOU = 0.5
 """Boxes that overlap less are not the same detection; the least IoU that COCO takes for a hit."""

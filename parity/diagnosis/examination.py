@@ -22,7 +22,7 @@ from parity import faults as hypotheses
 from parity.diagnosis import patterns, structure
 from parity.judge.referee import Ruling
 from parity.judge.verdict import NodeResult, Verdict
-from parity.results.nodes import Finding, Suspect
+from parity.results.records.nodes import Finding, Suspect
 from parity.sides import pytorch
 from parity.sides.naming import base
 from parity.sides.stream import Array

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from parity.faults.case import ROUNDINGS
+from parity.faults.basics.case import ROUNDINGS
 from parity.results.digits import told, told_apart
 
 _FEW = 6

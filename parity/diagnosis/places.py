@@ -11,7 +11,7 @@ from torch import Tensor
 from efficientdet_spec import IMAGES
 from parity.diagnosis.examination import Known, site_of
 from parity.faults import Site
-from parity.faults.fault import Fault
+from parity.faults.basics.fault import Fault
 from parity.sides import pytorch
 from parity.sides.naming import base, own_paths
 from parity.sides.pytorch import FaithfulReferee

@@ -21,7 +21,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from efficientdet_spec import NodeKind
 from parity.diagnosis.relations import Pool, Relation, relate
 from parity.faults import ROUNDINGS
-from parity.results.nodes import Finding
+from parity.results.records.nodes import Finding
 from parity.sides.naming import Naming, base
 from parity.sides.pytorch.referee import FaithfulReferee
 from parity.sides.stream import Array

@@ -17,7 +17,7 @@ from parity.judge.referee import Referee
 from parity.judge.verdict import NodeResult, Verdict
 from parity.lockstep.isolated import IsolatedWalk, Meeting
 from parity.lockstep.pairing import Pairing, Progress
-from parity.results.nodes import Finding, Suspect
+from parity.results.records.nodes import Finding, Suspect
 from parity.sides.naming import base, own_paths
 from parity.sides.pytorch import FaithfulReferee, TorchCandidate, TorchValue
 

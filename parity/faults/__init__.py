@@ -1,7 +1,7 @@
 """The ways in which ports go wrong: each can be put into a faithful model, and is recognised."""
 
 from parity.faults.account import Account, account_for_parameters, account_for_training
-from parity.faults.case import ROUNDINGS, Case, Diagnosis, Hypothesis, Site
+from parity.faults.basics.case import ROUNDINGS, Case, Diagnosis, Hypothesis, Site
 from parity.faults.diagnosis import Attempt, diagnose
 
 __all__ = [

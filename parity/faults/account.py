@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parity.faults.case import ALL, Case, Channels, Evaluation
+from parity.faults.basics.case import ALL, Case, Channels, Evaluation
+from parity.faults.basics.distance import beside
+from parity.faults.basics.operations import faithful
 from parity.faults.diagnosis import CLOSER
-from parity.faults.distance import beside
-from parity.faults.operations import faithful
 
 
 class Account:

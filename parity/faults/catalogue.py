@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from parity.faults import (
+from parity.faults.basics.case import Case, Evaluation, Hypothesis
+from parity.faults.basics.fault import Fault
+from parity.faults.families import (
     activations,
     batch_norm,
     changed_values,
@@ -20,8 +22,6 @@ from parity.faults import (
     predictions,
     resampling,
 )
-from parity.faults.case import Case, Evaluation, Hypothesis
-from parity.faults.fault import Fault
 
 FAMILIES: Mapping[str, tuple[Fault, ...]] = {
     "the whole output": general.WHOLE,

@@ -8,7 +8,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from parity.faults.case import (
+from parity.faults.basics.case import (
     ALL,
     Case,
     Channels,
@@ -17,9 +17,9 @@ from parity.faults.case import (
     Hypothesis,
     computed,
 )
+from parity.faults.basics.distance import beside, from_stored, roundings
+from parity.faults.basics.operations import faithful
 from parity.faults.catalogue import hypotheses
-from parity.faults.distance import beside, from_stored, roundings
-from parity.faults.operations import faithful
 
 CLOSER = 10
 """How many times closer than the faithful operation a hypothesis has to come. One that says the

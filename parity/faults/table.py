@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from parity.faults.basics.fault import EVERY, Fault
 from parity.faults.catalogue import CATALOGUE, FAMILIES
-from parity.faults.fault import EVERY, Fault
 
 
 def table() -> str:

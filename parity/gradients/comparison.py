@@ -25,15 +25,15 @@ from parity.gradients.verdict import STRUCTURE_LIMIT, GradientResult, judge_all
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.verdict import Verdict
 from parity.process.environment import peak_memory_bytes
-from parity.results.gradients import (
+from parity.results.records.gradients import (
     DitheredImages,
     Gradient,
     GradientLimits,
     GradientsResult,
     Mode,
 )
-from parity.results.record import made
-from parity.results.shared import Checkpoint
+from parity.results.records.record import made
+from parity.results.records.shared import Checkpoint
 from parity.sides.stream import Array
 
 Progress = Callable[[int, int], None]

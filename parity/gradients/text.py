@@ -9,8 +9,8 @@ from parity.gradients.sides import SCALAR
 from parity.gradients.verdict import GradientResult
 from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
-from parity.results.gradients import Mode
 from parity.results.ranking import ordered
+from parity.results.records.gradients import Mode
 from parity.results.signs import in_capitals
 
 _SHOWN = 5

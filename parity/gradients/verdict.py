@@ -58,7 +58,7 @@ from parity.gradients.sides import Sensitivity
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.measure import unit_roundoff
 from parity.judge.verdict import Verdict
-from parity.results.gradients import Mode
+from parity.results.records.gradients import Mode
 from parity.sides.stream import Array
 
 STRUCTURE_LIMIT = 1e-8

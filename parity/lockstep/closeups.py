@@ -13,8 +13,8 @@ from parity.lockstep.isolated import IsolatedWalk, Meeting
 from parity.lockstep.pairing import Pairing, Progress
 from parity.lockstep.walk import visited
 from parity.results import ranking
-from parity.results.closeups import CloseupResult, Histogram, PlaneMap, Scatter, Zero
-from parity.results.nodes import Suspect
+from parity.results.records.closeups import CloseupResult, Histogram, PlaneMap, Scatter, Zero
+from parity.results.records.nodes import Suspect
 from parity.sides.stream import Array
 
 CELLS = 32

@@ -29,7 +29,7 @@ from parity.lockstep.pairing import Pairing, Progress, part_of
 from parity.lockstep.repetition import compiled_apart, equal_runs, repetition_findings
 from parity.lockstep.walk import PassTiming, visited
 from parity.process.outcome import Outcome
-from parity.results.nodes import Finding
+from parity.results.records.nodes import Finding
 from parity.sides.side import CandidateError, Value
 from parity.sides.stream import Array
 

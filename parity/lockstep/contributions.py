@@ -20,7 +20,7 @@ from parity.lockstep.own import OwnDifferences
 from parity.lockstep.pairing import Pairing, Progress
 from parity.lockstep.walk import visited
 from parity.process.compiled import compiled, in_order
-from parity.results.nodes import Contribution
+from parity.results.records.nodes import Contribution
 from parity.sides.side import Made
 from parity.sides.stream import Array
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from parity.results.nodes import NOT_REPEATABLE, Finding
+from parity.results.records.nodes import NOT_REPEATABLE, Finding
 from parity.sides.side import Value
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process.outcome import Outcome
 from parity.results import ranking
-from parity.results.gradients import GradientsResult
-from parity.results.nodes import (
+from parity.results.records.gradients import GradientsResult
+from parity.results.records.nodes import (
     NOT_REPEATABLE,
     Coverage,
     Finding,
@@ -22,7 +22,7 @@ from parity.results.nodes import (
     Summary,
     Suspect,
 )
-from parity.results.record import made
+from parity.results.records.record import made
 from parity.results.signs import in_capitals
 
 

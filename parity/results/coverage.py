@@ -10,8 +10,8 @@ from msgspec import structs
 
 from parity.judge.reach import Reach
 from parity.judge.verdict import NodeResult, Verdict
-from parity.results.nodes import Coverage, InputResult, Reached
 from parity.results.ranking import severity
+from parity.results.records.nodes import Coverage, InputResult, Reached
 
 CONFIDENT = 0.5
 """Score of a detection that anybody would show; what acts only on such logits needs one."""

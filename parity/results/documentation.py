@@ -18,17 +18,17 @@ import msgspec
 from msgspec import Meta, UnsetType
 
 from parity.process.files import write_text
-from parity.results.coco import CocoResult
-from parity.results.conversion import ConversionResult
-from parity.results.detect import DetectResult
-from parity.results.failure import Failure
-from parity.results.faults import FaultsResult
-from parity.results.gradients import GradientsResult
-from parity.results.nodes import NodesResult
-from parity.results.record import NOT_FINITE, Figure, Record, ResultFile, identity
-from parity.results.report import ReportResult
-from parity.results.run import RunResult
-from parity.results.self_check import SelfCheckResult
+from parity.results.records.coco import CocoResult
+from parity.results.records.conversion import ConversionResult
+from parity.results.records.detect import DetectResult
+from parity.results.records.failure import Failure
+from parity.results.records.faults import FaultsResult
+from parity.results.records.gradients import GradientsResult
+from parity.results.records.nodes import NodesResult
+from parity.results.records.record import NOT_FINITE, Figure, Record, ResultFile, identity
+from parity.results.records.report import ReportResult
+from parity.results.records.run import RunResult
+from parity.results.records.self_check import SelfCheckResult
 
 FILES: tuple[type[ResultFile], ...] = (
     NodesResult,

@@ -9,7 +9,7 @@ from typing import Any
 from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
 from parity.results import ranking
-from parity.results.nodes import (
+from parity.results.records.nodes import (
     DifferenceResult,
     Finding,
     InputResult,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from parity.process.console import Ended
 from parity.process.files import check_writable, make_folder
-from parity.results.failure import Failure
 from parity.results.reading import is_result
-from parity.results.record import ResultFile, write
+from parity.results.records.failure import Failure
+from parity.results.records.record import ResultFile, write
 
 
 class ResultPlace:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origi
 import msgspec
 
 from efficientdet_spec import Cause, InputError
-from parity.results.failure import Failure
-from parity.results.record import Record, ResultFile, identity, made
+from parity.results.records.failure import Failure
+from parity.results.records.record import Record, ResultFile, identity, made
 
 MAX_BYTES = 512 * 1024 * 1024
 """The largest file that is read. The nodes of the largest model take 5 MB, and the detections in

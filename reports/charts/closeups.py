@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from parity.coco.text import TITLES
-from parity.results.closeups import CloseupResult, Histogram, PlaneMap, Scatter, Values
-from parity.results.nodes import NodesResult
 from parity.results.ranking import ordered
+from parity.results.records.closeups import CloseupResult, Histogram, PlaneMap, Scatter, Values
+from parity.results.records.nodes import NodesResult
 from reports.charts.chart import (
     TABLE_ROWS,
     Chart,

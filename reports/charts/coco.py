@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parity.coco.text import TITLES
-from parity.results.coco import CocoResult, StageSwapResult
+from parity.results.records.coco import CocoResult, StageSwapResult
 from reports.charts.chart import (
     TABLE_ROWS,
     Chart,

@@ -10,7 +10,7 @@ from typing import Any
 from parity.coco.text import TITLES
 from parity.judge.verdict import Verdict
 from parity.results import ranking
-from parity.results.nodes import Node, NodesResult, largest_of, rms_of, roundings_of
+from parity.results.records.nodes import Node, NodesResult, largest_of, rms_of, roundings_of
 from reports.charts.chart import (
     SIGNS,
     TABLE_ROWS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from parity.coco.text import TITLES
-from parity.results.coco import CocoResult
-from parity.results.run import RunResult
+from parity.results.records.coco import CocoResult
+from parity.results.records.run import RunResult
 from reports.charts.chart import Chart, base, category_axis, grid, legend, value_axis
 
 _STAGES = ("decode", "preprocess", "network", "postprocess")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from parity.process.outcome import Outcome
-from parity.results.nodes import NodesResult
-from parity.results.self_check import SelfCheckResult
+from parity.results.records.nodes import NodesResult
+from parity.results.records.self_check import SelfCheckResult
 from reports.pages.coverage import input_sizes
 from reports.pages.elements import Check, Link, Table, check
 from reports.reading.results import ModelResults

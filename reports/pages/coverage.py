@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.results.nodes import InputResult, NodesResult
+from parity.results.records.nodes import InputResult, NodesResult
 from reports.pages.elements import Table, node_link
 from reports.words.texts import NONE, by_verdict, plural, scientific
 

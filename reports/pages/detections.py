@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from parity.coco.text import TITLES
-from parity.results.coco import (
+from parity.results.records.coco import (
     Bootstrap,
     CocoResult,
     MatchingResult,

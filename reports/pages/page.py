@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from parity.results.detect import DetectImage
-from parity.results.nodes import Node, NodesResult
+from parity.results.records.detect import DetectImage
+from parity.results.records.nodes import Node, NodesResult
 from parity.results.signs import OUTCOMES, VERDICTS, Sign
 from reports.charts import closeup_charts, node_charts, timing_charts
 from reports.charts.chart import Chart

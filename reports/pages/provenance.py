@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from parity.results.conversion import ConversionResult, Provenance
-from parity.results.nodes import NodesResult
-from parity.results.run import Status, StepResult
+from parity.results.records.conversion import ConversionResult, Provenance
+from parity.results.records.nodes import NodesResult
+from parity.results.records.run import Status, StepResult
 from reports.pages.coverage import input_text
 from reports.pages.elements import Table
 from reports.reading.results import ModelResults

@@ -15,7 +15,7 @@ import jinja2
 
 from efficientdet_spec import Cause, InputError, replacing
 from parity.process.files import check_writable, make_folder, write_text
-from parity.results.record import ResultFile, write
+from parity.results.records.record import ResultFile, write
 from reports.pages.page import model_page
 from reports.reading.results import ModelResults, read_results
 from reports.tables.all_models import COLUMNS, matrix, overview

@@ -11,8 +11,8 @@ from urllib.parse import quote
 from efficientdet_spec import EfficientDetConfig, Part
 from efficientdet_spec import Node as Place
 from parity.judge.verdict import Verdict
-from parity.results.nodes import Node, NodesResult
 from parity.results.ranking import severity
+from parity.results.records.nodes import Node, NodesResult
 from parity.results.signs import css_of
 from reports.reading.bands import config_of, places_of
 

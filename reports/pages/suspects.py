@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parity.results import ranking
-from parity.results.nodes import DifferenceResult, NodesResult, largest_of, roundings_of
+from parity.results.records.nodes import DifferenceResult, NodesResult, largest_of, roundings_of
 from parity.results.signs import VERDICTS, Sign
 from reports.pages.elements import Link, Table, node_link
 from reports.words.texts import NONE, plural, scientific, short

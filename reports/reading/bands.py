@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from efficientdet_spec import EfficientDetConfig, InputError, Node, Part, get_config, iterate_nodes
-from parity.results.nodes import NodesResult
+from parity.results.records.nodes import NodesResult
 
 OTHER = "other"
 """The part of what the model does not have, such as a candidate's own layers."""

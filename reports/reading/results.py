@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from efficientdet_spec import MODELS, Cause, InputError
-from parity.results.coco import CocoResult
-from parity.results.conversion import ConversionResult
-from parity.results.detect import DetectResult
-from parity.results.failure import Failure
-from parity.results.nodes import NodesResult
 from parity.results.reading import StepFailed, read
-from parity.results.record import ResultFile
-from parity.results.run import RunResult
-from parity.results.self_check import SelfCheckResult
+from parity.results.records.coco import CocoResult
+from parity.results.records.conversion import ConversionResult
+from parity.results.records.detect import DetectResult
+from parity.results.records.failure import Failure
+from parity.results.records.nodes import NodesResult
+from parity.results.records.record import ResultFile
+from parity.results.records.run import RunResult
+from parity.results.records.self_check import SelfCheckResult
 from reports.run.account import Account, account
 from reports.run.digests import Digests
 from reports.run.steps import RESERVED, SLUG

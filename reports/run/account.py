@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from parity.results.failure import Failure
-from parity.results.run import RunResult, Status, StepResult
+from parity.results.records.failure import Failure
+from parity.results.records.run import RunResult, Status, StepResult
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,11 @@ from efficientdet_spec import InputError
 from parity.process import environment
 from parity.process.files import make_folder, write_text
 from parity.process.outcome import MISTAKE, Outcome
-from parity.results.conversion import ConversionResult
-from parity.results.failure import Failure
 from parity.results.reading import read
-from parity.results.record import write
-from parity.results.run import PlannedStep, RunResult, Status, StepResult
+from parity.results.records.conversion import ConversionResult
+from parity.results.records.failure import Failure
+from parity.results.records.record import write
+from parity.results.records.run import PlannedStep, RunResult, Status, StepResult
 from reports.run import processes, steps
 from reports.run.digests import Digests
 from reports.run.steps import Choice, Step, Subject

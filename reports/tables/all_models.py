@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parity.process.outcome import Outcome
-from parity.results.report import Precision
+from parity.results.records.report import Precision
 from parity.results.signs import OUTCOMES
 from reports.tables.summary import Row, Summary, further_remarks
 from reports.words.texts import NONE, metric, plural, scientific, seconds, short

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from parity.process.outcome import Outcome
-from parity.results.nodes import NodesResult
+from parity.results.records.nodes import NodesResult
 from reports.reading.results import ModelResults
 from reports.words.texts import plural, scientific
 

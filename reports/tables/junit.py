@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from parity.process.outcome import Outcome
 from parity.results.junit import Case, Problem, Suite, document
-from parity.results.run import StepResult
+from parity.results.records.run import StepResult
 from reports.reading.results import ModelResults
 from reports.run.account import Lack
 from reports.tables.judgement import Judgement, judge

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from parity.results.nodes import NodesResult
+from parity.results.records.nodes import NodesResult
 from reports.tables.node_table import FIGURES
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

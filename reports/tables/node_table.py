@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from efficientdet_spec import EMA_SUFFIX
-from parity.results.conversion import ConversionResult
-from parity.results.nodes import DifferenceResult, InputResult, Node, NodesResult
+from parity.results.records.conversion import ConversionResult
+from parity.results.records.nodes import DifferenceResult, InputResult, Node, NodesResult
 from reports.reading.bands import bands
 from reports.words.texts import shape as shape_text
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from parity.process.outcome import Outcome
 from parity.results import ranking
-from parity.results.coco import Agreement, CocoResult
-from parity.results.nodes import Node, NodesResult
-from parity.results.record import made
-from parity.results.report import (
+from parity.results.records.coco import Agreement, CocoResult
+from parity.results.records.nodes import Node, NodesResult
+from parity.results.records.record import made
+from parity.results.records.report import (
     LackResult,
     ModelFigures,
     OutputDifference,
@@ -21,7 +21,7 @@ from parity.results.report import (
     StructureResult,
     SuspectOutline,
 )
-from parity.results.run import Status
+from parity.results.records.run import Status
 from parity.results.signs import in_capitals
 from reports.reading.results import ModelResults
 from reports.run.account import Account

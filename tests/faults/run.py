@@ -22,8 +22,8 @@ from efficientdet_spec import OFFICIAL_MODELS, get_config, parse_size
 from parity.detections.images import image_files
 from parity.process import environment
 from parity.process.files import write_text
-from parity.results.faults import FaithfulRun, FaultsResult, InjectedFault, SharpnessRow
-from parity.results.record import made, write
+from parity.results.records.faults import FaithfulRun, FaultsResult, InjectedFault, SharpnessRow
+from parity.results.records.record import made, write
 
 if TYPE_CHECKING:
     from faults.bench import Outcome

@@ -7,8 +7,8 @@ import pytest
 
 from efficientdet_spec import InputError
 from parity.process.outcome import Outcome
-from parity.results.failure import Failure
-from parity.results.record import write
+from parity.results.records.failure import Failure
+from parity.results.records.record import write
 from reports.reading.results import read_results
 from reports.tables.judgement import judge
 

@@ -9,10 +9,10 @@ import pytest
 
 import compare
 from efficientdet_spec import InputError
-from parity.results.failure import Failure
 from parity.results.reading import read
-from parity.results.record import write
-from parity.results.run import RunResult
+from parity.results.records.failure import Failure
+from parity.results.records.record import write
+from parity.results.records.run import RunResult
 from reports.run import processes, runner
 from reports.run.steps import Choice, Subject
 

@@ -10,7 +10,7 @@ from handmade import distance, finding, gradients, node
 from parity.judge.limits import Limit
 from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
-from parity.results.record import plain
+from parity.results.records.record import plain
 from reports.pages.checks import checks
 from reports.pages.key_figures import facts
 from reports.reading.results import read_results

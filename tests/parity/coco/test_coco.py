@@ -19,7 +19,7 @@ from efficientdet_spec import InputError
 from parity.coco.bootstrap import ap_difference, weighted_ap
 from parity.coco.metrics import METRICS, evaluate
 from parity.coco.names import category_names
-from parity.commands.detection import FRAMEWORKS
+from parity.commands.detecting.detection import FRAMEWORKS
 from parity.detections.annotations import choose, read_annotations
 from parity.detections.matching import SCORE_LIMIT
 from parity.detections.rows import as_rows, results_json
@@ -615,7 +615,7 @@ def test_a_finished_run_computes_nothing_again(coco, monkeypatch, tmp_path):
     def never(*_):
         raise AssertionError("opened")
 
-    monkeypatch.setattr("parity.commands.runner.open_detector", never)
+    monkeypatch.setattr("parity.commands.detecting.runner.open_detector", never)
     assert coco("--framework", "torch", "--limit", "2")[0] == 0
     assert (tmp_path / "out" / "coco.json").read_bytes() == before
 

@@ -6,8 +6,8 @@ import pytest
 
 from efficientdet_spec import OFFICIAL_MODELS
 from parity.coco.published import HALF_A_DIGIT, PUBLISHED, against_published
-from parity.results.record import plain
-from parity.results.shared import Weights
+from parity.results.records.record import plain
+from parity.results.records.shared import Weights
 
 
 def judge(ap, model="efficientdet-d3", **changes):

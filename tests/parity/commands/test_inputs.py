@@ -12,14 +12,14 @@ import pytest
 from handmade import distance, node
 
 from efficientdet_spec import OFFICIAL_MODELS, InputError, get_config
-from parity.commands import inputs
-from parity.commands.inputs import AMPLITUDE, plan_inputs
+from parity.commands.asking import inputs
+from parity.commands.asking.inputs import AMPLITUDE, plan_inputs
 from parity.commands.trials import Trials
 from parity.detections.images import PHOTOGRAPH, high_amplitude, photograph_like
 from parity.judge.verdict import NodeResult, Verdict
 from parity.lockstep.comparison import Comparison
 from parity.lockstep.walk import PassTiming
-from parity.results.nodes import Finding
+from parity.results.records.nodes import Finding
 from torch_model.checkpoint import from_arrays
 from torch_model.preprocess import preprocess
 

@@ -9,7 +9,7 @@ import pytest
 import compare
 from parity.commands.self_check import USUAL, chosen
 from parity.faults import catalogue
-from parity.faults.fault import EVERY, Fault
+from parity.faults.basics.fault import EVERY, Fault
 from parity.faults.table import table
 
 pytest.importorskip("tensorflow")

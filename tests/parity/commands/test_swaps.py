@@ -21,11 +21,11 @@ from parity.coco.metrics import METRICS, evaluate
 from parity.coco.report import CocoReport, SideResults
 from parity.coco.swaps import MISTAKE, TENSORFLOW, Swap, judge
 from parity.coco.text import coco_text
-from parity.commands import other_stages, swaps
+from parity.commands.detecting import other_stages, swaps
 from parity.detections.annotations import read_annotations
 from parity.detections.matching import match
 from parity.detections.shards import ImageResult, Shard
-from parity.results.coco import ImageFailure
+from parity.results.records.coco import ImageFailure
 from torch_model import nms
 from torch_model.detector import Detector
 from torch_model.layers import MaxPool2d

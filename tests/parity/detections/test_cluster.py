@@ -396,7 +396,7 @@ def test_without_dask(arguments, tmp_path, capsys, monkeypatch):
 
 
 def test_threads_are_shared_among_workers(monkeypatch):
-    from parity.commands.runner import check_runner
+    from parity.commands.detecting.runner import check_runner
 
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
     for workers, given, threads in ((2, None, 3), (9, None, 1), (2, 5, 5), (None, None, None)):
@@ -411,7 +411,7 @@ def test_threads_are_shared_among_workers(monkeypatch):
 def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
     import torch
 
-    from parity.commands.runner import _gpus
+    from parity.commands.detecting.runner import _gpus
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -433,8 +433,8 @@ def test_a_worker_is_shown_its_gpu_alone():
 
 @pytest.fixture
 def recipe(tiny_checkpoint, tiny_conversion):
-    from parity.commands.detection import Detection
-    from parity.commands.runner import Recipe
+    from parity.commands.detecting.detection import Detection
+    from parity.commands.detecting.runner import Recipe
     from torch_model.profiles import get_profile
 
     setup = Detection(

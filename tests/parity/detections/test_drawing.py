@@ -10,7 +10,7 @@ from made_images import waves
 
 import compare
 from efficientdet_spec import InputError
-from parity.commands.detection import FRAMEWORKS
+from parity.commands.detecting.detection import FRAMEWORKS
 from parity.detections.drawing import differing, label_of, side_by_side, write_png
 from parity.detections.matching import match_image
 

@@ -10,7 +10,7 @@ from efficientdet_spec import NodeKind
 from parity.diagnosis.suspects import agrees_behind, diagnosed, findings, suspects
 from parity.judge.verdict import NodeResult, Verdict
 from parity.lockstep.comparison import compare
-from parity.results.record import plain
+from parity.results.records.record import plain
 
 BN = "backbone.blocks.3.depthwise_bn"
 

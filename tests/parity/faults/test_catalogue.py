@@ -19,11 +19,11 @@ from efficientdet_spec import Fusion
 from parity.diagnosis.examination import Known, site_of
 from parity.diagnosis.suspects import findings
 from parity.faults import Case, Hypothesis, diagnose
-from parity.faults.case import ALL, ROUNDINGS, computed
+from parity.faults.basics.case import ALL, ROUNDINGS, computed
+from parity.faults.basics.distance import from_stored, roundings
+from parity.faults.basics.fault import Fault, in_variants
+from parity.faults.basics.operations import faithful, of_each
 from parity.faults.catalogue import CATALOGUE
-from parity.faults.distance import from_stored, roundings
-from parity.faults.fault import Fault, in_variants
-from parity.faults.operations import faithful, of_each
 from torch_model.checkpoint import from_arrays
 
 SEEN = 1e-4

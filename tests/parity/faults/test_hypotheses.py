@@ -28,8 +28,8 @@ from hypothesis_cases import (
 )
 
 from parity.faults import Attempt, diagnose
-from parity.faults.case import ALL, by_resemblance
-from parity.faults.operations import Convolution, faithful
+from parity.faults.basics.case import ALL, by_resemblance
+from parity.faults.basics.operations import Convolution, faithful
 from parity.sides import pytorch
 from torch_model import layers
 

@@ -17,9 +17,9 @@ from parity.gradients.sides import Gradients, map_gradients
 from parity.gradients.text import gradients_text
 from parity.gradients.verdict import Circumstances, Observation, judge
 from parity.judge.verdict import Verdict
-from parity.results.gradients import Mode
-from parity.results.record import plain
-from parity.results.shared import Checkpoint, Weights
+from parity.results.records.gradients import Mode
+from parity.results.records.record import plain
+from parity.results.records.shared import Checkpoint, Weights
 from reference_tf.gradients import gradients
 from torch_model.checkpoint import from_arrays
 from torch_model.preprocess import preprocess

@@ -12,7 +12,7 @@ from parity.judge.limits import INSENSITIVE, SAME_FUNCTION, SIDE_LIMIT, limit_of
 from parity.judge.measure import Difference, ThreeWay
 from parity.judge.verdict import Measurement, Problem, Verdict, judge, with_history
 from parity.results.conclusion import node_record
-from parity.results.record import plain
+from parity.results.records.record import plain
 
 SHAPE = (1, 4, 4, 8)
 FLOAT32, FLOAT64 = np.dtype("float32"), np.dtype("float64")

@@ -8,8 +8,8 @@ import pytest
 import compare
 from parity.judge.verdict import Verdict
 from parity.lockstep.closeups import CELLS, EDGES, LARGEST, chosen, closeup, closeups
-from parity.results.nodes import Suspect
-from parity.results.record import plain
+from parity.results.records.nodes import Suspect
+from parity.results.records.record import plain
 
 FAULTY = "backbone.blocks.1.project_conv"
 

@@ -8,7 +8,7 @@ from parity.judge.verdict import Verdict
 from parity.lockstep.comparison import compare
 from parity.lockstep.repetition import repetition_findings
 from parity.process.outcome import Outcome
-from parity.results.nodes import NOT_REPEATABLE as SLUG
+from parity.results.records.nodes import NOT_REPEATABLE as SLUG
 from parity.sides.pytorch import TorchValue
 
 ACT = "backbone.stem_act"

@@ -9,8 +9,8 @@ from handmade import covered, given, node, report
 from parity.judge.reach import Reach
 from parity.judge.verdict import Verdict
 from parity.results.coverage import coverage_of, merged_nodes, sentences, wiring_notes
-from parity.results.nodes import Contribution, Coverage
-from parity.results.record import plain
+from parity.results.records.nodes import Contribution, Coverage
+from parity.results.records.record import plain
 
 
 def of(*by_input, reach=(), peaks=(), assumed=(), notes=()):

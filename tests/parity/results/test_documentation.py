@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from parity.judge.verdict import Verdict
 from parity.results import documentation
-from parity.results.record import Figure, Record, ResultFile, says
+from parity.results.records.record import Figure, Record, ResultFile, says
 
 ROOT = Path(__file__).parents[3]
 

@@ -8,8 +8,8 @@ from msgspec import structs
 
 from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
-from parity.results.nodes import Contribution, Noise
 from parity.results.nodes_text import nodes_text
+from parity.results.records.nodes import Contribution, Noise
 
 
 def text(*arguments, every_node=False, **options):

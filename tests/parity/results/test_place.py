@@ -12,10 +12,10 @@ import convert
 from efficientdet_spec import Cause
 from parity.process.console import Ended
 from parity.process.outcome import Ending
-from parity.results.failure import Failure
 from parity.results.place import ResultPlace
 from parity.results.reading import read
-from parity.results.record import write
+from parity.results.records.failure import Failure
+from parity.results.records.record import write
 
 ENDED = Ended(2, Cause.FILE, "compare.py: error: there is no such file.")
 EARLIER = Failure(command="compare.py nodes", cause="defect", message="it broke", exit_code=70)

@@ -10,15 +10,15 @@ from handmade import gradients, node
 
 from efficientdet_spec import Cause, InputError
 from parity.judge.verdict import Verdict
-from parity.results.coco import CocoResult
-from parity.results.conversion import ConversionResult
-from parity.results.detect import DetectResult
-from parity.results.failure import CAUSES, Failure
-from parity.results.nodes import NodesResult
 from parity.results.reading import MAX_DEPTH, StepFailed, is_result, read
-from parity.results.record import plain, write
-from parity.results.run import RunResult
-from parity.results.self_check import SelfCheckResult
+from parity.results.records.coco import CocoResult
+from parity.results.records.conversion import ConversionResult
+from parity.results.records.detect import DetectResult
+from parity.results.records.failure import CAUSES, Failure
+from parity.results.records.nodes import NodesResult
+from parity.results.records.record import plain, write
+from parity.results.records.run import RunResult
+from parity.results.records.self_check import SelfCheckResult
 
 FAILURE = Failure(
     command="compare.py nodes", cause="file", message="compare.py: error: no.", exit_code=2

@@ -17,7 +17,7 @@ from parity.diagnosis.suspects import diagnosed, findings, suspects
 from parity.judge.verdict import Verdict
 from parity.lockstep.comparison import compare
 from parity.process.outcome import Outcome
-from parity.results.record import plain
+from parity.results.records.record import plain
 from parity.sides.pytorch import check_observable, common_prefix, is_compiled
 from torch_model import layers
 

@@ -1,0 +1,1 @@
+"""What commands ask their users for, and its checks."""

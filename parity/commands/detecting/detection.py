@@ -1,0 +1,176 @@
+"""What finding boxes in images needs on either side."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converter.conversion import Conversion
+from efficientdet_spec import Cause, InputError, parse_size
+from parity.commands.asking.options import convert_checkpoint, resolve_checkpoint
+from parity.process import environment
+from parity.process.files import check_writable, make_folder
+
+if TYPE_CHECKING:
+    from torch_model.profiles import Profile
+
+
+FRAMEWORKS = ("tensorflow", "torch")
+"""Those whose detections are compared; the second is judged by the first."""
+
+_PACKAGES = {"tensorflow": ("numpy",), "torch": ("numpy", "opencv-python", "simplejpeg")}
+"""What computes or decodes besides the framework itself."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What either framework needs to find boxes in images.
+
+    Attributes:
+        conversion: The checkpoint's values.
+        prefix: The checkpoint.
+        profile: The variant of each stage around the network.
+        size: (height, width) of the network's input in pixels.
+        weights: Which of the checkpoint's values.
+        device: Where the network runs.
+        threads: Within one operation.
+        batch: Images that go through the network together.
+    """
+
+    conversion: Conversion
+    prefix: Path
+    profile: Profile
+    size: tuple[int, int]
+    weights: str
+    device: str
+    threads: int
+    batch: int
+
+    def manifest(self, framework: str) -> dict[str, Any]:
+        """Everything but the images that this framework's detections depend on."""
+        config, packages = self.conversion.config, environment.describe(None)["packages"]
+        return {
+            "framework": framework,
+            "packages": {name: packages[name] for name in (framework, *_PACKAGES[framework])},
+            "model": config.name,
+            "classes": config.num_classes,
+            "checkpoint": self.conversion.provenance["checkpoint_fingerprint"],
+            "weights": self.weights,
+            "profile": self.profile.stages(),
+            "size": list(self.size),
+            "device": self.device,
+            "threads": self.threads,
+            "batch": self.batch,
+        }
+
+    def longest_anchors(self, sizes: Iterable[tuple[int, int]]) -> list[float]:
+        """The longest side of an anchor, in pixels of each image.
+
+        Args:
+            sizes: (height, width) of each image.
+        """
+        from torch_model.anchors import PAIR_ASPECTS, SQRT_ASPECTS, make_anchors
+
+        aspects = SQRT_ASPECTS if self.profile.aspects == "sqrt" else PAIR_ASPECTS
+        anchors = make_anchors(self.conversion.config, *self.size, aspects)
+        longest = float((anchors[:, 2:] - anchors[:, :2]).max())
+        # That side of the image by which it is scaled most.
+        return [longest * max(h / self.size[0], w / self.size[1]) for h, w in sizes]
+
+
+class Stopwatch:
+    """Seconds of each stage, counted from the end of the one before; for one thread.
+
+    Attributes:
+        seconds: So far, by stage.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.start()
+
+    def start(self) -> None:
+        """Count from now on."""
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """What has passed since was this stage."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+        self._since = now
+
+
+def set_up(arguments: argparse.Namespace, batch: int) -> Detection:
+    """The model and profile that the command line asks for.
+
+    Raises:
+        InputError: The checkpoint, profile or size cannot be used.
+    """
+    from torch_model.profiles import get_profile, with_stages
+
+    changes = dict(_stage(text) for text in arguments.stage)
+    profile = with_stages(get_profile(arguments.profile), changes)
+    files = resolve_checkpoint(arguments)
+    conversion = convert_checkpoint(arguments, files)
+    config = conversion.config
+    size = parse_size(arguments.size) if arguments.size else config.image_size
+    config.feature_sizes(*size)
+    environment.prepare(in_turns=False)
+    return Detection(
+        conversion=conversion,
+        prefix=files.prefix,
+        profile=profile,
+        size=size,
+        weights=arguments.weights,
+        device=arguments.device,
+        # Stated for both sides, whose defaults may differ.
+        threads=arguments.threads or os.cpu_count() or 1,
+        batch=batch,
+    )
+
+
+def _stage(text: str) -> tuple[str, str]:
+    name, separator, variant = text.partition("=")
+    if not separator:
+        raise InputError(
+            f"--stage {text!r} names no variant; write it as in nms=hard.", Cause.OPTION
+        )
+    return name, variant
+
+
+def open_folder(arguments: argparse.Namespace, names: Sequence[str], keep: Sequence[Path]) -> None:
+    """Make the folder of results and check that each file in it can be written.
+
+    Args:
+        arguments: The command line.
+        names: Of the files.
+        keep: Files that must stay as they are.
+
+    Raises:
+        InputError: The folder cannot be made, or a file in it is one to keep.
+    """
+    try:
+        make_folder(arguments.out)
+        for name in names:
+            check_writable(arguments.out / name, keep)
+    except InputError:
+        arguments.place.refuse()
+        raise
+
+
+def describe_environment(setup: Detection, with_torch: bool) -> dict[str, Any]:
+    """What detections depend on besides their inputs."""
+    described = environment.describe(setup.threads) | {
+        "device": setup.device,
+        "batch": setup.batch,
+    }
+    if with_torch:
+        from parity.sides.pytorch.device import describe_device, open_device
+
+        described |= describe_device(open_device(setup.device))
+    return described

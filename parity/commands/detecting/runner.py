@@ -1,0 +1,175 @@
+"""Where detections are computed: in this process or on a Dask cluster."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converter.conversion import convert
+from converter.sources import CheckpointFiles
+from efficientdet_spec import Cause, InputError
+from parity.commands.detecting.detection import Detection
+from parity.commands.detecting.detectors import open_detector
+from parity.process import environment
+
+if TYPE_CHECKING:
+    from parity.detections.shards import Compute, Side
+
+_MAX_WORKERS = 1024
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What computes the shards of a run.
+
+    Attributes:
+        compute: Gives what computes those of a framework.
+        environment: What results say about it.
+    """
+
+    compute: Callable[[str], Compute]
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+
+def add_runner(command: argparse.ArgumentParser) -> None:
+    """Where to compute."""
+    where = command.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="compute in N processes of a local Dask cluster, which share the processors "
+        "(default: in this process)",
+    )
+    where.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="compute on the Dask cluster of this scheduler, such as tcp://host:8786; see "
+        "docs/cluster.md",
+    )
+
+
+def check_runner(arguments: argparse.Namespace) -> None:
+    """Check the number of workers and give each its share of the processors.
+
+    Raises:
+        InputError: The number is out of its range; the message states it.
+    """
+    if arguments.workers is None:
+        return
+    if not 1 <= arguments.workers <= _MAX_WORKERS:
+        raise InputError(
+            f"--workers is {arguments.workers}; give a number from 1 to {_MAX_WORKERS}.",
+            Cause.OPTION,
+        )
+    if arguments.threads is None:
+        arguments.threads = max(1, (os.cpu_count() or 1) // arguments.workers)
+
+
+@contextmanager
+def open_runner(arguments: argparse.Namespace, setup: Detection) -> Iterator[Runner]:
+    """What the command line asks to compute with.
+
+    Raises:
+        InputError: The cluster cannot be used, or this machine has fewer GPUs than workers.
+    """
+    if arguments.workers is None and arguments.scheduler is None:
+        from parity.detections.shards import in_process
+
+        yield Runner(lambda framework: in_process(partial(open_detector, setup, framework)))
+        return
+    from parity.detections.cluster import existing_cluster, local_cluster
+
+    gpu = setup.device == "cuda"
+    opened = (
+        existing_cluster(arguments.scheduler, gpu)
+        if arguments.scheduler is not None
+        else local_cluster(arguments.workers, _gpus(arguments.workers) if gpu else None)
+    )
+    with opened as cluster:
+        yield Runner(
+            lambda framework: cluster.compute(Recipe.of(setup, framework)),
+            {"cluster": cluster.describe()},
+        )
+
+
+def _gpus(workers: int) -> list[str]:
+    """The GPU of each worker, one of those that this process may use."""
+    import torch
+
+    count = torch.cuda.device_count()
+    if workers > count:
+        raise InputError(
+            f"--workers is {workers}, but PyTorch finds {count} GPUs, one of which each worker "
+            f"needs; give at most as many workers.",
+            Cause.DEVICE,
+        )
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return named[:workers] if len(named) >= count else [str(number) for number in range(workers)]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What another process needs to set up one framework's detection for itself.
+
+    Attributes:
+        settings: The attributes of :class:`Detection`, without the checkpoint's values.
+        model: Name of the model.
+        num_classes: The checkpoint's number of classes.
+        framework: The framework.
+        manifest: What the other process's detections must depend on.
+    """
+
+    settings: Mapping[str, Any]
+    model: str
+    num_classes: int
+    framework: str
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, setup: Detection, framework: str) -> Recipe:
+        """The recipe for what has been set up here."""
+        names = [item.name for item in fields(Detection) if item.name != "conversion"]
+        settings = {name: getattr(setup, name) for name in names}
+        # Another process has a current folder of its own.
+        settings["prefix"] = setup.prefix.absolute()
+        config = setup.conversion.config
+        manifest = setup.manifest(framework)
+        return cls(settings, config.name, config.num_classes, framework, manifest)
+
+    @contextmanager
+    def __call__(self) -> Iterator[Side]:
+        """Set it up.
+
+        Raises:
+            InputError: The checkpoint cannot be read here, or the detections would depend on
+                something else than those of the process that sent the recipe.
+        """
+        environment.prepare(in_turns=False)
+        prefix: Path = self.settings["prefix"]
+        conversion = convert(
+            CheckpointFiles(prefix, str(prefix), None),
+            model=self.model,
+            num_classes=self.num_classes,
+            weights=self.settings["weights"],
+        )
+        setup = Detection(conversion=conversion, **self.settings)
+        found = setup.manifest(self.framework)
+        differing = [
+            f"{name} is {found.get(name)!s:.40}, not {wanted!s:.40}"
+            for name, wanted in self.manifest.items()
+            if found.get(name) != wanted
+        ]
+        if differing:
+            raise InputError(
+                f"{prefix} would be detected with otherwise than by the machine of this command: "
+                f"{', '.join(differing)}; let every machine have the same files and versions."
+            )
+        with open_detector(setup, self.framework) as side:
+            yield side

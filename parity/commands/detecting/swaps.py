@@ -1,0 +1,469 @@
+"""``compare.py coco --stage-swap``: the PyTorch pipeline with one stage at a time exchanged."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from converter.conversion import account, convert
+from converter.progress import Progress
+from converter.sources import CheckpointFiles
+from efficientdet_spec import Cause, InputError, NodeKind
+from parity.coco.swaps import MISTAKE, TENSORFLOW, StageSwap, Swap, judge
+from parity.commands.detecting import other_stages
+from parity.commands.detecting.detection import Detection
+from parity.detections.rows import as_rows
+from parity.detections.shards import ImageResult, Shard, Work, claim, read_shard, write_shard
+from parity.process import environment
+
+if TYPE_CHECKING:
+    from parity.detections.annotations import Annotations, CocoImage
+    from torch_model.detector import Detector
+
+BASELINE = "baseline"
+"""Slug of the pipeline without an exchange."""
+
+SWAPS = (
+    Swap("tensorflow-decode", "TensorFlow's decoder", "decode", TENSORFLOW),
+    Swap("tensorflow-preprocess", "TensorFlow's preprocessing", "preprocess", TENSORFLOW),
+    Swap("tensorflow-network", "TensorFlow's network", "network", TENSORFLOW),
+    Swap("tensorflow-postprocess", "TensorFlow's postprocessing", "postprocess", TENSORFLOW),
+    Swap("opencv-decode", "OpenCV's JPEG decoder", "decode", MISTAKE),
+    Swap("bgr", "BGR instead of RGB", "preprocess", MISTAKE),
+    Swap("opencv-resize", "OpenCV's resize", "preprocess", MISTAKE),
+    Swap("torch-resize", "PyTorch's resize", "preprocess", MISTAKE),
+    Swap("antialias", "PyTorch's antialiased resize", "preprocess", MISTAKE),
+    Swap("legacy-resize", "TensorFlow 1's resize, no half pixel", "preprocess", MISTAKE),
+    Swap("resize-first", "resize of grey levels, then normalise", "preprocess", MISTAKE),
+    Swap("raw-weights", "raw weights instead of averages (EMA)", "network", MISTAKE),
+    Swap("zero-padded-pool", "max-pools padded with zeros", "network", MISTAKE),
+    Swap("pair-anchors", "anchor sides 1.4 and 0.7", "postprocess", MISTAKE),
+    Swap("max-per-anchor", "only the best class of each anchor", "postprocess", MISTAKE),
+    Swap("hard-nms", "hard NMS", "postprocess", MISTAKE),
+    Swap("tensorflow-nms", "soft NMS of TensorFlow's op", "postprocess", MISTAKE),
+    Swap("no-last-pixel", "areas in NMS without +1", "postprocess", MISTAKE),
+    Swap("clip-first", "boxes clipped before NMS", "postprocess", MISTAKE),
+)
+"""Every exchange, in the order of results."""
+
+_VARIANTS = {
+    "legacy-resize": ("resize", "legacy"),
+    "pair-anchors": ("aspects", "pairs"),
+    "max-per-anchor": ("selection", "max-per-anchor"),
+    "hard-nms": ("nms", "hard"),
+    "tensorflow-nms": ("nms", "tf-soft"),
+}
+"""Swaps that are a variant of a profile's stage."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """From an image file to detections; pipelines that share functions share their results.
+
+    Attributes:
+        decode: A file to uint8 [h, w, 3] in RGB order.
+        preprocess: A file, for messages, and its pixels to a
+            :class:`torch_model.preprocess.NetworkInput`.
+        network: Pixels [H, W, 3] to :class:`torch_model.postprocess.Outputs`.
+        postprocess: These and the factor from pixels of the input to those of the image to
+            boxes [K, 4] as [y1, x1, y2, x2] in pixels of the image, scores and classes.
+    """
+
+    decode: Callable[[Path], Any]
+    preprocess: Callable[[Path, Any], Any]
+    network: Callable[[Any], Any]
+    postprocess: Callable[[Any, Any], tuple[Any, Any, Any]]
+
+
+def swaps_of(setup: Detection, *, with_tensorflow: bool) -> list[Swap]:
+    """The exchanges that change this pipeline: not those that its profile has already.
+
+    Args:
+        setup: The pipeline.
+        with_tensorflow: Whether stages of TensorFlow are among them.
+    """
+    stages = setup.profile.stages()
+    without = {slug for slug, (stage, variant) in _VARIANTS.items() if stages[stage] == variant}
+    if stages["decode"] == "accurate-dct":
+        without.add("opencv-decode")
+    if stages["nms"] not in ("soft", "hard"):
+        without.add("no-last-pixel")
+    if not _has_raw_twins(setup):
+        without.add("raw-weights")
+    return [
+        swap
+        for swap in SWAPS
+        if swap.slug not in without and (with_tensorflow or swap.origin != TENSORFLOW)
+    ]
+
+
+def _has_raw_twins(setup: Detection) -> bool:
+    ledger = setup.conversion.ledger
+    if setup.weights == "raw" or not any(row.use == "ema" for row in ledger.rows):
+        return False
+    return not account(
+        _files(setup),
+        model=ledger.config.name,
+        num_classes=ledger.config.num_classes,
+        weights="raw",
+    ).findings
+
+
+def _files(setup: Detection) -> CheckpointFiles:
+    return CheckpointFiles(setup.prefix, str(setup.conversion.provenance["source"]), None)
+
+
+def check(annotations: Annotations, frameworks: Sequence[str]) -> None:
+    """Refuse what no table can be made of, before anything is computed.
+
+    Raises:
+        InputError: There are no boxes, PyTorch is left out, or OpenCV is missing.
+    """
+    if annotations.boxes is None:
+        raise InputError(
+            f"--stage-swap compares metrics, but {annotations.source} has no boxes; give "
+            f"annotations of a validation set.",
+            Cause.OPTION,
+        )
+    if "torch" not in frameworks:
+        raise InputError(
+            "--stage-swap exchanges stages of the PyTorch pipeline, which --framework tensorflow "
+            "leaves out; leave that option out, or take --framework torch.",
+            Cause.OPTION,
+        )
+    if importlib.util.find_spec("cv2") is None:
+        raise InputError(
+            "--stage-swap needs OpenCV, whose decoder and resize are among the stages; install it "
+            "with pip install 'efficientdet-parity[images]'.",
+            Cause.MISSING_PACKAGE,
+        )
+
+
+def run(
+    setup: Detection,
+    folder: Path,
+    work: Work,
+    fingerprint: str,
+    annotations: Annotations,
+    *,
+    with_tensorflow: bool,
+) -> StageSwap:
+    """Compute what is not in the folder yet, and judge it.
+
+    Images go through the networks one at a time, whatever the batch of the rest.
+
+    Args:
+        setup: The pipeline.
+        folder: For the shards of each exchange, in folders of their own.
+        work: What is to be detected.
+        fingerprint: Of the work.
+        annotations: With boxes.
+        with_tensorflow: Whether stages of TensorFlow are exchanged too.
+
+    Raises:
+        InputError: The folder holds another run's shards or cannot be written.
+    """
+    setup, work = replace(setup, batch=1), replace(work, batch=1)
+    swaps = swaps_of(setup, with_tensorflow=with_tensorflow)
+    folders = {slug: folder / f"swap-{slug}" for slug in [BASELINE, *(s.slug for s in swaps)]}
+    origins = {swap.slug: swap.origin for swap in swaps}
+    for slug, path in folders.items():
+        manifest = setup.manifest("torch") | {"images": fingerprint, "swap": slug}
+        if origins.get(slug) == TENSORFLOW:
+            manifest["tensorflow"] = environment.describe(None)["packages"]["tensorflow"]
+        claim(path, manifest)
+    with Progress("exchanging stages", unit="images") as progress:
+        results = _results(setup, folders, work, progress)
+    with Progress("evaluating exchanged stages", unit="stages") as progress:
+        swapped = {swap: results[swap.slug] for swap in swaps}
+        return judge(annotations, results[BASELINE], swapped, progress)
+
+
+def _results(
+    setup: Detection,
+    folders: Mapping[str, Path],
+    work: Work,
+    progress: Callable[[int, int], None],
+) -> dict[str, list[ImageResult]]:
+    """Each pipeline's results of all images, computed where its shard is missing."""
+    parts = list(enumerate(work.parts()))
+    left = {
+        number: [slug for slug, folder in folders.items() if not _path(folder, number).exists()]
+        for number, _ in parts
+    }
+    needed = {slug for slugs in left.values() for slug in slugs}
+    done = sum(len(part) for number, part in parts if not left[number])
+    with ExitStack() as stack:
+        if needed:
+            progress(done, len(work.images))
+            pipelines = stack.enter_context(open_pipelines(setup, needed))
+        for number, part in parts:
+            if not left[number]:
+                continue
+            wanted = {slug: pipelines[slug] for slug in left[number]}
+            found = []
+            for image in part:
+                found.append(detect(work.folder, image, wanted))
+                done += 1
+                progress(done, len(work.images))
+            for slug in wanted:
+                shard = Shard([results[slug] for results in found], {})
+                write_shard(_path(folders[slug], number), shard)
+    return {
+        slug: [
+            result
+            for number, part in parts
+            for result in read_shard(_path(folder, number), part).images
+        ]
+        for slug, folder in folders.items()
+    }
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{number:05}.json"
+
+
+def detect(
+    folder: Path, image: CocoImage, pipelines: Mapping[str, Pipeline]
+) -> dict[str, ImageResult]:
+    """One image through all pipelines, each stage computed once for those that share its input.
+
+    Args:
+        folder: Of the image's file.
+        image: As the annotations have it.
+        pipelines: By slug.
+    """
+    path = folder / image.file_name
+    results: dict[str, ImageResult] = {}
+    decoded: dict[Any, Any] = {}
+    prepared: dict[Any, Any] = {}
+    inputs: dict[bytes, Any] = {}
+    # One network's outputs at a time: those of a large model take 160 MB.
+    groups: dict[tuple[bytes, Any], list[str]] = {}
+    for slug, pipeline in pipelines.items():
+        decode, both = pipeline.decode, (pipeline.decode, pipeline.preprocess)
+        try:
+            if decode not in decoded:
+                decoded[decode] = _decode(decode, path, image)
+            if both not in prepared:
+                prepared[both] = pipeline.preprocess(path, decoded[decode])
+        except InputError as error:
+            results[slug] = _failed(image, error)
+            continue
+        # Different ways often lead to the very same pixels.
+        key = _digest(prepared[both])
+        inputs[key] = prepared[both]
+        groups.setdefault((key, pipeline.network), []).append(slug)
+    for (key, network), slugs in groups.items():
+        try:
+            outputs = network(inputs[key].pixels)
+        except InputError as error:
+            results |= {slug: _failed(image, error) for slug in slugs}
+            continue
+        for slug in slugs:
+            try:
+                # Boxes of mistaken weights may be infinite, which is a result too.
+                with np.errstate(all="ignore"):
+                    found = pipelines[slug].postprocess(outputs, inputs[key].scale)
+                results[slug] = ImageResult(image.id, as_rows(*found))
+            except InputError as error:
+                results[slug] = _failed(image, error)
+    return results
+
+
+def _decode(decode: Callable[[Path], Any], path: Path, image: CocoImage) -> Any:
+    pixels = decode(path)
+    height, width = pixels.shape[:2]
+    if (height, width) != (image.height, image.width):
+        raise InputError(
+            f"{path} is {width}x{height} pixels, but the annotations are for "
+            f"{image.width}x{image.height}; give the images they belong to.",
+            Cause.MODEL,
+        )
+    return pixels
+
+
+def _digest(prepared: Any) -> bytes:
+    pixels = np.ascontiguousarray(prepared.pixels)
+    return hashlib.sha256(pixels.tobytes() + np.float32(prepared.scale).tobytes()).digest()
+
+
+def _failed(image: CocoImage, error: InputError) -> ImageResult:
+    return ImageResult(image.id, np.zeros((0, 6)), str(error))
+
+
+@contextmanager
+def open_pipelines(setup: Detection, slugs: set[str]) -> Iterator[dict[str, Pipeline]]:
+    """The pipelines of these slugs.
+
+    Args:
+        setup: The pipeline without an exchange; its batch is 1.
+        slugs: Of exchanges that it allows, or :data:`BASELINE`.
+    """
+    import torch
+
+    from parity.sides.pytorch.device import open_device
+    from torch_model.decode import read_image
+
+    device = open_device(setup.device)
+    before = torch.get_num_threads()
+    torch.set_num_threads(setup.threads)
+    try:
+        detector = _detector(setup, setup.conversion, device)
+        baseline = Pipeline(
+            partial(read_image, fast_dct=setup.profile.decode == "fast-dct"),
+            lambda _, image: detector.preprocess(image),
+            partial(_forward, detector),
+            partial(_postprocess, detector),
+        )
+        with ExitStack() as stack:
+            changes = _mistakes(detector)
+            if "raw-weights" in slugs:
+                config = setup.conversion.config
+                raw = convert(
+                    _files(setup),
+                    model=config.name,
+                    num_classes=config.num_classes,
+                    weights="raw",
+                )
+                changes["raw-weights"] = partial(_forward, _detector(setup, raw, device))
+            if any(swap.origin == TENSORFLOW and swap.slug in slugs for swap in SWAPS):
+                changes |= _of_tensorflow(setup, stack)
+            pipelines = {BASELINE: baseline} | {
+                swap.slug: _exchanged(baseline, swap.stage, changes[swap.slug])
+                for swap in SWAPS
+                if swap.slug in slugs
+            }
+            yield pipelines
+    finally:
+        torch.set_num_threads(before)
+
+
+def _exchanged(baseline: Pipeline, stage: str, function: Any) -> Pipeline:
+    changes: dict[str, Any] = {stage: function}
+    return replace(baseline, **changes)
+
+
+def _detector(setup: Detection, conversion: Any, device: Any) -> Detector:
+    from torch_model.checkpoint import from_arrays
+    from torch_model.detector import Detector
+
+    model = from_arrays(conversion.config, conversion.arrays, source=str(setup.prefix)).eval()
+    return Detector(model, setup.profile, device=device, size=setup.size)
+
+
+def _forward(detector: Detector, pixels: Any) -> Any:
+    import torch
+
+    from torch_model.postprocess import split_outputs
+
+    with torch.inference_mode():
+        images = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2).to(detector.device)
+        class_outputs, box_outputs = detector.model(images)
+        return split_outputs(class_outputs, box_outputs, detector.model.config.num_classes)[0]
+
+
+def _forward_zero_padded(detector: Detector, pixels: Any) -> Any:
+    with zero_padded_pools(detector.model):
+        return _forward(detector, pixels)
+
+
+@contextmanager
+def zero_padded_pools(model: Any) -> Iterator[None]:
+    """Within it the model's max-pools take zeros where they should take nothing (-inf)."""
+    from parity.faults.basics.case import Site
+    from parity.faults.families.resampling import POOL_ZERO_PADDING
+    from torch_model.layers import MaxPool2d
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if isinstance(module, MaxPool2d):
+                site = Site(name=name, kind=NodeKind.POOL, module=module)
+                stack.enter_context(POOL_ZERO_PADDING.inject(site))
+        yield
+
+
+def _postprocess(detector: Detector, outputs: Any, scale: Any) -> tuple[Any, Any, Any]:
+    from torch_model.postprocess import postprocess
+
+    found = postprocess(outputs, detector.anchors, detector.size, scale, detector.profile)
+    return found.boxes, found.scores, found.classes
+
+
+def _mistakes(detector: Detector) -> dict[str, Any]:
+    """The stage of each mistake that needs no other weights."""
+    from torch_model.detector import Detector
+    from torch_model.profiles import with_stages
+
+    def varied(slug: str) -> Detector:
+        profile = with_stages(detector.profile, dict([_VARIANTS[slug]]))
+        return Detector(detector.model, profile, device=detector.device, size=detector.size)
+
+    def resized(resize: other_stages.Resize, *, first: bool = False) -> Any:
+        return lambda _, image: other_stages.preprocess_with(
+            detector, image, resize, resize_first=first
+        )
+
+    legacy = varied("legacy-resize")
+    antialiased = partial(other_stages.resize_with_torch, antialias=True)
+    return {
+        "opencv-decode": other_stages.decode_with_opencv,
+        "bgr": lambda _, image: detector.preprocess(np.ascontiguousarray(image[..., ::-1])),
+        "opencv-resize": resized(other_stages.resize_with_opencv),
+        "torch-resize": resized(other_stages.resize_with_torch),
+        "antialias": resized(antialiased),
+        "legacy-resize": lambda _, image: legacy.preprocess(image),
+        "resize-first": resized(other_stages.resize_with_opencv, first=True),
+        "zero-padded-pool": partial(_forward_zero_padded, detector),
+        "no-last-pixel": partial(other_stages.postprocess_with, detector, inclusive=False),
+        "clip-first": partial(other_stages.postprocess_with, detector, clip_first=True),
+    } | {
+        slug: partial(_postprocess, varied(slug))
+        for slug in ("pair-anchors", "max-per-anchor", "hard-nms", "tensorflow-nms")
+    }
+
+
+def _of_tensorflow(setup: Detection, stack: ExitStack) -> dict[str, Any]:
+    """TensorFlow's stages, with this side's types; closed with the stack."""
+    from parity.commands.detecting.tensorflow_detection import tensorflow_stages
+    from torch_model.postprocess import Outputs
+    from torch_model.preprocess import NetworkInput
+
+    stages = stack.enter_context(tensorflow_stages(setup))
+    config = setup.conversion.config
+    sizes = list(config.feature_sizes(*setup.size).values())
+
+    def preprocess(path: Path, image: Any) -> NetworkInput:
+        pixels, scale = stages.preprocess(path, image)
+        return NetworkInput(pixels[0], scale)
+
+    def network(pixels: Any) -> Outputs:
+        outputs = stages.network(pixels[None])
+        half = len(sizes)
+        return Outputs(
+            [level.reshape(-1, config.num_classes) for level in outputs[:half]],
+            [level.reshape(-1, 4) for level in outputs[half:]],
+        )
+
+    def postprocess(outputs: Outputs, scale: Any) -> tuple[Any, Any, Any]:
+        levels = [
+            level.reshape(1, rows, columns, -1)
+            for kind in (outputs.classes, outputs.boxes)
+            for level, (rows, columns) in zip(kind, sizes, strict=True)
+        ]
+        return stages.postprocess(levels, scale)
+
+    return {
+        "tensorflow-decode": stages.decode,
+        "tensorflow-preprocess": preprocess,
+        "tensorflow-network": network,
+        "tensorflow-postprocess": postprocess,
+    }

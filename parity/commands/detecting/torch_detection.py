@@ -1,0 +1,68 @@
+"""Detection by PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from parity.commands.detecting.detection import Detection, Stopwatch
+
+
+class _TorchSide:
+    """Detection by :class:`torch_model.detector.Detector`."""
+
+    def __init__(self, detector: Any) -> None:
+        self._detector = detector
+        self._watch = Stopwatch()
+        self.seconds = self._watch.seconds
+
+    def prepare(self, path: Path) -> Any:
+        from parity.detections.shards import Prepared
+        from torch_model.decode import read_image
+
+        watch = Stopwatch()
+        image = read_image(path, fast_dct=self._detector.profile.decode == "fast-dct")
+        watch.lap("decode")
+        prepared = self._detector.preprocess(image)
+        watch.lap("preprocess")
+        return Prepared(image.shape[0], image.shape[1], prepared, watch.seconds)
+
+    def detect(self, images: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
+        self._watch.start()
+        found = self._detector.detect_inputs([item.value for item in images])
+        self._watch.lap("postprocess")
+        return [(item.boxes, item.scores, item.classes) for item in found]
+
+    def leaving_network(self, *_: Any) -> None:
+        if self._detector.device.type == "cuda":
+            import torch
+
+            # A GPU computes while Python goes on.
+            torch.cuda.synchronize(self._detector.device)
+        self._watch.lap("network")
+
+
+@contextmanager
+def torch_side(setup: Detection) -> Iterator[_TorchSide]:
+    """The model with the checkpoint's values, and the stages around it."""
+    import torch
+
+    from parity.sides.pytorch.device import open_device
+    from torch_model.checkpoint import from_arrays
+    from torch_model.detector import Detector
+
+    device = open_device(setup.device)
+    before = torch.get_num_threads()
+    torch.set_num_threads(setup.threads)
+    done = setup.conversion
+    model = from_arrays(done.config, done.arrays, source=str(setup.prefix)).eval()
+    detector = Detector(model, setup.profile, device=device, size=setup.size)
+    side = _TorchSide(detector)
+    hook = detector.model.register_forward_hook(side.leaving_network)
+    try:
+        yield side
+    finally:
+        hook.remove()
+        torch.set_num_threads(before)

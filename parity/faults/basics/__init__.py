@@ -1,0 +1,1 @@
+"""What a fault is, the layer it is about, and what that should compute."""

@@ -1,0 +1,323 @@
+"""The operation of each kind of node as it should be, in a form that a fault can change.
+
+All of it works on tensors of any floating type: in float64 a hypothesis is held against a
+candidate's output, in float32 the same function is put into a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from efficientdet_spec import FUSION_EPSILON, Activation, Fusion, NodeKind, same_padding
+from parity.faults.basics.case import Channels, Evaluation, Operation, Site
+
+Change = Callable[[Tensor], Tensor]
+"""A function of a tensor."""
+
+Pair = Callable[[Tensor, Tensor], Tensor]
+"""A function of two tensors."""
+
+Pads = tuple[int, int, int, int]
+"""Pixels added (left, right, top, bottom); negative ones are cut off."""
+
+Sides = tuple[int, int]
+"""Along height and width."""
+
+
+def faithful(operation: Operation) -> Evaluation:
+    """The operation as it should be."""
+    makers: dict[NodeKind, Callable[[Operation], Evaluation]] = {
+        NodeKind.CONV: convolution,
+        NodeKind.DEPTHWISE: convolution,
+        NodeKind.BATCH_NORM: batch_norm,
+        NodeKind.ACTIVATION: lambda own: of_each(own, official(own)),
+        NodeKind.GATE: lambda own: of_each(own, official(own)),
+        NodeKind.FUSE: fusion,
+        NodeKind.MEAN: lambda own: of_plane(own, mean, mean),
+        NodeKind.SCALE: lambda own: of_both(own, lambda x, gate: x * gate),
+        NodeKind.ADD: lambda own: of_both(own, lambda x, shortcut: x + shortcut),
+        NodeKind.POOL: pool,
+        NodeKind.UPSAMPLE: lambda own: of_plane(own, lambda x: nearest(x, target(own))),
+    }
+    return makers[operation.kind](operation)
+
+
+_ACTIVATIONS: dict[Activation, Change] = {Activation.SWISH: F.silu}
+
+
+def official(site: Site) -> Change:
+    """What an activation or a gate of the faithful model computes of each value."""
+    if site.kind is NodeKind.GATE:
+        return torch.sigmoid
+    layer: Any = site.module
+    return _ACTIVATIONS[layer.activation]
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One convolution; called with output channels it gives them and their gauge.
+
+    Attributes:
+        x: Its input.
+        weight: OIHW.
+        bias: One value for each output channel, or None.
+        stride: Along height and width.
+        pads: Padding.
+        groups: Number of channel groups.
+        dilation: Distance of neighbouring taps.
+        mode: What is padded with, as ``F.pad`` calls it.
+    """
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    stride: Sides
+    pads: Pads
+    groups: int
+    dilation: int = 1
+    mode: str = "constant"
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether each output channel reads one input channel of its own."""
+        return 1 < self.groups == self.x.shape[1] == self.weight.shape[0]
+
+    @property
+    def kernel(self) -> Sides:
+        """Height and width of its kernel."""
+        return self.weight.shape[2], self.weight.shape[3]
+
+    @property
+    def symmetric(self) -> Pads:
+        """As many pixels on opposite sides, as PyTorch's own layer pads."""
+        height, width = self.kernel
+        return width // 2, width // 2, height // 2, height // 2
+
+    def __call__(self, channels: Channels) -> tuple[Tensor, Tensor]:
+        """Its output at some channels, and ``conv(|x|, |w|) + |b|``."""
+        x, weight, groups = self.x, self.weight, self.groups
+        bias = self.bias
+        if groups == 1 or self.depthwise:
+            weight = weight[channels]
+            bias = None if bias is None else bias[channels]
+        if self.depthwise:
+            x, groups = x[:, channels], weight.shape[0]
+        x = F.pad(x, self.pads, mode=self.mode) if any(self.pads) else x
+        magnitude = None if bias is None else bias.abs()
+        output = self._apply(x, weight, bias, groups)
+        gauge = self._apply(x.abs(), weight.abs(), magnitude, groups)
+        if groups > 1 and not self.depthwise:
+            return output[:, channels], gauge[:, channels]
+        return output, gauge
+
+    def _apply(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+        return F.conv2d(x, weight, bias, self.stride, 0, self.dilation, groups)
+
+
+def same_pads(x: Tensor, kernel: Sides, stride: Sides) -> Pads:
+    """TensorFlow's SAME padding of an NCHW tensor."""
+    top, bottom = same_padding(x.shape[2], kernel[0], stride[0])
+    left, right = same_padding(x.shape[3], kernel[1], stride[1])
+    return left, right, top, bottom
+
+
+def convolution(operation: Operation) -> Convolution:
+    """The convolution as it should be."""
+    module: Any = operation.module
+    x = operation.arguments[0]
+    stride = (int(module.stride[0]), int(module.stride[1]))
+    weight = module.weight.detach()
+    pads = same_pads(x, (weight.shape[2], weight.shape[3]), stride)
+    bias = None if module.bias is None else module.bias.detach()
+    return Convolution(x, weight, bias, stride, pads, int(module.groups))
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """One batch norm; called with channels it gives them and their gauge.
+
+    Attributes:
+        x: Its input.
+        gamma: Scale of each channel.
+        beta: Offset of each channel.
+        mean: Mean of each channel.
+        variance: Variance of each channel.
+        epsilon: Added to the variance.
+    """
+
+    x: Tensor
+    gamma: Tensor
+    beta: Tensor
+    mean: Tensor
+    variance: Tensor
+    epsilon: float
+
+    def __call__(self, channels: Channels) -> tuple[Tensor, Tensor]:
+        """``(x - mean) gamma / sqrt(variance + epsilon) + beta`` at some channels."""
+        gamma, beta, mean, variance = (
+            value[channels].view(1, -1, 1, 1)
+            for value in (self.gamma, self.beta, self.mean, self.variance)
+        )
+        scale = gamma / torch.sqrt(variance + self.epsilon)
+        x = self.x[:, channels]
+        gauge = x.abs() * scale.abs() + (mean * scale).abs() + beta.abs()
+        return (x - mean) * scale + beta, gauge
+
+
+def batch_norm(operation: Operation) -> BatchNorm:
+    """The batch norm as it should be."""
+    module: Any = operation.module
+    return batch_norm_of(module, operation.arguments[0], float(module.eps))
+
+
+def batch_norm_of(module: Any, x: Tensor, epsilon: float) -> BatchNorm:
+    """A batch norm with a layer's parameters and statistics."""
+    values = (module.weight, module.bias, module.running_mean, module.running_var)
+    gamma, beta, mean, variance = (value.detach().to(x.dtype) for value in values)
+    return BatchNorm(x, gamma, beta, mean, variance, epsilon)
+
+
+def of_each(operation: Operation, function: Change, reach: float = 0.0) -> Evaluation:
+    """A function of each value of the node's first argument.
+
+    Args:
+        operation: The node.
+        function: What is computed of each value.
+        reach: Part of the argument's magnitude on which roundings act too: 1 for functions such
+            as GELU whose small results are differences of larger terms.
+    """
+    # An underflowing sigmoid leaves an error times |x| in x * sigmoid(x).
+    lost = max(reach, operation.underflow)
+
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        x = operation.arguments[0][:, channels]
+        output, moved = _with_conditioning(function, x)
+        magnitude = torch.maximum(output.abs(), moved.abs())
+        return output, magnitude + lost * x.abs() + operation.underflow
+
+    return evaluate
+
+
+def _with_conditioning(function: Change, x: Tensor) -> tuple[Tensor, Tensor]:
+    """``f(x)`` and ``x f'(x)``, by which a rounding of the argument moves it."""
+    with torch.enable_grad():
+        argument = x.detach().requires_grad_()
+        output = function(argument)
+        slope: Tensor | None = None
+        if output.requires_grad:
+            # Of a function of each value the gradient of the sum is the slope at each.
+            (slope,) = torch.autograd.grad(output.sum(), argument)
+    return output.detach(), torch.zeros_like(x) if slope is None else x * slope
+
+
+def of_plane(operation: Operation, function: Change, magnitude: Change | None = None) -> Evaluation:
+    """A function of each channel's plane; its gauge is its own output unless another is given."""
+
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        x = operation.arguments[0][:, channels]
+        output = function(x)
+        gauge = output.abs() if magnitude is None else magnitude(x.abs())
+        # Sums over a plane may be given less than what they lose.
+        return output, gauge + output.abs()
+
+    return evaluate
+
+
+def mean(x: Tensor) -> Tensor:
+    """Over height and width."""
+    return x.mean((2, 3), keepdim=True)
+
+
+def target(operation: Operation) -> Sides:
+    """The size that a max-pool or an up-sampling is to give."""
+    rows, columns = operation.arguments[1]
+    return int(rows), int(columns)
+
+
+def strides(operation: Operation) -> Sides:
+    """The stride of a max-pool, which follows from its sizes."""
+    sizes = operation.arguments[0].shape[2:]
+    rows, columns = (
+        (int(size) - 1) // goal + 1 for size, goal in zip(sizes, target(operation), strict=True)
+    )
+    return rows, columns
+
+
+def pool(operation: Operation) -> Evaluation:
+    """The max-pool as it should be: SAME padding by -inf, kernel = stride + 1."""
+    stride = strides(operation)
+    kernel = (stride[0] + 1, stride[1] + 1)
+    return of_plane(operation, lambda x: same_max_pool(x, kernel, stride, -np.inf))
+
+
+def same_max_pool(x: Tensor, kernel: Sides, stride: Sides, value: float) -> Tensor:
+    """A max-pool with SAME padding by some value."""
+    return F.max_pool2d(F.pad(x, same_pads(x, kernel, stride), value=value), kernel, stride)
+
+
+def nearest(x: Tensor, size: Sides) -> Tensor:
+    """Nearest neighbours: pixel i takes pixel floor(i * in / out)."""
+    return F.interpolate(x, size=size, mode="nearest")
+
+
+def of_both(operation: Operation, function: Pair) -> Evaluation:
+    """A function of the node's two arguments, value by value."""
+
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        x, y = (argument[:, channels] for argument in operation.arguments)
+        output = function(x, y)
+        # Sums are judged by the magnitudes that they add up.
+        return output, output.abs() + x.abs() + y.abs() if adds(function) else output.abs()
+
+    def adds(function: Pair) -> bool:
+        # A product gives nothing where one factor is zero.
+        one = torch.ones((), dtype=torch.float64)
+        return bool(function(one, 0 * one).abs() + function(0 * one, one).abs() > 0)
+
+    return evaluate
+
+
+def weighted(features: Sequence[Tensor], shares: Tensor) -> Evaluation:
+    """``sum share_i x_i``."""
+
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        if len(features) != len(shares):
+            raise ValueError("one share for each feature")
+        chosen = [x[:, channels] for x in features]
+        output = torch.zeros_like(chosen[0])
+        gauge = torch.zeros_like(chosen[0])
+        for x, share in zip(chosen, shares, strict=True):
+            output = output + x * share
+            gauge = gauge + (x * share).abs()
+        return output, gauge
+
+    return evaluate
+
+
+def fast_attention(weights: Tensor, epsilon: float = FUSION_EPSILON) -> Tensor:
+    """The shares of fast attention."""
+    kept = F.relu(weights)
+    return kept / (kept.sum() + epsilon)
+
+
+def fusion(operation: Operation) -> Evaluation:
+    """The weighted sum as it should be."""
+    return weighted(operation.arguments[0], shares(operation))
+
+
+def shares(operation: Operation) -> Tensor:
+    """The factor of each input of a fusion, as it should be."""
+    module: Any = operation.module
+    features, weights = operation.arguments
+    kind = Fusion(module.fusion)
+    if kind is Fusion.SUM or weights is None:
+        return torch.ones(len(features), dtype=features[0].dtype)
+    own: Tensor = weights.detach().to(features[0].dtype)
+    return torch.softmax(own, 0) if kind is Fusion.SOFTMAX_ATTENTION else fast_attention(own)

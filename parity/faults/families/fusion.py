@@ -1,0 +1,248 @@
+"""What ports get wrong where a BiFPN node fuses its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import permutations
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from efficientdet_spec import FUSION_EPSILON, Fusion, NodeKind
+from parity.faults.basics.case import (
+    Case,
+    Channels,
+    Evaluation,
+    Hypothesis,
+    Operation,
+    Site,
+    fitted,
+)
+from parity.faults.basics.fault import Fault, Variant, in_variants, with_numbers
+from parity.faults.basics.operations import Change, fast_attention, shares, weighted
+from parity.faults.families import activations
+from parity.faults.families.elementwise import least_squares
+from parity.results.digits import told_apart
+
+_KINDS = frozenset({NodeKind.FUSE})
+
+_EPSILONS = (0.0, 1e-3, 1e-5, 1e-2, 1e-6, 1e-8)
+
+_EXAMPLE = (0.1, 0.2, 0.3)
+"""Shares that no weights give."""
+
+
+def _anywhere(site: Site) -> bool:
+    return True
+
+
+def _not(fusion: Fusion) -> Callable[[Site], bool]:
+    """Fusions that compute their shares in another way."""
+
+    def where(site: Site) -> bool:
+        module: Any = site.module
+        return Fusion(module.fusion) is not fusion
+
+    return where
+
+
+def _shared(
+    slug: str,
+    title: str,
+    ways: Callable[[Tensor], Iterable[tuple[str, Tensor]]],
+    where: Callable[[Site], bool] = _anywhere,
+) -> Fault:
+    """Another way from the weights to the shares."""
+
+    def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+        features, weights = operation.arguments
+        if weights is not None and where(operation):
+            for words, other in ways(weights.detach().to(features[0].dtype)):
+                yield words, weighted(features, other)
+
+    return in_variants(slug, title, _KINDS, variants, where=where)
+
+
+def _softmax(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    yield "softmax instead of fast attention", torch.softmax(own, 0)
+
+
+def _fast(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    yield "fast attention instead of softmax", fast_attention(own)
+
+
+def _other_epsilons(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    for epsilon in _EPSILONS:
+        yield (
+            f"fusion with epsilon {epsilon:g} instead of {FUSION_EPSILON:g}",
+            fast_attention(own, epsilon),
+        )
+
+
+def _without_relu(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    total = own.sum()
+    yield "without the relu of its weights", own / (total + FUSION_EPSILON)
+    yield "without the relu of its weights and without epsilon", own / total
+
+
+def _not_normalised(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    yield "weights not divided by their sum", F.relu(own)
+    yield "weights without relu, not divided by their sum", own
+
+
+def _other_functions(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    functions: tuple[tuple[str, Change], ...] = (
+        ("softplus", F.softplus),
+        ("sigmoid", torch.sigmoid),
+        ("the absolute value", torch.abs),
+        ("swish", F.silu),
+        ("relu6", F.relu6),
+    )
+    for title, function in functions:
+        positive = function(own)
+        yield (
+            f"{title} of its weights instead of relu",
+            positive / (positive.sum() + FUSION_EPSILON),
+        )
+        yield f"{title} of its weights, not normalised", positive
+
+
+def _scaled(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    yield "its shares times the number of inputs", fast_attention(own) * len(own)
+
+
+def _epsilon_each(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    yield "epsilon added to each weight", fast_attention(F.relu(own) + FUSION_EPSILON, 0.0)
+
+
+def _ones(operation: Operation) -> Tensor:
+    features = operation.arguments[0]
+    return torch.ones(len(features), dtype=features[0].dtype)
+
+
+def _plain_sum(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    yield "a plain sum of the inputs", weighted(operation.arguments[0], _ones(operation))
+
+
+def _plain_mean(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    ones = _ones(operation)
+    yield "the mean of the inputs", weighted(operation.arguments[0], ones / len(ones))
+
+
+def _fast_of_ones(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    yield (
+        "fast attention with every weight 1 instead of a sum",
+        weighted(operation.arguments[0], fast_attention(_ones(operation))),
+    )
+
+
+def _permuted(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    features, weights = operation.arguments
+    if weights is None:
+        return
+    right = shares(operation)
+    for order in list(permutations(range(len(features))))[1:]:
+        listed = ", ".join(str(i) for i in order)
+        yield f"its weights in the order {listed}", weighted(features, right[list(order)])
+
+
+def _missing(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    features, weights = operation.arguments
+    right = shares(operation)
+    for missing in range(len(features)):
+        kept = torch.where(torch.arange(len(features)) == missing, 0.0, 1.0).to(right)
+        title = f"input {missing} left out"
+        yield title, weighted(features, right * kept)
+        if weights is not None:
+            rest = fast_attention(weights.detach().to(right) * kept)
+            yield f"{title}, the weights of the rest normalised", weighted(features, rest)
+
+
+def _repeated(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    features, count = operation.arguments[0], len(operation.arguments[0])
+    for twice in range(count):
+        for dropped in range(count):
+            if twice != dropped:
+                inputs = [features[twice if i == dropped else i] for i in range(count)]
+                yield (
+                    f"input {twice} taken for input {dropped} too",
+                    weighted(inputs, shares(operation)),
+                )
+
+
+def _largest(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        output = torch.stack([x[:, channels] for x in operation.arguments[0]]).amax(0)
+        return output, output.abs()
+
+    yield "the largest of the inputs", evaluate
+
+
+def _product(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        output = torch.stack([x[:, channels] for x in operation.arguments[0]]).prod(0)
+        return output, output.abs()
+
+    yield "the product of the inputs", evaluate
+
+
+def _activated(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    for _, title, function in activations.ACTIVATIONS[:2]:
+        changed = [function(x) for x in operation.arguments[0]]
+        yield f"{title} of the inputs before the sum", weighted(changed, shares(operation))
+
+
+def _fitted_shares(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    features: list[Tensor] = list(case.arguments[0])
+    if not all(x.shape == case.candidate.shape for x in features):
+        return
+    factors = least_squares(features, case.candidate)
+    if factors is None:
+        return
+    pairs = [told_apart(a, float(b)) for a, b in zip(factors, shares(case), strict=True)]
+    made, right = (", ".join(texts) for texts in zip(*pairs, strict=True))
+
+    def again(case: Case, base: Evaluation) -> Evaluation:
+        return _with_shares(case, factors)
+
+    title = f"the inputs weighted by {made} instead of {right}"
+    yield fitted("weights-other", title, case, base, again, len(factors))
+
+
+def _with_shares(operation: Operation, factors: Iterable[float]) -> Evaluation:
+    features = list(operation.arguments[0])
+    return weighted(features, torch.tensor(list(factors), dtype=features[0].dtype))
+
+
+def _example(operation: Operation, base: Evaluation) -> Evaluation:
+    return _with_shares(operation, _EXAMPLE[: len(operation.arguments[0])])
+
+
+FAULTS = (
+    _shared("fast-attention", "fast attention for softmax", _fast, _not(Fusion.FAST_ATTENTION)),
+    _shared("fusion-epsilon", "another epsilon of fusion", _other_epsilons),
+    _shared("no-relu", "fusion without relu of its weights", _without_relu),
+    _shared("softmax", "softmax for fast attention", _softmax, _not(Fusion.SOFTMAX_ATTENTION)),
+    _shared("not-normalised", "fusion not divided by the sum of its weights", _not_normalised),
+    _shared("weights-function", "another function of fusion's weights", _other_functions),
+    _shared("weights-scaled", "fusion's shares times the number of inputs", _scaled),
+    _shared("epsilon-each", "fusion's epsilon added to each weight", _epsilon_each),
+    in_variants("plain-sum", "a plain sum for fusion", _KINDS, _plain_sum),
+    in_variants("plain-mean", "a plain mean for fusion", _KINDS, _plain_mean),
+    in_variants(
+        "fast-attention-of-ones", "fusion with initial weights of one", _KINDS, _fast_of_ones
+    ),
+    in_variants("weights-permuted", "fusion's weights in another order", _KINDS, _permuted),
+    # Where the input counts alone, nothing is left.
+    in_variants("input-missing", "an input of fusion left out", _KINDS, _missing, alike=("zero",)),
+    in_variants("input-repeated", "an input of fusion taken twice", _KINDS, _repeated),
+    in_variants("maximum", "the largest input for fusion", _KINDS, _largest),
+    in_variants("product", "the product of the inputs for fusion", _KINDS, _product),
+    in_variants("inputs-activated", "an activation before fusion", _KINDS, _activated),
+    # Where one input counts alone, to activate it and to activate the sum are one.
+    activations.on_top(_KINDS, alike=("inputs-activated",)),
+    with_numbers("weights-other", "other shares of fusion", _KINDS, _fitted_shares, _example),
+)
+"""Faults of a fusion, the simplest and likeliest first."""

@@ -1,0 +1,1 @@
+"""The records of each kind of result file, one file a kind."""
