@@ -46,6 +46,18 @@ def between_packages(graph, files):
     return found
 
 
+def between_rooms(graph):
+    """The same of rooms, each with all that lies in it."""
+
+    def room(name):
+        return ".".join(name.split(".")[:2]) if name.startswith("parity.") else name.split(".")[0]
+
+    found = defaultdict(set)
+    for name, others in graph.items():
+        found[room(name)] |= {room(other) for other in others} - {room(name)}
+    return found
+
+
 def circle(graph):
     """A circle; empty where there is none."""
     try:
@@ -62,6 +74,10 @@ def test_no_module_depends_on_itself():
 def test_no_package_depends_on_itself():
     files = modules()
     assert circle(between_packages(imports(files), files)) == []
+
+
+def test_no_room_depends_on_itself():
+    assert circle(between_rooms(imports(modules()))) == []
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,10 @@ from parity import faults as hypotheses
 from parity.diagnosis import patterns, structure
 from parity.judge.referee import Ruling
 from parity.judge.verdict import NodeResult, Verdict
+from parity.process.arrays import Array
 from parity.results.records.nodes import Finding, Suspect
 from parity.sides import pytorch
 from parity.sides.naming import base
-from parity.sides.stream import Array
 
 
 @dataclass(frozen=True)

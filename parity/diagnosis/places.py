@@ -12,10 +12,10 @@ from efficientdet_spec import IMAGES
 from parity.diagnosis.examination import Known, site_of
 from parity.faults import Site
 from parity.faults.basics.fault import Fault
+from parity.process.arrays import Array
 from parity.sides import pytorch
 from parity.sides.naming import base, own_paths
 from parity.sides.pytorch import FaithfulReferee
-from parity.sides.stream import Array
 
 
 def places(

@@ -21,10 +21,10 @@ from torch.nn.utils.weight_norm import WeightNorm
 from efficientdet_spec import NodeKind
 from parity.diagnosis.relations import Pool, Relation, relate
 from parity.faults import ROUNDINGS
+from parity.process.arrays import Array
 from parity.results.records.nodes import Finding
 from parity.sides.naming import Naming, base
 from parity.sides.pytorch.referee import FaithfulReferee
-from parity.sides.stream import Array
 
 SETTING_TOLERANCE = 1e-9
 """Between two ways of writing one setting: ``1 - 0.99`` is 0.01 to within 1e-17."""

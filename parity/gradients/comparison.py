@@ -24,6 +24,7 @@ from parity.gradients.sides import CandidateGradients, ReferenceGradients
 from parity.gradients.verdict import STRUCTURE_LIMIT, GradientResult, judge_all
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.verdict import Verdict
+from parity.process.arrays import Array
 from parity.process.environment import peak_memory_bytes
 from parity.results.records.gradients import (
     DitheredImages,
@@ -34,7 +35,6 @@ from parity.results.records.gradients import (
 )
 from parity.results.records.record import made
 from parity.results.records.shared import Checkpoint
-from parity.sides.stream import Array
 
 Progress = Callable[[int, int], None]
 _T = TypeVar("_T")
@@ -146,8 +146,8 @@ def compare_gradients(
 
     Args:
         config: The model.
-        reference: TensorFlow's side.
-        candidate: PyTorch's side.
+        reference: The side that is compared with.
+        candidate: The side that is compared.
         images: [N, H, W, 3], normalised; they are dithered here.
         subject: What to say about the comparison.
         modes: What batch norms normalise by.
@@ -184,10 +184,10 @@ def compare_gradients(
                 f"{side} {dtype}",
                 partial(compute, images, patterns, dtype=dtype, training=training),
             )
-            for side, compute in (("TensorFlow", reference), ("PyTorch", candidate.gradients))
+            for side, compute in (("reference", reference), ("candidate", candidate.gradients))
             for dtype in ("float64", "float32")
         }
-        exact = found["PyTorch", "float64"]
+        exact = found["candidate", "float64"]
         sensitivity = timed(
             "sensitivity",
             partial(candidate.sensitivity, images, patterns, exact, training=training, draws=DRAWS),

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
-from parity.sides.stream import Array
+from parity.process.arrays import Array
 
 PATTERN = (0.5, 1.5)
 """Magnitudes of :func:`output_patterns`: no output element counts for nothing, none for all."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from parity.sides.stream import Array
+from parity.process.arrays import Array
 
 IMAGES = "images"
 SCALAR = "scalar"

@@ -58,8 +58,8 @@ from parity.gradients.sides import Sensitivity
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.measure import unit_roundoff
 from parity.judge.verdict import Verdict
+from parity.process.arrays import Array
 from parity.results.records.gradients import Mode
-from parity.sides.stream import Array
 
 STRUCTURE_LIMIT = 1e-8
 """Largest difference of two float64 gradients, relative to their norm."""
@@ -356,14 +356,14 @@ def judge_all(
 
     Args:
         mode: What batch norms normalised by.
-        arrays: For each side (``TensorFlow``, ``PyTorch``) and type (``float64``, ``float32``)
+        arrays: For each side (``reference``, ``candidate``) and type (``float64``, ``float32``)
             the arrays by name.
         sensitivity: What they are judged by.
         terms: Number of values that TensorFlow may add one after another.
     """
     names = list(
         dict.fromkeys(
-            [*arrays["TensorFlow", "float64"], *arrays["PyTorch", "float64"]],
+            [*arrays["reference", "float64"], *arrays["candidate", "float64"]],
         )
     )
     return [
@@ -371,10 +371,10 @@ def judge_all(
             name,
             mode,
             Observation(
-                truth=arrays["TensorFlow", "float64"].get(name),
-                reference=arrays["TensorFlow", "float32"].get(name),
-                exact=arrays["PyTorch", "float64"].get(name),
-                candidate=arrays["PyTorch", "float32"].get(name),
+                truth=arrays["reference", "float64"].get(name),
+                reference=arrays["reference", "float32"].get(name),
+                exact=arrays["candidate", "float64"].get(name),
+                candidate=arrays["candidate", "float32"].get(name),
             ),
             Circumstances(
                 unit=sensitivity.units.get(name, 0.0),

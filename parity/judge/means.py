@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from parity.process.arrays import Array
 from parity.process.compiled import compiled_as_written, in_order
-from parity.sides.stream import Array
 
 _CHANNELS = 64
 """Channels that one core adds up together: all their sums stay in its nearest cache."""

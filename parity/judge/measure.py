@@ -11,8 +11,8 @@ import numpy as np
 
 from parity.judge.tally import Tally, tally
 from parity.judge.threefold import Threefold, threefold
+from parity.process.arrays import Array
 from parity.process.compiled import in_order, products_on_one_core
-from parity.sides.stream import Array
 
 _CHUNK = 1 << 17
 """Elements looked at together, by one core: what is read again is still in its cache."""

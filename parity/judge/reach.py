@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.judge.measure import flat, row_parts
+from parity.process.arrays import Array
 from parity.process.compiled import compiled, in_order
-from parity.sides.stream import Array
 
 
 @dataclass(frozen=True)

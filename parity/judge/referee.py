@@ -21,7 +21,7 @@ from efficientdet_spec import IMAGES, NodeKind
 from parity.judge.limits import Limit, chance_factor, limit_of
 from parity.judge.measure import unit_roundoff
 from parity.judge.operations import Operation, by_lines
-from parity.sides.stream import Array
+from parity.process.arrays import Array
 
 _quietly = np.errstate(over="ignore", invalid="ignore")
 """What is beyond all bounds becomes infinite, and what follows from it is not a number."""

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from parity.process.arrays import Array
 from parity.process.compiled import compiled
-from parity.sides.stream import Array
 
 _BLOCK = 1 << 10
 """Elements between two looks at what was found so far."""

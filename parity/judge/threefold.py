@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.judge.tally import Tally
+from parity.process.arrays import Array
 from parity.process.compiled import compiled
-from parity.sides.stream import Array
 
 _BLOCK = 1 << 9
 """Elements between two looks at what was found so far."""
@@ -144,17 +144,19 @@ def _look(
             dd += d * d
             ee += e * e
             ff += f * f
-        weights, farther, heavier, counted = 0.0, 0, 0, 0
+        weights, beyond, above_gauge, above_count = 0.0, 0, 0, 0
         reach = most * unit
         for i in range(len(x)):
             exact, own, their = np.float64(x[i]), np.float64(a[i]), np.float64(b[i])
-            light, dark = np.float64(g[i]), np.float64(h[i])
+            weight, other_weight = np.float64(g[i]), np.float64(h[i])
             d, e, f = abs(own - their), abs(own - exact), abs(their - exact)
-            weights += abs(light) + abs(dark)
-            heavier += int(light > largest_gauge)
-            farther += int((d > largest[0]) | (e > largest[1]) | (f > largest[2]))
+            weights += abs(weight) + abs(other_weight)
+            above_gauge += int(weight > largest_gauge)
+            beyond += int((d > largest[0]) | (e > largest[1]) | (f > largest[2]))
             # A product is quicker than a quotient.
-            counted += int((d > reach[0] * light) | (e > reach[1] * light) | (f > reach[2] * dark))
+            above_count += int(
+                (d > reach[0] * weight) | (e > reach[1] * weight) | (f > reach[2] * other_weight)
+            )
         squares += xx
         own_squares += aa
         other_squares += bb
@@ -166,7 +168,7 @@ def _look(
         plain = xx + aa + bb + dd + ee + ff < np.inf
         weighted = weights < np.inf
         bounded &= weighted
-        if heavier:
+        if above_gauge:
             for i in range(len(g)):
                 largest_gauge = max(largest_gauge, np.float64(g[i]))
         if not plain:
@@ -180,7 +182,7 @@ def _look(
                 constant[1] &= a[i] == ours[0]
                 constant[2] &= b[i] == theirs[0]
         for pair in range(3):
-            if not (farther or counted) and plain and weighted:
+            if not (beyond or above_count) and plain and weighted:
                 break
             for i in range(len(x)):
                 exact, own, their = np.float64(x[i]), np.float64(a[i]), np.float64(b[i])

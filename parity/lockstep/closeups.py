@@ -12,10 +12,10 @@ from parity.judge.verdict import NodeResult
 from parity.lockstep.isolated import IsolatedWalk, Meeting
 from parity.lockstep.pairing import Pairing, Progress
 from parity.lockstep.walk import visited
+from parity.process.arrays import Array
 from parity.results import ranking
 from parity.results.records.closeups import CloseupResult, Histogram, PlaneMap, Scatter, Zero
 from parity.results.records.nodes import Suspect
-from parity.sides.stream import Array
 
 CELLS = 32
 """Rows and columns of a map at most; a finer one says no more on a page."""

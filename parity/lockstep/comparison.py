@@ -26,12 +26,17 @@ from parity.lockstep.isolated import IsolatedWalk
 from parity.lockstep.measuring import Measuring
 from parity.lockstep.own import OwnDifferences
 from parity.lockstep.pairing import Pairing, Progress, part_of
-from parity.lockstep.repetition import compiled_apart, equal_runs, repetition_findings
+from parity.lockstep.repetition import (
+    compiled_apart,
+    equal_runs,
+    outputs_apart,
+    repetition_findings,
+)
 from parity.lockstep.walk import PassTiming, visited
+from parity.process.arrays import Array
 from parity.process.outcome import Outcome
 from parity.results.records.nodes import Finding
 from parity.sides.side import CandidateError, Value
-from parity.sides.stream import Array
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,10 @@ def compare(pairing: Pairing, progress: Progress | None = None, keep: int = 0) -
     first = observed
     if compiled or not repeats:
         first = pairing.run_unobserved(gradients=False)
+    if not (compiled or repeats or runs.notes) and equal_runs(first, observed):
+        note = _rounding_of_gradients(pairing, observed, second)
+        if note:
+            runs.notes, second = [note], observed
     return replace(
         found,
         timings=[unobserved, timing, *found.timings],
@@ -157,6 +166,32 @@ def _second_run(pairing: Pairing, *, gradients: bool) -> tuple[list[Value], list
             return pairing.run_unobserved(gradients=False), notes
     # A compiled module would be compiled once more for gradients.
     return pairing.run_unobserved(gradients=False), []
+
+
+def _rounding_of_gradients(
+    pairing: Pairing, without: Sequence[Value], recorded: Sequence[Value]
+) -> str | None:
+    """That a candidate is right where gradients are recorded too, though it rounds otherwise.
+
+    PyTorch itself multiplies some matrices in another order there. Every node is judged once more,
+    in a run that records what gradients need.
+
+    Args:
+        pairing: What is compared.
+        without: The candidate's outputs where none are recorded.
+        recorded: Those where they are.
+
+    Returns:
+        A sentence for the coverage; None where a node is wrong or could not be judged.
+    """
+    nodes = compare_isolated(replace(pairing, gradients=True))
+    if not all(node.verdict.passes or node.silent for node in nodes):
+        return None
+    return (
+        f"Where gradients are recorded the candidate's outputs differ "
+        f"({outputs_apart(without, recorded, pairing.outputs)}): every node was judged there too, "
+        f"and differs by no more than its roundings."
+    )
 
 
 def _free(pairing: Pairing, progress: Progress | None) -> tuple[FreeWalk, PassTiming]:

@@ -19,10 +19,10 @@ from parity.lockstep.isolated import IsolatedWalk, Meeting
 from parity.lockstep.own import OwnDifferences
 from parity.lockstep.pairing import Pairing, Progress
 from parity.lockstep.walk import visited
+from parity.process.arrays import Array
 from parity.process.compiled import compiled, in_order
 from parity.results.records.nodes import Contribution
 from parity.sides.side import Made
-from parity.sides.stream import Array
 
 
 @dataclass(frozen=True)

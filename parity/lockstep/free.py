@@ -7,8 +7,8 @@ import numpy as np
 from parity.judge.measure import difference
 from parity.judge.verdict import Measurement
 from parity.lockstep.walk import Walk, problem_of
+from parity.process.arrays import Array
 from parity.sides.side import Made
-from parity.sides.stream import Array
 
 
 class FreeWalk(Walk):

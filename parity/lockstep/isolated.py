@@ -10,8 +10,8 @@ from parity.judge.referee import Ruling
 from parity.judge.verdict import Measurement, Problem
 from parity.lockstep.pairing import Pairing, Progress
 from parity.lockstep.walk import Walk, problem_of
+from parity.process.arrays import Array
 from parity.sides.side import Made
-from parity.sides.stream import Array
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from parity.judge.referee import Ruling
 from parity.judge.verdict import Measurement
 from parity.lockstep.isolated import Meeting
 from parity.lockstep.own import OwnDifferences
+from parity.process.arrays import Array
 from parity.sides.side import Made
-from parity.sides.stream import Array
 
 
 class Measuring:

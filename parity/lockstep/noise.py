@@ -28,9 +28,10 @@ from parity.judge.referee import Ruling
 from parity.lockstep.isolated import IsolatedWalk, Meeting
 from parity.lockstep.pairing import Pairing, Progress
 from parity.lockstep.walk import visited
+from parity.process.arrays import Array
 from parity.results.records.nodes import Noise
 from parity.sides.side import Made, Setting
-from parity.sides.stream import Array, Stream
+from parity.sides.stream import Stream
 from parity.traces.reader import Trace, open_trace
 
 _SHARED_POOL = "TF_OVERRIDE_GLOBAL_THREADPOOL"

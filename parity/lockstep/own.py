@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 from parity.judge.measure import Difference
 from parity.lockstep.isolated import Meeting
+from parity.process.arrays import Array
 from parity.results.ranking import ordered
-from parity.sides.stream import Array
 
 MOST_BYTES = 1 << 28
 """Most that is kept of differences; the largest tensor of D7 at 1536x1536 takes 0.45 GB."""

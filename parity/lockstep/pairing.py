@@ -10,8 +10,9 @@ import numpy as np
 
 from efficientdet_spec import NodeKind
 from parity.judge.referee import Referee
+from parity.process.arrays import Array
 from parity.sides.side import Candidate, Reference, Value, Visit
-from parity.sides.stream import Array, Tensors
+from parity.sides.stream import Tensors
 
 Progress = Callable[[int, int | None], None]
 """Told how much is done, and how much there is."""
@@ -46,6 +47,7 @@ class Pairing:
         images: [N, H, W, 3], of the type in which both sides compute.
         elements: Number of output elements that the whole comparison judges, both sides and all
             inputs together; None where this input is all.
+        gradients: Whether the candidate is to record what gradients need when it is observed.
     """
 
     reference: Reference
@@ -53,6 +55,7 @@ class Pairing:
     referee: Referee
     images: Array
     elements: int | None = None
+    gradients: bool = False
 
     @property
     def kinds(self) -> Mapping[str, NodeKind]:
@@ -75,7 +78,9 @@ class Pairing:
             Copies of its output tensors, as it returns them.
         """
         referee = self.referee
-        return self.candidate.run(self.images, visit, referee.inputs_of, referee.wiring)
+        return self.candidate.run(
+            self.images, visit, referee.inputs_of, referee.wiring, gradients=self.gradients
+        )
 
     def run_unobserved(self, *, gradients: bool) -> list[Value]:
         """Run the candidate as its user does; returns copies of its output tensors.

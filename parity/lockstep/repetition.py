@@ -47,7 +47,7 @@ def repetition_findings(
         if len(unequal) == 2
         else None
     )
-    told = _difference(runs[one], runs[other], names)
+    told = outputs_apart(runs[one], runs[other], names)
     causes = {
         "an unobserved run": "it keeps state between calls",
         middle: (
@@ -77,7 +77,7 @@ def _state_findings(
         return []
     text = (
         f"its first run gives other outputs than a later run on the same input "
-        f"({_difference(*other_image, names)}): it keeps state that its first call changes"
+        f"({outputs_apart(*other_image, names)}): it keeps state that its first call changes"
     )
     return [Finding(NOT_REPEATABLE, "the candidate", text)]
 
@@ -87,8 +87,14 @@ def equal_runs(one: Sequence[Value], other: Sequence[Value]) -> bool:
     return len(one) == len(other) and all(a.identical(b) for a, b in zip(one, other, strict=True))
 
 
-def _difference(one: Sequence[Value], other: Sequence[Value], names: Sequence[str]) -> str:
-    """The first output that is not the same, and by how much."""
+def outputs_apart(one: Sequence[Value], other: Sequence[Value], names: Sequence[str]) -> str:
+    """The first output that is not the same, and by how much.
+
+    Args:
+        one: Outputs of a run.
+        other: Those of another.
+        names: The nodes that the outputs should be of.
+    """
     if len(one) != len(other):
         return f"{len(one)} tensors and {len(other)}"
     for number, (a, b) in enumerate(zip(one, other, strict=True)):
@@ -113,5 +119,5 @@ def compiled_apart(compiled: Sequence[Value], eager: Sequence[Value]) -> list[st
     return [
         f"the candidate is compiled with torch.compile: its layers were compared as they are "
         f"written, and what the compiled form makes of them is not judged here (its outputs "
-        f"differ: {_difference(compiled, eager, ())}); give the module before torch.compile"
+        f"differ: {outputs_apart(compiled, eager, ())}); give the module before torch.compile"
     ]

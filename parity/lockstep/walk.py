@@ -10,8 +10,9 @@ from typing import Any
 
 from parity.judge.verdict import Measurement, Problem, Verdict
 from parity.lockstep.pairing import Pairing, Progress
+from parity.process.arrays import Array
 from parity.sides.side import Made, Value
-from parity.sides.stream import Array, Tensors
+from parity.sides.stream import Tensors
 
 _RETURNS = "the candidate returns"
 """How the reason begins where the fault lies not in a node but in what the network returns."""
@@ -154,6 +155,11 @@ def problem_of(value: Value, reference: Array | None, dtype: Any) -> Problem | N
     shape = value.shape
     if shape is None:
         return Problem(f"its shape is {list(value.dims)}, which is not [N, C, H, W]")
+    if reference is not None and shape[1:] == reference.shape[1:] and shape[0] != len(reference):
+        return Problem(
+            f"it is made for {shape[0]} of {reference.shape[0]} images at a time; compare one "
+            f"image at a time"
+        )
     if reference is not None and shape != reference.shape:
         return Problem(
             f"its shape is {list(shape)}, the reference's {list(reference.shape)}",

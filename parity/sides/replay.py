@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from parity.process.arrays import Array
 from parity.sides.side import Reference
-from parity.sides.stream import Array, StreamError, Tensors
+from parity.sides.stream import StreamError, Tensors
 
 KEPT_BYTES = 1 << 30
 """Most that is kept of one input: a whole run of D0 takes 0.55 GB, of D4 already 5."""

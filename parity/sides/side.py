@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from efficientdet_spec import Cause, InputError, NodeKind
+from parity.process.arrays import Array
 from parity.sides.naming import Naming
-from parity.sides.stream import Array, Tensors
+from parity.sides.stream import Tensors
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,8 @@ class Candidate(Protocol):
         visit: Visit,
         inputs_of: Mapping[str, tuple[int, ...]],
         sources_of: Mapping[str, tuple[str, ...]],
+        *,
+        gradients: bool = False,
     ) -> list[Value]:
         """Run it, calling ``visit`` at each node.
 
@@ -158,6 +161,7 @@ class Candidate(Protocol):
             inputs_of: By node the NHWC shape of the first tensor that it should be given, by
                 which calls of one module are told apart.
             sources_of: By node the nodes that it should read, by which they are too.
+            gradients: Whether it is to record what gradients need.
 
         Returns:
             Copies of its outputs, as it returns them.

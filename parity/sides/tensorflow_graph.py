@@ -9,8 +9,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from parity.process.arrays import Array
 from parity.sides.side import Reference
-from parity.sides.stream import Array, Rendezvous, producing
+from parity.sides.stream import Rendezvous, producing
 
 
 class TensorflowReference:

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from efficientdet_spec import Cause, InputError
+from parity.process.arrays import Array
 from parity.process.reading import note
-from parity.sides.stream import Array
 
 HEADER, IMAGES, NODES, COMPLETE = "header", "images", "nodes", "complete"
 

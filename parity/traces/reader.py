@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from efficientdet_spec import Cause, EfficientDetConfig, InputError, NodeKind
-from parity.sides.stream import Array, StreamError
+from parity.process.arrays import Array
+from parity.sides.stream import StreamError
 from parity.traces.file import (
     COMPLETE,
     HEADER,

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from efficientdet_spec import Cause, InputError, discard, put_in_place, temporary_beside
+from parity.process.arrays import Array
 from parity.process.files import check_writable, writing
 from parity.sides.side import Reference
-from parity.sides.stream import Array, Stream, StreamError
+from parity.sides.stream import Stream, StreamError
 from parity.traces.file import COMPLETE, HEADER, IMAGES, NODES, load_h5py
 from parity.traces.header import TraceHeader, TraceNode
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from efficientdet_spec import Activation
 from parity.judge.operations.operation import Operation, by_lines, underflow
+from parity.process.arrays import Array
 from parity.process.compiled import compiled
-from parity.sides.stream import Array
 
 SWISH_SLOPE = 1.0999
 """Largest slope of ``x * sigmoid(x)``, near x = 2.4 (1.09984)."""

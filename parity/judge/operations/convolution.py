@@ -15,8 +15,8 @@ from parity.judge.operations.operation import (
     padding_before,
     underflow,
 )
+from parity.process.arrays import Array
 from parity.process.compiled import compiled
-from parity.sides.stream import Array
 
 
 class _Convolved(Operation):

@@ -8,14 +8,12 @@ from functools import partial
 import numpy as np
 
 from parity.judge.operations.operation import PART, Operation, underflow
+from parity.process.arrays import Array
 from parity.process.compiled import compiled, in_order
-from parity.sides.stream import Array
 
 
 class Mean(Operation):
     """[N, H, W, C] to [N, 1, 1, C]."""
-
-    threaded = True
 
     def shape(self, inputs: Sequence[Array]) -> tuple[int, ...]:
         """See :class:`Operation`."""

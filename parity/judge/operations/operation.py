@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from efficientdet_spec import same_outputs, same_padding
+from parity.process.arrays import Array
 from parity.process.compiled import in_order, products_on_one_core
-from parity.sides.stream import Array
 
 PART = 1 << 17
 """Elements of the output that one core works on together: they stay in its cache."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from parity.judge.operations.operation import Operation, by_lines, underflow
+from parity.process.arrays import Array
 from parity.process.compiled import compiled
-from parity.sides.stream import Array
 
 
 class Scale(Operation):

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from parity.judge.operations.operation import Operation, by_lines, padding_before
+from parity.process.arrays import Array
 from parity.process.compiled import compiled
-from parity.sides.stream import Array
 
 
 class _Selection(Operation):

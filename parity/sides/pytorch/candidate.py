@@ -7,16 +7,16 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, nn, strided
 
 from efficientdet_spec import Cause, InputError
+from parity.process.arrays import Array
 from parity.process.console import out_of_memory
 from parity.sides.naming import Naming
 from parity.sides.pytorch import hooks, noise, wrappers
 from parity.sides.pytorch.code import failure
 from parity.sides.pytorch.exact import own_exact
 from parity.sides.side import CandidateError, Setting, Value, Visit
-from parity.sides.stream import Array
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,10 @@ class TorchValue:
 
     @property
     def dtype(self) -> str:
-        """Such as ``float32`` or ``bfloat16``."""
-        return str(self.tensor.dtype).removeprefix("torch.")
+        """Such as ``float32`` or ``bfloat16``; of one that is not plainly laid out, that too."""
+        name = str(self.tensor.dtype).removeprefix("torch.")
+        layout = self.tensor.layout
+        return name if layout is strided else f"{name} in {layout} layout"
 
     @property
     def coarseness(self) -> int | None:
@@ -145,6 +147,8 @@ class TorchCandidate:
         visit: Visit,
         inputs_of: Mapping[str, tuple[int, ...]],
         sources_of: Mapping[str, tuple[str, ...]],
+        *,
+        gradients: bool = False,
     ) -> list[Value]:
         """Run it, calling ``visit`` at each node; see :class:`~parity.sides.side.Candidate`."""
         ours: list[BaseException] = []
@@ -158,7 +162,7 @@ class TorchCandidate:
             return None if array is None else hooks.replacement(output, given, array)
 
         with hooks.visiting(self.model, self.naming, guarded, inputs_of, sources_of):
-            return self._outputs(images, ours)
+            return self._outputs(images, ours, gradients=gradients)
 
     def run_unobserved(self, images: Array, *, gradients: bool) -> list[Value]:
         """Run it as its user does; see :class:`~parity.sides.side.Candidate`."""
@@ -180,12 +184,40 @@ class TorchCandidate:
                     f"The candidate fails on [{len(images)}, 3, H, W] images of {size} with "
                     f"{failure(error)}; run it by itself and correct it."
                 ) from error
-        tensors = hooks.flatten(returned)
-        if not tensors:
-            raise InputError(
-                f"The candidate returns {type(returned).__name__} without a tensor for images of "
-                f"{size}; let it return class outputs before box outputs, one tensor for each "
-                f"level, finest level first.",
-                Cause.CANDIDATE,
-            )
+        tensors = _returned_tensors(returned, size)
         return [TorchValue(tensor.detach().clone()) for tensor in tensors]
+
+
+def _returned_tensors(returned: Any, size: str) -> list[Tensor]:
+    """The tensors that a candidate returns for images of some size.
+
+    Raises:
+        InputError: There are none, or they cannot be read.
+    """
+    wanted = (
+        "let it return class outputs before box outputs, one tensor for each level, finest level "
+        "first."
+    )
+    found = f"The candidate returns {type(returned).__name__}"
+    try:
+        tensors = hooks.flatten(returned)
+    except RecursionError:
+        raise InputError(
+            f"{found} that contains itself for images of {size}; {wanted}", Cause.CANDIDATE
+        ) from None
+    if not tensors:
+        raise InputError(
+            f"{found} without a tensor for images of {size}; {wanted}", Cause.CANDIDATE
+        )
+    unreadable = [
+        tensor.layout if tensor.layout is not strided else "meta"
+        for tensor in tensors
+        if tensor.layout is not strided or tensor.is_meta
+    ]
+    if unreadable:
+        raise InputError(
+            f"The candidate returns a tensor that is {str(unreadable[0]).removeprefix('torch.')} "
+            f"for images of {size}; let it return plain ones, such as tensor.to_dense().",
+            Cause.CANDIDATE,
+        )
+    return tensors

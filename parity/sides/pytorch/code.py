@@ -7,11 +7,11 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from efficientdet_spec import Cause, InputError
 from parity.process.frames import first_line, innermost, of_user
@@ -51,7 +51,20 @@ def from_code(path: Path, function: str, faithful: nn.Module) -> nn.Module:
             f"[N, 3, H, W] images and returns class and box outputs, one NCHW tensor per level.",
             Cause.CANDIDATE,
         )
+    empty = next((name for name, value in _values(model) if value.is_meta), None)
+    if empty is not None:
+        raise InputError(
+            f"{source} returns a model whose {empty} is on the meta device, which holds no values; "
+            f"let it return one that is on the CPU with its values loaded.",
+            Cause.CANDIDATE,
+        )
     return model
+
+
+def _values(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """A model's parameters and buffers."""
+    yield from model.named_parameters()
+    yield from model.named_buffers()
 
 
 def where(error: BaseException) -> str:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from parity.process.arrays import Array
 from parity.sides.pytorch.hooks import same
-from parity.sides.stream import Array
 
 
 def in_double(

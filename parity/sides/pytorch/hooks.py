@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from parity.process.arrays import Array
 from parity.sides.naming import Naming
-from parity.sides.stream import Array
 
 Visit = Callable[[str, nn.Module, tuple[Any, ...], Tensor], "Tensor | None"]
 """Called with a node's name, its module, the module's inputs and its output.
@@ -311,6 +311,8 @@ def same(one: Tensor, other: Tensor | None) -> bool:
     if other is None or one.shape != other.shape:
         return False
     if one.dtype != other.dtype:
+        if one.is_complex() or other.is_complex():
+            return False
         # The same values in a wider type are the same values.
         one, other = one.double(), other.double()
     return bool(((one == other) | (one.isnan() & other.isnan())).all())
@@ -318,7 +320,10 @@ def same(one: Tensor, other: Tensor | None) -> bool:
 
 def nhwc_shape(tensor: Tensor) -> tuple[int, ...] | None:
     """An NCHW tensor's shape as NHWC; None for one of another rank."""
-    return tuple(tensor.permute(0, 2, 3, 1).shape) if tensor.dim() == 4 else None
+    if tensor.dim() != 4:
+        return None
+    batch, channels, height, width = tensor.shape
+    return (batch, height, width, channels)
 
 
 class Provenance:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,8 @@ from parity.judge.operations import (
     Upsample,
     WeightedSum,
 )
+from parity.process.arrays import Array
 from parity.sides.pytorch.hooks import flatten, nchw, nhwc
-from parity.sides.stream import Array
 
 
 def operation_of(kind: NodeKind, module: nn.Module, arguments: tuple[Any, ...]) -> Operation:
@@ -35,36 +35,47 @@ def operation_of(kind: NodeKind, module: nn.Module, arguments: tuple[Any, ...]) 
         module: The layer, on the CPU.
         arguments: What it is called with; of feature maps only their number matters.
     """
-    layer: Any = module
-    if kind in (NodeKind.CONV, NodeKind.DEPTHWISE):
-        make = Depthwise if kind is NodeKind.DEPTHWISE else Convolution
-        bias = None if layer.bias is None else _array(layer.bias)
-        return make(_array(layer.weight), bias, layer.stride)
-    if kind is NodeKind.BATCH_NORM:
-        return BatchNorm(
-            _array(layer.running_mean),
-            _array(layer.running_var),
-            _array(layer.weight),
-            _array(layer.bias),
-            layer.eps,
-        )
-    if kind is NodeKind.FUSE:
-        maps, weights = arguments
-        return WeightedSum(_shares(layer.fusion, len(maps), weights))
-    if kind is NodeKind.ADD:
-        return WeightedSum([1.0, 1.0])
-    if kind is NodeKind.POOL:
-        return MaxPool(arguments[1])
-    if kind is NodeKind.UPSAMPLE:
-        return Upsample(arguments[1])
-    if kind is NodeKind.ACTIVATION:
-        return ACTIVATIONS[layer.activation]()
-    plain: dict[NodeKind, Callable[[], Operation]] = {
-        NodeKind.GATE: Gate,
-        NodeKind.MEAN: Mean,
-        NodeKind.SCALE: Scale,
-    }
-    return plain[kind]()
+    return _MAKERS[kind](module, arguments)
+
+
+def _convolution(layer: Any, arguments: tuple[Any, ...]) -> Operation:
+    return Convolution(*_kernel(layer))
+
+
+def _depthwise(layer: Any, arguments: tuple[Any, ...]) -> Operation:
+    return Depthwise(*_kernel(layer))
+
+
+def _kernel(layer: Any) -> tuple[Array, Array | None, tuple[int, int]]:
+    bias = None if layer.bias is None else _array(layer.bias)
+    return _array(layer.weight), bias, layer.stride
+
+
+def _batch_norm(layer: Any, arguments: tuple[Any, ...]) -> Operation:
+    parameters = (layer.running_mean, layer.running_var, layer.weight, layer.bias)
+    mean, variance, gamma, beta = map(_array, parameters)
+    return BatchNorm(mean, variance, gamma, beta, layer.eps)
+
+
+def _fuse(layer: Any, arguments: tuple[Any, ...]) -> Operation:
+    maps, weights = arguments
+    return WeightedSum(_shares(layer.fusion, len(maps), weights))
+
+
+_MAKERS: Mapping[NodeKind, Callable[[Any, tuple[Any, ...]], Operation]] = {
+    NodeKind.CONV: _convolution,
+    NodeKind.DEPTHWISE: _depthwise,
+    NodeKind.BATCH_NORM: _batch_norm,
+    NodeKind.ACTIVATION: lambda layer, arguments: ACTIVATIONS[layer.activation](),
+    NodeKind.GATE: lambda layer, arguments: Gate(),
+    NodeKind.MEAN: lambda layer, arguments: Mean(),
+    NodeKind.SCALE: lambda layer, arguments: Scale(),
+    NodeKind.ADD: lambda layer, arguments: WeightedSum([1.0, 1.0]),
+    NodeKind.FUSE: _fuse,
+    NodeKind.POOL: lambda layer, arguments: MaxPool(arguments[1]),
+    NodeKind.UPSAMPLE: lambda layer, arguments: Upsample(arguments[1]),
+}
+"""What makes the operation of each kind, of a layer and what it is called with."""
 
 
 def expected(

@@ -13,10 +13,10 @@ from torch.func import functional_call
 from efficientdet_spec import IMAGES, NodeKind
 from parity.judge.operations import Operation
 from parity.judge.referee import Referee
+from parity.process.arrays import Array
 from parity.sides.naming import own_paths
 from parity.sides.pytorch.hooks import nchw, nhwc_shape, visiting
 from parity.sides.pytorch.operations import operation_of
-from parity.sides.stream import Array
 
 
 @dataclass(frozen=True)

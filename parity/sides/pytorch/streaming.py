@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from efficientdet_spec import NodeKind
+from parity.process.arrays import Array
 from parity.sides.pytorch.candidate import TorchCandidate
 from parity.sides.side import Made, Reference
-from parity.sides.stream import Array, Rendezvous, producing
+from parity.sides.stream import Rendezvous, producing
 
 
 def streaming(

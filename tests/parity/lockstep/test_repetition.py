@@ -10,6 +10,7 @@ from parity.lockstep.repetition import repetition_findings
 from parity.process.outcome import Outcome
 from parity.results.records.nodes import NOT_REPEATABLE as SLUG
 from parity.sides.pytorch import TorchValue
+from parity.sides.pytorch.exact import in_double
 
 ACT = "backbone.stem_act"
 
@@ -96,6 +97,36 @@ def test_another_function_where_gradients_are_recorded(lockstep):
     assert text.startswith("a run with gradients on gives other outputs than the other two runs")
     assert text.endswith(": it computes otherwise where gradients are recorded")
     assert all(node.verdict.passes for node in comparison.nodes)
+
+
+class OtherRounding(nn.Module):
+    """A layer that rounds otherwise where gradients are recorded, as some of PyTorch's do."""
+
+    def __init__(self, layer, wrong=1.0):
+        super().__init__()
+        self.layer = layer
+        self.wrong = wrong
+
+    def forward(self, *inputs):
+        if not torch.is_grad_enabled():
+            return self.layer(*inputs)
+        return in_double(self.layer, inputs).float() * self.wrong
+
+
+def rounding_otherwise(lockstep, wrong=1.0):
+    model = lockstep.candidate()
+    model.backbone.stem_conv = OtherRounding(model.backbone.stem_conv, wrong)
+    return model
+
+
+def test_another_rounding_where_gradients_are_recorded_is_judged_there(lockstep):
+    comparison = compared(lockstep, rounding_otherwise(lockstep))
+    assert comparison.outcome is Outcome.PARITY
+    (note,) = comparison.notes
+    assert note.startswith("Where gradients are recorded the candidate's outputs differ (")
+    # A little more than roundings is another function.
+    comparison = compared(lockstep, rounding_otherwise(lockstep, wrong=1.00001))
+    assert "a run with gradients on" in only_finding(comparison)
 
 
 def test_another_function_where_it_is_observed(lockstep):
