@@ -239,7 +239,6 @@ CASES = {
 @pytest.mark.parametrize("part", [1, 500, 1 << 22])
 @pytest.mark.parametrize("name", CASES)
 def test_exact_values_are_exact(name, part, monkeypatch):
-    monkeypatch.setattr(operation, "SLAB", part)
     monkeypatch.setattr(operation, "PART", part)
     kind, module, inputs = CASES[name]
     module, inputs = module(), tuple(inputs())
