@@ -123,7 +123,7 @@ class Trials:
                     comparison = compare(
                         pairing,
                         part_of(progress, number, len(self._planned)),
-                        keep=getattr(self._arguments, "contributions", 0),
+                        keep=self._arguments.contributions,
                     )
                 except CandidateError as error:
                     if item.asked_for:

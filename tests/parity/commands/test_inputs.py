@@ -40,6 +40,7 @@ def arguments(*images, size="96x128", **other):
         "dtype": "float32",
         "reference": None,
         "weights": "ema",
+        "contributions": 0,
         "names": None,
         "threads": 1,
     }
@@ -247,7 +248,7 @@ def trials(tiny_checkpoint, tiny_conversion, monkeypatch):
     def make(planned, found):
         due = iter(found)
 
-        def compare(pairing, progress):
+        def compare(pairing, progress, keep):
             pairings.append(pairing)
             return next(due)
 
