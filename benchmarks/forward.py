@@ -6,13 +6,15 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks import common
 from converter.conversion import convert
 from converter.sources import default_cache, resolve
+from efficientdet_spec import EfficientDetConfig
 from parity.sides.tensorflow_import import import_tensorflow
 
 TORCH = "torch_model"
@@ -45,26 +47,64 @@ def interleaved(
     return seconds
 
 
-def measure(model: str, repeats: int, threads: int) -> dict[str, Any]:
-    """Both sides' forward times at the model's native size, batch 1, float32."""
-    import torch
+@dataclass(frozen=True)
+class Opened:
+    """Both sides with the same seeded weights.
 
+    Attributes:
+        config: The model.
+        model: The PyTorch model.
+        graphs: TensorFlow graphs.
+        sessions: One for each, with every variable filled.
+        images: [1, H, W, 3] at the model's native size.
+    """
+
+    config: EfficientDetConfig
+    model: Any
+    graphs: list[Any]
+    sessions: list[Any]
+    images: Any
+
+
+def opened(model: str, threads: int, change: Sequence[Callable[[Any], object]]) -> Opened:
+    """Open both sides of a model.
+
+    Args:
+        model: Its name.
+        threads: Threads within one of TensorFlow's operations.
+        change: For each graph that is wanted, what to do with it before its session is opened.
+    """
     import reference_tf
     from parity.detections.images import photograph_like
     from torch_model.checkpoint import from_arrays
     from torch_model.preprocess import preprocess
 
+    graphs, sessions = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = common.seed(model, Path(name))
         files = resolve(str(folder), default_cache(), lambda done, total: None)
         conversion = convert(files, model=model)
         config = conversion.config
         candidate = from_arrays(config, conversion.arrays, source=str(files.prefix))
-        height, width = config.image_size
-        built = reference_tf.build(config, height, width)
-        session = reference_tf.open_session(built.graph, threads)
-        built.restore(session, files.prefix, ema=True)
-    images = preprocess(photograph_like(height, width), height, width)[None].astype("float32")
+        for prepare in change:
+            built = reference_tf.build(config, *config.image_size)
+            prepare(built)
+            session = reference_tf.open_session(built.graph, threads)
+            built.restore(session, files.prefix, ema=True)
+            graphs.append(built)
+            sessions.append(session)
+    size = config.image_size
+    images = preprocess(photograph_like(*size), *size)[None].astype("float32")
+    return Opened(config, candidate, graphs, sessions, images)
+
+
+def measure(model: str, repeats: int, threads: int) -> dict[str, Any]:
+    """Both sides' forward times at the model's native size, batch 1, float32."""
+    import torch
+
+    sides = opened(model, threads, [lambda built: None])
+    (built,), (session,) = sides.graphs, sides.sessions
+    candidate, images = sides.model, sides.images
     nchw = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
     # A compiled call with its feed and fetches resolved once, as a server would use it.
     fetch = session.make_callable(
@@ -75,8 +115,8 @@ def measure(model: str, repeats: int, threads: int) -> dict[str, Any]:
         seconds = interleaved(calls, repeats)
     rows = {side: common.summary(values) for side, values in seconds.items()}
     return {
-        "model": config.name,
-        "size": [height, width],
+        "model": sides.config.name,
+        "size": list(sides.config.image_size),
         "rows": rows,
         "ratios": {
             key: round(rows[TORCH][f"{key}_seconds"] / rows[TENSORFLOW][f"{key}_seconds"], 3)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks import common
-from benchmarks.forward import TENSORFLOW, TORCH, interleaved
-from converter.conversion import convert
-from converter.sources import default_cache, resolve
+from benchmarks.forward import TENSORFLOW, TORCH, interleaved, opened
 from parity.process import environment
 from parity.sides.tensorflow_import import import_tensorflow
 
@@ -33,8 +30,6 @@ def measure(model: str, repeats: int, threads: int) -> dict[str, Any]:
     """Times of both forward passes and of every pass of a comparison, at the native size."""
     import torch
 
-    import reference_tf
-    from parity.detections.images import photograph_like
     from parity.lockstep.comparison import compare
     from parity.lockstep.contributions import Observed, contributions
     from parity.lockstep.pairing import Pairing
@@ -42,31 +37,22 @@ def measure(model: str, repeats: int, threads: int) -> dict[str, Any]:
     from parity.sides.naming import own_paths
     from parity.sides.pytorch import FaithfulReferee, TorchCandidate
     from parity.sides.tensorflow_graph import TensorflowReference
-    from torch_model.checkpoint import from_arrays
-    from torch_model.preprocess import preprocess
 
     torch.set_num_threads(threads)
-    with tempfile.TemporaryDirectory() as name:
-        folder = common.seed(model, Path(name))
-        files = resolve(str(folder), default_cache(), lambda done, total: None)
-        conversion = convert(files, model=model)
-        config = conversion.config
-        faithful = from_arrays(config, conversion.arrays, source=str(files.prefix))
-        height, width = config.image_size
-        graphs = [reference_tf.build(config, height, width) for _ in range(2)]
-        taps = TensorflowReference(graphs[1])
-        sessions = [reference_tf.open_session(built.graph, threads) for built in graphs]
-        for built, session in zip(graphs, sessions, strict=True):
-            built.restore(session, files.prefix, ema=True)
-    plain = graphs[0]
-    images = preprocess(photograph_like(height, width), height, width)[None].astype("float32")
-    reference = taps.reference(sessions[1], {})
-    candidate = TorchCandidate(faithful, own_paths(reference.kinds))
-    referee = FaithfulReferee(faithful, reference.kinds, images.shape)
+    tapped: list[TensorflowReference] = []
+    sides = opened(
+        model,
+        threads,
+        [lambda built: None, lambda built: tapped.append(TensorflowReference(built))],
+    )
+    images, plain = sides.images, sides.graphs[0]
+    reference = tapped[0].reference(sides.sessions[1], {})
+    candidate = TorchCandidate(sides.model, own_paths(reference.kinds))
+    referee = FaithfulReferee(sides.model, reference.kinds, images.shape)
     pairing = Pairing(reference, candidate, referee, images)
     outputs = [*plain.class_outputs, *plain.box_outputs]
     calls = {
-        TENSORFLOW: lambda: sessions[0].run(outputs, {plain.images: images}),
+        TENSORFLOW: lambda: sides.sessions[0].run(outputs, {plain.images: images}),
         TORCH: lambda: pairing.run_unobserved(gradients=False),
     }
     seconds: dict[str, list[float]] = {}
@@ -87,8 +73,8 @@ def measure(model: str, repeats: int, threads: int) -> dict[str, Any]:
     for row in rows.values():
         row["of_both_forward_passes"] = round(row["median_seconds"] / forward, 2)
     return {
-        "model": config.name,
-        "size": [height, width],
+        "model": sides.config.name,
+        "size": list(sides.config.image_size),
         "rows": rows,
         "peak_memory_bytes": environment.peak_memory_bytes(),
     }

@@ -137,7 +137,7 @@ class Trials:
                 nodes = [replace(node, input=index) for node in comparison.nodes]
                 comparison = replace(comparison, nodes=nodes)
                 # Of all inputs but the one that tells most no tensors are needed any more.
-                self._comparisons.append(comparison.small())
+                self._comparisons.append(comparison.without_tensors())
                 self._described.append(described)
                 for name, value in comparison.seconds.items():
                     seconds[name] = seconds.get(name, 0.0) + value

@@ -237,7 +237,7 @@ class _Look:
         place = slice(line * self.width, line * self.width + truth.size)
         there = [side[place] for side in self.sides if side is not None]
         # Where a side is missing something stands in for it, of which nothing is told.
-        stands_in = there[0] if there else flat(truth.astype(gauge.dtype))
+        stands_in = there[0] if there else gauge
         ours, theirs = (stands_in if side is None else side[place] for side in self.sides)
         unit = unit_roundoff(theirs.dtype)
         return threefold(truth, (gauge, other), (ours, theirs), self.channels, unit)

@@ -66,6 +66,8 @@ class Ruling:
 
     def parts(self) -> Iterator[slice]:
         """All lines, in parts to be computed together."""
+        # All parts need it, and each core would compute it anew.
+        _ = self._spreads
         return self.operation.parts(self.inputs)
 
     @_quietly

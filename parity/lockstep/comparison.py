@@ -65,8 +65,8 @@ class Comparison:
     outputs: Sequence[Array] = ()
     own: OwnDifferences = field(default_factory=OwnDifferences)
 
-    def small(self) -> Comparison:
-        """The same without tensors."""
+    def without_tensors(self) -> Comparison:
+        """The same, with nothing that takes much memory."""
         return replace(self, outputs=(), own=OwnDifferences())
 
     @property
@@ -108,10 +108,11 @@ def compare(pairing: Pairing, progress: Progress | None = None, keep: int = 0) -
     first = observed
     if compiled or not repeats:
         first = pairing.run_unobserved(gradients=False)
+    not_shown: Sequence[str] = compiled_apart(first, observed) if compiled else []
     if not (compiled or repeats or runs.notes) and equal_runs(first, observed):
-        note = _rounding_of_gradients(pairing, observed, second)
-        if note:
-            runs.notes, second = [note], observed
+        judged = _judged_with_gradients(pairing, observed, second)
+        if judged.outcome is not Outcome.DIFFERENCE:
+            runs.notes, not_shown, second = judged.notes, judged.not_shown, observed
     return replace(
         found,
         timings=[unobserved, timing, *found.timings],
@@ -123,7 +124,7 @@ def compare(pairing: Pairing, progress: Progress | None = None, keep: int = 0) -
             gradients=not compiled and not runs.notes,
             other_image=runs.other_image,
         ),
-        not_shown=compiled_apart(first, observed) if compiled else [],
+        not_shown=not_shown,
         notes=runs.notes,
         outputs=[value.array() for value in observed if value.shape is not None],
     )
@@ -168,29 +169,37 @@ def _second_run(pairing: Pairing, *, gradients: bool) -> tuple[list[Value], list
     return pairing.run_unobserved(gradients=False), []
 
 
-def _rounding_of_gradients(
-    pairing: Pairing, without: Sequence[Value], recorded: Sequence[Value]
-) -> str | None:
-    """That a candidate is right where gradients are recorded too, though it rounds otherwise.
+_OTHER_ROUNDING = (
+    "Where gradients are recorded the candidate rounds otherwise: every node was judged there too."
+)
 
-    PyTorch itself multiplies some matrices in another order there. Every node is judged once more,
-    in a run that records what gradients need.
+
+def _judged_with_gradients(
+    pairing: Pairing, without: Sequence[Value], recorded: Sequence[Value]
+) -> Comparison:
+    """Judge every node once more, in a run that records what gradients need.
+
+    A candidate whose outputs differ there may still be right: PyTorch itself multiplies some
+    matrices in another order.
 
     Args:
         pairing: What is compared.
-        without: The candidate's outputs where none are recorded.
+        without: The candidate's outputs where no gradients are recorded.
         recorded: Those where they are.
 
     Returns:
-        A sentence for the coverage; None where a node is wrong or could not be judged.
+        The nodes, and what follows from them where none is wrong.
     """
-    nodes = compare_isolated(replace(pairing, gradients=True))
-    if not all(node.verdict.passes or node.silent for node in nodes):
-        return None
-    return (
-        f"Where gradients are recorded the candidate's outputs differ "
-        f"({outputs_apart(without, recorded, pairing.outputs)}): every node was judged there too, "
-        f"and differs by no more than its roundings."
+    found = Comparison(compare_isolated(replace(pairing, gradients=True)), ())
+    if found.outcome is Outcome.PARITY:
+        return replace(found, notes=[_OTHER_ROUNDING])
+    apart = outputs_apart(without, recorded, pairing.outputs)
+    return replace(
+        found,
+        not_shown=[
+            f"where gradients are recorded the candidate's outputs differ ({apart}), and not "
+            f"every node can be judged there"
+        ],
     )
 
 

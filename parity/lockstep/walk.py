@@ -142,6 +142,13 @@ class Walk(ABC):
                 problem = Problem(
                     f"{_RETURNS} {len(returned)} tensors, not {len(outputs)}", returned=True
                 )
+            elif returned[number].dims and returned[number].dims[0] < len(self.pairing.images):
+                problem = Problem(
+                    f"{_RETURNS} {returned[number].dims[0]} of {len(self.pairing.images)} images "
+                    f"in its output number {number}",
+                    Verdict.FUNCTION_DIFFERS,
+                    returned=True,
+                )
             elif not returned[number].same(kept.get(name)):
                 problem = _returned_instead(name, number, returned[number], kept)
             else:
@@ -155,10 +162,10 @@ def problem_of(value: Value, reference: Array | None, dtype: Any) -> Problem | N
     shape = value.shape
     if shape is None:
         return Problem(f"its shape is {list(value.dims)}, which is not [N, C, H, W]")
-    if reference is not None and shape[1:] == reference.shape[1:] and shape[0] != len(reference):
+    if reference is not None and shape[1:] == reference.shape[1:] and shape[0] < len(reference):
         return Problem(
-            f"it is made for {shape[0]} of {reference.shape[0]} images at a time; compare one "
-            f"image at a time"
+            f"it is made for {shape[0]} of {len(reference)} images at a time; give single images "
+            f"with --image"
         )
     if reference is not None and shape != reference.shape:
         return Problem(

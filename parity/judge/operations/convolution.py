@@ -52,7 +52,7 @@ class Convolution(_Convolved):
     """Convolution over all channels, as a product of matrices."""
 
     def breadth(self, inputs: Sequence[Array]) -> int:
-        """See :class:`Operation`; each of the kernel's rows is read again for every part."""
+        """See :class:`Operation`; half, since every part reads the whole kernel again."""
         outputs_of_a_place, terms = len(self._kernel), int(self._kernel[0].size)
         return max(1, max(outputs_of_a_place, terms) // 2)
 

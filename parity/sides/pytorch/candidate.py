@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn, strided
+from torch import Tensor, float64, nn, promote_types, strided
 
 from efficientdet_spec import Cause, InputError
 from parity.process.arrays import Array
@@ -65,7 +65,11 @@ class TorchValue:
 
     def apart(self, other: Value) -> float:
         """Largest absolute difference from a value of the same shape."""
-        return float((self.tensor.double() - _tensor(other).double()).abs().max())
+        one, two = (
+            tensor.to(promote_types(tensor.dtype, float64))
+            for tensor in (self.tensor, _tensor(other))
+        )
+        return float((one - two).abs().max())
 
 
 def _tensor(value: Value) -> Tensor:

@@ -288,7 +288,10 @@ def replacement(output: Tensor, inputs: tuple[Any, ...], array: Array) -> Tensor
     """
     used = {tensor.untyped_storage().data_ptr() for tensor in flatten(inputs)}
     free = output._base is None and output.untyped_storage().data_ptr() not in used
-    return (output if free else torch.empty_like(output)).copy_(nchw(array))
+    # Where gradients are recorded this is no step of the network's.
+    with torch.no_grad():
+        instead = (output if free else torch.empty_like(output)).copy_(nchw(array))
+    return instead if free else instead.requires_grad_(output.requires_grad)
 
 
 @contextmanager

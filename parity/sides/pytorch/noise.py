@@ -14,7 +14,7 @@ from parity.sides.pytorch.hooks import copies
 from parity.sides.side import Setting
 from parity.sides.variations import REPEATED, other_threads, threads_name
 
-_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Whole numbers by size in bytes."""
 
 
@@ -60,6 +60,8 @@ def identical(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors are the same bit for bit, NaNs and the signs of zeros included."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
+    if one.is_complex():
+        one, other = (torch.view_as_real(tensor.resolve_conj()) for tensor in (one, other))
     bits = _BITS[one.element_size()]
     return torch.equal(one.view(bits), other.view(bits))
 

@@ -149,4 +149,4 @@ def test_only_the_largest_differences_are_kept(setting):
         node.name for node in found.nodes if node.name in (SECOND, INNOCENT)
     ]
     assert set(found.own.arrays) == {node.name for node in sources(found.nodes, 2)}
-    assert found.small().own.arrays == {} and len(found.small().outputs) == 0
+    assert found.without_tensors().own.arrays == {} and len(found.without_tensors().outputs) == 0

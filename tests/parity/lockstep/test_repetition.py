@@ -1,7 +1,11 @@
 """A candidate that does not repeat itself has no parity, and it is said what it depends on."""
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
+from lockstep import Lockstep
 from torch import nn
 
 from parity.judge.verdict import Verdict
@@ -123,10 +127,55 @@ def test_another_rounding_where_gradients_are_recorded_is_judged_there(lockstep)
     comparison = compared(lockstep, rounding_otherwise(lockstep))
     assert comparison.outcome is Outcome.PARITY
     (note,) = comparison.notes
-    assert note.startswith("Where gradients are recorded the candidate's outputs differ (")
+    assert note.startswith("Where gradients are recorded the candidate rounds otherwise:")
     # A little more than roundings is another function.
     comparison = compared(lockstep, rounding_otherwise(lockstep, wrong=1.00001))
     assert "a run with gradients on" in only_finding(comparison)
+
+
+def test_what_cannot_be_judged_where_gradients_are_recorded_is_not_shown(lockstep, monkeypatch):
+    hidden = replace(compared(lockstep, lockstep.candidate()).nodes[0], verdict=Verdict.NOT_COVERED)
+    monkeypatch.setattr(f"{compare.__module__}.compare_isolated", lambda pairing: [hidden])
+    comparison = compared(lockstep, rounding_otherwise(lockstep))
+    (sentence,) = comparison.not_shown
+    assert sentence.startswith("where gradients are recorded the candidate's outputs differ (")
+    assert (comparison.outcome, list(comparison.runs)) == (Outcome.NOT_SHOWN, [])
+
+
+@pytest.fixture(scope="module")
+def two_images(tiny_conversion, tiny_checkpoint):
+    result = Lockstep(tiny_conversion, tiny_checkpoint / "model", batch=2)
+    yield result
+    result.session.close()
+
+
+def taking(lockstep, forward):
+    model = lockstep.candidate()
+    model.forward = partial(forward, model.forward)
+    return model
+
+
+def one_by_one(forward, images):
+    found = [forward(images[[number]]) for number in range(len(images))]
+    return [list(map(torch.cat, zip(*part, strict=True))) for part in zip(*found, strict=True)]
+
+
+def only_the_first(forward, images):
+    return forward(images[:1])
+
+
+def test_a_port_that_takes_one_image_at_a_time_is_not_accused(two_images):
+    comparison = compared(two_images, taking(two_images, one_by_one))
+    assert comparison.outcome is Outcome.NOT_SHOWN
+    assert comparison.nodes[0].reason.startswith("it is made for 1 of 2 images at a time")
+
+
+def test_a_port_that_leaves_images_out_differs(two_images):
+    comparison = compared(two_images, taking(two_images, only_the_first))
+    assert comparison.outcome is Outcome.DIFFERENCE
+    failing = [node for node in comparison.nodes if node.verdict.fails]
+    assert [node.name for node in failing] == list(two_images.outputs)
+    assert failing[0].reason == "the candidate returns 1 of 2 images in its output number 0"
 
 
 def test_another_function_where_it_is_observed(lockstep):

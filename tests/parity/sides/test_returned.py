@@ -76,3 +76,15 @@ def test_one_image_at_a_time_is_no_other_function():
     assert problem.text.startswith("it is made for 1 of 2 images at a time")
     problem = problem_of(TorchValue(torch.ones(2, 5, 3, 3)), reference, FLOAT)
     assert problem.verdict is Verdict.FUNCTION_DIFFERS
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int8, torch.complex64, torch.complex128])
+def test_runs_are_compared_in_any_type(dtype):
+    one, other = (TorchValue(torch.tensor(value).to(dtype)) for value in ([0, 1], [1, 1]))
+    assert one.identical(one) and not one.identical(other)
+    assert one.apart(other) == 1
+
+
+def test_imaginary_parts_count_between_runs():
+    one, other = (TorchValue(torch.complex(torch.ones(2), torch.full((2,), y))) for y in (0.0, 2.0))
+    assert not one.identical(other) and one.apart(other) == 2
