@@ -111,7 +111,7 @@ def compare(pairing: Pairing, progress: Progress | None = None, keep: int = 0) -
     not_shown: Sequence[str] = compiled_apart(first, observed) if compiled else []
     if not (compiled or repeats or runs.notes) and equal_runs(first, observed):
         judged = _judged_with_gradients(pairing, observed, second)
-        if judged.outcome is not Outcome.DIFFERENCE:
+        if judged and judged.outcome is not Outcome.DIFFERENCE:
             runs.notes, not_shown, second = judged.notes, judged.not_shown, observed
     return replace(
         found,
@@ -176,7 +176,7 @@ _OTHER_ROUNDING = (
 
 def _judged_with_gradients(
     pairing: Pairing, without: Sequence[Value], recorded: Sequence[Value]
-) -> Comparison:
+) -> Comparison | None:
     """Judge every node once more, in a run that records what gradients need.
 
     A candidate whose outputs differ there may still be right: PyTorch itself multiplies some
@@ -188,9 +188,13 @@ def _judged_with_gradients(
         recorded: Those where they are.
 
     Returns:
-        The nodes, and what follows from them where none is wrong.
+        The nodes, and what follows from them where none is wrong; None where it is not the
+        gradients that make the difference, since another run with them gives other outputs again.
     """
-    found = Comparison(compare_isolated(replace(pairing, gradients=True)), ())
+    recording = replace(pairing, gradients=True)
+    if not equal_runs(recording.run(lambda name, made: None), recorded):
+        return None
+    found = Comparison(compare_isolated(recording), ())
     if found.outcome is Outcome.PARITY:
         return replace(found, notes=[_OTHER_ROUNDING])
     apart = outputs_apart(without, recorded, pairing.outputs)

@@ -133,6 +133,13 @@ def test_another_rounding_where_gradients_are_recorded_is_judged_there(lockstep)
     assert "a run with gradients on" in only_finding(comparison)
 
 
+def test_a_single_call_that_goes_wrong_is_not_put_down_to_gradients(lockstep):
+    """The second call is the one that records what gradients need."""
+    comparison = compared(lockstep, changed(lockstep, lambda layer: layer.calls == 2))
+    assert only_finding(comparison).startswith("a run with gradients on gives other outputs")
+    assert list(comparison.notes) == list(comparison.not_shown) == []
+
+
 def test_what_cannot_be_judged_where_gradients_are_recorded_is_not_shown(lockstep, monkeypatch):
     hidden = replace(compared(lockstep, lockstep.candidate()).nodes[0], verdict=Verdict.NOT_COVERED)
     monkeypatch.setattr(f"{compare.__module__}.compare_isolated", lambda pairing: [hidden])
