@@ -4,7 +4,7 @@ Nothing here computes on tensors. Every other package builds from these values, 
 the architecture stands in exactly one place.
 """
 
-from efficientdet_spec.errors import Cause, InputError
+from efficientdet_spec.errors import Cause, InputError, did_you_mean
 from efficientdet_spec.files import (
     discard,
     file_sha256,
@@ -64,6 +64,7 @@ __all__ = [
     "NodeSpec",
     "Part",
     "ResampleSpec",
+    "did_you_mean",
     "discard",
     "file_sha256",
     "get_config",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
+from collections.abc import Iterable
 from enum import Enum
 from typing import ClassVar
 
@@ -62,3 +64,14 @@ class InputError(ValueError):
     def __init__(self, message: str, cause: Cause | None = None) -> None:
         super().__init__(message)
         self.cause = self.DEFAULT if cause is None else cause
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """A question after the known name that is most like what was given; empty where none is.
+
+    Args:
+        given: What was given.
+        known: The names that there are.
+    """
+    close = difflib.get_close_matches(given, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -15,7 +15,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
-from efficientdet_spec.errors import Cause, InputError
+from efficientdet_spec.errors import Cause, InputError, did_you_mean
 from efficientdet_spec.operations import Activation, Fusion
 
 SQUEEZE_RATIO = 0.25
@@ -511,20 +511,20 @@ def get_config(name: str) -> EfficientDetConfig:
         return MODELS[full]
     except KeyError:
         raise InputError(
-            f"There is no model {name!r}; choose one of {', '.join(MODELS)}.",
+            f"There is no model {name!r:.80}{did_you_mean(full, MODELS)}; choose one of "
+            f"{', '.join(MODELS)}.",
             Cause.OPTION,
         ) from None
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) in pixels from ``"HxW"`` or a single number for a square.
+    """(height, width) in pixels from ``"HxW"``.
 
     Raises:
         InputError: The text has another form or a side is zero.
     """
-    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text.strip().lower())
-    height = int(match[1]) if match else 0
-    width = int(match[2] or match[1]) if match else 0
+    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
+    height, width = (int(match[1]), int(match[2])) if match else (0, 0)
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
         raise InputError(
             f"{text!r} is no image size; give HEIGHTxWIDTH in pixels, as in 512x640, of at most "

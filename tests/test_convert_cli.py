@@ -498,10 +498,9 @@ def test_archive_that_leads_out(name, tiny_checkpoint, tmp_path, target, refused
 
 
 def test_options_that_do_not_exist(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        convert.main(["source", "--wieghts", "raw"])
-    assert stopped.value.code == 2
-    assert "convert.py: error: " in capsys.readouterr().err
+    assert convert.main(["source", "--wieghts", "raw"]) == 2
+    line = "convert.py: error: convert has no option --wieghts (did you mean --weights?); "
+    assert capsys.readouterr().err.startswith(line)
 
 
 BLOCKED = """
@@ -790,4 +789,4 @@ def test_a_reader_that_goes_away_is_no_error(tiny_checkpoint):
 def test_an_empty_target_is_a_missing_one(tiny_checkpoint, run):
     code, _, err = run(tiny_checkpoint, "")
     assert code == 2
-    assert "TARGET is missing" in err
+    assert "TARGET is ''; give a path" in err

@@ -43,7 +43,7 @@ def test_native_size_within_memory(seeded, tmp_path):
 def test_double_precision_shows_one_structure(seeded, tmp_path):
     model, folder = seeded
     result = tmp_path / "nodes.json"
-    arguments = ["--model", model, "--size", "256", "--dtype", "float64"]
+    arguments = ["--model", model, "--size", "256x256", "--dtype", "float64"]
     done = run("compare.py", "nodes", folder, *arguments, "--json", result)
     assert done.returncode == 0, done.stdout + done.stderr
     values = json.loads(result.read_text())

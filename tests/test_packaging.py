@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TOP = ("converter", "efficientdet_spec", "parity", "reference_tf", "reports", "torch_model")
+TOP = (
+    "converter",
+    "efficientdet_parity",
+    "efficientdet_spec",
+    "parity",
+    "reference_tf",
+    "reports",
+    "torch_model",
+)
 
 
 def listed():

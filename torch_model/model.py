@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,13 @@ class EfficientDet(nn.Module):
 
     Attributes:
         config: What this model is.
+        provenance: Where its values came from; empty where that is not known.
     """
 
     def __init__(self, config: EfficientDetConfig) -> None:
         super().__init__()
         self.config = config
+        self.provenance: dict[str, Any] = {}
         self.backbone = EfficientNet(config.backbone, config.activation)
         self.fpn = BiFPN(config)
         self.class_head = Head(config, config.num_classes)

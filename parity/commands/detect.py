@@ -1,8 +1,7 @@
-"""``compare.py detect``: both sides' detections in images."""
+"""``detect``: both sides' detections in images."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -13,11 +12,10 @@ from msgspec import structs
 
 from converter.bundle import checkpoint_files
 from converter.progress import Progress
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import InputError
 from parity.coco.text import TITLES
-from parity.commands.asking.options import add_detection, check_numbers, describe_checkpoint
+from parity.commands.asking.options import describe_checkpoint
 from parity.commands.detecting.detection import (
-    FRAMEWORKS,
     Detection,
     describe_environment,
     open_folder,
@@ -28,74 +26,56 @@ from parity.detections.images import image_files
 from parity.detections.shards import BATCHES_AHEAD, Prepared, Side
 from parity.process.outcome import Outcome
 from parity.process.prefetch import ahead
+from parity.results.place import ResultPlace
 from parity.results.records.detect import DetectCompared, DetectImage, DetectResult
+from parity.settings.coco import FRAMEWORKS
+from parity.settings.detect import DetectSettings
 
-_FILE = "detect.json"
-
-
-def add_parser(commands: Any) -> None:
-    """Make the command known."""
-    detect = commands.add_parser("detect", help="draw both sides' detections in images")
-    detect.set_defaults(run=run, result_file=lambda arguments: arguments.out / _FILE)
-    add_detection(detect)
-    detect.add_argument(
-        "images",
-        nargs="+",
-        type=Path,
-        metavar="IMAGE",
-        help="image files, or folders of JPEG, PNG and BMP files",
-    )
-    detect.add_argument(
-        "--min-score",
-        type=float,
-        default=0.3,
-        metavar="SCORE",
-        help="draw and judge detections from this score on (default: 0.3)",
-    )
+SETTINGS = DetectSettings
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """``compare.py detect``.
+def run(settings: DetectSettings, place: ResultPlace) -> int:
+    """Detect, draw, judge, print, write.
+
+    Args:
+        settings: What is asked for.
+        place: Where the result goes.
 
     Raises:
         InputError: Something about the input cannot be used.
     """
     from parity.coco.names import category_names
 
-    check_numbers(arguments)
-    if not 0 <= arguments.min_score <= 1:
-        raise InputError(
-            f"--min-score is {arguments.min_score}; give a number from 0 to 1.", Cause.OPTION
-        )
-    setup = set_up(arguments, 1)
+    setup = set_up(settings, 1)
     names = category_names(setup.conversion.config.num_classes)
-    paths = _files(arguments.images)
-    pictures = [arguments.out / name for name in _picture_names(paths)]
+    paths = _files(settings.images)
+    pictures = [settings.out / name for name in _picture_names(paths)]
     keep = [*paths, *checkpoint_files(setup.prefix)]
-    open_folder(arguments, [_FILE, *(path.name for path in pictures)], keep)
+    names_in_folder = [settings.RESULT_NAME, *(path.name for path in pictures)]
+    open_folder(settings.out, names_in_folder, keep, place)
     found = {framework: _detect_all(setup, framework, paths) for framework in FRAMEWORKS}
     entries = [
-        _compare(setup, path, picture, sides, names, arguments.min_score)
+        _compare(setup, path, picture, sides, names, settings.min_score)
         for path, picture, sides in zip(
             paths, pictures, zip(*found.values(), strict=True), strict=True
         )
     ]
-    outcome, sentence, compared = judge(entries, arguments.min_score)
+    outcome, sentence, compared = judge(entries, settings.min_score)
     result = DetectResult(
         outcome=outcome,
         passes=outcome is Outcome.PARITY,
         sentence=sentence,
         compared=compared,
-        min_score=arguments.min_score,
+        min_score=settings.min_score,
         model=setup.conversion.config.name,
-        checkpoint=describe_checkpoint(arguments, setup.conversion),
+        checkpoint=describe_checkpoint(settings, setup.conversion),
         profile=setup.profile.to_dict(),
         size=setup.size,
         environment=describe_environment(setup, True),
         columns=["x", "y", "width", "height", "score", "category_id"],
         images=entries,
     )
-    arguments.place.write(result)
+    place.write(result)
     print(f"{outcome.value}: {sentence}")
     return outcome.exit_code
 

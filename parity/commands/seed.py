@@ -1,16 +1,15 @@
-"""``compare.py seed``: checkpoints with seeded weights."""
+"""``seed``: checkpoints with seeded weights."""
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from converter.seeded import write_seeded
-from efficientdet_spec import MODELS, get_config
+from efficientdet_spec import get_config
 from parity.commands.asking.inputs import Images, prepared
 from parity.detections.images import high_amplitude, photograph_like
+from parity.results.place import ResultPlace
+from parity.settings.seed import SeedSettings
 
 _CALIBRATION_SIZE = (512, 512)
 """Of the images on which batch norms are calibrated: P8 still has 2x2 positions."""
@@ -20,29 +19,25 @@ _PHOTOGRAPHS = ((512, 512), (341, 512), (256, 256), (128, 128))
 two that are enlarged and so have less detail, as photographs have in the large models."""
 
 
-def add_parser(commands: Any) -> None:
-    """Make the command known."""
-    seed = commands.add_parser(
-        "seed", help="write a checkpoint in the official layout with seeded, untrained weights"
-    )
-    seed.set_defaults(run=run)
-    seed.add_argument("model", metavar="MODEL", help=f"one of {', '.join(MODELS)}")
-    seed.add_argument("folder", metavar="FOLDER", type=Path, help="folder to write it to")
-    seed.add_argument("--salt", default="seed", help="another text gives other weights")
+SETTINGS = SeedSettings
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """``compare.py seed``.
+def run(settings: SeedSettings, place: ResultPlace) -> int:
+    """Make a checkpoint, and say where.
+
+    Args:
+        settings: What is asked for.
+        place: Where a result would go.
 
     Raises:
         InputError: There is no such model, or the folder cannot be written.
     """
-    config = get_config(arguments.model)
+    config = get_config(settings.model)
     from torch_model.calibrate import calibrated_statistics
 
     statistics = partial(calibrated_statistics, _calibration_images())
-    prefix = write_seeded(config, arguments.folder, arguments.salt, statistics)
-    print(f"wrote {prefix} ({config.name}, seeded weights, not trained; salt {arguments.salt!r})")
+    prefix = write_seeded(config, settings.folder, settings.salt, statistics)
+    print(f"wrote {prefix} ({config.name}, seeded weights, not trained; salt {settings.salt!r})")
     return 0
 
 

@@ -1,36 +1,29 @@
-"""``compare.py self-check``: does the comparison find faults in this very model?"""
+"""``self-check``: does the comparison find faults in this very model?"""
 
 from __future__ import annotations
 
-import argparse
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.progress import Progress
+from parity.commands.asking.command_line import Listing
 from parity.commands.asking.inputs import read_input
-from parity.commands.asking.options import (
-    add_input,
-    check_numbers,
-    check_results,
-    convert_checkpoint,
-    describe_checkpoint,
-    resolve_checkpoint,
-)
-from parity.commands.nodes import alternatives
-from parity.commands.references import open_reference
-from parity.commands.trials import pair
+from parity.commands.asking.options import check_results, resolve_checkpoint
+from parity.commands.comparing.opened import Opened, computing
+from parity.commands.comparing.trials import pair
 from parity.process import environment
+from parity.results.place import ResultPlace
 from parity.results.records.record import made
 from parity.results.records.self_check import FaultResult, SelfCheckResult
 from parity.results.records.shared import Images
+from parity.settings.self_check import SelfCheckSettings
 from parity.sides.naming import base
 
 if TYPE_CHECKING:
     from parity.faults.basics.fault import Fault
 
-_SIZE = "256x256"
 _DIAGNOSED = 3
 
 USUAL = (
@@ -45,37 +38,14 @@ USUAL = (
 """Faults of published ports; the last two no inference shows, they are found in the candidate."""
 
 
-def add_parser(commands: Any) -> None:
-    """Make the command known."""
-    check = commands.add_parser(
-        "self-check",
-        help="put faults into the model, one at a time, and see that each is found",
-        description="A comparison that passes proves something only if it could have failed. "
-        "Faults of published ports are put into the faithful model, each at the first layer "
-        "that makes something else with it, and compared with the reference.",
-    )
-    check.set_defaults(run=run, result_file=lambda arguments: arguments.json)
-    add_input(check)
-    check.add_argument(
-        "--all",
-        action="store_true",
-        help="put in every fault of the catalogue, which takes minutes",
-    )
-    check.add_argument(
-        "--list", action=_ListFaults, nargs=0, help="list the catalogue of faults and exit"
-    )
-    check.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+def _listed() -> str:
+    from parity.faults.table import table
+
+    return table()
 
 
-class _ListFaults(argparse.Action):
-    """Prints the catalogue, for which no checkpoint is needed."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
-        """End the program with the table."""
-        from parity.faults.table import table
-
-        print(table())
-        parser.exit()
+SETTINGS = SelfCheckSettings
+LISTS = (Listing("--list", "list the catalogue of faults and exit", _listed),)
 
 
 def chosen(*, every: bool) -> list[Fault]:
@@ -92,43 +62,57 @@ def chosen(*, every: bool) -> list[Fault]:
     return [next(fault for fault in put_in if fault.slug == slug) for slug in USUAL]
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """``compare.py self-check``.
+def run(settings: SelfCheckSettings, place: ResultPlace) -> int:
+    """Put faults in, print what is found, write.
+
+    Args:
+        settings: What is asked for.
+        place: Where the result goes.
 
     Raises:
         InputError: Something about the input cannot be used.
     """
-    check_numbers(arguments)
-    arguments.size = arguments.size or _SIZE
-    files = resolve_checkpoint(arguments)
-    check_results(arguments, files.prefix)
-    conversion = convert_checkpoint(arguments, files)
-    environment.prepare()
-    images, described = read_input(arguments, conversion)
+    files = resolve_checkpoint(settings)
+    check_results([settings.json], [settings.checkpoint, settings.image], files.prefix, place)
+    with Opened(settings, files) as opened:
+        images, described = read_input(settings, opened.config)
+        with computing(settings.threads):
+            outcomes, hidden = _outcomes(opened, images, chosen(every=settings.all))
+    passes = all(item.passes for item in outcomes)
+    for item in outcomes:
+        print(_line(item))
+    if hidden:
+        print(
+            f"not put in, since nothing in this model shows them on this input: {', '.join(hidden)}"
+        )
+    print("SELF-CHECK PASSED" if passes else "SELF-CHECK FAILED")
+    place.write(
+        SelfCheckResult(
+            passes=passes,
+            model=opened.config.name,
+            checkpoint=opened.described,
+            images=made(Images, described),
+            environment=environment.describe(settings.threads),
+            faults=outcomes,
+        )
+    )
+    return 0 if passes else 1
 
-    import torch
 
+def _outcomes(
+    opened: Opened, images: Any, faults: Sequence[Fault]
+) -> tuple[list[FaultResult], list[str]]:
+    """What is found of each fault that can be put in, and the titles of those that cannot."""
     from parity.diagnosis.places import places
     from parity.diagnosis.suspects import Known, diagnosed, findings, suspects
     from parity.lockstep.comparison import compare_isolated
-    from parity.sides.pytorch import FaithfulReferee
-    from torch_model.checkpoint import from_arrays
 
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    config = conversion.config
-    faithful = from_arrays(config, conversion.arrays, source=str(files.prefix))
-    faithful = faithful.to(getattr(torch, arguments.dtype))
-    known = Known(faithful, alternatives(arguments, files))
-    faults = chosen(every=arguments.all)
-    with (
-        open_reference(arguments, conversion, files.prefix, images.shape) as reference,
-        Progress("breaking", unit="faults") as progress,
-    ):
-        referee = FaithfulReferee(faithful, reference.kinds, images.shape)
+    known = Known(opened.faithful, opened.alternatives)
+    reference, referee = opened.reference(images.shape), opened.referee(images.shape)
+    with Progress("breaking", unit="faults") as progress:
         sites = places(faults, referee, known, images)
-        model = copy.deepcopy(faithful)
-        pairing = pair(None, reference, model, faithful, images, referee)
+        model = copy.deepcopy(opened.faithful)
+        pairing = pair(None, reference, model, opened.faithful, images, referee)
 
         def judged(fault: Fault | None, place: str | None) -> FaultResult:
             nodes = compare_isolated(pairing)
@@ -145,26 +129,9 @@ def run(arguments: argparse.Namespace) -> int:
                 with fault.inject(replace(site, module=model.get_submodule(place))):
                     outcomes.append(judged(fault, place))
         progress(len(faults), len(faults))
-    passes = all(item.passes for item in outcomes)
-    for item in outcomes:
-        print(_line(item))
-    hidden = [fault.title for fault, site in zip(faults, sites, strict=True) if site is None]
-    if hidden:
-        print(
-            f"not put in, since nothing in this model shows them on this input: {', '.join(hidden)}"
-        )
-    print("SELF-CHECK PASSED" if passes else "SELF-CHECK FAILED")
-    arguments.place.write(
-        SelfCheckResult(
-            passes=passes,
-            model=config.name,
-            checkpoint=describe_checkpoint(arguments, conversion),
-            images=made(Images, described),
-            environment=environment.describe(arguments.threads),
-            faults=outcomes,
-        )
-    )
-    return 0 if passes else 1
+    return outcomes, [
+        fault.title for fault, site in zip(faults, sites, strict=True) if site is None
+    ]
 
 
 def _outcome(

@@ -15,8 +15,7 @@ import math
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -107,59 +106,6 @@ def reference_noise(
     return found
 
 
-@dataclass(frozen=True)
-class Recording:
-    """What another process is to record, as ``compare.py record`` understands it.
-
-    Attributes:
-        program: The Python interpreter.
-        script: ``compare.py``.
-        checkpoint: As on the command line.
-        height: Of the input, in pixels.
-        width: Likewise.
-        weights: Which of the checkpoint's values, ``ema`` or ``raw``.
-        dtype: Type of computation.
-        threads: Threads within one operation; None for TensorFlow's default.
-        image: Image file; None for the generated one that is like a photograph.
-        model: Name of the model; None where it is recognised.
-        cache: Folder for downloads; None for the default.
-    """
-
-    program: str
-    script: Path
-    checkpoint: str
-    height: int
-    width: int
-    weights: str
-    dtype: str
-    threads: int | None = None
-    image: Path | None = None
-    model: str | None = None
-    cache: Path | None = None
-
-
-def record_command(recording: Recording, trace: Path) -> list[str]:
-    """The arguments of a process that records all nodes.
-
-    Args:
-        recording: What to record.
-        trace: The file to write.
-    """
-    options = {
-        "--size": f"{recording.height}x{recording.width}",
-        "--weights": recording.weights,
-        "--dtype": recording.dtype,
-        "--threads": recording.threads,
-        "--image": recording.image,
-        "--model": recording.model,
-        "--cache": recording.cache,
-    }
-    given = [f"{name}={value}" for name, value in options.items() if value is not None]
-    # Behind the two dashes a name may begin with a dash.
-    places = ["--", recording.checkpoint, str(trace)]
-    return [recording.program, str(recording.script), "record", *given, *places]
-
-
 def switched_onednn(environment: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """What to change so that TensorFlow uses oneDNN where it does not, or the other way.
 
@@ -208,11 +154,13 @@ def room_note(needed: int) -> str | None:
 
 
 @contextlib.contextmanager
-def recorded(recording: Recording, environment: Mapping[str, str]) -> Iterator[Trace]:
+def recorded(
+    command: Callable[[Path], Sequence[str]], environment: Mapping[str, str]
+) -> Iterator[Trace]:
     """A trace that another process records, gone after the body.
 
     Args:
-        recording: What to record.
+        command: The words of a command line that records to this file.
         environment: All variables of that process.
 
     Raises:
@@ -221,7 +169,7 @@ def recorded(recording: Recording, environment: Mapping[str, str]) -> Iterator[T
     with tempfile.TemporaryDirectory(prefix="efficientdet-parity-") as folder:
         path = Path(folder, "trace.h5")
         done = subprocess.run(
-            record_command(recording, path),
+            list(command(path)),
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -19,7 +19,16 @@ class ResultPlace:
         path: The file; None where the command writes none.
     """
 
-    def __init__(self, command: str, path: Path | None) -> None:
+    def __init__(self, command: str, path: Path | None = None) -> None:
+        self.expect(command, path)
+
+    def expect(self, command: str, path: Path | None) -> None:
+        """Say once more whose result it is and where it goes, as for a new place.
+
+        Args:
+            command: The command.
+            path: The file; None where the command writes none.
+        """
         self._command = command
         self._path = path
 

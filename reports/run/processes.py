@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from parity.process import reading
-
-ROOT = Path(__file__).resolve().parents[2]
-"""Where ``compare.py`` and ``convert.py`` are."""
+from parity.settings.programs import ROOT
 
 
 @dataclass(frozen=True)

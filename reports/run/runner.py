@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import shlex
 import shutil
 import sys
 import time
@@ -32,9 +31,11 @@ from parity.results.records.conversion import ConversionResult
 from parity.results.records.failure import Failure
 from parity.results.records.record import write
 from parity.results.records.run import PlannedStep, RunResult, Status, StepResult
+from parity.settings.programs import ROOT
+from parity.settings.report import ReportSettings
 from reports.run import processes, steps
 from reports.run.digests import Digests
-from reports.run.steps import Choice, Step, Subject
+from reports.run.steps import Step, Subject
 
 EXIT_CODES = frozenset(outcome.exit_code for outcome in Outcome)
 """With which a command ends that has come to a result."""
@@ -104,7 +105,7 @@ class _Record:
 
 def run_all(
     subjects: list[Subject],
-    choice: Choice,
+    choice: ReportSettings,
     results: Path,
     command: str,
     run: Run = processes.run,
@@ -127,7 +128,7 @@ def run_all(
 
 
 def run_one(
-    subject: Subject, choice: Choice, folder: Path, command: str, run: Run = processes.run
+    subject: Subject, choice: ReportSettings, folder: Path, command: str, run: Run = processes.run
 ) -> None:
     """Run everything for one model.
 
@@ -175,7 +176,7 @@ def run_one(
     record.close()
 
 
-def _open_record(subject: Subject, choice: Choice, folder: Path, command: str) -> _Record:
+def _open_record(subject: Subject, choice: ReportSettings, folder: Path, command: str) -> _Record:
     run = RunResult(
         model=subject.source,
         slug=subject.slug,
@@ -280,9 +281,9 @@ def _account(
 
 def own_code() -> list[str]:
     """The source files of this project that results may depend on; pages depend on others."""
-    folders = [path for path in processes.ROOT.iterdir() if (path / "__init__.py").is_file()]
+    folders = [path for path in ROOT.iterdir() if (path / "__init__.py").is_file()]
     found = [path for folder in folders for path in folder.rglob("*.py")]
-    found += processes.ROOT.glob("*.py")
+    found += ROOT.glob("*.py")
     pages = Path(__file__).parents[1]
     return sorted(str(path) for path in found if not path.is_relative_to(pages))
 
@@ -404,8 +405,3 @@ def _model_name(folder: Path, subject: Subject) -> str:
         return read(folder / "conversion.json", ConversionResult).model or subject.source
     except InputError:
         return subject.source
-
-
-def command_line(arguments: list[str]) -> str:
-    """The command as a reader can type it."""
-    return f"python compare.py {shlex.join(arguments)}"

@@ -1,4 +1,4 @@
-"""What is run for a model before its page can be made, as command lines."""
+"""What is run for a model before its page can be made: the settings of each command."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from efficientdet_spec import MODELS, OFFICIAL_MODELS, Cause, InputError
 from parity.detections.images import image_files
+from parity.settings.coco import CocoSettings
+from parity.settings.convert import ConvertSettings
+from parity.settings.detect import DetectSettings
+from parity.settings.nodes import NodesSettings
+from parity.settings.option import Settings
+from parity.settings.programs import program_words
+from parity.settings.report import ALL, ReportSettings
+from parity.settings.seed import SeedSettings
+from parity.settings.self_check import SelfCheckSettings
 
-ALL = "all"
-"""Stands for every official model."""
-
-STRUCTURE_SIZE = "256x256"
+STRUCTURE_SIZE = (256, 256)
 """Input of the comparison in float64: structure does not depend on the size, time does."""
 
 SLUG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")
@@ -39,52 +46,13 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What all subjects have in common.
-
-    Attributes:
-        seeded: Take seeded weights for official names, even where trained ones can be had.
-        candidate: Instead of the converted model, as for ``compare.py nodes``.
-        image: For the comparison of nodes; None: the built-in one.
-        size: HxW of the input; None: the model's own.
-        weights: ``ema`` or ``raw``.
-        model: Of sources that do not say which they are.
-        threads: Within one operation; None: the frameworks' choice.
-        closeups: Number of nodes to look closer at.
-        images: Folder of images to detect in; None: no detections.
-        annotations: What there is to be found in them.
-        limit: Only so many of them.
-        profile: Variants of the stages around the network.
-        pictures: Number of images to draw detections in.
-        self_check: Also put faults into the model and see that they are found.
-        cache: Folder for downloads.
-    """
-
-    seeded: bool = False
-    candidate: str | None = None
-    image: Path | None = None
-    size: str | None = None
-    weights: str = "ema"
-    model: str | None = None
-    threads: int | None = None
-    closeups: int = 12
-    images: Path | None = None
-    annotations: Path | None = None
-    limit: int | None = None
-    profile: str = "official"
-    pictures: int = 3
-    self_check: bool = False
-    cache: Path | None = None
-
-
-@dataclass(frozen=True)
 class Step:
     """One command.
 
     Attributes:
         name: Short name.
         title: What it does.
-        command: ``compare.py`` or ``convert.py`` and its arguments.
+        settings: What it is told.
         result: The file that it writes, within the model's folder.
         others: Patterns of the other files that it writes there.
         obstacle: Why it cannot be made although it was asked for; empty where it can.
@@ -92,10 +60,15 @@ class Step:
 
     name: str
     title: str
-    command: tuple[str, ...]
+    settings: Settings
     result: str
     others: tuple[str, ...] = ()
     obstacle: str = ""
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """``compare.py`` or ``convert.py`` and its arguments."""
+        return program_words(self.settings)
 
 
 def subjects(sources: Sequence[str]) -> list[Subject]:
@@ -119,7 +92,7 @@ def subjects(sources: Sequence[str]) -> list[Subject]:
         if not exists and source not in OFFICIAL_MODELS:
             raise InputError(
                 f"{source} is neither a checkpoint nor the name of a model; give one of "
-                f"{', '.join(OFFICIAL_MODELS)}, {ALL}, or a checkpoint as SOURCE of convert.py.",
+                f"{', '.join(OFFICIAL_MODELS)}, {ALL}, or a checkpoint as SOURCE of convert.",
                 Cause.OPTION,
             )
         slug = name or _slug(source)
@@ -151,29 +124,40 @@ def _slug(source: str) -> str:
 
 
 def seed(subject: Subject, folder: Path) -> Step:
-    """Make a checkpoint with seeded weights."""
-    command = ("compare.py", "seed", subject.source, str(folder / "seeded"))
+    """Make a checkpoint with seeded weights.
+
+    Args:
+        subject: The model.
+        folder: For the results.
+    """
+    settings = SeedSettings(model=subject.source, folder=folder / "seeded")
     title = "Make a checkpoint with seeded weights"
-    return Step("seed", title, command, "seeded/model.index", ("seeded/*",))
+    return Step("seed", title, settings, "seeded/model.index", ("seeded/*",))
 
 
-def convert(subject: Subject, source: str, folder: Path, choice: Choice) -> Step:
-    """Convert the checkpoint."""
-    command = ["convert.py", source, str(folder / "model.pth")]
-    command += ["--json", str(folder / "conversion.json"), "--weights", choice.weights]
-    return Step(
-        "convert",
-        "Convert the checkpoint to PyTorch",
-        tuple(command + _identity(subject, choice)),
-        "conversion.json",
-        ("model.pth",),
+def convert(subject: Subject, source: str, folder: Path, choice: ReportSettings) -> Step:
+    """Convert the checkpoint.
+
+    Args:
+        subject: The model.
+        source: Its checkpoint.
+        folder: For the results.
+        choice: What all models have in common.
+    """
+    settings = ConvertSettings(
+        checkpoint=source,
+        target=folder / "model.pth",
+        json=str(folder / "conversion.json"),
+        **_identity(subject, choice),
     )
+    title = "Convert the checkpoint to PyTorch"
+    return Step("convert", title, settings, "conversion.json", ("model.pth",))
 
 
 def comparisons(
-    subject: Subject, source: str, folder: Path, choice: Choice, *, trained: bool
+    subject: Subject, source: str, folder: Path, choice: ReportSettings, *, trained: bool
 ) -> list[Step]:
-    """Everything that follows the conversion.
+    """Everything that follows the conversion, but what is to be skipped.
 
     Args:
         subject: The model.
@@ -182,49 +166,73 @@ def comparisons(
         choice: What all models have in common.
         trained: Whether its detections mean anything.
     """
-    common = [*_identity(subject, choice), "--weights", choice.weights]
-    if choice.threads:
-        common += ["--threads", str(choice.threads)]
-    size = ["--size", choice.size] if choice.size else []
-    candidate = choice.candidate or str(folder / "model.pth")
-    nodes = ["compare.py", "nodes", source, *common, "--candidate", candidate]
-    exact = [*nodes, "--dtype", "float64", "--size", STRUCTURE_SIZE, "--contributions", "0"]
-    exact += ["--json", str(folder / "structure.json")]
-    nodes += size + ["--closeups", str(choice.closeups), "--json", str(folder / "nodes.json")]
-    if choice.image:
-        nodes += ["--image", str(choice.image)]
-    steps = [
-        Step("nodes", "Compare every node", tuple(nodes), "nodes.json"),
-        Step("structure", "Compare every node in float64", tuple(exact), "structure.json"),
-    ]
+    common = {
+        "checkpoint": source,
+        "threads": choice.threads,
+        **_identity(subject, choice),
+    }
+    steps = _of_nodes(folder, choice, common)
     if choice.self_check:
-        check = ["compare.py", "self-check", source, *common]
-        check += ["--json", str(folder / "self-check.json")]
-        steps.append(
-            Step("self-check", "Put faults in and look for them", tuple(check), "self-check.json")
-        )
+        check = SelfCheckSettings(**common, json=folder / "self-check.json")
+        title = "Put faults in and look for them"
+        steps.append(Step("self-check", title, check, "self-check.json"))
     if choice.images and choice.annotations:
-        obstacle = _no_detections(choice, trained)
-        detection = [*common, *size, "--profile", choice.profile]
-        coco = ["compare.py", "coco", source, *detection, "--stage-swap"]
-        coco += ["--images", str(choice.images), "--annotations", str(choice.annotations)]
-        coco += ["--out", str(folder / "coco")]
-        if choice.limit:
-            coco += ["--limit", str(choice.limit)]
-        title, others = "Evaluate on COCO images", ("coco/*.json",)
-        steps.append(Step("coco", title, tuple(coco), "coco/coco.json", others, obstacle))
-        if choice.pictures:
-            pictures = image_files(choice.images)[: choice.pictures]
-            detect = ["compare.py", "detect", source, *map(str, pictures), *detection]
-            detect += ["--out", str(folder / "detect")]
-            title, others = "Draw detections", ("detect/*.png",)
-            steps.append(
-                Step("detect", title, tuple(detect), "detect/detect.json", others, obstacle)
-            )
+        steps += _of_detections(folder, choice, common, _no_detections(choice, trained))
+    return [step for step in steps if step.name not in choice.skip]
+
+
+def _of_nodes(folder: Path, choice: ReportSettings, common: dict[str, Any]) -> list[Step]:
+    sides = {
+        **common,
+        "candidate": choice.candidate or str(folder / "model.pth"),
+        "names": choice.names,
+        "device": choice.device,
+    }
+    nodes = NodesSettings(
+        **sides,
+        reference=choice.reference,
+        size=choice.size,
+        image=(choice.image,) if choice.image else (),
+        closeups=choice.closeups,
+        json=folder / "nodes.json",
+    )
+    exact = NodesSettings(
+        **sides,
+        size=STRUCTURE_SIZE,
+        dtype="float64",
+        contributions=0,
+        json=folder / "structure.json",
+    )
+    return [
+        Step("nodes", "Compare every node", nodes, "nodes.json"),
+        Step("structure", "Compare every node in float64", exact, "structure.json"),
+    ]
+
+
+def _of_detections(
+    folder: Path, choice: ReportSettings, common: dict[str, Any], obstacle: str
+) -> list[Step]:
+    assert choice.images is not None and choice.annotations is not None
+    common = {**common, "size": choice.size, "profile": choice.profile, "device": choice.device}
+    coco = CocoSettings(
+        **common,
+        images=choice.images,
+        annotations=choice.annotations,
+        limit=choice.limit,
+        stage_swap=choice.stage_swap,
+        out=folder / "coco",
+    )
+    title, others = "Evaluate on COCO images", ("coco/*.json",)
+    steps = [Step("coco", title, coco, "coco/coco.json", others, obstacle)]
+    pictures = image_files(choice.images)[: choice.pictures]
+    if pictures:
+        detect = DetectSettings(**common, images=tuple(pictures), out=folder / "detect")
+        title, others = "Draw detections", ("detect/*.png",)
+        steps.append(Step("detect", title, detect, "detect/detect.json", others, obstacle))
     return steps
 
 
-def _no_detections(choice: Choice, trained: bool) -> str:
+def _no_detections(choice: ReportSettings, trained: bool) -> str:
     """Why no detections can be made; empty where they can."""
     if choice.candidate:
         # The detections would be the converted model's, which is another one.
@@ -232,8 +240,12 @@ def _no_detections(choice: Choice, trained: bool) -> str:
     return "" if trained else "the weights are not trained"
 
 
-def _identity(subject: Subject, choice: Choice) -> list[str]:
+def _identity(subject: Subject, choice: ReportSettings) -> dict[str, Any]:
+    """Which checkpoint it is, beyond its file."""
     # D6 and D7 have the same variables; an official name says which it is.
-    model = subject.source if subject.official and subject.source in MODELS else choice.model
-    options = ["--model", model] if model else []
-    return options + (["--cache", str(choice.cache)] if choice.cache else [])
+    official = subject.official and subject.source in MODELS
+    return {
+        "model": subject.source if official else choice.model,
+        "weights": choice.weights,
+        "cache": choice.cache,
+    }

@@ -147,7 +147,6 @@ def test_names_may_be_short_and_unknown_ones_list_the_known():
 
 def test_sizes_are_read_as_height_by_width():
     assert parse_size("512x640") == (512, 640)
-    assert parse_size("96") == (96, 96)
     for text in ("", "x5", "5x", "0x4", "-3x4", "512*640", "1e3x5", "100000x5", "8193x64"):
         with pytest.raises(InputError, match="HEIGHTxWIDTH"):
             parse_size(text)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,15 @@ from parity.results.reading import read
 from parity.results.records.failure import Failure
 from parity.results.records.record import write
 from parity.results.records.run import RunResult
+from parity.settings.report import ReportSettings
 from reports.run import processes, runner
-from reports.run.steps import Choice, Subject
+from reports.run.steps import Subject
 
 SEEDED = Subject("d0", "efficientdet-d0", True)
+
+
+def choice_of(**settings):
+    return ReportSettings(sources=("efficientdet-d0",), out="out", **settings)
 
 
 class Fake:
@@ -55,7 +59,7 @@ class Fake:
 
 def go(tmp_path, subject=SEEDED, choice=None, reads=(), **exit_codes):
     fake = Fake(tmp_path, exit_codes, reads)
-    runner.run_all([subject], choice or Choice(seeded=True), tmp_path, "the command", fake)
+    runner.run_all([subject], choice or choice_of(seeded=True), tmp_path, "the command", fake)
     record = json.loads((tmp_path / subject.slug / "run.json").read_text())
     return fake.ran, record, {step["name"]: step for step in record["steps"]}
 
@@ -98,7 +102,7 @@ def test_two_interruptions_lose_no_more_than_one(tmp_path):
 
 def test_other_settings_are_another_run(tmp_path):
     go(tmp_path)
-    ran, _, _ = go(tmp_path, choice=Choice(seeded=True, size="128x128"))
+    ran, _, _ = go(tmp_path, choice=choice_of(seeded=True, size="128x128"))
     assert ran == ["seed", "convert", "nodes"]
 
 
@@ -122,7 +126,7 @@ def test_a_difference_is_a_result_and_so_is_what_is_not_shown(tmp_path, code):
 def test_what_fails_is_said_and_tried_again(tmp_path):
     go(tmp_path)
     # With other settings, so that the result of the run before is no longer this one's.
-    other = Choice(seeded=True, size="128x128")
+    other = choice_of(seeded=True, size="128x128")
     _, _, steps = go(tmp_path, choice=other, nodes=-9)
     assert steps["nodes"]["status"] == "failed" and steps["nodes"]["message"] == "it broke"
     assert steps["nodes"]["result"] is None and not (tmp_path / "d0" / "nodes.json").exists()
@@ -134,7 +138,7 @@ def test_a_crash_is_no_mismatch(tmp_path):
     """Python's exit code for a traceback is that of a mismatch; only one leaves a result."""
     fake = Fake(tmp_path, {"nodes": 1})
     fake.files = lambda name, command: [] if name == "nodes" else Fake.files(fake, name, command)
-    runner.run_one(SEEDED, Choice(seeded=True), tmp_path / "d0", "", fake)
+    runner.run_one(SEEDED, choice_of(seeded=True), tmp_path / "d0", "", fake)
     steps = json.loads((tmp_path / "d0" / "run.json").read_text())["steps"]
     assert [step["status"] for step in steps] == ["done", "done", "failed", "done"]
 
@@ -148,11 +152,11 @@ def test_without_a_conversion_there_is_nothing_to_compare(tmp_path):
 
 
 def test_where_there_is_no_trained_checkpoint_weights_are_seeded(tmp_path):
-    ran, record, steps = go(tmp_path, choice=Choice(), official=2)
+    ran, record, steps = go(tmp_path, choice=choice_of(), official=2)
     assert ran == ["official", "seed", "convert", "nodes", "structure"]
     assert record["trained"] is False and "it broke" in record["note"]
     assert steps["convert"]["status"] == "done"
-    ran, record, _ = go(tmp_path / "other", choice=Choice())
+    ran, record, _ = go(tmp_path / "other", choice=choice_of())
     assert ran == ["official", "nodes", "structure"] and record["trained"]
 
 
@@ -242,7 +246,7 @@ def test_shards_of_other_images_are_not_gone_on_with(tmp_path, monkeypatch):
     """But those of a try that was ended from outside are."""
     photo = outside(tmp_path, "photo.jpg")
     annotations = outside(tmp_path, "a.json")
-    choice = Choice(images=tmp_path, annotations=annotations, pictures=0)
+    choice = choice_of(images=tmp_path, annotations=annotations, pictures=0)
     subject = Subject("mine", str(annotations), False)
 
     class Detecting(Fake):
@@ -297,7 +301,7 @@ def test_what_is_asked_for_is_written_down_before_it_is_made(tmp_path):
     assert [step["name"] for step in record["steps"]] == ["seed", "convert"]
     # An earlier run's steps are kept for the next, but are no part of this one.
     go(tmp_path)
-    other = Choice(seeded=True, size="128x128")
+    other = choice_of(seeded=True, size="128x128")
     with pytest.raises(KeyboardInterrupt):
         go(tmp_path, choice=other, nodes=KeyboardInterrupt())
     record = json.loads((tmp_path / "d0" / "run.json").read_text())
@@ -309,7 +313,7 @@ def test_what_is_asked_for_is_written_down_before_it_is_made(tmp_path):
 def test_what_cannot_be_made_for_a_candidate_says_so(tmp_path):
     annotations = outside(tmp_path, "a.json")
     outside(tmp_path, "photo.jpg")
-    choice = Choice(images=tmp_path, annotations=annotations, candidate="port.py:build")
+    choice = choice_of(images=tmp_path, annotations=annotations, candidate="port.py:build")
     subject = Subject("mine", str(annotations), False)
     ran, _, steps = go(tmp_path, subject, choice)
     assert ran == ["official", "nodes", "structure"]
@@ -387,13 +391,6 @@ def test_wrong_input(arguments, message, tmp_path, capsys):
     assert message in capsys.readouterr().err and not out.exists()
 
 
-def test_the_command_can_be_typed_again():
-    assert runner.command_line(["report", "my model", "--out", "x"]) == (
-        "python compare.py report 'my model' --out x"
-    )
-    assert sys.executable not in runner.command_line(["report"])
-
-
 def test_why_a_step_failed_is_what_its_command_wrote(tmp_path):
     """Not the last line that it printed, which may be another's, such as a library's."""
     failure = Failure(
@@ -407,7 +404,7 @@ def test_why_a_step_failed_is_what_its_command_wrote(tmp_path):
             return super().__call__(command)
 
     fake = Telling(tmp_path, {"nodes": 2, "structure": 2})
-    runner.run_all([SEEDED], Choice(seeded=True), tmp_path, "the command", fake)
+    runner.run_all([SEEDED], choice_of(seeded=True), tmp_path, "the command", fake)
     run = read(tmp_path / "d0" / "run.json", RunResult)
     steps = {step.name: step for step in run.steps}
     assert (steps["nodes"].message, steps["nodes"].cause) == ("it is no model", "candidate")

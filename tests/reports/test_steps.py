@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from efficientdet_spec import OFFICIAL_MODELS, InputError
+from parity.settings.report import ReportSettings
 from reports.run import steps
-from reports.run.steps import Choice, Subject, subjects
+from reports.run.steps import Subject, subjects
 
 
 def test_every_form_of_a_source(tmp_path):
@@ -41,6 +42,10 @@ def test_what_is_no_source(sources, message):
         subjects(sources)
 
 
+def choice_of(**settings):
+    return ReportSettings(sources=("efficientdet-d0",), out="out", **settings)
+
+
 def option(command, name):
     return command[command.index(name) + 1]
 
@@ -48,7 +53,7 @@ def option(command, name):
 def test_the_file_that_was_converted_is_compared():
     subject = Subject("d6", "efficientdet-d6", True)
     folder = Path("results/d6")
-    choice = Choice(threads=2, size="640x512", closeups=3)
+    choice = choice_of(threads=2, size="640x512", closeups=3)
     convert = steps.convert(subject, "seeded", folder, choice)
     assert convert.command[:3] == ("convert.py", "seeded", "results/d6/model.pth")
     nodes, structure = steps.comparisons(subject, "seeded", folder, choice, trained=False)
@@ -57,7 +62,7 @@ def test_the_file_that_was_converted_is_compared():
         assert option(step.command, "--model") == "efficientdet-d6"
         assert option(step.command, "--json") == str(folder / step.result)
     assert option(nodes.command, "--size") == "640x512"
-    assert option(structure.command, "--size") == steps.STRUCTURE_SIZE
+    assert option(structure.command, "--size") == "256x256"
     assert option(structure.command, "--dtype") == "float64"
 
 
@@ -65,7 +70,9 @@ def test_detections_only_of_trained_models_and_with_images(tmp_path):
     for name in ("b.jpg", "a.PNG", "notes.txt"):
         (tmp_path / name).touch()
     subject = Subject("mine", "checkpoint", False)
-    choice = Choice(images=tmp_path, annotations=tmp_path / "notes.txt", limit=5, self_check=True)
+    choice = choice_of(
+        images=tmp_path, annotations=tmp_path / "notes.txt", limit=5, self_check=True
+    )
 
     def names(choice, trained):
         found = steps.comparisons(subject, "checkpoint", Path("r"), choice, trained=trained)
@@ -83,7 +90,11 @@ def test_detections_only_of_trained_models_and_with_images(tmp_path):
     *_, evaluation, pictures = obstacles(replace(choice, candidate="port.py:build"), True)
     assert evaluation == pictures and "not made for a candidate" in evaluation
     assert names(replace(choice, pictures=0), True)[-1] == "coco"
-    assert names(Choice(), True) == ["nodes", "structure"]
+    assert names(choice_of(), True) == ["nodes", "structure"]
     *_, coco, detect = steps.comparisons(subject, "checkpoint", Path("r"), choice, trained=True)
-    assert option(coco.command, "--limit") == "5" and "--stage-swap" in coco.command
+    assert option(coco.command, "--limit") == "5" and "--stage-swap" not in coco.command
+    *_, coco, _ = steps.comparisons(
+        subject, "checkpoint", Path("r"), replace(choice, stage_swap=True), trained=True
+    )
+    assert "--stage-swap" in coco.command
     assert detect.command[3:5] == (str(tmp_path / "a.PNG"), str(tmp_path / "b.jpg"))

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from converter.conversion import Conversion
-from efficientdet_spec import Cause, EfficientDetConfig, InputError, parse_size
-from parity.commands.references import Kind, kind_of
-from parity.commands.references import trace as recorded
+from efficientdet_spec import Cause, EfficientDetConfig, InputError
+from parity.commands.references import check_trace, kind_of
 from parity.detections.images import PHOTOGRAPH, high_amplitude, image_files, photograph_like
-from parity.traces.reader import Trace, check_matches, open_trace
+from parity.settings.nodes import NodesSettings
+from parity.settings.shared import ImageSettings, size_text
+from parity.traces.reader import Trace
 
 Images = NDArray[Any]
 """Normalised images, [N, H, W, 3]."""
@@ -49,48 +49,52 @@ class PlannedInput:
 
 
 def plan_inputs(
-    arguments: argparse.Namespace, conversion: Conversion, trace: Trace | None
+    settings: NodesSettings, conversion: Conversion, trace: Trace | None
 ) -> list[PlannedInput]:
-    """The inputs that a command line asks for, each checked, none kept in memory.
+    """The inputs that a comparison asks for, each checked, none kept in memory.
+
+    Args:
+        settings: Of the comparison.
+        conversion: The checkpoint's values.
+        trace: Recorded tensors that are the reference; None where they are not.
 
     Raises:
         InputError: An image cannot be read, the model cannot process the size, or a trace is of
             another input.
     """
     config = conversion.config
-    size = parse_size(arguments.size) if arguments.size else config.image_size
+    size = settings.size or config.image_size
     config.feature_sizes(*size)
     if trace:
-        return [_of_trace(arguments, conversion, trace, size)]
-    if arguments.image:
-        return _of_files(_files(arguments.image), size, arguments.batch or 1, arguments.dtype)
-    other = _odd_size(config, size) if kind_of(arguments.reference).ANY_SIZE else size
-    return _generated((size, other), arguments.batch, arguments.dtype)
+        return [_of_trace(settings, conversion, trace, size)]
+    if settings.image:
+        return _of_files(_files(settings.image), size, settings.batch or 1, settings.dtype)
+    other = _odd_size(config, size) if kind_of(settings.reference).ANY_SIZE else size
+    return _generated((size, other), settings.batch, settings.dtype)
 
 
 def _of_trace(
-    arguments: argparse.Namespace, conversion: Conversion, trace: Trace, size: tuple[int, int]
+    settings: NodesSettings, conversion: Conversion, trace: Trace, size: tuple[int, int]
 ) -> PlannedInput:
-    if arguments.image or arguments.size or arguments.batch:
-        files = _files(arguments.image)
-        if len(files) > 1 or arguments.batch:
-            given = (
-                f"--batch {arguments.batch} is" if arguments.batch else f"{len(files)} images are"
-            )
+    if settings.image or settings.size or settings.batch:
+        files = _files(settings.image)
+        if len(files) > 1 or settings.batch:
+            given = f"--batch {settings.batch} is" if settings.batch else f"{len(files)} images are"
             raise InputError(
                 f"A trace is of one input, but {given} given; leave --image, --size and --batch "
                 f"out to use the trace's own.",
                 Cause.OPTION,
             )
         if files:
-            planned = _of_files(files, size, 1, arguments.dtype)[0]
+            planned = _of_files(files, size, 1, settings.dtype)[0]
         else:
-            planned = _generated((size, size), 1, arguments.dtype)[0]
-        check_trace(trace, arguments, conversion, planned.load()[1]["sha256"])
+            planned = _generated((size, size), 1, settings.dtype)[0]
+        digest = planned.load()[1]["sha256"]
+        check_trace(trace, conversion, settings.weights, settings.dtype, digest)
         return planned
-    described = {"batch": len(trace.images), **trace.header.input}
+    facts = {"batch": len(trace.images), **trace.header.input}
     shape = trace.images.shape
-    return PlannedInput((shape[1], shape[2]), shape[0], lambda: (trace.images, described))
+    return PlannedInput((shape[1], shape[2]), shape[0], lambda: (trace.images, facts))
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -117,6 +121,72 @@ def _of_files(
         )
 
     return [planned(files[start : start + batch]) for start in range(0, len(files), batch)]
+
+
+def of_arrays(
+    images: Any, settings: NodesSettings, config: EfficientDetConfig
+) -> list[PlannedInput]:
+    """The inputs that a caller hands over as arrays.
+
+    Args:
+        images: Arrays [h, w, 3] in RGB order of type uint8, to be prepared as photographs are; or
+            one array [N, H, W, 3] of floating point, the network's input itself, normalised.
+        settings: Of the comparison.
+        config: The model.
+
+    Raises:
+        InputError: They are something else, or the model cannot process their size.
+    """
+    size = settings.size or config.image_size
+    config.feature_sizes(*size)
+    if isinstance(images, np.ndarray) and images.ndim == 4 and images.dtype.kind == "f":
+        return [_of_network_input(images, settings, config)]
+    if isinstance(images, np.ndarray) and images.ndim == 3:
+        images = [images]
+    photographs = [np.asarray(image) for image in images]
+    if not photographs:
+        raise InputError("No image is given; give one, or None.", Cause.OPTION)
+    for image in photographs:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise InputError(
+                f"An image is an array {list(image.shape)} of {image.dtype}; give [h, w, 3] in "
+                f"RGB order of uint8, or one array [N, H, W, 3] of floating point that is the "
+                f"network's input.",
+                Cause.OPTION,
+            )
+    batch = settings.batch or 1
+
+    def planned(group: Sequence[NDArray[Any]]) -> PlannedInput:
+        dtype = settings.dtype
+        return PlannedInput(
+            size, len(group), lambda: prepared(group, "given as an array", size, dtype)
+        )
+
+    starts = range(0, len(photographs), batch)
+    return [planned(photographs[start : start + batch]) for start in starts]
+
+
+def _of_network_input(
+    images: NDArray[Any], settings: NodesSettings, config: EfficientDetConfig
+) -> PlannedInput:
+    size = (images.shape[1], images.shape[2])
+    if settings.size not in (None, size):
+        raise InputError(
+            f"The images are {size_text(size)}, but size says {size_text(settings.size)}; leave "
+            f"size out.",
+            Cause.OPTION,
+        )
+    config.feature_sizes(*size)
+    if images.shape[3] != 3 or not len(images) or not np.isfinite(images).all():
+        raise InputError(
+            f"The network's input is an array {list(images.shape)}; give [N, H, W, 3] of finite "
+            f"values.",
+            Cause.OPTION,
+        )
+    stacked = np.ascontiguousarray(images, settings.dtype)
+    return PlannedInput(
+        size, len(stacked), lambda: (stacked, described(stacked, "given as an array"))
+    )
 
 
 def _generated(
@@ -163,47 +233,20 @@ def _odd_size(config: EfficientDetConfig, size: tuple[int, int]) -> tuple[int, i
 
 
 def read_input(
-    arguments: argparse.Namespace, conversion: Conversion
+    settings: ImageSettings, config: EfficientDetConfig
 ) -> tuple[Images, dict[str, Any]]:
-    """The one input [1, H, W, 3] of a command line and what to say about it."""
-    config = conversion.config
-    height, width = parse_size(arguments.size) if arguments.size else config.image_size
+    """The one input [1, H, W, 3] that is asked for and what to say about it.
+
+    Args:
+        settings: Of the command.
+        config: The model.
+
+    Raises:
+        InputError: The image cannot be read, or the model cannot process the size.
+    """
+    height, width = settings.size or config.image_size
     config.feature_sizes(height, width)
-    return make_images(arguments.image, height, width, arguments.dtype)
-
-
-def open_reference_trace(arguments: argparse.Namespace, conversion: Conversion) -> Trace | None:
-    """The trace given as reference; None where the reference is none.
-
-    Raises:
-        InputError: It cannot be read, or is of another checkpoint.
-    """
-    if kind_of(arguments.reference) is not cast(Kind, recorded):
-        return None
-    trace = open_trace(arguments.reference)
-    check_trace(trace, arguments, conversion)
-    return trace
-
-
-def check_trace(
-    trace: Trace,
-    arguments: argparse.Namespace,
-    conversion: Conversion,
-    images_sha256: str | None = None,
-) -> None:
-    """Raise where a trace is of another checkpoint, type or input.
-
-    Raises:
-        InputError: Says what differs.
-    """
-    check_matches(
-        trace,
-        config=conversion.config,
-        fingerprint=conversion.provenance["checkpoint_fingerprint"],
-        weights=arguments.weights,
-        images_sha256=images_sha256,
-        dtype=arguments.dtype,
-    )
+    return make_images(settings.image, height, width, settings.dtype)
 
 
 def make_images(
@@ -231,10 +274,20 @@ def prepared(
     from torch_model.preprocess import preprocess
 
     stacked = np.stack([preprocess(image, *size) for image in images]).astype(dtype)
-    return stacked, {
+    return stacked, described(stacked, source)
+
+
+def described(images: Images, source: str) -> dict[str, Any]:
+    """What results say about an input.
+
+    Args:
+        images: The network's input, [N, H, W, 3].
+        source: Where it is from.
+    """
+    return {
         "source": source,
-        "height": size[0],
-        "width": size[1],
-        "batch": len(stacked),
-        "sha256": hashlib.sha256(stacked.tobytes()).hexdigest(),
+        "height": images.shape[1],
+        "width": images.shape[2],
+        "batch": len(images),
+        "sha256": hashlib.sha256(images.tobytes()).hexdigest(),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -11,17 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.conversion import Conversion
-from efficientdet_spec import Cause, InputError, parse_size
+from efficientdet_spec import Cause, InputError
 from parity.commands.asking.options import convert_checkpoint, resolve_checkpoint
 from parity.process import environment
 from parity.process.files import check_writable, make_folder
+from parity.results.place import ResultPlace
+from parity.settings.shared import DetectionSettings
 
 if TYPE_CHECKING:
     from torch_model.profiles import Profile
 
-
-FRAMEWORKS = ("tensorflow", "torch")
-"""Those whose detections are compared; the second is judged by the first."""
 
 _PACKAGES = {"tensorflow": ("numpy",), "torch": ("numpy", "opencv-python", "simplejpeg")}
 """What computes or decodes besides the framework itself."""
@@ -105,20 +103,25 @@ class Stopwatch:
         self._since = now
 
 
-def set_up(arguments: argparse.Namespace, batch: int) -> Detection:
-    """The model and profile that the command line asks for.
+def set_up(settings: DetectionSettings, batch: int, threads: int | None = None) -> Detection:
+    """The model and profile that a command asks for.
+
+    Args:
+        settings: Of the command.
+        batch: Images that go through the network together.
+        threads: Within one operation, where it is not what the settings say.
 
     Raises:
         InputError: The checkpoint, profile or size cannot be used.
     """
     from torch_model.profiles import get_profile, with_stages
 
-    changes = dict(_stage(text) for text in arguments.stage)
-    profile = with_stages(get_profile(arguments.profile), changes)
-    files = resolve_checkpoint(arguments)
-    conversion = convert_checkpoint(arguments, files)
+    changes = dict(_stage(text) for text in settings.stage)
+    profile = with_stages(get_profile(settings.profile), changes)
+    files = resolve_checkpoint(settings)
+    conversion = convert_checkpoint(settings, files)
     config = conversion.config
-    size = parse_size(arguments.size) if arguments.size else config.image_size
+    size = settings.size or config.image_size
     config.feature_sizes(*size)
     environment.prepare(in_turns=False)
     return Detection(
@@ -126,10 +129,10 @@ def set_up(arguments: argparse.Namespace, batch: int) -> Detection:
         prefix=files.prefix,
         profile=profile,
         size=size,
-        weights=arguments.weights,
-        device=arguments.device,
+        weights=settings.weights,
+        device=settings.device,
         # Stated for both sides, whose defaults may differ.
-        threads=arguments.threads or os.cpu_count() or 1,
+        threads=threads or settings.threads or os.cpu_count() or 1,
         batch=batch,
     )
 
@@ -143,23 +146,26 @@ def _stage(text: str) -> tuple[str, str]:
     return name, variant
 
 
-def open_folder(arguments: argparse.Namespace, names: Sequence[str], keep: Sequence[Path]) -> None:
+def open_folder(
+    folder: Path, names: Sequence[str], keep: Sequence[Path], place: ResultPlace
+) -> None:
     """Make the folder of results and check that each file in it can be written.
 
     Args:
-        arguments: The command line.
+        folder: The folder.
         names: Of the files.
         keep: Files that must stay as they are.
+        place: Where the result is to go, which is given up where that is no place for one.
 
     Raises:
         InputError: The folder cannot be made, or a file in it is one to keep.
     """
     try:
-        make_folder(arguments.out)
+        make_folder(folder)
         for name in names:
-            check_writable(arguments.out / name, keep)
+            check_writable(folder / name, keep)
     except InputError:
-        arguments.place.refuse()
+        place.refuse()
         raise
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +16,10 @@ from efficientdet_spec import Cause, InputError
 from parity.commands.detecting.detection import Detection
 from parity.commands.detecting.detectors import open_detector
 from parity.process import environment
+from parity.settings.coco import CocoSettings
 
 if TYPE_CHECKING:
     from parity.detections.shards import Compute, Side
-
-_MAX_WORKERS = 1024
 
 
 @dataclass(frozen=True)
@@ -37,61 +35,42 @@ class Runner:
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 
-def add_runner(command: argparse.ArgumentParser) -> None:
-    """Where to compute."""
-    where = command.add_mutually_exclusive_group()
-    where.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="compute in N processes of a local Dask cluster, which share the processors "
-        "(default: in this process)",
-    )
-    where.add_argument(
-        "--scheduler",
-        metavar="ADDRESS",
-        help="compute on the Dask cluster of this scheduler, such as tcp://host:8786; see "
-        "docs/cluster.md",
-    )
+def threads_of(settings: CocoSettings) -> int | None:
+    """The threads of each process: workers share the processors where nothing else is said.
 
-
-def check_runner(arguments: argparse.Namespace) -> None:
-    """Check the number of workers and give each its share of the processors.
-
-    Raises:
-        InputError: The number is out of its range; the message states it.
+    Args:
+        settings: Of the command.
     """
-    if arguments.workers is None:
-        return
-    if not 1 <= arguments.workers <= _MAX_WORKERS:
-        raise InputError(
-            f"--workers is {arguments.workers}; give a number from 1 to {_MAX_WORKERS}.",
-            Cause.OPTION,
-        )
-    if arguments.threads is None:
-        arguments.threads = max(1, (os.cpu_count() or 1) // arguments.workers)
+    if settings.workers is None or settings.threads is not None:
+        return settings.threads
+    return max(1, (os.cpu_count() or 1) // settings.workers)
 
 
 @contextmanager
-def open_runner(arguments: argparse.Namespace, setup: Detection) -> Iterator[Runner]:
-    """What the command line asks to compute with.
+def open_runner(settings: CocoSettings, setup: Detection) -> Iterator[Runner]:
+    """What a command asks to compute with.
+
+    Args:
+        settings: Of the command.
+        setup: What either framework needs.
 
     Raises:
         InputError: The cluster cannot be used, or this machine has fewer GPUs than workers.
     """
-    if arguments.workers is None and arguments.scheduler is None:
+    gpu = setup.device == "cuda"
+    if settings.scheduler is not None:
+        from parity.detections.cluster import existing_cluster
+
+        opened = existing_cluster(settings.scheduler, gpu)
+    elif settings.workers is not None:
+        from parity.detections.cluster import local_cluster
+
+        opened = local_cluster(settings.workers, _gpus(settings.workers) if gpu else None)
+    else:
         from parity.detections.shards import in_process
 
         yield Runner(lambda framework: in_process(partial(open_detector, setup, framework)))
         return
-    from parity.detections.cluster import existing_cluster, local_cluster
-
-    gpu = setup.device == "cuda"
-    opened = (
-        existing_cluster(arguments.scheduler, gpu)
-        if arguments.scheduler is not None
-        else local_cluster(arguments.workers, _gpus(arguments.workers) if gpu else None)
-    )
     with opened as cluster:
         yield Runner(
             lambda framework: cluster.compute(Recipe.of(setup, framework)),

@@ -7,11 +7,10 @@ images of any size. Nothing else needs to know of it.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import pkgutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -19,7 +18,7 @@ from typing import Protocol, cast
 from converter.conversion import Conversion
 from efficientdet_spec import EfficientDetConfig
 from parity.sides.side import Reference
-from parity.traces.reader import Trace
+from parity.traces.reader import Trace, check_matches, open_trace
 
 
 @dataclass(frozen=True)
@@ -75,43 +74,66 @@ def kinds() -> Iterator[Kind]:
 def kind_of(path: Path | None) -> Kind:
     """The kind of what ``--reference`` names."""
     found = next((kind for kind in kinds() if kind.accepts(path)), None)
-    if found is None:
-        # Its reader says what a file is that is none.
-        found = cast(Kind, importlib.import_module(f"{__name__}.trace"))
-    return found
+    # Its reader says what a file is that is none.
+    return _trace_kind() if found is None else found
 
 
-@contextmanager
-def open_reference(
-    arguments: argparse.Namespace,
-    conversion: Conversion,
-    prefix: Path,
-    shape: tuple[int, ...],
-    trace: Trace | None = None,
-) -> Iterator[Reference]:
+def _trace_kind() -> Kind:
+    return cast(Kind, importlib.import_module(f"{__name__}.trace"))
+
+
+def open_reference(wanted: Wanted) -> AbstractContextManager[Reference]:
     """The network to compare with, ready to compute.
 
     Args:
-        arguments: The command line.
-        conversion: The checkpoint's values.
-        prefix: The checkpoint.
-        shape: Of the images, [N, H, W, 3].
-        trace: Recorded tensors to take, where they have been opened already.
+        wanted: What it is opened for.
 
     Raises:
         InputError: What computes it is missing, or it is of another model.
     """
-    path: Path | None = getattr(arguments, "reference", None)
-    wanted = Wanted(
-        path=path,
-        conversion=conversion,
-        prefix=prefix,
-        shape=shape,
-        dtype=arguments.dtype,
-        weights=arguments.weights,
-        threads=arguments.threads,
-        device=getattr(arguments, "device", "cpu"),
-        trace=trace,
+    return kind_of(wanted.path).opened(wanted)
+
+
+def open_reference_trace(wanted: Wanted) -> Trace | None:
+    """The trace given as reference; None where the reference is none.
+
+    Args:
+        wanted: What it is opened for; of its images nothing need be known.
+
+    Raises:
+        InputError: It cannot be read, or is of another checkpoint.
+    """
+    if wanted.path is None or kind_of(wanted.path) is not _trace_kind():
+        return None
+    trace = open_trace(wanted.path)
+    check_trace(trace, wanted.conversion, wanted.weights, wanted.dtype)
+    return trace
+
+
+def check_trace(
+    trace: Trace,
+    conversion: Conversion,
+    weights: str,
+    dtype: str,
+    images_sha256: str | None = None,
+) -> None:
+    """Raise where a trace is of another checkpoint, type or input.
+
+    Args:
+        trace: The trace.
+        conversion: The checkpoint's values.
+        weights: Which of them.
+        dtype: Type of computation.
+        images_sha256: Of the input; None where any will do.
+
+    Raises:
+        InputError: Says what differs.
+    """
+    check_matches(
+        trace,
+        config=conversion.config,
+        fingerprint=conversion.provenance["checkpoint_fingerprint"],
+        weights=weights,
+        images_sha256=images_sha256,
+        dtype=dtype,
     )
-    with kind_of(path).opened(wanted) as reference:
-        yield reference

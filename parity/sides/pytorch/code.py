@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import importlib.util
 import inspect
@@ -45,17 +46,30 @@ def from_code(path: Path, function: str, faithful: nn.Module) -> nn.Module:
         raise
     except BaseException as error:
         raise InputError(_failed(source, error), Cause.CANDIDATE) from error
+    return checked(model, f"What {source} returns")
+
+
+def checked(model: Any, what: str) -> nn.Module:
+    """A candidate, where it is one.
+
+    Args:
+        model: What may be a candidate.
+        what: What it is, to begin a sentence with.
+
+    Raises:
+        InputError: It is no module, or has no values.
+    """
     if not isinstance(model, nn.Module):
         raise InputError(
-            f"{source} returns {type(model).__name__}; it must return a torch.nn.Module that takes "
+            f"{what} is of type {type(model).__name__}; it must be a torch.nn.Module that takes "
             f"[N, 3, H, W] images and returns class and box outputs, one NCHW tensor per level.",
             Cause.CANDIDATE,
         )
     empty = next((name for name, value in _values(model) if value.is_meta), None)
     if empty is not None:
         raise InputError(
-            f"{source} returns a model whose {empty} is on the meta device, which holds no values; "
-            f"let it return one that is on the CPU with its values loaded.",
+            f"{what} is a model whose {empty} is on the meta device, which holds no values; give "
+            f"one that is on the CPU with its values loaded.",
             Cause.CANDIDATE,
         )
     return model
@@ -105,6 +119,26 @@ def _shown(filename: str) -> str:
     except (OSError, ValueError):
         return filename
     return filename if relative.startswith(os.pardir) else relative
+
+
+def functions(path: Path) -> list[str]:
+    """The names of the functions and classes of a Python file, which is not run.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: It cannot be read, or is no Python.
+    """
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read as Python ({first_line(error)}); give a Python file.",
+            Cause.of(error),
+        ) from error
+    makers = ast.FunctionDef | ast.ClassDef
+    return [node.name for node in tree.body if isinstance(node, makers) and node.name[0] != "_"]
 
 
 def _find(path: Path, function: str) -> Callable[..., Any]:

@@ -19,10 +19,10 @@ from efficientdet_spec import InputError
 from parity.coco.bootstrap import ap_difference, weighted_ap
 from parity.coco.metrics import METRICS, evaluate
 from parity.coco.names import category_names
-from parity.commands.detecting.detection import FRAMEWORKS
 from parity.detections.annotations import choose, read_annotations
 from parity.detections.matching import SCORE_LIMIT
 from parity.detections.rows import as_rows, results_json
+from parity.settings.coco import FRAMEWORKS
 
 ROOT = Path(compare.__file__).resolve().parent
 INSTALLED = importlib.util.find_spec("tensorflow") is not None

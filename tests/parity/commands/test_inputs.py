@@ -1,26 +1,28 @@
 """What nodes are compared on: files, folders, batches, a trace's own input, a generated set."""
 
-import argparse
 import importlib.util
 from contextlib import ExitStack
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from handmade import distance, node
 
+from converter.sources import CheckpointFiles
 from efficientdet_spec import OFFICIAL_MODELS, InputError, get_config
 from parity.commands.asking import inputs
 from parity.commands.asking.inputs import AMPLITUDE, plan_inputs
-from parity.commands.trials import Trials
+from parity.commands.comparing.opened import Opened
+from parity.commands.comparing.trials import Trials
 from parity.detections.images import PHOTOGRAPH, high_amplitude, photograph_like
 from parity.judge.verdict import NodeResult, Verdict
 from parity.lockstep.comparison import Comparison
 from parity.lockstep.walk import PassTiming
 from parity.results.records.nodes import Finding
-from torch_model.checkpoint import from_arrays
+from parity.settings.nodes import NodesSettings
 from torch_model.preprocess import preprocess
 
 needs_opencv = pytest.mark.skipif(
@@ -31,26 +33,17 @@ needs_tensorflow = pytest.mark.skipif(
 )
 
 
-def arguments(*images, size="96x128", **other):
-    """A command line's settings."""
-    settings = {
-        "image": list(images),
-        "size": size,
-        "batch": None,
-        "dtype": "float32",
-        "reference": None,
-        "weights": "ema",
-        "contributions": 0,
-        "names": None,
-        "threads": 1,
-    }
-    return argparse.Namespace(**{**settings, **other})
+def settings(*images, size="96x128", **other):
+    """What a comparison is told."""
+    return NodesSettings(
+        checkpoint="tiny", image=images, size=size, contributions=0, threads=1, **other
+    )
 
 
 @pytest.fixture
 def plan(tiny_conversion):
     def make(*images, trace=None, **options):
-        return plan_inputs(arguments(*images, **options), tiny_conversion, trace)
+        return plan_inputs(settings(*images, **options), tiny_conversion, trace)
 
     return make
 
@@ -194,7 +187,7 @@ class FakeTrace:
 
     def __init__(self, images):
         self.images = images
-        self.header = argparse.Namespace(
+        self.header = SimpleNamespace(
             input={"source": "recorded", "height": 96, "width": 128, "sha256": "0" * 64}
         )
 
@@ -241,9 +234,10 @@ def fake_comparison(verdict, name="stem", runs=(), not_shown=()):
 
 
 @pytest.fixture
-def trials(tiny_checkpoint, tiny_conversion, monkeypatch):
+def trials(tiny_checkpoint, monkeypatch):
     """Runs the trials of some inputs, of which each comparison is made up; returns them too."""
     pairings = []
+    stack = ExitStack()
 
     def make(planned, found):
         due = iter(found)
@@ -253,24 +247,17 @@ def trials(tiny_checkpoint, tiny_conversion, monkeypatch):
             return next(due)
 
         monkeypatch.setattr("parity.lockstep.comparison.compare", compare)
-        faithful = from_arrays(tiny_conversion.config, tiny_conversion.arrays, "tiny")
-        with ExitStack() as stack:
-            result = Trials(
-                arguments(),
-                planned,
-                tiny_conversion,
-                tiny_checkpoint / "model",
-                faithful,
-                faithful,
-                None,
-                stack,
-            )
-            seconds = {"load": 1.0}
-            result.run(seconds)
+        prefix = tiny_checkpoint / "model"
+        files = CheckpointFiles(prefix, str(prefix), None)
+        opened = stack.enter_context(Opened(settings(), files))
+        result = Trials(opened, planned, opened.faithful)
+        seconds = {"load": 1.0}
+        result.run(seconds)
         assert seconds["free pass"] == 1.5 * len(planned)
         return result, pairings
 
-    return make
+    with stack:
+        yield make
 
 
 @needs_tensorflow
@@ -280,7 +267,7 @@ def test_elements_are_counted_over_all_inputs_and_both_sides(plan, trials):
     sound = [fake_comparison(Verdict.EXACT) for _ in planned]
     result, pairings = trials(planned, sound)
     shapes = [item.shape for item in planned]
-    references = [result._reference(shape) for shape in shapes]
+    references = [result._opened.reference(shape) for shape in shapes]
     elements = 2 * sum(
         prod(shape) for reference in references for shape in reference.sizes.values()
     )

@@ -10,9 +10,9 @@ from made_images import waves
 
 import compare
 from efficientdet_spec import InputError
-from parity.commands.detecting.detection import FRAMEWORKS
 from parity.detections.drawing import differing, label_of, side_by_side, write_png
 from parity.detections.matching import match_image
+from parity.settings.coco import FRAMEWORKS
 
 INSTALLED = importlib.util.find_spec("tensorflow") is not None
 needs_tensorflow = pytest.mark.skipif(not INSTALLED, reason="TensorFlow is not installed")

@@ -7,29 +7,27 @@ import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from paired import paired
 
-import compare
 import reference_tf
 from converter.conversion import convert
 from converter.sources import resolve
 from efficientdet_spec import InputError, NodeKind
 from parity.detections.images import photograph_like
 from parity.lockstep.noise import (
-    Recording,
     candidate_noise,
-    record_command,
     recorded,
     reference_noise,
     room_note,
     switched_onednn,
     threads_note,
 )
+from parity.settings.programs import ROOT, program_words
+from parity.settings.record import RecordSettings
 from parity.sides.naming import own_paths
 from parity.sides.pytorch import FaithfulReferee
 from parity.sides.pytorch.noise import again, identical, variations
@@ -40,7 +38,6 @@ from torch_model.checkpoint import from_arrays
 from torch_model.preprocess import preprocess
 
 SIZE = (96, 128)
-COMPARE = Path(compare.__file__).resolve()
 
 
 class Side:
@@ -302,34 +299,15 @@ def test_runs_of_other_nodes_end_at_once(side):
         reference_noise(side.stream, [(REPEATED, other)], list(side.kinds)[::-1])
 
 
-def recording(checkpoint, **changes):
-    values = {
-        "program": sys.executable,
-        "script": COMPARE,
-        "checkpoint": str(checkpoint),
-        "height": SIZE[0],
-        "width": SIZE[1],
-        "weights": "ema",
-        "dtype": "float32",
-        "threads": 1,
-    }
-    return Recording(**values | changes)
+def recording(checkpoint):
+    """Makes the command line that records to a file."""
 
+    def command(trace):
+        settings = RecordSettings(checkpoint=str(checkpoint), trace=trace, size=SIZE, threads=1)
+        script, *rest = program_words(settings)
+        return [sys.executable, str(ROOT / script), *rest]
 
-def test_the_command_says_all_that_the_input_depends_on():
-    what = recording("-x", image=Path("-i.png"), model="tiny", cache=Path("c"), threads=None)
-    command = record_command(what, Path("t.h5"))
-    arguments = compare.parser().parse_args(command[2:])
-    assert command[:2] == [sys.executable, str(COMPARE)]
-    assert (arguments.checkpoint, arguments.trace) == ("-x", Path("t.h5"))
-    assert (arguments.size, arguments.weights, arguments.dtype) == ("96x128", "ema", "float32")
-    assert (arguments.image, arguments.model, arguments.cache) == (
-        Path("-i.png"),
-        "tiny",
-        Path("c"),
-    )
-    assert (arguments.threads, arguments.nodes) == (None, [])
-    assert compare.parser().parse_args(record_command(recording("x"), Path("t"))[2:]).threads == 1
+    return command
 
 
 def test_onednn_is_switched_from_what_it_is():
@@ -394,7 +372,7 @@ def test_sessions_have_threads_of_their_own_only_where_no_note_is_made(value, ow
     environment = {**os.environ, "TF_OVERRIDE_GLOBAL_THREADPOOL": value}
     code = [sys.executable, "-c", COUNT_THREADS]
     done = subprocess.run(
-        code, cwd=COMPARE.parent, env=environment, capture_output=True, text=True, check=True
+        code, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     assert (threads_note(environment) is None) is own
     assert (int(done.stdout.split()[-1]) >= 8) is own

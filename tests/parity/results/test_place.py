@@ -123,10 +123,17 @@ def test_a_defect(tmp_path, capsys, monkeypatch):
     assert found.cause == "defect" and "nobody expected this" in found.message
 
 
-def test_options_that_cannot_be_parsed_write_nothing(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        compare.main(["nodes", "x", "--json", str(tmp_path / "a.json"), "--threads", "many"])
-    assert list(tmp_path.iterdir()) == [] and "invalid int value" in capsys.readouterr().err
+def test_options_that_cannot_be_read(tmp_path, capsys):
+    for words, message in (
+        (["--threads", "many"], "--threads is 'many'; give a whole number."),
+        (["--wieghts", "raw"], "has no option --wieghts (did you mean --weights?)"),
+        (["--batch"], "--batch: expected one argument"),
+    ):
+        path = tmp_path / "result.json"
+        path.unlink(missing_ok=True)
+        words = ["nodes", "x", "--json", path, *words]
+        found = failure_of(capsys, compare, words, path, 2)
+        assert found.cause == "option" and message in found.message
 
 
 def test_a_place_that_is_refused_is_left_alone(tiny_checkpoint, tmp_path, capsys):

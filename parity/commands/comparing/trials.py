@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converter.conversion import Conversion
 from converter.progress import Progress
 from efficientdet_spec import EfficientDetConfig, Fusion, NodeKind, Part, iterate_nodes
 from parity.commands.asking.inputs import Images, PlannedInput
-from parity.commands.references import open_reference
+from parity.commands.comparing.opened import Opened
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process.outcome import Outcome
 from parity.results.coverage import coverage_of, merged_nodes, wiring_notes
@@ -22,7 +19,6 @@ from parity.results.records.nodes import Coverage, Finding, InputResult
 from parity.sides.naming import check_paths, own_paths, read_names
 from parity.sides.replay import KEPT_BYTES, kept
 from parity.sides.side import CandidateError, Reference
-from parity.traces.reader import Trace
 
 if TYPE_CHECKING:
     from parity.lockstep.comparison import Comparison
@@ -51,14 +47,11 @@ class Trials:
     """All comparisons of one command.
 
     Args:
-        arguments: The command line.
+        opened: The checkpoint, with the references.
         planned: The inputs.
-        conversion: The checkpoint's values.
-        prefix: The checkpoint.
         candidate: What is compared.
-        faithful: The model with the checkpoint's parameters.
-        trace: Recorded tensors to take instead of a graph's.
-        stack: Keeps the references open.
+        names: A file that names the candidate's submodules; None where it has the model's own.
+        keep: Of how many nodes the own differences are kept.
 
     Attributes:
         telling: The trial that shows most: the first with the worst outcome.
@@ -69,25 +62,18 @@ class Trials:
 
     def __init__(
         self,
-        arguments: argparse.Namespace,
+        opened: Opened,
         planned: Sequence[PlannedInput],
-        conversion: Conversion,
-        prefix: Path,
         candidate: Any,
-        faithful: Any,
-        trace: Trace | None,
-        stack: ExitStack,
+        *,
+        names: Path | None = None,
+        keep: int = 0,
     ) -> None:
-        self._arguments = arguments
+        self._opened = opened
         self._planned = planned
-        self._conversion = conversion
-        self._prefix = prefix
         self._candidate = candidate
-        self._faithful = faithful
-        self._trace = trace
-        self._stack = stack
-        self._references: dict[tuple[int, ...], Reference] = {}
-        self._referees: dict[tuple[int, ...], FaithfulReferee] = {}
+        self._names = names
+        self._keep = keep
         self._comparisons: list[Comparison] = []
         self._described: list[Mapping[str, Any]] = []
         self.telling: Trial
@@ -104,26 +90,26 @@ class Trials:
         from parity.lockstep.comparison import compare
         from parity.lockstep.pairing import part_of
 
-        elements = sum(2 * self._referee(item).elements for item in self._planned)
+        elements = sum(2 * self._opened.referee(item.shape).elements for item in self._planned)
         worst: Outcome | None = None
         with Progress("comparing", unit="nodes") as progress:
             for number, item in enumerate(self._planned):
                 images, described = item.load()
-                reference = self._reference(item.shape)
+                reference = self._opened.reference(item.shape)
                 pairing = pair(
-                    self._arguments.names,
+                    self._names,
                     reference,
                     self._candidate,
-                    self._faithful,
+                    self._opened.faithful,
                     images,
-                    self._referee(item),
+                    self._opened.referee(item.shape),
                     elements=elements,
                 )
                 try:
                     comparison = compare(
                         pairing,
                         part_of(progress, number, len(self._planned)),
-                        keep=self._arguments.contributions,
+                        keep=self._keep,
                     )
                 except CandidateError as error:
                     if item.asked_for:
@@ -150,21 +136,6 @@ class Trials:
         gaps = [text for found in self._comparisons for text in found.not_shown]
         self.not_shown += list(dict.fromkeys(gaps))[:1]
 
-    def _reference(self, shape: tuple[int, ...]) -> Reference:
-        if shape not in self._references:
-            self._references[shape] = self._stack.enter_context(
-                open_reference(self._arguments, self._conversion, self._prefix, shape, self._trace)
-            )
-        return self._references[shape]
-
-    def _referee(self, item: PlannedInput) -> FaithfulReferee:
-        from parity.sides.pytorch import FaithfulReferee
-
-        if item.shape not in self._referees:
-            kinds = self._reference(item.shape).kinds
-            self._referees[item.shape] = FaithfulReferee(self._faithful, kinds, item.shape)
-        return self._referees[item.shape]
-
     def results(self) -> list[InputResult]:
         """What each input alone says."""
         uncovered = {node.name for node in self.nodes if node.verdict is Verdict.NOT_COVERED}
@@ -173,12 +144,9 @@ class Trials:
             for described, found in zip(self._described, self._comparisons, strict=True)
         ]
 
-    def coverage(self, config: EfficientDetConfig) -> Coverage:
-        """What all of it covers.
-
-        Args:
-            config: The model.
-        """
+    def coverage(self) -> Coverage:
+        """What all of it covers."""
+        config = self._opened.config
         classes = {node.name for node in iterate_nodes(config) if node.part is Part.CLASS_HEAD}
         peaks = [
             max(found.peaks[name] for name in classes & found.peaks.keys())
@@ -186,7 +154,7 @@ class Trials:
             if not classes.isdisjoint(found.peaks)
         ]
         notes = list(dict.fromkeys(note for found in self._comparisons for note in found.notes))
-        referee = self._referees[self.telling.pairing.images.shape]
+        referee = self._opened.referee(self.telling.pairing.images.shape)
         notes += wiring_notes(self.nodes, closed_inputs(referee, config))
         return coverage_of(
             [found.nodes for found in self._comparisons],

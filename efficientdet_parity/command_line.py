@@ -1,0 +1,68 @@
+"""The programs: ``efficientdet-parity``, and ``compare.py`` and ``convert.py`` beside it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from parity.commands import coco, convert, detect, nodes, record, seed, self_check
+from parity.commands.asking.command_line import Command, Shown, command_parser, parse, result_file
+from parity.process.console import guarded
+from parity.results.place import ResultPlace
+from reports import command as report
+
+COMMANDS: Sequence[Command] = (convert, nodes, record, coco, detect, report, self_check, seed)
+"""All that ``efficientdet-parity`` can be asked to do."""
+
+COMPARISONS: Sequence[Command] = tuple(item for item in COMMANDS if item is not convert)
+"""What ``compare.py`` can be asked to do."""
+
+_ABOUT = (
+    "Moves EfficientDet models between TensorFlow and PyTorch with proof: converts checkpoints, "
+    "compares every node of two implementations, and evaluates COCO AP for each."
+)
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    program: str = "efficientdet-parity",
+    commands: Sequence[Command] = COMMANDS,
+) -> int:
+    """Run a command line.
+
+    Args:
+        argv: The words after the program's name; None for those of this process.
+        program: Its name.
+        commands: What it can be asked to do; where it is a single one, it is not named.
+
+    Returns:
+        The exit code, as :data:`parity.process.console.EXIT_CODES` lists them.
+    """
+    typed = sys.argv[1:] if argv is None else list(argv)
+    place = ResultPlace(program)
+
+    def work() -> int:
+        _expect_result(place, program, commands, typed)
+        completing = any(word.startswith("--print-completion") for word in typed)
+        parser = command_parser(program, _ABOUT, commands, completing=completing)
+        try:
+            asked = parse(parser, commands, typed)
+        except Shown:
+            return 0
+        return asked.command.run(asked.settings(), place)
+
+    return guarded(program, work, debug="--debug" in typed, failed=place.fail)
+
+
+def _expect_result(
+    place: ResultPlace, program: str, commands: Sequence[Command], typed: Sequence[str]
+) -> None:
+    """Say where the result is to go: a mistake among the other words is written there too."""
+    if len(commands) == 1:
+        (command,) = commands
+        place.expect(program, result_file(command.SETTINGS, typed))
+        return
+    first = next((word for word in typed if not word.startswith("-")), None)
+    for command in commands:
+        if first == command.SETTINGS.COMMAND:
+            place.expect(f"{program} {first}", result_file(command.SETTINGS, typed))

@@ -1,0 +1,87 @@
+"""Converted models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from efficientdet_parity.progress import Callback, reporting
+from efficientdet_spec import Cause, InputError
+from parity.settings.convert import ConvertSettings
+
+if TYPE_CHECKING:
+    from torch_model.model import EfficientDet
+
+
+def convert(
+    checkpoint: str | os.PathLike[str], *, progress: Callback | None = None, **settings: Any
+) -> EfficientDet:
+    """Convert a TensorFlow checkpoint.
+
+    Args:
+        checkpoint: Folder, prefix, ``.index``, archive, address, or an official name, which is
+            downloaded.
+        progress: Called as the work proceeds.
+        settings: ``weights``, ``model``, ``num_classes``, ``cache``, as of the command line.
+
+    Returns:
+        The PyTorch model in evaluation mode, which takes [N, 3, H, W] and returns class and box
+        outputs. Its attribute ``provenance`` says where every value came from.
+
+    Raises:
+        InputError: The checkpoint cannot be used; its ``cause`` says of which kind the reason is.
+    """
+    from parity.commands.asking.options import convert_checkpoint, resolve_checkpoint
+    from torch_model.checkpoint import from_arrays
+
+    asked = ConvertSettings.of(checkpoint=str(checkpoint), **settings)
+    with reporting(progress):
+        files = resolve_checkpoint(asked)
+        done = convert_checkpoint(asked, files)
+    model = from_arrays(done.config, done.arrays, source=str(files.prefix))
+    model.provenance = dict(done.provenance)
+    return model
+
+
+def load(path: str | os.PathLike[str]) -> EfficientDet:
+    """A model that :func:`save` or the command line has written, as of :func:`convert`.
+
+    Args:
+        path: The ``.pth`` file, which can run no code.
+
+    Raises:
+        InputError: It cannot be read, or is no such file.
+    """
+    from torch_model.checkpoint import from_state_dict, load_checkpoint
+
+    found = load_checkpoint(path)
+    model = from_state_dict(found.config, found.state_dict, source=str(path))
+    model.provenance = dict(found.provenance)
+    return model
+
+
+def save(model: EfficientDet, path: str | os.PathLike[str]) -> None:
+    """Write a converted model, as the command line does.
+
+    Args:
+        model: Of :func:`convert` or :func:`load`; its parameters may have been trained since.
+        path: The file, which ends in ``.pth``; it appears complete or not at all.
+
+    Raises:
+        InputError: It is no such model, or the file cannot be written.
+    """
+    from torch_model.checkpoint import ModelCheckpoint, save_checkpoint
+    from torch_model.model import EfficientDet
+
+    if not isinstance(model, EfficientDet):
+        raise InputError(
+            f"A {type(model).__name__} cannot be saved here; give a model that convert or load "
+            f"has returned, or write yours with torch.save.",
+            Cause.MODEL,
+        )
+    target = Path(path)
+    if target.suffix != ".pth":
+        raise InputError(f"{target} does not end in .pth; name the file so.", Cause.OPTION)
+    provenance = getattr(model, "provenance", {})
+    save_checkpoint(target, ModelCheckpoint(model.config, model.state_dict(), provenance))

@@ -1,0 +1,131 @@
+"""Pages of results that are at hand."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+from efficientdet_parity.results import Comparison, Evaluation
+from efficientdet_spec import Cause, InputError, file_sha256
+from parity.process import environment
+from parity.process.files import make_folder
+from parity.process.outcome import Outcome
+from parity.results.records.record import write
+from parity.results.records.run import PlannedStep, RunResult, Status, StepResult
+
+_STEPS = {
+    "nodes": ("nodes.json", "Compare every node"),
+    "structure": ("structure.json", "Compare every node in float64"),
+    "coco": ("coco/coco.json", "Evaluate on COCO images"),
+}
+"""Of each step its file, and what it does."""
+
+
+@dataclass
+class _Page:
+    """The results that are shown together: of one model with one checkpoint."""
+
+    model: str
+    fingerprint: str
+    results: dict[str, Comparison | Evaluation] = field(default_factory=dict)
+
+
+def report(
+    results: Sequence[Comparison | Evaluation], out: str | os.PathLike[str], *, data: bool = True
+) -> Outcome:
+    """Make pages to be read in a browser, as ``efficientdet-parity report`` does.
+
+    Results of one model and checkpoint share a page: a comparison, one in float64, and an
+    evaluation. A second one of a kind, as of another candidate, begins another page.
+
+    Args:
+        results: Of :func:`efficientdet_parity.compare` and :func:`efficientdet_parity.evaluate`.
+        out: Folder for the pages; ``index.html`` is the first.
+        data: Whether the results' JSON files lie beside them.
+
+    Returns:
+        What they say together.
+
+    Raises:
+        InputError: There is no result, or the folder cannot be written.
+    """
+    from reports.pages import render
+
+    pages: list[_Page] = []
+    for result in results:
+        _place(pages, result)
+    if not pages:
+        raise InputError("No result is given; give at least one.", Cause.OPTION)
+    folder = Path(out)
+    make_folder(folder)
+    kept = folder / "results"
+    names: dict[str, int] = {}
+    for page in pages:
+        names[page.model] = names.get(page.model, 0) + 1
+        number = names[page.model]
+        _write(page, kept / (page.model if number == 1 else f"{page.model}-{number}"))
+    return render.render(kept, folder, data=data).outcome
+
+
+def _place(pages: list[_Page], result: Comparison | Evaluation) -> None:
+    if not isinstance(result, Comparison | Evaluation):
+        raise InputError(
+            f"A {type(result).__name__} is no result; give what compare and evaluate return.",
+            Cause.OPTION,
+        )
+    step = "coco"
+    if isinstance(result, Comparison):
+        step = "structure" if result.record.dtype == "float64" else "nodes"
+    model, fingerprint = result.record.model, result.record.checkpoint.fingerprint
+    for page in pages:
+        if (page.model, page.fingerprint) == (model, fingerprint) and step not in page.results:
+            page.results[step] = result
+            return
+    pages.append(_Page(model, fingerprint, {step: result}))
+
+
+def _write(page: _Page, folder: Path) -> None:
+    """What a run would have written."""
+    make_folder(folder / "coco")
+    steps = []
+    for name, (file, title) in _STEPS.items():
+        result = page.results.get(name)
+        (folder / file).unlink(missing_ok=True)
+        if result is None:
+            continue
+        result.to_json(folder / file)
+        steps.append(
+            StepResult(
+                name=name,
+                title=title,
+                command=("a program",),
+                status=Status.DONE,
+                exit_code=result.outcome.exit_code,
+                message="",
+                seconds=None,
+                peak_memory_bytes=None,
+                result=file,
+                outputs={file: file_sha256(folder / file)},
+            )
+        )
+    first = next(iter(page.results.values()))
+    write(
+        folder / "run.json",
+        RunResult(
+            model=page.model,
+            slug=folder.name,
+            source=first.record.checkpoint.source,
+            trained=True,
+            started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            command="made by a program with efficientdet_parity.report",
+            code=hashlib.sha256().hexdigest(),
+            complete=True,
+            planned=[PlannedStep(step.name, step.title) for step in steps],
+            environment=environment.describe(None),
+            steps=steps,
+        ),
+    )

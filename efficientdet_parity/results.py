@@ -1,0 +1,137 @@
+"""What comparisons and evaluations return."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parity.process.outcome import Outcome
+from parity.results.culprits import culprits
+from parity.results.records.record import ResultFile, write
+
+if TYPE_CHECKING:
+    from parity.results.records.coco import CocoResult
+    from parity.results.records.nodes import Finding, NodesResult, Suspect
+
+_SHOWN = 5
+"""Culprits that an assertion names; the rest is counted."""
+
+
+@dataclass(frozen=True)
+class _Result:
+    record: Any = field(repr=False)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Parity, difference, or not shown: only the first is proof."""
+        found: Outcome = self.record.outcome
+        return found
+
+    @property
+    def passes(self) -> bool:
+        """Whether parity was shown; false also where something could not be compared."""
+        return self.outcome is Outcome.PARITY
+
+    @property
+    def sentence(self) -> str:
+        """The outcome in one line."""
+        return str(self.record.sentence)
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write the result as the command line does, see ``docs/results.md``.
+
+        Args:
+            path: The file; it appears complete or not at all.
+
+        Raises:
+            InputError: It cannot be written.
+        """
+        record: ResultFile = self.record
+        write(Path(path), record)
+
+    def __bool__(self) -> bool:
+        """Refused: whether a result exists is easily taken for whether it passes.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("a result is neither true nor false; ask for .passes or .outcome")
+
+
+@dataclass(frozen=True)
+class Comparison(_Result):
+    """A comparison of every node.
+
+    Attributes:
+        record: All of it, as :meth:`to_json` writes it: each node's figures and verdict, inputs,
+            coverage, contributions, versions.
+    """
+
+    record: NodesResult = field(repr=False)
+
+    @property
+    def suspects(self) -> Sequence[Suspect]:
+        """Where what fails begins, the most harmful first."""
+        return self.record.suspects
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What is wrong with the candidate whatever its tensors are."""
+        return self.record.findings
+
+    def text(self, *, verbose: bool = False) -> str:
+        """What the command line prints.
+
+        Args:
+            verbose: With all nodes and all reasons.
+        """
+        from parity.results.nodes_text import nodes_text
+
+        return nodes_text(self.record, every_node=verbose)
+
+    def assert_parity(self) -> None:
+        """Raise unless parity was shown.
+
+        Raises:
+            AssertionError: The message begins with the worst culprit and what is wrong there.
+        """
+        __tracebackhide__ = True
+        if not self.passes:
+            raise AssertionError(_told(culprits(self.record), self.sentence))
+
+
+@dataclass(frozen=True)
+class Evaluation(_Result):
+    """COCO metrics of both frameworks, and every detection of one matched with the other's.
+
+    Attributes:
+        record: All of it, as :meth:`to_json` writes it.
+    """
+
+    record: CocoResult = field(repr=False)
+
+    @property
+    def ap(self) -> dict[str, float]:
+        """COCO's AP by framework, 0 to 1; empty where the annotations have no boxes."""
+        found = {name: metrics.get("AP") for name, metrics in self.record.metrics.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def assert_parity(self) -> None:
+        """Raise unless parity was shown.
+
+        Raises:
+            AssertionError: The message says what differs, or what could not be compared.
+        """
+        __tracebackhide__ = True
+        if not self.passes:
+            raise AssertionError(_told([], self.sentence))
+
+
+def _told(found: Sequence[str], sentence: str) -> str:
+    lines = list(found[:_SHOWN])
+    if len(found) > _SHOWN:
+        lines.append(f"and {len(found) - _SHOWN} more")
+    return "\n".join([*lines, sentence])

@@ -1,0 +1,346 @@
+"""The command line of a settings class: its options, their help, and what was typed."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+import shtab
+
+from efficientdet_spec import Cause, InputError, did_you_mean, installed_version
+from parity.process.console import EXIT_CODES
+from parity.results.place import ResultPlace
+from parity.settings.option import Option, Setting, Settings, settings_of
+
+_WIDEST = 100
+"""Columns of a help at most: longer lines are hard to read."""
+
+
+class Command(Protocol):
+    """A module that is a command.
+
+    One that has lists to show without doing anything names them in ``LISTS``, see :class:`Listing`.
+
+    Attributes:
+        SETTINGS: What it can be told.
+    """
+
+    SETTINGS: type[Any]
+
+    def run(self, settings: Any, place: ResultPlace) -> int:
+        """Do it and print what came of it; the exit code."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """An option in whose place a text is printed, and nothing is done.
+
+    Attributes:
+        flag: Such as ``--list``.
+        help: What it shows.
+        text: Makes the text.
+    """
+
+    flag: str
+    help: str
+    text: Callable[[], str]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command line asks for.
+
+    Attributes:
+        command: The command.
+        values: By the names of its settings, what was typed; those that were not are left out.
+    """
+
+    command: Command
+    values: dict[str, Any]
+
+    def settings(self) -> Settings:
+        """What the command is told.
+
+        Raises:
+            InputError: Something is missing or cannot be used.
+        """
+        found: Settings = self.command.SETTINGS.of(**self.values)
+        return found
+
+
+class Shown(Exception):
+    """A help, a version or a list was asked for, and has been printed: that was all."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes are one sentence like everybody's, and help is no wider than the terminal."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(formatter_class=_formatter, add_help=False, **more)
+        self.add_argument("-h", "--help", action="help", help="show this help and exit")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Say that what was asked for has been printed.
+
+        Raises:
+            Shown: Always.
+        """
+        raise Shown
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse has found.
+
+        Raises:
+            InputError: Always.
+        """
+        # Such as "argument --json: expected one argument".
+        text = message.removeprefix("argument ")
+        raise InputError(f"{text}; {self.prog} --help lists what can be given.", Cause.OPTION)
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=_width())
+
+
+def _width() -> int:
+    return min(shutil.get_terminal_size((_WIDEST, 24)).columns, _WIDEST) - 2
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, _width())
+
+
+def command_parser(
+    program: str, about: str, commands: Sequence[Command], *, completing: bool = False
+) -> argparse.ArgumentParser:
+    """The command line of a program.
+
+    Args:
+        program: How it is called.
+        about: What it does.
+        commands: What it can be asked to do; where it is a single one, it is not named.
+        completing: Whether it is to be made a script for a shell, which must know the values of
+            every choice. Otherwise the settings judge them, with better words.
+    """
+    if len(commands) == 1:
+        (command,) = commands
+        result = _Parser(
+            prog=program,
+            usage=_usage(program, command),
+            description=_about(command),
+            epilog=_epilog(program, command, named=False),
+        )
+        _add_common(result, again=False)
+        _add_options(result, command, completing)
+        result.set_defaults(command=command.SETTINGS.COMMAND)
+        return result
+    result = _Parser(prog=program, description=_paragraph(about), epilog=_paragraph(EXIT_CODES))
+    _add_common(result, again=False)
+    shtab.add_argument_to(
+        result,
+        "--print-completion",
+        help="print a script that completes commands and options in this shell, and exit",
+    )
+    subparsers = result.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for command in commands:
+        kind = command.SETTINGS
+        added = subparsers.add_parser(
+            kind.COMMAND,
+            help=kind.HELP,
+            usage=_usage(f"{program} {kind.COMMAND}", command),
+            description=_about(command),
+            epilog=_epilog(program, command),
+        )
+        _add_common(added, again=True)
+        _add_options(added, command, completing)
+    return result
+
+
+def parse(
+    parser: argparse.ArgumentParser, commands: Sequence[Command], typed: Sequence[str]
+) -> Asked:
+    """What was typed.
+
+    Args:
+        parser: Of :func:`command_parser`.
+        commands: The same.
+        typed: The words after the program's name.
+
+    Raises:
+        InputError: A command or option is not known, or an option lacks its value.
+    """
+    by_name = {command.SETTINGS.COMMAND: command for command in commands}
+    first = next((word for word in typed if not word.startswith("-")), None)
+    single = parser.get_default("command") is not None
+    if not single and first is not None and first not in by_name:
+        raise InputError(
+            f"There is no command {first!r:.80}{did_you_mean(first, by_name)}; give one of "
+            f"{', '.join(by_name)}.",
+            Cause.OPTION,
+        )
+    found, unknown = parser.parse_known_args(list(typed))
+    values = vars(found)
+    name = values.pop("command")
+    if name is None:
+        raise InputError(
+            f"No command is given; give one of {', '.join(by_name)}, or --help.", Cause.OPTION
+        )
+    command = by_name[name]
+    if unknown:
+        raise _unknown(unknown[0], command.SETTINGS)
+    fields = {setting.field for setting in settings_of(command.SETTINGS)}
+    return Asked(command, {name: value for name, value in values.items() if name in fields})
+
+
+def _unknown(word: str, kind: type[Settings]) -> InputError:
+    flags = [item.flag for item in settings_of(kind) if not item.option.positional]
+    if word.startswith("-"):
+        given = word.partition("=")[0]
+        return InputError(
+            f"{kind.COMMAND} has no option {given:.80}{did_you_mean(given, flags)}; "
+            f"{kind.COMMAND} --help lists them.",
+            Cause.OPTION,
+        )
+    return InputError(
+        f"{word!r:.80} is one argument too many for {kind.COMMAND}; {kind.COMMAND} --help says "
+        f"what it takes.",
+        Cause.OPTION,
+    )
+
+
+def _add_common(parser: argparse.ArgumentParser, *, again: bool) -> None:
+    """Options that every command has.
+
+    Args:
+        parser: A command line, or one of its commands.
+        again: Whether the first has them already, so that both places are good.
+    """
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        default=argparse.SUPPRESS if again else False,
+        help="print the traceback of whatever goes wrong",
+    )
+    if not again:
+        version = installed_version("efficientdet-parity") or "not installed"
+        parser.add_argument(
+            "--version",
+            action="version",
+            version=f"efficientdet-parity {version}",
+            help="show the version and exit",
+        )
+
+
+def _usage(called: str, command: Command) -> str:
+    """The command with what it cannot do without; the rest is listed below."""
+    shown = [
+        setting.usage
+        for setting in settings_of(command.SETTINGS)
+        if setting.required or setting.option.positional
+    ]
+    return " ".join([called, *shown, "[options]"])
+
+
+def _about(command: Command) -> str:
+    kind = command.SETTINGS
+    return _paragraph(kind.ABOUT or f"{kind.HELP}.")
+
+
+def _epilog(program: str, command: Command, *, named: bool = True) -> str:
+    """Examples and exit codes.
+
+    Args:
+        program: How it is called.
+        command: One of its commands.
+        named: Whether that is named after the program.
+    """
+    kind = command.SETTINGS
+    lines = []
+    for words, what in kind.EXAMPLES:
+        shown = words if named else words.partition(" ")[2]
+        lines += [f"  # {what}", f"  {program} {shown}"]
+    examples = ["examples:", *lines, ""] if lines else []
+    return "\n".join([*examples, _paragraph(EXIT_CODES)])
+
+
+def _add_options(parser: argparse.ArgumentParser, command: Command, completing: bool) -> None:
+    groups: dict[str, Any] = {}
+    for setting in settings_of(command.SETTINGS):
+        heading = setting.option.group
+        if heading not in groups:
+            groups[heading] = parser.add_argument_group(heading)
+        _add(groups[heading], setting, completing)
+    listings: Sequence[Listing] = getattr(command, "LISTS", ())
+    for listing in listings:
+        parser.add_argument(
+            listing.flag, action=_Show, nargs=0, const=listing.text, help=listing.help
+        )
+
+
+class _Show(argparse.Action):
+    """Prints a text and ends the program."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
+        """Print what the option is for."""
+        print(self.const())
+        parser.exit()
+
+
+def _add(group: Any, setting: Setting, completing: bool) -> None:
+    known: Option = setting.option
+    more: dict[str, Any] = {"help": _help(setting), "default": argparse.SUPPRESS}
+    if setting.kind is bool:
+        group.add_argument(setting.flag, dest=setting.field, action="store_true", **more)
+        return
+    if completing and known.choices:
+        more["choices"] = known.choices
+    more["metavar"] = known.metavar or (
+        "{" + ",".join(known.choices) + "}" if known.choices else None
+    )
+    if setting.multiple and known.positional:
+        # Nothing typed is nothing said, which the settings judge.
+        more["nargs"] = "+" if setting.required else "*"
+    elif setting.multiple:
+        more |= {"nargs": "+", "action": "extend"} if known.several else {"action": "append"}
+    elif known.positional and not setting.required:
+        more["nargs"] = "?"
+    if known.bare is not None:
+        more |= {"nargs": "?", "const": known.bare}
+    if known.positional:
+        group.add_argument(setting.field, **more)
+    else:
+        more["required"] = setting.required
+        group.add_argument(setting.flag, dest=setting.field, **more)
+
+
+def _help(setting: Setting) -> str:
+    text, default = setting.option.help, setting.default
+    if setting.required:
+        text += "" if setting.option.positional else " (required)"
+    elif not (default is None or default == () or isinstance(default, bool)):
+        text += f" (default: {setting.option.written(default)})"
+    return text.replace("%", "%%")
+
+
+def result_file(kind: type[Settings], typed: Sequence[str]) -> Path | None:
+    """Where a command's result goes, told from words that may be wrong in every other respect.
+
+    Args:
+        kind: The command's settings.
+        typed: The words after the program's name.
+    """
+    setting = next((item for item in settings_of(kind) if item.field == kind.RESULT), None)
+    if setting is None:
+        return None
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument(setting.flag, dest="file", nargs="?")
+    try:
+        found = parser.parse_known_args(list(typed))[0].file
+    except argparse.ArgumentError:
+        return None
+    return kind.result_in(found)

@@ -1,0 +1,1 @@
+"""A comparison of nodes from its settings to its result; nothing here prints."""

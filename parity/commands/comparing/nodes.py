@@ -1,0 +1,198 @@
+"""A comparison of every node: what is run, in which order, and the result that comes of it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from converter.progress import Progress
+from parity.commands.asking.inputs import PlannedInput, plan_inputs
+from parity.commands.comparing.candidates import name_of, open_candidate, placed, unchanged
+from parity.commands.comparing.gradients import compared_gradients
+from parity.commands.comparing.noise import measured_noise
+from parity.commands.comparing.opened import Opened, computing
+from parity.commands.comparing.trials import Trials
+from parity.gradients.comparison import GradientsReport
+from parity.judge.verdict import NodeResult, Verdict
+from parity.process import environment
+from parity.results.conclusion import Evidence, nodes_result
+from parity.results.ranking import sources
+from parity.results.records.nodes import Contribution, NodesResult, Noise, ReferenceDescription
+from parity.results.records.record import made
+from parity.settings.nodes import NodesSettings
+
+if TYPE_CHECKING:
+    from parity.lockstep.closeups import Closeup
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of a comparison.
+
+    Attributes:
+        result: As it is written.
+        gradients: With gradients, what is printed of them.
+    """
+
+    result: NodesResult
+    gradients: GradientsReport | None = None
+
+
+def compare(
+    opened: Opened,
+    settings: NodesSettings,
+    *,
+    candidate: Any = None,
+    planned: list[PlannedInput] | None = None,
+) -> Compared:
+    """Compare a candidate with the reference.
+
+    Args:
+        opened: The checkpoint, which is left open.
+        settings: Of the comparison.
+        candidate: A live module; None for what the settings name.
+        planned: The inputs; None for those of the settings.
+
+    Raises:
+        InputError: Something about the input cannot be used.
+    """
+    started = time.perf_counter()
+    if planned is None:
+        planned = plan_inputs(settings, opened.conversion, opened.trace)
+    with ExitStack() as stack:
+        # PyTorch is imported here, after what may be wrong with the files has been said.
+        threads = stack.enter_context(computing(settings.threads))
+        module, device = _open(opened, settings, candidate)
+        if candidate is not None:
+            stack.enter_context(unchanged(module))
+        seconds = {"load": opened.seconds + time.perf_counter() - started}
+        trials = Trials(opened, planned, module, names=settings.names, keep=settings.contributions)
+        evidence, others = _examined(opened, settings, trials, threads, seconds)
+        others |= {
+            "candidate": _described(settings, candidate),
+            "environment": environment.describe(threads) | device,
+        }
+        gradients = None
+        if settings.backward:
+            loaded = planned[0].load()
+            gradients = compared_gradients(opened, module, loaded, others, threads)
+            evidence = replace(evidence, gradients=gradients.result())
+    return Compared(nodes_result(evidence, **others), gradients)
+
+
+def _open(opened: Opened, settings: NodesSettings, candidate: Any) -> tuple[Any, dict[str, Any]]:
+    """The module that is compared, and what results say about where it computes."""
+    import torch
+
+    from parity.sides.pytorch.code import checked
+    from parity.sides.pytorch.device import describe_device, open_device
+
+    device = open_device(settings.device, tf32=settings.tf32)
+    alive = candidate is not None
+    module = (
+        checked(candidate, "The candidate")
+        if alive
+        else open_candidate(settings.candidate, opened.config, opened.faithful)
+    )
+    module = placed(module, device, getattr(torch, settings.dtype), alive=alive)
+    return module, describe_device(device)
+
+
+def _described(settings: NodesSettings, candidate: Any) -> str:
+    """The candidate as results name it."""
+    if candidate is not None:
+        return name_of(candidate)
+    return settings.candidate or "converted on the fly"
+
+
+def _examined(
+    opened: Opened,
+    settings: NodesSettings,
+    trials: Trials,
+    threads: int,
+    seconds: dict[str, float],
+) -> tuple[Evidence, dict[str, Any]]:
+    """What was found, and further fields of the result."""
+    from parity.diagnosis.suspects import Known, diagnosed, findings, suspects
+    from parity.lockstep.closeups import chosen, closeups
+    from parity.lockstep.contributions import Observed, contributions
+
+    trials.run(seconds)
+    telling = trials.telling
+    started = time.perf_counter()
+    known = Known(
+        faithful=opened.faithful,
+        alternatives=opened.alternatives,
+        repeats=not trials.runs,
+    )
+    # Suspects are looked at on the input that shows most; another may show others.
+    shown = telling.comparison.nodes
+    found = list(trials.runs)
+    if any(node.kind is not None and node.shape is not None for node in shown):
+        # A candidate none of whose layers has a partner is named otherwise, not built otherwise.
+        found += findings(telling.pairing, known)
+    guilty = suspects(telling.pairing, shown)
+    if guilty and settings.diagnose:
+        with Progress("diagnosing", unit="suspects") as progress:
+            guilty = diagnosed(
+                telling.pairing, guilty, shown, known, found, settings.diagnose, progress
+            )
+    seconds["diagnosis"] = time.perf_counter() - started
+    started = time.perf_counter()
+    largest = [node.name for node in sources(shown, settings.contributions)]
+    shares: list[Contribution] = []
+    if largest and all(map(_can_be_put_in, shown)):
+        with Progress("attributing", unit="runs") as progress:
+            observed = Observed(
+                visited=[node.name for node in shown if node.shape is not None],
+                outputs=telling.comparison.outputs,
+                own=telling.comparison.own,
+            )
+            shares = contributions(telling.pairing, largest, progress, observed)
+        seconds["contributions"] = time.perf_counter() - started
+    looks: list[Closeup] = []
+    if settings.closeups:
+        started = time.perf_counter()
+        with Progress("looking closer", unit="nodes") as progress:
+            looks = closeups(telling.pairing, chosen(shown, guilty, settings.closeups), progress)
+        seconds["closeups"] = time.perf_counter() - started
+    noise: list[Noise] = []
+    reference = telling.reference
+    if settings.noise:
+        started = time.perf_counter()
+        noise, notes = measured_noise(opened, settings, telling, threads)
+        reference.described.setdefault("notes", []).extend(notes)
+        seconds["noise"] = time.perf_counter() - started
+    evidence = Evidence(
+        nodes=trials.nodes,
+        inputs=trials.results(),
+        coverage=trials.coverage(),
+        findings=found,
+        suspects=guilty,
+        not_shown=trials.not_shown,
+    )
+    return evidence, {
+        "tensors": reference.tensors,
+        "model": opened.config.name,
+        "checkpoint": opened.described,
+        "reference": made(
+            ReferenceDescription, reference.described | {"framework": reference.framework}
+        ),
+        "dtype": settings.dtype,
+        "outputs": reference.outputs,
+        "contributions": shares,
+        "noise": noise,
+        "closeups": [look.result() for look in looks],
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "peak_memory_bytes": environment.peak_memory_bytes(),
+    }
+
+
+def _can_be_put_in(node: NodeResult) -> bool:
+    """Whether a node has a difference of its own that can be put into a run.
+
+    A node without a partner leaves nothing to put in its place, and NaN spreads everywhere.
+    """
+    return node.verdict is not Verdict.NOT_COVERED and (node.own is None or node.own.finite)

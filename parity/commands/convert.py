@@ -1,0 +1,174 @@
+"""``convert``: a TensorFlow 1 checkpoint to a PyTorch ``.pth`` file."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from converter.bundle import checkpoint_files
+from converter.conversion import Conversion, account, examine
+from converter.ledger import WEIGHTS, Ledger
+from converter.progress import READING_PATIENCE, Progress
+from converter.sources import CheckpointFiles
+from efficientdet_spec import Cause, InputError
+from parity.commands.asking.options import check_results, convert_checkpoint, resolve_checkpoint
+from parity.results.place import ResultPlace
+from parity.results.records.conversion import ConversionResult, LedgerResult, Provenance, Variable
+from parity.results.records.record import made, plain
+from parity.settings.convert import ConvertSettings
+from parity.settings.option import PRINTED
+
+SETTINGS = ConvertSettings
+
+
+def run(settings: ConvertSettings, place: ResultPlace) -> int:
+    """Convert or list, print, write.
+
+    Args:
+        settings: What is asked for.
+        place: Where the result as JSON goes.
+
+    Raises:
+        InputError: Something about the input cannot be used.
+    """
+    started = time.perf_counter()
+    target = None if settings.list else _target(settings.target)
+    files = resolve_checkpoint(settings)
+    targets = [target, settings.result_file]
+    check_results(targets, [settings.checkpoint], files.prefix, place)
+    if target is None:
+        _list(settings, place, files)
+        return 0
+    # Torch takes seconds to import, which neither a listing nor a wrong option should cost.
+    from torch_model.checkpoint import save_arrays
+
+    conversion = convert_checkpoint(settings, files)
+    save_arrays(target, conversion.config, conversion.arrays, conversion.provenance)
+    seconds = round(time.perf_counter() - started, 3)
+    result = ConversionResult(
+        target=str(target),
+        model=conversion.config.name,
+        config=conversion.config.to_dict(),
+        provenance=made(Provenance, conversion.provenance),
+        ledger=ledger_record(conversion.ledger),
+        seconds=seconds,
+    )
+    _report(settings, place, result, summary_text(conversion, target, seconds))
+    return 0
+
+
+def _list(settings: ConvertSettings, place: ResultPlace, files: CheckpointFiles) -> None:
+    """Print what becomes of every variable, also of a file that cannot be converted.
+
+    Raises:
+        InputError: It cannot be converted.
+    """
+    ledger = account(
+        files,
+        model=settings.model,
+        num_classes=settings.num_classes,
+        weights=settings.weights,
+    )
+    # An index alone can be listed too, and says nothing about values.
+    has_data = any(".data-" in path.name for path in checkpoint_files(files.prefix))
+    unusable: InputError | None = None
+    if has_data:
+        try:
+            with Progress("reading", patience=READING_PATIENCE) as progress:
+                ledger = examine(files, ledger, progress)
+        except InputError as error:
+            unusable = error
+    if unusable is not None:
+        state = f"FINDING: {unusable}"
+    elif has_data:
+        state = "all values read, every CRC32C verified"
+    else:
+        state = "the index alone is there: no value was read, so no CRC32C verified"
+    verified = has_data and unusable is None
+    result = ConversionResult(ledger=ledger_record(ledger), verified=verified)
+    _report(settings, place, result, f"{list_text(ledger)}\n  {state}")
+    ledger.require_complete(str(files.prefix))
+    if unusable is not None:
+        raise unusable
+
+
+def _target(target: Path | None) -> Path:
+    """The file to write, checked before any work is done."""
+    if target is None:
+        raise InputError(
+            "TARGET is missing; name the .pth file to write, or give --list.", Cause.OPTION
+        )
+    if target.suffix != ".pth":
+        raise InputError(f"{target} does not end in .pth; name the file to write so.", Cause.OPTION)
+    if os.path.isdir(target) or not os.path.isdir(target.parent):
+        what = "is a folder" if os.path.isdir(target) else "lies in a folder that does not exist"
+        raise InputError(f"{target} {what}; name a file in an existing folder.", Cause.FILE)
+    return target
+
+
+def ledger_record(ledger: Ledger) -> LedgerResult:
+    """What is written of a conversion's account."""
+    return LedgerResult(
+        model=ledger.config.name,
+        num_classes=ledger.config.num_classes,
+        weights=ledger.weights,
+        counts=ledger.counts(),
+        findings=ledger.findings,
+        notes=ledger.notes,
+        variables=[made(Variable, row) for row in ledger.rows],
+    )
+
+
+def _report(
+    settings: ConvertSettings, place: ResultPlace, result: ConversionResult, text: str
+) -> None:
+    if settings.json == PRINTED:
+        print(json.dumps(plain(result), indent=2))
+        return
+    place.write(result)
+    print(text)
+
+
+def list_text(ledger: Ledger) -> str:
+    """The ledger as a table, one line for each variable."""
+    rows = [("variable", "shape", "use", "parameter", "why")]
+    rows += [
+        (row.variable, "x".join(map(str, row.shape)) or "scalar", row.use, row.parameter, why)
+        for row in ledger.rows
+        for why in [row.reason if not row.layout else f"{row.reason}; {row.layout}"]
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*lines, "", *_account_lines(ledger)])
+
+
+def _account_lines(ledger: Ledger) -> list[str]:
+    counts = ledger.counts()
+    used = [f"{counts.pop(use)} {use.upper()}" for use in WEIGHTS if use in counts]
+    left_out = [f"{count} {reason}" for reason, count in counts.items()]
+    return [
+        f"{ledger.config.name}, {ledger.config.num_classes} classes",
+        f"  {len(ledger.rows)} variables: {' and '.join(used) or 'none'} used for "
+        f"{len(ledger.sources)} parameters",
+        *([f"  excluded: {', '.join(left_out)}"] if left_out else []),
+        *(f"  note: {note}" for note in ledger.notes),
+        *(f"  FINDING: {finding}" for finding in ledger.findings),
+    ]
+
+
+def summary_text(conversion: Conversion, target: Path, seconds: float) -> str:
+    """What a conversion did, in a few lines."""
+    values = sum(array.size for array in conversion.arrays.values())
+    fingerprint = conversion.provenance["checkpoint_fingerprint"][:16]
+    return "\n".join(
+        [
+            *_account_lines(conversion.ledger),
+            f"  {values:,} values, every CRC32C verified; checkpoint fingerprint {fingerprint}",
+            f"wrote {target} ({target.stat().st_size / 1e6:.1f} MB) in {seconds:.1f} s",
+        ]
+    )

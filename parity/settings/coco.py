@@ -1,0 +1,138 @@
+"""What ``coco`` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from efficientdet_spec import Cause, InputError
+from parity.settings.option import COMPUTING, INPUT, RESULTS, option
+from parity.settings.shared import MAX_BATCH, DetectionSettings
+
+FRAMEWORKS = ("tensorflow", "torch")
+"""Those whose detections are compared; the second is judged by the first."""
+
+_MAX_IMAGES = 10**9
+_MAX_WORKERS = 1024
+
+
+def image_ids(text: str) -> tuple[int, ...]:
+    """Numbers of images from a list such as ``139,285``.
+
+    Raises:
+        InputError: It is none.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"--image-ids {text!r:.80} is no list of numbers; write it as in 139,285.",
+            Cause.OPTION,
+        ) from None
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    return ",".join(map(str, numbers))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocoSettings(DetectionSettings):
+    """An evaluation on COCO images."""
+
+    COMMAND = "coco"
+    RESULT = "out"
+    RESULT_NAME = "coco.json"
+    HELP = "compare COCO metrics and every detection"
+    ABOUT = (
+        "Detects with both frameworks, evaluates COCO's twelve metrics for each, and matches every "
+        "detection of one with that of the other. A run that was interrupted is gone on with by "
+        "the same command."
+    )
+    EXAMPLES = (
+        (
+            "coco efficientdet-d0/ --images val2017 --annotations instances_val2017.json "
+            "--out out/coco --limit 100",
+            "the first hundred images",
+        ),
+    )
+
+    images: Path = option("folder of the images", group=INPUT, metavar="DIR")
+    annotations: Path = option(
+        "COCO annotations, such as instances_val2017.json", group=INPUT, metavar="FILE"
+    )
+    limit: int | None = option(
+        "only the first N images by id",
+        default=None,
+        lowest=1,
+        highest=_MAX_IMAGES,
+        group=INPUT,
+        metavar="N",
+    )
+    image_ids: tuple[int, ...] | None = option(
+        "only these images",
+        default=None,
+        group=INPUT,
+        metavar="ID,ID,...",
+        read=image_ids,
+        written=_listed,
+    )
+    batch_size: int = option(
+        "images at a time",
+        default=1,
+        lowest=1,
+        highest=MAX_BATCH,
+        group=COMPUTING,
+        metavar="N",
+    )
+    framework: str = option(
+        "which of the two to evaluate",
+        default="both",
+        choices=(*FRAMEWORKS, "both"),
+        group=COMPUTING,
+    )
+    workers: int | None = option(
+        "compute in N processes of a local Dask cluster, which share the processors; default: in "
+        "this process",
+        default=None,
+        lowest=1,
+        highest=_MAX_WORKERS,
+        group=COMPUTING,
+        metavar="N",
+    )
+    scheduler: str | None = option(
+        "compute on the Dask cluster of this scheduler, such as tcp://host:8786; see "
+        "docs/cluster.md",
+        default=None,
+        group=COMPUTING,
+        metavar="ADDRESS",
+    )
+    stage_swap: bool = option(
+        "also what each stage is worth: the metrics of PyTorch's pipeline with one stage at a time "
+        "taken from TensorFlow, or as ports get it wrong; some ten times the work",
+        default=False,
+        group=RESULTS,
+    )
+    submission: bool = option(
+        "also write detections rounded for COCO's evaluation server; the annotations may then be "
+        "those of test images, without boxes",
+        default=False,
+        group=RESULTS,
+    )
+
+    def check(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            InputError: Says which.
+        """
+        if self.workers is not None and self.scheduler is not None:
+            raise InputError(
+                "--workers and --scheduler are both given; the first starts a cluster on this "
+                "machine, the second uses one that runs already: give one of them.",
+                Cause.OPTION,
+            )
+
+    @property
+    def frameworks(self) -> tuple[str, ...]:
+        """The frameworks that are evaluated."""
+        return FRAMEWORKS if self.framework == "both" else (self.framework,)

@@ -1,0 +1,70 @@
+"""What ``convert`` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from efficientdet_spec import Cause, InputError
+from parity.settings.option import CHECKPOINT, PRINTED, RESULTS, option
+from parity.settings.shared import CheckpointSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertSettings(CheckpointSettings):
+    """A conversion."""
+
+    COMMAND = "convert"
+    RESULT = "json"
+    HELP = "convert a TensorFlow 1 EfficientDet checkpoint to a PyTorch .pth file"
+    ABOUT = (
+        "Reads every variable of a checkpoint, verifies its checksums, recognises the model, and "
+        "writes a .pth file that says where each value came from."
+    )
+    EXAMPLES = (
+        ("convert efficientdet-d0/ d0.pth", "convert a checkpoint"),
+        ("convert efficientdet-d4 d4.pth", "download an official one and convert it"),
+        ("convert efficientdet-d0/ --list", "what becomes of every variable"),
+    )
+
+    checkpoint: str = option(
+        "checkpoint folder, prefix, .index, .tar.gz/.tgz, http(s) address of one, or an official "
+        "name such as efficientdet-d4, which is downloaded",
+        group=CHECKPOINT,
+        positional=True,
+        metavar="SOURCE",
+        path=True,
+    )
+    target: Path | None = option(
+        "file to write, ending in .pth",
+        default=None,
+        group=RESULTS,
+        positional=True,
+        metavar="TARGET",
+    )
+    list: bool = option(
+        "print what becomes of every variable; needs no TARGET", default=False, group=RESULTS
+    )
+    filter: str | None = option(
+        "with --list: only variables and parameters whose name is like this, such as '*box_net*'",
+        default=None,
+        group=RESULTS,
+        metavar="GLOB",
+    )
+    json: str | None = option(
+        "write the result as JSON to FILE, or print it in place of the text",
+        default=None,
+        group=RESULTS,
+        metavar="FILE",
+        bare=PRINTED,
+        path=True,
+    )
+
+    def check(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            InputError: Says which.
+        """
+        if self.filter is not None and not self.list:
+            raise InputError("--filter chooses rows of --list; give both.", Cause.OPTION)

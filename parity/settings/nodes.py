@@ -1,0 +1,126 @@
+"""What ``nodes`` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from efficientdet_spec import Cause, InputError
+from parity.settings.option import COMPUTING, EXPLAINING, INPUT, RESULTS, SIDES, option
+from parity.settings.shared import MAX_BATCH, MAX_RUNS, ComputeSettings, DeviceSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodesSettings(ComputeSettings, DeviceSettings):
+    """A comparison of every node's tensor."""
+
+    COMMAND = "nodes"
+    RESULT = "json"
+    HELP = "compare every node's tensor: is this port right, and if not, where and why"
+    ABOUT = (
+        "Feeds the same images to the reference and to a candidate and judges every node: does it "
+        "differ by more than roundings explain, where does a difference begin, and what is it."
+    )
+    EXAMPLES = (
+        ("nodes efficientdet-d0/ --candidate port.py:build", "check a port of your own"),
+        ("nodes efficientdet-d0/ --candidate d0.pth", "check a converted model"),
+        ("nodes efficientdet-d0/ --image photos/ --json nodes.json", "on photographs"),
+        ("nodes efficientdet-d7 --dtype float64 --size 256x256", "the structure alone"),
+    )
+
+    candidate: str | None = option(
+        "a .pth of convert, or FILE.py:FUNCTION that returns an nn.Module (FILE.py alone lists its "
+        "functions); default: the checkpoint, converted on the fly",
+        default=None,
+        metavar="MODEL",
+        group=SIDES,
+        path=True,
+    )
+    names: Path | None = option(
+        "submodule of the candidate for each node, for models built differently",
+        default=None,
+        group=SIDES,
+        metavar="FILE.json",
+    )
+    reference: Path | None = option(
+        "a checkpoint's own .meta graph, a .pth of convert, or a trace.h5 of record; default: the "
+        "graph of this project",
+        default=None,
+        group=SIDES,
+        metavar="FILE",
+    )
+    image: tuple[Path, ...] = option(
+        "image files and folders of them; the verdict is the worst of all; default: a generated "
+        "set (like a photograph at the model's size, and two images of high amplitude together at "
+        "an odd size, half of it where the model can process that)",
+        default=(),
+        group=INPUT,
+        metavar="FILE",
+        several=True,
+    )
+    batch: int | None = option(
+        "images run together; default: one",
+        default=None,
+        lowest=1,
+        highest=MAX_BATCH,
+        group=INPUT,
+        metavar="N",
+    )
+    tf32: bool = option("let a GPU round inputs to TF32", default=False, group=COMPUTING)
+    contributions: int = option(
+        "of how many nodes to measure what they contribute to the outputs' difference; each takes "
+        "a run of the candidate",
+        default=5,
+        lowest=0,
+        highest=MAX_RUNS,
+        group=EXPLAINING,
+        metavar="N",
+    )
+    diagnose: int = option(
+        "of how many suspects to find out what is wrong with them",
+        default=30,
+        lowest=0,
+        highest=MAX_RUNS,
+        group=EXPLAINING,
+        metavar="N",
+    )
+    closeups: int = option(
+        "of how many nodes to keep in the JSON result where in their tensors the sides differ; "
+        "takes one more run",
+        default=0,
+        lowest=0,
+        highest=MAX_RUNS,
+        group=EXPLAINING,
+        metavar="N",
+    )
+    noise: bool = option(
+        "also measure how much each side differs from itself: repeated, with other thread counts, "
+        "without oneDNN",
+        default=False,
+        group=EXPLAINING,
+    )
+    backward: bool = option(
+        "also compare gradients, with batch norms at inference and in training",
+        default=False,
+        group=EXPLAINING,
+    )
+    json: Path | None = option(
+        "write the result as JSON", default=None, group=RESULTS, metavar="FILE"
+    )
+    junit: Path | None = option(
+        "write the result as JUnit XML", default=None, group=RESULTS, metavar="FILE"
+    )
+    verbose: bool = option("print a table of all nodes", default=False, group=RESULTS)
+
+    def check(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            InputError: Says which.
+        """
+        if self.backward and (self.names or self.reference or self.device != "cpu"):
+            raise InputError(
+                "--backward compares this project's model with its own graph on the CPU; leave "
+                "--names, --reference and --device out.",
+                Cause.OPTION,
+            )

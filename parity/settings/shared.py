@@ -1,0 +1,151 @@
+"""Settings that several commands have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from efficientdet_spec import MODELS, parse_size
+from parity.results.records.shared import Weights
+from parity.settings.option import CHECKPOINT, COMPUTING, INPUT, RESULTS, Settings, option
+
+MAX_RUNS = 10_000
+MAX_BATCH = 1024
+_MAX_THREADS = 1024
+
+WEIGHTS = tuple(item.value for item in Weights)
+"""Which of a checkpoint's values there are."""
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+
+def size_text(size: Size) -> str:
+    """As command lines write it: HxW.
+
+    Args:
+        size: Height and width in pixels.
+    """
+    return f"{size[0]}x{size[1]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSettings(Settings):
+    """Where downloads are kept."""
+
+    cache: Path | None = option(
+        "folder for downloads; the environment variable EFFICIENTDET_CACHE names it too",
+        default=None,
+        group=CHECKPOINT,
+        metavar="DIR",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSettings(CacheSettings):
+    """A checkpoint, and which of its values are taken."""
+
+    checkpoint: str = option(
+        "checkpoint folder, prefix, .index, .tar.gz/.tgz, http(s) address of one, or an official "
+        "name such as efficientdet-d4, which is downloaded",
+        group=CHECKPOINT,
+        positional=True,
+        metavar="CHECKPOINT",
+        path=True,
+    )
+    weights: str = option(
+        "moving averages where the file has them (the published AP is theirs), or the raw values",
+        default="ema",
+        choices=WEIGHTS,
+        group=CHECKPOINT,
+    )
+    model: str | None = option(
+        f"of a checkpoint that does not say which it is; one of {', '.join(MODELS)}",
+        default=None,
+        group=CHECKPOINT,
+        metavar="NAME",
+    )
+    num_classes: int | None = option(
+        "refuse a file with another number of classes",
+        default=None,
+        group=CHECKPOINT,
+        metavar="N",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeSettings(Settings):
+    """The size of the network's input."""
+
+    size: Size | None = option(
+        "height and width of the network's input in pixels, such as 512x640; default: the model's "
+        "native size",
+        default=None,
+        group=INPUT,
+        metavar="HxW",
+        read=parse_size,
+        written=size_text,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreadSettings(Settings):
+    """How many threads compute."""
+
+    threads: int | None = option(
+        "threads within one operation, on both sides; default: as many as there are processors",
+        default=None,
+        lowest=1,
+        highest=_MAX_THREADS,
+        group=COMPUTING,
+        metavar="N",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeSettings(CheckpointSettings, SizeSettings, ThreadSettings):
+    """What both networks are filled with, and how they compute."""
+
+    dtype: str = option(
+        "type in which both sides compute; float64 shows that their structure is one",
+        default="float32",
+        choices=("float32", "float64"),
+        group=COMPUTING,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSettings(ComputeSettings):
+    """A single image to compute on."""
+
+    image: Path | None = option(
+        "image file; default: a generated one", default=None, group=INPUT, metavar="FILE"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceSettings(Settings):
+    """Where networks compute."""
+
+    device: str = option(
+        "where the candidate computes", default="cpu", choices=("cpu", "cuda"), group=COMPUTING
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionSettings(CheckpointSettings, SizeSettings, ThreadSettings, DeviceSettings):
+    """A model and the stages around it, and where results go."""
+
+    out: Path = option("folder for the results", group=RESULTS, metavar="DIR")
+    profile: str = option(
+        "variants of the stages around the network; another name lists them all",
+        default="official",
+        group=COMPUTING,
+        metavar="NAME",
+    )
+    stage: tuple[str, ...] = option(
+        "another variant of one stage, such as nms=hard; can be given several times",
+        default=(),
+        group=COMPUTING,
+        metavar="STAGE=VARIANT",
+    )
