@@ -35,13 +35,14 @@ from parity.gradients.sides import Gradients, map_gradients
 from parity.gradients.text import gradients_text
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process import environment
+from parity.process.console import output_width
 from parity.process.files import write_text
 from parity.results.conclusion import Evidence, nodes_result
 from parity.results.junit import junit
-from parity.results.nodes_text import nodes_text
 from parity.results.ranking import sources
 from parity.results.records.nodes import Contribution, Noise, ReferenceDescription
 from parity.results.records.record import made
+from parity.results.text.nodes import nodes_text
 from parity.sides.naming import split_candidate
 from parity.sides.tensorflow_import import import_tensorflow
 from parity.sides.variations import REPEATED, other_threads, threads_name
@@ -172,7 +173,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
         evidence = replace(evidence, gradients=gradients.result())
     result = nodes_result(evidence, **others)
-    print(nodes_text(result, every_node=arguments.verbose))
+    paths = trials.telling.pairing.candidate.naming.path_of()
+    print(nodes_text(result, verbose=arguments.verbose, width=output_width(), paths=paths))
     if gradients:
         print(f"\n{gradients_text(gradients)}")
     arguments.place.write(result)

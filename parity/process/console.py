@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -27,6 +28,16 @@ EXIT_CODES = (
 """For the end of a ``--help``."""
 
 _MAX_LENGTH = 1000
+
+PLAIN_WIDTH = 100
+"""Columns of a line of text that does not go to a terminal."""
+
+
+def output_width() -> int:
+    """Columns that a line on standard output may have: the terminal's, or 100 where it is none."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return PLAIN_WIDTH
+    return shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
 
 
 def add_debug(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
