@@ -139,7 +139,7 @@ def for_gap(node: Node, report: NodesResult) -> str:
             "say with --names FILE.json which submodule of the candidate makes this node; a layer "
             "that is a function call in it becomes visible as a module of its own"
         )
-    if report.dtype not in node.reason and "its type is" in node.reason:
+    if "its type is" in node.reason:
         return _sentence("let the candidate compute in the type that is compared in")
     if "--image" in node.reason:
         return _sentence(

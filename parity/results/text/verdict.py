@@ -9,7 +9,7 @@ from parity.process.outcome import Outcome
 from parity.results.records.nodes import NodesResult
 from parity.results.signs import in_capitals
 from parity.results.text.groups import module_of
-from parity.results.text.layout import labelled, plural, same_at, shortened, wrapped
+from parity.results.text.layout import labelled, plural, same_at, wrapped
 from parity.results.text.lead import Lead
 
 _DETAILS = 2
@@ -47,8 +47,9 @@ def last_line(report: NodesResult, found: Lead | None, width: int) -> str:
     if found is None:
         return f"{word}: {plural(len(report.nodes), 'node')}, {plural(len(report.inputs), 'input')}"
     short = f"{word}: {_count(report).partition(';')[0]}"
-    whole = f"{short}; look first at {found.place}"
-    return whole if len(whole) <= width else shortened(short, width)
+    shortest = short.partition(",")[0]
+    forms = (f"{short}; look first at {found.place}", short)
+    return next((form for form in forms if len(form) <= width), shortest)
 
 
 def _count(report: NodesResult) -> str:
