@@ -174,9 +174,9 @@ def run(arguments: argparse.Namespace) -> int:
         evidence = replace(evidence, gradients=gradients.result())
     result = nodes_result(evidence, **others)
     paths = trials.telling.pairing.candidate.naming.path_of()
-    print(nodes_text(result, verbose=arguments.verbose, width=output_width(), paths=paths))
-    if gradients:
-        print(f"\n{gradients_text(gradients)}")
+    width = output_width()
+    further = gradients_text(gradients, width) if gradients else ""
+    print(nodes_text(result, verbose=arguments.verbose, width=width, paths=paths, further=further))
     arguments.place.write(result)
     if arguments.junit:
         write_text(arguments.junit, junit(result))

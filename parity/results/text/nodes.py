@@ -38,6 +38,7 @@ def nodes_text(
     verbose: bool = False,
     width: int,
     paths: Mapping[str, str] = _NO_PATHS,
+    further: str = "",
 ) -> str:
     """A comparison as text.
 
@@ -50,8 +51,10 @@ def nodes_text(
         width: Columns that a line may have; fewer than 60 are taken for 60.
         paths: The candidate's module by node, where its modules have other paths than the nodes
             say.
+        further: A text on more that was compared, such as gradients; it stands before the last
+            line.
     """
-    return _Text(report, verbose, max(width, LEAST), paths).text()
+    return _Text(report, verbose, max(width, LEAST), paths).text(further)
 
 
 class _Text:
@@ -66,7 +69,7 @@ class _Text:
         self._paths = paths
         self._lead: Lead | None = lead(report)
 
-    def text(self) -> str:
+    def text(self, further: str) -> str:
         report, width, verbose = self._report, self._width, self._verbose
         top = verdict_lines(report, self._lead, self._paths, width, verbose=verbose)
         sections = [
@@ -89,6 +92,7 @@ class _Text:
             for title, lines in sections
             if lines
         ]
+        told += [further] if further else []
         return "\n\n".join([*told, last_line(report, self._lead, width)])
 
     def _suspects(self) -> list[str]:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import torch
 
 from efficientdet_spec import Cause, InputError
 from parity.process import frames
-from parity.process.console import EXIT_CODES, add_debug, guarded, out_of_memory
+from parity.process.console import EXIT_CODES, add_debug, guarded, out_of_memory, output_width
 from parity.process.outcome import Ending
 
 ROOT = Path(__file__).parents[3]
@@ -253,3 +254,12 @@ def test_debug_may_stand_before_and_behind_a_command():
 def test_the_help_lists_every_code():
     for code in ("0 ", "1 ", "2 ", "3 ", "70 ", "130 ", "141 ", "143 "):
         assert f" {code}" in EXIT_CODES
+
+
+@pytest.mark.parametrize(("terminal", "width"), [(True, 72), (False, 100)])
+def test_lines_are_as_wide_as_the_terminal_or_a_hundred_columns(terminal, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "72")
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: terminal))
+    assert output_width() == width
+    monkeypatch.setattr(sys, "stdout", None)
+    assert output_width() == 100

@@ -228,6 +228,11 @@ def test_gradients_alone_decide():
     assert first(GOOD, gradients=gradients(True, counts)).startswith("PARITY")
 
 
+def test_what_else_was_compared_stands_before_the_last_line():
+    told = nodes_text(report(GOOD), width=100, further="Gradients").splitlines()
+    assert told[-4:] == ["", "Gradients", "", "PARITY: 2 nodes, 1 input"]
+
+
 # Not shown
 
 
@@ -263,8 +268,8 @@ def test_each_gap_has_its_step(gap, step):
 def test_gaps_besides_nodes_are_told():
     told = first(GOOD, not_shown=["the candidate is compiled"])
     assert "missing the candidate the candidate is compiled do first Compare the candidate " in told
-    assert "Not shown: the candidate is compiled" in text(GOOD, not_shown=["the candidate is comp"
-                                                                           "iled"])  # fmt: skip
+    compiled = joined(GOOD, not_shown=["the candidate is compiled"])
+    assert "- Not shown: the candidate is compiled" in compiled
     assert "--image" in first(GOOD, not_shown=["an input could not be compared"])
     assert first([]).startswith("NOT SHOWN: no node was compared. ")
     assert last([]) == "NOT SHOWN: no node was compared; look first at the candidate"
