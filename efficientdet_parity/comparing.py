@@ -186,4 +186,4 @@ def _compared(
         found = compare_nodes(
             opened, asked, candidate=None if named else candidate, planned=planned
         )
-    return Comparison(found.result)
+    return Comparison(found.result, found.paths)

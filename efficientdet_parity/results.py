@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parity.process.console import PLAIN_WIDTH
 from parity.process.outcome import Outcome
 from parity.results.culprits import culprits
 from parity.results.records.record import ResultFile, write
@@ -71,6 +72,7 @@ class Comparison(_Result):
     """
 
     record: NodesResult = field(repr=False)
+    _paths: Mapping[str, str] = field(repr=False, default_factory=dict)
 
     @property
     def suspects(self) -> Sequence[Suspect]:
@@ -82,15 +84,16 @@ class Comparison(_Result):
         """What is wrong with the candidate whatever its tensors are."""
         return self.record.findings
 
-    def text(self, *, verbose: bool = False) -> str:
+    def text(self, *, verbose: bool = False, width: int = PLAIN_WIDTH) -> str:
         """What the command line prints.
 
         Args:
             verbose: With all nodes and all reasons.
+            width: Columns of a line.
         """
-        from parity.results.nodes_text import nodes_text
+        from parity.results.text.nodes import nodes_text
 
-        return nodes_text(self.record, every_node=verbose)
+        return nodes_text(self.record, verbose=verbose, width=width, paths=self._paths)
 
     def assert_parity(self) -> None:
         """Raise unless parity was shown.

@@ -48,7 +48,7 @@ WALLS = {
     "parity.judge.reach": FRAMEWORKS | ROOMS | TOP,
     "parity.sides.replay": FRAMEWORKS | ROOMS | TOP,
     "parity.results.junit": FRAMEWORKS | ROOMS | TOP,
-    "parity.results.nodes_text": FRAMEWORKS | ROOMS | TOP,
+    "parity.results.text.nodes": FRAMEWORKS | ROOMS | TOP,
     "parity.gradients.comparison": FRAMEWORKS | ROOMS | TOP,
     "parity.gradients.pytorch": {"tensorflow"} | ROOMS | TOP,
     "parity.coco.swaps": FRAMEWORKS | ROOMS | {"cv2", "pycocotools"} | TOP,

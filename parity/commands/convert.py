@@ -9,11 +9,13 @@ from pathlib import Path
 
 from converter.bundle import checkpoint_files
 from converter.conversion import Conversion, account, examine
-from converter.ledger import WEIGHTS, Ledger
+from converter.ledger import Ledger
+from converter.listing import account_lines, listing
 from converter.progress import READING_PATIENCE, Progress
 from converter.sources import CheckpointFiles
 from efficientdet_spec import Cause, InputError
 from parity.commands.asking.options import check_results, convert_checkpoint, resolve_checkpoint
+from parity.process.console import output_width
 from parity.results.place import ResultPlace
 from parity.results.records.conversion import ConversionResult, LedgerResult, Provenance, Variable
 from parity.results.records.record import made, plain
@@ -88,7 +90,9 @@ def _list(settings: ConvertSettings, place: ResultPlace, files: CheckpointFiles)
         state = "the index alone is there: no value was read, so no CRC32C verified"
     verified = has_data and unusable is None
     result = ConversionResult(ledger=ledger_record(ledger), verified=verified)
-    _report(settings, place, result, f"{list_text(ledger)}\n  {state}")
+    _report(
+        settings, place, result, f"{listing(ledger, output_width(), settings.filter)}\n  {state}"
+    )
     ledger.require_complete(str(files.prefix))
     if unusable is not None:
         raise unusable
@@ -131,43 +135,13 @@ def _report(
     print(text)
 
 
-def list_text(ledger: Ledger) -> str:
-    """The ledger as a table, one line for each variable."""
-    rows = [("variable", "shape", "use", "parameter", "why")]
-    rows += [
-        (row.variable, "x".join(map(str, row.shape)) or "scalar", row.use, row.parameter, why)
-        for row in ledger.rows
-        for why in [row.reason if not row.layout else f"{row.reason}; {row.layout}"]
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip()
-        for row in rows
-    ]
-    return "\n".join([*lines, "", *_account_lines(ledger)])
-
-
-def _account_lines(ledger: Ledger) -> list[str]:
-    counts = ledger.counts()
-    used = [f"{counts.pop(use)} {use.upper()}" for use in WEIGHTS if use in counts]
-    left_out = [f"{count} {reason}" for reason, count in counts.items()]
-    return [
-        f"{ledger.config.name}, {ledger.config.num_classes} classes",
-        f"  {len(ledger.rows)} variables: {' and '.join(used) or 'none'} used for "
-        f"{len(ledger.sources)} parameters",
-        *([f"  excluded: {', '.join(left_out)}"] if left_out else []),
-        *(f"  note: {note}" for note in ledger.notes),
-        *(f"  FINDING: {finding}" for finding in ledger.findings),
-    ]
-
-
 def summary_text(conversion: Conversion, target: Path, seconds: float) -> str:
     """What a conversion did, in a few lines."""
     values = sum(array.size for array in conversion.arrays.values())
     fingerprint = conversion.provenance["checkpoint_fingerprint"][:16]
     return "\n".join(
         [
-            *_account_lines(conversion.ledger),
+            *account_lines(conversion.ledger, output_width()),
             f"  {values:,} values, every CRC32C verified; checkpoint fingerprint {fingerprint}",
             f"wrote {target} ({target.stat().st_size / 1e6:.1f} MB) in {seconds:.1f} s",
         ]

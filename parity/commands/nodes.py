@@ -9,10 +9,11 @@ from parity.commands.comparing.candidates import check_candidate
 from parity.commands.comparing.nodes import compare
 from parity.commands.comparing.opened import Opened
 from parity.gradients.text import gradients_text
+from parity.process.console import output_width
 from parity.process.files import write_text
 from parity.results.junit import junit
-from parity.results.nodes_text import nodes_text
 from parity.results.place import ResultPlace
+from parity.results.text.nodes import nodes_text
 from parity.settings.nodes import NodesSettings
 from parity.sides.naming import split_candidate
 
@@ -37,9 +38,16 @@ def run(settings: NodesSettings, place: ResultPlace) -> int:
     check_results([settings.json, settings.junit], inputs, files.prefix, place)
     with Opened(settings, files, reference=settings.reference, device=settings.device) as opened:
         found = compare(opened, settings)
-    print(nodes_text(found.result, every_node=settings.verbose))
-    if found.gradients:
-        print(f"\n{gradients_text(found.gradients)}")
+    width = output_width()
+    print(
+        nodes_text(
+            found.result,
+            verbose=settings.verbose,
+            width=width,
+            paths=found.paths,
+            further=gradients_text(found.gradients, width) if found.gradients else "",
+        )
+    )
     place.write(found.result)
     if settings.junit:
         write_text(settings.junit, junit(found.result))

@@ -12,16 +12,32 @@ from parity.process.outcome import Outcome
 from parity.results.ranking import ordered
 from parity.results.records.gradients import Mode
 from parity.results.signs import in_capitals
+from parity.results.text.layout import wrapped
 
 _SHOWN = 5
 
 
-def gradients_text(report: GradientsReport) -> str:
-    """For each mode the counts, the structure and the worst gradients; then a verdict."""
+def gradients_text(report: GradientsReport, width: int) -> str:
+    """For each mode the counts, the structure and the worst gradients; then a verdict.
+
+    Args:
+        report: The comparison.
+        width: Columns that a line may have.
+    """
     sections = [[line] for line in _heading(report)]
     sections += [_mode(report, mode) for mode in report.modes()]
     sections.append(_summary(report))
-    return "\n\n".join("\n".join(section) for section in sections)
+    return "\n\n".join(
+        "\n".join(part for line in section for part in _fitted(line, width)) for section in sections
+    )
+
+
+def _fitted(line: str, width: int) -> list[str]:
+    """A line, or where it is too long several, those that follow further to the right."""
+    if len(line) <= width:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    return wrapped(line.lstrip(), width, indent=f"{indent}  ", first=indent)
 
 
 def _heading(report: GradientsReport) -> list[str]:

@@ -88,7 +88,7 @@ def compare(pairing: Pairing, progress: Progress | None = None, keep: int = 0) -
 
     Args:
         pairing: What to compare.
-        progress: Told how many of all measurements are done.
+        progress: Told how many nodes are done, both passes together.
         keep: Of how many nodes to keep the difference that they make themselves.
     """
     compiled = pairing.candidate.compiled
@@ -248,7 +248,7 @@ def compare_isolated(pairing: Pairing, progress: Progress | None = None) -> list
 
     Args:
         pairing: What to compare.
-        progress: Told how many of all measurements are done.
+        progress: Told how many nodes are done.
     """
     measuring = Measuring(pairing.outputs)
     walk = IsolatedWalk(pairing, measuring, visited(pairing), progress)

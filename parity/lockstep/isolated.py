@@ -57,7 +57,7 @@ class IsolatedWalk(Walk):
         pairing: What to compare.
         reader: Looks at every node.
         visited: The nodes that the candidate is known to make, in whatever order.
-        progress: Told how many of all measurements are done.
+        progress: Told how many nodes are done.
     """
 
     name = "isolated"

@@ -25,7 +25,7 @@ from efficientdet_spec import InputError
 from parity.judge.measure import Difference, difference
 from parity.judge.referee import Ruling
 from parity.lockstep.isolated import IsolatedWalk, Meeting
-from parity.lockstep.pairing import Pairing, Progress
+from parity.lockstep.pairing import Pairing, Progress, part_of
 from parity.lockstep.walk import visited
 from parity.process.arrays import Array
 from parity.results.records.nodes import Noise
@@ -81,7 +81,7 @@ def reference_noise(
         others: Makes another run compute, with the name of what is changed in it. Two runs
             happen at a time, so none of these may be of the reference's own graph.
         names: The nodes in the order of computation; every run has all of them.
-        progress: Told how many nodes are done, over all runs.
+        progress: Told how many nodes are done, all runs together.
 
     Returns:
         One entry for each of the others.
@@ -89,10 +89,10 @@ def reference_noise(
     Raises:
         StreamError: A run failed, or has other nodes.
     """
-    total = len(others) * len(names)
     found = []
     for number, (variation, other) in enumerate(others):
         tally = _Tally("reference", variation, with_roundings=False)
+        told = part_of(progress, number, len(others))
         with base() as ours, other() as theirs:
             for position, name in enumerate(names, 1):
                 one, two = ours.take(name), theirs.take(name)
@@ -100,8 +100,8 @@ def reference_noise(
                 del one, two
                 ours.release()
                 theirs.release()
-                if progress:
-                    progress(number * len(names) + position, total)
+                if told:
+                    told(position, len(names))
         found += tally.result()
     return found
 

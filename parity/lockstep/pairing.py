@@ -14,24 +14,27 @@ from parity.process.arrays import Array
 from parity.sides.side import Candidate, Reference, Value, Visit
 from parity.sides.stream import Tensors
 
-Progress = Callable[[int, int | None], None]
+Progress = Callable[[float, int | None], None]
 """Told how much is done, and how much there is."""
 
 
 def part_of(progress: Progress | None, number: int, count: int) -> Progress | None:
-    """Progress of one of several parts of about the same length.
+    """Progress of one of several passes over the same things.
+
+    A pass over 531 nodes is a part of what is done with these 531: the whole stays what it is, and
+    each pass brings each of them a part of the way.
 
     Args:
-        progress: Of the whole.
-        number: Which part it is of.
-        count: How many parts there are.
+        progress: Of all passes together.
+        number: Which pass it is of.
+        count: How many passes there are.
     """
     if progress is None:
         return None
 
-    def report(done: int, total: int | None) -> None:
+    def report(done: float, total: int | None) -> None:
         whole = total or 0
-        progress(number * whole + done, count * whole)
+        progress((number * whole + done) / count, whole)
 
     return report
 

@@ -48,7 +48,7 @@ class Walk(ABC):
 
     Args:
         pairing: What to compare.
-        progress: Told how many of all measurements are done.
+        progress: Told how many nodes are done.
         visited: The nodes that the candidate is known to make, in whatever order; None where
             that is not known and the reference's order is expected.
     """

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -28,21 +28,15 @@ EXIT_CODES = (
 
 _MAX_LENGTH = 1000
 
+PLAIN_WIDTH = 100
+"""Columns of a line of text that does not go to a terminal."""
 
-def add_debug(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
-    """Add the option that asks for tracebacks.
 
-    Args:
-        parser: A command line, or one of its commands.
-        again: Whether the option has been given already to the command line that this command
-            belongs to, so that both places are good.
-    """
-    parser.add_argument(
-        "--debug",
-        action="store_true",
-        default=argparse.SUPPRESS if again else False,
-        help="print the traceback of whatever goes wrong",
-    )
+def output_width() -> int:
+    """Columns that a line on standard output may have: the terminal's, or 100 where it is none."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return PLAIN_WIDTH
+    return shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
 
 
 _MEMORY_TYPES = frozenset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -33,10 +34,12 @@ class Compared:
 
     Attributes:
         result: As it is written.
+        paths: The candidate's module by node.
         gradients: With gradients, what is printed of them.
     """
 
     result: NodesResult
+    paths: Mapping[str, str]
     gradients: GradientsReport | None = None
 
 
@@ -79,7 +82,8 @@ def compare(
             loaded = planned[0].load()
             gradients = compared_gradients(opened, module, loaded, others, threads)
             evidence = replace(evidence, gradients=gradients.result())
-    return Compared(nodes_result(evidence, **others), gradients)
+        paths = trials.telling.pairing.candidate.naming.path_of()
+    return Compared(nodes_result(evidence, **others), paths, gradients)
 
 
 def _open(opened: Opened, settings: NodesSettings, candidate: Any) -> tuple[Any, dict[str, Any]]:

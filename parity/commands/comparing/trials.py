@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,11 +88,11 @@ class Trials:
             seconds: Wall time by phase; what is spent here is added.
         """
         from parity.lockstep.comparison import compare
-        from parity.lockstep.pairing import part_of
 
         elements = sum(2 * self._opened.referee(item.shape).elements for item in self._planned)
         worst: Outcome | None = None
-        with Progress("comparing", unit="nodes") as progress:
+        unit = "nodes" if len(self._planned) == 1 else "images"
+        with Progress("comparing", unit=unit) as progress:
             for number, item in enumerate(self._planned):
                 images, described = item.load()
                 reference = self._opened.reference(item.shape)
@@ -108,7 +108,7 @@ class Trials:
                 try:
                     comparison = compare(
                         pairing,
-                        part_of(progress, number, len(self._planned)),
+                        _in_images(progress, self._planned, number),
                         keep=self._keep,
                     )
                 except CandidateError as error:
@@ -165,6 +165,21 @@ class Trials:
             assumed=assumptions(config),
             notes=notes,
         )
+
+
+def _in_images(
+    progress: Progress, planned: Sequence[PlannedInput], number: int
+) -> Callable[[float, int | None], None]:
+    """Progress of one input: of its nodes where there is no other, else of all images."""
+    if len(planned) == 1:
+        return progress
+    before = sum(item.batch for item in planned[:number])
+    images = sum(item.batch for item in planned)
+
+    def report(done: float, total: int | None) -> None:
+        progress(before + planned[number].batch * done / total if total else before, images)
+
+    return report
 
 
 def _input_result(

@@ -157,7 +157,7 @@ class Coverage(Record, frozen=True):
     ] = ()
     text: Annotated[
         Sequence[str],
-        says('all of this in sentences, as it is printed under "This verdict covers:"'),
+        says('all of this in sentences, as it is printed under "This verdict covers"'),
     ] = ()
 
 
@@ -409,7 +409,7 @@ class NodesResult(ResultFile, kw_only=True, frozen=True):
     sentence: Annotated[
         str,
         says(
-            "the outcome in one line, the last one that is printed: `PARITY: ...` with what could "
+            "the outcome in one line: `PARITY: ...` with what could "
             "go unseen, `DIFFERENCE: ...` with where it begins, `NOT SHOWN: ...` with what is "
             "missing"
         ),

@@ -146,7 +146,7 @@ def test_zeros_by_theory_are_covered_and_say_why(faithful):
     assert "a relu closes" in closed.reason
     assert closed.zero and bias.zero
     zeros = sum(result.zero for result in training.values())
-    assert f"{zeros} gradients are zero by theory" in gradients_text(faithful)
+    assert f"{zeros} gradients are zero by theory" in gradients_text(faithful, 200)
     inference = {result.name: result for result in faithful.of(Mode.INFERENCE)}
     assert "by theory" not in inference["fpn.resample_p6.conv.bias"].reason
     assert not inference["fpn.resample_p6.conv.bias"].zero
@@ -237,10 +237,10 @@ def test_a_fault_is_found_at_its_parameters(comparison, fault):
     found = failing(report)
     assert not report.passes
     assert found[parameter].verdict is Verdict.FUNCTION_DIFFERS
-    assert gradients_text(report).splitlines()[-1].startswith("DIFFERENCE: ")
+    assert gradients_text(report, 200).splitlines()[-1].startswith("DIFFERENCE: ")
     # A forward fault changes the outputs, a backward one does not.
     assert ("scalar" in found) == (fault == "wrong epsilon")
-    assert ("the outputs agree" in gradients_text(report)) == (fault != "wrong epsilon")
+    assert ("the outputs agree" in gradients_text(report, 200)) == (fault != "wrong epsilon")
     if fault == "lost percent":
         behind = [name for name in found if name.startswith(("class_head", "box_head"))]
         assert behind == []
@@ -364,9 +364,11 @@ def test_dithering_leaves_no_constant_area():
 
 
 def test_the_report_as_text_and_as_json(faithful):
-    text = gradients_text(faithful)
+    text = gradients_text(faithful, 200)
     assert "Batch norm in training" in text
     assert text.endswith("PARITY: both sides differentiate alike; every gradient is covered")
+    narrow = gradients_text(faithful, 60)
+    assert max(map(len, narrow.splitlines())) <= 60 and narrow.split() == text.split()
     values = json.loads(json.dumps(plain(faithful.result()), allow_nan=False))
     assert (values["schema"], values["version"]) == ("efficientdet-parity/gradients", 2)
     assert values["passes"] is True

@@ -1,6 +1,5 @@
 """How command lines end: one line, and an exit code for each kind of end."""
 
-import argparse
 import errno
 import importlib.util
 import io
@@ -8,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ import torch
 
 from efficientdet_spec import Cause, InputError
 from parity.process import frames
-from parity.process.console import EXIT_CODES, add_debug, guarded, out_of_memory
+from parity.process.console import EXIT_CODES, guarded, out_of_memory, output_width
 from parity.process.outcome import Ending
 
 ROOT = Path(__file__).parents[3]
@@ -241,15 +241,15 @@ def test_output_that_is_closed(tiny_checkpoint):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_debug_may_stand_before_and_behind_a_command():
-    parser = argparse.ArgumentParser()
-    add_debug(parser)
-    command = parser.add_subparsers().add_parser("command")
-    add_debug(command, again=True)
-    given = [["command"], ["--debug", "command"], ["command", "--debug"]]
-    assert [parser.parse_args(words).debug for words in given] == [False, True, True]
-
-
 def test_the_help_lists_every_code():
     for code in ("0 ", "1 ", "2 ", "3 ", "70 ", "130 ", "141 ", "143 "):
         assert f" {code}" in EXIT_CODES
+
+
+@pytest.mark.parametrize(("terminal", "width"), [(True, 72), (False, 100)])
+def test_lines_are_as_wide_as_the_terminal_or_a_hundred_columns(terminal, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "72")
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: terminal))
+    assert output_width() == width
+    monkeypatch.setattr(sys, "stdout", None)
+    assert output_width() == 100

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from efficientdet_parity.command_line import COMMANDS
+from efficientdet_parity.command_line import COMMANDS, main
 from efficientdet_spec import Cause, InputError
 from parity.commands.asking.command_line import command_parser, parse
 from parity.settings.coco import CocoSettings
@@ -163,3 +163,28 @@ def test_a_cluster_is_one_of_two():
 def test_lines_that_no_command_understands(line, message):
     with pytest.raises(InputError, match=message):
         typed(*line)
+
+
+@pytest.mark.parametrize("line", [["--debug", "seed"], ["seed", "--debug"]])
+def test_tracebacks_are_asked_for_before_and_behind_a_command(line, capsys):
+    assert main([*line, "no-model", "folder"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+    assert main(["seed", "no-model", "folder"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_completion_is_a_script_that_knows_choices(capsys):
+    assert main(["--print-completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert "--num-classes" in script and "float64" in script and "self-check" in script
+
+
+def test_help_names_defaults_headings_and_examples(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["nodes", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: efficientdet-parity nodes CHECKPOINT [options]\n")
+    assert "(default: 30)" in text and "\nwhat is compared:\n" in text
+    assert "  # check a port of your own\n  efficientdet-parity nodes" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert main(["--version"]) == 0 and "efficientdet-parity " in capsys.readouterr().out
