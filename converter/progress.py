@@ -203,7 +203,7 @@ class Progress:
             parts.append(_rate_text(rate, self._unit))
             left = self._seconds_left(now, done, total)
             if left:
-                parts.append(f"{_duration(left)} left")
+                parts.append(f"{_duration(max(left, 1.0))} left")
             elif left is not None and self._start:
                 parts.append(f"took {_duration(now - self._start[0], exact=True)}")
         return ", ".join(parts)

@@ -166,8 +166,8 @@ def test_work_that_is_short_needs_no_line(stream, seconds, clock):
     ("seconds", "told"),
     [
         (2.6, "x: 50%, 2 of 4 images, 1.3 s/image, 3 s left"),
-        (0.2, "x: 50%, 2 of 4 images, 10 images/s, 0 s left"),
-        (0.5, "x: 50%, 2 of 4 images, 4.0 images/s, 0 s left"),
+        (0.2, "x: 50%, 2 of 4 images, 10 images/s, 1 s left"),
+        (0.5, "x: 50%, 2 of 4 images, 4.0 images/s, 1 s left"),
         (40.0, "x: 50%, 2 of 4 images, 20 s/image, 40 s left"),
     ],
 )
