@@ -6,7 +6,14 @@ import sys
 from collections.abc import Sequence
 
 from parity.commands import coco, convert, detect, nodes, record, seed, self_check
-from parity.commands.asking.command_line import Command, Shown, command_parser, parse, result_file
+from parity.commands.asking.command_line import (
+    Command,
+    Shown,
+    command_parser,
+    command_word,
+    parse,
+    result_file,
+)
 from parity.process.console import guarded
 from parity.results.place import ResultPlace
 from reports import command as report
@@ -62,7 +69,7 @@ def _expect_result(
         (command,) = commands
         place.expect(program, result_file(command.SETTINGS, typed))
         return
-    first = next((word for word in typed if not word.startswith("-")), None)
+    first = command_word(typed)
     for command in commands:
         if first == command.SETTINGS.COMMAND:
             place.expect(f"{program} {first}", result_file(command.SETTINGS, typed))

@@ -175,7 +175,7 @@ def parse(
         InputError: A command or option is not known, or an option lacks its value.
     """
     by_name = {command.SETTINGS.COMMAND: command for command in commands}
-    first = next((word for word in typed if not word.startswith("-")), None)
+    first = command_word(typed)
     single = parser.get_default("command") is not None
     if not single and first is not None and first not in by_name:
         raise InputError(
@@ -195,6 +195,17 @@ def parse(
         raise _unknown(unknown[0], command.SETTINGS)
     fields = {setting.field for setting in settings_of(command.SETTINGS)}
     return Asked(command, {name: value for name, value in values.items() if name in fields})
+
+
+def command_word(typed: Sequence[str]) -> str | None:
+    """The word that stands where a command does; None where there is none.
+
+    Args:
+        typed: The words after the program's name.
+    """
+    # The one option before a command that takes a value prints something and is the last.
+    before = [word for word in typed if word != "--debug"][:1]
+    return next((word for word in before if not word.startswith("-")), None)
 
 
 def _unknown(word: str, kind: type[Settings]) -> InputError:
