@@ -56,7 +56,9 @@ def main(
             asked = parse(parser, commands, typed)
         except Shown:
             return 0
-        return asked.command.run(asked.settings(), place)
+        settings = asked.settings()
+        settings.require()
+        return asked.command.run(settings, place)
 
     return guarded(program, work, debug="--debug" in typed, failed=place.fail)
 

@@ -154,6 +154,7 @@ def _opened(values: dict[str, Any]) -> Opened:
     from parity.commands.comparing.opened import Opened
 
     asked = _settings(values)
+    asked.require()
     files = resolve_checkpoint(asked)
     return Opened(asked, files, reference=asked.reference, device=asked.device)
 

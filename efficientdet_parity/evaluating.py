@@ -51,5 +51,6 @@ def evaluate(
             out=Path(folder),
             **settings,
         )
+        asked.require()
         found = evaluate_images(asked, ResultPlace("evaluate"))
         return Evaluation(found.result())

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from efficientdet_parity.results import Comparison, Evaluation
-from efficientdet_spec import Cause, InputError, file_sha256
+from efficientdet_spec import Cause, InputError, file_sha256, require_extra
 from parity.process import environment
 from parity.process.files import make_folder
 from parity.process.outcome import Outcome
@@ -53,6 +53,7 @@ def report(
     Raises:
         InputError: There is no result, or the folder cannot be written.
     """
+    require_extra("reports", "report")
     from reports.pages import render
 
     pages: list[_Page] = []

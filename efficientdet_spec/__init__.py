@@ -5,6 +5,7 @@ the architecture stands in exactly one place.
 """
 
 from efficientdet_spec.errors import Cause, InputError, did_you_mean
+from efficientdet_spec.extras import EXTRAS, install_command, missing_modules, require_extra
 from efficientdet_spec.files import (
     discard,
     file_sha256,
@@ -46,6 +47,10 @@ __all__ = [
     "BATCH_NORM_EPSILON",
     "DEFAULT_NUM_CLASSES",
     "EMA_SUFFIX",
+    "EXTRAS",
+    "install_command",
+    "missing_modules",
+    "require_extra",
     "FUSION_EPSILON",
     "IMAGES",
     "MAX_SIDE",

@@ -361,7 +361,7 @@ def test_image_without_opencv(tiny_checkpoint, tmp_path, refused, monkeypatch):
     path = tmp_path / "image.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\5\0\0\0\5")
     message = refused("nodes", tiny_checkpoint, "--image", path)
-    assert "pip install 'efficientdet-parity[images]'" in message
+    assert f"pip install '{ROOT}[images]'" in message
 
 
 @pytest.mark.parametrize(
@@ -424,8 +424,8 @@ def test_tensorflow_is_not_installed(tiny_checkpoint, refused, monkeypatch):
 
     monkeypatch.setattr(importlib.util, "find_spec", find_all_but_tensorflow)
     message = refused("nodes", tiny_checkpoint)
-    assert "TensorFlow, which is not installed" in message
-    assert "pip install 'efficientdet-parity[tensorflow]'" in message
+    assert "needs tensorflow, which is not installed" in message
+    assert f"pip install '{ROOT}[tensorflow]'" in message
 
 
 def hashes(folder):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, install_command
 
 MAX_SIDE = 30_000
 """Longest side of an image in pixels."""
@@ -116,8 +116,8 @@ def _decode_jpeg(data: bytes, source: str, fast_dct: bool) -> RGBImage:
         import simplejpeg
     except ImportError:
         raise InputError(
-            f"{source}: decoding a JPEG exactly as TensorFlow does needs simplejpeg; install it "
-            f"with pip install 'efficientdet-parity[images]'.",
+            f"{source}: decoding a JPEG exactly as TensorFlow does needs simplejpeg, "
+            f"which is not installed; run {install_command('images')}.",
             Cause.MISSING_PACKAGE,
         ) from None
     try:
@@ -190,8 +190,8 @@ def _decode_lossless(data: bytes, source: str, height: int, width: int) -> RGBIm
         import cv2
     except ImportError:
         raise InputError(
-            f"{source}: decoding a PNG or BMP needs OpenCV; install it with "
-            f"pip install 'efficientdet-parity[images]', or give a JPEG.",
+            f"{source}: decoding a PNG or BMP needs OpenCV, which is not installed; run "
+            f"{install_command('images')}, or give a JPEG.",
             Cause.MISSING_PACKAGE,
         ) from None
     decoded: Any = None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, install_command
 from parity.detections.annotations import Annotations
 from parity.detections.rows import Rows
 
@@ -82,8 +82,8 @@ def evaluate(
         from pycocotools.cocoeval import COCOeval
     except ImportError:
         raise InputError(
-            "COCO's metrics need pycocotools; install it with "
-            "pip install 'efficientdet-parity[coco]'.",
+            f"COCO's metrics need pycocotools, which is not installed; run "
+            f"{install_command('coco')}.",
             Cause.MISSING_PACKAGE,
         ) from None
     # pycocotools tells its progress on standard output, which is for results.

@@ -8,7 +8,6 @@ another worker computes again; and what a killed client loses are the shards und
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 import signal
 import tempfile
@@ -20,7 +19,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
-from efficientdet_spec import Cause, InputError, installed_version
+from efficientdet_spec import Cause, InputError, installed_version, require_extra
 from parity.detections.annotations import CocoImage
 from parity.detections.shards import Compute, Shard, Work
 
@@ -387,9 +386,4 @@ def _short(error: BaseException) -> str:
 
 
 def _require_dask() -> None:
-    if importlib.util.find_spec("distributed") is None:
-        raise InputError(
-            "Computing on a cluster needs Dask, which is not installed; install it with "
-            "pip install 'efficientdet-parity[cluster]'.",
-            Cause.MISSING_PACKAGE,
-        )
+    require_extra("cluster", "Computing on a cluster")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import Cause, InputError, replacing
+from efficientdet_spec import Cause, InputError, install_command, replacing
 from parity.detections.matching import ImageMatch, edges, match_image
 from parity.detections.rows import Rows
 
@@ -38,7 +38,7 @@ def _opencv() -> Any:
         import cv2
     except ImportError:
         raise InputError(
-            "Drawing needs OpenCV; install it with pip install 'efficientdet-parity[images]'.",
+            f"Drawing needs OpenCV, which is not installed; run {install_command('images')}.",
             Cause.MISSING_PACKAGE,
         ) from None
     return cv2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,6 +119,13 @@ class CocoSettings(DetectionSettings):
         default=False,
         group=RESULTS,
     )
+
+    def needs(self) -> Sequence[str]:
+        """What computes, what evaluates, and a cluster where one is asked for."""
+        found = ["tensorflow"] if "tensorflow" in self.frameworks else []
+        found += [] if self.submission else ["coco"]
+        found += ["images"] if self.stage_swap else []
+        return [*found, "cluster"] if self.workers or self.scheduler else found
 
     def check(self) -> None:
         """Refuse settings that do not go together.

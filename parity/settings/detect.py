@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,3 +35,7 @@ class DetectSettings(DetectionSettings):
         group=RESULTS,
         metavar="SCORE",
     )
+
+    def needs(self) -> Sequence[str]:
+        """What computes, and what draws."""
+        return ("tensorflow", "images")

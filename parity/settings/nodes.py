@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from efficientdet_spec import Cause, InputError
 from parity.settings.option import COMPUTING, EXPLAINING, INPUT, RESULTS, SIDES, option
 from parity.settings.shared import MAX_BATCH, MAX_RUNS, ComputeSettings, DeviceSettings
+
+
+def needs_of_reference(path: Path | None) -> Sequence[str]:
+    """The extras that a reference needs.
+
+    Args:
+        path: As of ``--reference``.
+    """
+    if path is None or path.suffix == ".meta":
+        return ("tensorflow",)
+    # A converted model computes with PyTorch; what is left are traces.
+    return () if path.suffix == ".pth" else ("traces",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +124,10 @@ class NodesSettings(ComputeSettings, DeviceSettings):
         "write the result as JUnit XML", default=None, group=RESULTS, metavar="FILE"
     )
     verbose: bool = option("print a table of all nodes", default=False, group=RESULTS)
+
+    def needs(self) -> Sequence[str]:
+        """TensorFlow, unless another reference is given."""
+        return needs_of_reference(self.reference)
 
     def check(self) -> None:
         """Refuse settings that do not go together.

@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
-from efficientdet_spec import Cause, InputError, did_you_mean
+from efficientdet_spec import Cause, InputError, did_you_mean, require_extra
 
 PRINTED = "-"
 """Stands for standard output in the place of a file."""
@@ -241,6 +241,19 @@ class Settings:
         Raises:
             InputError: Says which.
         """
+
+    def needs(self) -> Sequence[str]:
+        """The extras without which the command cannot come to a result."""
+        return ()
+
+    def require(self) -> None:
+        """Refuse to begin where something would turn out to be missing later.
+
+        Raises:
+            InputError: An extra is not installed; says how to install it.
+        """
+        for extra in self.needs():
+            require_extra(extra, f"{self.COMMAND} with these settings")
 
     @property
     def result_file(self) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,3 +33,7 @@ class RecordSettings(ImageSettings):
         metavar="GLOB",
     )
     compress: bool = option("smaller and slower, as exact", default=False, group=RESULTS)
+
+    def needs(self) -> Sequence[str]:
+        """TensorFlow, which computes, and what writes."""
+        return ("tensorflow", "traces")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from efficientdet_spec import OFFICIAL_MODELS, Cause, InputError
+from parity.settings.nodes import needs_of_reference
 from parity.settings.option import CHECKPOINT, COMPUTING, INPUT, RESULTS, SIDES, STEPS, option
 from parity.settings.shared import (
     WEIGHTS,
@@ -148,6 +150,18 @@ class ReportSettings(CacheSettings, SizeSettings, ThreadSettings, DeviceSettings
         group=STEPS,
         metavar="STEP",
     )
+
+    def needs(self) -> Sequence[str]:
+        """What makes the pages, and what every step that is asked for needs."""
+        if self.from_ is not None:
+            return ("reports",)
+        found = ["reports", *needs_of_reference(self.reference)]
+        if "structure" not in self.skip:
+            found.append("tensorflow")
+        if self.images:
+            found += [] if "coco" in self.skip else ["tensorflow", "coco"]
+            found += [] if "detect" in self.skip else ["tensorflow", "images"]
+        return list(dict.fromkeys(found))
 
     def check(self) -> None:
         """Refuse settings that do not go together, and files that are not there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,3 +42,7 @@ class SelfCheckSettings(ImageSettings):
     json: Path | None = option(
         "write the result as JSON", default=None, group=RESULTS, metavar="FILE"
     )
+
+    def needs(self) -> Sequence[str]:
+        """TensorFlow, which computes the reference."""
+        return ("tensorflow",)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, install_command, require_extra
 
 
 def import_tensorflow() -> None:
@@ -16,12 +15,7 @@ def import_tensorflow() -> None:
     Raises:
         InputError: TensorFlow is not installed; says which extra to install.
     """
-    if importlib.util.find_spec("tensorflow") is None:
-        raise InputError(
-            "Comparing needs TensorFlow, which is not installed; install it with "
-            "pip install 'efficientdet-parity[tensorflow]'.",
-            Cause.MISSING_PACKAGE,
-        )
+    require_extra("tensorflow", "The reference")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # They come from native code before any log level applies, so only the descriptor helps.
     sys.stderr.flush()
@@ -32,8 +26,8 @@ def import_tensorflow() -> None:
         importlib.import_module("tensorflow")
     except ImportError as error:
         raise InputError(
-            f"TensorFlow is installed but cannot be imported ({error}); install it again with "
-            "pip install 'efficientdet-parity[tensorflow]'.",
+            f"TensorFlow is installed but cannot be imported ({error}); install it again: "
+            f"{install_command('tensorflow')}.",
             Cause.MISSING_PACKAGE,
         ) from error
     finally:

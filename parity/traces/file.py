@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, install_command
 from parity.process.arrays import Array
 from parity.process.reading import note
 
@@ -45,8 +45,8 @@ def load_h5py() -> Any:
         return importlib.import_module("h5py")
     except ImportError as error:
         raise InputError(
-            f"Traces need h5py, which cannot be imported ({error}); install it with "
-            f"pip install 'efficientdet-parity[traces]'.",
+            f"Traces need h5py, which cannot be imported ({error}); run "
+            f"{install_command('traces')}.",
             Cause.MISSING_PACKAGE,
         ) from error
 

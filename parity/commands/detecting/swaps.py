@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ import numpy as np
 from converter.conversion import account, convert
 from converter.progress import Progress
 from converter.sources import CheckpointFiles
-from efficientdet_spec import Cause, InputError, NodeKind
+from efficientdet_spec import Cause, InputError, NodeKind, require_extra
 from parity.coco.swaps import MISTAKE, TENSORFLOW, StageSwap, Swap, judge
 from parity.commands.detecting import other_stages
 from parity.commands.detecting.detection import Detection
@@ -139,12 +138,8 @@ def check(annotations: Annotations, frameworks: Sequence[str]) -> None:
             "leaves out; leave that option out, or take --framework torch.",
             Cause.OPTION,
         )
-    if importlib.util.find_spec("cv2") is None:
-        raise InputError(
-            "--stage-swap needs OpenCV, whose decoder and resize are among the stages; install it "
-            "with pip install 'efficientdet-parity[images]'.",
-            Cause.MISSING_PACKAGE,
-        )
+    # Its decoder and its resize are among the stages.
+    require_extra("images", "--stage-swap")
 
 
 def run(

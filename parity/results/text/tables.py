@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from parity.results import ranking
@@ -68,12 +69,12 @@ def source_table(
         contributions: What was measured of them, and of all together.
         width: Columns of a line.
     """
-    shares = {item.nodes[0]: f"{item.share:.1%}" for item in contributions if len(item.nodes) == 1}
+    shares = {item.nodes[0]: _share(item) for item in contributions if len(item.nodes) == 1}
     together = [item for item in contributions if len(item.nodes) > 1]
     names = [node.name for node in nodes] + ["all of these together" for _ in together]
     own = [figure(ranking.own(node)) for node in nodes] + ["" for _ in together]
     parts = [shares.get(node.name, "-") for node in nodes]
-    parts += [f"{item.share:.1%}" for item in together]
+    parts += [_share(item) for item in together]
     blank = ["" for _ in together]
     columns = [
         Column("node", names),
@@ -84,6 +85,11 @@ def source_table(
         Column("kind", [*map(_kind, nodes), *blank], 3),
     ]
     return table(columns if contributions else [*columns[:2], *columns[3:]], width)
+
+
+def _share(item: Contribution) -> str:
+    # Outputs that the candidate does not return differ by no number.
+    return f"{item.share:.1%}" if math.isfinite(item.share) else "-"
 
 
 def _kind(node: Node) -> str:

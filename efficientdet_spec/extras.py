@@ -1,0 +1,81 @@
+"""Optional packages: which there are, whether they are here, and how to get them."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from importlib import metadata
+from pathlib import Path
+
+from efficientdet_spec.errors import Cause, InputError
+
+PROJECT = "efficientdet-parity"
+
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "tensorflow": ("tensorflow",),
+    "images": ("cv2", "simplejpeg"),
+    "coco": ("pycocotools",),
+    "traces": ("h5py",),
+    "cluster": ("dask", "distributed"),
+    "reports": ("jinja2",),
+}
+"""By the name of an extra, the modules that it brings."""
+
+_CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def missing_modules(extra: str) -> list[str]:
+    """The modules of an extra that are not installed.
+
+    Args:
+        extra: Its name.
+    """
+    return [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
+
+
+def install_command(extra: str) -> str:
+    """A command that installs an extra, wherever it is typed.
+
+    In a checkout that is the project itself with the extra; an installed package has no source to
+    install from, and no package index has it, so there it is what the extra consists of.
+
+    Args:
+        extra: Its name.
+    """
+    if (_CHECKOUT / "pyproject.toml").is_file():
+        return f"pip install '{_CHECKOUT}[{extra}]'"
+    packages = " ".join(f"'{name}'" for name in _requirements(extra))
+    return f"pip install {packages or ' '.join(EXTRAS[extra])}"
+
+
+def _requirements(extra: str) -> list[str]:
+    """What the installed project says that an extra consists of, such as ``tensorflow>=2.16``."""
+    try:
+        lines = metadata.requires(PROJECT) or []
+    except metadata.PackageNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        package, _, marker = line.partition(";")
+        if re.search(rf"""extra\s*==\s*["']{re.escape(extra)}["']""", marker):
+            found.append(package.strip())
+    return found
+
+
+def require_extra(extra: str, what: str) -> None:
+    """Raise where an extra is missing.
+
+    Args:
+        extra: Its name.
+        what: What needs it, to begin a sentence with.
+
+    Raises:
+        InputError: Says what is missing and how to install it.
+    """
+    missing = missing_modules(extra)
+    if missing:
+        raise InputError(
+            f"{what} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} "
+            f"not installed; run {install_command(extra)}.",
+            Cause.MISSING_PACKAGE,
+        )
