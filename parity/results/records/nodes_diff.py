@@ -44,7 +44,7 @@ class ChangeKind(str, Enum):
     """It passes."""
     COVERED = "was not covered, agrees now"
     """Something shows now that it passes."""
-    OTHER = "has another verdict of the same weight"
+    OTHER = "another verdict of the same weight"
     """It passes as before, or differs as before, in another way."""
     CAME = "came"
     """Only the new result has it."""
