@@ -9,7 +9,7 @@ from pathlib import Path
 from parity.process.files import check_writable, make_folder
 from parity.process.outcome import Outcome
 from parity.results.changes.comparison import compare_files
-from parity.results.changes.judgement import by_kind
+from parity.results.changes.outcome import by_kind
 from parity.results.changes.words import figure, number, ratio
 from parity.results.records.nodes import Suspect
 from parity.results.records.nodes_diff import (

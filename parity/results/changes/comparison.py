@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from parity.results.changes.conditions import conditions, settings
 from parity.results.changes.figures import costs, figures, key_figures
-from parity.results.changes.judgement import judged
+from parity.results.changes.outcome import judged
 from parity.results.changes.verdicts import gradient_changes, node_changes
 from parity.results.reading import StepFailed, read
 from parity.results.records.nodes import Finding, NodesResult, Suspect

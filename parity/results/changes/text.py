@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from parity.results.changes.judgement import by_kind
+from parity.results.changes.outcome import by_kind
 from parity.results.changes.words import figure, number, ratio
 from parity.results.records.nodes_diff import (
     ChangedFigures,
