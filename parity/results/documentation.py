@@ -25,6 +25,7 @@ from parity.results.records.failure import Failure
 from parity.results.records.faults import FaultsResult
 from parity.results.records.gradients import GradientsResult
 from parity.results.records.nodes import NodesResult
+from parity.results.records.nodes_diff import NodesDiff
 from parity.results.records.record import NOT_FINITE, Figure, Record, ResultFile, identity
 from parity.results.records.report import ReportResult
 from parity.results.records.run import RunResult
@@ -32,6 +33,7 @@ from parity.results.records.self_check import SelfCheckResult
 
 FILES: tuple[type[ResultFile], ...] = (
     NodesResult,
+    NodesDiff,
     GradientsResult,
     CocoResult,
     DetectResult,
