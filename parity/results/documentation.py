@@ -21,6 +21,7 @@ from parity.process.files import write_text
 from parity.results.records.coco import CocoResult
 from parity.results.records.conversion import ConversionResult
 from parity.results.records.detect import DetectResult
+from parity.results.records.doctor import DoctorResult
 from parity.results.records.failure import Failure
 from parity.results.records.faults import FaultsResult
 from parity.results.records.gradients import GradientsResult
@@ -42,6 +43,7 @@ FILES: tuple[type[ResultFile], ...] = (
     ConversionResult,
     RunResult,
     ReportResult,
+    DoctorResult,
     Failure,
 )
 """Every kind of result file, in the order of the page."""

@@ -27,9 +27,10 @@ from parity.results.records.conversion import ConversionResult
 from parity.results.records.record import plain
 from parity.results.records.run import RunResult
 from parity.results.records.shared import Checkpoint, Weights
+from parity.settings.report import ReportSettings
 from reports.pages.render import render
 from reports.run import processes, runner
-from reports.run.steps import Choice, subjects
+from reports.run.steps import subjects
 
 NAMES = ("efficientdet-d2", "efficientdet-d4", "efficientdet-d3")
 """The server has no D4, so that one without a checkpoint stands between two that have theirs."""
@@ -166,7 +167,13 @@ def coco(model, folder):
 def report(tmp_path):
     annotations = tmp_path / "instances.json"
     annotations.touch()
-    choice = Choice(images=tmp_path, annotations=annotations, pictures=0)
+    choice = ReportSettings(
+        sources=("efficientdet-d0",),
+        out=tmp_path / "out",
+        images=tmp_path,
+        annotations=annotations,
+        pictures=0,
+    )
     runner.run_all(subjects(NAMES), choice, tmp_path / "results", "the command", run)
     return render(tmp_path / "results", tmp_path / "out")
 
