@@ -85,7 +85,7 @@ def drawing(nodes: NodesResult) -> str:
     everything = [*boxes, *fpn, *heads]
     pieces += [_box(box) for box in everything]
     pieces += _labels(everything)
-    title = f"Structure of {nodes.model}, coloured by verdict"
+    title = f"{nodes.model} as it is built, coloured by verdict"
     return (
         f'<svg class="structure" viewBox="0 0 {_WIDTH} {y + 10:g}" role="group" '
         f'aria-label="{escape(title)}"><defs><marker id="arrow" viewBox="0 0 8 8" refX="7" '
