@@ -18,6 +18,7 @@ from reports.charts.chart import (
     short,
     text,
     value_axis,
+    whole,
 )
 
 _BARS = 4096
@@ -195,14 +196,15 @@ def _histogram(values: Histogram, name: str) -> Chart:
     zero = {"tensorflow": values.zero.reference, "torch": values.zero.candidate}
     used = [place for place in range(len(edges) - 1) if any(found[side][place] for side in TITLES)]
     last = (used[-1] if used else 0) + 1
-    labels = [f"below {edges[0]:g}", *(f"from {edge:.2g}" for edge in edges[:last])]
+    labels = [f"< {edges[0]:g}", *(f"≥ {edge:.2g}" for edge in edges[:last])]
     counts = {side: [zero[side], *found[side][:last]] for side in TITLES}
     return Chart(
         id=name,
         title="How many elements are how far off",
         explanation=(
             "Elements of the tensor by their distance from the exact value, in roundings, for each "
-            "side; a correct implementation stays within its limit."
+            "side, each bar from its own figure on up to the next; a correct implementation stays "
+            "within its limit."
         ),
         option=base(
             tooltip={"trigger": "axis", "confine": True, "axisPointer": {"type": "shadow"}},
@@ -212,7 +214,7 @@ def _histogram(values: Histogram, name: str) -> Chart:
                 labels,
                 name="roundings from the exact value",
                 nameGap=26,
-                axisLabel={"color": "var(--muted)", "hideOverlap": True},
+                axisLabel=whole(),
             ),
             yAxis=value_axis("elements", nameGap=52),
             series=[
