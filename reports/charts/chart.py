@@ -79,6 +79,17 @@ def text(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
+def edge(value: float) -> str:
+    """The edge of a bin in few characters: no exponent where a reader needs none."""
+    return f"{value:,.0f}" if 100 <= value < 1e5 else f"{value:.3g}"
+
+
+def nice(value: float) -> float:
+    """The next 1, 2 or 5 times a power of ten that is not below a value above zero."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
+
+
 def on_log_axis(value: float | None, floor: float, ceiling: float) -> float | None:
     """Where a value is drawn on a logarithmic axis.
 

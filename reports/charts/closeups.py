@@ -13,6 +13,7 @@ from reports.charts.chart import (
     Chart,
     base,
     category_axis,
+    edge,
     grid,
     legend,
     short,
@@ -196,7 +197,7 @@ def _histogram(values: Histogram, name: str) -> Chart:
     zero = {"tensorflow": values.zero.reference, "torch": values.zero.candidate}
     used = [place for place in range(len(edges) - 1) if any(found[side][place] for side in TITLES)]
     last = (used[-1] if used else 0) + 1
-    labels = [f"< {edges[0]:g}", *(f"≥ {edge:.2g}" for edge in edges[:last])]
+    labels = [f"< {edge(edges[0])}", *(f"≥ {edge(value)}" for value in edges[:last])]
     counts = {side: [zero[side], *found[side][:last]] for side in TITLES}
     return Chart(
         id=name,

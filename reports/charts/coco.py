@@ -16,6 +16,7 @@ from reports.charts.chart import (
     legend,
     named_bars,
     named_height,
+    nice,
     short,
     text,
     value_axis,
@@ -48,7 +49,7 @@ def _metrics(coco: CocoResult) -> Chart:
     names = list(coco.metric_deltas)
     deltas = [coco.metric_deltas[name] for name in names]
     known = [abs(delta) for delta in deltas if delta is not None]
-    end = float(f"{1.3 * max([coco.metric_limit, *known]):.2g}")
+    end = nice(1.3 * max([coco.metric_limit, *known]))
     equal = " All of them are 0." if known and not any(known) else ""
     return Chart(
         id="coco-metrics",
@@ -60,7 +61,9 @@ def _metrics(coco: CocoResult) -> Chart:
         option=base(
             formats={"x": "signed"},
             grid=grid(left=56, right=24, top=12, bottom=44),
-            xAxis=value_axis("PyTorch minus TensorFlow", nameGap=26, min=-end, max=end),
+            xAxis=value_axis(
+                "PyTorch minus TensorFlow", nameGap=26, min=-end, max=end, interval=end / 2
+            ),
             yAxis=category_axis(
                 names,
                 inverse=True,

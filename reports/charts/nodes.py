@@ -17,6 +17,7 @@ from reports.charts.chart import (
     Chart,
     base,
     category_axis,
+    edge,
     grid,
     legend,
     log_axis,
@@ -272,7 +273,7 @@ def _histogram(nodes: Sequence[Node]) -> Chart:
     top = max((_or_zero(value) for column in distances.values() for value in column), default=0.0)
     while math.isfinite(top) and edges[-1] < top:
         edges.append(100.0 if edges[-1] == 16.0 else edges[-1] * 10)
-    names = ["0", *(f"≤ {edge:.3g}" for edge in edges)]
+    names = ["0", *(f"≤ {edge(value)}" for value in edges)]
     if any(not math.isfinite(_or_zero(value)) for column in distances.values() for value in column):
         names.append("not finite")
     counts = {

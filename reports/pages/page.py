@@ -165,6 +165,7 @@ class Page:
         nodes: The comparison of nodes; None where there is none.
         coco: The evaluation; None where there is none.
         pictures: Detections side by side.
+        pictures_told: What they show, and from which score on.
         conversion: What became of the variables; None where that is not known.
         steps: Time and memory of each step.
         phases: Time of the phases of the comparison; None where there was none.
@@ -195,6 +196,7 @@ class Page:
     nodes: NodesSection | None
     coco: CocoSection | None
     pictures: Sequence[Picture]
+    pictures_told: str
     conversion: ConversionSection | None
     steps: Table
     phases: Table | None
@@ -244,6 +246,7 @@ def model_page(results: ModelResults, row: Row, *, data: bool) -> Page:
         nodes=nodes,
         coco=coco,
         pictures=pictures,
+        pictures_told=_pictures_told(results),
         conversion=conversion,
         steps=steps_table(results),
         phases=phases_table(results.nodes) if results.nodes else None,
@@ -369,6 +372,15 @@ def _pictures(results: ModelResults) -> list[Picture]:
         for entry in entries
         if entry.picture in there
     ]
+
+
+def _pictures_told(results: ModelResults) -> str:
+    if results.detect is None:
+        return ""
+    return (
+        f"From left to right: TensorFlow's detections, PyTorch's, and those that differ visibly. "
+        f"Detections with a score below {results.detect.min_score:g} are not drawn."
+    )
 
 
 def _differences(entry: DetectImage) -> str:

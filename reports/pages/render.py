@@ -6,12 +6,13 @@ import base64
 import json
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from efficientdet_spec import Cause, InputError, replacing
 from parity.process.files import check_writable, make_folder, write_text
@@ -37,6 +38,9 @@ _ASSETS = {
 }
 """Of each file beside the pages, where it comes from."""
 
+_COPIES = "assets"
+"""The folder beside the pages for copies of these files."""
+
 
 @dataclass(frozen=True)
 class _Output:
@@ -53,6 +57,9 @@ class _Output:
 
 def render(results_dir: Path, out: Path, *, data: bool = True) -> Summary:
     """Make the pages of all results.
+
+    They need files such as the style sheet, which are copied beside them. Pages that are written
+    into this package, as ``make reports`` does, refer to the package's own files instead.
 
     Everything is made before the first file is written, and the index is written last: what it
     leads to is there.
@@ -81,8 +88,13 @@ def render(results_dir: Path, out: Path, *, data: bool = True) -> Summary:
 def _outputs(
     models: Sequence[ModelResults], summary: Summary, out: Path, data: bool
 ) -> list[_Output]:
-    environment = _environment()
-    found = [_Output(out / "assets" / name, _STATIC / file) for name, file in _ASSETS.items()]
+    addresses = _addresses(out)
+    environment = _environment(addresses)
+    found = [
+        _Output(out / address, _STATIC / _ASSETS[name])
+        for name, address in addresses.items()
+        if address.startswith(f"{_COPIES}/")
+    ]
     for results, row in zip(models, summary.rows, strict=True):
         page = model_page(results, row, data=data)
         text = environment.get_template("model.html.j2").render(page=page)
@@ -101,6 +113,13 @@ def _outputs(
     ]
 
 
+def _addresses(out: Path) -> dict[str, str]:
+    """Where pages in a folder find each of the files that they need, relative to the folder."""
+    if out.resolve().parent == _STATIC.parent.resolve():
+        return {name: f"../{_STATIC.name}/{file}" for name, file in _ASSETS.items()}
+    return {name: f"{_COPIES}/{name}" for name in _ASSETS}
+
+
 def _data(results: ModelResults, folder: Path) -> list[_Output]:
     found = [
         _Output(folder / name.rpartition("/")[2], results.folder / name) for name in results.files()
@@ -113,7 +132,12 @@ def _data(results: ModelResults, folder: Path) -> list[_Output]:
     return found + pictures
 
 
-def _environment() -> jinja2.Environment:
+def _environment(addresses: Mapping[str, str]) -> jinja2.Environment:
+    """What makes pages of templates.
+
+    Args:
+        addresses: Of the files that pages need, relative to the pages.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates"),
         autoescape=True,
@@ -122,7 +146,21 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["packed"] = packed
+    environment.filters["breakable"] = breakable
+    environment.globals["static"] = addresses
     return environment
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be broken behind a dot, an underscore or a slash, and nowhere else first.
+
+    Args:
+        name: Any text.
+    """
+    text = str(escape(name))
+    for mark in "._/":
+        text = text.replace(mark, f"{mark}<wbr>")
+    return Markup(text)
 
 
 def packed(values: Any) -> str:

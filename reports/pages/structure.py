@@ -21,8 +21,8 @@ _LEFT = 96
 _BOX = (34, 22)
 _GAP = 5
 _ROW = 44
-_LABELS = 8
-"""Most failing parts whose nodes are named in the drawing; all of them bear a cross."""
+_LETTER = 6.6
+"""Width of a letter of a label in pixels, at most on average."""
 
 _EXTRA = "extra"
 _OTHER = "other"
@@ -144,7 +144,7 @@ def _row_label(text: str, y: float, x: float = _LEFT - 14) -> str:
 def _backbone(parts: Mapping[_Key, _Part], pieces: list[str]) -> tuple[list[_Box], float]:
     pieces.append(_heading("Backbone: blocks by level", 14))
     boxes = []
-    y = 26.0
+    y = 38.0
     keys = sorted(key for key in parts if key[0] is Part.BACKBONE)
     for level in sorted({key[1] for key in keys}):
         pieces.append(_row_label(f"P{level} 1/{2**level}", y))
@@ -265,11 +265,19 @@ def _box(box: _Box) -> str:
 
 
 def _labels(boxes: Sequence[_Box]) -> Iterator[str]:
-    failing = [box for box in boxes if not box.part.verdict.passes]
-    for box in failing[:_LABELS]:
+    """The names of failing parts' nodes, as far as they do not overlap; all parts bear a cross."""
+    taken: list[tuple[float, float, float]] = []
+    for box in boxes:
+        if box.part.verdict.passes:
+            continue
         late = box.x > _WIDTH / 2
         x = box.x + box.width if late else box.x
         anchor = "end" if late else "start"
+        wide = _LETTER * len(box.part.node)
+        left = x - wide if late else x
+        if any(y == box.y and left < end and start < left + wide for start, end, y in taken):
+            continue
+        taken.append((left, left + wide, box.y))
         yield (
             f'<text class="label" x="{x:g}" y="{box.y - 3:g}" text-anchor="{anchor}">'
             f"{escape(box.part.node)}</text>"
