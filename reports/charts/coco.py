@@ -181,6 +181,7 @@ def _curves(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Chart:
                     {
                         "name": names[-1],
                         "type": "line",
+                        "symbol": "circle",
                         "showSymbol": False,
                         "itemStyle": {"color": f"var(--{side})"},
                         "lineStyle": {"color": f"var(--{side})", "type": style, "width": 2},

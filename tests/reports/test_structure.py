@@ -1,5 +1,6 @@
 """The drawing shows every node's part once, its worst verdict, and the real connections."""
 
+from itertools import pairwise
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
@@ -59,6 +60,27 @@ def test_a_part_has_its_worst_verdict_and_says_which_node(verdict):
     labels = [item.text for item in tree.iter(f"{SVG}text") if item.get("class") == "label"]
     assert labels == [wrong]
     assert sum("failing" in link.get("class") for link in links.values()) == 1
+
+
+def test_labels_do_not_overlap():
+    wrong = {
+        place.name: "function differs"
+        for place in iterate_nodes(get_config("efficientdet-d0"))
+        if place.name.endswith("_bn")
+    }
+    tree, links = parts(result(**wrong))
+    labels = [item for item in tree.iter(f"{SVG}text") if item.get("class") == "label"]
+    spans = {}
+    for item in labels:
+        wide = 6.6 * len(item.text)
+        x = float(item.get("x")) - (wide if item.get("text-anchor") == "end" else 0)
+        spans.setdefault(item.get("y"), []).append((x, x + wide))
+    assert len(labels) > 4
+    for row in spans.values():
+        row.sort()
+        assert all(one[1] <= other[0] for one, other in pairwise(row))
+    # All of them bear a cross, named or not.
+    assert sum("failing" in link.get("class") for link in links.values()) > len(labels)
 
 
 def test_a_box_says_what_it_stands_for():
