@@ -25,6 +25,9 @@ from reports.charts.chart import (
 _BARS = 4096
 _LEAST_CHANNELS = 2
 
+_BINS = 18
+"""Most bars of a histogram: as many names as stand beside each other on a narrow screen."""
+
 
 def closeup_charts(closeup: CloseupResult, nodes: NodesResult) -> list[Chart]:
     """Map, channels, values and distances of one node.
@@ -197,8 +200,14 @@ def _histogram(values: Histogram, name: str) -> Chart:
     zero = {"tensorflow": values.zero.reference, "torch": values.zero.candidate}
     used = [place for place in range(len(edges) - 1) if any(found[side][place] for side in TITLES)]
     last = (used[-1] if used else 0) + 1
-    labels = [f"< {edge(edges[0])}", *(f"≥ {edge(value)}" for value in edges[:last])]
-    counts = {side: [zero[side], *found[side][:last]] for side in TITLES}
+    # Edges are four to a decade: as many together as leave few enough, all of a decade if need be.
+    together = next((step for step in (1, 2, 4) if last <= step * (_BINS - 1)), 8)
+    starts = range(0, last, together)
+    labels = [f"< {edge(edges[0])}", *(f"≥ {edge(edges[place])}" for place in starts)]
+    counts = {
+        side: [zero[side], *(sum(found[side][place : place + together]) for place in starts)]
+        for side in TITLES
+    }
     return Chart(
         id=name,
         title="How many elements are how far off",

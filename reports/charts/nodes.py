@@ -223,7 +223,7 @@ def _limit(name: str, colour: str, values: Iterable[float | None]) -> dict[str, 
 
 
 def _mark_area(found: Sequence[Band]) -> dict[str, Any]:
-    """Shaded sections, each with its name below the upper edge, the part's name above it."""
+    """Shaded sections, each with its name above."""
     areas = []
     for number_, band in enumerate(found):
         shaded = {"color": "var(--ink)", "opacity": 0.06 if number_ % 2 else 0.02}
@@ -233,7 +233,7 @@ def _mark_area(found: Sequence[Band]) -> dict[str, Any]:
                     "name": band.section,
                     "xAxis": band.first,
                     "itemStyle": shaded,
-                    "label": {"position": "insideTop", "color": "var(--muted)", "fontSize": 11},
+                    "label": {"color": "var(--muted)", "fontSize": 11},
                 },
                 {"xAxis": band.last},
             ]

@@ -21,7 +21,13 @@ _LEFT = 96
 _BOX = (34, 22)
 _GAP = 5
 _ROW = 44
-_LETTER = 6.6
+_LABEL_GAP = 14
+"""Between rows of boxes, so that a label stands between them."""
+
+_STEM = 46
+"""Width of the stem's box, which has a word in it and perhaps a cross."""
+
+_LETTER = 7.0
 """Width of a letter of a label in pixels, at most on average."""
 
 _EXTRA = "extra"
@@ -151,14 +157,16 @@ def _backbone(parts: Mapping[_Key, _Part], pieces: list[str]) -> tuple[list[_Box
         x = float(_LEFT)
         for key in [key for key in keys if key[1] == level]:
             if x + _BOX[0] > _WIDTH:
-                x, y = float(_LEFT), y + _BOX[1] + _GAP
-            boxes.append(_Box(parts[key], x, y, "stem" if key[2] == _NONE else str(key[2])))
-            x += _BOX[0] + _GAP
-        y += _BOX[1] + 12
+                x, y = float(_LEFT), y + _BOX[1] + _LABEL_GAP
+            stem = key[2] == _NONE
+            width = _STEM if stem else _BOX[0]
+            boxes.append(_Box(parts[key], x, y, "stem" if stem else str(key[2]), width))
+            x += width + _GAP
+        y += _BOX[1] + _LABEL_GAP
     other = parts.get((_OTHER,))
     if other:
         boxes.append(_Box(other, float(_LEFT), y, "other", 60))
-        y += _BOX[1] + 12
+        y += _BOX[1] + _LABEL_GAP
     return boxes, y
 
 
@@ -173,7 +181,7 @@ def _fpn(
         return [], y
     levels = list(config.levels)
     pieces.append(_heading("BiFPN: cells from left to right, levels as rows", y + 4))
-    top = y + 20
+    top = y + 24
     height = {level: top + _ROW * (levels[-1] - level) for level in levels}
     for level, row in height.items():
         pieces.append(_row_label(f"P{level}", row))
@@ -235,7 +243,7 @@ def _heads(parts: Mapping[_Key, _Part], y: float, pieces: list[str]) -> tuple[li
         pieces.append(
             f'<text class="heading" x="{left - _LEFT:g}" y="{y + 4:g}">{escape(title)}</text>'
         )
-        row = y + 18
+        row = y + 24
         for level in sorted({key[1] for key in keys}, reverse=True):
             pieces.append(_row_label(f"P{level}", row, left - 14))
             repeats = sorted(key[2] for key in keys if key[1] == level and key[2] != _NONE)
@@ -244,7 +252,7 @@ def _heads(parts: Mapping[_Key, _Part], y: float, pieces: list[str]) -> tuple[li
                 if part:
                     text = "out" if repeat == _NONE else str(repeat + 1)
                     boxes.append(_Box(part, left + column * (_BOX[0] + _GAP), row, text))
-            row += _BOX[1] + 8
+            row += _BOX[1] + _LABEL_GAP
         bottom = max(bottom, row)
     return boxes, bottom
 

@@ -131,26 +131,49 @@ document.addEventListener("pagedata", () => {
     return more;
   }
 
-  // Names of parts of the network stand upright where they are wider than their part.
+  // Names of parts of the network stand above the drawing, upright where they are wider than their
+  // part. What that adds to the height.
   function bandNames(option, width) {
     const areas = option.nodes_on_axis && option.series[0].markArea;
-    if (!areas) return;
+    if (!areas) return 0;
     const step = (width - option.grid.left - option.grid.right) / option.xAxis.data.length;
+    let more = 8;
     for (const [from, to] of areas.data) {
       const room = (to.xAxis - from.xAxis + 1) * step;
-      if (breadth(from.name, 11) + 4 <= room) continue;
-      from.label = { ...from.label, show: room >= 12, rotate: 90, align: "right", verticalAlign: "middle" };
+      from.label = { ...from.label, position: "top" };
+      const wide = breadth(from.name, 11);
+      if (wide + 4 <= room) continue;
+      Object.assign(from.label, { show: room >= 13, rotate: 90, align: "left", verticalAlign: "middle" });
+      if (room >= 13) more = Math.max(more, Math.ceil(wide));
     }
+    option.grid.top += more;
+    return more;
   }
 
-  // Names of points stay within the drawing, and of two that would overlap one is left out.
+  const AWAY = -9999;
+  const LINE = 17;
+  const BELOW = 24; // from a name above its point to one below it, beside the name's own height
+
+  // Names of points stay within the drawing; one that would lie over an earlier one is left out.
   function pointNames(option, width) {
+    const taken = new Map();
+    const apart = (one, other) =>
+      one.x > other.x + other.width || other.x > one.x + one.width ||
+      one.y > other.y + other.height || other.y > one.y + one.height;
     for (const series of option.series) {
       if (!series.labelLayout) continue;
-      series.labelLayout = ({ labelRect }) => {
-        const { x, width: wide } = labelRect;
-        const dx = x < 2 ? 2 - x : x + wide > width - 2 ? width - 2 - x - wide : 0;
-        return { hideOverlap: true, dx };
+      series.labelLayout = ({ labelRect, seriesIndex, dataIndex }) => {
+        const wide = labelRect.width;
+        const tall = Math.max(labelRect.height, LINE); // ECharts leaves out what letters reach below
+        const x = Math.max(option.grid.left + 4, Math.min(labelRect.x, width - 2 - wide));
+        const y = labelRect.y + (labelRect.y < option.grid.top ? tall + BELOW : 0);
+        const place = { x, y, width: wide, height: tall };
+        const order = 1e6 * seriesIndex + dataIndex;
+        const free = [...taken].every(([other, rect]) => other >= order || apart(place, rect));
+        if (free) taken.set(order, place);
+        else taken.delete(order);
+        // Nothing here can hide a name; it is moved out of sight.
+        return free ? { dx: x - labelRect.x, dy: y - labelRect.y } : { x: AWAY, y: AWAY };
       };
     }
   }
@@ -165,7 +188,7 @@ document.addEventListener("pagedata", () => {
       height += more;
     }
     height += turned(option, width);
-    bandNames(option, width);
+    height += bandNames(option, width);
     pointNames(option, width);
     place.style.height = `${height}px`;
   }

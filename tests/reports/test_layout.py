@@ -19,7 +19,9 @@ LABELS = """() => {
   for (const place of document.querySelectorAll('[data-chart]')) {
     const edge = place.getBoundingClientRect();
     if (edge.width === 0) continue;
-    const texts = [...place.querySelectorAll('svg text')].filter((item) => item.textContent.trim());
+    // A name that has no room is moved far out of sight.
+    const texts = [...place.querySelectorAll('svg text')].filter((item) => item.textContent.trim()
+      && item.getBoundingClientRect().right > -1000);
     const boxes = texts.map((item) => item.getBoundingClientRect());
     for (const [i, box] of boxes.entries()) {
       const name = `${place.dataset.chart}: ${texts[i].textContent}`;
