@@ -224,7 +224,9 @@ def _others(nodes: NodesResult, suspect: Suspect) -> list[Line]:
     if not others:
         return []
     alike = sum(item.slug == suspect.slug for item in others) if suspect.slug else 0
+    unknown = sum(not item.tried for item in others)
     same = f", {alike} of them with the same fault" if alike else ""
+    same += f", {unknown} not looked into" if unknown else ""
     return [
         [Link(plural(len(others), "more place"), "#suspects"), f" where something is wrong{same}."]
     ]

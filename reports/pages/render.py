@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import zlib
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,10 @@ _ASSETS = {
 
 _COPIES = "assets"
 """The folder beside the pages for copies of these files."""
+
+
+_WITHIN = re.compile(r"(?<=[\w>;])([._/])(?=\w)")
+"""Where a name may be broken."""
 
 
 @dataclass(frozen=True)
@@ -152,15 +157,12 @@ def _environment(addresses: Mapping[str, str]) -> jinja2.Environment:
 
 
 def breakable(name: str) -> Markup:
-    """A name that may be broken behind a dot, an underscore or a slash, and nowhere else first.
+    """A name that is broken behind a dot, an underscore or a slash within it, if it must be.
 
     Args:
         name: Any text.
     """
-    text = str(escape(name))
-    for mark in "._/":
-        text = text.replace(mark, f"{mark}<wbr>")
-    return Markup(text)
+    return Markup(_WITHIN.sub(r"\1<wbr>", str(escape(name))))
 
 
 def packed(values: Any) -> str:

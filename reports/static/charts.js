@@ -165,7 +165,7 @@ document.addEventListener("pagedata", () => {
       series.labelLayout = ({ labelRect, seriesIndex, dataIndex }) => {
         const wide = labelRect.width;
         const tall = Math.max(labelRect.height, LINE); // ECharts leaves out what letters reach below
-        const x = Math.max(option.grid.left + 4, Math.min(labelRect.x, width - 2 - wide));
+        const x = Math.max(option.grid.left + 26, Math.min(labelRect.x, width - 2 - wide));
         const y = labelRect.y + (labelRect.y < option.grid.top ? tall + BELOW : 0);
         const place = { x, y, width: wide, height: tall };
         const order = 1e6 * seriesIndex + dataIndex;
@@ -279,7 +279,9 @@ document.addEventListener("pagedata", () => {
   });
   places.forEach((place) => sizes.observe(place));
 
-  const later = window.requestIdleCallback || ((call) => setTimeout(call, 50));
+  // On a busy machine no time is ever idle.
+  const later = (call) =>
+    window.requestIdleCallback ? requestIdleCallback(call, { timeout: 50 }) : setTimeout(call, 50);
   const rest = [...places];
   const next = () => {
     const place = rest.shift();

@@ -1,4 +1,4 @@
-"""The first screen says whether the port is right, where it is not, and what to do, for each end."""
+"""The first screen says whether the port is right, where it is not, and what to do."""
 
 import made_results as made
 import pytest
@@ -90,14 +90,14 @@ def test_more_places_of_the_same_fault_are_counted(tmp_path):
     values = made.nodes(
         *(node(name, Verdict.FUNCTION_DIFFERS) for name in names),
         suspects=[
-            suspect("a.bn", slug="epsilon", diagnosis="another epsilon"),
-            suspect("b.bn", slug="epsilon", diagnosis="another epsilon"),
+            suspect("a.bn", slug="epsilon", diagnosis="another epsilon", tried=True),
+            suspect("b.bn", slug="epsilon", diagnosis="another epsilon", tried=True),
             suspect("c.pool", slug="max-pool", diagnosis="a maximum"),
         ],
     )
     found, _ = told(tmp_path, nodes=values)
     assert found["Where is it wrong?"][-1] == (
-        "2 more places where something is wrong, 1 of them with the same fault."
+        "2 more places where something is wrong, 1 of them with the same fault, 1 not looked into."
     )
 
 
