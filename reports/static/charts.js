@@ -289,7 +289,8 @@ document.addEventListener("pagedata", () => {
     draw(place);
     later(next);
   };
-  later(next);
+  // The reader comes first: by now what is on the screen is drawn.
+  setTimeout(next, 500);
 
   document.addEventListener("themechange", redraw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
