@@ -52,7 +52,7 @@ def _own(row: Row) -> Fact | None:
     return Fact(
         "Worst own error",
         short(own.roundings),
-        f"of {own.limit:g} roundings",
+        f"of {own.limit:.3g} roundings",
         f"PyTorch from the exact value on identical inputs, at the node "
         f"{'nearest to' if within else 'furthest beyond'} its limit.",
         _tone(within),
