@@ -393,7 +393,13 @@ def _part_file(target: Path) -> Iterator[tuple[Path, bool]]:
     """
     with target.with_name(target.name + ".lock").open("ab") as lock:
         if _lock(lock):
-            yield target.with_name(target.name + ".part"), True
+            part = target.with_name(target.name + ".part")
+            try:
+                yield part, True
+            finally:
+                # A server that refused has given nothing to resume.
+                if part.exists() and not part.stat().st_size:
+                    _remove(part)
             return
         private = target.with_name(f"{target.name}.{secrets.token_hex(8)}.part")
         try:

@@ -17,13 +17,7 @@ from converter.archive import (
 )
 from converter.download import display_url, download
 from efficientdet_spec import OFFICIAL_MODELS, Cause, InputError, file_sha256
-
-# The folder that the README of google/automl's efficientdet links for its COCO checkpoints.
-STORAGE_URL = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientdet/coco2"
-OFFICIAL_SHA256 = {
-    "efficientdet-d0": "74794c937aa1fa2f559c2393d22b251b1f7135a49b108bd0414bc4f4800ca15d",
-    "efficientdet-d1": "31d8741da9840ab8bddfaa041d395d84a8c1e4e54db01cf8d277471afad5d6e0",
-}
+from efficientdet_spec.releases import ARCHIVE_SHA256, archive_address
 
 _ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 _FORMS = (
@@ -84,22 +78,20 @@ def resolve(
     source: str,
     cache: Path,
     progress: Callable[[int, int | None], None] | None = None,
-    *,
-    storage_url: str = STORAGE_URL,
 ) -> CheckpointFiles:
     """Finds, unpacks or downloads the checkpoint that a source stands for.
 
     What exists on the disk comes before an official name. Only the `.index` file is required to
-    exist. The archives of D0 and D1 are checked against their known SHA-256; those of the others
-    are not known, and the one found is recorded in the result. What has been downloaded once is
-    not downloaded again, even if the server has a newer file by now.
+    exist. Official names are downloaded from Google's storage, or from where the environment
+    variable EFFICIENTDET_DOWNLOADS says. The archives of D0 and D1 are checked against their known
+    SHA-256; those of the others are not known, and the one found is recorded in the result. What
+    has been downloaded once is not downloaded again, even if the server has a newer file by now.
 
     Args:
         source: A folder, a prefix, one of a checkpoint's files, an archive, an http(s) address of
             an archive, or an official name.
         cache: The folder for downloads and unpacked archives.
         progress: Called with the bytes downloaded and, where known, their total.
-        storage_url: The address of the folder that holds the official archives.
 
     Returns:
         The checkpoint's files.
@@ -128,8 +120,8 @@ def resolve(
     if found is not None:
         return found
     if source in OFFICIAL_MODELS:
-        url = f"{storage_url.rstrip('/')}/{source}.tar.gz"
-        files = _from_url(url, OFFICIAL_SHA256.get(source), cache, progress)
+        url = archive_address(source)
+        files = _from_url(url, ARCHIVE_SHA256.get(source), cache, progress)
         return replace(files, official_model=source)
     raise InputError(f"source {source!r} does not exist; pass {_FORMS}", Cause.FILE)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from parity.commands import coco, convert, detect, nodes, record, seed, self_check
+from parity.commands import coco, convert, detect, doctor, nodes, record, seed, self_check
 from parity.commands.asking.command_line import (
     Command,
     Shown,
@@ -16,9 +16,20 @@ from parity.commands.asking.command_line import (
 )
 from parity.process.console import guarded
 from parity.results.place import ResultPlace
-from reports import command as report
+from reports.commands import diff, report
 
-COMMANDS: Sequence[Command] = (convert, nodes, record, coco, detect, report, self_check, seed)
+COMMANDS: Sequence[Command] = (
+    convert,
+    nodes,
+    record,
+    coco,
+    detect,
+    report,
+    diff,
+    self_check,
+    seed,
+    doctor,
+)
 """All that ``efficientdet-parity`` can be asked to do."""
 
 COMPARISONS: Sequence[Command] = tuple(item for item in COMMANDS if item is not convert)

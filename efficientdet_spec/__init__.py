@@ -5,7 +5,13 @@ the architecture stands in exactly one place.
 """
 
 from efficientdet_spec.errors import Cause, InputError, did_you_mean
-from efficientdet_spec.extras import EXTRAS, install_command, missing_modules, require_extra
+from efficientdet_spec.extras import (
+    EXTRAS,
+    install_command,
+    missing_modules,
+    packages_of,
+    require_extra,
+)
 from efficientdet_spec.files import (
     discard,
     file_sha256,
@@ -50,6 +56,7 @@ __all__ = [
     "EXTRAS",
     "install_command",
     "missing_modules",
+    "packages_of",
     "require_extra",
     "FUSION_EPSILON",
     "IMAGES",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -11,15 +12,15 @@ from efficientdet_spec.errors import Cause, InputError
 
 PROJECT = "efficientdet-parity"
 
-EXTRAS: dict[str, tuple[str, ...]] = {
-    "tensorflow": ("tensorflow",),
-    "images": ("cv2", "simplejpeg"),
-    "coco": ("pycocotools",),
-    "traces": ("h5py",),
-    "cluster": ("dask", "distributed"),
-    "reports": ("jinja2",),
+EXTRAS: Mapping[str, Mapping[str, str]] = {
+    "tensorflow": {"tensorflow": "tensorflow"},
+    "images": {"opencv-python": "cv2", "simplejpeg": "simplejpeg"},
+    "coco": {"pycocotools": "pycocotools"},
+    "traces": {"h5py": "h5py"},
+    "cluster": {"dask": "dask", "distributed": "distributed"},
+    "reports": {"jinja2": "jinja2"},
 }
-"""By the name of an extra, the modules that it brings."""
+"""By the name of an extra, its packages, each with the module that it brings."""
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -30,7 +31,16 @@ def missing_modules(extra: str) -> list[str]:
     Args:
         extra: Its name.
     """
-    return [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
+    return [name for name in EXTRAS[extra].values() if importlib.util.find_spec(name) is None]
+
+
+def packages_of(extra: str) -> list[str]:
+    """The packages of an extra.
+
+    Args:
+        extra: Its name.
+    """
+    return list(EXTRAS[extra])
 
 
 def install_command(extra: str) -> str:

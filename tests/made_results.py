@@ -216,6 +216,8 @@ def coco(delta=0.0, complete=True, **other):
             "limit": 0.0005,
             "verdict": "not comparable",
             "text": "not comparable with the published 0.343 (README): 80 images",
+            "assumed": [],
+            "test_dev_AP": 0.346,
         },
     }
     return {**values, **other}

@@ -47,6 +47,7 @@ WALLS = {
     "parity.judge.operations": FRAMEWORKS | ROOMS | {"numba"} | TOP,
     "parity.judge.reach": FRAMEWORKS | ROOMS | TOP,
     "parity.sides.replay": FRAMEWORKS | ROOMS | TOP,
+    "parity.results.changes.comparison": FRAMEWORKS | ROOMS | TOP,
     "parity.results.junit": FRAMEWORKS | ROOMS | TOP,
     "parity.results.text.nodes": FRAMEWORKS | ROOMS | TOP,
     "parity.gradients.comparison": FRAMEWORKS | ROOMS | TOP,

@@ -8,7 +8,7 @@ from typing import Any
 
 from efficientdet_spec import OFFICIAL_MODELS, get_config
 from parity.coco.metrics import METRICS, Evaluation
-from parity.coco.published import against_published
+from parity.coco.published import Measured, against_published
 from parity.coco.swaps import StageSwap, SwapRow, image_failures
 from parity.detections.matching import Matching
 from parity.detections.shards import Shard
@@ -203,7 +203,7 @@ class CocoReport:
                 for name, side in self.outcomes.items()
             },
             matched=sum(len(item.pairs) for item in images),
-            true_boxes=int(sum(item.positives.sum() for item in pair[0].rankings)) if pair else 0,
+            true_boxes=_true_boxes(pair[0]) if pair else 0,
             metrics=[name for name, delta in self.deltas().items() if delta is not None],
         )
 
@@ -221,13 +221,15 @@ class CocoReport:
         found = next((item for item in evaluations if item is not None), None)
         if found is None or self.model not in OFFICIAL_MODELS:
             return None
-        return against_published(
-            self.model,
-            found.metrics["AP"],
+        measured = Measured(
+            ap=found.metrics["AP"],
             images=found.images,
-            weights=self.checkpoint.weights,
+            true_boxes=_true_boxes(found),
+            profile=self.profile["name"],
             native_size=tuple(self.size) == get_config(self.model).image_size,
+            checkpoint=self.checkpoint,
         )
+        return against_published(self.model, measured)
 
     def deltas(self) -> dict[str, float | None]:
         """Torch minus TensorFlow of each metric; empty where one of them is missing."""
@@ -304,6 +306,11 @@ class CocoReport:
             )
             for number, name in sorted(self.categories.items())
         ]
+
+
+def _true_boxes(evaluation: Evaluation) -> int:
+    """How many objects were to be found, crowds left out."""
+    return int(sum(item.positives.sum() for item in evaluation.rankings))
 
 
 def _minus(one: float | None, other: float | None) -> float | None:

@@ -31,7 +31,8 @@ class Reads:
 
     Attributes:
         read: Absolute paths of files opened to read, also of those that were not there.
-        written: Absolute paths of files opened to write, and what files were renamed to.
+        written: Absolute paths of files opened to write, and what they, or the folders that they
+            are in, were renamed to.
     """
 
     def __init__(self) -> None:
@@ -46,6 +47,14 @@ class Reads:
             self._add(self.written if writing else self.read, path)
         elif event == "os.rename":
             self._add(self.written, arguments[1])
+            self._moved(*arguments[:2])
+
+    def _moved(self, old: Any, new: Any) -> None:
+        """What was written into a folder lies in it under the folder's new name too."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            before, after = (os.path.abspath(os.fsdecode(path)) for path in (old, new))
+            inside = [path for path in self.written if _within(path, (before,))]
+            self.written |= {after + path[len(before) :] for path in inside}
 
     def _add(self, paths: set[str], path: Any) -> None:
         # Some files are opened by their descriptor, which had a name before.

@@ -21,10 +21,12 @@ from parity.process.files import write_text
 from parity.results.records.coco import CocoResult
 from parity.results.records.conversion import ConversionResult
 from parity.results.records.detect import DetectResult
+from parity.results.records.doctor import DoctorResult
 from parity.results.records.failure import Failure
 from parity.results.records.faults import FaultsResult
 from parity.results.records.gradients import GradientsResult
 from parity.results.records.nodes import NodesResult
+from parity.results.records.nodes_diff import NodesDiff
 from parity.results.records.record import NOT_FINITE, Figure, Record, ResultFile, identity
 from parity.results.records.report import ReportResult
 from parity.results.records.run import RunResult
@@ -32,6 +34,7 @@ from parity.results.records.self_check import SelfCheckResult
 
 FILES: tuple[type[ResultFile], ...] = (
     NodesResult,
+    NodesDiff,
     GradientsResult,
     CocoResult,
     DetectResult,
@@ -40,6 +43,7 @@ FILES: tuple[type[ResultFile], ...] = (
     ConversionResult,
     RunResult,
     ReportResult,
+    DoctorResult,
     Failure,
 )
 """Every kind of result file, in the order of the page."""

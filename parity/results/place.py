@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from efficientdet_spec import InputError
 from parity.process.console import Ended
 from parity.process.files import check_writable, make_folder
 from parity.results.reading import is_result
@@ -35,6 +38,19 @@ class ResultPlace:
     def refuse(self) -> None:
         """Nothing is to be written there: it is no place for a result."""
         self._path = None
+
+    @contextmanager
+    def checking(self) -> Iterator[None]:
+        """Within it, whatever cannot be written says that this is no place for a result.
+
+        Raises:
+            InputError: What the body raises.
+        """
+        try:
+            yield
+        except InputError:
+            self.refuse()
+            raise
 
     def write(self, result: ResultFile) -> None:
         """Write the result, if there is a place for it; what goes wrong later does not undo it.

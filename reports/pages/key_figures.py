@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parity.coco.published import VAL_IMAGES
+from parity.results.records.coco import Agreement
 from reports.pages.coverage import input_sizes
 from reports.pages.elements import Fact, node_link
 from reports.reading.results import ModelResults
@@ -109,8 +110,13 @@ def _official(row: Row) -> Fact:
     if precision is None or precision.official is None:
         return Fact(label, NONE, "", "Nothing to compare with.")
     told = "comparable" if precision.official_comparable else "not comparable with the AP here"
+    told = precision.official_text or told
     text = f"Published by Google for the {VAL_IMAGES:,} images of val2017; {told}."
-    return Fact(label, official(precision), "", text)
+    # An AP that cannot be compared says nothing good.
+    passes = {Agreement.AGREES: True, Agreement.DIFFERS: False}.get(
+        precision.official_verdict or Agreement.NOT_COMPARABLE
+    )
+    return Fact(label, official(precision), "", text, _tone(passes))
 
 
 def _conversion(results: ModelResults, row: Row) -> Fact:

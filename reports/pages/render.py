@@ -6,7 +6,7 @@ import base64
 import json
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def _outputs(
     models: Sequence[ModelResults], summary: Summary, out: Path, data: bool
 ) -> list[_Output]:
     environment = _environment()
-    found = [_Output(out / "assets" / name, _STATIC / file) for name, file in _ASSETS.items()]
+    found = _assets(out, _ASSETS)
     for results, row in zip(models, summary.rows, strict=True):
         page = model_page(results, row, data=data)
         text = environment.get_template("model.html.j2").render(page=page)
@@ -99,6 +99,34 @@ def _outputs(
         _Output(out / "junit.xml", junit(models)),
         _Output(out / "index.html", index),
     ]
+
+
+def _assets(out: Path, names: Iterable[str]) -> list[_Output]:
+    return [_Output(out / "assets" / name, _STATIC / _ASSETS[name]) for name in names]
+
+
+def render_alone(template: str, page: object, path: Path, result: ResultFile) -> None:
+    """Make a page that has no charts and belongs to no run, and its result file beside it.
+
+    Args:
+        template: The template's file.
+        page: What it shows, which the template calls ``page``.
+        path: Where the page goes; the result file is called alike and ends in ``.json``.
+        result: What the page was made of.
+
+    Raises:
+        InputError: A file cannot be written.
+    """
+    text = _environment().get_template(template).render(page=page)
+    outputs = [
+        *_assets(path.parent, ("report.css", "theme.js")),
+        _Output(path.with_suffix(".json"), result),
+        _Output(path, text),
+    ]
+    make_folder(path.parent)
+    make_folder(path.parent / "assets")
+    for output in outputs:
+        _write(output)
 
 
 def _data(results: ModelResults, folder: Path) -> list[_Output]:

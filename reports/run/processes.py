@@ -84,13 +84,16 @@ def _run(command: Sequence[str], reads: Path) -> Finished:
         output = process.stdout.read()
         # Of all ways to wait only this one tells the memory of this very process.
         _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
     except BaseException:
         _stop(process)
         raise
-    process.returncode = os.waitstatus_to_exitcode(status)
-    watching.join()
-    process.stdout.close()
-    process.stderr.close()
+    finally:
+        # A process of its own that still holds the pipe must not keep this one from ending.
+        watching.join(_PATIENCE)
+        process.stdout.close()
+        if not watching.is_alive():
+            process.stderr.close()
     return Finished(
         exit_code=process.returncode,
         seconds=time.perf_counter() - started,

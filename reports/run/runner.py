@@ -22,7 +22,7 @@ from typing import Any
 
 from msgspec import structs
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from parity.process import environment
 from parity.process.files import make_folder, write_text
 from parity.process.outcome import MISTAKE, Outcome
@@ -151,8 +151,9 @@ def run_one(
         rest = steps.comparisons(subject, source, folder, choice, trained=True)
         record.plan([step, *rest])
         converted = _perform(record, step, run, tentative=subject.official)
-    if not converted and subject.official:
-        # Without trained weights there is still the structure to be proven.
+    if seeded or (not converted and not record.done):
+        # Without trained weights there is still the structure to be proven. A failure that is
+        # written down is another matter: seeded weights must not hide a checkpoint that is damaged.
         source, trained = str(folder / "seeded"), False
         makers = [steps.seed(subject, folder), steps.convert(subject, source, folder, choice)]
         rest = steps.comparisons(subject, source, folder, choice, trained=False)
@@ -222,7 +223,7 @@ def _perform(
         record: The model's.
         step: The step.
         run: Runs a command.
-        tentative: Leave a failure out of the record: there is another way.
+        tentative: Leave it out of the record that the network gave nothing: there is another way.
         outlived: Whether everything that was to be made of the step's files has been.
     """
     result = record.folder / step.result
@@ -245,7 +246,7 @@ def _perform(
     entry = structs.replace(_ended(step, finished, result, done=done), again=reason)
     if done:
         entry = structs.replace(entry, **_account(record, step, finished, started))
-    if done or not tentative:
+    if done or not (tentative and entry.cause == Cause.NETWORK.value):
         record.add(entry)
     else:
         record.say(note=f"No trained checkpoint: {entry.message}")

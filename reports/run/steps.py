@@ -224,8 +224,8 @@ def _of_detections(
     )
     title, others = "Evaluate on COCO images", ("coco/*.json",)
     steps = [Step("coco", title, coco, "coco/coco.json", others, obstacle)]
-    pictures = image_files(choice.images)[: choice.pictures]
-    if pictures:
+    if choice.pictures:
+        pictures = image_files(choice.images)[: choice.pictures]
         detect = DetectSettings(**common, images=tuple(pictures), out=folder / "detect")
         title, others = "Draw detections", ("detect/*.png",)
         steps.append(Step("detect", title, detect, "detect/detect.json", others, obstacle))

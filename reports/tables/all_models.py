@@ -80,7 +80,7 @@ COLUMNS = (
     Column(
         "AP official",
         "published for the 5000 images of val2017; in brackets where ours is "
-        "of other images, inputs or weights",
+        "of other images, inputs, stages or weights",
     ),
     Column("Convert", "wall time of the conversion"),
 )

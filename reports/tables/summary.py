@@ -142,6 +142,8 @@ def _precision(coco: CocoResult) -> Precision:
         official=published.rows[0].ap if published and published.rows else None,
         official_comparable=published is not None
         and published.verdict is not Agreement.NOT_COMPARABLE,
+        official_verdict=published.verdict if published else None,
+        official_text=published.text if published else "",
         images=min(counts, default=0),
     )
 
@@ -159,7 +161,9 @@ def _line(row: Row) -> str:
         text += f": {row.judgement.diagnosis}"
     if not row.figures.trained:
         text += " (seeded weights)"
-    return "\n  ".join([text, *further_remarks(row)])
+    precision = row.figures.AP
+    published = [precision.official_text] if precision and precision.official_text else []
+    return "\n  ".join([text, *published, *further_remarks(row)])
 
 
 def further_remarks(row: Row) -> list[str]:

@@ -400,6 +400,8 @@ def test_refusals_are_final(server, target, status, words):
     assert f"status {status}" in str(caught.value) and "pass the file" in str(caught.value)
     assert server.url in str(caught.value)
     assert len(server.requests) == 1
+    # Nothing came, so that there is nothing to resume.
+    assert not part(target).exists()
 
 
 def test_a_busy_server_is_asked_again(server, target):

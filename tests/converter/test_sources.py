@@ -306,42 +306,52 @@ def test_other_schemes(cache):
     assert "secret" not in str(caught.value)
 
 
-def test_official_name_without_a_known_hash(web, cache):
+@pytest.fixture
+def mirror(web, monkeypatch):
+    """The same as ``web``, and official names are downloaded from there."""
+    monkeypatch.setenv("EFFICIENTDET_DOWNLOADS", web.url)
+    return web
+
+
+def test_official_name_without_a_known_hash(web, cache, monkeypatch):
+    monkeypatch.setenv("EFFICIENTDET_DOWNLOADS", web.url + "/")
     path = pack(web.folder / "efficientdet-d7x.tar.gz")
-    found = resolve("efficientdet-d7x", cache, storage_url=web.url + "/")
+    found = resolve("efficientdet-d7x", cache)
     assert found.origin == f"{web.url}/efficientdet-d7x.tar.gz"
     assert found.archive_sha256 == sha256(path)
 
 
-def test_official_name_with_a_known_hash(web, cache, monkeypatch):
-    path = pack(web.folder / "efficientdet-d0.tar.gz")
+def test_official_name_with_a_known_hash(mirror, cache, monkeypatch):
+    path = pack(mirror.folder / "efficientdet-d0.tar.gz")
     with pytest.raises(InputError, match="expected 74794c937aa1"):
-        resolve("efficientdet-d0", cache, storage_url=web.url)
+        resolve("efficientdet-d0", cache)
     assert not list(cache.rglob("*.tar.gz"))
-    monkeypatch.setitem(sources.OFFICIAL_SHA256, "efficientdet-d0", sha256(path))
-    assert resolve("efficientdet-d0", cache, storage_url=web.url).archive_sha256 == sha256(path)
+    monkeypatch.setattr(sources, "ARCHIVE_SHA256", {"efficientdet-d0": sha256(path)})
+    assert resolve("efficientdet-d0", cache).archive_sha256 == sha256(path)
     # A cached file that has decayed is not trusted.
     (cached,) = cache.rglob("*-efficientdet-d0.tar.gz")
     cached.write_bytes(b"decayed")
-    assert resolve("efficientdet-d0", cache, storage_url=web.url).archive_sha256 == sha256(path)
+    assert resolve("efficientdet-d0", cache).archive_sha256 == sha256(path)
 
 
-def test_official_name_that_is_missing_on_the_server(web, cache):
+def test_official_name_that_is_missing_on_the_server(mirror, cache):
     with pytest.raises(InputError, match="efficientdet-d3.tar.gz does not exist .status 404"):
-        resolve("efficientdet-d3", cache, storage_url=web.url)
+        resolve("efficientdet-d3", cache)
 
 
 def test_a_local_folder_comes_before_an_official_name(tmp_path, cache, monkeypatch):
     fill(tmp_path / "efficientdet-d0", FILES)
     monkeypatch.chdir(tmp_path)
-    found = resolve("efficientdet-d0", cache, storage_url="http://127.0.0.1:1")
+    monkeypatch.setenv("EFFICIENTDET_DOWNLOADS", "http://127.0.0.1:1")
+    found = resolve("efficientdet-d0", cache)
     assert found.prefix == Path("efficientdet-d0/model")
 
 
-def test_official_names_and_hashes_agree():
-    assert len(sources.OFFICIAL_MODELS) == 9
-    assert set(sources.OFFICIAL_SHA256) <= set(sources.OFFICIAL_MODELS)
-    assert all(len(value) == 64 for value in sources.OFFICIAL_SHA256.values())
+@pytest.mark.parametrize("address", ["mirror", "ftp://host/folder", "/mnt/mirror", "https://"])
+def test_a_mirror_that_is_no_address(cache, monkeypatch, address):
+    monkeypatch.setenv("EFFICIENTDET_DOWNLOADS", address)
+    with pytest.raises(InputError, match="EFFICIENTDET_DOWNLOADS is .* expected the http or https"):
+        resolve("efficientdet-d2", cache)
 
 
 def test_a_cache_that_cannot_be_made(tmp_path, web):

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 
 import pytest
+from shown_pages import CONTRAST, WIDTH
 
 # It waits for what must come to hold: pages answer after the click that asks, and later on a busy
 # machine.
@@ -144,9 +145,6 @@ def test_a_click_on_a_chart_opens_the_node(browser, pages):
         expect(page.locator("#panel-name")).to_have_text("fpn.resample_p6.pool")
 
 
-WIDTH = "document.scrollingElement.scrollWidth"
-
-
 @pytest.mark.parametrize("name", ["index", "faithful", "broken", "hostile"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_has_no_overflow(browser, pages, name, scheme):
@@ -158,32 +156,6 @@ def test_a_phone_has_no_overflow(browser, pages, name, scheme):
             " {style: 'width: 900px'}))"
         )
         assert page.evaluate(WIDTH) > 390
-
-
-CONTRAST = """() => {
-  const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
-    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const found = parse(getComputedStyle(at).backgroundColor);
-      if (found.length === 3 || found[3] === 1) return found;
-    }
-    return [255, 255, 255];
-  };
-  const wrong = [];
-  for (const element of document.querySelectorAll('main *, header *, nav *')) {
-    const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
-    if (!own || !element.checkVisibility() || element.closest('svg') || element.disabled) continue;
-    const style = getComputedStyle(element);
-    const [a, b] = [light(parse(style.color)), light(ground(element))];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    const large = parseFloat(style.fontSize) >= 24;
-    if (ratio < (large ? 3 : 4.5)) wrong.push(`${element.textContent.slice(0, 30)} ${ratio}`);
-  }
-  return wrong;
-}"""
 
 
 GROUND = """['body', 'html'].map((name) => getComputedStyle(document.querySelector(name)))

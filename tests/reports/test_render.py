@@ -4,12 +4,12 @@ import base64
 import json
 import re
 import zlib
-from html.parser import HTMLParser
 
 import jinja2
 import made_results as made
 import pytest
 from handmade import distance, finding, node
+from shown_pages import Page, problems
 
 import compare
 from efficientdet_spec import InputError
@@ -18,72 +18,6 @@ from reports.pages import render as module
 from reports.pages.render import packed, render
 
 HOSTILE = ('"><img src=x onerror=alert(1)>', "</script><script>alert(1)</script>", "{{ 7 * 6 }}")
-SCRIPTS = {"theme.js", "echarts.min.js", "charts.js", "report.js", "payload.js"}
-
-
-class Page(HTMLParser):
-    """What a browser sees in a page: elements with their attributes, texts, packed data."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements = []
-        self.texts = []
-        self.data = {}
-        self._script = None
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        self._script = dict(attributes) if tag == "script" else None
-
-    def handle_endtag(self, tag):
-        if tag == "script":
-            self._script = None
-
-    def handle_data(self, text):
-        if self._script is None:
-            self.texts.append(text)
-        elif "id" in self._script:
-            packed_text = base64.b64decode(text, validate=True)
-            self.data[self._script["id"]] = json.loads(zlib.decompress(packed_text))
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.texts).split())
-
-    def of(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    def ids(self):
-        return [attributes["id"] for _, attributes in self.elements if "id" in attributes]
-
-
-def problems(page):
-    """Whatever in a page is not ours: scripts, handlers, addresses elsewhere, broken anchors."""
-    found = []
-    for tag, attributes in page.elements:
-        found += [f"{tag} {name}" for name in attributes if name.startswith("on")]
-        for name in ("href", "src"):
-            address = attributes.get(name) or ""
-            if "://" in address or address.startswith(("//", "javascript:")):
-                found.append(f"{tag} {name} {address}")
-    for attributes in page.of("script"):
-        source = attributes.get("src", "")
-        if source and source.removeprefix("assets/") not in SCRIPTS:
-            found.append(f"script {source}")
-        if not source and attributes.get("type") != "application/json":
-            found.append("script inline")
-    found += [f"img {item['src']}" for item in page.of("img") if item["src"] == "x"]
-    ids = page.ids()
-    found += [f"id {name} twice" for name in set(ids) if ids.count(name) > 1]
-    anchors = [item.get("href") or "" for item in page.of("a")]
-    found += [
-        f"anchor {address}"
-        for address in anchors
-        if address.startswith("#") and "=" not in address and address[1:] not in ids
-    ]
-    return found
 
 
 @pytest.fixture

@@ -43,6 +43,9 @@ class Fake:
         code = self.exit_codes.get(name, 0)
         if isinstance(code, BaseException):
             raise code
+        if isinstance(code, Failure):
+            write(Path(command[command.index("--json") + 1]), code)
+            return processes.Finished(code.exit_code, 1.5, 1000, "", code.message, self.reads)
         if code in (0, 1, 3):
             for path in self.files(name, command):
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,13 +154,27 @@ def test_without_a_conversion_there_is_nothing_to_compare(tmp_path):
     assert "not converted" in steps["nodes"]["message"]
 
 
+def failure(cause):
+    """What ``convert.py`` writes where it fails."""
+    return Failure(command="convert.py", cause=cause, message="it broke", exit_code=2)
+
+
 def test_where_there_is_no_trained_checkpoint_weights_are_seeded(tmp_path):
-    ran, record, steps = go(tmp_path, choice=choice_of(), official=2)
+    ran, record, steps = go(tmp_path, choice=choice_of(), official=failure("network"))
     assert ran == ["official", "seed", "convert", "nodes", "structure"]
     assert record["trained"] is False and "it broke" in record["note"]
     assert steps["convert"]["status"] == "done"
     ran, record, _ = go(tmp_path / "other", choice=choice_of())
     assert ran == ["official", "nodes", "structure"] and record["trained"]
+
+
+@pytest.mark.parametrize("code", [-9, 143, 2, *map(failure, ("format", "model", "file"))])
+def test_seeded_weights_do_not_hide_a_checkpoint_that_cannot_be_used(tmp_path, code):
+    """Only where the network gives none is there none; a damaged one is a failure."""
+    ran, record, steps = go(tmp_path, choice=choice_of(), official=code)
+    assert ran == ["official"] and record["trained"] and not record.get("note")
+    assert [step["status"] for step in steps.values()] == ["failed", "skipped", "skipped"]
+    assert steps["convert"]["message"] == "it broke"
 
 
 def outside(tmp_path, name):
@@ -354,6 +371,8 @@ def test_processes_tell_what_they_have_read(monkeypatch, tmp_path):
         "from parity.process import reading\nreading.start()\nimport os, numpy, helper, json.tool\n"
         f"os.chdir({str(tmp_path)!r})\nopen('photo.jpg').read()\nreading.note('native.h5')\n"
         "open('out.tmp', 'w').close()\nos.replace('out.tmp', 'out.txt')\nopen('out.txt').read()\n"
+        "os.makedirs('made')\nopen('made/x.tmp', 'w').close()\nos.replace('made', 'out.tmp')\n"
+        "open('out.tmp/x.tmp').read()\nos.remove('out.tmp/x.tmp')\nos.rmdir('out.tmp')\n"
         "try:\n    open('missing.png')\nexcept OSError:\n    pass\n"
         "import pathlib\nfrom efficientdet_spec import replacing\n"
         "with replacing(pathlib.Path('out.txt')) as made:\n    made.write_text('x')\n"
@@ -367,6 +386,7 @@ def test_processes_tell_what_they_have_read(monkeypatch, tmp_path):
         assert done.exit_code == 0
         assert set(done.reads) >= {*(str(tmp_path / name) for name in names), own}
         assert not [name for name in done.reads if "out.t" in name or "numpy" in name]
+        assert not [name for name in done.reads if "x.tmp" in name]
         assert str(tmp_path) not in done.reads
         assert len(done.reads) < 20
 

@@ -345,6 +345,23 @@ def test_key_figures_say_what_they_are(tmp_path):
     assert "on 80 images" in found["AP PyTorch"].explanation
 
 
+@pytest.mark.parametrize(
+    ("verdict", "tone"), [("agrees", "good"), ("differs", "bad"), ("not comparable", "plain")]
+)
+def test_an_ap_is_green_only_where_it_agrees_with_the_published_one(tmp_path, verdict, tone):
+    published = {**made.coco()["published"], "verdict": verdict, "text": f"AP 0.25 {verdict}"}
+    row = summarise(read(tmp_path, coco=made.coco(published=published)))
+    assert row.figures.AP.official_verdict == verdict
+    assert f"AP 0.25 {verdict}" in Summary([row]).text
+    found = {fact.label: fact for fact in facts(read(tmp_path), row)}["AP official"]
+    assert found.tone == tone and found.explanation.endswith(f"val2017; AP 0.25 {verdict}.")
+
+
+def test_an_older_result_is_not_green_either(tmp_path):
+    row = summarise(read(tmp_path, coco=made.coco(published=None)))
+    assert row.figures.AP.official_verdict is None and row.figures.AP.official_text == ""
+
+
 def test_key_figures_of_a_fault(tmp_path):
     results = read(tmp_path, nodes=made.nodes(failing=True))
     found = {fact.label: fact for fact in facts(results, summarise(results))}

@@ -17,6 +17,9 @@ from parity.process.console import EXIT_CODES
 from parity.results.place import ResultPlace
 from parity.settings.option import Option, Setting, Settings, settings_of
 
+_BEFORE = ("--help", "--version", "--print-completion")
+"""Options of the program itself, which stand in the place of a command."""
+
 _WIDEST = 100
 """Columns of a help at most: longer lines are hard to read."""
 
@@ -181,6 +184,13 @@ def parse(
         raise InputError(
             f"There is no command {first!r:.80}{did_you_mean(first, by_name)}; give one of "
             f"{', '.join(by_name)}.",
+            Cause.OPTION,
+        )
+    before = next((word for word in typed if word != "--debug"), "")
+    if not single and before.startswith("--") and not before.startswith(_BEFORE):
+        raise InputError(
+            f"{before:.80} stands where a command should; options of a command follow it, as in "
+            f"{next(iter(by_name))} ... {before:.80}.",
             Cause.OPTION,
         )
     found, unknown = parser.parse_known_args(list(typed))

@@ -9,7 +9,6 @@ from converter.bundle import checkpoint_files
 from converter.conversion import Conversion, convert
 from converter.progress import READING_PATIENCE, Progress
 from converter.sources import CheckpointFiles, default_cache, resolve
-from efficientdet_spec import InputError
 from parity.process.files import check_writable
 from parity.results.place import ResultPlace
 from parity.results.records.shared import Checkpoint, Weights
@@ -68,11 +67,8 @@ def check_results(
     """
     keep = [*checkpoint_files(prefix), *(Path(path) for path in inputs if path)]
     for target in filter(None, targets):
-        try:
+        with place.checking():
             check_writable(target, keep)
-        except InputError:
-            place.refuse()
-            raise
         keep.append(target)
 
 

@@ -160,13 +160,10 @@ def open_folder(
     Raises:
         InputError: The folder cannot be made, or a file in it is one to keep.
     """
-    try:
+    with place.checking():
         make_folder(folder)
         for name in names:
             check_writable(folder / name, keep)
-    except InputError:
-        place.refuse()
-        raise
 
 
 def describe_environment(setup: Detection, with_torch: bool) -> dict[str, Any]:

@@ -144,7 +144,7 @@ class Agreement(str, Enum):
     DIFFERS = "differs"
     """It is not."""
     NOT_COMPARABLE = "not comparable"
-    """It is of other images, weights or inputs."""
+    """It is of other images, weights, inputs, stages, or of a checkpoint that is not known."""
 
 
 class PublishedResult(Record, kw_only=True, frozen=True):
@@ -157,6 +157,16 @@ class PublishedResult(Record, kw_only=True, frozen=True):
     limit: Annotated[Figure, says("how far ours may be from the nearest of them")]
     verdict: Annotated[Agreement, says("what ours says of them")]
     text: Annotated[str, says("the same in words, with the reason")]
+    assumed: Annotated[
+        Sequence[str],
+        says("what is taken for granted where ours is judged, such as what an address holds"),
+    ] = ()
+    test_dev: Annotated[
+        Fraction | None,
+        says(
+            "the AP published for test-dev2017, whose true boxes only COCO's evaluation server has"
+        ),
+    ] = field(default=None, name="test_dev_AP")
 
 
 class CocoResult(ResultFile, kw_only=True, frozen=True):

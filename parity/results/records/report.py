@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
+from parity.results.records.coco import Agreement
 from parity.results.records.record import Count, Figure, Fraction, Record, ResultFile, Seconds, says
 
 
@@ -50,8 +51,15 @@ class Precision(Record, kw_only=True, frozen=True):
     delta: Annotated[Fraction | None, says("the first minus the second")]
     official: Annotated[Fraction | None, says("what Google publishes for the model")]
     official_comparable: Annotated[
-        bool, says("whether that is of the same images, inputs and weights")
+        bool, says("whether that is of the same images, inputs, stages and weights")
     ]
+    official_verdict: Annotated[
+        Agreement | None,
+        says("what ours says of it; null where nothing is published"),
+    ] = None
+    official_text: Annotated[
+        str, says("the same in words, with the reason; empty where nothing is published")
+    ] = ""
     images: Annotated[Count, says("number of images that ours is of")]
 
 

@@ -1,25 +1,35 @@
 """An AP is judged by the published ones only where it is the same quantity."""
 
 import json
+from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from efficientdet_spec import OFFICIAL_MODELS
-from parity.coco.published import HALF_A_DIGIT, PUBLISHED, against_published
+from efficientdet_spec.releases import FINGERPRINTS, archive_address
+from parity.coco.published import HALF_A_DIGIT, PUBLISHED, Measured, against_published
 from parity.results.records.record import plain
-from parity.results.records.shared import Weights
+from parity.results.records.shared import Checkpoint, Weights
+
+KNOWN = Checkpoint("somewhere", FINGERPRINTS["efficientdet-d3"], Weights.EMA)
+MEASURED = Measured(
+    ap=0.468,
+    images=5000,
+    true_boxes=36335,
+    profile="coco2-2020",
+    native_size=True,
+    checkpoint=KNOWN,
+)
 
 
-def judge(ap, model="efficientdet-d3", **changes):
-    conditions = {"images": 5000, "weights": Weights.EMA, "native_size": True} | changes
-    return against_published(model, ap, **conditions)
+def judge(ap=0.468, model="efficientdet-d3", **changes):
+    return against_published(model, replace(MEASURED, ap=ap, **changes))
 
 
 def test_every_official_model_has_a_figure():
     assert tuple(PUBLISHED) == tuple(OFFICIAL_MODELS)
-    assert (
-        against_published("mine", 0.5, images=5000, weights=Weights.EMA, native_size=True) is None
-    )
+    assert judge(model="mine") is None
 
 
 @pytest.mark.parametrize(
@@ -27,6 +37,8 @@ def test_every_official_model_has_a_figure():
     [
         (0.468, "agrees"),
         (0.4684, "agrees"),
+        (0.4685, "agrees"),
+        (0.4675, "agrees"),
         (0.4716, "agrees"),
         (0.4690, "differs"),
         (0.4674, "differs"),
@@ -39,26 +51,60 @@ def test_either_of_two_figures_will_do(ap, verdict):
     assert "0.468 (README)" in found.text and "0.47152" in found.text
     values = json.loads(json.dumps(plain(found)))
     assert values["AP"] == ap and len(values["rows"]) == 2 and values["limit"] == HALF_A_DIGIT
+    assert values["test_dev_AP"] == 0.472 and values["assumed"] == []
+
+
+def test_the_first_releases_figure_is_not_the_second_ones():
+    """Google's file on D4 is of the checkpoint of March 2020, which another one has replaced."""
+    official = Checkpoint(archive_address("efficientdet-d4"), "f" * 64, Weights.EMA)
+    assert judge(0.48985, "efficientdet-d4", checkpoint=official).verdict == "differs"
+    assert judge(0.4931, "efficientdet-d4", checkpoint=official).verdict == "agrees"
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"images": 80}, "80 images instead of the 5000"),
-        ({"weights": Weights.RAW}, "not the moving averages"),
+        ({"images": 4999}, "4999 images instead of the 5000"),
+        ({"true_boxes": 36334}, "36334 true boxes instead of the 36335"),
+        ({"checkpoint": structs.replace(KNOWN, weights=Weights.RAW)}, "not the moving averages"),
         ({"native_size": False}, "another input size"),
+        ({"profile": "official-tf-nms"}, "the profile official-tf-nms instead of official or"),
+        ({"profile": "official nms=hard"}, "the profile official nms=hard instead of"),
+        ({"checkpoint": structs.replace(KNOWN, fingerprint="f" * 64)}, "not known to be the pub"),
         ({"ap": None}, "no AP"),
     ],
 )
 def test_another_quantity_is_not_compared(changes, reason):
-    found = judge(**{"ap": 0.468, **changes})
+    found = judge(**changes)
     assert found.verdict == "not comparable" and reason in found.text
 
 
-def test_the_files_are_googles(test_data):
-    for model, rows in PUBLISHED.items():
-        for row in rows:
-            name = row.source.rpartition("/")[2].split()[0]
-            if name.endswith(".txt"):
-                text = (test_data / "official" / name).read_text()
-                assert f"'AP': {row.ap:.8g}" in text, (model, name)
+def test_the_content_of_another_model_is_not_this_ones():
+    other = structs.replace(KNOWN, fingerprint=FINGERPRINTS["efficientdet-d2"])
+    assert judge(checkpoint=other).verdict == "not comparable"
+
+
+def test_an_official_name_is_taken_at_its_word_and_that_is_said(monkeypatch):
+    for model, ap, words in (
+        ("efficientdet-d5", 0.512, "whose content is not known here, is the published checkpoint"),
+        ("efficientdet-d3", 0.468, "is a later release of the published checkpoint"),
+    ):
+        official = Checkpoint(archive_address(model), "f" * 64, Weights.EMA)
+        found = judge(ap, model, checkpoint=official)
+        assert found.verdict == "agrees" and words in found.text
+        assert len(found.assumed) == 1 and found.assumed[0] in found.text
+        assert judge(ap, model, checkpoint=structs.replace(official, source="a/copy")).verdict == (
+            "not comparable"
+        )
+    monkeypatch.setenv("EFFICIENTDET_DOWNLOADS", "https://mirror/folder")
+    assert judge(0.512, "efficientdet-d5", checkpoint=official).verdict == "not comparable"
+    mirrored = structs.replace(official, source="https://mirror/folder/efficientdet-d5.tar.gz")
+    found = judge(0.512, "efficientdet-d5", checkpoint=mirrored)
+    assert found.verdict == "agrees" and "that https://mirror/folder" in found.text
+
+
+def test_a_difference_under_todays_anchors_names_those_of_the_publication():
+    assert "try --profile coco2-2020" in judge(0.5, profile="official").text
+    assert "--profile" not in judge(0.5).text
+    assert "--profile" not in judge(0.468, profile="official").text

@@ -154,7 +154,7 @@ def test_a_cluster_is_one_of_two():
     [
         (["nodez", "d0"], r"no command 'nodez' \(did you mean nodes\?\)"),
         ([], "No command is given"),
-        (["--size", "8x8"], "no command '8x8'"),
+        (["--size", "8x8"], "--size stands where a command should"),
         (["nodes", "d0", "--treads=2"], r"no option --treads \(did you mean --threads\?\)"),
         (["seed", "a", "b", "c"], "'c' is one argument too many for seed"),
         (["coco", "d0"], "are required: .*--images"),

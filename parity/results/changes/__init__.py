@@ -1,0 +1,1 @@
+"""What changed from one comparison of nodes to another."""

@@ -1,0 +1,36 @@
+"""``diff``: what changed between two results."""
+
+from __future__ import annotations
+
+from parity.process.console import output_width
+from parity.process.files import check_writable
+from parity.results.changes.comparison import compare_files
+from parity.results.changes.text import changes_text
+from parity.results.place import ResultPlace
+from parity.settings.diff import DiffSettings
+
+SETTINGS = DiffSettings
+
+
+def run(settings: DiffSettings, place: ResultPlace) -> int:
+    """Compare, print, write.
+
+    Args:
+        settings: What is asked for.
+        place: Where the result goes.
+
+    Raises:
+        InputError: A file cannot be read or written.
+    """
+    if settings.json:
+        with place.checking():
+            check_writable(settings.json, [settings.old, settings.new])
+    diff = compare_files(settings.old, settings.new)
+    print(changes_text(diff, output_width()))
+    place.write(diff)
+    if settings.out:
+        from reports.pages.diff import render_diff
+
+        render_diff(settings.old, settings.new, settings.out)
+        print(f"wrote {settings.out / 'diff.html'}")
+    return diff.outcome.exit_code
