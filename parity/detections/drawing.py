@@ -26,6 +26,16 @@ MAX_SIDE = 800
 """Longest side of a panel in pixels."""
 
 _BAR = 24
+_TITLE = 380
+"""Pixels that the longest title takes."""
+
+_FONT_SCALE = 0.45
+_PAD = 2
+"""Pixels around the text of a label."""
+
+_STEP = 4
+"""Pixels between the places that are tried for a label."""
+
 _TENSORFLOW = (255, 140, 0)
 _TORCH = (0, 130, 255)
 _WHITE = (255, 255, 255)
@@ -55,6 +65,9 @@ def side_by_side(
 ) -> RGBImage:
     """Three panels: TensorFlow's detections, PyTorch's, and those that differ.
 
+    Each has a title with the number of detections and the lowest score that is shown. Labels do not
+    overlap; one for which there is no room is left out, and the title says how many are.
+
     Args:
         image: [h, w, 3] RGB.
         tensorflow: TensorFlow's detections.
@@ -66,11 +79,12 @@ def side_by_side(
     found = match_image(0, tensorflow, torch, anchor)
     lone_tensorflow, lone_torch = differing(found, tensorflow, torch, min_score)
     shown = [rows[rows[:, 4] >= min_score] for rows in (tensorflow, torch)]
+    low = f"{min_score:g}"
     base, factor = _scaled(image)
     count = len(lone_tensorflow) + len(lone_torch)
     panels = [
-        _panel(base, factor, f"TensorFlow: {len(shown[0])}", [(shown[0], _TENSORFLOW)], names),
-        _panel(base, factor, f"PyTorch: {len(shown[1])}", [(shown[1], _TORCH)], names),
+        _panel(base, factor, f"TensorFlow: {_of(shown[0], low)}", [(shown[0], _TENSORFLOW)], names),
+        _panel(base, factor, f"PyTorch: {_of(shown[1], low)}", [(shown[1], _TORCH)], names),
         _panel(
             base // 3,
             factor,
@@ -80,6 +94,10 @@ def side_by_side(
         ),
     ]
     return np.concatenate(panels, axis=1)
+
+
+def _of(rows: Rows, low: str) -> str:
+    return f"{len(rows)} with score >= {low}"
 
 
 def differing(
@@ -118,7 +136,7 @@ def _scaled(image: RGBImage) -> tuple[RGBImage, float]:
     factor = min(1.0, MAX_SIDE / max(height, width))
     size = (max(round(width * factor), 1), max(round(height * factor), 1))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor < 1 else image
-    room = max(200 - size[0], 0)
+    room = max(_TITLE - size[0], 0)
     return np.pad(small, ((0, 0), (0, room), (0, 0))), factor
 
 
@@ -136,35 +154,94 @@ def _panel(
     for rows, colour in layers:
         # The best last, so that it is on top.
         for row in rows[::-1]:
-            _draw(cv2, canvas, row, factor, colour, names)
+            cv2.rectangle(canvas, *_corners(canvas, row, factor), colour, 2)
+    left_out = _label_all(cv2, canvas, layers, factor, names)
+    if left_out:
+        title = f"{title}, {left_out} unlabelled"
     bar = np.zeros((_BAR, base.shape[1], 3), np.uint8)
     cv2.putText(bar, title, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, _WHITE, 1, cv2.LINE_AA)
     return np.concatenate([bar, canvas])
 
 
-def _draw(
-    cv2: Any,
-    canvas: RGBImage,
-    row: NDArray[np.float64],
-    factor: float,
-    colour: tuple[int, int, int],
-    names: Mapping[int, str],
-) -> None:
+def _corners(
+    canvas: RGBImage, row: NDArray[np.float64], factor: float
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Two corners of a box in the canvas's pixels; it may end a pixel outside."""
     height, width = canvas.shape[:2]
     x, y = row[:2] * factor
     right, bottom = (row[:2] + row[2:4]) * factor
     # OpenCV's coordinates are 32-bit and boxes may reach far out of the image.
-    corners = [
-        (int(np.clip(round(a), -1, width)), int(np.clip(round(b), -1, height)))
-        for a, b in ((x, y), (right, bottom))
-    ]
-    cv2.rectangle(canvas, corners[0], corners[1], colour, 2)
-    label = label_of(int(row[5]), float(row[4]), names)
-    (wide, tall), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
-    left = int(np.clip(corners[0][0], 0, max(width - wide, 0)))
-    base = int(np.clip(corners[0][1] - 3, tall + 2, max(height - 2, tall + 2)))
-    cv2.rectangle(canvas, (left, base - tall - 2), (left + wide, base + 2), colour, -1)
-    cv2.putText(canvas, label, (left, base), cv2.FONT_HERSHEY_SIMPLEX, 0.4, _WHITE, 1, cv2.LINE_AA)
+    return (
+        (int(np.clip(round(x), -1, width)), int(np.clip(round(y), -1, height))),
+        (int(np.clip(round(right), -1, width)), int(np.clip(round(bottom), -1, height))),
+    )
+
+
+def _label_all(
+    cv2: Any,
+    canvas: RGBImage,
+    layers: list[tuple[Rows, tuple[int, int, int]]],
+    factor: float,
+    names: Mapping[int, str],
+) -> int:
+    """Write the labels of all boxes, the best first; how many found no room."""
+    found = [(row, colour) for rows, colour in layers for row in rows]
+    found.sort(key=lambda item: -item[0][4])
+    taken = np.zeros(canvas.shape[:2], bool)
+    left_out = 0
+    for row, colour in found:
+        label = label_of(int(row[5]), float(row[4]), names)
+        size = _label_size(cv2, label)
+        place = free_place(taken, _corners(canvas, row, factor), size)
+        if place is None:
+            left_out += 1
+            continue
+        (left, top), (wide, tall) = place, size
+        taken[top : top + tall, left : left + wide] = True
+        end = (left + wide - 1, top + tall - 1)
+        cv2.rectangle(canvas, (left, top), end, colour, -1)
+        at = (left + _PAD, top + tall - _PAD - 3)
+        font = (cv2.FONT_HERSHEY_SIMPLEX, _FONT_SCALE, _WHITE, 1, cv2.LINE_AA)
+        cv2.putText(canvas, label, at, *font)
+    return left_out
+
+
+def _label_size(cv2: Any, label: str) -> tuple[int, int]:
+    """Width and height of a label with its ground, in pixels."""
+    (wide, tall), below = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, _FONT_SCALE, 1)
+    return wide + 2 * _PAD, tall + below + _PAD
+
+
+def free_place(
+    taken: NDArray[np.bool_],
+    box: tuple[tuple[int, int], tuple[int, int]],
+    size: tuple[int, int],
+) -> tuple[int, int] | None:
+    """Where a label overlaps no other: above its box if there is room, or else as near as can be.
+
+    Args:
+        taken: [h, w], which pixels other labels cover.
+        box: Two corners of the box, (x, y) each.
+        size: Width and height of the label.
+
+    Returns:
+        The label's left upper corner, (x, y); None where there is no room within the box's reach.
+    """
+    height, width = taken.shape
+    (x, y), (right, bottom) = box
+    wide, tall = size
+    if wide > width or tall > height:
+        return None
+    # Above the box, then along its left edge to below it, then the same further right.
+    rows = [y - tall, *range(y + 1, bottom + 1, _STEP), bottom]
+    columns = [x, *range(x, max(right - wide, x) + 1, _STEP), right - wide]
+    for column in columns:
+        for row in rows:
+            left = int(np.clip(column, 0, width - wide))
+            top = int(np.clip(row, 0, height - tall))
+            if not taken[top : top + tall, left : left + wide].any():
+                return left, top
+    return None
 
 
 def label_of(category: int, score: float, names: Mapping[int, str]) -> str:

@@ -80,7 +80,11 @@ def read(path: Path, kind: type[_File]) -> _File:
             failure,
         )
     if told is None or told[0] != schema or type(told[1]) is not int or told[1] != version:
-        what = "no JSON object" if told is None else f"{told[0]!r:.40} version {told[1]!r:.10}"
+        what = (
+            "no result"
+            if told is None or told[0] is None
+            else (f"{told[0]!r:.40} version {told[1]!r:.10}")
+        )
         raise InputError(
             f"{path} is {what}, expected {schema} version {version}; run its step again with this "
             f"version.",

@@ -39,9 +39,6 @@ OUTCOMES: Mapping[Outcome, Sign] = {
 }
 """By outcome."""
 
-NOT_ASKED_FOR = Sign("none", "–", "It was not asked for.")
-"""Of a comparison that has no outcome."""
-
 VERDICTS: Mapping[Verdict, Sign] = {
     verdict: Sign(css_of(verdict), symbol, meaning)
     for verdict, symbol, meaning in (

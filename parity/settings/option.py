@@ -134,9 +134,12 @@ class Setting:
             value = self._path(value)
         elif self.option.path and isinstance(value, str):
             # Only where it is meant: a path that begins with ./ may have reasons for that.
-            value = str(self._path(value)) if value.startswith("~") else value
+            named = self._path(value)
+            value = str(named) if value.startswith("~") else value
         if self.kind is str and isinstance(value, Path):
             return str(value)
+        if isinstance(value, str) and not (self.option.path or value.isprintable()):
+            raise self._refused(value)
         if isinstance(value, bool) or not isinstance(value, (str, int, float, Path)):
             raise self._refused(value)
         try:
@@ -151,7 +154,7 @@ class Setting:
             raise self._refused(value) from None
 
     def _path(self, value: Any) -> Path:
-        if value == "":
+        if value == "" or "\0" in str(value):
             raise self._refused(value)
         try:
             return Path(value).expanduser()
@@ -159,7 +162,8 @@ class Setting:
             raise self._refused(value) from None
 
     def _refused(self, value: Any) -> InputError:
-        number = {int: "whole number", float: "number", Path: "path"}.get(self.kind, "text")
+        kind = Path if self.option.path else self.kind
+        number = {int: "whole number", float: "number", Path: "path"}.get(kind, "text")
         return InputError(f"{self.flag} is {value!r:.80}; give a {number}.", Cause.OPTION)
 
     def _check(self, value: Any) -> None:

@@ -192,6 +192,6 @@ class ReportSettings(CacheSettings, SizeSettings, ThreadSettings, DeviceSettings
             raise InputError(
                 f"{self.images} is no folder; give the folder of the images.", Cause.FILE
             )
-        for path in (self.annotations, self.image, self.names):
+        for path in (self.annotations, self.image, self.names, self.reference):
             if path and not path.is_file():
                 raise InputError(f"{path} is no file; give one that exists.", Cause.FILE)

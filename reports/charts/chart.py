@@ -52,10 +52,11 @@ class Chart:
         title: What is shown.
         explanation: One or two sentences: what is shown, in which unit.
         option: For ECharts; JSON-able. Colours are CSS variables such as ``var(--exact)``. Beside
-            ECharts' own keys: ``nodes_on_axis``, whether the categories of the x axis are nodes,
-            and ``formats``, by the axis ``x`` or ``y`` one of ``number``, ``percent``,
-            ``seconds``, ``bytes``.
-        height: In pixels.
+            ECharts' own keys: ``nodes_on_axis``, whether the categories of the x axis are nodes;
+            ``names_above``, whether the categories of the y axis stand above their bars; and
+            ``formats``, by the axis ``x`` or ``y`` one of ``percent`` and ``signed``.
+        height: In pixels, where all names fit in one line; the page's script adds what they need
+            on a narrow screen.
         table: The same as text: a header, then rows, :data:`TABLE_ROWS` at most in all.
     """
 
@@ -76,6 +77,17 @@ def short(value: float) -> float:
 def text(value: float | None) -> str:
     """A number for a table; a hyphen where there is none."""
     return "-" if value is None else f"{value:.3g}"
+
+
+def edge(value: float) -> str:
+    """The edge of a bin in few characters: no exponent where a reader needs none."""
+    return f"{value:,.0f}" if 100 <= value < 1e5 else f"{value:.3g}"
+
+
+def nice(value: float) -> float:
+    """The next 1, 2 or 5 times a power of ten that is not below a value above zero."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
 
 
 def on_log_axis(value: float | None, floor: float, ceiling: float) -> float | None:
@@ -145,19 +157,57 @@ def category_axis(names: Sequence[str], **other: Any) -> dict[str, Any]:
     }
 
 
+def whole(**other: Any) -> dict[str, Any]:
+    """Labels of an axis of which none may be left out; on a narrow screen they are turned."""
+    return {"color": "var(--ink)", "interval": 0, **other}
+
+
+def named_bars(
+    names: Sequence[str], values: Sequence[Mapping[str, Any]], x: Mapping[str, Any], **other: Any
+) -> dict[str, Any]:
+    """An option of bars to the right, with long names: each above its bar, whole at any width.
+
+    Args:
+        names: Of the bars, from above.
+        values: Items of ECharts' data.
+        x: The axis of the values.
+        other: More of the series, among them its ``name``.
+    """
+    return base(
+        names_above=True,
+        grid=grid(left=8, right=70, top=4),
+        xAxis=x,
+        yAxis=category_axis(
+            names,
+            inverse=True,
+            axisLabel=whole(inside=True, margin=0),
+            axisLine={"onZero": False, "lineStyle": {"color": "var(--line)"}},
+        ),
+        series=[
+            {
+                "type": "bar",
+                "barWidth": 16,
+                "label": {"show": True, "position": "right", "color": "var(--ink)"},
+                "data": list(values),
+                **other,
+            }
+        ],
+    )
+
+
+def named_height(names: Sequence[str]) -> int:
+    """The height of :func:`named_bars` where each name fits in one line, in pixels."""
+    return 52 + 48 * len(names)
+
+
 def legend(names: Sequence[str]) -> dict[str, Any]:
-    """A legend above the drawing; on a narrow screen it scrolls."""
+    """A legend above the drawing, in as many lines as it needs."""
     return {
-        "type": "scroll",
         "top": 0,
         "left": 0,
-        "right": 0,
         "icon": None,
         "data": list(names),
         "textStyle": {"color": "var(--ink)"},
-        "pageTextStyle": {"color": "var(--muted)"},
-        "pageIconColor": "var(--ink)",
-        "pageIconInactiveColor": "var(--line)",
         "inactiveColor": "var(--line)",
     }
 

@@ -13,15 +13,20 @@ from reports.charts.chart import (
     Chart,
     base,
     category_axis,
+    edge,
     grid,
     legend,
     short,
     text,
     value_axis,
+    whole,
 )
 
 _BARS = 4096
 _LEAST_CHANNELS = 2
+
+_BINS = 18
+"""Most bars of a histogram: as many names as stand beside each other on a narrow screen."""
 
 
 def closeup_charts(closeup: CloseupResult, nodes: NodesResult) -> list[Chart]:
@@ -195,14 +200,21 @@ def _histogram(values: Histogram, name: str) -> Chart:
     zero = {"tensorflow": values.zero.reference, "torch": values.zero.candidate}
     used = [place for place in range(len(edges) - 1) if any(found[side][place] for side in TITLES)]
     last = (used[-1] if used else 0) + 1
-    labels = [f"below {edges[0]:g}", *(f"from {edge:.2g}" for edge in edges[:last])]
-    counts = {side: [zero[side], *found[side][:last]] for side in TITLES}
+    # Edges are four to a decade: as many together as leave few enough, all of a decade if need be.
+    together = next((step for step in (1, 2, 4) if last <= step * (_BINS - 1)), 8)
+    starts = range(0, last, together)
+    labels = [f"< {edge(edges[0])}", *(f"≥ {edge(edges[place])}" for place in starts)]
+    counts = {
+        side: [zero[side], *(sum(found[side][place : place + together]) for place in starts)]
+        for side in TITLES
+    }
     return Chart(
         id=name,
         title="How many elements are how far off",
         explanation=(
             "Elements of the tensor by their distance from the exact value, in roundings, for each "
-            "side; a correct implementation stays within its limit."
+            "side, each bar from its own figure on up to the next; a correct implementation stays "
+            "within its limit."
         ),
         option=base(
             tooltip={"trigger": "axis", "confine": True, "axisPointer": {"type": "shadow"}},
@@ -212,7 +224,7 @@ def _histogram(values: Histogram, name: str) -> Chart:
                 labels,
                 name="roundings from the exact value",
                 nameGap=26,
-                axisLabel={"color": "var(--muted)", "hideOverlap": True},
+                axisLabel=whole(),
             ),
             yAxis=value_axis("elements", nameGap=52),
             series=[

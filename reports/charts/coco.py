@@ -1,4 +1,4 @@
-"""Charts of an evaluation: metrics side by side, categories, curves, what each stage costs."""
+"""Charts of an evaluation: differences of metrics, categories, curves, what each stage costs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from reports.charts.chart import (
     category_axis,
     grid,
     legend,
+    named_bars,
+    named_height,
+    nice,
     short,
     text,
     value_axis,
+    whole,
 )
 
 _DWARFS = 5
@@ -29,7 +33,7 @@ def coco_charts(coco: CocoResult) -> list[Chart]:
     """Charts of ``coco.json``; none where nothing is known to be found."""
     if not coco.metrics:
         return []
-    charts = [_metrics(coco)]
+    charts = [_metrics(coco)] if coco.metric_deltas else []
     if len(coco.metrics) > 1:
         charts.append(_categories(coco))
     if any(coco.precision_by_recall.values()):
@@ -40,34 +44,70 @@ def coco_charts(coco: CocoResult) -> list[Chart]:
 
 
 def _metrics(coco: CocoResult) -> Chart:
-    found = {side: coco.metrics[side] for side in TITLES if side in coco.metrics}
-    names = list(next(iter(found.values())))
+    """Differences on a scale of their own: of equal bars nobody sees what is not equal."""
+    found = {side: coco.metrics[side] for side in TITLES}
+    names = list(coco.metric_deltas)
+    deltas = [coco.metric_deltas[name] for name in names]
+    known = [abs(delta) for delta in deltas if delta is not None]
+    end = nice(1.3 * max([coco.metric_limit, *known]))
+    equal = " All of them are 0." if known and not any(known) else ""
     return Chart(
         id="coco-metrics",
-        title="COCO metrics side by side",
-        explanation="The twelve metrics of each side, from 0 to 1; differences are in the table.",
+        title="Differences of the COCO metrics",
+        explanation=(
+            "PyTorch minus TensorFlow, metrics being from 0 to 1. Dashed lines: as far as a metric "
+            f"may be off, {coco.metric_limit:g}. The metrics themselves are in the table.{equal}"
+        ),
         option=base(
-            tooltip={"trigger": "axis", "confine": True, "axisPointer": {"type": "shadow"}},
-            legend=legend([TITLES[side] for side in found]),
-            grid=grid(bottom=30),
-            xAxis=category_axis(names, axisLabel={"color": "var(--ink)", "hideOverlap": True}),
-            yAxis=value_axis("", min=0),
+            formats={"x": "signed"},
+            grid=grid(left=56, right=24, top=12, bottom=44),
+            xAxis=value_axis(
+                "PyTorch minus TensorFlow", nameGap=26, min=-end, max=end, interval=end / 2
+            ),
+            yAxis=category_axis(
+                names,
+                inverse=True,
+                axisLabel=whole(),
+                axisLine={"onZero": False, "lineStyle": {"color": "var(--line)"}},
+            ),
             series=[
                 {
-                    "name": TITLES[side],
+                    "name": "difference",
                     "type": "bar",
-                    "itemStyle": {"color": f"var(--{side})"},
-                    "data": [_rounded(metrics.get(name)) for name in names],
+                    "barMaxWidth": 16,
+                    "itemStyle": {"color": "var(--torch)"},
+                    "label": {"show": True, "color": "var(--ink)"},
+                    "data": [_signed_bar(delta) for delta in deltas],
+                    "markLine": _limits(coco.metric_limit),
                 }
-                for side, metrics in found.items()
             ],
         ),
-        height=300,
+        height=70 + 26 * len(names),
         table=[
-            ["metric", *(TITLES[side] for side in found)],
-            *([name, *(_figure(found[side].get(name)) for side in found)] for name in names),
+            ["metric", *(TITLES[side] for side in found), "difference"],
+            *(
+                [name, *(_figure(side.get(name)) for side in found.values()), _figure(delta)]
+                for name, delta in zip(names, deltas, strict=True)
+            ),
         ],
     )
+
+
+def _signed_bar(delta: float | None) -> dict[str, Any]:
+    """A bar to either side, with its figure outside of it."""
+    side = "left" if delta is not None and delta < 0 else "right"
+    value = None if delta is None else float(f"{delta:.3g}") + 0.0
+    return {"value": value, "label": {"position": side}}
+
+
+def _limits(most: float) -> dict[str, Any]:
+    return {
+        "silent": True,
+        "symbol": "none",
+        "label": {"show": False},
+        "lineStyle": {"color": "var(--muted)", "type": "dashed", "width": 1},
+        "data": [{"xAxis": most}, {"xAxis": -most}],
+    }
 
 
 def _rounded(value: float | None) -> float | None:
@@ -141,6 +181,7 @@ def _curves(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Chart:
                     {
                         "name": names[-1],
                         "type": "line",
+                        "symbol": "circle",
                         "showSymbol": False,
                         "itemStyle": {"color": f"var(--{side})"},
                         "lineStyle": {"color": f"var(--{side})", "type": style, "width": 2},
@@ -179,7 +220,16 @@ def _curves(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Chart:
 
 def _swaps(swap: StageSwapResult) -> Chart:
     rows = [(row.title, row.origin.value, row.AP_delta) for row in swap.rows]
+    titles = [title for title, _, _ in rows]
     colours = {"tensorflow": "var(--tensorflow)", "mistake": "var(--candidate-differs)"}
+    bars = [
+        {
+            "value": None if delta is None else round(100 * delta, 3) + 0.0,
+            "itemStyle": {"color": colours.get(origin, "var(--muted)")},
+        }
+        for _, origin, delta in rows
+    ]
+    axis = value_axis("difference of AP, in points", nameGap=24, **_range(rows))
     return Chart(
         id="coco-swaps",
         title="What each stage costs",
@@ -188,31 +238,8 @@ def _swaps(swap: StageSwapResult) -> Chart:
             "TensorFlow's own stage, which should change nothing, or by a common mistake. A bar "
             "that would dwarf all others ends at the edge; its figure is the whole."
         ),
-        option=base(
-            grid=grid(left=8, top=8, right=70, bottom=34, containLabel=True),
-            xAxis=value_axis("difference of AP, in points", nameGap=24, **_range(rows)),
-            yAxis=category_axis(
-                [title for title, _, _ in rows],
-                inverse=True,
-                axisLabel={"color": "var(--ink)", "width": 190, "overflow": "break"},
-            ),
-            series=[
-                {
-                    "name": "difference of AP",
-                    "type": "bar",
-                    "barMaxWidth": 16,
-                    "label": {"show": True, "position": "right", "color": "var(--ink)"},
-                    "data": [
-                        {
-                            "value": None if delta is None else round(100 * delta, 3) + 0.0,
-                            "itemStyle": {"color": colours.get(origin, "var(--muted)")},
-                        }
-                        for _, origin, delta in rows
-                    ],
-                }
-            ],
-        ),
-        height=70 + 30 * len(rows),
+        option=named_bars(titles, bars, axis, name="difference of AP"),
+        height=named_height(titles),
         table=[
             ["stage", "from", "difference of AP"],
             *(

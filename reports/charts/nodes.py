@@ -17,13 +17,17 @@ from reports.charts.chart import (
     Chart,
     base,
     category_axis,
+    edge,
     grid,
     legend,
     log_axis,
     log_range,
+    named_bars,
+    named_height,
     on_log_axis,
     text,
     value_axis,
+    whole,
 )
 from reports.reading.bands import Band, bands
 
@@ -67,7 +71,7 @@ def _roundings(nodes: Sequence[Node], areas: Mapping[str, Any]) -> Chart:
         {
             "name": "TensorFlow",
             "type": "scatter",
-            "symbol": "emptyRect",
+            "symbol": "rect",
             "symbolSize": 3,
             "itemStyle": {"color": "var(--tensorflow)", "borderWidth": 1},
             "data": _points(map(place, tensorflow)),
@@ -123,6 +127,7 @@ def _relative(nodes: Sequence[Node], areas: Mapping[str, Any]) -> Chart:
         {
             "name": name,
             "type": "line",
+            "symbol": "circle",
             "showSymbol": False,
             "lineStyle": {"width": width, "type": style, "color": colour},
             "itemStyle": {"color": colour},
@@ -209,6 +214,7 @@ def _limit(name: str, colour: str, values: Iterable[float | None]) -> dict[str, 
         "name": name,
         "type": "line",
         "step": "middle",
+        "symbol": "circle",
         "showSymbol": False,
         "lineStyle": {"width": 1, "color": colour, "opacity": 0.7},
         "itemStyle": {"color": colour},
@@ -217,7 +223,7 @@ def _limit(name: str, colour: str, values: Iterable[float | None]) -> dict[str, 
 
 
 def _mark_area(found: Sequence[Band]) -> dict[str, Any]:
-    """Shaded sections, each with its name below the upper edge, the part's name above it."""
+    """Shaded sections, each with its name above."""
     areas = []
     for number_, band in enumerate(found):
         shaded = {"color": "var(--ink)", "opacity": 0.06 if number_ % 2 else 0.02}
@@ -227,7 +233,7 @@ def _mark_area(found: Sequence[Band]) -> dict[str, Any]:
                     "name": band.section,
                     "xAxis": band.first,
                     "itemStyle": shaded,
-                    "label": {"position": "insideTop", "color": "var(--muted)", "fontSize": 11},
+                    "label": {"color": "var(--muted)", "fontSize": 11},
                 },
                 {"xAxis": band.last},
             ]
@@ -264,11 +270,12 @@ def _histogram(nodes: Sequence[Node]) -> Chart:
         "PyTorch": [roundings_of(node.from_exact) for node in nodes],
         "TensorFlow": [roundings_of(node.reference_from_exact) for node in nodes],
     }
+    # Fine up to the least limit, 16; beyond it only the size is of interest.
     edges = [2.0**power for power in range(-4, 5)]
     top = max((_or_zero(value) for column in distances.values() for value in column), default=0.0)
     while math.isfinite(top) and edges[-1] < top:
-        edges.append(edges[-1] * 2)
-    names = ["0", *(_range(low, high) for low, high in zip([0.0, *edges[:-1]], edges, strict=True))]
+        edges.append(100.0 if edges[-1] == 16.0 else edges[-1] * 10)
+    names = ["0", *(f"≤ {edge(value)}" for value in edges)]
     if any(not math.isfinite(_or_zero(value)) for column in distances.values() for value in column):
         names.append("not finite")
     counts = {
@@ -289,17 +296,17 @@ def _histogram(nodes: Sequence[Node]) -> Chart:
         title="How many nodes are how far from the exact value",
         explanation=(
             "Number of nodes by their largest distance from the exact value, in roundings; each "
-            "bar holds the values up to and including its upper end."
+            "bar holds the values above the bar before it, up to and including its own."
         ),
         option=base(
             tooltip={"trigger": "axis", "confine": True, "axisPointer": {"type": "shadow"}},
             legend=legend(list(counts)),
-            grid=grid(bottom=58),
+            grid=grid(bottom=54),
             xAxis=category_axis(
                 names,
                 name="roundings from the exact value",
-                nameGap=34,
-                axisLabel={"color": "var(--muted)", "hideOverlap": True},
+                nameGap=30,
+                axisLabel=whole(),
             ),
             yAxis=value_axis("nodes", nameGap=46, minInterval=1),
             series=series,
@@ -321,10 +328,6 @@ def _shortened(table: list[list[str]]) -> list[list[str]]:
     return table[:TABLE_ROWS]
 
 
-def _range(low: float, high: float) -> str:
-    return f"{low:g} to {high:g}"
-
-
 def _bin(value: float | None, edges: Sequence[float]) -> int | None:
     """Index of the bin: 0 is zero, then one for each upper end, then what is not finite."""
     if value is None:
@@ -340,6 +343,7 @@ def _contributions(nodes: NodesResult) -> Chart:
         names = list(entry.nodes)
         title = names[0] if len(names) == 1 else f"these {len(names)} together"
         rows.append((title, names, _or_zero(entry.share), entry.size))
+    titles = [row[0] for row in rows]
     verdicts = {node.name: node.verdict for node in nodes.nodes}
     data = []
     for _, names, share, _ in rows:
@@ -359,22 +363,11 @@ def _contributions(nodes: NodesResult) -> Chart:
             "Each node's own difference put alone into an undisturbed run: the share of the "
             "outputs' difference that this reproduces. 100 % is all of it; shares need not add up."
         ),
-        option=base(
-            formats={"x": "percent"},
-            grid=grid(left=8, top=8, right=56, containLabel=True, bottom=30),
-            xAxis=value_axis("", min=0),
-            yAxis=category_axis([row[0] for row in rows], inverse=True),
-            series=[
-                {
-                    "name": "share of the outputs' difference",
-                    "type": "bar",
-                    "barMaxWidth": 22,
-                    "label": {"show": True, "position": "right", "color": "var(--ink)"},
-                    "data": data,
-                }
-            ],
-        ),
-        height=60 + 30 * len(rows),
+        option={
+            **named_bars(titles, data, value_axis(""), name="share of the outputs' difference"),
+            "formats": {"x": "percent"},
+        },
+        height=named_height(titles),
         table=_shortened(
             [
                 ["nodes", "share of the outputs' difference", "size of the effect, relative"],

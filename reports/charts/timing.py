@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from parity.coco.text import TITLES
 from parity.results.records.coco import CocoResult
 from parity.results.records.run import RunResult
-from reports.charts.chart import Chart, base, category_axis, grid, legend, value_axis
+from reports.charts.chart import Chart, base, category_axis, grid, legend, value_axis, whole
 
 _STAGES = ("decode", "preprocess", "network", "postprocess")
 
@@ -88,7 +88,7 @@ def _stages(coco: CocoResult) -> Chart:
             tooltip={"trigger": "axis", "confine": True, "axisPointer": {"type": "shadow"}},
             legend=legend([TITLES[side] for side in sides]),
             grid=grid(bottom=30),
-            xAxis=category_axis(_STAGES),
+            xAxis=category_axis(_STAGES, axisLabel=whole()),
             yAxis=value_axis("milliseconds", nameGap=46, min=0),
             series=[
                 {

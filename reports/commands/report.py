@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+import sys
 from pathlib import Path
 
+from efficientdet_spec import InputError
 from parity.commands.comparing.candidates import check_candidate
 from parity.process.files import make_folder
 from parity.results.place import ResultPlace
@@ -44,5 +47,23 @@ def _computed(settings: ReportSettings) -> Path:
     make_folder(settings.out)
     results = settings.results or settings.out / "results"
     command = f"python {shlex.join(program_words(settings))}"
-    runner.run_all(found, settings, results, command)
+    try:
+        runner.run_all(found, settings, results, command)
+    except KeyboardInterrupt:
+        _show_what_is_there(results, settings)
+        raise
     return results
+
+
+def _show_what_is_there(results: Path, settings: ReportSettings) -> None:
+    """Make the pages of a run that was interrupted: they say what is missing."""
+    from reports.pages import render
+
+    # Whoever stops a program wants it to stop, whatever a page may lack.
+    with contextlib.suppress(InputError):
+        render.render(results, settings.out, data=not settings.no_data)
+        print(
+            f"the pages of what is done so far: {settings.out / 'index.html'}",
+            file=sys.stderr,
+            flush=True,
+        )

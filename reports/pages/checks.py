@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from parity.process.outcome import Outcome
 from parity.results.records.nodes import NodesResult
 from parity.results.records.self_check import SelfCheckResult
 from reports.pages.coverage import input_sizes
 from reports.pages.elements import Check, Link, Table, check
 from reports.reading.results import ModelResults
-from reports.words.texts import by_verdict, metric, plural, scientific
+from reports.words.faults import about_finding
+from reports.words.texts import agreeing, by_verdict, metric, plural, scientific
 
 _STATES = ("detected", "located", "named")
 
 
 def checks(results: ModelResults) -> list[Check]:
-    """All comparisons, those that were not made included.
+    """All comparisons that were made or asked for.
 
     Args:
         results: Of one model.
     """
-    found = [
+    found: list[Check | None] = [
         _conversion(results),
         _nodes("Every node in float32", results.nodes, results, "nodes"),
         _nodes("Every node in float64", results.structure, results, "structure"),
@@ -28,18 +31,31 @@ def checks(results: ModelResults) -> list[Check]:
         passes = results.nodes.gradients.passes
         text = "agree within what rounding explains" if passes else "differ"
         found.append(check("Gradients", _passes(passes), f"the gradients of all parameters {text}"))
-    found += [_coco(results), _detect(results)]
+    found += [_coco(results), _detect(results), _self_check(results)]
+    return [item for item in found if item is not None]
+
+
+def not_asked_for(results: ModelResults) -> list[str]:
+    """What the verdict says nothing of, because nobody asked for it.
+
+    Args:
+        results: Of one model.
+    """
     asked = {lack.name for lack in results.account.lacks}
-    if results.self_check or "self-check" in asked:
-        found.append(_self_check(results))
-    return found
+    titles = {
+        "structure": (results.structure, "every node in float64"),
+        "coco": (results.coco, "COCO metrics and detections"),
+        "detect": (results.detect, "detections on single images"),
+        "self-check": (results.self_check, "a self-check with known faults"),
+    }
+    return [title for name, (made, title) in titles.items() if made is None and name not in asked]
 
 
-def _missing(title: str, results: ModelResults, name: str) -> Check:
+def _missing(title: str, results: ModelResults, name: str) -> Check | None:
     """A comparison without a result: not asked for, or asked for in vain."""
     lack = next((item for item in results.account.lacks if item.name == name), None)
     if lack is None:
-        return check(title, None, "not made: it was not asked for")
+        return None
     return check(
         title, Outcome.NOT_SHOWN, f"{'failed' if lack.failed else 'not made'}: {lack.reason}"
     )
@@ -49,7 +65,7 @@ def _passes(passes: bool) -> Outcome:
     return Outcome.PARITY if passes else Outcome.DIFFERENCE
 
 
-def _conversion(results: ModelResults) -> Check:
+def _conversion(results: ModelResults) -> Check | None:
     title = "Every variable of the checkpoint"
     if results.conversion is None:
         return _missing(title, results, "convert")
@@ -66,19 +82,23 @@ def _conversion(results: ModelResults) -> Check:
     )
 
 
-def _nodes(title: str, nodes: NodesResult | None, results: ModelResults, step: str) -> Check:
+def _nodes(title: str, nodes: NodesResult | None, results: ModelResults, step: str) -> Check | None:
     if nodes is None:
         return _missing(title, results, step)
     text = (
-        f"{input_sizes(nodes)}: {by_verdict(nodes.counts) or 'no node'}; largest accumulated "
-        f"difference {scientific(nodes.largest_relative_max)} of rms"
+        f"{agreeing(nodes)} on {input_sizes(nodes)} ({by_verdict(nodes.counts) or 'no node'}); "
+        f"largest accumulated difference {scientific(nodes.largest_relative_max)} of rms"
     )
-    if nodes.findings:
-        text += f"; {plural(len(nodes.findings), 'finding')} in the structure"
-    return check(title, nodes.outcome, text)
+    return check(title, nodes.outcome, "; ".join([text, *_findings(nodes)]))
 
 
-def _coco(results: ModelResults) -> Check:
+def _findings(nodes: NodesResult) -> list[str]:
+    """How many findings there are of each sort: a value is no setting, and neither is structure."""
+    numbers = Counter(about_finding(item.slug) for item in nodes.findings)
+    return [f"{plural(number, 'finding')} ({about.value})" for about, number in numbers.items()]
+
+
+def _coco(results: ModelResults) -> Check | None:
     title = "COCO metrics and detections"
     if results.coco is None:
         return _missing(title, results, "coco")
@@ -93,7 +113,7 @@ def _coco(results: ModelResults) -> Check:
     return check(title, coco.outcome, text)
 
 
-def _detect(results: ModelResults) -> Check:
+def _detect(results: ModelResults) -> Check | None:
     title = "Detections on single images"
     if results.detect is None:
         return _missing(title, results, "detect")
@@ -101,7 +121,7 @@ def _detect(results: ModelResults) -> Check:
     return check(title, results.detect.outcome, f"{results.detect.sentence}, on {count}")
 
 
-def _self_check(results: ModelResults) -> Check:
+def _self_check(results: ModelResults) -> Check | None:
     title = "Self-check with known faults"
     if results.self_check is None:
         return _missing(title, results, "self-check")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from parity.process.outcome import Outcome
-from parity.results.signs import NOT_ASKED_FOR, OUTCOMES
+from parity.results.signs import OUTCOMES
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,17 @@ class Link:
 
     text: str
     href: str
+
+
+@dataclass(frozen=True)
+class Code:
+    """A name or a command, as code has it.
+
+    Attributes:
+        code: What is shown.
+    """
+
+    code: str
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,7 @@ class Check:
 
     Attributes:
         title: What was compared.
-        state: ``pass``, ``fail``, ``open`` (asked for, but not shown) or ``none`` (not asked for).
+        state: ``pass``, ``fail`` or ``open`` (asked for, but not shown).
         symbol: The same as a sign.
         text: What came of it, in a sentence.
     """
@@ -92,11 +103,9 @@ _STATES = {
     Outcome.PARITY: "pass",
     Outcome.DIFFERENCE: "fail",
     Outcome.NOT_SHOWN: "open",
-    None: "none",
 }
 
 
-def check(title: str, outcome: Outcome | None, text: str) -> Check:
-    """A comparison and what came of it; None: it was not asked for."""
-    sign = OUTCOMES[outcome] if outcome else NOT_ASKED_FOR
-    return Check(title, _STATES[outcome], sign.symbol, text)
+def check(title: str, outcome: Outcome, text: str) -> Check:
+    """A comparison and what came of it."""
+    return Check(title, _STATES[outcome], OUTCOMES[outcome].symbol, text)

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from parity.process.outcome import Outcome
 from parity.results.records.detect import DetectImage
 from parity.results.records.nodes import Node, NodesResult
 from parity.results.signs import OUTCOMES, VERDICTS, Sign
 from reports.charts import closeup_charts, node_charts, timing_charts
 from reports.charts.chart import Chart
-from reports.pages.checks import checks, self_check_table
+from reports.pages.answers import Answer, answers, plain_verdict
+from reports.pages.checks import checks, not_asked_for, self_check_table
 from reports.pages.coverage import inputs_table
 from reports.pages.detections import CocoSection, coco_section
 from reports.pages.elements import Check, Fact, Link, Table, node_link
@@ -40,24 +42,22 @@ from reports.words.texts import count, plural, scientific, short
 
 @dataclass(frozen=True)
 class Headline:
-    """The verdict in one sentence.
+    """The verdict, and what a reader asks about it first.
 
     Attributes:
         css: Name of the outcome's class.
         symbol: The same as a sign.
         word: The same as a word.
-        sentence: Why.
-        node: The node to blame, as a link to its panel; None where there is none.
-        diagnosis: What is wrong there; may be empty.
+        plain: The same in plain words.
+        answers: Is it right; if not, where; and what is to be done.
         remarks: What was reused, not made, or failed.
     """
 
     css: str
     symbol: str
     word: str
-    sentence: str
-    node: Link | None
-    diagnosis: str
+    plain: str
+    answers: Sequence[Answer]
     remarks: Sequence[str]
 
 
@@ -160,10 +160,12 @@ class Page:
         inputs: What the nodes were compared on; None where they were not.
         facts: Key figures.
         checks: How the verdict comes about.
+        not_asked_for: What it says nothing of, in a sentence; may be empty.
         self_check: What became of faults put in; None where none were.
         nodes: The comparison of nodes; None where there is none.
         coco: The evaluation; None where there is none.
         pictures: Detections side by side.
+        pictures_told: What they show, and from which score on.
         conversion: What became of the variables; None where that is not known.
         steps: Time and memory of each step.
         phases: Time of the phases of the comparison; None where there was none.
@@ -189,10 +191,12 @@ class Page:
     inputs: Table | None
     facts: Sequence[Fact]
     checks: Sequence[Check]
+    not_asked_for: str
     self_check: Table | None
     nodes: NodesSection | None
     coco: CocoSection | None
     pictures: Sequence[Picture]
+    pictures_told: str
     conversion: ConversionSection | None
     steps: Table
     phases: Table | None
@@ -230,17 +234,19 @@ def model_page(results: ModelResults, row: Row, *, data: bool) -> Page:
         slug=results.slug,
         title=results.slug,
         subtitle=_subtitle(results),
-        headline=_headline(row),
+        headline=_headline(results, row),
         seeded=not row.figures.trained,
         note=results.run.note or "",
         coverage=results.nodes.coverage.text if results.nodes else [],
         inputs=inputs_table(results.nodes) if results.nodes else None,
         facts=facts(results, row),
         checks=checks(results),
+        not_asked_for=_not_asked_for(results),
         self_check=self_check_table(results.self_check) if results.self_check else None,
         nodes=nodes,
         coco=coco,
         pictures=pictures,
+        pictures_told=_pictures_told(results),
         conversion=conversion,
         steps=steps_table(results),
         phases=phases_table(results.nodes) if results.nodes else None,
@@ -270,17 +276,23 @@ def _options(charts: Sequence[Chart]) -> dict[str, Any]:
     return {**result, "nodes": names}
 
 
-def _headline(row: Row) -> Headline:
-    judgement = row.judgement
+def _headline(results: ModelResults, row: Row) -> Headline:
+    outcome = row.judgement.outcome
+    # What is missing is answered above; that something was reused is not.
+    remarks = [] if outcome is Outcome.NOT_SHOWN else further_remarks(row)
     return Headline(
-        css=OUTCOMES[judgement.outcome].css,
-        symbol=OUTCOMES[judgement.outcome].symbol,
-        word=judgement.outcome.value.capitalize(),
-        sentence=judgement.sentence,
-        node=node_link(judgement.node) if judgement.node else None,
-        diagnosis=judgement.diagnosis or "",
-        remarks=further_remarks(row),
+        css=OUTCOMES[outcome].css,
+        symbol=OUTCOMES[outcome].symbol,
+        word=outcome.value.capitalize(),
+        plain=plain_verdict(results, outcome),
+        answers=answers(results, row),
+        remarks=remarks,
     )
+
+
+def _not_asked_for(results: ModelResults) -> str:
+    left = not_asked_for(results)
+    return f"Not asked for, and so not part of the verdict: {', '.join(left)}." if left else ""
 
 
 def _subtitle(results: ModelResults) -> str:
@@ -362,6 +374,15 @@ def _pictures(results: ModelResults) -> list[Picture]:
     ]
 
 
+def _pictures_told(results: ModelResults) -> str:
+    if results.detect is None:
+        return ""
+    return (
+        f"From left to right: TensorFlow's detections, PyTorch's, and those that differ visibly. "
+        f"Detections with a score below {results.detect.min_score:g} are not drawn."
+    )
+
+
 def _differences(entry: DetectImage) -> str:
     match = entry.matching
     visible = plural(entry.visibly_different or 0, "visible difference")
@@ -386,7 +407,7 @@ def _sections(results: ModelResults, pictures: Sequence[Picture]) -> list[Link]:
     there = [
         ("Verdict", "verdict", True),
         ("Suspects", "suspects", bool(nodes and (nodes.suspects or nodes.findings))),
-        ("Structure", "structure", bool(nodes)),
+        ("The model", "model", bool(nodes)),
         ("Depth", "depth", bool(nodes)),
         ("Closer look", "closeups", bool(nodes and nodes.closeups)),
         ("COCO", "coco", bool(results.coco)),

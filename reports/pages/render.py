@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from efficientdet_spec import Cause, InputError, replacing
 from parity.process.files import check_writable, make_folder, write_text
@@ -37,6 +39,13 @@ _ASSETS = {
 }
 """Of each file beside the pages, where it comes from."""
 
+_COPIES = "assets"
+"""The folder beside the pages for copies of these files."""
+
+
+_WITHIN = re.compile(r"(?<=[\w>;])([._/])(?=\w)")
+"""Where a name may be broken."""
+
 
 @dataclass(frozen=True)
 class _Output:
@@ -53,6 +62,9 @@ class _Output:
 
 def render(results_dir: Path, out: Path, *, data: bool = True) -> Summary:
     """Make the pages of all results.
+
+    They need files such as the style sheet, which are copied beside them. Pages that are written
+    into this package, as ``make reports`` does, refer to the package's own files instead.
 
     Everything is made before the first file is written, and the index is written last: what it
     leads to is there.
@@ -81,8 +93,9 @@ def render(results_dir: Path, out: Path, *, data: bool = True) -> Summary:
 def _outputs(
     models: Sequence[ModelResults], summary: Summary, out: Path, data: bool
 ) -> list[_Output]:
-    environment = _environment()
-    found = _assets(out, _ASSETS)
+    addresses = _addresses(out)
+    environment = _environment(addresses)
+    found = _assets(out, addresses)
     for results, row in zip(models, summary.rows, strict=True):
         page = model_page(results, row, data=data)
         text = environment.get_template("model.html.j2").render(page=page)
@@ -101,8 +114,20 @@ def _outputs(
     ]
 
 
-def _assets(out: Path, names: Iterable[str]) -> list[_Output]:
-    return [_Output(out / "assets" / name, _STATIC / _ASSETS[name]) for name in names]
+def _assets(out: Path, addresses: Mapping[str, str]) -> list[_Output]:
+    """The copies that pages need beside them, of files that they do not find elsewhere."""
+    return [
+        _Output(out / address, _STATIC / _ASSETS[name])
+        for name, address in addresses.items()
+        if address.startswith(f"{_COPIES}/")
+    ]
+
+
+def _addresses(out: Path) -> dict[str, str]:
+    """Where pages in a folder find each of the files that they need, relative to the folder."""
+    if out.resolve().parent == _STATIC.parent.resolve():
+        return {name: f"../{_STATIC.name}/{file}" for name, file in _ASSETS.items()}
+    return {name: f"{_COPIES}/{name}" for name in _ASSETS}
 
 
 def render_alone(template: str, page: object, path: Path, result: ResultFile) -> None:
@@ -117,14 +142,15 @@ def render_alone(template: str, page: object, path: Path, result: ResultFile) ->
     Raises:
         InputError: A file cannot be written.
     """
-    text = _environment().get_template(template).render(page=page)
+    addresses = {name: f"{_COPIES}/{name}" for name in ("report.css", "theme.js")}
+    text = _environment(addresses).get_template(template).render(page=page)
     outputs = [
-        *_assets(path.parent, ("report.css", "theme.js")),
+        *_assets(path.parent, addresses),
         _Output(path.with_suffix(".json"), result),
         _Output(path, text),
     ]
     make_folder(path.parent)
-    make_folder(path.parent / "assets")
+    make_folder(path.parent / _COPIES)
     for output in outputs:
         _write(output)
 
@@ -141,7 +167,12 @@ def _data(results: ModelResults, folder: Path) -> list[_Output]:
     return found + pictures
 
 
-def _environment() -> jinja2.Environment:
+def _environment(addresses: Mapping[str, str]) -> jinja2.Environment:
+    """What makes pages of templates.
+
+    Args:
+        addresses: Of the files that pages need, relative to the pages.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates"),
         autoescape=True,
@@ -150,7 +181,18 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["packed"] = packed
+    environment.filters["breakable"] = breakable
+    environment.globals["static"] = addresses
     return environment
+
+
+def breakable(name: str) -> Markup:
+    """A name that is broken behind a dot, an underscore or a slash within it, if it must be.
+
+    Args:
+        name: Any text.
+    """
+    return Markup(_WITHIN.sub(r"\1<wbr>", str(escape(name))))
 
 
 def packed(values: Any) -> str:

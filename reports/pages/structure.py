@@ -21,8 +21,14 @@ _LEFT = 96
 _BOX = (34, 22)
 _GAP = 5
 _ROW = 44
-_LABELS = 8
-"""Most failing parts whose nodes are named in the drawing; all of them bear a cross."""
+_LABEL_GAP = 14
+"""Between rows of boxes, so that a label stands between them."""
+
+_STEM = 46
+"""Width of the stem's box, which has a word in it and perhaps a cross."""
+
+_LETTER = 7.0
+"""Width of a letter of a label in pixels, at most on average."""
 
 _EXTRA = "extra"
 _OTHER = "other"
@@ -85,7 +91,7 @@ def drawing(nodes: NodesResult) -> str:
     everything = [*boxes, *fpn, *heads]
     pieces += [_box(box) for box in everything]
     pieces += _labels(everything)
-    title = f"Structure of {nodes.model}, coloured by verdict"
+    title = f"{nodes.model} as it is built, coloured by verdict"
     return (
         f'<svg class="structure" viewBox="0 0 {_WIDTH} {y + 10:g}" role="group" '
         f'aria-label="{escape(title)}"><defs><marker id="arrow" viewBox="0 0 8 8" refX="7" '
@@ -144,21 +150,23 @@ def _row_label(text: str, y: float, x: float = _LEFT - 14) -> str:
 def _backbone(parts: Mapping[_Key, _Part], pieces: list[str]) -> tuple[list[_Box], float]:
     pieces.append(_heading("Backbone: blocks by level", 14))
     boxes = []
-    y = 26.0
+    y = 38.0
     keys = sorted(key for key in parts if key[0] is Part.BACKBONE)
     for level in sorted({key[1] for key in keys}):
         pieces.append(_row_label(f"P{level} 1/{2**level}", y))
         x = float(_LEFT)
         for key in [key for key in keys if key[1] == level]:
             if x + _BOX[0] > _WIDTH:
-                x, y = float(_LEFT), y + _BOX[1] + _GAP
-            boxes.append(_Box(parts[key], x, y, "stem" if key[2] == _NONE else str(key[2])))
-            x += _BOX[0] + _GAP
-        y += _BOX[1] + 12
+                x, y = float(_LEFT), y + _BOX[1] + _LABEL_GAP
+            stem = key[2] == _NONE
+            width = _STEM if stem else _BOX[0]
+            boxes.append(_Box(parts[key], x, y, "stem" if stem else str(key[2]), width))
+            x += width + _GAP
+        y += _BOX[1] + _LABEL_GAP
     other = parts.get((_OTHER,))
     if other:
         boxes.append(_Box(other, float(_LEFT), y, "other", 60))
-        y += _BOX[1] + 12
+        y += _BOX[1] + _LABEL_GAP
     return boxes, y
 
 
@@ -173,7 +181,7 @@ def _fpn(
         return [], y
     levels = list(config.levels)
     pieces.append(_heading("BiFPN: cells from left to right, levels as rows", y + 4))
-    top = y + 20
+    top = y + 24
     height = {level: top + _ROW * (levels[-1] - level) for level in levels}
     for level, row in height.items():
         pieces.append(_row_label(f"P{level}", row))
@@ -235,7 +243,7 @@ def _heads(parts: Mapping[_Key, _Part], y: float, pieces: list[str]) -> tuple[li
         pieces.append(
             f'<text class="heading" x="{left - _LEFT:g}" y="{y + 4:g}">{escape(title)}</text>'
         )
-        row = y + 18
+        row = y + 24
         for level in sorted({key[1] for key in keys}, reverse=True):
             pieces.append(_row_label(f"P{level}", row, left - 14))
             repeats = sorted(key[2] for key in keys if key[1] == level and key[2] != _NONE)
@@ -244,7 +252,7 @@ def _heads(parts: Mapping[_Key, _Part], y: float, pieces: list[str]) -> tuple[li
                 if part:
                     text = "out" if repeat == _NONE else str(repeat + 1)
                     boxes.append(_Box(part, left + column * (_BOX[0] + _GAP), row, text))
-            row += _BOX[1] + 8
+            row += _BOX[1] + _LABEL_GAP
         bottom = max(bottom, row)
     return boxes, bottom
 
@@ -265,11 +273,19 @@ def _box(box: _Box) -> str:
 
 
 def _labels(boxes: Sequence[_Box]) -> Iterator[str]:
-    failing = [box for box in boxes if not box.part.verdict.passes]
-    for box in failing[:_LABELS]:
+    """The names of failing parts' nodes, as far as they do not overlap; all parts bear a cross."""
+    taken: list[tuple[float, float, float]] = []
+    for box in boxes:
+        if box.part.verdict.passes:
+            continue
         late = box.x > _WIDTH / 2
         x = box.x + box.width if late else box.x
         anchor = "end" if late else "start"
+        wide = _LETTER * len(box.part.node)
+        left = x - wide if late else x
+        if any(y == box.y and left < end and start < left + wide for start, end, y in taken):
+            continue
+        taken.append((left, left + wide, box.y))
         yield (
             f'<text class="label" x="{x:g}" y="{box.y - 3:g}" text-anchor="{anchor}">'
             f"{escape(box.part.node)}</text>"

@@ -9,6 +9,7 @@ from parity.results import ranking
 from parity.results.records.nodes import DifferenceResult, NodesResult, largest_of, roundings_of
 from parity.results.signs import VERDICTS, Sign
 from reports.pages.elements import Link, Table, node_link
+from reports.words.faults import about_finding, is_about_values
 from reports.words.texts import NONE, plural, scientific, short
 
 _NEAREST = 8
@@ -26,6 +27,7 @@ class Suspicion:
         verdict: On the first of them.
         sign: How that is shown.
         diagnosis: What is wrong, in words; may be empty.
+        values: Whether the layer is the right one and only its parameters are not.
         reason: Why the verdict is what it is.
         evidence: What speaks for the diagnosis.
         patterns: What the difference looks like.
@@ -38,6 +40,7 @@ class Suspicion:
     verdict: str
     sign: Sign
     diagnosis: str
+    values: bool
     reason: str
     evidence: Sequence[str]
     patterns: Sequence[str]
@@ -59,6 +62,7 @@ def suspicions(nodes: NodesResult) -> list[Suspicion]:
             verdict=item.verdict.value,
             sign=VERDICTS[item.verdict],
             diagnosis=item.diagnosis or "",
+            values=is_about_values(item.slug),
             reason=reasons.get(item.nodes[0], "") if item.nodes else "",
             evidence=item.evidence[:_LINES],
             patterns=item.patterns[:_LINES],
@@ -74,10 +78,10 @@ def findings_table(nodes: NodesResult) -> Table | None:
     """What is wrong with the candidate whatever its tensors are; None where nothing is."""
     if not nodes.findings:
         return None
-    rows = [[item.place, item.slug, item.text] for item in nodes.findings]
+    rows = [[item.place, about_finding(item.slug).value, item.text] for item in nodes.findings]
     return Table(
-        "Found in the candidate's layers, whatever its tensors are",
-        ["Place", "Kind", "What was found"],
+        "Found in the candidate's parameters and settings, whatever its tensors are",
+        ["Place", "What it is about", "What was found"],
         rows,
         [False, False, False],
     )

@@ -88,7 +88,12 @@ def subjects(sources: Sequence[str]) -> list[Subject]:
         name, separator, source = text.partition("=")
         if not separator or "://" in name or Path(text).exists():
             name, source = "", text
-        exists = Path(source).exists() or Path(f"{source}.index").exists() or "://" in source
+        exists = (
+            source != ""
+            and Path(source).exists()
+            or Path(f"{source}.index").exists()
+            or "://" in source
+        )
         if not exists and source not in OFFICIAL_MODELS:
             raise InputError(
                 f"{source} is neither a checkpoint nor the name of a model; give one of "
@@ -113,6 +118,10 @@ def subjects(sources: Sequence[str]) -> list[Subject]:
             )
         names[subject.slug] = subject.source
     return found
+
+
+def _is_there(source: str) -> bool:
+    return Path(source).exists() or Path(f"{source}.index").exists()
 
 
 def _slug(source: str) -> str:

@@ -222,7 +222,7 @@
         if (!members.length) continue;
         const failing = members.filter((node) => severity.indexOf(node.verdict) > 1).length;
         const open = !state.folded.has(stage) && (failing > 0 || state.folded.has(`+${stage}`));
-        const title = `${stage}: ${members.length} node${members.length === 1 ? "" : "s"}${failing ? `, ${failing} without parity` : ""}`;
+        const title = `${stage}: ${members.length - failing} of ${members.length} node${members.length === 1 ? "" : "s"} agree`;
         const button = element("button", { type: "button", class: "fold", "aria-expanded": String(open), text: title });
         const body = element("tbody", { class: "group" }, element("tr", {}, element("th", { colspan: "10", scope: "rowgroup" }, button)));
         const fill = () => body.append(...members.map(row));

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parity.process.outcome import Outcome
-from parity.results.records.report import Precision
+from parity.results.records.report import ModelFigures, Precision
 from parity.results.signs import OUTCOMES
 from reports.tables.summary import Row, Summary, further_remarks
 from reports.words.texts import NONE, metric, plural, scientific, seconds, short
@@ -59,11 +59,11 @@ class MatrixRow:
 
 
 COLUMNS = (
-    Column("Nodes", "nodes without parity, of all nodes compared one by one"),
+    Column("Nodes that agree", "of all nodes compared one by one"),
     Column(
-        "Structure",
+        "Float64",
         "largest difference when both sides compute in float64, relative to the node's rms: "
-        "rounding all but vanishes there and only structure is left",
+        "rounding all but vanishes there, so that another function or other values are left",
     ),
     Column(
         "Worst own error",
@@ -147,7 +147,7 @@ def _cells(row: Row) -> list[str]:
         figures.AP,
     )
     return [
-        NONE if figures.nodes is None else f"{figures.nodes_without_parity:,} / {figures.nodes:,}",
+        _agreeing(figures),
         scientific(structure.largest_relative_max if structure else None),
         f"{short(own.roundings)} / {own.limit:g}" if own else NONE,
         scientific(output.relative_max if output else None),
@@ -157,6 +157,12 @@ def _cells(row: Row) -> list[str]:
         official(precision),
         seconds(figures.convert_seconds),
     ]
+
+
+def _agreeing(figures: ModelFigures) -> str:
+    if figures.nodes is None:
+        return NONE
+    return f"{figures.nodes - (figures.nodes_without_parity or 0):,} of {figures.nodes:,}"
 
 
 def official(precision: Precision | None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from parity.process.outcome import Outcome
 from parity.results.records.nodes import NodesResult
 from reports.reading.results import ModelResults
-from reports.words.texts import plural, scientific
+from reports.words.texts import agreeing, plural, scientific
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,29 @@ def _first(results: ModelResults, outcome: Outcome) -> Judgement | None:
 def _of_nodes(result: NodesResult, title: str) -> Judgement:
     """What a comparison of nodes says of itself."""
     told = result.summary
-    return Judgement(result.outcome, f"{title}{told.text}", told.node, told.diagnosis)
+    text = told.text if told.node is None else _counts(result)
+    return Judgement(result.outcome, f"{title}{text}", told.node, told.diagnosis)
+
+
+def _counts(result: NodesResult) -> str:
+    """How many nodes agree, where some do not, and what becomes of the others."""
+    differ = sum(node.verdict.fails for node in result.nodes)
+    lack = sum(not node.verdict.passes for node in result.nodes) - differ
+    parts = [agreeing(result)]
+    if differ:
+        parts.append(f"{differ:,} {'differs' if differ == 1 else 'differ'}{_only_on(result)}")
+    if lack:
+        parts.append(f"{lack:,} {'is' if lack == 1 else 'are'} not covered")
+    return ", ".join(parts) + ("" if differ else "; nothing was found to differ")
+
+
+def _only_on(result: NodesResult) -> str:
+    """On which of the inputs nodes differ, where they do not on all."""
+    found = [item for item in result.inputs if item.outcome is Outcome.DIFFERENCE]
+    if not found or len(found) == len(result.inputs):
+        return ""
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return f" on {found[0].size} ({found[0].source}){more}"
 
 
 def _lack(results: ModelResults) -> Judgement | None:
@@ -90,8 +112,8 @@ def _parity_sentence(results: ModelResults) -> str:
     assert results.nodes is not None
     inputs = len(results.nodes.inputs)
     sentence = (
-        f"all {plural(len(results.nodes.nodes), 'node')} are covered and differ by no more "
-        f"than their roundings" + (f" on {inputs} inputs" if inputs > 1 else "")
+        f"{agreeing(results.nodes)} on {plural(inputs, 'input')}, none off by more than its "
+        f"roundings"
     )
     if results.structure:
         sentence += f"; in float64 by at most {scientific(results.structure_error)} of rms"

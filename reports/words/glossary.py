@@ -51,9 +51,9 @@ TERMS: Sequence[tuple[str, str]] = (
         "The largest error of one element that could go unseen: what the measurement resolves.",
     ),
     (
-        "structure proof",
+        "float64",
         "The same comparison with both sides in float64, where rounding all but vanishes: what "
-        "remained would be another function.",
+        "remained would be another function, or the same function of other values.",
     ),
     (
         "EMA",

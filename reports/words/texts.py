@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from parity.judge.verdict import Verdict
+from parity.results.records.nodes import NodesResult
 
 NONE = "–"
 """Stands where there is no figure."""
@@ -59,6 +60,16 @@ def count(value: float | None) -> str:
 def by_verdict(counts: Mapping[Verdict, int]) -> str:
     """Such as ``3 exact, 1,020 rounding``, without the verdicts that do not occur."""
     return ", ".join(f"{number:,} {verdict.value}" for verdict, number in counts.items() if number)
+
+
+def agreeing(nodes: NodesResult) -> str:
+    """Such as ``530 of 531 nodes agree``: the one way in which nodes are counted.
+
+    Args:
+        nodes: The comparison.
+    """
+    agree = sum(node.verdict.passes for node in nodes.nodes)
+    return f"{agree:,} of {plural(len(nodes.nodes), 'node')} agree"
 
 
 def plural(number: int, noun: str) -> str:

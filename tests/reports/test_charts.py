@@ -10,7 +10,7 @@ import pytest
 
 import reports
 from reports.charts import closeup_charts, coco_charts, node_charts, timing_charts
-from reports.charts.chart import TABLE_ROWS, log_range, on_log_axis
+from reports.charts.chart import TABLE_ROWS, edge, log_range, nice, on_log_axis
 
 STATIC = Path(reports.__file__).parent / "static"
 ECHARTS_SHA256 = "b66b25aeb4df84e33199dc21694014d336d222cbd9deb0e5a7c14bd6aa0d0fd0"
@@ -122,10 +122,10 @@ def test_a_histogram_counts_every_element():
 
 def test_metrics_stages_and_times_are_those_of_the_results():
     charts = coco_charts(coco(delta=0.01, stage_swap=swap()))
-    metrics = {
-        item["name"]: item["data"] for item in by_id(charts, "coco-metrics").option["series"]
-    }
-    assert set(metrics["TensorFlow"]) == {0.25} and set(metrics["PyTorch"]) == {0.26}
+    metrics = by_id(charts, "coco-metrics")
+    (series,) = metrics.option["series"]
+    assert {item["value"] for item in series["data"]} == {0.01} and len(series["data"]) == 12
+    assert metrics.table[1] == ["AP", "0.250000", "0.260000", "0.010000"]
     (bar,) = by_id(charts, "coco-swaps").option["series"][0]["data"]
     assert bar["value"] == -1.0
     assert [row[0] for row in by_id(charts, "coco-categories").table[1:]] == ["cat"]
@@ -136,6 +136,30 @@ def test_metrics_stages_and_times_are_those_of_the_results():
     assert times[0].table == [["step", "seconds"], ["nodes", "12.5"]]
     assert times[1].table == [["step", "GB"], ["nodes", "1.5"]]
     assert timing_charts(run(), None) == []
+
+
+@pytest.mark.parametrize(
+    "delta, end, side", [(0.0, 2e-4, "right"), (-0.01, 0.02, "left"), (5e-6, 2e-4, "right")]
+)
+def test_differences_of_metrics_have_a_scale_of_their_own(delta, end, side):
+    """From the limit on, so that neither zeros nor a thousandth of the limit fill the chart."""
+    chart = by_id(coco_charts(coco(delta=delta)), "coco-metrics")
+    axis, (series,) = chart.option["xAxis"], chart.option["series"]
+    assert (axis["min"], axis["max"]) == pytest.approx((-end, end))
+    assert {item["label"]["position"] for item in series["data"]} == {side}
+    assert [line["xAxis"] for line in series["markLine"]["data"]] == [1e-4, -1e-4]
+    assert ("All of them are 0." in chart.explanation) == (delta == 0)
+
+
+def test_one_side_alone_has_no_differences():
+    charts = coco_charts(coco(metric_deltas={}))
+    assert "coco-metrics" not in [chart.id for chart in charts]
+
+
+def test_edges_and_ends_are_round():
+    edges = [edge(value) for value in (0.0625, 16, 1000, 1e5, 316.2)]
+    assert edges == ["0.0625", "16", "1,000", "1e+05", "316"]
+    assert [nice(value) for value in (1.3e-4, 2.0, 0.012, 7)] == pytest.approx([2e-4, 2, 0.02, 10])
 
 
 def test_one_long_bar_does_not_hide_the_others():

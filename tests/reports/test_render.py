@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 import zlib
 
 import jinja2
@@ -36,7 +37,9 @@ def test_everything_is_on_the_page(pages, tmp_path):
     page = pages()
     assert problems(page) == []
     for part in (
-        "Parity : all 4 nodes",
+        "Parity : the port is right",
+        "Yes: 4 of 4 nodes agree on 1 input",
+        "score below 0.3 are not drawn",
         "Worst own error",
         "How the verdict comes about",
         "Nearest to their limit",
@@ -83,6 +86,45 @@ def test_files_beside_the_pages(pages, tmp_path):
     assert not list(out.rglob("*.tmp"))
 
 
+def test_pages_within_the_package_use_its_own_files(tmp_path, monkeypatch):
+    package = tmp_path / "package"
+    shutil.copytree(module._STATIC, package / "static")
+    monkeypatch.setattr(module, "_STATIC", package / "static")
+    made.write_all(tmp_path / "results")
+    render(tmp_path / "results", package / "published")
+    assert not (package / "published" / "assets").exists()
+    for name in ("efficientdet-d0", "index"):
+        page = Page((package / "published" / f"{name}.html").read_text("utf-8"))
+        sheets = [item["href"] for item in page.of("link") if item["rel"] == "stylesheet"]
+        files = sheets + [item["src"] for item in page.of("script") if "src" in item]
+        assert files and all(name.startswith("../static/") for name in files)
+        assert all((package / "published" / name).is_file() for name in files)
+    # A folder of the same depth elsewhere gets copies.
+    render(tmp_path / "results", tmp_path / "published")
+    assert (tmp_path / "published" / "assets" / "echarts.min.js").is_file()
+
+
+PUBLISHED = module._STATIC.parent / "published"
+
+
+@pytest.mark.parametrize("path", sorted(PUBLISHED.glob("*.html")), ids=lambda path: path.stem)
+def test_published_pages_find_their_files(path):
+    page = Page(path.read_text("utf-8"))
+    for tag, key in (("script", "src"), ("link", "href"), ("a", "href")):
+        for item in page.of(tag):
+            address = item.get(key) or "#"
+            assert address.startswith(("#", "data:")) or (PUBLISHED / address).is_file(), address
+
+
+def test_there_is_one_copy_of_echarts():
+    assert [path.parent.name for path in module._STATIC.parent.rglob("echarts*.js")] == ["vendor"]
+
+
+def test_names_break_behind_their_parts():
+    told = {"<b>.convs_0": "&lt;b&gt;.<wbr>convs_<wbr>0", "/tmp/a.py": "/tmp/<wbr>a.<wbr>py"}
+    assert {name: str(module.breakable(name)) for name in told} == told
+
+
 def test_without_data(pages, tmp_path):
     page = pages(data=False)
     assert not (tmp_path / "out" / "efficientdet-d0").exists()
@@ -93,8 +135,10 @@ def test_without_data(pages, tmp_path):
 def test_a_fault_is_named_with_its_node(pages, tmp_path):
     page = pages(nodes=made.nodes(failing=True))
     assert problems(page) == []
-    assert "Difference : 1 of 5 nodes differs fpn.resample_p6.pool padded with zeros" in (page.text)
-    assert {"href": "#node=fpn.resample_p6.pool", "class": "name"} in page.of("a")
+    assert "Difference : the port is not right" in page.text
+    assert "No: 4 of 5 nodes agree, 1 differs." in page.text
+    assert "What is wrong there: padded with zeros." in page.text
+    assert {"href": "#node=fpn.resample_p6.pool"} in page.of("a")
     assert page.data["node-data"]["suspects"] == {"2": 0} and "suspect-0" in page.ids()
     index = Page((tmp_path / "out" / "index.html").read_text("utf-8"))
     assert "fpn.resample_p6.pool : padded with zeros" in index.text
@@ -204,8 +248,8 @@ def test_the_check_for_markup_sees_it():
 def test_unescaped_text_would_be_seen(pages, monkeypatch):
     make = module._environment
 
-    def careless():
-        environment = make()
+    def careless(addresses):
+        environment = make(addresses)
         environment.autoescape = False
         return environment
 
@@ -251,7 +295,7 @@ def test_the_index_is_written_last(tmp_path, monkeypatch):
 
 
 def test_a_word_that_a_template_misses_is_an_error():
-    environment = module._environment()
+    environment = module._environment({})
     with pytest.raises(jinja2.UndefinedError):
         environment.from_string("{{ nothing }}").render()
 

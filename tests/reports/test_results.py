@@ -70,8 +70,8 @@ def test_a_file_that_is_no_json(tmp_path, text):
 @pytest.mark.parametrize(
     "values, found",
     [
-        ([], "no JSON object"),
-        ({}, "None version None"),
+        ([], "no result"),
+        ({}, "no result"),
         ({"schema": "efficientdet-parity/coco", "version": 2}, "'efficientdet-parity/coco'"),
         ({"schema": "efficientdet-parity/nodes", "version": 2}, ".*version 2"),
     ],

@@ -61,6 +61,35 @@ def test_a_part_has_its_worst_verdict_and_says_which_node(verdict):
     assert sum("failing" in link.get("class") for link in links.values()) == 1
 
 
+def test_labels_do_not_overlap():
+    wrong = {
+        place.name: "function differs"
+        for place in iterate_nodes(get_config("efficientdet-d0"))
+        if place.name.endswith("_bn")
+    }
+    tree, links = parts(result(**wrong))
+    labels = [item for item in tree.iter(f"{SVG}text") if item.get("class") == "label"]
+    spans = []
+    for item in labels:
+        wide = 7 * len(item.text)
+        x = float(item.get("x")) - (wide if item.get("text-anchor") == "end" else 0)
+        y = float(item.get("y"))
+        spans.append((x, y - 9, x + wide, y + 2))
+    others = [
+        (x, y, x + float(item.get("width")), y + float(item.get("height")))
+        for item in tree.iter(f"{SVG}rect")
+        for x, y in [(float(item.get("x")), float(item.get("y")))]
+    ]
+    assert len(labels) > 4
+    for place, one in enumerate(spans):
+        for other in [*spans[place + 1 :], *others]:
+            assert (
+                one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+            )
+    # All of them bear a cross, named or not.
+    assert sum("failing" in link.get("class") for link in links.values()) > len(labels)
+
+
 def test_a_box_says_what_it_stands_for():
     _, links = parts(result("efficientdet-d7x"))
     said = {link.find(f"{SVG}title").text.partition(":")[0] for link in links.values()}

@@ -11,8 +11,9 @@ from parity.judge.limits import Limit
 from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
 from parity.results.records.record import plain
-from reports.pages.checks import checks
+from reports.pages.checks import checks, not_asked_for
 from reports.pages.key_figures import facts
+from reports.pages.suspects import findings_table
 from reports.reading.results import read_results
 from reports.tables.all_models import COLUMNS, matrix, overview
 from reports.tables.judgement import judge
@@ -34,7 +35,11 @@ def only(tmp_path, run=None, **results):
 def test_parity(tmp_path):
     judgement = judge(read(tmp_path))
     assert judgement.outcome is Outcome.PARITY and judgement.node is None
-    told = ("all 4 nodes", "float64 by at most 3.0e-04 of rms", "all COCO metrics and detections")
+    told = (
+        "4 of 4 nodes agree on 1 input",
+        "float64 by at most 3.0e-04 of rms",
+        "all COCO metrics and detections",
+    )
     for part in told:
         assert part in judgement.sentence
 
@@ -42,7 +47,7 @@ def test_parity(tmp_path):
 def test_a_difference_names_the_node_and_what_is_wrong(tmp_path):
     judgement = judge(read(tmp_path, nodes=made.nodes(failing=True)))
     assert judgement.outcome is Outcome.DIFFERENCE
-    assert judgement.sentence == "1 of 5 nodes differs"
+    assert judgement.sentence == "4 of 5 nodes agree, 1 differs"
     assert (judgement.node, judgement.diagnosis) == ("fpn.resample_p6.pool", "padded with zeros")
 
 
@@ -58,12 +63,26 @@ def test_a_node_that_is_not_covered_is_no_difference(tmp_path):
     judgement = judge(read(tmp_path, nodes=made.nodes(lost)))
     assert judgement.outcome is Outcome.NOT_SHOWN
     assert (judgement.node, judgement.diagnosis) == ("lost", "no partner")
+    told = "4 of 5 nodes agree, 1 is not covered; nothing was found to differ"
+    assert judgement.sentence == told
+
+
+def test_on_which_inputs_nodes_differ(tmp_path):
+    values = made.nodes(node("lost", Verdict.NOT_COVERED), failing=True)
+    second = {**values["inputs"][0], "outcome": "difference", "source": "photo.jpg", "batch": 2}
+    values["inputs"].append(second)
+    told = "4 of 6 nodes agree, 1 differs on 2 of 96x128 (photo.jpg), 1 is not covered"
+    assert judge(read(tmp_path, nodes=values)).sentence == told
 
 
 @pytest.mark.parametrize(
     "results, state, told",
     [
-        ({"structure": made.nodes(failing=True)}, Outcome.DIFFERENCE, "float64: 1 of 5 nodes"),
+        (
+            {"structure": made.nodes(failing=True)},
+            Outcome.DIFFERENCE,
+            "float64: 4 of 5 nodes agree",
+        ),
         (
             {"nodes": made.nodes(findings=[finding()])},
             Outcome.DIFFERENCE,
@@ -180,8 +199,9 @@ def test_what_was_asked_for_and_not_made_is_not_shown(tmp_path):
     assert results.coco is None and judge(results).outcome is Outcome.NOT_SHOWN
     assert "not made for a candidate" in judge(results).sentence
     found = {fact.label: fact for fact in facts(results, summarise(results))}
-    assert found["AP PyTorch"].value == "–"
-    assert "not made for a candidate" in found["AP PyTorch"].explanation
+    assert "AP PyTorch" not in found
+    states = {item.title: (item.state, item.text) for item in checks(results)}
+    assert states["COCO metrics and detections"] == ("open", f"not made: {reason}")
     (suite,) = ElementTree.fromstring(junit([results]).encode())
     cases = {case.get("name"): case for case in suite}
     assert cases["coco"].find("error").get("type") == "not made"
@@ -266,7 +286,7 @@ def test_the_table_of_all_models(tmp_path):
     (shown,) = matrix(Summary([row]))
     assert len(shown.cells) == len(COLUMNS)
     assert shown.cells == [
-        "0 / 4",
+        "4 of 4",
         "3.0e-04",
         "2.5 / 16",
         "3.0e-04",
@@ -338,7 +358,8 @@ def test_key_figures_say_what_they_are(tmp_path):
     results = read(tmp_path)
     found = {fact.label: fact for fact in facts(results, summarise(results))}
     assert all(fact.explanation.endswith(".") for fact in found.values())
-    assert (found["Nodes with parity"].value, found["Nodes with parity"].tone) == ("4", "good")
+    agree = found["Nodes that agree"]
+    assert (agree.value, agree.unit, agree.tone) == ("4", "of 4", "good")
     assert found["Worst own error"].unit == "of 16 roundings"
     assert found["AP official"].value == "(0.343)"
     assert "not comparable" in found["AP official"].explanation
@@ -368,17 +389,33 @@ def test_key_figures_of_a_fault(tmp_path):
     own = found["Worst own error"]
     assert (own.value, own.tone) == ("1.7e+07", "bad") and "furthest beyond" in own.explanation
     assert own.link.href == "#node=fpn.resample_p6.pool"
-    assert found["Nodes with parity"].tone == "bad"
+    assert found["Nodes that agree"].tone == "bad"
 
 
-def test_what_was_not_measured_says_so(tmp_path):
+def test_what_was_not_made_has_no_figure(tmp_path):
+    """Nor a line of its own: what nobody asked for is said once, in a sentence."""
     seeded = only(tmp_path, made.run("efficientdet-d0", trained=False, steps=[]))
-    found = facts(seeded, summarise(seeded))
-    assert {fact.value for fact in found} == {"–"}
-    assert "not trained" in next(fact for fact in found if fact.label == "AP PyTorch").explanation
-    states = {item.title: (item.state, item.text) for item in checks(seeded)}
-    told = ("none", "not made: it was not asked for")
-    assert states["COCO metrics and detections"] == told
+    assert facts(seeded, summarise(seeded)) == []
+    assert checks(seeded) == []
+    assert not_asked_for(seeded) == [
+        "every node in float64",
+        "COCO metrics and detections",
+        "detections on single images",
+        "a self-check with known faults",
+    ]
+
+
+def test_a_changed_weight_is_not_structure(tmp_path):
+    findings = [finding("parameter-different"), finding("parameter-extra"), finding("momentum")]
+    results = read(tmp_path, nodes=made.nodes(findings=findings))
+    text = next(item.text for item in checks(results) if item.title == "Every node in float32")
+    told = "1 finding (value of a parameter); 1 finding (structure); 1 finding (setting)"
+    assert text.endswith(told)
+    assert [row[1] for row in findings_table(results.nodes).rows] == [
+        "value of a parameter",
+        "structure",
+        "setting",
+    ]
 
 
 def test_how_the_verdict_comes_about(tmp_path):

@@ -5,6 +5,30 @@ import math
 import pytest
 
 from reports.words import texts
+from reports.words.faults import About, about_finding, is_about_values
+
+
+@pytest.mark.parametrize(
+    "slug, about",
+    [
+        ("parameter-different", About.VALUE),
+        ("parameter-zeros", About.VALUE),
+        ("parameter-missing", About.STRUCTURE),
+        ("parameter-shape", About.STRUCTURE),
+        ("momentum", About.SETTING),
+        ("eps", About.SETTING),
+        ("training", About.MODE),
+        ("not-repeatable", About.REPEATABILITY),
+    ],
+)
+def test_what_a_finding_is_about(slug, about):
+    assert about_finding(slug) is about
+
+
+def test_a_suspect_of_other_values():
+    assert is_about_values("parameters-different") and is_about_values("parameters-raw")
+    for slug in (None, "parameters-shape", "epsilon", "kernel-values"):
+        assert not is_about_values(slug)
 
 
 @pytest.mark.parametrize(

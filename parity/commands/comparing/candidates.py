@@ -47,6 +47,7 @@ def check_candidate(text: str | None) -> None:
     path, function = split_candidate(text)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
+        what = "is no regular file" if path.exists() and not path.is_dir() else what
         raise InputError(
             f"{path} {what}; give a .pth that convert has written, or FILE.py:FUNCTION.",
             Cause.FILE,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from converter.progress import Progress
+from efficientdet_spec import iterate_nodes
 from parity.commands.asking.inputs import PlannedInput, plan_inputs
 from parity.commands.comparing.candidates import name_of, open_candidate, placed, unchanged
 from parity.commands.comparing.gradients import compared_gradients
@@ -23,6 +24,7 @@ from parity.results.ranking import sources
 from parity.results.records.nodes import Contribution, NodesResult, Noise, ReferenceDescription
 from parity.results.records.record import made
 from parity.settings.nodes import NodesSettings
+from parity.sides.naming import read_names
 
 if TYPE_CHECKING:
     from parity.lockstep.closeups import Closeup
@@ -62,6 +64,9 @@ def compare(
         InputError: Something about the input cannot be used.
     """
     started = time.perf_counter()
+    if settings.names:
+        # What is wrong with it should not be said after TensorFlow has been started.
+        read_names(settings.names, [node.name for node in iterate_nodes(opened.config)])
     if planned is None:
         planned = plan_inputs(settings, opened.conversion, opened.trace)
     with ExitStack() as stack:

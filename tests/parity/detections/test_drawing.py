@@ -10,6 +10,7 @@ from made_images import waves
 
 import compare
 from efficientdet_spec import InputError
+from parity.detections import drawing
 from parity.detections.drawing import differing, label_of, side_by_side, write_png
 from parity.detections.matching import match_image
 from parity.settings.coco import FRAMEWORKS
@@ -44,7 +45,8 @@ def has(panel, colour):
 def test_equal_sides_leave_the_third_panel_empty():
     image = np.zeros((120, 220, 3), np.uint8)
     left, middle, right = panels(side_by_side(image, rows(ONE), rows(ONE), NAMES))
-    assert left.shape == (144, 220, 3)
+    # As wide as the longest title.
+    assert left.shape == (144, 380, 3)
     assert has(left, TENSORFLOW) and has(middle, TORCH)
     assert not right[24:].any()
     assert not image.any()
@@ -98,6 +100,56 @@ def test_any_size_of_image_and_any_box():
         assert min(panels(picture)[0].shape[:2]) >= 24
 
 
+CROWD = [[20 + 6 * place, 40 + 3 * place, 160, 90, 0.99 - 0.01 * place, 1] for place in range(9)]
+
+
+def test_labels_do_not_overlap(monkeypatch):
+    """Each place that is found is free of all the earlier ones, near the image's edges too."""
+    found = []
+    original = drawing.free_place
+
+    def watched(taken, box, size):
+        place = original(taken, box, size)
+        if place is not None:
+            (x, y), (wide, tall) = place, size
+            assert not taken[y : y + tall, x : x + wide].any()
+            assert 0 <= x <= taken.shape[1] - wide and 0 <= y <= taken.shape[0] - tall
+            found.append(place)
+        return place
+
+    monkeypatch.setattr(drawing, "free_place", watched)
+    edges = [[-30, -20, 60, 50, 0.8, 2], [350, 180, 90, 90, 0.8, 2], [350, 181, 90, 90, 0.7, 2]]
+    side_by_side(np.zeros((200, 400, 3), np.uint8), rows(*CROWD, *edges), rows(), NAMES)
+    assert len(found) >= len(CROWD) + len(edges)
+
+
+def test_a_label_without_room_is_left_out():
+    taken = np.ones((100, 100), bool)
+    assert drawing.free_place(taken, ((10, 10), (60, 60)), (30, 12)) is None
+    taken[60:, 40:] = False
+    assert drawing.free_place(taken, ((10, 10), (60, 60)), (30, 12)) is None
+    taken[48:, 10:] = False
+    assert drawing.free_place(taken, ((10, 10), (60, 60)), (30, 12)) == (10, 51)
+    assert drawing.free_place(taken, ((0, 0), (9, 9)), (101, 12)) is None
+
+
+def test_titles_state_the_threshold_and_what_is_unlabelled(monkeypatch):
+    titles = []
+    write = cv2.putText
+    monkeypatch.setattr(cv2, "putText", lambda *all: (titles.append(all[1]), write(*all))[1])
+    crowd = rows(*(CROWD * 4))
+    side_by_side(np.zeros((120, 220, 3), np.uint8), crowd, rows(ONE), NAMES, min_score=0.35)
+    (first,) = [title for title in titles if title.startswith("TensorFlow")]
+    assert first.startswith("TensorFlow: 36 with score >= 0.35, ") and "unlabelled" in first
+    assert "PyTorch: 1 with score >= 0.35" in titles
+
+
+def test_the_longest_title_is_whole():
+    title = "TensorFlow: 100 with score >= 0.05, 100 unlabelled"
+    (wide, _), _ = cv2.getTextSize(title, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+    assert wide + 6 <= drawing._TITLE
+
+
 def test_labels_are_what_opencv_can_draw():
     assert label_of(1, 0.876, NAMES) == "person 0.88"
     assert label_of(2, 0.5, NAMES) == "?rmel 0.50"
@@ -146,7 +198,7 @@ def test_the_command_draws_each_image(detect, tmp_path, capsys):
     }
     assert [item["picture"] for item in result["images"]] == ["x.png", "x_2.png"]
     assert all(len(item["detections"]["torch"]) == 100 for item in result["images"])
-    assert cv2.imread(str(tmp_path / "out" / "x_2.png")).shape == (114, 600, 3)
+    assert cv2.imread(str(tmp_path / "out" / "x_2.png")).shape == (114, 1140, 3)
     assert "matched" in capsys.readouterr().out
 
 

@@ -52,7 +52,10 @@ def filled(kind, folder):
             value = 7
         elif setting.kind is float:
             value = 0.7
-        elif setting.field in ("names", "image", "annotations") and kind is ReportSettings:
+        elif (
+            setting.field in ("names", "image", "annotations", "reference")
+            and kind is ReportSettings
+        ):
             value = folder / "file"
         elif setting.field in ("images",) and kind is ReportSettings:
             value = folder
@@ -119,7 +122,11 @@ def test_values_are_what_is_declared_whoever_gives_them(monkeypatch):
         ({"size": (512,)}, "--size is"),
         ({"size": (0, 512)}, "'0x512' is no image size"),
         ({"json": ""}, "--json is ''; give a path"),
-        ({"candidate": 3.5j}, "--candidate is 3.5j; give a text"),
+        ({"json": "a\0b"}, r"--json is 'a\\x00b'; give a path"),
+        ({"candidate": ""}, "--candidate is ''; give a path"),
+        ({"candidate": "~nobody-here/x.py:f"}, "--candidate is '~nobody-here.*; give a path"),
+        ({"model": "\udcff"}, "--model is .*; give a text"),
+        ({"candidate": 3.5j}, "--candidate is 3.5j; give a path"),
         ({"backward": True, "device": "cuda"}, "--backward compares this project's model"),
         ({"wieghts": "raw"}, r"no setting 'wieghts' \(did you mean weights\?\); it has"),
     ],
