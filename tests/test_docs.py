@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -139,6 +140,26 @@ def test_the_snippets_of_testing(stage):
             (stage / block.file).write_text(block.text)
     done = pytest_of(stage)
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def rooms():
+    """The folders that the project's description lists as packages."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    listed = re.findall(r'"([\w.]+)",', text.partition("packages = [")[2].partition("]")[0])
+    return {name.rpartition(".")[2] for name in listed}
+
+
+def unnamed(folders, text):
+    """The folders that a text does not name."""
+    return {name for name in folders if not re.search(rf"\b{name}/", text)}
+
+
+def test_the_house_has_every_room():
+    (house,) = [block for block in blocks("README.md") if block.text.startswith("efficientdet_par")]
+    assert unnamed(rooms(), house.text) == set()
+    assert unnamed({"judge", "attic"}, house.text) == {"attic"}
+    named = set(re.findall(r"(\w+)/", house.text)) - {"tests", "benchmarks", "docs", "contract"}
+    assert named <= rooms()
 
 
 @pytest.mark.parametrize("page", PAGES)
