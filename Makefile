@@ -1,65 +1,81 @@
-# Two commands do all set-up: make demo and make test.
+# Two commands do all set-up: make demo installs what it needs itself, make test the rest.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
+# Each says that a set of packages is installed.
+FOR_DEMO := $(VENV)/.installed-for-demo
+ALL := $(VENV)/.installed-all
 DEMO := out/demo
 
-.PHONY: demo test heavy faults coco reports docs lint types bench clean
+.PHONY: demo install test heavy faults coco reports docs lint types bench clean
 
-demo: $(INSTALLED)
-	mkdir -p $(DEMO)
+demo: $(FOR_DEMO)
+	@mkdir -p $(DEMO)
+	@echo "== 1 of 3: a checkpoint of D0 in Google's format, with seeded weights"
 	$(BIN)/python compare.py seed efficientdet-d0 $(DEMO)/efficientdet-d0
+	@echo "== 2 of 3: converted to PyTorch"
 	$(BIN)/python convert.py $(DEMO)/efficientdet-d0 $(DEMO)/efficientdet-d0.pth
+	@echo "== 3 of 3: every node of Google's graph and of the PyTorch model, side by side;" \
+		"all figures go to $(DEMO)/nodes.json"
 	$(BIN)/python compare.py nodes $(DEMO)/efficientdet-d0 --candidate $(DEMO)/efficientdet-d0.pth \
 		--json $(DEMO)/nodes.json
-	@echo "PyTorch model: $(DEMO)/efficientdet-d0.pth; every node: $(DEMO)/nodes.json"
+
+# All that tests, linters and every command need.
+install: $(ALL)
 
 # Two processes: most tests keep less than one core busy.
-test: $(INSTALLED)
+test: $(ALL)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Full-size models, minutes and gigabytes.
-heavy: $(INSTALLED)
+heavy: $(ALL)
 	$(BIN)/python -m pytest -m heavy
 
 # Every fault of the catalogue in full models: an hour or two; FAULTS="--models d0" for less.
-faults: $(INSTALLED)
+faults: $(ALL)
 	PYTHONPATH=.:tests $(BIN)/python -m faults.run $(FAULTS)
 
 # Both frameworks over all of val2017; docs/coco.md says where to get it.
-coco: $(INSTALLED)
+coco: $(ALL)
 	@test -n "$(COCO)" -a -n "$(CHECKPOINT)" || { echo "make coco COCO=FOLDER CHECKPOINT=...; docs/coco.md says how to get the images"; exit 2; }
 	$(BIN)/python compare.py coco $(CHECKPOINT) --images $(COCO)/val2017 \
 		--annotations $(COCO)/annotations/instances_val2017.json --out out/coco --stage-swap $(OPTIONS)
 
 # All nine models with seeded weights, at full size; with TRAINED=CHECKPOINT and COCO images that one too.
-reports: $(INSTALLED)
+reports: $(ALL)
 	$(BIN)/python compare.py report all $(if $(TRAINED),trained-d0=$(TRAINED)) --seeded --no-data --closeups 6 \
 		--pictures 0 --results out/reports --out reports/published $(OPTIONS)
 
 # The tables of docs/results.md and the JSON schemas in docs/schema, from the records of parity/results.
-docs: $(INSTALLED)
+docs: $(ALL)
 	$(BIN)/python -m parity.results.documentation
 
-lint: $(INSTALLED)
+lint: $(ALL)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(INSTALLED)
+types: $(ALL)
 	$(BIN)/mypy
 
-bench: $(INSTALLED)
+bench: $(ALL)
 	$(BIN)/python -m benchmarks.conversion
 	$(BIN)/python -m benchmarks.forward
 	$(BIN)/python -m benchmarks.soft_nms
 	$(BIN)/python -m benchmarks.detection
 
-$(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[tensorflow,images,coco,traces,cluster,reports,test,dev]'
-	touch $@
+$(FOR_DEMO): pyproject.toml constraints.txt
+	@echo "creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "installing PyTorch and TensorFlow in $(VENV): minutes, and about 1 GB to download" \
+		"(several where pip's index has PyTorch with CUDA)"
+	$(PIP) --editable '.[tensorflow]'
+	@touch $@
+
+$(ALL): $(FOR_DEMO)
+	@echo "installing the rest in $(VENV): images, COCO, traces, cluster, reports, tests, linters"
+	$(PIP) --editable '.[tensorflow,images,coco,traces,cluster,reports,test,dev]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) out
