@@ -153,6 +153,9 @@ class Walk(ABC):
                 problem = _returned_instead(name, number, returned[number], kept)
             else:
                 continue
+            if name in self.seen and name not in kept:
+                # What it makes there cannot be looked into, which says more.
+                continue
             if name in self.measured:
                 self.measured[name] = replace(self.measured[name], problem=problem)
 

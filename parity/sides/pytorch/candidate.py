@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,6 +140,9 @@ class TorchCandidate:
     model: nn.Module
     naming: Naming
     framework: str = "PyTorch"
+    # Parameters and buffers that its layers have been seen to hold while they ran, other than
+    # those that they hold before and after, by path.
+    _borrowed: dict[str, Tensor] = field(default_factory=dict, init=False, compare=False)
     # Filled as soon as it is seen to ask for gradients itself.
     _differentiates: list[bool] = field(default_factory=list, init=False, compare=False)
 
@@ -166,8 +169,15 @@ class TorchCandidate:
     ) -> list[Value]:
         """Run it, calling ``visit`` at each node; see :class:`~parity.sides.side.Candidate`."""
         ours: list[BaseException] = []
+        stored = {id(value) for _, value in hooks.state(self.model)}
+        whole = [self.model]
 
         def met(node: str, layer: nn.Module, given: Any, output: Tensor) -> Tensor | None:
+            # What is lent to the whole model is there at its first layer.
+            for part in [*whole, layer]:
+                if any(id(value) not in stored for _, value in hooks.state(part)):
+                    self._borrow(part, stored)
+            whole.clear()
             array = visit(node, TorchMade(layer, given, output))
             if array is None:
                 return None
@@ -180,6 +190,31 @@ class TorchCandidate:
             self.model, self.naming, met, inputs_of, sources_of, ours
         ) as provenance:
             return self._outputs(images, ours, mode)
+
+    def _borrow(self, part: nn.Module, stored: Collection[int]) -> None:
+        path = next(name for name, module in self.model.named_modules() if module is part)
+        for name, value in hooks.state(part):
+            if id(value) not in stored:
+                self._borrowed[f"{path}.{name}" if path else name] = value.detach()
+
+    @contextmanager
+    def as_read(self) -> Iterator[nn.Module]:
+        """The module with the parameters and buffers that its layers have been seen to read.
+
+        They are not always those that it stores: ``torch.func.functional_call`` lends others.
+        """
+        kept = []
+        for path, value in self._borrowed.items():
+            place, _, name = path.rpartition(".")
+            module = self.model.get_submodule(place)
+            holder: Any = module._parameters if name in module._parameters else module._buffers
+            kept.append((holder, name, holder.get(name)))
+            holder[name] = nn.Parameter(value, False) if holder is module._parameters else value
+        try:
+            yield self.model
+        finally:
+            for holder, name, before in reversed(kept):
+                holder[name] = before
 
     def run_unobserved(self, images: Array, mode: Mode = PLAIN) -> list[Value]:
         """Run it as its user does; see :class:`~parity.sides.side.Candidate`."""

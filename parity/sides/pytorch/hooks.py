@@ -57,8 +57,10 @@ class Inputs(tuple[Any, ...]):
 
 def nhwc(tensor: Tensor) -> Array:
     """An NCHW tensor as an NHWC array; without a copy where it is laid out channels last."""
-    # Bits that stand for the opposite of a value, or its conjugate, are none of NumPy's.
-    array: Array = plain(tensor).detach().resolve_neg().permute(0, 2, 3, 1).cpu().numpy()
+    # NumPy has no bits that stand for the opposite of what is there, and no bfloat16.
+    values = plain(tensor).detach().resolve_neg().resolve_conj()
+    values = values.float() if values.dtype is torch.bfloat16 else values
+    array: Array = values.permute(0, 2, 3, 1).cpu().numpy()
     return array
 
 
@@ -348,6 +350,12 @@ def overlaps(tensor: Tensor) -> bool:
     return any(
         size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
     ) or bool(torch._debug_has_internal_overlap(tensor) == 1)
+
+
+def state(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """A module's parameters and buffers as they are now, by name."""
+    yield from module.named_parameters()
+    yield from module.named_buffers()
 
 
 @contextmanager
