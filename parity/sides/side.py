@@ -205,7 +205,7 @@ class Candidate(Protocol):
         """
 
     def restored(self) -> AbstractContextManager[None]:
-        """Behind it the candidate's state is what it was before, whatever runs have changed."""
+        """Behind it its state is what it was before, and not behind each run in it."""
 
     def observable(self) -> AbstractContextManager[None]:
         """Within it a compiled candidate runs in the form that can be seen."""

@@ -143,6 +143,8 @@ class TorchCandidate:
     # Parameters and buffers that its layers have been seen to hold while they ran, other than
     # those that they hold before and after, by path.
     _borrowed: dict[str, Tensor] = field(default_factory=dict, init=False, compare=False)
+    # Filled while several runs are to leave no trace together, and each may see the last one's.
+    _together: list[bool] = field(default_factory=list, init=False, compare=False)
     # Filled as soon as it is seen to ask for gradients itself.
     _differentiates: list[bool] = field(default_factory=list, init=False, compare=False)
 
@@ -224,16 +226,26 @@ class TorchCandidate:
             self._differentiates.append(True)
             return self._outputs(images, [], mode)
 
-    def restored(self) -> AbstractContextManager[None]:
-        """Behind it the buffers are what they were before, which runs in training mode change."""
-        return hooks.restored(self.model)
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Behind it the buffers are what they were before, not behind each run in it.
+
+        What a run changes is for the next to show, in training mode too.
+        """
+        with hooks.restored(self.model):
+            self._together.append(True)
+            try:
+                yield
+            finally:
+                self._together.pop()
 
     def _outputs(self, images: Array, ours: Sequence[BaseException], mode: Mode) -> list[Value]:
         size = f"{images.shape[1]}x{images.shape[2]}"
         try:
-            returned = hooks.run(
-                self.model, images, mode, differentiates=bool(self._differentiates)
-            )
+            with nullcontext() if self._together else self.restored():
+                returned = hooks.run(
+                    self.model, images, mode, differentiates=bool(self._differentiates)
+                )
         except (KeyboardInterrupt, hooks.Differentiated):
             raise
         except BaseException as error:
