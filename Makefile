@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := out/demo
 
-.PHONY: demo test heavy faults coco reports docs lint types bench clean
+.PHONY: demo test lowest heavy faults coco reports docs lint types bench clean
 
 demo: $(INSTALLED)
 	mkdir -p $(DEMO)
@@ -18,6 +18,15 @@ demo: $(INSTALLED)
 # Two processes: most tests keep less than one core busy.
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# A part of the tests, with the lowest versions of all dependencies.
+LOWEST := out/lowest
+lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints-lowest.txt '.[tensorflow,images,coco,traces,reports]' pytest pytest-xdist
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile tests/efficientdet_spec tests/converter \
+		tests/parity/settings tests/efficientdet_parity tests/test_walls.py
 
 # Full-size models, minutes and gigabytes.
 heavy: $(INSTALLED)
