@@ -8,7 +8,7 @@ FOR_DEMO := $(VENV)/.installed-for-demo
 ALL := $(VENV)/.installed-all
 DEMO := out/demo
 
-.PHONY: demo install test heavy faults coco reports docs lint types bench clean
+.PHONY: demo install test lowest heavy faults coco reports docs lint types bench clean
 
 demo: $(FOR_DEMO)
 	@mkdir -p $(DEMO)
@@ -27,6 +27,15 @@ install: $(ALL)
 # Two processes: most tests keep less than one core busy.
 test: $(ALL)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# A part of the tests, with the lowest versions of all dependencies.
+LOWEST := out/lowest
+lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints-lowest.txt '.[tensorflow,images,coco,traces,reports]' pytest pytest-xdist
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile tests/efficientdet_spec tests/converter \
+		tests/parity/settings tests/efficientdet_parity tests/test_walls.py
 
 # Full-size models, minutes and gigabytes.
 heavy: $(ALL)
