@@ -53,7 +53,7 @@ def measure(model: str, repeats: int, threads: int) -> dict[str, Any]:
     outputs = [*plain.class_outputs, *plain.box_outputs]
     calls = {
         TENSORFLOW: lambda: sides.sessions[0].run(outputs, {plain.images: images}),
-        TORCH: lambda: pairing.run_unobserved(gradients=False),
+        TORCH: lambda: pairing.run_unobserved(),
     }
     seconds: dict[str, list[float]] = {}
     for turn in range(-1, repeats):

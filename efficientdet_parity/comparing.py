@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _WRITTEN = {"json", "junit", "verbose"}
 """Settings that say what a command line writes and prints."""
 
+_IMAGE = "image"
+"""The setting whose place the argument ``images`` takes."""
+
 _OPENING = ("weights", "model", "num_classes", "cache", "dtype", "threads", "device", "reference")
 """Settings that belong to an opened reference, and are the same for all it is compared with."""
 
@@ -79,6 +82,7 @@ class Reference:
                 f"{fixed[0]} belongs to the opening of a reference; give it to open_reference.",
                 Cause.OPTION,
             )
+        _check_names(settings)
         return _compared(self._opened, {**self._settings, **settings}, candidate, images, progress)
 
 
@@ -134,26 +138,29 @@ def compare(
     """
     if checkpoint is None:
         raise InputError("No checkpoint is given; name one to compare with.", Cause.OPTION)
+    _check_names(settings)
     values = {"checkpoint": str(checkpoint), **settings}
     with reporting(progress), _opened(values) as opened:
         return _compared(opened, values, candidate, images, progress)
 
 
-def _settings(values: dict[str, Any]) -> NodesSettings:
-    written = [name for name in values if name in _WRITTEN]
-    if written:
-        raise InputError(
-            f"{written[0]} says what a command line writes; use the methods of the result.",
-            Cause.OPTION,
-        )
-    return NodesSettings.of(**values)
+def _check_names(settings: dict[str, Any]) -> None:
+    """Refuse settings that only a command line has."""
+    for name in settings:
+        if name in _WRITTEN:
+            raise InputError(
+                f"{name} says what a command line writes; use the methods of the result.",
+                Cause.OPTION,
+            )
+        if name == _IMAGE:
+            raise InputError("compare has no setting image; give images.", Cause.OPTION)
 
 
 def _opened(values: dict[str, Any]) -> Opened:
     from parity.commands.asking.options import resolve_checkpoint
     from parity.commands.comparing.opened import Opened
 
-    asked = _settings(values)
+    asked = NodesSettings.of(**values)
     asked.require()
     files = resolve_checkpoint(asked)
     return Opened(asked, files, reference=asked.reference, device=asked.device)
@@ -173,18 +180,37 @@ def _compared(
     named = isinstance(candidate, str | os.PathLike)
     if named:
         values = {**values, "candidate": str(candidate)}
-    arrays = None
-    if images is not None:
-        paths = [images] if isinstance(images, str | os.PathLike) else list(images)
-        if paths and all(isinstance(item, str | os.PathLike) for item in paths):
-            values = {**values, "image": [Path(item) for item in paths]}
-        else:
-            arrays = images
-    asked = _settings(values)
+    paths, arrays = _paths_or_arrays(images)
+    asked = NodesSettings.of(**{**values, _IMAGE: paths})
     check_candidate(asked.candidate)
-    planned = None if arrays is None else of_arrays(arrays, asked, opened.config)
+    planned = None
+    if arrays is not None:
+        planned = of_arrays(arrays, asked, opened.conversion, opened.trace)
     with reporting(progress):
         found = compare_nodes(
             opened, asked, candidate=None if named else candidate, planned=planned
         )
-    return Comparison(found.result, found.paths)
+    return Comparison(found.result, found.paths, found.gradients)
+
+
+def _paths_or_arrays(images: Any) -> tuple[list[Path], Any]:
+    """What is given as images: paths, or else what should be arrays; neither for None."""
+    if images is None:
+        return [], None
+    if isinstance(images, str | os.PathLike):
+        return [Path(images)], None
+    # An array is one image or several; it must not be taken apart.
+    several = images if getattr(images, "ndim", 0) else _listed(images)
+    if len(several) and all(isinstance(item, str | os.PathLike) for item in several):
+        return [Path(item) for item in several], None
+    return [], several
+
+
+def _listed(images: Any) -> list[Any]:
+    try:
+        return list(images)
+    except TypeError:
+        raise InputError(
+            f"images is of type {type(images).__name__}; give paths of images, arrays, or None.",
+            Cause.OPTION,
+        ) from None

@@ -10,10 +10,13 @@ Importing this imports no framework; the fixture does when a test asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from efficientdet_spec import InputError
 
 if TYPE_CHECKING:
     from efficientdet_parity import Reference
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 _CHECKPOINT = "efficientdet_checkpoint"
 _THREADS = "efficientdet_threads"
 _MARKER = "efficientdet_parity"
+_PUBLIC = {
+    f"efficientdet_parity.{name}" for name in ("comparing", "converting", "evaluating", "reporting")
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,6 +70,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(_MARKER)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Show of a mistake the sentence and the test's own lines, not where it was noticed.
+
+    Args:
+        item: The test.
+    """
+    __tracebackhide__ = True
+    try:
+        return (yield)
+    except InputError as error:
+        if item.get_closest_marker(_MARKER) is None:
+            raise
+        raise error.with_traceback(_without_ours(error.__traceback__)) from None
+
+
+def _without_ours(trace: TracebackType | None) -> TracebackType | None:
+    """The part of a traceback before the public functions are called."""
+    found = []
+    while trace is not None and trace.tb_frame.f_globals.get("__name__") not in _PUBLIC:
+        found.append(trace)
+        trace = trace.tb_next
+    kept: TracebackType | None = None
+    for part in reversed(found):
+        kept = TracebackType(kept, part.tb_frame, part.tb_lasti, part.tb_lineno)
+    return kept
+
+
 @pytest.fixture(scope="session")
 def efficientdet_reference(pytestconfig: pytest.Config) -> Iterator[Reference]:
     """The reference of the checkpoint in ``efficientdet_checkpoint``, opened once.
@@ -89,9 +123,13 @@ def efficientdet_reference(pytestconfig: pytest.Config) -> Iterator[Reference]:
     settings: dict[str, Any] = {}
     if threads := pytestconfig.getini(_THREADS):
         settings["threads"] = threads
+    mistake = ""
     try:
         reference = efficientdet_parity.open_reference(checkpoint, **settings)
-    except efficientdet_parity.InputError as error:
-        pytest.fail(f"efficientdet_checkpoint: {error}", pytrace=False)
+    except InputError as error:
+        mistake = f"efficientdet_checkpoint: {error}"
+    if mistake:
+        # Said while it is handled, it would be shown twice.
+        pytest.fail(mistake, pytrace=False)
     with reference:
         yield reference

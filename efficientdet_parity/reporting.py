@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -55,7 +55,10 @@ def report(
     """
     require_extra("reports", "report")
     from reports.pages import render
+    from reports.run.runner import code_digest
 
+    if isinstance(results, Comparison | Evaluation):
+        raise InputError("A single result is given; give a list of results.", Cause.OPTION)
     pages: list[_Page] = []
     for result in results:
         _place(pages, result)
@@ -63,13 +66,16 @@ def report(
         raise InputError("No result is given; give at least one.", Cause.OPTION)
     folder = Path(out)
     make_folder(folder)
-    kept = folder / "results"
     names: dict[str, int] = {}
-    for page in pages:
-        names[page.model] = names.get(page.model, 0) + 1
-        number = names[page.model]
-        _write(page, kept / (page.model if number == 1 else f"{page.model}-{number}"))
-    return render.render(kept, folder, data=data).outcome
+    code = code_digest()
+    # Apart from the pages: results of an earlier report there are none of this one's.
+    with tempfile.TemporaryDirectory(prefix="efficientdet-parity-") as kept:
+        for page in pages:
+            names[page.model] = names.get(page.model, 0) + 1
+            number = names[page.model]
+            slug = page.model if number == 1 else f"{page.model}-{number}"
+            _write(page, Path(kept) / slug, code)
+        return render.render(Path(kept), folder, data=data).outcome
 
 
 def _place(pages: list[_Page], result: Comparison | Evaluation) -> None:
@@ -89,13 +95,12 @@ def _place(pages: list[_Page], result: Comparison | Evaluation) -> None:
     pages.append(_Page(model, fingerprint, {step: result}))
 
 
-def _write(page: _Page, folder: Path) -> None:
+def _write(page: _Page, folder: Path, code: str) -> None:
     """What a run would have written."""
     make_folder(folder / "coco")
     steps = []
     for name, (file, title) in _STEPS.items():
         result = page.results.get(name)
-        (folder / file).unlink(missing_ok=True)
         if result is None:
             continue
         result.to_json(folder / file)
@@ -123,7 +128,7 @@ def _write(page: _Page, folder: Path) -> None:
             trained=True,
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             command="made by a program with efficientdet_parity.report",
-            code=hashlib.sha256().hexdigest(),
+            code=code,
             complete=True,
             planned=[PlannedStep(step.name, step.title) for step in steps],
             environment=environment.describe(None),

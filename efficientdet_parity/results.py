@@ -14,6 +14,7 @@ from parity.results.culprits import culprits
 from parity.results.records.record import ResultFile, write
 
 if TYPE_CHECKING:
+    from parity.gradients.comparison import GradientsReport
     from parity.results.records.coco import CocoResult
     from parity.results.records.nodes import Finding, NodesResult, Suspect
 
@@ -73,6 +74,7 @@ class Comparison(_Result):
 
     record: NodesResult = field(repr=False)
     _paths: Mapping[str, str] = field(repr=False, default_factory=dict)
+    _gradients: GradientsReport | None = field(repr=False, default=None)
 
     @property
     def suspects(self) -> Sequence[Suspect]:
@@ -91,9 +93,16 @@ class Comparison(_Result):
             verbose: With all nodes and all reasons.
             width: Columns of a line.
         """
+        from parity.gradients.text import gradients_text
         from parity.results.text.nodes import nodes_text
 
-        return nodes_text(self.record, verbose=verbose, width=width, paths=self._paths)
+        return nodes_text(
+            self.record,
+            verbose=verbose,
+            width=width,
+            paths=self._paths,
+            further=gradients_text(self._gradients, width) if self._gradients else "",
+        )
 
     def assert_parity(self) -> None:
         """Raise unless parity was shown.

@@ -9,9 +9,11 @@ from converter.bundle import open_bundle, write_bundle
 from converter.conversion import convert
 from converter.sources import CheckpointFiles
 from parity.process.environment import prepare
+from parity.sides.tensorflow_import import import_triton_first
 
-# Before any test imports PyTorch, as compare.py does it.
+# Before any test imports PyTorch or TensorFlow, as compare.py does it.
 prepare()
+import_triton_first()
 
 
 @pytest.fixture(scope="session")

@@ -4,16 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from parity.process.frames import PACKAGES, SCRIPTS
+
 ROOT = Path(__file__).parents[1]
-TOP = (
-    "converter",
-    "efficientdet_parity",
-    "efficientdet_spec",
-    "parity",
-    "reference_tf",
-    "reports",
-    "torch_model",
-)
 
 
 def listed():
@@ -25,12 +18,18 @@ def listed():
 
 def found(root):
     """The folders with Python files under the top-level packages, as packages."""
-    files = [path for top in TOP for path in (root / top).rglob("*.py")]
+    files = [path for top in PACKAGES for path in (root / top).rglob("*.py")]
     return {".".join(path.parent.relative_to(root).parts) for path in files}
 
 
 def test_every_package_is_installed():
     assert listed() == found(ROOT)
+
+
+def test_the_scripts_that_other_processes_run_are_installed():
+    text = (ROOT / "pyproject.toml").read_text()
+    modules = ", ".join(f'"{Path(name).stem}"' for name in SCRIPTS)
+    assert f"py-modules = [{modules}]" in text
 
 
 def test_every_package_says_what_it_is():

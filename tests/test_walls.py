@@ -16,6 +16,10 @@ ROOMS = {"converter", "torch_model", "reference_tf"}
 # What importing each of these must not bring along.
 WALLS = {
     "efficientdet_spec": FRAMEWORKS | TOP | {"numpy"},
+    "efficientdet_parity": FRAMEWORKS | ROOMS | TOP | {"numpy", "parity"},
+    "efficientdet_parity.pytest_plugin": FRAMEWORKS | ROOMS | TOP | {"numpy", "parity"},
+    "efficientdet_parity.comparing": FRAMEWORKS | {"torch_model", "reference_tf"} | TOP,
+    "efficientdet_parity.converting": FRAMEWORKS | {"torch_model", "reference_tf"} | TOP,
     "converter.conversion": FRAMEWORKS | TOP,
     "converter.seeded": FRAMEWORKS | TOP,
     "converter.ledger": FRAMEWORKS | TOP,

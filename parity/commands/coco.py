@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -76,22 +77,27 @@ def evaluate_images(settings: CocoSettings, place: ResultPlace) -> CocoReport:
 
     work = shards.Work(settings.images, annotations.images, setup.batch)
     fingerprint = shards.fingerprint(work)
-    with open_runner(settings, setup) as runner:
-        results = {
-            framework: _detected(settings, setup, runner, work, fingerprint, framework, kinds)
-            for framework in frameworks
-        }
-    report = _coco_report(settings, setup, annotations, results, runner.environment)
-    if not settings.stage_swap:
-        return report
-    stage_swap = swaps.run(
-        setup,
-        settings.out / "shards",
-        work,
-        fingerprint,
-        annotations,
-        with_tensorflow="tensorflow" in frameworks,
-    )
+    with ExitStack() as stack:
+        if "torch" in frameworks or settings.stage_swap:
+            from parity.sides.pytorch.device import settings_kept
+
+            stack.enter_context(settings_kept())
+        with open_runner(settings, setup) as runner:
+            results = {
+                framework: _detected(settings, setup, runner, work, fingerprint, framework, kinds)
+                for framework in frameworks
+            }
+        report = _coco_report(settings, setup, annotations, results, runner.environment)
+        if not settings.stage_swap:
+            return report
+        stage_swap = swaps.run(
+            setup,
+            settings.out / "shards",
+            work,
+            fingerprint,
+            annotations,
+            with_tensorflow="tensorflow" in frameworks,
+        )
     return replace(report, stage_swap=stage_swap)
 
 

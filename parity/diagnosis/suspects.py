@@ -27,14 +27,15 @@ __all__ = ["Known", "diagnosed", "findings", "suspects"]
 def findings(pairing: Pairing, known: Known) -> list[Finding]:
     """What is wrong with a candidate whatever its tensors are."""
     candidate, referee = torch_sides(pairing)
-    model, naming = candidate.model, candidate.naming
-    if naming.prefix:
-        # Inside its wrapper a model has the faithful one's paths.
-        model = model.get_submodule(naming.prefix.rstrip("."))
-        naming = own_paths(naming.nodes)
-    return structure.Structure(
-        model, naming, referee, known.faithful, known.alternatives
-    ).findings()
+    naming = candidate.naming
+    with candidate.as_read() as model:
+        if naming.prefix:
+            # Inside its wrapper a model has the faithful one's paths.
+            model = model.get_submodule(naming.prefix.rstrip("."))
+            naming = own_paths(naming.nodes)
+        return structure.Structure(
+            model, naming, referee, known.faithful, known.alternatives
+        ).findings()
 
 
 def torch_sides(pairing: Pairing) -> tuple[TorchCandidate, FaithfulReferee]:

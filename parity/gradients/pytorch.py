@@ -17,7 +17,8 @@ from parity.gradients.verdict import ROUNDING
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.measure import unit_roundoff
 from parity.process.arrays import Array
-from parity.sides.pytorch.hooks import flatten, nhwc
+from parity.sides.pytorch.hooks import nhwc
+from parity.sides.pytorch.nested import flatten
 
 _STATISTICS = ("running_mean", "running_var")
 

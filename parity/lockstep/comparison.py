@@ -24,6 +24,14 @@ from parity.judge.verdict import NodeResult, judge, with_history
 from parity.lockstep.free import FreeWalk
 from parity.lockstep.isolated import IsolatedWalk
 from parity.lockstep.measuring import Measuring
+from parity.lockstep.modes import (
+    CHANNELS_LAST,
+    GRADIENTS,
+    Departures,
+    departures,
+    where,
+    with_gradients,
+)
 from parity.lockstep.own import OwnDifferences
 from parity.lockstep.pairing import Pairing, Progress, part_of
 from parity.lockstep.repetition import (
@@ -35,8 +43,8 @@ from parity.lockstep.repetition import (
 from parity.lockstep.walk import PassTiming, visited
 from parity.process.arrays import Array
 from parity.process.outcome import Outcome
-from parity.results.records.nodes import Finding
-from parity.sides.side import CandidateError, Value
+from parity.results.records.nodes import NOT_REPEATABLE, Finding
+from parity.sides.side import CandidateError, Mode, Value
 
 
 @dataclass(frozen=True)
@@ -91,119 +99,178 @@ def compare(pairing: Pairing, progress: Progress | None = None, keep: int = 0) -
         progress: Told how many nodes are done, both passes together.
         keep: Of how many nodes to keep the difference that they make themselves.
     """
-    compiled = pairing.candidate.compiled
+    with pairing.candidate.restored():
+        if pairing.candidate.compiled:
+            return _compiled(pairing, progress, keep)
+        return _plainly(pairing, progress, keep)
+
+
+def _plainly(pairing: Pairing, progress: Progress | None, keep: int) -> Comparison:
+    """:func:`compare` where what is observed is what its user runs."""
     started = time.perf_counter()
-    runs = _unobserved(pairing, gradients=not compiled)
-    unobserved = PassTiming("unobserved", time.perf_counter() - started)
-    second = runs.outputs
-    with pairing.candidate.observable():
-        free, timing = _free(pairing, part_of(progress, 0, 2))
-        observed = free.returned
-        repeats = equal_runs(second, observed)
-        if repeats:
-            # Outputs are large, and one of two that are equal is enough.
-            second = runs.outputs = observed
-        found = _isolated(pairing, free, part_of(progress, 1, 2), keep)
-    # One more run tells which of two that differ is the odd one.
-    first = observed
-    if compiled or not repeats:
-        first = pairing.run_unobserved(gradients=False)
-    not_shown: Sequence[str] = compiled_apart(first, observed) if compiled else []
-    if not (compiled or repeats or runs.notes) and equal_runs(first, observed):
-        judged = _judged_with_gradients(pairing, observed, second)
-        if judged and judged.outcome is not Outcome.DIFFERENCE:
-            runs.notes, not_shown, second = judged.notes, judged.not_shown, observed
-    return replace(
-        found,
-        timings=[unobserved, timing, *found.timings],
-        runs=repetition_findings(
-            first,
-            second,
-            first if compiled else observed,
-            pairing.outputs,
-            gradients=not compiled and not runs.notes,
-            other_image=runs.other_image,
-        ),
-        not_shown=not_shown,
-        notes=runs.notes,
-        outputs=[value.array() for value in observed if value.shape is not None],
-    )
-
-
-@dataclass
-class _Unobserved:
-    """What a candidate makes where nobody looks.
-
-    Attributes:
-        outputs: Of its second call.
-        notes: What was not looked at.
-        other_image: Its outputs for another image of the same shape, of the very first call and
-            of a later one; None where they are equal.
-    """
-
-    outputs: Sequence[Value]
-    notes: Sequence[str] = ()
-    other_image: tuple[Sequence[Value], Sequence[Value]] | None = None
-
-
-def _unobserved(pairing: Pairing, *, gradients: bool) -> _Unobserved:
     # Another image of the same shape comes first: what a candidate keeps of it, it will use for
     # the images that it is compared on.
     mirrored = pairing.mirrored()
-    before = mirrored.run_unobserved(gradients=False)
-    outputs, notes = _second_run(pairing, gradients=gradients)
-    after = mirrored.run_unobserved(gradients=False)
-    return _Unobserved(outputs, notes, None if equal_runs(before, after) else (before, after))
+    before = mirrored.run_unobserved()
+    recorded, notes = with_gradients(pairing)
+    second = pairing.run_unobserved() if recorded is None else recorded
+    elsewhere = departures(mirrored, before)
+    unobserved = PassTiming("unobserved", time.perf_counter() - started)
+    free, timing = _free(pairing, part_of(progress, 0, 2))
+    observed = first = free.returned
+    repeats = equal_runs(second, observed)
+    if repeats:
+        # Outputs are large, and one of two that are equal is enough.
+        second = observed
+    found = _isolated(pairing, free, part_of(progress, 1, 2), keep)
+    judged = _Judged()
+    if not repeats:
+        # One more run tells which of two that differ is the odd one.
+        first = pairing.run_unobserved()
+        if recorded is not None and equal_runs(first, observed):
+            judged = _judged(pairing, GRADIENTS, observed, second)
+            second = second if judged.apart else observed
+    elif not elsewhere.unsteady and found.outcome is not Outcome.DIFFERENCE:
+        judged = _judged_elsewhere(pairing, before, elsewhere)
+    runs = repetition_findings(
+        first,
+        second,
+        observed,
+        pairing.outputs,
+        gradients=recorded is not None,
+        other_image=elsewhere.unsteady,
+    )
+    return replace(
+        found,
+        timings=[unobserved, timing, *found.timings],
+        runs=runs or judged.findings,
+        not_shown=judged.not_shown,
+        notes=[*notes, *elsewhere.notes, *judged.notes],
+        outputs=_arrays(observed),
+    )
 
 
-def _second_run(pairing: Pairing, *, gradients: bool) -> tuple[list[Value], list[str]]:
-    """The outputs of the candidate's second call, and what was not looked at."""
-    if gradients:
-        try:
-            return pairing.run_unobserved(gradients=True), []
-        except CandidateError as error:
-            # Many ports are only ever run without, and use what does not work with gradients.
-            notes = [f"Not looked at: the candidate with gradients recorded. {error}"]
-            return pairing.run_unobserved(gradients=False), notes
-    # A compiled module would be compiled once more for gradients.
-    return pairing.run_unobserved(gradients=False), []
+def _compiled(pairing: Pairing, progress: Progress | None, keep: int) -> Comparison:
+    """:func:`compare` where its user runs a compiled form, which no hook can look into.
+
+    Nodes and modes are those of the form that is written. The compiled one would be compiled once
+    more for each mode.
+    """
+    started = time.perf_counter()
+    mirrored = pairing.mirrored()
+    before = mirrored.run_unobserved()
+    second = pairing.run_unobserved()
+    after = mirrored.run_unobserved()
+    unobserved = PassTiming("unobserved", time.perf_counter() - started)
+    with pairing.candidate.observable():
+        free, timing = _free(pairing, part_of(progress, 0, 2))
+        observed = free.returned
+        found = _isolated(pairing, free, part_of(progress, 1, 2), keep)
+        recorded, notes = with_gradients(pairing)
+        elsewhere = departures(pairing, observed)
+        judged = _Judged()
+        if recorded is not None and not equal_runs(recorded, observed):
+            judged = _judged(pairing, GRADIENTS, observed, recorded)
+        elif not elsewhere.unsteady and found.outcome is not Outcome.DIFFERENCE:
+            judged = _judged_elsewhere(pairing, observed, elsewhere)
+    first = pairing.run_unobserved()
+    steady = equal_runs(before, after)
+    runs = repetition_findings(
+        first,
+        second,
+        first,
+        pairing.outputs,
+        gradients=False,
+        other_image=elsewhere.unsteady if steady else (before, after),
+    )
+    return replace(
+        found,
+        timings=[unobserved, timing, *found.timings],
+        runs=runs or judged.findings,
+        not_shown=[*compiled_apart(first, observed), *judged.not_shown],
+        notes=[*notes, *elsewhere.notes, *judged.notes],
+        outputs=_arrays(observed),
+    )
 
 
-_OTHER_ROUNDING = (
-    "Where gradients are recorded the candidate rounds otherwise: every node was judged there too."
-)
+def _arrays(outputs: Sequence[Value]) -> list[Array]:
+    return [value.array() for value in outputs if value.shape is not None]
 
 
-def _judged_with_gradients(
-    pairing: Pairing, without: Sequence[Value], recorded: Sequence[Value]
-) -> Comparison | None:
-    """Judge every node once more, in a run that records what gradients need.
+@dataclass
+class _Judged:
+    """What follows from the nodes as they are in other modes.
+
+    Attributes:
+        notes: Sentences where every node has parity there too.
+        not_shown: Sentences on what that leaves open.
+        findings: What is wrong with the candidate.
+        apart: Whether it is not shown that roundings make the difference.
+    """
+
+    notes: list[str] = field(default_factory=list)
+    not_shown: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def apart(self) -> bool:
+        """Whether it is another function in one of them."""
+        return bool(self.findings)
+
+
+def _judged_elsewhere(pairing: Pairing, plain: Sequence[Value], elsewhere: Departures) -> _Judged:
+    """:func:`_judged` in each mode in which the candidate's outputs differ."""
+    every = [_judged(pairing, mode, plain, outputs) for mode, outputs in elsewhere.outputs.items()]
+    return _Judged(
+        [text for item in every for text in item.notes],
+        [text for item in every for text in item.not_shown],
+        [finding for item in every for finding in item.findings],
+    )
+
+
+def _judged(
+    pairing: Pairing, mode: Mode, plain: Sequence[Value], outputs: Sequence[Value]
+) -> _Judged:
+    """Judge every node once more, in another mode.
 
     A candidate whose outputs differ there may still be right: PyTorch itself multiplies some
     matrices in another order.
 
     Args:
         pairing: What is compared.
-        without: The candidate's outputs where no gradients are recorded.
-        recorded: Those where they are.
-
-    Returns:
-        The nodes, and what follows from them where none is wrong; None where it is not the
-        gradients that make the difference, since another run with them gives other outputs again.
+        mode: How the candidate is run.
+        plain: Its outputs in the plain mode.
+        outputs: Those in this one, on the same images.
     """
-    recording = replace(pairing, gradients=True)
-    if not equal_runs(recording.run(lambda name, made: None), recorded):
-        return None
-    found = Comparison(compare_isolated(recording), ())
-    if found.outcome is Outcome.PARITY:
-        return replace(found, notes=[_OTHER_ROUNDING])
-    apart = outputs_apart(without, recorded, pairing.outputs)
-    return replace(
-        found,
-        not_shown=[
-            f"where gradients are recorded the candidate's outputs differ ({apart}), and not "
-            f"every node can be judged there"
-        ],
+    there = replace(pairing, mode=mode)
+    apart = outputs_apart(plain, outputs, pairing.outputs)
+    differs = Finding(
+        NOT_REPEATABLE,
+        "the candidate",
+        f"a run {where(mode)} gives other outputs than a run without ({apart}): it computes "
+        f"otherwise there",
+    )
+    try:
+        if mode is GRADIENTS and not equal_runs(there.run(lambda name, made: None), outputs):
+            # It is not the gradients that make the difference.
+            return _Judged(findings=[differs])
+        outcome = Comparison(compare_isolated(there), ()).outcome
+    except CandidateError:
+        outcome = Outcome.NOT_SHOWN
+    if outcome is Outcome.PARITY:
+        return _Judged(
+            [f"Run {where(mode)} the candidate rounds otherwise: every node was judged there too."]
+        )
+    if outcome is Outcome.DIFFERENCE and mode is not CHANNELS_LAST:
+        return _Judged(findings=[differs])
+    # Who hands over contiguous images need not care for any other layout.
+    what = (
+        "by more than roundings; give it contiguous images wherever it is used"
+        if outcome is Outcome.DIFFERENCE
+        else "and not every node can be judged there"
+    )
+    return _Judged(
+        not_shown=[f"run {where(mode)} the candidate's outputs differ ({apart}), {what}"]
     )
 
 

@@ -112,7 +112,7 @@ class IsolatedWalk(Walk):
             met = replace(
                 met,
                 candidate=made,
-                problem=problem,
+                problem=problem or _outdated(made),
                 wrong_inputs=self._wrong_inputs(met.name, made),
                 overwritten=made.overwritten(),
             )
@@ -129,3 +129,15 @@ class IsolatedWalk(Walk):
             # Sums and products of two are the same in either order.
             due, known = sorted(due), sorted(known)
         return tuple(known) if due and len(known) >= len(due) and known != due else ()
+
+
+def _outdated(made: Made) -> Problem | None:
+    """Why a layer cannot be judged on the reference's tensors, which it does not read."""
+    nodes = made.outdated()
+    if not nodes:
+        return None
+    return Problem(
+        f"it reads a copy of {nodes[0]} that was made before the reference's tensor took its "
+        f"place, as a hook of the candidate's own may make, and cannot be judged on that tensor; "
+        f"let it read what the layer returns"
+    )

@@ -11,7 +11,7 @@ import numpy as np
 from efficientdet_spec import NodeKind
 from parity.judge.referee import Referee
 from parity.process.arrays import Array
-from parity.sides.side import Candidate, Reference, Value, Visit
+from parity.sides.side import PLAIN, Candidate, Mode, Reference, Value, Visit
 from parity.sides.stream import Tensors
 
 Progress = Callable[[float, int | None], None]
@@ -50,7 +50,7 @@ class Pairing:
         images: [N, H, W, 3], of the type in which both sides compute.
         elements: Number of output elements that the whole comparison judges, both sides and all
             inputs together; None where this input is all.
-        gradients: Whether the candidate is to record what gradients need when it is observed.
+        mode: How the candidate is run when it is observed.
     """
 
     reference: Reference
@@ -58,7 +58,7 @@ class Pairing:
     referee: Referee
     images: Array
     elements: int | None = None
-    gradients: bool = False
+    mode: Mode = PLAIN
 
     @property
     def kinds(self) -> Mapping[str, NodeKind]:
@@ -81,17 +81,15 @@ class Pairing:
             Copies of its output tensors, as it returns them.
         """
         referee = self.referee
-        return self.candidate.run(
-            self.images, visit, referee.inputs_of, referee.wiring, gradients=self.gradients
-        )
+        return self.candidate.run(self.images, visit, referee.inputs_of, referee.wiring, self.mode)
 
-    def run_unobserved(self, *, gradients: bool) -> list[Value]:
+    def run_unobserved(self, mode: Mode = PLAIN) -> list[Value]:
         """Run the candidate as its user does; returns copies of its output tensors.
 
         Args:
-            gradients: Whether it is to record what gradients need.
+            mode: How it is run.
         """
-        return self.candidate.run_unobserved(self.images, gradients=gradients)
+        return self.candidate.run_unobserved(self.images, mode)
 
     def mirrored(self) -> Pairing:
         """The same with each image's left and right exchanged."""

@@ -90,7 +90,7 @@ class Walk(ABC):
                 late = name in self.seen or position < self._position
                 self.seen.add(name)
                 instead = self.meet_late(name, made) if late else self._step(tensors, made)
-                if name in self.pairing.outputs:
+                if name in self.pairing.outputs and not made.value.unreadable:
                     kept[name] = made.kept(instead)
                 return instead
 
@@ -142,7 +142,7 @@ class Walk(ABC):
                 problem = Problem(
                     f"{_RETURNS} {len(returned)} tensors, not {len(outputs)}", returned=True
                 )
-            elif returned[number].dims and returned[number].dims[0] < len(self.pairing.images):
+            elif self._leaves_images_out(returned[number], kept.get(name)):
                 problem = Problem(
                     f"{_RETURNS} {returned[number].dims[0]} of {len(self.pairing.images)} images "
                     f"in its output number {number}",
@@ -153,12 +153,28 @@ class Walk(ABC):
                 problem = _returned_instead(name, number, returned[number], kept)
             else:
                 continue
+            if name in self.seen and name not in kept:
+                # What it makes there cannot be looked into, which says more.
+                continue
             if name in self.measured:
                 self.measured[name] = replace(self.measured[name], problem=problem)
+
+    def _leaves_images_out(self, returned: Value, made: Value | None) -> bool:
+        """Whether fewer images are returned than given, and all else as its last layer made it."""
+        count = len(self.pairing.images)
+        return (
+            made is not None
+            and bool(returned.dims)
+            and returned.dims[0] < count
+            and made.dims[0] in (count, returned.dims[0])
+            and returned.dims[1:] == made.dims[1:]
+        )
 
 
 def problem_of(value: Value, reference: Array | None, dtype: Any) -> Problem | None:
     """Why a candidate's output cannot be compared; None where it can."""
+    if value.unreadable:
+        return Problem(f"it makes a tensor that is {value.unreadable}, which is not looked into")
     shape = value.shape
     if shape is None:
         return Problem(f"its shape is {list(value.dims)}, which is not [N, C, H, W]")

@@ -10,10 +10,20 @@ from pathlib import Path
 from traceback import FrameSummary
 
 _ROOT = Path(__file__).resolve().parents[2]
-_PACKAGES = frozenset(
-    ("converter", "efficientdet_spec", "parity", "reference_tf", "reports", "torch_model")
+PACKAGES = (
+    "converter",
+    "efficientdet_parity",
+    "efficientdet_spec",
+    "parity",
+    "reference_tf",
+    "reports",
+    "torch_model",
 )
-_MODULES = frozenset(("compare.py", "convert.py"))
+"""This project's packages; where they are installed, others lie beside them."""
+
+SCRIPTS = ("compare.py", "convert.py")
+"""This project's modules beside the packages."""
+
 _INSTALLED = frozenset(("site-packages", "dist-packages"))
 _STANDARD_LIBRARY = tuple(
     os.path.realpath(path) + os.sep
@@ -27,7 +37,7 @@ def in_project(filename: str) -> str | None:
         path = Path(filename).resolve().relative_to(_ROOT)
     except (OSError, RuntimeError, ValueError):
         return None
-    ours = path.parts[0] in (_PACKAGES if len(path.parts) > 1 else _MODULES)
+    ours = path.parts[0] in (PACKAGES if len(path.parts) > 1 else SCRIPTS)
     return path.as_posix() if ours else None
 
 

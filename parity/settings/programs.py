@@ -8,7 +8,7 @@ from parity.settings.convert import ConvertSettings
 from parity.settings.option import Settings, words
 
 ROOT = Path(__file__).resolve().parents[2]
-"""Where ``compare.py`` and ``convert.py`` are."""
+"""Where ``compare.py`` and ``convert.py`` are: a checkout, or the folder of installed packages."""
 
 
 def program_words(settings: Settings) -> tuple[str, ...]:

@@ -77,6 +77,10 @@ class Value(Protocol):
     def coarseness(self) -> int | None:
         """Bytes of one of its numbers; None where these are no floating-point numbers."""
 
+    @property
+    def unreadable(self) -> str | None:
+        """What sort of tensor it is, where its values cannot be looked at; None where they can."""
+
     def array(self) -> Array:
         """Its values, NHWC; possibly its own memory, which must not be written to."""
 
@@ -106,6 +110,9 @@ class Made(Protocol):
     def read(self) -> tuple[str | None, ...]:
         """The node that each tensor it was given comes from; None where that is not known."""
 
+    def outdated(self) -> tuple[str, ...]:
+        """The nodes of which it reads what they made before another tensor took its place."""
+
     def overwritten(self) -> tuple[str, ...]:
         """The nodes that it reads to whose tensors something else has written since."""
 
@@ -117,6 +124,25 @@ class Made(Protocol):
 
     def kept(self, instead: Array | None) -> Value:
         """A copy of its output, or of what takes its place, as the candidate would return it."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a candidate is run, where that should make no difference to its outputs.
+
+    Attributes:
+        gradients: Whether it is to record what gradients need, those of the images included.
+        inference: Whether it may take for granted that nobody will ever ask for gradients.
+        channels_last: Whether the images lie in memory with the channels last.
+    """
+
+    gradients: bool = False
+    inference: bool = False
+    channels_last: bool = False
+
+
+PLAIN = Mode()
+"""How a candidate is run where nothing else is said."""
 
 
 Setting = Callable[[], AbstractContextManager[None]]
@@ -150,8 +176,7 @@ class Candidate(Protocol):
         visit: Visit,
         inputs_of: Mapping[str, tuple[int, ...]],
         sources_of: Mapping[str, tuple[str, ...]],
-        *,
-        gradients: bool = False,
+        mode: Mode = PLAIN,
     ) -> list[Value]:
         """Run it, calling ``visit`` at each node.
 
@@ -161,7 +186,7 @@ class Candidate(Protocol):
             inputs_of: By node the NHWC shape of the first tensor that it should be given, by
                 which calls of one module are told apart.
             sources_of: By node the nodes that it should read, by which they are too.
-            gradients: Whether it is to record what gradients need.
+            mode: How it is run.
 
         Returns:
             Copies of its outputs, as it returns them.
@@ -171,13 +196,16 @@ class Candidate(Protocol):
             InputError: It returns no tensor.
         """
 
-    def run_unobserved(self, images: Array, *, gradients: bool) -> list[Value]:
+    def run_unobserved(self, images: Array, mode: Mode = PLAIN) -> list[Value]:
         """Run it as its user does; as :meth:`run`.
 
         Args:
             images: [N, H, W, 3].
-            gradients: Whether it is to record what gradients need.
+            mode: How it is run.
         """
+
+    def restored(self) -> AbstractContextManager[None]:
+        """Behind it its state is what it was before, and not behind each run in it."""
 
     def observable(self) -> AbstractContextManager[None]:
         """Within it a compiled candidate runs in the form that can be seen."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.util
 import os
 import sys
 
@@ -16,6 +18,7 @@ def import_tensorflow() -> None:
         InputError: TensorFlow is not installed; says which extra to install.
     """
     require_extra("tensorflow", "The reference")
+    import_triton_first()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # They come from native code before any log level applies, so only the descriptor helps.
     sys.stderr.flush()
@@ -33,3 +36,16 @@ def import_tensorflow() -> None:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+
+
+def import_triton_first() -> None:
+    """Import Triton, where PyTorch has it, unless TensorFlow has been imported.
+
+    PyTorch imports it when a module is compiled or traced. Both hold a copy of LLVM, and a process
+    that has TensorFlow's already ends there with a segmentation fault; the other order is sound.
+    """
+    if "tensorflow" in sys.modules or importlib.util.find_spec("triton") is None:
+        return
+    # Without it PyTorch has no compiler for GPUs, and says so when one is needed.
+    with contextlib.suppress(Exception):
+        importlib.import_module("triton._C.libtriton")

@@ -25,6 +25,7 @@ from msgspec import structs
 from efficientdet_spec import Cause, InputError
 from parity.process import environment
 from parity.process.files import make_folder, write_text
+from parity.process.frames import PACKAGES, SCRIPTS
 from parity.process.outcome import MISTAKE, Outcome
 from parity.results.reading import read
 from parity.results.records.conversion import ConversionResult
@@ -185,7 +186,7 @@ def _open_record(subject: Subject, choice: ReportSettings, folder: Path, command
         trained=True,
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=command,
-        code=_code_digest(),
+        code=code_digest(),
         complete=False,
         planned=[],
         environment=environment.describe(None),
@@ -206,7 +207,7 @@ def _open_record(subject: Subject, choice: ReportSettings, folder: Path, command
     )
 
 
-def _code_digest() -> str:
+def code_digest() -> str:
     """SHA-256 over the names and contents of :func:`own_code`."""
     total = hashlib.sha256()
     for name, digest in Digests().of(own_code()).items():
@@ -282,9 +283,8 @@ def _account(
 
 def own_code() -> list[str]:
     """The source files of this project that results may depend on; pages depend on others."""
-    folders = [path for path in ROOT.iterdir() if (path / "__init__.py").is_file()]
-    found = [path for folder in folders for path in folder.rglob("*.py")]
-    found += ROOT.glob("*.py")
+    found = [path for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
+    found += [ROOT / name for name in SCRIPTS]
     pages = Path(__file__).parents[1]
     return sorted(str(path) for path in found if not path.is_relative_to(pages))
 

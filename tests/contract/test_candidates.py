@@ -7,7 +7,7 @@ from torch import nn
 
 from parity.sides.naming import own_paths
 from parity.sides.pytorch import FaithfulReferee, TorchCandidate
-from parity.sides.side import CandidateError
+from parity.sides.side import CandidateError, Mode
 from torch_model.checkpoint import from_arrays
 
 SIZE = (96, 128)
@@ -90,14 +90,14 @@ def test_it_goes_on_with_what_it_is_given(candidate, opened):
     operation = opened.referee.operation(reader)
     exact, gauge = operation.whole([given[name]])
     assert np.abs(read["exact"] - exact).max() <= 1e-6 * gauge.max()
-    without = candidate.run_unobserved(opened.images, gradients=False)
+    without = candidate.run_unobserved(opened.images)
     assert not any(one.identical(other) for one, other in zip(with_it, without, strict=True))
 
 
 def test_seeing_changes_nothing(candidate, opened):
     seen = opened.run(candidate, lambda name, made: None)
     for gradients in (False, True):
-        alone = candidate.run_unobserved(opened.images, gradients=gradients)
+        alone = candidate.run_unobserved(opened.images, Mode(gradients=gradients))
         assert len(alone) == len(opened.outputs)
         assert all(one.identical(other) for one, other in zip(seen, alone, strict=True))
 
@@ -115,7 +115,7 @@ def test_an_error_of_its_own_is_one_sentence(opened):
     model.backbone.stem_act.forward = lambda x: x @ x
     candidate = TorchCandidate(model, own_paths(opened.kinds))
     with pytest.raises(CandidateError) as raised:
-        candidate.run_unobserved(opened.images, gradients=False)
+        candidate.run_unobserved(opened.images)
     assert "\n" not in str(raised.value) and "run it by itself" in str(raised.value)
 
 
@@ -125,7 +125,7 @@ def test_values_of_any_type_can_be_held_against_each_other(opened):
             return [x.to(torch.bfloat16), x.double(), x[0]]
 
     naming = own_paths(opened.kinds)
-    half, wide, flat = TorchCandidate(Half(), naming).run_unobserved(opened.images, gradients=False)
+    half, wide, flat = TorchCandidate(Half(), naming).run_unobserved(opened.images)
     assert (half.dtype, half.coarseness, wide.coarseness) == ("bfloat16", 2, 8)
     assert flat.shape is None and flat.dims == (3, *SIZE)
     assert half.same(half) and half.identical(half) and not half.identical(wide)

@@ -124,7 +124,7 @@ def _of_files(
 
 
 def of_arrays(
-    images: Any, settings: NodesSettings, config: EfficientDetConfig
+    images: Any, settings: NodesSettings, conversion: Conversion, trace: Trace | None
 ) -> list[PlannedInput]:
     """The inputs that a caller hands over as arrays.
 
@@ -132,18 +132,36 @@ def of_arrays(
         images: Arrays [h, w, 3] in RGB order of type uint8, to be prepared as photographs are; or
             one array [N, H, W, 3] of floating point, the network's input itself, normalised.
         settings: Of the comparison.
-        config: The model.
+        conversion: The checkpoint's values.
+        trace: Recorded tensors that are the reference; None where they are not.
 
     Raises:
-        InputError: They are something else, or the model cannot process their size.
+        InputError: They are something else, the model cannot process their size, or a trace is
+            of another input.
     """
+    planned = _planned_arrays(images, settings, conversion.config)
+    if trace:
+        if len(planned) > 1:
+            raise InputError(
+                f"A trace is of one input, but {len(planned)} are given; give the one that was "
+                f"recorded, or None to use the trace's own.",
+                Cause.OPTION,
+            )
+        digest = planned[0].load()[1]["sha256"]
+        check_trace(trace, conversion, settings.weights, settings.dtype, digest)
+    return planned
+
+
+def _planned_arrays(
+    images: Any, settings: NodesSettings, config: EfficientDetConfig
+) -> list[PlannedInput]:
     size = settings.size or config.image_size
     config.feature_sizes(*size)
     if isinstance(images, np.ndarray) and images.ndim == 4 and images.dtype.kind == "f":
         return [_of_network_input(images, settings, config)]
     if isinstance(images, np.ndarray) and images.ndim == 3:
         images = [images]
-    photographs = [np.asarray(image) for image in images]
+    photographs = [_as_array(image) for image in images]
     if not photographs:
         raise InputError("No image is given; give one, or None.", Cause.OPTION)
     for image in photographs:
@@ -166,10 +184,27 @@ def of_arrays(
     return [planned(photographs[start : start + batch]) for start in starts]
 
 
+def _as_array(image: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"An image of type {type(image).__name__} cannot be taken as an array "
+            f"({error!s:.100}); give one [h, w, 3] in RGB order of uint8.",
+            Cause.OPTION,
+        ) from error
+
+
 def _of_network_input(
     images: NDArray[Any], settings: NodesSettings, config: EfficientDetConfig
 ) -> PlannedInput:
     size = (images.shape[1], images.shape[2])
+    if images.shape[3] != 3 or not len(images):
+        raise InputError(
+            f"The network's input is an array {list(images.shape)}; give [N, H, W, 3], with the "
+            f"colours last.",
+            Cause.OPTION,
+        )
     if settings.size not in (None, size):
         raise InputError(
             f"The images are {size_text(size)}, but size says {size_text(settings.size)}; leave "
@@ -177,10 +212,9 @@ def _of_network_input(
             Cause.OPTION,
         )
     config.feature_sizes(*size)
-    if images.shape[3] != 3 or not len(images) or not np.isfinite(images).all():
+    if not np.isfinite(images).all():
         raise InputError(
-            f"The network's input is an array {list(images.shape)}; give [N, H, W, 3] of finite "
-            f"values.",
+            "The network's input has values that are not finite; give an array without them.",
             Cause.OPTION,
         )
     stacked = np.ascontiguousarray(images, settings.dtype)

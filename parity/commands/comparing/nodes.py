@@ -169,10 +169,12 @@ def _examined(
         seconds["closeups"] = time.perf_counter() - started
     noise: list[Noise] = []
     reference = telling.reference
+    # The reference stays open for other comparisons, to which these notes do not belong.
+    described = dict(reference.described)
     if settings.noise:
         started = time.perf_counter()
         noise, notes = measured_noise(opened, settings, telling, threads)
-        reference.described.setdefault("notes", []).extend(notes)
+        described["notes"] = [*described.get("notes", ()), *notes]
         seconds["noise"] = time.perf_counter() - started
     evidence = Evidence(
         nodes=trials.nodes,
@@ -186,9 +188,7 @@ def _examined(
         "tensors": reference.tensors,
         "model": opened.config.name,
         "checkpoint": opened.described,
-        "reference": made(
-            ReferenceDescription, reference.described | {"framework": reference.framework}
-        ),
+        "reference": made(ReferenceDescription, described | {"framework": reference.framework}),
         "dtype": settings.dtype,
         "outputs": reference.outputs,
         "contributions": shares,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.conversion import convert
 from converter.sources import CheckpointFiles
-from efficientdet_spec import EfficientDetConfig, InputError
+from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from parity.commands.asking.options import convert_checkpoint, describe_checkpoint
 from parity.commands.references import Wanted, open_reference, open_reference_trace
 from parity.process import environment
@@ -65,6 +65,7 @@ class Opened:
         self.trace: Trace | None = open_reference_trace(self.wanted((), None))
         self.seconds = time.perf_counter() - started
         self._stack = ExitStack()
+        self._closed = False
         self._references: dict[tuple[int, ...], Reference] = {}
         self._referees: dict[tuple[int, ...], FaithfulReferee] = {}
 
@@ -80,7 +81,8 @@ class Opened:
         self.close()
 
     def close(self) -> None:
-        """Close every reference."""
+        """Close every reference; none can be opened any more."""
+        self._closed = True
         self._references.clear()
         self._referees.clear()
         self._stack.close()
@@ -153,8 +155,10 @@ class Opened:
             shape: Of the images, [N, H, W, 3].
 
         Raises:
-            InputError: What computes it is missing, or it is of another model.
+            InputError: What computes it is missing, it is of another model, or all was closed.
         """
+        if self._closed:
+            raise InputError("The reference has been closed; open it again.", Cause.OPTION)
         if shape not in self._references:
             wanted = self.wanted(shape, self.settings.threads)
             self._references[shape] = self._stack.enter_context(open_reference(wanted))
@@ -178,15 +182,20 @@ class Opened:
 def computing(threads: int | None) -> Iterator[int]:
     """Let PyTorch compute with so many threads; yields the number, None being its default.
 
+    Afterwards it computes as before, with the process's own threads and settings.
+
     Args:
         threads: Within one operation.
     """
     import torch
 
+    from parity.sides.pytorch.device import settings_kept
+
     before = torch.get_num_threads()
-    if threads:
-        torch.set_num_threads(threads)
-    try:
-        yield torch.get_num_threads()
-    finally:
-        torch.set_num_threads(before)
+    with settings_kept():
+        if threads:
+            torch.set_num_threads(threads)
+        try:
+            yield torch.get_num_threads()
+        finally:
+            torch.set_num_threads(before)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, float64, nn, promote_types, strided
+from torch import Tensor, float64, nn, promote_types
 
 from efficientdet_spec import Cause, InputError
 from parity.process.arrays import Array
@@ -16,7 +16,9 @@ from parity.sides.naming import Naming
 from parity.sides.pytorch import hooks, noise, wrappers
 from parity.sides.pytorch.code import failure
 from parity.sides.pytorch.exact import own_exact
-from parity.sides.side import CandidateError, Setting, Value, Visit
+from parity.sides.pytorch.nested import flatten, plain, unreadable
+from parity.sides.pytorch.provenance import fingerprint
+from parity.sides.side import PLAIN, CandidateError, Mode, Setting, Value, Visit
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class TorchValue:
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """Its shape as the candidate has it."""
-        return tuple(self.tensor.shape)
+        """Its shape as the candidate has it; of several tensors in one, how many there are."""
+        return (self.tensor.size(0),) if self.tensor.is_nested else tuple(self.tensor.shape)
 
     @property
     def shape(self) -> tuple[int, ...] | None:
@@ -41,15 +43,18 @@ class TorchValue:
 
     @property
     def dtype(self) -> str:
-        """Such as ``float32`` or ``bfloat16``; of one that is not plainly laid out, that too."""
-        name = str(self.tensor.dtype).removeprefix("torch.")
-        layout = self.tensor.layout
-        return name if layout is strided else f"{name} in {layout} layout"
+        """Such as ``float32`` or ``bfloat16``."""
+        return str(self.tensor.dtype).removeprefix("torch.")
 
     @property
     def coarseness(self) -> int | None:
         """Bytes of one of its numbers; None where these are no floating-point numbers."""
         return self.tensor.dtype.itemsize if self.tensor.dtype.is_floating_point else None
+
+    @property
+    def unreadable(self) -> str | None:
+        """What sort of tensor it is, such as ``quantized``; None for a plain one."""
+        return unreadable(self.tensor)
 
     def array(self) -> Array:
         """Its values, NHWC; its own memory where it is laid out channels last on the CPU."""
@@ -89,12 +94,16 @@ class TorchMade:
     def __init__(self, layer: nn.Module, given: hooks.Inputs, output: Tensor) -> None:
         self.layer = layer
         self.given = given
-        self.value: Value = TorchValue(output)
-        self._output = output
+        self._output = output if unreadable(output) else plain(output)
+        self.value: Value = TorchValue(self._output)
 
     def read(self) -> tuple[str | None, ...]:
         """The node that each tensor it was given comes from; None where that is not known."""
         return self.given.origins
+
+    def outdated(self) -> tuple[str, ...]:
+        """The nodes of which it reads what they made before another tensor took its place."""
+        return self.given.outdated
 
     def overwritten(self) -> tuple[str, ...]:
         """The nodes that it reads to whose tensors something else has written since."""
@@ -131,6 +140,13 @@ class TorchCandidate:
     model: nn.Module
     naming: Naming
     framework: str = "PyTorch"
+    # Parameters and buffers that its layers have been seen to hold while they ran, other than
+    # those that they hold before and after, by path.
+    _borrowed: dict[str, Tensor] = field(default_factory=dict, init=False, compare=False)
+    # Filled while several runs are to leave no trace together, and each may see the last one's.
+    _together: list[bool] = field(default_factory=list, init=False, compare=False)
+    # Filled as soon as it is seen to ask for gradients itself.
+    _differentiates: list[bool] = field(default_factory=list, init=False, compare=False)
 
     @property
     def compiled(self) -> bool:
@@ -151,45 +167,99 @@ class TorchCandidate:
         visit: Visit,
         inputs_of: Mapping[str, tuple[int, ...]],
         sources_of: Mapping[str, tuple[str, ...]],
-        *,
-        gradients: bool = False,
+        mode: Mode = PLAIN,
     ) -> list[Value]:
         """Run it, calling ``visit`` at each node; see :class:`~parity.sides.side.Candidate`."""
         ours: list[BaseException] = []
+        stored = {id(value) for _, value in hooks.state(self.model)}
+        whole = [self.model]
 
-        def guarded(node: str, layer: nn.Module, given: Any, output: Tensor) -> Tensor | None:
-            try:
-                array = visit(node, TorchMade(layer, given, output))
-            except BaseException as error:
-                ours.append(error)
-                raise
-            return None if array is None else hooks.replacement(output, given, array)
+        def met(node: str, layer: nn.Module, given: Any, output: Tensor) -> Tensor | None:
+            # What is lent to the whole model is there at its first layer.
+            for part in [*whole, layer]:
+                if any(id(value) not in stored for _, value in hooks.state(part)):
+                    self._borrow(part, stored)
+            whole.clear()
+            array = visit(node, TorchMade(layer, given, output))
+            if array is None:
+                return None
+            own = fingerprint(output)
+            instead = hooks.replacement(output, given, array)
+            provenance.replaced(own, instead, node)
+            return instead
 
-        with hooks.visiting(self.model, self.naming, guarded, inputs_of, sources_of):
-            return self._outputs(images, ours, gradients=gradients)
+        with hooks.visiting(
+            self.model, self.naming, met, inputs_of, sources_of, ours
+        ) as provenance:
+            return self._outputs(images, ours, mode)
 
-    def run_unobserved(self, images: Array, *, gradients: bool) -> list[Value]:
+    def _borrow(self, part: nn.Module, stored: Collection[int]) -> None:
+        path = next(name for name, module in self.model.named_modules() if module is part)
+        for name, value in hooks.state(part):
+            if id(value) not in stored:
+                self._borrowed[f"{path}.{name}" if path else name] = value.detach()
+
+    @contextmanager
+    def as_read(self) -> Iterator[nn.Module]:
+        """The module with the parameters and buffers that its layers have been seen to read.
+
+        They are not always those that it stores: ``torch.func.functional_call`` lends others.
+        """
+        kept = []
+        for path, value in self._borrowed.items():
+            place, _, name = path.rpartition(".")
+            module = self.model.get_submodule(place)
+            holder: Any = module._parameters if name in module._parameters else module._buffers
+            kept.append((holder, name, holder.get(name)))
+            holder[name] = nn.Parameter(value, False) if holder is module._parameters else value
+        try:
+            yield self.model
+        finally:
+            for holder, name, before in reversed(kept):
+                holder[name] = before
+
+    def run_unobserved(self, images: Array, mode: Mode = PLAIN) -> list[Value]:
         """Run it as its user does; see :class:`~parity.sides.side.Candidate`."""
-        return self._outputs(images, [], gradients=gradients)
+        try:
+            return self._outputs(images, [], mode)
+        except hooks.Differentiated:
+            self._differentiates.append(True)
+            return self._outputs(images, [], mode)
 
-    def _outputs(
-        self, images: Array, ours: Sequence[BaseException], *, gradients: bool = False
-    ) -> list[Value]:
-        size = f"{images.shape[1]}x{images.shape[2]}"
-        with hooks.unchanged(self.model):
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Behind it the buffers are what they were before, not behind each run in it.
+
+        What a run changes is for the next to show, in training mode too.
+        """
+        with hooks.restored(self.model):
+            self._together.append(True)
             try:
-                returned = hooks.run(self.model, images, gradients=gradients)
-            except KeyboardInterrupt:
+                yield
+            finally:
+                self._together.pop()
+
+    def _outputs(self, images: Array, ours: Sequence[BaseException], mode: Mode) -> list[Value]:
+        size = f"{images.shape[1]}x{images.shape[2]}"
+        try:
+            with nullcontext() if self._together else self.restored():
+                returned = hooks.run(
+                    self.model, images, mode, differentiates=bool(self._differentiates)
+                )
+        except (KeyboardInterrupt, hooks.Differentiated):
+            raise
+        except BaseException as error:
+            if ours or out_of_memory(error):
                 raise
-            except BaseException as error:
-                if ours or out_of_memory(error):
-                    raise
-                raise CandidateError(
-                    f"The candidate fails on [{len(images)}, 3, H, W] images of {size} with "
-                    f"{failure(error)}; run it by itself and correct it."
-                ) from error
+            raise CandidateError(
+                f"The candidate fails on [{len(images)}, 3, H, W] images of {size} with "
+                f"{failure(error)}; run it by itself and correct it."
+            ) from error
+        if ours:
+            # The candidate has caught it.
+            raise ours[0]
         tensors = _returned_tensors(returned, size)
-        return [TorchValue(tensor.detach().clone()) for tensor in tensors]
+        return [TorchValue(plain(tensor).detach().clone()) for tensor in tensors]
 
 
 def _returned_tensors(returned: Any, size: str) -> list[Tensor]:
@@ -204,7 +274,7 @@ def _returned_tensors(returned: Any, size: str) -> list[Tensor]:
     )
     found = f"The candidate returns {type(returned).__name__}"
     try:
-        tensors = hooks.flatten(returned)
+        tensors = flatten(returned)
     except RecursionError:
         raise InputError(
             f"{found} that contains itself for images of {size}; {wanted}", Cause.CANDIDATE
@@ -213,15 +283,11 @@ def _returned_tensors(returned: Any, size: str) -> list[Tensor]:
         raise InputError(
             f"{found} without a tensor for images of {size}; {wanted}", Cause.CANDIDATE
         )
-    unreadable = [
-        tensor.layout if tensor.layout is not strided else "meta"
-        for tensor in tensors
-        if tensor.layout is not strided or tensor.is_meta
-    ]
-    if unreadable:
+    sort = next(filter(None, map(unreadable, tensors)), None)
+    if sort:
         raise InputError(
-            f"The candidate returns a tensor that is {str(unreadable[0]).removeprefix('torch.')} "
-            f"for images of {size}; let it return plain ones, such as tensor.to_dense().",
+            f"The candidate returns a tensor that is {sort} for images of {size}; let it return "
+            f"plain dense tensors, such as of float32.",
             Cause.CANDIDATE,
         )
     return tensors

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -37,6 +39,25 @@ def open_device(name: str, *, tf32: bool = False) -> torch.device:
     torch.backends.cudnn.deterministic = True
     torch.use_deterministic_algorithms(True, warn_only=True)
     return torch.device(name)
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """Give the process back the settings that :func:`open_device` changes.
+
+    They hold for all of PyTorch, and a program that calls this project computes on its own too.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    tf32 = matmul.allow_tf32, cudnn.allow_tf32
+    chosen = cudnn.benchmark, cudnn.deterministic
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = tf32
+        cudnn.benchmark, cudnn.deterministic = chosen
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
 
 
 def _onednn() -> bool:

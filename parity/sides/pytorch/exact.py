@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from parity.process.arrays import Array
 from parity.sides.pytorch.hooks import same
+from parity.sides.pytorch.nested import mapped
 
 
 def in_double(
@@ -31,11 +32,12 @@ def in_double(
 
 def as_double(values: Any) -> Any:
     """Nested values with their floating-point tensors in float64."""
-    if isinstance(values, Tensor):
-        return values.double() if values.is_floating_point() else values
-    if isinstance(values, (list, tuple)):
-        return type(values)(as_double(item) for item in values)
-    return values
+
+    def wide(value: Any) -> Any:
+        floating = isinstance(value, Tensor) and value.is_floating_point()
+        return value.double() if floating else value
+
+    return mapped(values, wide)
 
 
 def own_exact(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:

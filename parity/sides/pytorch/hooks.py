@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import weakref
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from parity.process.arrays import Array
 from parity.sides.naming import Naming
+from parity.sides.pytorch.nested import copies, flatten, plain
+from parity.sides.pytorch.provenance import Provenance
+from parity.sides.side import PLAIN, Mode
 
 Visit = Callable[[str, nn.Module, tuple[Any, ...], Tensor], "Tensor | None"]
 """Called with a node's name, its module, the module's inputs and its output.
@@ -31,12 +35,14 @@ class Inputs(tuple[Any, ...]):
         named: What it was given by keyword, likewise.
         origins: The node that each of its tensors comes from; None where that is not known.
         overwritten: The nodes of those to which something has written since they were made.
+        outdated: The nodes of which it holds what they made before another tensor took its place.
     """
 
     read: tuple[Any, ...]
     named: Mapping[str, Any]
     origins: tuple[str | None, ...] = ()
     overwritten: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -51,7 +57,10 @@ class Inputs(tuple[Any, ...]):
 
 def nhwc(tensor: Tensor) -> Array:
     """An NCHW tensor as an NHWC array; without a copy where it is laid out channels last."""
-    array: Array = tensor.detach().permute(0, 2, 3, 1).cpu().numpy()
+    # NumPy has no bits that stand for the opposite of what is there, and no bfloat16.
+    values = plain(tensor).detach().resolve_neg().resolve_conj()
+    values = values.float() if values.dtype is torch.bfloat16 else values
+    array: Array = values.permute(0, 2, 3, 1).cpu().numpy()
     return array
 
 
@@ -62,27 +71,61 @@ def nchw(array: Array) -> Tensor:
     return torch.from_numpy(source).permute(0, 3, 1, 2)
 
 
-def run(model: nn.Module, images: Array, *, gradients: bool = False) -> Any:
+def run(
+    model: nn.Module, images: Array, mode: Mode = PLAIN, *, differentiates: bool = False
+) -> Any:
     """The model's outputs for NHWC images.
 
     Args:
         model: The model, in evaluation mode.
         images: [N, H, W, 3].
-        gradients: Whether PyTorch is to record what gradients need. What it would keep of the
-            tensors is thrown away, since nothing is differentiated.
+        mode: How it is run. Where gradients are recorded, what PyTorch would keep of the tensors
+            for them is thrown away.
+        differentiates: Whether it asks for gradients itself, and needs what is kept.
+
+    Raises:
+        Differentiated: It asks for gradients itself, and what it needs was thrown away.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     # A candidate may write over what it is given.
-    given = torch.from_numpy(images.copy()).permute(0, 3, 1, 2).to(device)
-    if not gradients:
+    given = _laid_out(images, channels_last=mode.channels_last).to(device)
+    if mode.inference:
+        with torch.inference_mode():
+            return model(given)
+    if not mode.gradients:
         # Not inference mode, in which tensors do not count how often they are overwritten.
         with torch.no_grad():
             return model(given)
-    with (
-        torch.enable_grad(),
-        torch.autograd.graph.saved_tensors_hooks(lambda tensor: None, lambda nothing: nothing),
-    ):
-        return model(given)
+    asked = False
+
+    def thrown_away(nothing: Any) -> Any:
+        nonlocal asked
+        asked = True
+        raise Differentiated
+
+    with torch.enable_grad():
+        # A copy of what requires gradients may be written to, as images may.
+        given = given.requires_grad_().clone()
+        if differentiates:
+            return model(given)
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: None, thrown_away):
+            try:
+                return model(given)
+            finally:
+                if asked:
+                    # It may have caught this, or called it by another name.
+                    raise Differentiated
+
+
+class Differentiated(RuntimeError):
+    """A candidate asks for gradients itself, which is told apart from what else may fail."""
+
+
+def _laid_out(images: Array, *, channels_last: bool) -> Tensor:
+    """A copy of NHWC images as an NCHW tensor, laid out as is usual or with the channels last."""
+    if channels_last:
+        return torch.from_numpy(images.copy()).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C"))
 
 
 @contextmanager
@@ -92,7 +135,8 @@ def visiting(
     visit: Visit,
     inputs_of: Mapping[str, tuple[int, ...]] | None = None,
     sources_of: Mapping[str, tuple[str, ...]] | None = None,
-) -> Iterator[None]:
+    failures: list[BaseException] | None = None,
+) -> Iterator[Provenance]:
     """Call ``visit`` at each node of the model while the body runs it.
 
     A node is made by a module that the naming knows, whatever modules it consists of. Under a
@@ -109,34 +153,51 @@ def visiting(
             nodes still to be made whose input has this shape, or of the first at all.
         sources_of: By node the nodes that it should read. Where it is known what a call reads,
             that decides before any shape.
+        failures: Takes what goes wrong in here, which is none of the model's failures.
+
+    Yields:
+        What is known of where tensors come from.
     """
     calls = _Calls(_expectations(model, naming), inputs_of or {}, sources_of or {})
-    read: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
-    busy = False
+    read: dict[tuple[str, int], tuple[tuple[Any, ...], dict[str, Any]]] = {}
+    # Parts of a model may run in threads of their own, and are looked at one after another.
+    turn = threading.RLock()
+    busy: set[int] = set()
+
+    @contextmanager
+    def ours() -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            if failures is not None:
+                failures.append(error)
+            raise
 
     def before(name: str, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        if not busy:
-            read[name] = copies(inputs), copies(named)
+        thread = threading.get_ident()
+        if thread not in busy:
+            with ours():
+                read[name, thread] = copies(inputs), copies(named)
 
     def after(
         name: str, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Any
     ) -> Any:
-        nonlocal busy
-        values, keywords = read.pop(name, (given, named))
-        if busy or not isinstance(output, Tensor):
+        thread = threading.get_ident()
+        values, keywords = read.pop((name, thread), (given, named))
+        if thread in busy or not isinstance(output, Tensor):
             return None
         if not calls.expected(name) and any(output is value for value in given):
             return None
-        tensors = flatten([given, named])
-        node = calls.node(name, tensors)
-        inputs = Inputs.of(given, values, keywords)
-        inputs.origins, inputs.overwritten = calls.origins(tensors)
-        busy = True
-        try:
-            instead = visit(node, module, inputs, output)
-        finally:
-            busy = False
-        calls.made(node, output if instead is None else instead)
+        with ours(), turn:
+            tensors = flatten([given, named])
+            node = calls.node(name, tensors)
+            inputs = calls.inputs(tensors, Inputs.of(given, values, keywords))
+            busy.add(thread)
+            try:
+                instead = visit(node, module, inputs, output)
+            finally:
+                busy.discard(thread)
+            calls.came_from.add(output if instead is None else instead, node)
         return instead
 
     def hooked(name: str, module: nn.Module) -> Iterator[Any]:
@@ -157,7 +218,7 @@ def visiting(
         for handle in hooked(name, module)
     ]
     try:
-        yield
+        yield calls.came_from
     finally:
         for handle in handles:
             handle.remove()
@@ -170,6 +231,9 @@ class _Calls:
         expectations: The nodes that each module's calls make, in order, by its path.
         inputs_of: As of :func:`visiting`.
         sources_of: Likewise.
+
+    Attributes:
+        came_from: Where tensors come from.
     """
 
     def __init__(
@@ -181,7 +245,7 @@ class _Calls:
         self._expectations = expectations
         self._inputs_of = inputs_of
         self._sources_of = sources_of
-        self._came_from = Provenance()
+        self.came_from = Provenance()
         self._counts: Counter[str] = Counter()
         self._made: set[str] = set()
 
@@ -200,7 +264,7 @@ class _Calls:
         nodes = self._expectations.get(path, (path,))
         left = [node for node in nodes if node not in self._made]
         shape = nhwc_shape(given[0]) if given else None
-        read = {node for node in self._came_from.of(given) if node is not None}
+        read = {node for node in self.came_from.of(given) if node is not None}
         reading = [node for node in left if read and read <= set(self._sources_of.get(node, ()))]
         fitting = [node for node in left if shape and self._inputs_of.get(node) == shape]
         both = [node for node in reading if node in fitting]
@@ -208,13 +272,17 @@ class _Calls:
         self._made.add(node)
         return node
 
-    def origins(self, given: Sequence[Tensor]) -> tuple[tuple[str | None, ...], tuple[str, ...]]:
-        """The nodes that some tensors come from, and those whose tensors were written to since."""
-        return self._came_from.of(given), self._came_from.overwritten(given)
+    def inputs(self, given: Sequence[Tensor], inputs: Inputs) -> Inputs:
+        """What a layer was given, with where it comes from.
 
-    def made(self, node: str, tensor: Tensor) -> None:
-        """Remember the tensor that goes on behind a node."""
-        self._came_from.add(tensor, node)
+        Args:
+            given: The tensors among them.
+            inputs: All of it.
+        """
+        inputs.origins = self.came_from.of(given)
+        inputs.overwritten = self.came_from.overwritten(given)
+        inputs.outdated = self.came_from.outdated([inputs.read, inputs.named])
+        return inputs
 
 
 _KNOWN = ("torch.nn.modules.", "torch_model.")
@@ -229,17 +297,6 @@ def may_overwrite(module: nn.Module) -> bool:
         or not f"{type(part).__module__}.".startswith(_KNOWN)
         for part in module.modules()
     )
-
-
-def copies(values: Any) -> Any:
-    """Nested values with copies of their tensors."""
-    if isinstance(values, Tensor):
-        return values.clone()
-    if isinstance(values, (list, tuple)):
-        return type(values)(copies(item) for item in values)
-    if isinstance(values, dict):
-        return {name: copies(value) for name, value in values.items()}
-    return values
 
 
 def _expectations(model: nn.Module, naming: Naming) -> dict[str, tuple[str, ...]]:
@@ -264,22 +321,11 @@ def _is_extra(name: str, module: nn.Module, naming: Naming) -> bool:
     return not inside and next(module.children(), None) is None
 
 
-def flatten(values: Any) -> list[Tensor]:
-    """The tensors in nested lists, tuples and mappings, in order."""
-    if isinstance(values, Tensor):
-        return [values]
-    if isinstance(values, dict):
-        values = values.values()
-    elif not isinstance(values, (list, tuple)):
-        return []
-    return [tensor for item in values for tensor in flatten(item)]
-
-
 def replacement(output: Tensor, inputs: tuple[Any, ...], array: Array) -> Tensor:
     """The reference's values in the layout, type and place of a node's output.
 
     Never the array's own memory, since a candidate may overwrite what it is given. The output's
-    is used where nothing else can be in it.
+    is used where nothing else can be in it, and where it can be written to.
 
     Args:
         output: [N, C, H, W].
@@ -288,23 +334,45 @@ def replacement(output: Tensor, inputs: tuple[Any, ...], array: Array) -> Tensor
     """
     used = {tensor.untyped_storage().data_ptr() for tensor in flatten(inputs)}
     free = output._base is None and output.untyped_storage().data_ptr() not in used
+    # Elements that share their memory cannot be told apart, and one made in inference mode is not
+    # to be written to outside of it.
+    free = (
+        free and not overlaps(output) and output.is_inference() == torch.is_inference_mode_enabled()
+    )
     # Where gradients are recorded this is no step of the network's.
     with torch.no_grad():
         instead = (output if free else torch.empty_like(output)).copy_(nchw(array))
     return instead if free else instead.requires_grad_(output.requires_grad)
 
 
+def overlaps(tensor: Tensor) -> bool:
+    """Whether elements of a tensor share their memory, as those of an expanded one do."""
+    return any(
+        size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
+    ) or bool(torch._debug_has_internal_overlap(tensor) == 1)
+
+
+def state(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """A module's parameters and buffers as they are now, by name."""
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
 @contextmanager
-def unchanged(model: nn.Module) -> Iterator[None]:
-    """Give a model's buffers back their values afterwards: in training mode a run changes them."""
-    training = any(module.training for module in model.modules())
-    kept = {name: value.clone() for name, value in model.named_buffers()} if training else {}
+def restored(model: nn.Module) -> Iterator[None]:
+    """Give a model's buffers back their values behind it, where runs have changed them."""
+    kept = {
+        name: (value, copies(value)) for name, value in model.named_buffers() if not value.is_meta
+    }
     try:
         yield
     finally:
-        for name, value in model.named_buffers():
-            if name in kept:
-                value.data.copy_(kept[name])
+        # Values made in inference mode can be written to in it only, as can all others.
+        with torch.inference_mode():
+            for name, value in model.named_buffers():
+                before, copy = kept.get(name, (None, None))
+                if value is before and copy is not None and not same(value, copy):
+                    value.data.copy_(copy)
 
 
 def same(one: Tensor, other: Tensor | None) -> bool:
@@ -322,42 +390,8 @@ def same(one: Tensor, other: Tensor | None) -> bool:
 
 
 def nhwc_shape(tensor: Tensor) -> tuple[int, ...] | None:
-    """An NCHW tensor's shape as NHWC; None for one of another rank."""
-    if tensor.dim() != 4:
+    """An NCHW tensor's shape as NHWC; None for one of another rank, or of several shapes."""
+    if tensor.is_nested or tensor.dim() != 4:
         return None
     batch, channels, height, width = tensor.shape
     return (batch, height, width, channels)
-
-
-class Provenance:
-    """Remembers which node each tensor came from, without keeping it alive."""
-
-    def __init__(self) -> None:
-        self._nodes: dict[int, tuple[weakref.ref[Tensor], str, int]] = {}
-
-    def add(self, tensor: Tensor, node: str) -> None:
-        """Remember where a tensor came from."""
-        self._nodes[id(tensor)] = (weakref.ref(tensor), node, _version(tensor))
-
-    def of(self, values: Any) -> tuple[str | None, ...]:
-        """The node of each tensor in nested values; None for a tensor of unknown origin."""
-        found = []
-        for tensor in flatten(values):
-            reference, node, version = self._nodes.get(id(tensor), (None, "", 0))
-            known = reference is not None and reference() is tensor and _version(tensor) == version
-            found.append(node if known else None)
-        return tuple(found)
-
-    def overwritten(self, values: Any) -> tuple[str, ...]:
-        """The nodes of those tensors in nested values that have been written to since."""
-        found = []
-        for tensor in flatten(values):
-            reference, node, version = self._nodes.get(id(tensor), (None, "", 0))
-            if reference is not None and reference() is tensor and _version(tensor) != version:
-                found.append(node)
-        return tuple(found)
-
-
-def _version(tensor: Tensor) -> int:
-    """How often a tensor has been overwritten; inference mode does not count, which gives 0."""
-    return 0 if tensor.is_inference() else tensor._version

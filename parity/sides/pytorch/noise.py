@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parity.sides.pytorch.hooks import copies
+from parity.sides.pytorch.nested import copies
 from parity.sides.side import Setting
 from parity.sides.variations import REPEATED, other_threads, threads_name
 

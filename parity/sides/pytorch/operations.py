@@ -24,7 +24,8 @@ from parity.judge.operations import (
     WeightedSum,
 )
 from parity.process.arrays import Array
-from parity.sides.pytorch.hooks import flatten, nchw, nhwc
+from parity.sides.pytorch.hooks import nchw, nhwc
+from parity.sides.pytorch.nested import flatten
 
 
 def operation_of(kind: NodeKind, module: nn.Module, arguments: tuple[Any, ...]) -> Operation:

@@ -16,6 +16,7 @@ from parity.judge.referee import Referee
 from parity.process.arrays import Array
 from parity.sides.naming import own_paths
 from parity.sides.pytorch.hooks import nchw, nhwc_shape, visiting
+from parity.sides.pytorch.nested import mapped
 from parity.sides.pytorch.operations import operation_of
 
 
@@ -108,11 +109,9 @@ def _trace(
                     return parameters[id(value)]
                 sources.append(made.get(id(value), IMAGES))
                 return _Feature(sources[-1])
-            if isinstance(value, (list, tuple)):
-                return type(value)(place(item) for item in value)
             return value
 
-        arguments = tuple(place(value) for value in inputs)
+        arguments = mapped(tuple(inputs), place)
         calls[node] = Call(module, arguments, tuple(sources))
         made[id(output)] = node
         # An address must not be used again.
@@ -129,8 +128,4 @@ def _trace(
 
 
 def _fill(value: Any, features: Mapping[str, Tensor]) -> Any:
-    if isinstance(value, _Feature):
-        return features[value.node]
-    if isinstance(value, (list, tuple)):
-        return type(value)(_fill(item, features) for item in value)
-    return value
+    return mapped(value, lambda item: features[item.node] if isinstance(item, _Feature) else item)

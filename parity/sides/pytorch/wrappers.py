@@ -124,6 +124,8 @@ def is_compiled(model: nn.Module) -> bool:
         hasattr(module, "_orig_mod")
         and "_dynamo" in type(module).__module__
         or getattr(module, "_compiled_call_impl", None) is not None
+        # What torch.compile makes of a function, be it a module's own or its class's.
+        or hasattr(getattr(module, "forward", None), "_torchdynamo_orig_callable")
         for module in model.modules()
     )
 

@@ -127,7 +127,7 @@ def test_another_rounding_where_gradients_are_recorded_is_judged_there(lockstep)
     comparison = compared(lockstep, rounding_otherwise(lockstep))
     assert comparison.outcome is Outcome.PARITY
     (note,) = comparison.notes
-    assert note.startswith("Where gradients are recorded the candidate rounds otherwise:")
+    assert note.startswith("Run with gradients recorded the candidate rounds otherwise:")
     # A little more than roundings is another function.
     comparison = compared(lockstep, rounding_otherwise(lockstep, wrong=1.00001))
     assert "a run with gradients on" in only_finding(comparison)
@@ -145,7 +145,7 @@ def test_what_cannot_be_judged_where_gradients_are_recorded_is_not_shown(lockste
     monkeypatch.setattr(f"{compare.__module__}.compare_isolated", lambda pairing: [hidden])
     comparison = compared(lockstep, rounding_otherwise(lockstep))
     (sentence,) = comparison.not_shown
-    assert sentence.startswith("where gradients are recorded the candidate's outputs differ (")
+    assert sentence.startswith("run with gradients recorded the candidate's outputs differ (")
     assert (comparison.outcome, list(comparison.runs)) == (Outcome.NOT_SHOWN, [])
 
 

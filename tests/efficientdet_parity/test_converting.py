@@ -1,0 +1,60 @@
+"""Converted models in a program: made, written, read."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import efficientdet_parity as ep
+
+
+def test_a_model_is_converted_written_and_read(tiny_checkpoint, tiny_conversion, tmp_path, capfd):
+    events = []
+    model = ep.convert(tiny_checkpoint, progress=events.append)
+    assert not model.training
+    assert model.provenance["checkpoint_fingerprint"]
+    for name, array in tiny_conversion.arrays.items():
+        assert np.array_equal(model.state_dict()[name].numpy(), array), name
+    ep.save(model, tmp_path / "tiny.pth")
+    again = ep.load(str(tmp_path / "tiny.pth"))
+    assert again.provenance == model.provenance and again.config == model.config
+    images = torch.zeros(1, 3, 128, 128)
+    with torch.no_grad():
+        outputs = [list(itertools.chain(*either(images))) for either in (model, again)]
+    assert all(map(torch.equal, *outputs))
+    assert capfd.readouterr() == ("", "")
+    assert all(isinstance(event, ep.ProgressEvent) for event in events)
+
+
+def test_what_was_trained_since_is_written(tiny_checkpoint, tmp_path):
+    model = ep.convert(str(tiny_checkpoint), weights="raw")
+    with torch.no_grad():
+        next(model.parameters()).fill_(0.5)
+    ep.save(model, tmp_path / "trained.pth")
+    assert (next(ep.load(tmp_path / "trained.pth").parameters()) == 0.5).all()
+
+
+@pytest.mark.parametrize(
+    "call, cause, said",
+    [
+        (lambda folder: ep.convert(folder / "nowhere"), ep.Cause.FILE, "nowhere"),
+        (lambda folder: ep.convert(folder, wieghts="raw"), ep.Cause.OPTION, "did you mean weights"),
+        (lambda folder: ep.load(folder / "none.pth"), ep.Cause.FILE, "none.pth"),
+        (lambda folder: ep.save(nn.Linear(1, 1), folder / "a.pth"), ep.Cause.MODEL, "A Linear"),
+    ],
+)
+def test_mistakes(tmp_path, call, cause, said):
+    with pytest.raises(ep.InputError, match=said) as caught:
+        call(tmp_path)
+    assert caught.value.cause is cause
+
+
+def test_a_model_is_not_written_anywhere(tiny_pth, tmp_path):
+    model = ep.load(tiny_pth)
+    for name, cause in [("model.pt", ep.Cause.OPTION), ("no/model.pth", ep.Cause.FILE)]:
+        with pytest.raises(ep.InputError) as caught:
+            ep.save(model, tmp_path / name)
+        assert caught.value.cause is cause
+    assert not list(tmp_path.iterdir())
