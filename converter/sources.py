@@ -16,7 +16,7 @@ from converter.archive import (
     parse_state_file,
 )
 from converter.download import display_url, download
-from efficientdet_spec import OFFICIAL_MODELS, Cause, InputError, file_sha256
+from efficientdet_spec import OFFICIAL_MODELS, Cause, InputError, did_you_mean, file_sha256
 from efficientdet_spec.releases import ARCHIVE_SHA256, archive_address
 
 _ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
@@ -123,7 +123,10 @@ def resolve(
         url = archive_address(source)
         files = _from_url(url, ARCHIVE_SHA256.get(source), cache, progress)
         return replace(files, official_model=source)
-    raise InputError(f"source {source!r} does not exist; pass {_FORMS}", Cause.FILE)
+    raise InputError(
+        f"source {source!r} does not exist{did_you_mean(source, OFFICIAL_MODELS)}; pass {_FORMS}",
+        Cause.FILE,
+    )
 
 
 def _local(source: str, cache: Path) -> CheckpointFiles | None:

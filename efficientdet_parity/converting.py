@@ -55,7 +55,7 @@ def load(path: str | os.PathLike[str]) -> EfficientDet:
     """
     from torch_model.checkpoint import from_state_dict, load_checkpoint
 
-    found = load_checkpoint(path)
+    found = load_checkpoint(Path(path).expanduser())
     model = from_state_dict(found.config, found.state_dict, source=str(path))
     model.provenance = dict(found.provenance)
     return model
@@ -80,7 +80,7 @@ def save(model: EfficientDet, path: str | os.PathLike[str]) -> None:
             f"has returned, or write yours with torch.save.",
             Cause.MODEL,
         )
-    target = Path(path)
+    target = Path(path).expanduser()
     if target.suffix != ".pth":
         raise InputError(f"{target} does not end in .pth; name the file so.", Cause.OPTION)
     provenance = getattr(model, "provenance", {})

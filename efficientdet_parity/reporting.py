@@ -64,7 +64,7 @@ def report(
         _place(pages, result)
     if not pages:
         raise InputError("No result is given; give at least one.", Cause.OPTION)
-    folder = Path(out)
+    folder = Path(out).expanduser()
     make_folder(folder)
     names: dict[str, int] = {}
     code = code_digest()

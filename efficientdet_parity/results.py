@@ -26,6 +26,9 @@ _SHOWN = 5
 class _Result:
     record: Any = field(repr=False)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.sentence}>"
+
     @property
     def outcome(self) -> Outcome:
         """Parity, difference, or not shown: only the first is proof."""
@@ -52,7 +55,7 @@ class _Result:
             InputError: It cannot be written.
         """
         record: ResultFile = self.record
-        write(Path(path), record)
+        write(Path(path).expanduser(), record)
 
     def __bool__(self) -> bool:
         """Refused: whether a result exists is easily taken for whether it passes.
@@ -63,7 +66,7 @@ class _Result:
         raise TypeError("a result is neither true nor false; ask for .passes or .outcome")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(_Result):
     """A comparison of every node.
 
@@ -115,7 +118,7 @@ class Comparison(_Result):
             raise AssertionError(_told(culprits(self.record), self.sentence))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation(_Result):
     """COCO metrics of both frameworks, and every detection of one matched with the other's.
 

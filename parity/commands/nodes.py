@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
+
+from msgspec import structs
 
 from parity.commands.asking.options import check_results, resolve_checkpoint
 from parity.commands.comparing.candidates import check_candidate
@@ -15,6 +19,7 @@ from parity.results.junit import junit
 from parity.results.place import ResultPlace
 from parity.results.text.nodes import nodes_text
 from parity.settings.nodes import NodesSettings
+from parity.settings.option import words
 from parity.sides.naming import split_candidate
 
 SETTINGS = NodesSettings
@@ -38,6 +43,8 @@ def run(settings: NodesSettings, place: ResultPlace) -> int:
     check_results([settings.json, settings.junit], inputs, files.prefix, place)
     with Opened(settings, files, reference=settings.reference, device=settings.device) as opened:
         found = compare(opened, settings)
+    command = shlex.join(["efficientdet-parity", *words(settings)])
+    found = replace(found, result=structs.replace(found.result, command=command))
     width = output_width()
     print(
         nodes_text(

@@ -51,8 +51,7 @@ class CocoSettings(DetectionSettings):
     )
     EXAMPLES = (
         (
-            "coco efficientdet-d0/ --images val2017 --annotations instances_val2017.json "
-            "--out out/coco --limit 100",
+            "coco efficientdet-d0/ --images val2017 --annotations val.json --out coco --limit 100",
             "the first hundred images",
         ),
     )

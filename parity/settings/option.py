@@ -164,7 +164,8 @@ class Setting:
     def _refused(self, value: Any) -> InputError:
         kind = Path if self.option.path else self.kind
         number = {int: "whole number", float: "number", Path: "path"}.get(kind, "text")
-        return InputError(f"{self.flag} is {value!r:.80}; give a {number}.", Cause.OPTION)
+        wanted = self.option.metavar if self.option.read and self.option.metavar else f"a {number}"
+        return InputError(f"{self.flag} is {value!r:.80}; give {wanted}.", Cause.OPTION)
 
     def _check(self, value: Any) -> None:
         known, lowest, highest = self.option.choices, self.option.lowest, self.option.highest

@@ -103,7 +103,8 @@ class ReportSettings(CacheSettings, SizeSettings, ThreadSettings, DeviceSettings
         metavar="FILE.json",
     )
     reference: Path | None = option(
-        "as of nodes: what to compare with in place of this project's own graph",
+        "as of nodes: what to compare with in place of this project's own graph; a trace or a "
+        ".meta graph is not used in float64",
         default=None,
         group=SIDES,
         metavar="FILE",
@@ -151,13 +152,19 @@ class ReportSettings(CacheSettings, SizeSettings, ThreadSettings, DeviceSettings
         metavar="STEP",
     )
 
+    @property
+    def exact_reference(self) -> Path | None:
+        """The reference of the comparison in float64, for which traces and graphs are too fixed."""
+        converted = self.reference is not None and self.reference.suffix == ".pth"
+        return self.reference if converted else None
+
     def needs(self) -> Sequence[str]:
         """What makes the pages, and what every step that is asked for needs."""
         if self.from_ is not None:
             return ("reports",)
         found = ["reports", *needs_of_reference(self.reference)]
         if "structure" not in self.skip:
-            found.append("tensorflow")
+            found += needs_of_reference(self.exact_reference)
         if self.images:
             found += [] if "coco" in self.skip else ["tensorflow", "coco"]
             found += [] if "detect" in self.skip else ["tensorflow", "images"]

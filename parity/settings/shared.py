@@ -26,7 +26,8 @@ def size_text(size: Size) -> str:
     Args:
         size: Height and width in pixels.
     """
-    return f"{size[0]}x{size[1]}"
+    height, width = size
+    return f"{height}x{width}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,10 +27,11 @@ def run(settings: DiffSettings, place: ResultPlace) -> int:
             check_writable(settings.json, [settings.old, settings.new])
     diff = compare_files(settings.old, settings.new)
     print(changes_text(diff, output_width()))
-    place.write(diff)
     if settings.out:
         from reports.pages.diff import render_diff
 
         render_diff(settings.old, settings.new, settings.out)
-        print(f"wrote {settings.out / 'diff.html'}")
+        print(f"\nwrote {settings.out / 'diff.html'}")
+    place.write(diff)
+    print(f"\n{diff.sentence}")
     return diff.outcome.exit_code

@@ -11,7 +11,7 @@ from efficientdet_spec import InputError
 from parity.commands.comparing.candidates import check_candidate
 from parity.process.files import make_folder
 from parity.results.place import ResultPlace
-from parity.settings.programs import program_words
+from parity.settings.option import words
 from parity.settings.report import ReportSettings
 from reports.run.steps import subjects
 
@@ -33,8 +33,8 @@ def run(settings: ReportSettings, place: ResultPlace) -> int:
 
     make_folder(settings.out)
     summary = render.render(results, settings.out, data=not settings.no_data)
-    print(summary.text)
     print(f"wrote {settings.out / 'index.html'}")
+    print(summary.text)
     return summary.outcome.exit_code
 
 
@@ -46,7 +46,7 @@ def _computed(settings: ReportSettings) -> Path:
 
     make_folder(settings.out)
     results = settings.results or settings.out / "results"
-    command = f"python {shlex.join(program_words(settings))}"
+    command = shlex.join(["efficientdet-parity", *words(settings)])
     try:
         runner.run_all(found, settings, results, command)
     except KeyboardInterrupt:
@@ -63,7 +63,8 @@ def _show_what_is_there(results: Path, settings: ReportSettings) -> None:
     with contextlib.suppress(InputError):
         render.render(results, settings.out, data=not settings.no_data)
         print(
-            f"the pages of what is done so far: {settings.out / 'index.html'}",
+            f"the pages of what is done so far: {settings.out / 'index.html'}; the same command "
+            f"goes on",
             file=sys.stderr,
             flush=True,
         )

@@ -335,6 +335,8 @@ def _why_again(record: _Record, step: Step, *, outlived: bool = False) -> str:
         return "the last try failed" if failed else "it was not made before"
     if list(entry.command) != list(step.command):
         return "its command is another"
+    if step.runs_code:
+        return "a candidate's code may depend on more than the files that Python opens"
     if entry.reads is None:
         return "it is not known what it had read"
     for name, digest in {**entry.reads, **_placed(record, entry.outputs)}.items():

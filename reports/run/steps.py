@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import MODELS, OFFICIAL_MODELS, Cause, InputError
+from efficientdet_spec import MODELS, OFFICIAL_MODELS, Cause, InputError, did_you_mean
 from parity.detections.images import image_files
 from parity.settings.coco import CocoSettings
 from parity.settings.convert import ConvertSettings
@@ -19,6 +20,7 @@ from parity.settings.programs import program_words
 from parity.settings.report import ALL, ReportSettings
 from parity.settings.seed import SeedSettings
 from parity.settings.self_check import SelfCheckSettings
+from parity.sides.naming import split_candidate
 
 STRUCTURE_SIZE = (256, 256)
 """Input of the comparison in float64: structure does not depend on the size, time does."""
@@ -66,6 +68,14 @@ class Step:
     obstacle: str = ""
 
     @property
+    def runs_code(self) -> bool:
+        """Whether it runs a user's own code, of which nobody knows all that it depends on."""
+        settings = self.settings
+        if not isinstance(settings, NodesSettings) or settings.candidate is None:
+            return False
+        return split_candidate(settings.candidate)[1] is not None
+
+    @property
     def command(self) -> tuple[str, ...]:
         """``compare.py`` or ``convert.py`` and its arguments."""
         return program_words(self.settings)
@@ -88,6 +98,9 @@ def subjects(sources: Sequence[str]) -> list[Subject]:
         name, separator, source = text.partition("=")
         if not separator or "://" in name or Path(text).exists():
             name, source = "", text
+        if source.startswith("~"):
+            # Behind an equals sign not every shell says what it stands for.
+            source = os.path.expanduser(source)
         exists = (
             source != ""
             and Path(source).exists()
@@ -96,7 +109,8 @@ def subjects(sources: Sequence[str]) -> list[Subject]:
         )
         if not exists and source not in OFFICIAL_MODELS:
             raise InputError(
-                f"{source} is neither a checkpoint nor the name of a model; give one of "
+                f"{source} is neither a checkpoint nor the name of a model"
+                f"{did_you_mean(source, OFFICIAL_MODELS)}; give one of "
                 f"{', '.join(OFFICIAL_MODELS)}, {ALL}, or a checkpoint as SOURCE of convert.",
                 Cause.OPTION,
             )
@@ -207,6 +221,7 @@ def _of_nodes(folder: Path, choice: ReportSettings, common: dict[str, Any]) -> l
     )
     exact = NodesSettings(
         **sides,
+        reference=choice.exact_reference,
         size=STRUCTURE_SIZE,
         dtype="float64",
         contributions=0,

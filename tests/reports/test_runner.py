@@ -429,3 +429,16 @@ def test_why_a_step_failed_is_what_its_command_wrote(tmp_path):
     steps = {step.name: step for step in run.steps}
     assert (steps["nodes"].message, steps["nodes"].cause) == ("it is no model", "candidate")
     assert (steps["structure"].message, steps["structure"].cause) == ("it broke", None)
+
+
+def test_what_a_users_code_has_made_is_made_again(tmp_path):
+    """It may have read a file from a library's own code, or a variable of the environment."""
+    choice = choice_of(seeded=True, candidate="port.py:build")
+    ran, _, _ = go(tmp_path, choice=choice)
+    assert ran == ["seed", "convert", "nodes", "structure"]
+    ran, _, steps = go(tmp_path, choice=choice)
+    assert ran[-2:] == ["nodes", "structure"]
+    assert "a candidate's code may depend on more" in steps["nodes"]["again"]
+    ran, _, _ = go(tmp_path / "file", choice=choice_of(seeded=True, candidate="other.pth"))
+    ran, _, _ = go(tmp_path / "file", choice=choice_of(seeded=True, candidate="other.pth"))
+    assert ran == []

@@ -98,3 +98,25 @@ def test_detections_only_of_trained_models_and_with_images(tmp_path):
     )
     assert "--stage-swap" in coco.command
     assert detect.command[3:5] == (str(tmp_path / "a.PNG"), str(tmp_path / "b.jpg"))
+
+
+def test_only_a_converted_reference_is_used_in_float64_too():
+    subject = Subject("mine", "checkpoint", False)
+    for name, used in (("model.pth", True), ("graph.meta", False), ("trace.h5", False)):
+        choice = choice_of()
+        # The file need not be there for this.
+        object.__setattr__(choice, "reference", Path(name))
+        found = steps.comparisons(subject, "checkpoint", Path("r"), choice, trained=True)
+        given = [step.settings.reference for step in found]
+        assert given == [Path(name), Path(name) if used else None]
+        assert ("tensorflow" in choice.needs()) is not used
+
+
+def test_a_name_that_is_nearly_right_and_a_home_folder(monkeypatch, tmp_path):
+    with pytest.raises(InputError, match=r"\(did you mean efficientdet-d0\?\)"):
+        subjects(["efficentdet-d0"])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    assert subjects(["mine=~/model"]) == [Subject("mine", str(tmp_path / "model"), False)]
+    with pytest.raises(InputError, match="neither a checkpoint"):
+        subjects(["x="])

@@ -79,7 +79,8 @@ def _diff(before: ComparedResult, after: ComparedResult, **parts: Any) -> NodesD
     kinds = ("findings", "suspects", "not_shown")
     values: dict[str, Any] = dict.fromkeys(empty, ())
     values |= {f"{kind}_{way}": () for kind in kinds for way in ("came", "left")}
-    values |= {"counts": {}, "first_changed": None, "accumulated_only": 0, "unchanged": 0}
+    values |= {"counts": {}, "first_changed": None}
+    values |= dict.fromkeys(("accumulated_only", "unchanged", "uncovered"), 0)
     return NodesDiff(
         outcome=DiffOutcome.NOT_COMPARABLE,
         sentence="",
@@ -100,6 +101,7 @@ def _changes(before: NodesResult, after: NodesResult) -> dict[str, Any]:
         "first_changed": found.first,
         "accumulated_only": found.accumulated_only,
         "unchanged": found.unchanged,
+        "uncovered": found.uncovered,
         "gradients": gradient_changes(before, after),
         "key_figures": key_figures(before, after),
         "costs": costs(before, after),

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from parity.judge.verdict import Verdict
 from parity.results import ranking
 from parity.results.records.nodes import (
     DifferenceResult,
@@ -37,12 +38,14 @@ class Figures:
         first: Name of the first of them in the order of computation; None where there is none.
         accumulated_only: Number of nodes where only what accumulates up to them changed.
         unchanged: Number of nodes that are the same in verdict and in all figures.
+        uncovered: Number of nodes that have no figures in either result.
     """
 
     changed: list[ChangedFigures]
     first: str | None
     accumulated_only: int
     unchanged: int
+    uncovered: int
 
 
 def figures(before: NodesResult, after: NodesResult) -> Figures:
@@ -53,7 +56,10 @@ def figures(before: NodesResult, after: NodesResult) -> Figures:
         after: The new one.
     """
     old = {node.name: node for node in before.nodes}
-    pairs = [(old[node.name], node) for node in after.nodes if node.name in old]
+    both = [(old[node.name], node) for node in after.nodes if node.name in old]
+    # Where neither says anything, nothing is the same either.
+    gap = Verdict.NOT_COVERED
+    pairs = [pair for pair in both if any(node.verdict is not gap for node in pair)]
     own = [pair for pair in pairs if any(_apart(pair, name) for name in _OWN)]
     names = {node.name for _, node in own}
     others = [pair for pair in pairs if pair[1].name not in names]
@@ -62,7 +68,13 @@ def figures(before: NodesResult, after: NodesResult) -> Figures:
     same = [node for was, node in others if node.name not in moved and was.verdict is node.verdict]
     changed = [_changed(was, node, before, after) for was, node in own]
     first = changed[0].name if changed else None
-    return Figures(sorted(changed, key=size, reverse=True), first, len(accumulated), len(same))
+    return Figures(
+        sorted(changed, key=size, reverse=True),
+        first,
+        len(accumulated),
+        len(same),
+        len(both) - len(pairs),
+    )
 
 
 def size(item: ChangedFigures) -> float:

@@ -127,8 +127,15 @@ def _figures(diff: NodesDiff) -> str:
             f"no verdict got worse; no node's own figures changed, but what accumulates did at "
             f"{diff.accumulated_only} of them"
         )
-    alike = f"all {diff.unchanged} nodes" if diff.unchanged == diff.after.nodes else "other nodes"
-    return f"the figures of {alike} are the same bit for bit"
+    gaps = f"; {diff.uncovered} are not covered in either" if diff.uncovered else ""
+    if not diff.unchanged:
+        return f"no node has figures in both{gaps}"
+    alike = (
+        f"all {diff.unchanged} nodes"
+        if diff.unchanged == diff.after.nodes
+        else (f"{diff.unchanged} of {diff.after.nodes} nodes")
+    )
+    return f"the figures of {alike} are the same bit for bit{gaps}"
 
 
 def by_kind(changes: Iterable[NodeChange]) -> dict[ChangeKind, list[NodeChange]]:

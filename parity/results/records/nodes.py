@@ -426,6 +426,9 @@ class NodesResult(ResultFile, kw_only=True, frozen=True):
     checkpoint: Annotated[Checkpoint, says("what both sides were filled from")]
     reference: Annotated[ReferenceDescription, says("what the candidate was compared with")]
     candidate: Annotated[str, says("where the candidate came from")]
+    command: Annotated[
+        str | None, says("makes the comparison again; null where a program made it")
+    ] = None
     inputs: Annotated[
         Sequence[InputResult],
         says("one entry for each input that both sides were run on, in order", min_length=1),

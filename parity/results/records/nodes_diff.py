@@ -182,6 +182,7 @@ class NodesDiff(ResultFile, kw_only=True, frozen=True):
         says("nodes whose own figures are the same, and what accumulates up to them is not"),
     ]
     unchanged: Annotated[Count, says("nodes that are the same in verdict and in all figures")]
+    uncovered: Annotated[Count, says("nodes that are not covered in either result")]
     findings_came: Annotated[Sequence[Finding], says("found in the new result only")]
     findings_left: Annotated[Sequence[Finding], says("found in the old result only")]
     suspects_came: Annotated[Sequence[Suspect], says("suspected in the new result only")]

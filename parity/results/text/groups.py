@@ -68,6 +68,15 @@ def reason_groups(nodes: Iterable[Node]) -> list[Group[Node]]:
     return _grouped(nodes, what_is_said, lambda node: (node.name,))
 
 
+def was_not_looked_at(suspect: Suspect) -> bool:
+    """Whether nothing is known of a suspect because it was not examined.
+
+    Args:
+        suspect: The suspect.
+    """
+    return not (suspect.diagnosis or suspect.tried or suspect.evidence or suspect.patterns)
+
+
 def module_of(node: str) -> str:
     """A node's name without the level that it is computed for."""
     return node.partition("@")[0]

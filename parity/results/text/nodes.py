@@ -10,7 +10,13 @@ from parity.process.outcome import Outcome
 from parity.results import ranking
 from parity.results.records.nodes import Node, NodesResult, Suspect
 from parity.results.text.background import compared_lines, coverage_lines, noise_lines
-from parity.results.text.groups import Group, finding_groups, reason_groups, suspect_groups
+from parity.results.text.groups import (
+    Group,
+    finding_groups,
+    reason_groups,
+    suspect_groups,
+    was_not_looked_at,
+)
 from parity.results.text.layout import LEAST, plural, same_at, shortened, wrapped
 from parity.results.text.lead import Lead, lead
 from parity.results.text.legend import legend_lines
@@ -101,7 +107,7 @@ class _Text:
         groups = [
             group for group in suspect_groups(self._report.suspects) if group.first is not named
         ]
-        waiting = [group for group in groups if _was_not_looked_at(group.first)]
+        waiting = [group for group in groups if was_not_looked_at(group.first)]
         # What could not be compared, and nothing is known of, is listed with its reasons.
         known = [
             group
@@ -219,7 +225,3 @@ class _Text:
         for node in self._report.nodes:
             lines += self._item(f"{node.name}: {node.reason}")
         return lines
-
-
-def _was_not_looked_at(suspect: Suspect) -> bool:
-    return not (suspect.diagnosis or suspect.tried or suspect.evidence or suspect.patterns)

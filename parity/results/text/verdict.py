@@ -8,7 +8,7 @@ from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
 from parity.results.records.nodes import NodesResult
 from parity.results.signs import in_capitals
-from parity.results.text.groups import module_of
+from parity.results.text.groups import module_of, was_not_looked_at
 from parity.results.text.layout import labelled, plural, same_at, wrapped
 from parity.results.text.lead import Lead
 
@@ -100,6 +100,10 @@ def _lead_lines(
     lines += labelled("", f"{found.what}", width)
     if found.others:
         lines += labelled("", same_at(found.others, verbose=verbose), width)
+    waiting = sum(map(was_not_looked_at, report.suspects))
+    if found.suspect is not None and found.suspect.tried and waiting:
+        told = f"{plural(waiting, 'more suspect')} not looked at: --diagnose N looks at N of them"
+        lines += labelled("", told, width)
     for detail in found.details[: None if verbose else _DETAILS]:
         lines += labelled("", f"- {detail}", width)
     return [*lines, *labelled("do first", found.step, width)]

@@ -253,7 +253,7 @@ class TorchCandidate:
                 raise
             raise CandidateError(
                 f"The candidate fails on [{len(images)}, 3, H, W] images of {size} with "
-                f"{failure(error)}; run it by itself and correct it."
+                f"{failure(error)}; {_advice(self.model)}."
             ) from error
         if ours:
             # The candidate has caught it.
@@ -291,3 +291,10 @@ def _returned_tensors(returned: Any, size: str) -> list[Tensor]:
             Cause.CANDIDATE,
         )
     return tensors
+
+
+def _advice(model: nn.Module) -> str:
+    """What to do about a candidate that fails."""
+    if any(module.training for module in model.modules()):
+        return "it is in training mode, so call its eval() first, or run it by itself"
+    return "run it by itself and correct it"

@@ -166,7 +166,8 @@ def _find(path: Path, function: str) -> Callable[..., Any]:
     except BaseException as error:
         raise InputError(_failed(str(path), error), Cause.CANDIDATE) from error
     if not callable(found):
-        names = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        found_here = vars(module).items()
+        names = [key for key, value in found_here if inspect.isfunction(value) and key[0] != "_"]
         has = f"it has {', '.join(names[:5])}" if names else "it has none"
         raise InputError(f"{path} has no function {function!r}; {has}.", Cause.CANDIDATE)
     return found  # type: ignore[no-any-return]

@@ -547,7 +547,7 @@ def test_what_no_table_can_be_made_of(coco, dataset, tmp_path, monkeypatch, caps
     hidden = lambda name, *rest: None if name == "cv2" else find(name, *rest)  # noqa: E731
     monkeypatch.setattr(importlib.util, "find_spec", hidden)
     assert coco("--framework", "torch") == (2, "missing package")
-    assert "--stage-swap needs OpenCV" in capsys.readouterr().err
+    assert "needs cv2, which is not installed" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["coco.json"]
 
 

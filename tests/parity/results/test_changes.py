@@ -310,3 +310,16 @@ def test_files_and_failures(tmp_path):
     for path in (other, tmp_path / "missing.json"):
         with pytest.raises(InputError):
             compare_files(good, path)
+
+
+def test_what_neither_result_covers_is_not_called_the_same():
+    gaps = {"stem": Verdict.NOT_COVERED, "last": Verdict.NOT_COVERED}
+    found = diff(result(gaps), result(gaps))
+    assert (found.unchanged, found.uncovered) == (1, 2)
+    assert found.sentence == (
+        "NOT WORSE: the figures of 1 of 3 nodes are the same bit for bit; 2 are not covered in "
+        "either"
+    )
+    nothing = dict.fromkeys(NAMES, Verdict.NOT_COVERED)
+    told = diff(result(nothing), result(nothing)).sentence
+    assert told == "NOT WORSE: no node has figures in both; 3 are not covered in either"

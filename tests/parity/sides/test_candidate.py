@@ -104,7 +104,7 @@ def test_code_that_fails(code, error, refused):
 
 @pytest.mark.parametrize("value, kind", [("None", "NoneType"), ("{}", "dict"), ("type", "type")])
 def test_what_is_no_module(value, kind, refused):
-    assert f":build returns {kind}; it must return a torch.nn.Module" in refused(
+    assert f"is of type {kind}; it must be a torch.nn.Module" in refused(
         f"def build(): return {value}"
     )
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from lockstep import Remembered
 from paired import reference as streamed
-from parity.commands.trials import pair
 from torch import nn
 from torch.nn.utils import parametrizations
 
 from efficientdet_spec import InputError
+from parity.commands.comparing.trials import pair
 from parity.diagnosis.suspects import diagnosed, findings, suspects
 from parity.judge.verdict import Verdict
 from parity.lockstep.comparison import compare
