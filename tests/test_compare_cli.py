@@ -548,7 +548,8 @@ def test_parameters_that_are_not_the_checkpoints_are_a_difference(
     said = (
         f"DIFFERENCE: every node has parity on these inputs, but {name}: the candidate's value is"
     )
-    assert capsys.readouterr().out.splitlines()[-1].startswith(said)
+    last = f"DIFFERENCE: 1 finding about the candidate; look first at {name}"
+    assert capsys.readouterr().out.splitlines()[-1] == last
     assert (values["outcome"], values["sentence"][: len(said)]) == ("difference", said)
 
 
@@ -818,14 +819,14 @@ def test_junit_and_the_table_of_all_nodes(tiny_checkpoint, candidate, trace, tmp
     exit_code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", *options, "--verbose")
     assert exit_code == 1
     told = capsys.readouterr().out
-    assert all(f"\n{node['name']} " in told for node in values["nodes"])
+    assert all(f"\n  {node['name']} " in told for node in values["nodes"])
     suite = ElementTree.parse(report).getroot()
     assert int(suite.get("tests")) == len(values["nodes"]) + len(values["findings"])
     failures = [case.get("name") for case in suite if case.find("failure") is not None]
     assert failures[0] == "backbone.stem_bn" and len(failures) == int(suite.get("failures")) == 2
     assert run_nodes(tiny_checkpoint, tmp_path / "nodes.json", *options)[0] == 1
     told = capsys.readouterr().out
-    assert "\nbackbone.stem_conv " not in told and "\nbackbone.stem_bn " in told
+    assert "\n  backbone.stem_conv " not in told and "\n  backbone.stem_bn " in told
 
 
 @needs_tensorflow

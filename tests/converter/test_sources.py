@@ -219,7 +219,9 @@ def test_unknown_file(tmp_path, cache):
 )
 def test_nothing_there(tmp_path, cache, source, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="does not exist; pass a checkpoint folder") as caught:
+    with pytest.raises(
+        InputError, match=r"does not exist( \(did you mean .*\?\))?; pass a checkpoint"
+    ) as caught:
         resolve(source, cache)
     assert "efficientdet-d0 to efficientdet-d7, efficientdet-d7x" in str(caught.value)
     assert "\0" not in str(caught.value)
