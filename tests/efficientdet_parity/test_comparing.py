@@ -287,6 +287,7 @@ def test_a_result_is_neither_true_nor_false(reference):
 
 
 @needs_tensorflow
+@pytest.mark.heavy
 def test_gradients_are_in_the_text(tiny_checkpoint):
     images = [photograph()]
     result = ep.compare(
