@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from parity.process.console import PLAIN_WIDTH
 from parity.process.outcome import Outcome
-from parity.results.culprits import culprits
 from parity.results.records.record import ResultFile, write
 
 if TYPE_CHECKING:
     from parity.gradients.comparison import GradientsReport
     from parity.results.records.coco import CocoResult
     from parity.results.records.nodes import Finding, NodesResult, Suspect
-
-_SHOWN = 5
-"""Culprits that an assertion names; the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +109,11 @@ class Comparison(_Result):
         Raises:
             AssertionError: The message begins with the worst culprit and what is wrong there.
         """
+        from parity.results.text.lead import accusation
+
         __tracebackhide__ = True
         if not self.passes:
-            raise AssertionError(_told(culprits(self.record), self.sentence))
+            raise AssertionError("\n".join([*accusation(self.record), self.sentence]))
 
 
 @dataclass(frozen=True, repr=False)
@@ -142,11 +140,4 @@ class Evaluation(_Result):
         """
         __tracebackhide__ = True
         if not self.passes:
-            raise AssertionError(_told([], self.sentence))
-
-
-def _told(found: Sequence[str], sentence: str) -> str:
-    lines = list(found[:_SHOWN])
-    if len(found) > _SHOWN:
-        lines.append(f"and {len(found) - _SHOWN} more")
-    return "\n".join([*lines, sentence])
+            raise AssertionError(self.sentence)

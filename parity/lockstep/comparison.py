@@ -129,9 +129,9 @@ def _plainly(pairing: Pairing, progress: Progress | None, keep: int) -> Comparis
         first = pairing.run_unobserved()
         if recorded is not None and equal_runs(first, observed):
             judged = _judged(pairing, GRADIENTS, observed, second)
-            second = second if judged.apart else observed
-    elif not elsewhere.unsteady and found.outcome is not Outcome.DIFFERENCE:
-        judged = _judged_elsewhere(pairing, before, elsewhere)
+            second = second if judged.findings else observed
+    if not elsewhere.unsteady and found.outcome is not Outcome.DIFFERENCE:
+        judged = _together([judged, _judged_elsewhere(pairing, before, elsewhere)])
     runs = repetition_findings(
         first,
         second,
@@ -171,8 +171,8 @@ def _compiled(pairing: Pairing, progress: Progress | None, keep: int) -> Compari
         judged = _Judged()
         if recorded is not None and not equal_runs(recorded, observed):
             judged = _judged(pairing, GRADIENTS, observed, recorded)
-        elif not elsewhere.unsteady and found.outcome is not Outcome.DIFFERENCE:
-            judged = _judged_elsewhere(pairing, observed, elsewhere)
+        if not elsewhere.unsteady and found.outcome is not Outcome.DIFFERENCE:
+            judged = _together([judged, _judged_elsewhere(pairing, observed, elsewhere)])
     first = pairing.run_unobserved()
     steady = equal_runs(before, after)
     runs = repetition_findings(
@@ -205,27 +205,26 @@ class _Judged:
         notes: Sentences where every node has parity there too.
         not_shown: Sentences on what that leaves open.
         findings: What is wrong with the candidate.
-        apart: Whether it is not shown that roundings make the difference.
     """
 
     notes: list[str] = field(default_factory=list)
     not_shown: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
-    @property
-    def apart(self) -> bool:
-        """Whether it is another function in one of them."""
-        return bool(self.findings)
 
-
-def _judged_elsewhere(pairing: Pairing, plain: Sequence[Value], elsewhere: Departures) -> _Judged:
-    """:func:`_judged` in each mode in which the candidate's outputs differ."""
-    every = [_judged(pairing, mode, plain, outputs) for mode, outputs in elsewhere.outputs.items()]
+def _together(every: Sequence[_Judged]) -> _Judged:
+    """What follows from several modes."""
     return _Judged(
         [text for item in every for text in item.notes],
         [text for item in every for text in item.not_shown],
         [finding for item in every for finding in item.findings],
     )
+
+
+def _judged_elsewhere(pairing: Pairing, plain: Sequence[Value], elsewhere: Departures) -> _Judged:
+    """:func:`_judged` in each mode in which the candidate's outputs differ."""
+    departed = elsewhere.outputs.items()
+    return _together([_judged(pairing, mode, plain, outputs) for mode, outputs in departed])
 
 
 def _judged(

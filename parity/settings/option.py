@@ -133,7 +133,7 @@ class Setting:
         if self.kind is Path or (self.option.path and isinstance(value, Path)):
             value = self._path(value)
         elif self.option.path and isinstance(value, str):
-            # Only where it is meant: a path that begins with ./ may have reasons for that.
+            # Only a home folder is spelled out; any other text stays as it was typed.
             named = self._path(value)
             value = str(named) if value.startswith("~") else value
         if self.kind is str and isinstance(value, Path):

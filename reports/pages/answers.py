@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity.process.outcome import Outcome
-from parity.results.records.nodes import Finding, NodesResult, ReferenceKind, Suspect
+from parity.results.records.nodes import CONVERTED, Finding, NodesResult, ReferenceKind, Suspect
+from parity.results.text.advice import step_for
 from parity.sides.naming import base, split_candidate
 from reports.pages.elements import Code, Link, node_link
 from reports.reading.results import ModelResults
@@ -114,7 +115,7 @@ def _is_it_right(results: ModelResults, row: Row) -> str:
 def _candidate(results: ModelResults) -> _Candidate:
     told = _told(results)
     # The report's own conversion lies in the model's folder, wherever that was when it ran.
-    if not told or Path(told).parts[-2:] == (results.slug, "model.pth"):
+    if told in ("", CONVERTED) or Path(told).parts[-2:] == (results.slug, "model.pth"):
         return _Candidate("", None, own=True)
     file, function = split_candidate(told)
     return _Candidate(str(file), function, own=False)
@@ -260,7 +261,8 @@ def _mend(nodes: NodesResult, row: Row, candidate: _Candidate) -> list[Line]:
     if row.judgement.diagnosis is None:
         look = ["Compare the code of ", Code(base(name)), " in ", *candidate.parts]
         return [[*look, " with the official one."]]
-    return [["Mend ", Code(base(name)), " in ", *candidate.parts, "."]]
+    step = step_for(suspect.slug) if suspect is not None and suspect.slug else None
+    return [["Mend ", Code(base(name)), " in ", *candidate.parts, f": {step}." if step else "."]]
 
 
 def _mend_findings(findings: Sequence[Finding], candidate: _Candidate) -> Line:

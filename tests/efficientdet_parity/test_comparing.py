@@ -264,6 +264,7 @@ def test_the_culprit_and_what_is_wrong_there_come_first(reference, wrong):
         result.assert_parity()
     first, *_, last = str(caught.value).splitlines()
     assert first.startswith("fpn.resample_p6.pool: padded with zeros instead of -inf")
+    assert "do first" not in first and "pad its input with float('-inf')" in str(caught.value)
     assert last == result.sentence
     assert result.suspects[0].nodes[0] == "fpn.resample_p6.pool"
     assert result.suspects[0].diagnosis and not result.passes
@@ -287,6 +288,7 @@ def test_a_result_is_neither_true_nor_false(reference):
 
 
 @needs_tensorflow
+# Half a minute, for what the tests of gradients and of texts show in parts.
 @pytest.mark.heavy
 def test_gradients_are_in_the_text(tiny_checkpoint):
     images = [photograph()]

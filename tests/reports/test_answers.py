@@ -173,3 +173,12 @@ def test_every_end_has_its_words(tmp_path):
     made.write(tmp_path, nodes=made.nodes())
     (results,) = read_results(tmp_path)
     assert len({plain_verdict(results, outcome) for outcome in Outcome}) == len(Outcome)
+
+
+def test_a_model_that_a_program_compared_is_named(tmp_path):
+    live = "port.Net (a live module)"
+    _, plain = told(tmp_path / "live", nodes=made.nodes(failing=True) | {"candidate": live})
+    assert plain == "the port is not right"
+    own = {"candidate": "converted on the fly"}
+    _, plain = told(tmp_path / "own", nodes=made.nodes(failing=True) | own)
+    assert plain == "the converted model is not right"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
@@ -81,27 +79,6 @@ def placed(candidate: Any, device: Any, dtype: Any, *, alive: bool) -> Any:
         for value in values
     )
     return copy.deepcopy(candidate).to(device, dtype) if moves else candidate
-
-
-@contextmanager
-def unchanged(candidate: Any) -> Iterator[None]:
-    """Give a caller's module back the values it had.
-
-    Running it may change them: batch norms in training mode count what they see.
-
-    Args:
-        candidate: The module.
-    """
-    import torch
-
-    before = [(value, value.detach().clone()) for value in candidate.buffers()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for value, kept in before:
-                if not torch.equal(value, kept):
-                    value.copy_(kept)
 
 
 def name_of(candidate: Any) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from converter.progress import Progress
 from efficientdet_spec import iterate_nodes
 from parity.commands.asking.inputs import PlannedInput, plan_inputs
-from parity.commands.comparing.candidates import name_of, open_candidate, placed, unchanged
+from parity.commands.comparing.candidates import name_of, open_candidate, placed
 from parity.commands.comparing.gradients import compared_gradients
 from parity.commands.comparing.noise import measured_noise
 from parity.commands.comparing.opened import Opened, computing
@@ -21,7 +21,13 @@ from parity.judge.verdict import NodeResult, Verdict
 from parity.process import environment
 from parity.results.conclusion import Evidence, nodes_result
 from parity.results.ranking import sources
-from parity.results.records.nodes import Contribution, NodesResult, Noise, ReferenceDescription
+from parity.results.records.nodes import (
+    CONVERTED,
+    Contribution,
+    NodesResult,
+    Noise,
+    ReferenceDescription,
+)
 from parity.results.records.record import made
 from parity.settings.nodes import NodesSettings
 from parity.sides.naming import read_names
@@ -73,9 +79,8 @@ def compare(
         # PyTorch is imported here, after what may be wrong with the files has been said.
         threads = stack.enter_context(computing(settings.threads))
         module, device = _open(opened, settings, candidate)
-        if candidate is not None:
-            stack.enter_context(unchanged(module))
-        seconds = {"load": opened.seconds + time.perf_counter() - started}
+        stack.enter_context(_left_as_it_is(module))
+        seconds = {"load": opened.take_seconds() + time.perf_counter() - started}
         trials = Trials(opened, planned, module, names=settings.names, keep=settings.contributions)
         evidence, others = _examined(opened, settings, trials, threads, seconds)
         others |= {
@@ -109,11 +114,18 @@ def _open(opened: Opened, settings: NodesSettings, candidate: Any) -> tuple[Any,
     return module, describe_device(device)
 
 
+def _left_as_it_is(module: Any) -> AbstractContextManager[None]:
+    """Gives a module back the values that runs, such as those in training mode, change."""
+    from parity.sides.pytorch.hooks import restored
+
+    return restored(module)
+
+
 def _described(settings: NodesSettings, candidate: Any) -> str:
     """The candidate as results name it."""
     if candidate is not None:
         return name_of(candidate)
-    return settings.candidate or "converted on the fly"
+    return settings.candidate or CONVERTED
 
 
 def _examined(

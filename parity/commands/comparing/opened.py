@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from converter.conversion import convert
@@ -41,7 +40,6 @@ class Opened:
         files: As given.
         conversion: The checkpoint's values as the PyTorch model has them.
         trace: Recorded tensors that are the reference; None where they are not.
-        seconds: Wall time that reading took.
 
     Raises:
         InputError: The checkpoint or the reference cannot be used.
@@ -62,8 +60,9 @@ class Opened:
         environment.prepare()
         self._path = reference
         self._device = device
-        self.trace: Trace | None = open_reference_trace(self.wanted((), None))
-        self.seconds = time.perf_counter() - started
+        self.trace: Trace | None = None
+        self.trace = open_reference_trace(self.wanted((), None))
+        self._seconds = time.perf_counter() - started
         self._stack = ExitStack()
         self._closed = False
         self._references: dict[tuple[int, ...], Reference] = {}
@@ -72,12 +71,7 @@ class Opened:
     def __enter__(self) -> Opened:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *ended: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -86,6 +80,11 @@ class Opened:
         self._references.clear()
         self._referees.clear()
         self._stack.close()
+
+    def take_seconds(self) -> float:
+        """Wall time that reading took, told once: later comparisons do not wait for it."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
 
     @property
     def config(self) -> EfficientDetConfig:
@@ -145,7 +144,7 @@ class Opened:
             weights=self.settings.weights,
             threads=threads,
             device=self._device,
-            trace=getattr(self, "trace", None),
+            trace=self.trace,
         )
 
     def reference(self, shape: tuple[int, ...]) -> Reference:

@@ -179,6 +179,10 @@ class Contribution(Record, frozen=True):
     ]
 
 
+CONVERTED = "converted on the fly"
+"""What results call a candidate that is the checkpoint itself, converted by this project."""
+
+
 class Suspect(Record, frozen=True):
     """A place where something is wrong that no earlier place explains."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parity.judge.verdict import Verdict
-from parity.results.records.nodes import Node, NodesResult, Suspect
+from parity.results.records.nodes import CONVERTED, Node, NodesResult, Suspect
 
 _AGAIN = "then run this command again"
 
@@ -75,10 +75,19 @@ def for_fault(slug: str, report: NodesResult, *, several: bool = False) -> str:
     """
     if not is_a_port(report):
         return _of_this_project()
-    family = next((step for start, step in _FAMILIES if slug.startswith(start)), None)
-    step = _STEPS.get(slug) or family or "make it compute what the model computes there"
+    step = step_for(slug) or "make it compute what the model computes there"
     where = f"in {report.candidate}{', at each of these places,' if several else ''}"
     return _sentence(f"{where} {step}; {_AGAIN}")
+
+
+def step_for(slug: str) -> str | None:
+    """What to do at the place of a fault, an order without its full stop; None where not known.
+
+    Args:
+        slug: The fault's short name.
+    """
+    family = next((step for start, step in _FAMILIES if slug.startswith(start)), None)
+    return _STEPS.get(slug) or family
 
 
 def for_unknown(suspect: Suspect | None, node: Node, report: NodesResult) -> str:
@@ -153,7 +162,7 @@ def for_gap(node: Node, report: NodesResult) -> str:
 
 def is_a_port(report: NodesResult) -> bool:
     """Whether the candidate is somebody's code, not a conversion of this project."""
-    return ".py:" in report.candidate
+    return not (report.candidate == CONVERTED or report.candidate.endswith(".pth"))
 
 
 def _of_this_project() -> str:

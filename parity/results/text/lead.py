@@ -9,6 +9,7 @@ from parity.process.outcome import Outcome
 from parity.results.records.nodes import NOT_REPEATABLE, Finding, Node, NodesResult, Suspect
 from parity.results.text import advice
 from parity.results.text.groups import finding_groups, reason_groups, suspect_groups
+from parity.results.text.layout import same_at
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,19 @@ def lead(report: NodesResult) -> Lead | None:
         "Look at the comparison of gradients below; the last gradient without parity is nearest to "
         "the fault.",
     )
+
+
+def accusation(report: NodesResult) -> list[str]:
+    """The same in a few lines: ``place: what is wrong``, where else, and what to do first.
+
+    Args:
+        report: The comparison.
+    """
+    found = lead(report)
+    if found is None:
+        return []
+    others = [same_at(found.others, verbose=False)] if found.others else []
+    return [f"{found.place}: {found.what}", *others, found.step]
 
 
 def _of_findings(report: NodesResult, slug: str) -> Lead:

@@ -310,3 +310,18 @@ def test_a_layer_that_makes_no_plain_tensor_is_not_covered(make, sort, lockstep)
 def test_outputs_of_other_types_are_no_failure(dtype, lockstep):
     comparison = compared(lockstep, behind(lockstep.candidate(), lambda x: x.to(dtype)))
     assert comparison.outcome is not Outcome.PARITY
+
+
+def test_another_rounding_with_gradients_excuses_no_other_mode(lockstep):
+    """Each mode is judged, whatever the others show."""
+
+    def otherwise(x):
+        if torch.is_inference_mode_enabled():
+            return x * 1.5
+        return torch.nextafter(x, x + 1) if torch.is_grad_enabled() else x
+
+    model = lockstep.candidate()
+    model.backbone.stem_bn.register_forward_hook(lambda _, given, out: otherwise(out))
+    comparison = compared(lockstep, model)
+    assert comparison.outcome is Outcome.DIFFERENCE
+    assert "in inference mode" in comparison.runs[0].text

@@ -470,3 +470,9 @@ def test_no_line_is_wider_than_asked_for(width, verbose):
 
 def test_a_terminal_that_is_too_narrow_gets_whole_figures():
     assert text(GOOD, width=10) == text(GOOD, width=60)
+
+
+def test_a_live_module_is_its_owners_to_mend():
+    named = suspect("conv", diagnosis="left out", slug="left-out", tried=True)
+    told = first(BAD, suspects=[named], candidate="port.Net (a live module)")
+    assert "In port.Net (a live module) call it where the model does" in " ".join(told.split())
