@@ -99,6 +99,8 @@ def serve(
     """Builds an answer; `drop` gives the bytes after which the n-th request's connection ends."""
 
     def answer(handler: Handler) -> None:
+        # Counted before the headers go out: the client may send its next request upon them.
+        end = drop(len(handler.server.requests))
         start = 0
         asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
         same = handler.headers.get("If-Range") in (etag, modified) or not if_range
@@ -118,7 +120,6 @@ def serve(
         if length:
             handler.send_header("Content-Length", str(len(content) - start))
         handler.end_headers()
-        end = drop(len(handler.server.requests))
         handler.wfile.write(content[start : None if end is None else start + end])
 
     return answer
