@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientdet_parity.progress import Callback, reporting
 from efficientdet_parity.results import Comparison
+from efficientdet_parity.wording import as_arguments
 from efficientdet_spec import Cause, InputError
 from parity.settings.nodes import NodesSettings
 
@@ -77,7 +79,9 @@ class Reference:
                 Cause.OPTION,
             )
         _check_names(settings)
-        return _compared(self._opened, {**self._settings, **settings}, candidate, images, progress)
+        with _worded():
+            values = {**self._settings, **settings}
+            return _compared(self._opened, values, candidate, images, progress)
 
 
 def open_reference(
@@ -102,7 +106,7 @@ def open_reference(
             Cause.OPTION,
         )
     values = {"checkpoint": str(checkpoint), **settings}
-    with reporting(progress):
+    with reporting(progress), _worded():
         return Reference(_opened(values), values)
 
 
@@ -134,8 +138,12 @@ def compare(
         raise InputError("No checkpoint is given; name one to compare with.", Cause.OPTION)
     _check_names(settings)
     values = {"checkpoint": str(checkpoint), **settings}
-    with reporting(progress), _opened(values) as opened:
+    with reporting(progress), _worded(), _opened(values) as opened:
         return _compared(opened, values, candidate, images, progress)
+
+
+def _worded() -> AbstractContextManager[None]:
+    return as_arguments(NodesSettings, {_IMAGE: "images"})
 
 
 def _check_names(settings: dict[str, Any]) -> None:

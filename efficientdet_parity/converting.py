@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efficientdet_parity.progress import Callback, reporting
+from efficientdet_parity.wording import as_arguments
 from efficientdet_spec import Cause, InputError
 from parity.settings.convert import ConvertSettings
 
@@ -35,8 +36,8 @@ def convert(
     from parity.commands.asking.options import convert_checkpoint, resolve_checkpoint
     from torch_model.checkpoint import from_arrays
 
-    asked = ConvertSettings.of(checkpoint=str(checkpoint), **settings)
-    with reporting(progress):
+    with reporting(progress), as_arguments(ConvertSettings):
+        asked = ConvertSettings.of(checkpoint=str(checkpoint), **settings)
         files = resolve_checkpoint(asked)
         done = convert_checkpoint(asked, files)
     model = from_arrays(done.config, done.arrays, source=str(files.prefix))

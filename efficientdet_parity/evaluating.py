@@ -10,6 +10,7 @@ from typing import Any
 
 from efficientdet_parity.progress import Callback, reporting
 from efficientdet_parity.results import Evaluation
+from efficientdet_parity.wording import as_arguments
 from parity.results.place import ResultPlace
 from parity.settings.coco import CocoSettings
 
@@ -41,6 +42,7 @@ def evaluate(
 
     with ExitStack() as stack:
         stack.enter_context(reporting(progress))
+        stack.enter_context(as_arguments(CocoSettings))
         folder = out or stack.enter_context(
             tempfile.TemporaryDirectory(prefix="efficientdet-parity-")
         )

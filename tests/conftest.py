@@ -12,6 +12,7 @@ from parity.process.environment import prepare
 from parity.sides.tensorflow_import import import_triton_first
 
 # Before any test imports PyTorch or TensorFlow, as compare.py does it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 prepare()
 import_triton_first()
 

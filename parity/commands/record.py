@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from functools import partial
 
 from converter.progress import Progress
@@ -9,6 +10,7 @@ from parity.commands.asking.inputs import read_input
 from parity.commands.asking.options import check_results, resolve_checkpoint
 from parity.commands.comparing.opened import Opened
 from parity.process import environment
+from parity.process.console import output_width
 from parity.results.place import ResultPlace
 from parity.results.records.record import plain
 from parity.settings.record import RecordSettings
@@ -45,7 +47,7 @@ def run(settings: RecordSettings, place: ResultPlace) -> int:
             globs=settings.nodes,
             nodes=trace_nodes(reference, settings.nodes),
         )
-        print(summary(header))
+        print(textwrap.fill(summary(header), output_width(), subsequent_indent="  "))
         with Progress("recording", unit="nodes") as progress:
             write_trace(
                 settings.trace,

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ def guarded(
             ended = None if error is None else _ended(program, error, debug)
         if ended is not None:
             code = ended.exit_code
-            print(ended.message, file=sys.stderr)
+            print(_fitted(ended.message), file=sys.stderr)
             if failed is not None:
                 # What is wrong has been said, and nothing may hide it.
                 with contextlib.suppress(Exception):
@@ -192,6 +193,20 @@ def _line(text: str) -> str:
         # The end says what to do.
         line = f"{line[: _MAX_LENGTH - 305]} ... {line[-300:]}"
     return line
+
+
+def _fitted(line: str) -> str:
+    """A message in lines of the terminal's width; one line where none reads it."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return line
+    columns = shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
+    return textwrap.fill(
+        line,
+        max(columns, 40),
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _flush() -> None:

@@ -86,7 +86,7 @@ def read(path: Path, kind: type[_File]) -> _File:
             else (f"{told[0]!r:.40} version {told[1]!r:.10}")
         )
         raise InputError(
-            f"{path} is {what}, expected {schema} version {version}; run its step again with this "
+            f"{path} is {what}, expected {schema} version {version}; make it again with this "
             f"version.",
             Cause.FORMAT,
         )
@@ -115,7 +115,7 @@ def _values(path: Path) -> Any:
             raise ValueError(f"lists and objects lie within each other more than {MAX_DEPTH} deep")
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"{path} cannot be read ({str(error):.120}); run its step again.", Cause.of(error)
+            f"{path} cannot be read ({str(error):.120}); make it again.", Cause.of(error)
         ) from error
     return values
 
@@ -152,7 +152,7 @@ def _checked(path: Path, values: Any, kind: type[_File]) -> _File:
     except (OverflowError, UnicodeError) as error:
         reason = f"a text or number of it cannot be used ({str(error):.80})"
     raise InputError(
-        f"{path} is no {identity(kind)[0]} that can be shown: {reason}; run its step again.",
+        f"{path} is no {identity(kind)[0]} that can be shown: {reason}; make it again.",
         Cause.FORMAT,
     )
 

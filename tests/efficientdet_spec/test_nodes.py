@@ -28,7 +28,7 @@ from torch_model.model import build
 SIZE = (256, 384)
 """Height and width of images at which every level of every model has more than a pixel."""
 
-QUICK = ["efficientdet-tiny", "efficientdet-d0", "efficientdet-d6", "efficientdet-d7x"]
+QUICK = ["efficientdet-tiny", "efficientdet-d0", "efficientdet-d6"]
 SLOW = [pytest.param(name, marks=pytest.mark.heavy) for name in MODELS if name not in QUICK]
 VARIANTS = {
     "softmax attention": replace(TINY, fusion=Fusion.SOFTMAX_ATTENTION),

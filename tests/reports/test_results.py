@@ -63,7 +63,7 @@ def test_no_results(tmp_path):
 def test_a_file_that_is_no_json(tmp_path, text):
     place = made.write_all(tmp_path)
     (place / "nodes.json").write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(InputError, match=r"nodes.json cannot be read \(.*run its step again"):
+    with pytest.raises(InputError, match=r"nodes.json cannot be read \(.*make it again"):
         read_results(tmp_path)
 
 
@@ -115,7 +115,7 @@ def test_a_wrong_entry_is_named(tmp_path, name, path, value, message):
     place = made.write_all(tmp_path)
     file = place / made.FILES[name]
     file.write_text(json.dumps(changed(json.loads(file.read_text()), path, value)))
-    with pytest.raises(InputError, match=f"{file.name}.*{message}.*run its step again"):
+    with pytest.raises(InputError, match=f"{file.name}.*{message}.*make it again"):
         read_results(tmp_path)
 
 

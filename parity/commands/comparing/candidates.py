@@ -50,7 +50,11 @@ def check_candidate(text: str | None) -> None:
             f"{path} {what}; give a .pth that convert has written, or FILE.py:FUNCTION.",
             Cause.FILE,
         )
-    if function is None and path.suffix == ".py":
+    if function is not None:
+        from parity.sides.pytorch.code import check_function
+
+        check_function(path, function)
+    elif path.suffix == ".py":
         from parity.sides.pytorch.code import functions
 
         found = functions(path)

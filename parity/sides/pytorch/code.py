@@ -8,7 +8,7 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,15 +130,50 @@ def functions(path: Path) -> list[str]:
     Raises:
         InputError: It cannot be read, or is no Python.
     """
+    makers = ast.FunctionDef | ast.ClassDef
+    body = _parsed(path).body
+    return [node.name for node in body if isinstance(node, makers) and node.name[0] != "_"]
+
+
+def check_function(path: Path, function: str) -> None:
+    """Refuse a function that a Python file cannot have, before anything is run.
+
+    Args:
+        path: The file.
+        function: Name of the function.
+
+    Raises:
+        InputError: The name occurs nowhere in the file, or the file is no Python.
+    """
+    found = {part for node in ast.walk(_parsed(path)) for part in _names(node)}
+    # What is imported with a star, or made by code, has a name that stands nowhere.
+    if function not in found and not found & {"*", "globals", "setattr", "exec", "__getattr__"}:
+        raise _no_function(path, function, functions(path))
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    """The names that a piece of Python speaks of."""
+    if isinstance(node, ast.Name):
+        yield node.id
+    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name
+    elif isinstance(node, ast.alias):
+        yield node.asname or node.name
+
+
+def _no_function(path: Path, function: str, names: Sequence[str]) -> InputError:
+    has = f"it has {', '.join(names[:5])}" if names else "it has none"
+    return InputError(f"{path} has no function {function!r}; {has}.", Cause.CANDIDATE)
+
+
+def _parsed(path: Path) -> ast.Module:
     try:
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError) as error:
+        return ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read as Python ({first_line(error)}); give a Python file.",
             Cause.of(error),
         ) from error
-    makers = ast.FunctionDef | ast.ClassDef
-    return [node.name for node in tree.body if isinstance(node, makers) and node.name[0] != "_"]
 
 
 def _find(path: Path, function: str) -> Callable[..., Any]:
@@ -168,8 +203,7 @@ def _find(path: Path, function: str) -> Callable[..., Any]:
     if not callable(found):
         found_here = vars(module).items()
         names = [key for key, value in found_here if inspect.isfunction(value) and key[0] != "_"]
-        has = f"it has {', '.join(names[:5])}" if names else "it has none"
-        raise InputError(f"{path} has no function {function!r}; {has}.", Cause.CANDIDATE)
+        raise _no_function(path, function, names)
     return found  # type: ignore[no-any-return]
 
 

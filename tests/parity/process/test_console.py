@@ -253,3 +253,19 @@ def test_lines_are_as_wide_as_the_terminal_or_a_hundred_columns(terminal, width,
     assert output_width() == width
     monkeypatch.setattr(sys, "stdout", None)
     assert output_width() == 100
+
+
+def test_messages_are_as_wide_as_the_terminal(monkeypatch, capsys):
+    def fail():
+        raise InputError(f"{'word ' * 40}/{'a' * 90}; give another")
+
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert guarded("prog", fail) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 4 and all(len(line) <= 60 for line in lines if "aaa" not in line)
+    # What is copied from a message stays whole.
+    assert sum("a" * 90 in line for line in lines) == 1
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    guarded("prog", fail)
+    assert len(capsys.readouterr().err.splitlines()) == 1

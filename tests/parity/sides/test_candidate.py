@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from efficientdet_spec import InputError
-from parity.sides.pytorch.code import failure, from_code, where
+from parity.sides.pytorch.code import check_function, failure, from_code, where
 
 
 @pytest.fixture(autouse=True)
@@ -176,3 +176,37 @@ def test_an_interrupt_is_no_failure_of_the_candidate(made):
     for code in ("raise KeyboardInterrupt", "def build():\n    raise KeyboardInterrupt"):
         with pytest.raises(KeyboardInterrupt):
             made(code)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def build(): pass",
+        "class build: pass",
+        "build = make()",
+        "if True:\n    from elsewhere import make as build",
+        "import build",
+        "from elsewhere import *",
+        "globals()['build'] = make",
+    ],
+)
+def test_what_a_file_may_have_is_not_refused_unread(code, tmp_path):
+    path = tmp_path / "port.py"
+    path.write_text(code)
+    check_function(path, "build")
+
+
+@pytest.mark.parametrize(
+    "code, said",
+    [
+        ("def make(): pass", "port.py has no function 'build'; it has make."),
+        ("# build\n'build'", "port.py has no function 'build'; it has none."),
+        ("def build(:", "port.py cannot be read as Python"),
+    ],
+)
+def test_what_a_file_cannot_have_is_refused_unread(code, said, tmp_path):
+    path = tmp_path / "port.py"
+    path.write_text(code)
+    with pytest.raises(InputError) as caught:
+        check_function(path, "build")
+    assert said in str(caught.value)
