@@ -13,11 +13,14 @@ ROOT = Path(__file__).parents[2]
 PLUGIN = "efficientdet_parity.pytest_plugin"
 TEST = """
 import sys
+import pytest
 
-def test_port(efficientdet_reference):
+@pytest.mark.parametrize("function", {functions})
+def test_port(efficientdet_reference, function):
     import numpy, port
     images = numpy.random.default_rng(0).standard_normal((1, 128, 128, 3)).astype("float32")
-    efficientdet_reference.compare(port.{function}(), images=images).assert_parity()
+    model = getattr(port, function)()
+    efficientdet_reference.compare(model, images=images).assert_parity()
 """
 OTHER = """
 def test_other():
@@ -53,9 +56,9 @@ def project(tmp_path, tiny_pth):
     paths = os.pathsep.join([str(tmp_path), str(ROOT), str(ROOT / "tests")])
     environment = {**os.environ, "PYTHONPATH": paths, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
-    def run(*arguments, function="right", ini="", plugin=("-p", PLUGIN)):
+    def run(*arguments, functions=("right",), ini="", plugin=("-p", PLUGIN)):
         (tmp_path / "pytest.ini").write_text(f"[pytest]\naddopts = --strict-markers\n{ini}\n")
-        (tmp_path / "test_port.py").write_text(TEST.format(function=function))
+        (tmp_path / "test_port.py").write_text(TEST.format(functions=functions))
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *plugin, *arguments]
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
@@ -71,25 +74,18 @@ needs_tensorflow = pytest.mark.skipif(
 
 
 @needs_tensorflow
-def test_a_right_port_passes(project, tiny_checkpoint):
+def test_a_right_port_passes_and_wrong_ones_are_told_about_without_our_own_code(
+    project, tiny_checkpoint
+):
     ini = f"efficientdet_checkpoint = {tiny_checkpoint}\nefficientdet_threads = 1"
-    code, said = project("test_port.py", ini=ini)
-    assert (code, "1 passed" in said) == (0, True), said
-
-
-@needs_tensorflow
-@pytest.mark.parametrize(
-    "function, told",
-    [
-        ("wrong", r"\nE +AssertionError: fpn\.[\w.]+\.pool: padded with zeros instead of -inf"),
-        ("failing", r"has no attribute 'out_of_order' at port\.py:17"),
-    ],
-)
-def test_a_wrong_port_is_told_about_without_our_own_code(project, tiny_checkpoint, function, told):
-    options = ("test_port.py", f"--efficientdet-checkpoint={tiny_checkpoint}")
-    code, said = project(*options, function=function)
-    assert code == 1 and re.search(told, said), said
-    assert "test_port.py:7" in said
+    code, said = project("test_port.py", ini=ini, functions=("right", "wrong", "failing"))
+    assert (code, "2 failed, 1 passed" in said) == (1, True), said
+    for told in (
+        r"\nE +AssertionError: fpn\.[\w.]+\.pool: padded with zeros instead of -inf",
+        r"has no attribute 'out_of_order' at port\.py:17",
+    ):
+        assert re.search(told, said), said
+    assert said.count("test_port.py:10") == 2
     for package in ("parity/", "efficientdet_parity/", "torch_model/"):
         assert package not in said.partition("= FAILURES =")[2], said
 
@@ -102,7 +98,9 @@ def test_a_wrong_port_is_told_about_without_our_own_code(project, tiny_checkpoin
     ],
 )
 def test_a_missing_checkpoint_is_told_in_a_sentence(project, options, told):
-    code, said = project("test_port.py", *options)
+    # The command line's comes before that of the file.
+    ini = "efficientdet_checkpoint = elsewhere" if options else ""
+    code, said = project("test_port.py", *options, ini=ini)
     assert (code, told in said) == (1, True), said
     assert "During handling" not in said and "pytest_plugin.py" not in said
 
@@ -112,7 +110,7 @@ def test_tests_are_marked_and_can_be_left_out(project):
     # The one that is left looks for frameworks.
     assert (code, "1 passed, 1 deselected" in said) == (0, True), said
     code, said = project("-m", "efficientdet_parity", "--collect-only", "-q")
-    assert "test_port.py::test_port" in said and "test_other" not in said
+    assert "test_port.py::test_port[right]" in said and "test_other" not in said
 
 
 def test_the_option_and_the_marker_are_listed(project):
