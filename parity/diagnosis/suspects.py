@@ -19,7 +19,7 @@ from parity.lockstep.isolated import IsolatedWalk, Meeting
 from parity.lockstep.pairing import Pairing, Progress
 from parity.results.records.nodes import Finding, Suspect
 from parity.sides.naming import base, own_paths
-from parity.sides.pytorch import FaithfulReferee, TorchCandidate, TorchValue
+from parity.sides.pytorch import FaithfulReferee, ObservedCandidate, TorchCandidate, TorchValue
 
 __all__ = ["Known", "diagnosed", "findings", "suspects"]
 
@@ -38,10 +38,13 @@ def findings(pairing: Pairing, known: Known) -> list[Finding]:
         ).findings()
 
 
-def torch_sides(pairing: Pairing) -> tuple[TorchCandidate, FaithfulReferee]:
+def torch_sides(
+    pairing: Pairing,
+) -> tuple[TorchCandidate | ObservedCandidate, FaithfulReferee]:
     """The candidate and the faithful model as PyTorch has them, which is what is looked at here."""
     candidate, referee = pairing.candidate, pairing.referee
-    assert isinstance(candidate, TorchCandidate) and isinstance(referee, FaithfulReferee)
+    assert isinstance(candidate, TorchCandidate | ObservedCandidate)
+    assert isinstance(referee, FaithfulReferee)
     return candidate, referee
 
 

@@ -123,6 +123,7 @@ def _plainly(pairing: Pairing, progress: Progress | None, keep: int) -> Comparis
         # Outputs are large, and one of two that are equal is enough.
         second = observed
     found = _isolated(pairing, free, part_of(progress, 1, 2), keep)
+    seen, unseen = pairing.candidate.remarks()
     judged = _Judged()
     if not repeats:
         # One more run tells which of two that differ is the odd one.
@@ -144,8 +145,8 @@ def _plainly(pairing: Pairing, progress: Progress | None, keep: int) -> Comparis
         found,
         timings=[unobserved, timing, *found.timings],
         runs=runs or judged.findings,
-        not_shown=judged.not_shown,
-        notes=[*notes, *elsewhere.notes, *judged.notes],
+        not_shown=[*unseen, *judged.not_shown],
+        notes=[*seen, *notes, *elsewhere.notes, *judged.notes],
         outputs=_arrays(observed),
     )
 
@@ -166,6 +167,7 @@ def _compiled(pairing: Pairing, progress: Progress | None, keep: int) -> Compari
         free, timing = _free(pairing, part_of(progress, 0, 2))
         observed = free.returned
         found = _isolated(pairing, free, part_of(progress, 1, 2), keep)
+        seen, unseen = pairing.candidate.remarks()
         recorded, notes = with_gradients(pairing)
         elsewhere = departures(pairing, observed)
         judged = _Judged()
@@ -187,8 +189,8 @@ def _compiled(pairing: Pairing, progress: Progress | None, keep: int) -> Compari
         found,
         timings=[unobserved, timing, *found.timings],
         runs=runs or judged.findings,
-        not_shown=[*compiled_apart(first, observed), *judged.not_shown],
-        notes=[*notes, *elsewhere.notes, *judged.notes],
+        not_shown=[*unseen, *compiled_apart(first, observed), *judged.not_shown],
+        notes=[*seen, *notes, *elsewhere.notes, *judged.notes],
         outputs=_arrays(observed),
     )
 

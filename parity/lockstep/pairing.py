@@ -72,7 +72,12 @@ class Pairing:
 
     def stream(self) -> AbstractContextManager[Tensors]:
         """Make the reference compute; the body of the context takes its tensors."""
+        # Finding the candidate's nodes takes runs of the reference, which computes one at a time.
+        self._prepare()
         return self.reference.compute(self.images)
+
+    def _prepare(self) -> None:
+        self.candidate.prepare(self.reference, self.referee, self.images, self.mode)
 
     def run(self, visit: Visit) -> list[Value]:
         """Run the candidate, calling ``visit`` at each node.
@@ -81,6 +86,7 @@ class Pairing:
             Copies of its output tensors, as it returns them.
         """
         referee = self.referee
+        self._prepare()
         return self.candidate.run(self.images, visit, referee.inputs_of, referee.wiring, self.mode)
 
     def run_unobserved(self, mode: Mode = PLAIN) -> list[Value]:

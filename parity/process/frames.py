@@ -49,7 +49,14 @@ def of_user(filename: str) -> bool:
     if filename.startswith("<") or in_project(filename) is not None:
         return False
     installed = not _INSTALLED.isdisjoint(Path(filename).parts)
-    return not installed and not os.path.realpath(filename).startswith(_STANDARD_LIBRARY)
+    real = os.path.realpath(filename)
+    return not installed and not real.startswith(_STANDARD_LIBRARY)
+
+
+def of_standard_library(filename: str) -> bool:
+    """Whether a file is of Python itself, or lies in a folder of its."""
+    real = os.path.realpath(filename)
+    return real.startswith(_STANDARD_LIBRARY) and _INSTALLED.isdisjoint(Path(real).parts)
 
 
 def innermost(error: BaseException, wanted: Callable[[str], object]) -> FrameSummary | None:

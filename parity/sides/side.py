@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from efficientdet_spec import Cause, InputError, NodeKind
+from parity.judge.referee import Referee
 from parity.process.arrays import Array
 from parity.sides.naming import Naming
 from parity.sides.stream import Tensors
@@ -169,6 +170,19 @@ class Candidate(Protocol):
     @property
     def compiled(self) -> bool:
         """Whether what its user runs is another form of it than the one that can be seen."""
+
+    def prepare(self, reference: Reference, referee: Referee, images: Array, mode: Mode) -> None:
+        """Find out how its nodes are made, where that is not known from names.
+
+        Args:
+            reference: What it is compared with.
+            referee: The faithful model.
+            images: [N, H, W, 3].
+            mode: How it will be run.
+        """
+
+    def remarks(self) -> tuple[list[str], list[str]]:
+        """Sentences on what it returned last: what was found, and what was not recognised."""
 
     def run(
         self,

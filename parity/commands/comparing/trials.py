@@ -236,6 +236,7 @@ def pair(
     from parity.lockstep.pairing import Pairing
     from parity.sides.pytorch import (
         FaithfulReferee,
+        ObservedCandidate,
         TorchCandidate,
         check_observable,
         common_prefix,
@@ -248,13 +249,18 @@ def pair(
         check_paths(naming, paths, str(names))
     else:
         naming = own_paths(nodes, common_prefix(paths, nodes))
+    driven: TorchCandidate | ObservedCandidate = TorchCandidate(candidate, naming)
+    known = sum(path in naming.calls for path in paths)
+    if not names and 2 * known < len(naming.calls):
+        # Somebody else's model: what its parts are called says nothing.
+        driven = ObservedCandidate(candidate, nodes)
     referee = referee or FaithfulReferee(faithful, reference.kinds, images.shape)
     check_observable(candidate, naming, referee)
     if referee.elements * images.itemsize <= KEPT_BYTES:
         reference = kept(reference)
     return Pairing(
         reference=reference,
-        candidate=TorchCandidate(candidate, naming),
+        candidate=driven,
         referee=referee,
         images=images,
         elements=elements,

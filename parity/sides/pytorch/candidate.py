@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, float64, nn, promote_types
 
 from efficientdet_spec import Cause, InputError
+from parity.judge.referee import Referee
 from parity.process.arrays import Array
 from parity.process.console import out_of_memory
 from parity.sides.naming import Naming
@@ -18,7 +19,7 @@ from parity.sides.pytorch.code import failure
 from parity.sides.pytorch.exact import own_exact
 from parity.sides.pytorch.nested import flatten, plain, unreadable
 from parity.sides.pytorch.provenance import fingerprint
-from parity.sides.side import PLAIN, CandidateError, Mode, Setting, Value, Visit
+from parity.sides.side import PLAIN, CandidateError, Mode, Reference, Setting, Value, Visit
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,13 @@ class TorchCandidate:
         """Settings that should not matter, each with its name; first nothing at all."""
         return noise.variations(self.model)
 
+    def prepare(self, reference: Reference, referee: Referee, images: Array, mode: Mode) -> None:
+        """Nothing: its nodes are known by the names of its modules."""
+
+    def remarks(self) -> tuple[list[str], list[str]]:
+        """Nothing: it must return the very tensors that its last layers make."""
+        return [], []
+
     def run(
         self,
         images: Array,
@@ -240,11 +248,37 @@ class TorchCandidate:
                 self._together.pop()
 
     def _outputs(self, images: Array, ours: Sequence[BaseException], mode: Mode) -> list[Value]:
+        returned = self.carried_out(images, mode, ours)
+        tensors = returned_tensors(returned, images)
+        return [TorchValue(plain(tensor).detach().clone()) for tensor in tensors]
+
+    def carried_out(
+        self,
+        images: Array,
+        mode: Mode,
+        ours: Sequence[BaseException] = (),
+        call: Callable[[Tensor], Any] | None = None,
+    ) -> Any:
+        """What a run returns.
+
+        Args:
+            images: [N, H, W, 3].
+            mode: How it is run.
+            ours: What has gone wrong in code that is not the candidate's.
+            call: Calls the model with the images; None for nothing but that.
+
+        Raises:
+            CandidateError: It fails.
+        """
         size = f"{images.shape[1]}x{images.shape[2]}"
         try:
             with nullcontext() if self._together else self.restored():
                 returned = hooks.run(
-                    self.model, images, mode, differentiates=bool(self._differentiates)
+                    self.model,
+                    images,
+                    mode,
+                    differentiates=bool(self._differentiates),
+                    call=call,
                 )
         except (KeyboardInterrupt, hooks.Differentiated):
             raise
@@ -258,16 +292,16 @@ class TorchCandidate:
         if ours:
             # The candidate has caught it.
             raise ours[0]
-        tensors = _returned_tensors(returned, size)
-        return [TorchValue(plain(tensor).detach().clone()) for tensor in tensors]
+        return returned
 
 
-def _returned_tensors(returned: Any, size: str) -> list[Tensor]:
-    """The tensors that a candidate returns for images of some size.
+def returned_tensors(returned: Any, images: Array) -> list[Tensor]:
+    """The tensors that a candidate returns for some images.
 
     Raises:
         InputError: There are none, or they cannot be read.
     """
+    size = f"{images.shape[1]}x{images.shape[2]}"
     wanted = (
         "let it return class outputs before box outputs, one tensor for each level, finest level "
         "first."

@@ -94,12 +94,12 @@ def where(error: BaseException) -> str:
         File, line and function, such as ``port.py:17 (in forward)``; empty where none is known.
     """
     if isinstance(error, SyntaxError) and error.filename and of_user(error.filename):
-        return f"{_shown(error.filename)}:{error.lineno}"
+        return f"{shown(error.filename)}:{error.lineno}"
     frame = innermost(error, of_user)
     if frame is None:
         return ""
     inside = "" if frame.name == "<module>" else f" (in {frame.name})"
-    return f"{_shown(frame.filename)}:{frame.lineno}{inside}"
+    return f"{shown(frame.filename)}:{frame.lineno}{inside}"
 
 
 def failure(error: BaseException) -> str:
@@ -112,7 +112,7 @@ def failure(error: BaseException) -> str:
     return f"{said} at {place}" if place else said
 
 
-def _shown(filename: str) -> str:
+def shown(filename: str) -> str:
     """A file relative to the current folder where it lies in it."""
     try:
         relative = os.path.relpath(filename)

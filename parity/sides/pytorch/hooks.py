@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from parity.process.arrays import Array
 from parity.sides.naming import Naming
+from parity.sides.observed.layouts import Layout
 from parity.sides.pytorch.nested import copies, flatten, plain
 from parity.sides.pytorch.provenance import Provenance
 from parity.sides.side import PLAIN, Mode
@@ -71,8 +72,23 @@ def nchw(array: Array) -> Tensor:
     return torch.from_numpy(source).permute(0, 3, 1, 2)
 
 
+def nchw_of(tensor: Tensor, layout: Layout) -> Tensor:
+    """A node's values as [N, C, H, W], of a tensor that holds them in some layout.
+
+    Args:
+        tensor: The tensor.
+        layout: How it holds them.
+    """
+    return tensor.reshape(layout.apart).permute(layout.to((0, 3, 1, 2)))
+
+
 def run(
-    model: nn.Module, images: Array, mode: Mode = PLAIN, *, differentiates: bool = False
+    model: nn.Module,
+    images: Array,
+    mode: Mode = PLAIN,
+    *,
+    differentiates: bool = False,
+    call: Callable[[Tensor], Any] | None = None,
 ) -> Any:
     """The model's outputs for NHWC images.
 
@@ -82,20 +98,22 @@ def run(
         mode: How it is run. Where gradients are recorded, what PyTorch would keep of the tensors
             for them is thrown away.
         differentiates: Whether it asks for gradients itself, and needs what is kept.
+        call: Calls the model with the images; None for nothing but that.
 
     Raises:
         Differentiated: It asks for gradients itself, and what it needs was thrown away.
     """
+    called = call or model
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     # A candidate may write over what it is given.
     given = _laid_out(images, channels_last=mode.channels_last).to(device)
     if mode.inference:
         with torch.inference_mode():
-            return model(given)
+            return called(given)
     if not mode.gradients:
         # Not inference mode, in which tensors do not count how often they are overwritten.
         with torch.no_grad():
-            return model(given)
+            return called(given)
     asked = False
 
     def thrown_away(nothing: Any) -> Any:
@@ -107,10 +125,10 @@ def run(
         # A copy of what requires gradients may be written to, as images may.
         given = given.requires_grad_().clone()
         if differentiates:
-            return model(given)
+            return called(given)
         with torch.autograd.graph.saved_tensors_hooks(lambda tensor: None, thrown_away):
             try:
-                return model(given)
+                return called(given)
             finally:
                 if asked:
                     # It may have caught this, or called it by another name.

@@ -53,12 +53,14 @@ class FaithfulReferee(Referee):
 
     Attributes:
         calls: How each node is made.
+        shapes: NHWC shape of each node.
     """
 
     def __init__(
         self, model: nn.Module, kinds: Mapping[str, NodeKind], shape: tuple[int, ...]
     ) -> None:
         self.calls, shapes = _trace(model, kinds, shape)
+        self.shapes: Mapping[str, tuple[int, ...]] = shapes
         sources = {node: call.sources for node, call in self.calls.items()}
         super().__init__(kinds, sources, {IMAGES: tuple(shape), **shapes})
 

@@ -1,0 +1,73 @@
+"""What a candidate did in one run: its operations in order, and the values that they made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from parity.process.arrays import Array
+from parity.sides.observed.layouts import Layout
+
+Content = tuple[int, int, int]
+"""By which the numbers in a tensor are known, in whatever order: how many there are, and two sums
+over their bits."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a run.
+
+    Attributes:
+        number: Its place among all operations of the run.
+        name: What the framework calls it, such as ``convolution``.
+        module: Path of the innermost module that was running; empty for none.
+        place: The line of the candidate's own code, such as ``port.py:17 (in forward)``; empty
+            where it is not known.
+    """
+
+    number: int
+    name: str
+    module: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """What memory holds between two operations that write to it.
+
+    Attributes:
+        number: Its place among all values of the run.
+        operation: What made it; None for the images, and for what the candidate holds.
+        output: Which of the operation's tensors it is.
+        parents: The values that it was made from.
+        shape: Of the tensor that was made.
+        moved: Whether it only holds elements of its parents, in another arrangement.
+        content: Of what the candidate holds: what is in it.
+        samples: By layout, elements at the positions of :func:`positions` of the layout's node.
+    """
+
+    number: int
+    operation: Operation | None
+    output: int
+    parents: tuple[int, ...]
+    shape: tuple[int, ...]
+    moved: bool = False
+    content: Content | None = None
+    samples: Mapping[Layout, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run.
+
+    Attributes:
+        operations: In order.
+        values: In the order in which they were made.
+        images: Number of the value that the images are.
+        returned: For each tensor that was returned, the value that it is of.
+    """
+
+    operations: Sequence[Operation]
+    values: Sequence[Made]
+    images: int
+    returned: Sequence[int | None]

@@ -1,0 +1,1 @@
+"""Candidates whose every operation is seen, whatever their code calls its parts."""

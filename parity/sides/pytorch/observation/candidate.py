@@ -1,0 +1,329 @@
+"""A PyTorch module as a candidate whose nodes are found among its operations, without names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parity.judge.referee import Referee
+from parity.process.arrays import Array
+from parity.sides.naming import Naming
+from parity.sides.observed.partners import Partner
+from parity.sides.observed.record import Record
+from parity.sides.pytorch import hooks
+from parity.sides.pytorch.candidate import TorchCandidate, TorchValue, returned_tensors
+from parity.sides.pytorch.nested import plain
+from parity.sides.pytorch.observation.dispatch import Step, Watching, written_by
+from parity.sides.pytorch.observation.finding import Found, find, put
+from parity.sides.pytorch.observation.modules import Running
+from parity.sides.pytorch.observation.recording import Recording, Substitute
+from parity.sides.pytorch.observation.returned import Returned
+from parity.sides.pytorch.observation.spans import Span, Spans
+from parity.sides.side import PLAIN, CandidateError, Mode, Reference, Setting, Value, Visit
+
+_Key = tuple[tuple[int, ...], str, Mode]
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Where a node is made.
+
+    Attributes:
+        node: The node.
+        output: Which of the operation's tensors it is.
+        name: The operation's.
+        partner: What it was found by, and how the tensor holds it.
+        module: What a diagnosis looks at: the layer, or one without anything.
+    """
+
+    node: str
+    output: int
+    name: str
+    partner: Partner
+    module: nn.Module
+
+
+class ObservedCandidate:
+    """A module that is seen operation by operation.
+
+    What it does is recorded once for each shape and mode; from then on its nodes are known by
+    their operations' places in the run.
+
+    Args:
+        model: The module, in evaluation mode.
+        nodes: All nodes of the reference in the order of computation.
+
+    Attributes:
+        model: As given.
+        framework: ``PyTorch``.
+        naming: Which of its modules make which nodes, as far as has been found; a node that no
+            module makes by itself stands under the line of code that makes it.
+    """
+
+    framework = "PyTorch"
+
+    def __init__(self, model: nn.Module, nodes: Sequence[str]) -> None:
+        self.model = model
+        self.naming = Naming({}, tuple(nodes), strict=False)
+        self._plain = TorchCandidate(model, self.naming)
+        self._found: dict[_Key, Found] = {}
+        self._returned: Returned | None = None
+
+    @property
+    def compiled(self) -> bool:
+        """Whether ``torch.compile`` stands between its operations and what runs."""
+        return self._plain.compiled
+
+    def observable(self) -> AbstractContextManager[None]:
+        """Within it a compiled module runs as it was written."""
+        return self._plain.observable()
+
+    def variations(self) -> list[tuple[str, Setting]]:
+        """Settings that should not matter, each with its name; first nothing at all."""
+        return self._plain.variations()
+
+    def run_unobserved(self, images: Array, mode: Mode = PLAIN) -> list[Value]:
+        """Run it as its user does; see :class:`~parity.sides.side.Candidate`."""
+        return self._plain.run_unobserved(images, mode)
+
+    def restored(self) -> AbstractContextManager[None]:
+        """Behind it the buffers are what they were before, not behind each run in it."""
+        return self._plain.restored()
+
+    @contextmanager
+    def as_read(self) -> Iterator[nn.Module]:
+        """The module with the parameters that its layers read."""
+        yield self.model
+
+    def prepare(
+        self, reference: Reference, referee: Referee, images: Array, mode: Mode = PLAIN
+    ) -> None:
+        """Find out which of its operations make which nodes.
+
+        Args:
+            reference: What it is compared with.
+            referee: Knows what each node reads, and its parameters.
+            images: [N, H, W, 3].
+            mode: How it is run.
+        """
+        key = _key(images, mode)
+        if key not in self._found:
+            found = find(self, reference, referee, images, mode)
+            self._found[key] = found
+            self.naming = _naming(self.model, found, self.naming.nodes)
+
+    def remarks(self) -> tuple[list[str], list[str]]:
+        """Sentences on what it returned last: what was found, and what was not recognised."""
+        if self._returned is None:
+            return [], []
+        return list(self._returned.notes), list(self._returned.not_shown)
+
+    def record(
+        self,
+        images: Array,
+        nodes: list[tuple[int, int, int, int]],
+        mode: Mode,
+        instead: Substitute | None,
+    ) -> Record:
+        """Run it and keep a record of all that it does.
+
+        Args:
+            images: [N, H, W, 3].
+            nodes: NHWC shapes of the nodes that are sought.
+            mode: How it is run.
+            instead: Puts something in the place of what is made.
+        """
+        running = Running()
+        recording = Recording(nodes, running, instead)
+
+        def call(given: Tensor) -> Any:
+            recording.give(given)
+            with running.watched(self.model), recording:
+                return self.model(given)
+
+        return recording.record(self._plain.carried_out(images, mode, recording.failures, call))
+
+    def run(
+        self,
+        images: Array,
+        visit: Visit,
+        inputs_of: Mapping[str, tuple[int, ...]],
+        sources_of: Mapping[str, tuple[str, ...]],
+        mode: Mode = PLAIN,
+    ) -> list[Value]:
+        """Run it, calling ``visit`` at each node; see :class:`~parity.sides.side.Candidate`."""
+        found = self._found[_key(images, mode)]
+        seeing = _Seeing(found, _points(self.model, found), visit)
+
+        def call(given: Tensor) -> Any:
+            with seeing:
+                return self.model(given)
+
+        result = self._plain.carried_out(images, mode, seeing.failures, call)
+        if seeing.departed:
+            raise CandidateError(
+                f"The candidate does not do the same in each run: where it called "
+                f"{seeing.departed} before, it calls something else on the same images; let it "
+                f"compute the same each time."
+            )
+        self._returned = Returned(found)
+        tensors = [plain(tensor) for tensor in returned_tensors(result, images)]
+        return [
+            TorchValue(tensor.detach().clone())
+            for tensor in self._returned.apart(tensors, seeing.kept)
+        ]
+
+
+class ObservedMade:
+    """What a candidate has made at a node.
+
+    Attributes:
+        value: Its output.
+        layer: The module that makes it, or one without anything.
+        given: The tensors that it was made from.
+    """
+
+    def __init__(self, span: Span, output: Tensor, point: _Point, found: Found) -> None:
+        self._span = span
+        self._point = point
+        self._found = found
+        self._output = output
+        self.value: Value = TorchValue(output)
+        self.layer = point.module
+        self.given = hooks.Inputs.of(tuple(span.given), tuple(span.given))
+
+    def read(self) -> tuple[str | None, ...]:
+        """The nodes that it is made from."""
+        node, partners = self._point.node, self._found.partners
+        if partners.reads[node] == partners.due[node]:
+            # In which order does not matter, or shows in its values.
+            return self._found.sought.sources[node]
+        return tuple(sorted(partners.reads[node]))
+
+    def outdated(self) -> tuple[str, ...]:
+        """None: what it reads is followed by the memory that it lies in."""
+        return ()
+
+    def overwritten(self) -> tuple[str, ...]:
+        """None: what has been written over is another value, which it is found to read."""
+        return ()
+
+    def exact(self) -> Array | None:
+        """Its own function on what it really read, without roundings, NHWC; None if unknown."""
+        truth = self._span.exact()
+        layout = self._point.partner.layout
+        if truth is None or (layout is None and truth.dim() != 4):
+            return None
+        return hooks.nhwc(truth if layout is None else hooks.nchw_of(truth, layout))
+
+    def again(self, setting: Setting) -> Value | None:
+        """None: what it makes under another setting is not computed."""
+        return None
+
+    def kept(self, instead: Array | None) -> Value:
+        """A copy of its output, or of what takes its place, as the candidate would return it."""
+        tensor = self._output if instead is None else hooks.nchw(instead).to(self._output.device)
+        return TorchValue(tensor.detach().clone())
+
+
+class _Seeing(Watching):  # type: ignore[no-untyped-call]
+    """Calls ``visit`` at each node while a candidate runs.
+
+    Attributes:
+        failures: What has gone wrong in here.
+        departed: The operation that was not found at its place; empty for none.
+        kept: By output node what was made there, or has taken its place, [N, C, H, W].
+    """
+
+    def __init__(self, found: Found, points: Mapping[int, Sequence[_Point]], visit: Visit) -> None:
+        super().__init__()
+        self.failures: list[BaseException] = []
+        self.departed = ""
+        self.kept: dict[str, Tensor] = {}
+        self._found = found
+        self._points = points
+        self._visit = visit
+        self._spans = Spans()
+        self._outputs = frozenset(found.outputs)
+
+    def before(self, number: int, function: Any, args: Any, kwargs: Any) -> None:
+        """Keep what is about to be written over."""
+        written = written_by(function, args, kwargs)
+        if written:
+            self._spans.before(written)
+
+    def behind(self, step: Step) -> None:
+        """Visit the nodes that an operation makes."""
+        try:
+            self._spans.behind(step)
+            for point in self._points.get(step.number, ()):
+                self._meet(point, step)
+        except BaseException as error:
+            self.failures.append(error)
+            raise
+
+    def _meet(self, point: _Point, step: Step) -> None:
+        made = step.made
+        if step.name != point.name or point.output >= len(made):
+            self.departed = self.departed or point.name
+            return
+        tensor = made[point.output]
+        layout = point.partner.layout
+        with torch.no_grad():
+            values = plain(tensor).detach()
+            span = self._spans.ended(tensor)
+            fits = layout is not None and layout.fits(tuple(values.shape))
+            shown = hooks.nchw_of(values, layout) if fits and layout is not None else values
+            made_here = ObservedMade(span, shown, point, self._found)
+            instead = self._visit(point.node, made_here)
+            if instead is not None and layout is not None and fits:
+                put(tensor, instead, layout)
+            if point.node in self._outputs and fits:
+                self.kept[point.node] = shown.clone()
+
+
+def _key(images: Array, mode: Mode) -> _Key:
+    return images.shape, str(images.dtype), mode
+
+
+def _points(model: nn.Module, found: Found) -> dict[int, list[_Point]]:
+    """The nodes that each operation makes, by the operation's number."""
+    modules = dict(model.named_modules())
+    nothing = nn.Identity().eval()
+    points: dict[int, list[_Point]] = {}
+    for node, partner in found.partners.found.items():
+        value = found.record.values[partner.value]
+        if value.operation is None:
+            continue
+        module = modules.get(value.operation.module)
+        leaf = module is not None and next(module.children(), None) is None
+        points.setdefault(value.operation.number, []).append(
+            _Point(
+                node,
+                value.output,
+                value.operation.name,
+                partner,
+                module if leaf and module is not None else nothing,
+            )
+        )
+    return points
+
+
+def _naming(model: nn.Module, found: Found, nodes: tuple[str, ...]) -> Naming:
+    """Which module, or which line of code, makes which nodes."""
+    modules = dict(model.named_modules())
+    calls: dict[str, tuple[str, ...]] = {}
+    for node, partner in found.partners.found.items():
+        operation = found.record.values[partner.value].operation
+        if operation is None:
+            continue
+        module = modules.get(operation.module)
+        leaf = module is not None and operation.module and not list(module.children())
+        path = operation.module if leaf else f"{operation.name} at {operation.place or 'no line'}"
+        calls[path] = (*calls.get(path, ()), node)
+    return Naming(calls, nodes, strict=False)

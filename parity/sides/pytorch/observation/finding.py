@@ -1,0 +1,179 @@
+"""Finds a candidate's nodes: on its own run first, then on the reference's tensors until it holds.
+
+In the first run what is wrong at one node has spread to all behind it. In each further one the
+nodes found so far are given the reference's tensors, so that only what is wrong is unlike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from parity.judge.referee import Referee
+from parity.process.arrays import Array
+from parity.sides.observed.layouts import Layout
+from parity.sides.observed.partners import Partners, Sought, partners
+from parity.sides.observed.record import Content, Record
+from parity.sides.observed.samples import positions, sample
+from parity.sides.pytorch.hooks import state
+from parity.sides.pytorch.nested import flatten
+from parity.sides.pytorch.observation.recording import Substitute, content
+from parity.sides.pytorch.referee import FaithfulReferee
+from parity.sides.side import Mode, Reference
+from parity.sides.stream import Tensors
+
+_ROUNDS = 4
+"""Runs on the reference's tensors at most; one is enough where the first has found all."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Which of a candidate's values are which nodes.
+
+    Attributes:
+        record: What it did in the last run.
+        partners: What was found there.
+        sought: The nodes.
+        outputs: Nodes that are the network's outputs.
+    """
+
+    record: Record
+    partners: Partners
+    sought: Sought
+    outputs: tuple[str, ...]
+
+
+class Recordable(Protocol):
+    """A candidate that can be recorded."""
+
+    def record(
+        self,
+        images: Array,
+        nodes: list[tuple[int, int, int, int]],
+        mode: Mode,
+        instead: Substitute | None,
+    ) -> Record:
+        """Run it and keep a record."""
+
+
+def find(
+    candidate: Recordable, reference: Reference, referee: Referee, images: Array, mode: Mode
+) -> Found:
+    """Find the nodes of a candidate.
+
+    Args:
+        candidate: The candidate.
+        reference: What it is compared with.
+        referee: The faithful model.
+        images: [N, H, W, 3].
+        mode: How the candidate is run.
+    """
+    assert isinstance(referee, FaithfulReferee)
+    sought = _sought(reference, referee, images)
+    shapes = list(sought.shapes.values())
+    record = candidate.record(images, shapes, mode, None)
+    found = partners(record, sought)
+    for _ in range(_ROUNDS):
+        with reference.compute(images) as tensors:
+            instead = _FromReference(tensors, reference, found, record)
+            record = candidate.record(images, shapes, mode, instead)
+            instead.finish()
+        again = partners(record, sought)
+        if again.same(found):
+            found = again
+            break
+        found = again
+    return Found(record, found, sought, tuple(reference.outputs))
+
+
+def _sought(reference: Reference, referee: FaithfulReferee, images: Array) -> Sought:
+    """The reference's nodes, with elements of what it computes on some images."""
+    shapes = {node: _four(referee.shapes[node]) for node in referee.kinds}
+    samples = {}
+    with reference.compute(images) as tensors:
+        for node in reference.kinds:
+            if reference.has(node):
+                samples[node] = sample(tensors.take(node))
+                tensors.release()
+            else:
+                samples[node] = np.full(len(positions(shapes[node])), np.nan)
+    contents: dict[str, frozenset[Content]] = {}
+    known: dict[int, Content | None] = {}
+    for node, call in referee.calls.items():
+        held = [value for _, value in state(call.module)] + flatten(call.arguments)
+        for value in held:
+            if id(value) not in known:
+                known[id(value)] = content(value)
+        marks = (known[id(value)] for value in held)
+        contents[node] = frozenset(mark for mark in marks if mark is not None)
+    sources = {node: referee.sources(node) for node in referee.kinds}
+    return Sought(referee.kinds, sources, shapes, samples, contents)
+
+
+def _four(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    batch, height, width, channels = shape
+    return batch, height, width, channels
+
+
+class _FromReference(Substitute):
+    """Puts the reference's tensors in the place of the nodes found so far."""
+
+    def __init__(
+        self, tensors: Tensors, reference: Reference, found: Partners, record: Record
+    ) -> None:
+        self._tensors = tensors
+        self._due = list(reference.names)
+        self._partners = found.found
+        self._waiting: dict[str, Array] = {}
+        self._places: dict[tuple[int, int], list[str]] = {}
+        for node, partner in found.found.items():
+            made = record.values[partner.value]
+            if made.operation is not None and partner.layout is not None:
+                place = made.operation.number, made.output
+                self._places.setdefault(place, []).append(node)
+
+    def __call__(self, operation: int, output: int, tensor: Tensor) -> None:
+        """See :class:`Substitute`."""
+        for node in self._places.get((operation, output), ()):
+            layout = self._partners[node].layout
+            array = self._take(node)
+            if layout is not None and array is not None and array.size == tensor.numel():
+                put(tensor, array, layout)
+
+    def _take(self, node: str) -> Array | None:
+        while node not in self._waiting and self._due:
+            name = self._due.pop(0)
+            array = self._tensors.take(name)
+            if name in self._partners:
+                # One of the stream's own is gone when the next is taken.
+                self._waiting[name] = array if name == node else np.array(array)
+            if name == node:
+                found = np.array(self._waiting.pop(name))
+                self._tensors.release()
+                return found
+            self._tensors.release()
+        return self._waiting.pop(node, None)
+
+    def finish(self) -> None:
+        """Let the rest of the stream pass."""
+        while self._due:
+            self._due.pop(0)
+            self._tensors.skip()
+
+
+def put(tensor: Tensor, array: Array, layout: Layout) -> None:
+    """Write a node's values into the tensor that holds them.
+
+    Args:
+        tensor: The tensor.
+        array: [N, H, W, C].
+        layout: How the tensor holds them.
+    """
+    arranged = np.ascontiguousarray(array).transpose(layout.order)
+    values = torch.from_numpy(np.ascontiguousarray(arranged)).reshape(tensor.shape)
+    with torch.no_grad():
+        tensor.copy_(values)

@@ -1,0 +1,178 @@
+"""Records one run of a candidate: operations, what they read and make, samples of the values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from parity.process.arrays import Array
+from parity.sides.observed.layouts import Layout, layouts
+from parity.sides.observed.record import Content, Made, Operation, Record
+from parity.sides.observed.samples import positions
+from parity.sides.pytorch.nested import flatten, plain, unreadable
+from parity.sides.pytorch.observation.dispatch import Step, Watching, kept, storage_of
+from parity.sides.pytorch.observation.modules import Running, place
+
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+_MOVES = frozenset(
+    (
+        *("clone", "copy", "_to_copy", "contiguous", "constant_pad_nd", "pad", "cat", "stack"),
+        *("index_select", "index", "gather", "flip", "roll", "repeat", "view_copy", "slice_copy"),
+        *("permute_copy", "transpose_copy", "_reshape_copy", "_unsafe_view", "detach_copy"),
+        *("slice_scatter", "select_scatter", "index_put", "unfold_copy", "lift_fresh_copy"),
+    )
+)
+"""Operations that only put elements elsewhere."""
+
+
+class Recording(Watching):  # type: ignore[no-untyped-call]
+    """Sees a run, and keeps a :class:`Record` of it.
+
+    Args:
+        nodes: NHWC shapes of the nodes that are sought.
+        running: Knows which module is running.
+        instead: By operation and output what takes the place of what was made, NHWC, and how the
+            tensor holds that; called with the operation's number and the output's. None for
+            nothing.
+
+    Attributes:
+        failures: What has gone wrong in here.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[tuple[int, int, int, int]],
+        running: Running,
+        instead: Substitute | None = None,
+    ) -> None:
+        super().__init__()
+        self._nodes: dict[int, list[tuple[int, int, int, int]]] = {}
+        for node in dict.fromkeys(nodes):
+            self._nodes.setdefault(int(np.prod(node)), []).append(node)
+        self._running = running
+        self._instead = instead
+        self._operations: list[Operation] = []
+        self._values: list[Made] = []
+        self._now: dict[int, int] = {}
+        self._kept: list[Any] = []
+        self._images = -1
+        self.failures: list[BaseException] = []
+
+    def give(self, images: Tensor) -> None:
+        """Take note of the images, before the run."""
+        self._images = self._add(None, 0, (), images)
+        self._remember(images, self._images)
+
+    def behind(self, step: Step) -> None:
+        """Keep what an operation read and made."""
+        try:
+            self._keep(step)
+        except BaseException as error:
+            self.failures.append(error)
+            raise
+
+    def _keep(self, step: Step) -> None:
+        operation = Operation(step.number, step.name, self._running.path, place())
+        self._operations.append(operation)
+        replaced = {id(tensor) for tensor in step.replaced}
+        parents = tuple(
+            dict.fromkeys(
+                self._number(tensor)
+                for tensor in step.read
+                if id(tensor) not in replaced and _has_memory(tensor)
+            )
+        )
+        moved = step.name.rstrip("_") in _MOVES
+        for output, tensor in enumerate(step.made):
+            if not _has_memory(tensor):
+                continue
+            number = self._add(operation, output, parents, tensor, moved=moved)
+            self._remember(tensor, number)
+            if self._instead is not None:
+                self._instead(step.number, output, tensor)
+
+    def record(self, returned: Any) -> Record:
+        """What was seen, once the run is over.
+
+        Args:
+            returned: What the model returned.
+        """
+        origins = [
+            self._now.get(storage_of(tensor)) if _has_memory(tensor) else None
+            for tensor in flatten(returned)
+        ]
+        return Record(self._operations, self._values, self._images, origins)
+
+    def _number(self, tensor: Tensor) -> int:
+        """The value that a tensor is of."""
+        storage = storage_of(tensor)
+        if storage not in self._now:
+            # Nothing in this run has made it: the candidate holds it.
+            number = self._add(None, 0, (), tensor, content=content(tensor))
+            self._remember(tensor, number)
+        return self._now[storage]
+
+    def _remember(self, tensor: Tensor, number: int) -> None:
+        storage = storage_of(tensor)
+        if storage not in self._now:
+            self._kept.append(kept(tensor))
+        self._now[storage] = number
+
+    def _add(
+        self,
+        operation: Operation | None,
+        output: int,
+        parents: tuple[int, ...],
+        tensor: Tensor,
+        *,
+        moved: bool = False,
+        content: Content | None = None,
+    ) -> int:
+        number = len(self._values)
+        samples = {} if operation is None else self._samples(tensor)
+        self._values.append(
+            Made(number, operation, output, parents, tuple(tensor.shape), moved, content, samples)
+        )
+        return number
+
+    def _samples(self, tensor: Tensor) -> Mapping[Layout, Array]:
+        if unreadable(tensor) or not tensor.is_floating_point():
+            return {}
+        found = {}
+        values = plain(tensor).detach()
+        for node in self._nodes.get(values.numel(), ()):
+            for layout in layouts(tuple(values.shape), node):
+                index = tuple(map(torch.from_numpy, layout.index(positions(node))))
+                taken = values[index] if index else values.reshape(1)
+                found[layout] = taken.to("cpu", torch.float64).numpy()
+        return found
+
+
+class Substitute:
+    """Puts something in the place of what was made; see :class:`Recording`."""
+
+    def __call__(self, operation: int, output: int, tensor: Tensor) -> None:
+        """Look at a tensor that was made, and perhaps write to it."""
+        raise NotImplementedError
+
+
+def content(tensor: Tensor) -> Content | None:
+    """The numbers in a tensor, in whatever order they lie; None where they cannot be read."""
+    if unreadable(tensor) or tensor.is_complex() or not tensor.is_floating_point():
+        return None
+    bits = plain(tensor).detach().contiguous().view(_BITS[tensor.element_size()]).to(torch.int64)
+    mask = (1 << 62) - 1
+    return int(bits.numel()), int(bits.sum()), int((bits * bits % 1000003).sum()) & mask
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    try:
+        storage_of(tensor)
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
