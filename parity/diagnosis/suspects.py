@@ -60,7 +60,12 @@ def suspects(pairing: Pairing, nodes: Sequence[NodeResult]) -> list[Suspect]:
     order = {name: position for position, name in enumerate(results)}
     groups: dict[tuple[str, Verdict], list[str]] = {}
     for node in nodes:
-        if not node.verdict.passes and not _is_explained(pairing, node, results):
+        # Of a span that is wrong its last node is the one that can be looked at.
+        if (
+            not node.verdict.passes
+            and not node.within
+            and not _is_explained(pairing, node, results)
+        ):
             groups.setdefault((base(node.name), node.verdict), []).append(node.name)
     found = []
     for (_, verdict), names in groups.items():

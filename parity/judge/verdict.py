@@ -117,6 +117,8 @@ class NodeResult:
         input: Which of the comparison's inputs this is of.
         inherited: Part of the accumulated difference (of its square) that came with the inputs.
         amplification: What came with the inputs, relative to the largest difference among them.
+        within: The node together with which the candidate makes this one; empty where it makes
+            it by itself, or not at all.
     """
 
     name: str
@@ -139,6 +141,7 @@ class NodeResult:
     input: int = 0
     inherited: float | None = None
     amplification: float | None = None
+    within: str = ""
 
     @property
     def roundings(self) -> float:

@@ -40,6 +40,7 @@ from parity.lockstep.repetition import (
     outputs_apart,
     repetition_findings,
 )
+from parity.lockstep.spans import judged_together
 from parity.lockstep.walk import PassTiming, visited
 from parity.process.arrays import Array
 from parity.process.outcome import Outcome
@@ -147,7 +148,7 @@ def _plainly(pairing: Pairing, progress: Progress | None, keep: int) -> Comparis
         runs=runs or judged.findings,
         not_shown=[*unseen, *judged.not_shown],
         notes=[*seen, *notes, *elsewhere.notes, *judged.notes],
-        outputs=_arrays(observed),
+        outputs=_arrays(free.outputs),
     )
 
 
@@ -191,7 +192,7 @@ def _compiled(pairing: Pairing, progress: Progress | None, keep: int) -> Compari
         runs=runs or judged.findings,
         not_shown=[*unseen, *compiled_apart(first, observed), *judged.not_shown],
         notes=[*seen, *notes, *elsewhere.notes, *judged.notes],
-        outputs=_arrays(observed),
+        outputs=_arrays(free.outputs),
     )
 
 
@@ -302,6 +303,8 @@ def _isolated(
         for name in [*kinds, *dict.fromkeys(extra)]
     ]
     sources = {name: pairing.referee.sources(name) for name in kinds}
+    if pairing.candidate.seen_through:
+        results = judged_together(results, sources)
     return Comparison(
         with_history(results, sources),
         [timing],
@@ -322,9 +325,11 @@ def compare_isolated(pairing: Pairing, progress: Progress | None = None) -> list
     walk = IsolatedWalk(pairing, measuring, visited(pairing), progress)
     walk.run()
     kinds, dtype = pairing.kinds, pairing.images.dtype
+    seen_through = pairing.candidate.seen_through
     names = dict.fromkeys([*kinds, *walk.measured])
     measured = walk.measured
-    return [
+    results = [
         judge(name, kinds.get(name), measured.get(name), measured.get(name), dtype)
         for name in names
     ]
+    return judged_together(results, pairing.referee.wiring) if seen_through else results

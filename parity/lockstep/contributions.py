@@ -77,7 +77,7 @@ def contributions(
         def visit(name: str, made: Made) -> Array | None:
             return made.value.array() + own.arrays[name] if name in names else None
 
-        return [value.array() for value in pairing.run(visit)]
+        return [value.array() for value in pairing.candidate.outputs(pairing.run(visit))]
 
     undisturbed = known.outputs if known else with_own([])
     done(2)

@@ -65,6 +65,7 @@ class Walk(ABC):
         self.pairing = pairing
         self.seen: set[str] = set()
         self.returned: list[Value] = []
+        self.outputs: list[Value] = []
         # What a node that the candidate makes later will be met with, by node.
         self._waiting: dict[str, Any] = {}
         self._visited = frozenset(visited or ())
@@ -97,6 +98,7 @@ class Walk(ABC):
             self.returned = self.pairing.run(visit)
             while self._position < len(self._names):
                 self._step(tensors, None)
+        self.outputs = self.pairing.candidate.outputs(self.returned)
         self._check_returned(kept)
         return PassTiming(self.name, time.perf_counter() - started)
 
@@ -136,7 +138,7 @@ class Walk(ABC):
 
     def _check_returned(self, kept: Mapping[str, Value]) -> None:
         # Right tensors in the wrong order would be wrong for whoever uses the model.
-        outputs, returned = self.pairing.outputs, self.returned
+        outputs, returned = self.pairing.outputs, self.outputs
         for number, name in enumerate(outputs):
             if len(returned) != len(outputs):
                 problem = Problem(

@@ -168,6 +168,10 @@ class Candidate(Protocol):
         """What computes it."""
 
     @property
+    def seen_through(self) -> bool:
+        """Whether every operation of it is seen, and not only what some of its parts make."""
+
+    @property
     def compiled(self) -> bool:
         """Whether what its user runs is another form of it than the one that can be seen."""
 
@@ -179,6 +183,13 @@ class Candidate(Protocol):
             referee: The faithful model.
             images: [N, H, W, 3].
             mode: How it will be run.
+        """
+
+    def outputs(self, returned: Sequence[Value]) -> list[Value]:
+        """What it has returned last, a tensor for each output of the network where it can be told.
+
+        Args:
+            returned: As :meth:`run` has given it.
         """
 
     def remarks(self) -> tuple[list[str], list[str]]:

@@ -1,4 +1,4 @@
-"""In which ways a tensor can hold the elements of a node: any order of its axes, joined or not."""
+"""In which ways a tensor can hold the elements of a node: any order of axes, joined or split."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import numpy as np
 
 from parity.process.arrays import Array
 
-_MOST = 8
+_MOST = 6
 """Layouts of one shape that are looked at; sizes that are equal fit in many ways."""
 
-_ORDERS = ((0, 3, 1, 2), (0, 1, 2, 3), *itertools.permutations(range(4)))
-"""Orders of the axes N, H, W, C in memory; the usual two come first."""
+_USUAL = ((0, 3, 1, 2), (0, 1, 2, 3))
+"""The usual orders of the axes N, H, W, C in memory."""
+
+_ORDERS = (*_USUAL, *itertools.permutations(range(4)))
 
 
 @dataclass(frozen=True)
@@ -24,28 +26,19 @@ class Layout:
     """How a tensor holds the elements of a node.
 
     Attributes:
-        groups: For each axis of the tensor the axes of [N, H, W, C] that are joined in it, the
-            slowest first; none for an axis of one element.
+        order: The axes N, H, W, C of the node as they follow each other in the tensor.
+        shape: The tensor's: these axes, some of them joined or split.
         node: NHWC shape of the node.
     """
 
-    groups: tuple[tuple[int, ...], ...]
+    order: tuple[int, ...]
+    shape: tuple[int, ...]
     node: tuple[int, int, int, int]
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """The node's axes in the order of the tensor's, those of one element last."""
-        held = [axis for group in self.groups for axis in group]
-        return (*held, *(axis for axis in range(4) if axis not in held))
 
     @property
     def apart(self) -> tuple[int, ...]:
         """The tensor's shape once each of the node's axes is one of its own, in :attr:`order`."""
         return tuple(self.node[axis] for axis in self.order)
-
-    def fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether a tensor of this shape can be laid out like this."""
-        return shape == tuple(math.prod(self.node[axis] for axis in g) for g in self.groups)
 
     def to(self, axes: Sequence[int]) -> tuple[int, ...]:
         """The permutation of :attr:`order` that gives some other order of the node's axes."""
@@ -57,18 +50,10 @@ class Layout:
         Args:
             positions: [count, 4] of N, H, W, C.
         """
-        found = []
-        for group in self.groups:
-            place = np.zeros(len(positions), np.int64)
-            for axis in group:
-                place = place * self.node[axis] + positions[:, axis]
-            found.append(place)
-        return tuple(found)
-
-    @property
-    def title(self) -> str:
-        """In letters, such as ``N C H W`` or ``N HW C``."""
-        return " ".join("".join("NHWC"[axis] for axis in group) or "1" for group in self.groups)
+        if not self.shape:
+            return ()
+        flat = np.ravel_multi_index(tuple(positions[:, axis] for axis in self.order), self.apart)
+        return tuple(np.unravel_index(flat, self.shape))
 
 
 @lru_cache(maxsize=4096)
@@ -81,21 +66,32 @@ def layouts(shape: tuple[int, ...], node: tuple[int, int, int, int]) -> tuple[La
     """
     if math.prod(shape) != math.prod(node):
         return ()
-    found = dict.fromkeys(_found(shape, node))
-    return tuple(itertools.islice(found, _MOST))
+    return tuple(itertools.islice(_found(shape, node), _MOST))
 
 
 def _found(shape: tuple[int, ...], node: tuple[int, int, int, int]) -> Iterator[Layout]:
+    seen = set()
     for order in _ORDERS:
-        axes = [axis for axis in order if node[axis] > 1]
-        groups: list[tuple[int, ...]] = []
-        for size in shape:
-            group: list[int] = []
-            while axes and math.prod(node[axis] for axis in group) < size:
-                group.append(axes.pop(0))
-            if math.prod(node[axis] for axis in group) != size:
-                break
-            groups.append(tuple(group))
-        else:
-            if not axes:
-                yield Layout(tuple(groups), node)
+        # Axes of one element may stand anywhere.
+        held = tuple(axis for axis in order if node[axis] > 1)
+        if held in seen:
+            continue
+        ends, of_tensor = (
+            _ends(node[axis] for axis in held),
+            _ends(size for size in shape if size > 1),
+        )
+        joined = of_tensor <= ends
+        # Split axes say little; they are looked for in the usual orders only.
+        if joined or (order in _USUAL and _follow(sorted(ends | of_tensor))):
+            seen.add(held)
+            yield Layout(order, shape, node)
+
+
+def _ends(sizes: Iterator[int]) -> set[int]:
+    """How many elements there are up to the end of each axis, the slowest axis first."""
+    return set(itertools.accumulate(sizes, lambda one, other: one * other))
+
+
+def _follow(ends: list[int]) -> bool:
+    """Whether axes can end at all of these: each is a multiple of the one before."""
+    return all(after % before == 0 for before, after in itertools.pairwise(ends))

@@ -182,6 +182,11 @@ class _Search:
         wanted = self._sought.contents.get(node, frozenset())
         readers = [self._found[name].value for name in self._readers_of(node)]
         before = self._behind(readers)
+        # What it makes together with what reads it has the right values.
+        spanned = bool(readers) and all(
+            item.how is How.VALUES and item.distance < _SAME
+            for item in map(self._found.__getitem__, self._readers_of(node))
+        )
         best: tuple[tuple[float, ...], Partner] | None = None
         for value in self._values:
             number = value.number
@@ -193,9 +198,13 @@ class _Search:
             fits = self._layout(value, node)
             placed = self._origins[number] == due
             kind = may_end(value.operation.name, self._sought.kinds[node])
+            if value.moved and self._sought.kinds[node] is not NodeKind.UPSAMPLE:
+                continue
             if fits is None and not (whole and kind and len(value.shape) == 4):
                 continue
             if not (whole and kind or (placed and (kind or number in before))):
+                continue
+            if spanned and not whole:
                 continue
             if placed is False and self._is_shared(node) and not fits:
                 continue

@@ -150,6 +150,11 @@ class TorchCandidate:
     _differentiates: list[bool] = field(default_factory=list, init=False, compare=False)
 
     @property
+    def seen_through(self) -> bool:
+        """No: what lies between its modules is not seen."""
+        return False
+
+    @property
     def compiled(self) -> bool:
         """Whether ``torch.compile`` stands between its layers and what runs."""
         return wrappers.is_compiled(self.model)
@@ -165,8 +170,12 @@ class TorchCandidate:
     def prepare(self, reference: Reference, referee: Referee, images: Array, mode: Mode) -> None:
         """Nothing: its nodes are known by the names of its modules."""
 
+    def outputs(self, returned: Sequence[Value]) -> list[Value]:
+        """What it has returned: it must be the very tensors that its last layers make."""
+        return list(returned)
+
     def remarks(self) -> tuple[list[str], list[str]]:
-        """Nothing: it must return the very tensors that its last layers make."""
+        """Nothing: what it returns is taken as it is."""
         return [], []
 
     def run(

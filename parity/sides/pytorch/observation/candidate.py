@@ -61,11 +61,13 @@ class ObservedCandidate:
     Attributes:
         model: As given.
         framework: ``PyTorch``.
+        seen_through: Whether every operation of it is seen: yes.
         naming: Which of its modules make which nodes, as far as has been found; a node that no
             module makes by itself stands under the line of code that makes it.
     """
 
     framework = "PyTorch"
+    seen_through = True
 
     def __init__(self, model: nn.Module, nodes: Sequence[str]) -> None:
         self.model = model
@@ -171,12 +173,16 @@ class ObservedCandidate:
                 f"{seeing.departed} before, it calls something else on the same images; let it "
                 f"compute the same each time."
             )
-        self._returned = Returned(found)
-        tensors = [plain(tensor) for tensor in returned_tensors(result, images)]
-        return [
-            TorchValue(tensor.detach().clone())
-            for tensor in self._returned.apart(tensors, seeing.kept)
-        ]
+        self._returned = Returned(found, seeing.kept)
+        tensors = returned_tensors(result, images)
+        return [TorchValue(plain(tensor).detach().clone()) for tensor in tensors]
+
+    def outputs(self, returned: Sequence[Value]) -> list[Value]:
+        """What it has returned last, taken apart; see :class:`~parity.sides.side.Candidate`."""
+        tensors = [value.tensor for value in returned if isinstance(value, TorchValue)]
+        if self._returned is None:
+            return list(returned)
+        return [TorchValue(tensor) for tensor in self._returned.apart(tensors)]
 
 
 class ObservedMade:
@@ -251,7 +257,7 @@ class _Seeing(Watching):  # type: ignore[no-untyped-call]
         self._spans = Spans()
         self._outputs = frozenset(found.outputs)
 
-    def before(self, number: int, function: Any, args: Any, kwargs: Any) -> None:
+    def before(self, function: Any, args: Any, kwargs: Any) -> None:
         """Keep what is about to be written over."""
         written = written_by(function, args, kwargs)
         if written:
@@ -277,7 +283,7 @@ class _Seeing(Watching):  # type: ignore[no-untyped-call]
         with torch.no_grad():
             values = plain(tensor).detach()
             span = self._spans.ended(tensor)
-            fits = layout is not None and layout.fits(tuple(values.shape))
+            fits = layout is not None and layout.shape == tuple(values.shape)
             shown = hooks.nchw_of(values, layout) if fits and layout is not None else values
             made_here = ObservedMade(span, shown, point, self._found)
             instead = self._visit(point.node, made_here)

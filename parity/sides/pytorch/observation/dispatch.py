@@ -19,7 +19,8 @@ class Step:
     """An operation, as it has just been carried out.
 
     Attributes:
-        number: Its place in the run.
+        number: Its place in the run among all that count; -1 for one that does not.
+        sequence: Its place among all.
         function: The operation.
         args: What it was given by position.
         kwargs: What it was given by name.
@@ -30,6 +31,7 @@ class Step:
     """
 
     number: int
+    sequence: int
     function: Any
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
@@ -52,6 +54,11 @@ class Step:
         return [*self.written, *fresh]
 
 
+_UNCOUNTED = frozenset(("detach", "alias", "lift_fresh"))
+"""Operations that give another name to what is there. PyTorch itself carries some out where
+somebody holds what was made, as whoever looks at it may."""
+
+
 class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Carries every operation out as it is, and shows it before and behind.
 
@@ -61,8 +68,9 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._count = 0
+        self._sequence = 0
 
-    def before(self, number: int, function: Any, args: Any, kwargs: Any) -> None:
+    def before(self, function: Any, args: Any, kwargs: Any) -> None:
         """Look at an operation that is about to be carried out."""
 
     def behind(self, step: Step) -> None:
@@ -70,12 +78,15 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named = kwargs or {}
-        number, self._count = self._count, self._count + 1
-        self.before(number, func, args, named)
+        sequence, self._sequence = self._sequence, self._sequence + 1
+        number = -1
+        if name_of(func) not in _UNCOUNTED:
+            number, self._count = self._count, self._count + 1
+        self.before(func, args, named)
         output = func(*args, **named)
         written, replaced = _written(func, args, named)
         read = flatten([list(args), named])
-        self.behind(Step(number, func, args, named, read, written, replaced, output))
+        self.behind(Step(number, sequence, func, args, named, read, written, replaced, output))
         return output
 
 

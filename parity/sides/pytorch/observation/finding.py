@@ -174,6 +174,6 @@ def put(tensor: Tensor, array: Array, layout: Layout) -> None:
         layout: How the tensor holds them.
     """
     arranged = np.ascontiguousarray(array).transpose(layout.order)
-    values = torch.from_numpy(np.ascontiguousarray(arranged)).reshape(tensor.shape)
+    values = torch.from_numpy(np.array(arranged, order="C")).reshape(tensor.shape)
     with torch.no_grad():
         tensor.copy_(values)

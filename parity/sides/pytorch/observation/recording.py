@@ -70,6 +70,8 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
 
     def behind(self, step: Step) -> None:
         """Keep what an operation read and made."""
+        if step.number < 0:
+            return
         try:
             self._keep(step)
         except BaseException as error:

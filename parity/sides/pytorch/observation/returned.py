@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -23,6 +23,7 @@ class Returned:
 
     Args:
         found: Which of the run's values are which nodes.
+        kept: By output node what was made there, or has taken its place, [N, C, H, W].
 
     Attributes:
         notes: Sentences on how the outputs are arranged.
@@ -30,25 +31,25 @@ class Returned:
     """
 
     found: Found
+    kept: Mapping[str, Tensor]
     notes: list[str] = field(default_factory=list)
     not_shown: list[str] = field(default_factory=list)
 
-    def apart(self, returned: Sequence[Tensor], kept: dict[str, Tensor]) -> list[Tensor]:
+    def apart(self, returned: Sequence[Tensor]) -> list[Tensor]:
         """The outputs of the nodes, [N, C, H, W] each, in the reference's order.
 
         Args:
             returned: The tensors that the candidate returns.
-            kept: By output node what was made there, or has taken its place, [N, C, H, W].
 
         Returns:
             What is returned of each node. Where not all of it is, all tensors as they are.
         """
         self.notes.clear()
         self.not_shown.clear()
-        outputs = self.found.outputs
+        outputs, kept = self.found.outputs, self.kept
         if any(node not in kept for node in outputs):
             return list(returned)
-        single = self._single(returned, kept)
+        single = self._single(returned)
         if single is not None:
             return single
         heads = [outputs[: len(outputs) // 2], outputs[len(outputs) // 2 :]]
@@ -67,7 +68,7 @@ class Returned:
                 self.notes.append(f"The candidate returns its {what} outputs {arranged}.")
         return [kept[node] for node in outputs]
 
-    def _single(self, returned: Sequence[Tensor], kept: dict[str, Tensor]) -> list[Tensor] | None:
+    def _single(self, returned: Sequence[Tensor]) -> list[Tensor] | None:
         """Where each node is returned by itself: its tensors, as they are returned."""
         record, partners = self.found.record, self.found.partners.found
         made = [_source(record, number) for number in record.returned]
@@ -80,7 +81,7 @@ class Returned:
             if not here:
                 return None
             places.append(here[0])
-            found.append(_as_node(returned[here[0]], kept[node]))
+            found.append(_as_node(returned[here[0]], self.kept[node]))
         if places != sorted(places):
             self.notes.append("The candidate returns its outputs in another order.")
         return found

@@ -106,9 +106,9 @@ class Spans:
         steps: dict[int, Step] = {}
         for tensor in step.read:
             for earlier in self._steps.get(storage_of(tensor), ()):
-                steps[earlier.number] = earlier
+                steps[earlier.sequence] = earlier
         held = replace(step, args=tuple(step.args)) if not self._before else self._held(step)
-        steps[step.number] = held
+        steps[step.sequence] = held
         self._before = {}
         if len(steps) <= _LONGEST:
             ordered = [steps[number] for number in sorted(steps)]

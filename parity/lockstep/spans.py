@@ -1,0 +1,57 @@
+"""Nodes that a candidate makes together with those that read them, by one span of operations.
+
+A convolution that a batch norm was folded into makes two nodes and shows one of them. Where every
+operation of a candidate is seen, and what can be seen of it behind such a node is right, so is the
+node. Where that is wrong, nobody can say which of the nodes of its span is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from parity.judge.verdict import NodeResult, Verdict
+
+
+def judged_together(
+    nodes: Sequence[NodeResult], sources: Mapping[str, Sequence[str]]
+) -> list[NodeResult]:
+    """The results, with a verdict on nodes that lie inside of spans.
+
+    Args:
+        nodes: All results, in the order of computation.
+        sources: The nodes that each node reads.
+    """
+    results = {node.name: node for node in nodes}
+    ends: dict[str, tuple[str, ...]] = {}
+    readers: dict[str, list[str]] = {}
+    for name, read in sources.items():
+        for source in read:
+            readers.setdefault(source, []).append(name)
+    # Backwards, so that what lies behind a node is known before it.
+    for node in reversed(nodes):
+        if node.kind is None or node.shape is not None:
+            continue
+        behind: dict[str, None] = {}
+        for reader in readers.get(node.name, ()):
+            found = results[reader]
+            behind |= dict.fromkeys((reader,) if found.shape else ends.get(reader, ()))
+        ends[node.name] = tuple(behind)
+        results[node.name] = _judged(node, [results[end] for end in behind])
+    return [results[node.name] for node in nodes]
+
+
+def _judged(node: NodeResult, behind: Sequence[NodeResult]) -> NodeResult:
+    if not behind:
+        return node
+    names = ", ".join(item.name for item in behind[:2]) + (" ..." if len(behind) > 2 else "")
+    together = f"the candidate makes it together with {names}, in one span of operations"
+    if all(item.verdict.passes for item in behind):
+        return replace(
+            node,
+            verdict=Verdict.ROUNDING,
+            reason=f"{together}, whose result is right",
+            within=behind[0].name,
+        )
+    wrong = next(item.name for item in behind if not item.verdict.passes)
+    return replace(node, reason=f"{together}, and {wrong} is not right", within=wrong)
