@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from efficientdet_spec import NodeKind
+from parity.sides.observed.record import Operation
 
 _PRODUCTS = ("conv", "mm", "matmul", "linear", "einsum", "bilinear", "dot")
 _SUMS = ("add", "sub", "sum", "rsub", "cat", "stack")
@@ -11,7 +12,7 @@ _PARTS = ("mul", "div", *_SUMS)
 _NAMES = {
     NodeKind.CONV: (*_PRODUCTS, "add"),
     NodeKind.DEPTHWISE: (*_PRODUCTS, "mul", "add", "sum"),
-    NodeKind.BATCH_NORM: ("norm", *_PARTS, "addcmul", "conv"),
+    NodeKind.BATCH_NORM: ("norm", *_PARTS, "addcmul", *_PRODUCTS),
     NodeKind.ACTIVATION: (
         *("silu", "mul", "div", "relu", "clamp", "hardtanh", "hardswish", "elu", "mish", "tanh"),
         *("sigmoid", "swish", "softplus", "where", "threshold", "minimum", "maximum", "pow"),
@@ -28,6 +29,38 @@ _NAMES = {
     ),
 }
 """What the names of the operations contain that can end a node of a kind."""
+
+
+_CERTAIN = {
+    NodeKind.POOL: "max_pool",
+    NodeKind.UPSAMPLE: "upsample",
+    NodeKind.MEAN: "mean",
+    NodeKind.ACTIVATION: "silu",
+    NodeKind.ADD: "add",
+    NodeKind.SCALE: "mul",
+    NodeKind.GATE: "sigmoid",
+}
+
+
+def is_certain(operation: str, kind: NodeKind) -> bool:
+    """Whether an operation at the place of a node is what one would write for it.
+
+    Args:
+        operation: What the framework calls it.
+        kind: What the node computes.
+    """
+    return kind in _CERTAIN and _CERTAIN[kind] in operation
+
+
+def makes_products(operation: Operation | None) -> bool:
+    """Whether an operation is a convolution, or a product of matrices."""
+    return operation is not None and any(part in operation.name for part in _PRODUCTS)
+
+
+def holds_more(operation: Operation | None) -> bool:
+    """Whether an operation behind a convolution can be more than its bias: a batch norm's."""
+    parts = ("norm", "mul", "div", "sub")
+    return operation is not None and any(part in operation.name for part in parts)
 
 
 def may_end(operation: str, kind: NodeKind) -> bool:

@@ -82,7 +82,8 @@ def _found(shape: tuple[int, ...], node: tuple[int, int, int, int]) -> Iterator[
         )
         joined = of_tensor <= ends
         # Split axes say little; they are looked for in the usual orders only.
-        if joined or (order in _USUAL and _follow(sorted(ends | of_tensor))):
+        split = len(shape) > len(node) and order in _USUAL
+        if joined or (split and _follow(sorted(ends | of_tensor))):
             seen.add(held)
             yield Layout(order, shape, node)
 

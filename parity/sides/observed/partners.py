@@ -8,6 +8,7 @@ convolution that a batch norm was folded into; or the candidate has no such laye
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -16,7 +17,7 @@ import numpy as np
 
 from efficientdet_spec import IMAGES, NodeKind
 from parity.process.arrays import Array
-from parity.sides.observed.kinds import may_end
+from parity.sides.observed.kinds import holds_more, is_certain, makes_products, may_end
 from parity.sides.observed.layouts import Layout, layouts
 from parity.sides.observed.record import Content, Made, Record
 
@@ -26,6 +27,9 @@ found is checked on the reference's own tensors, where only what is wrong is fur
 
 _SAME = 1e-3
 """The same where nothing but the values speaks for it."""
+
+
+_WITH_PARAMETERS = (NodeKind.CONV, NodeKind.DEPTHWISE, NodeKind.BATCH_NORM)
 
 
 class How(str, Enum):
@@ -65,12 +69,14 @@ class Partner:
         how: What it was found by.
         distance: Relative difference of rms from the reference's tensor, of the elements looked
             at; infinite where the shape is another.
+        sure: Whether there is no other value that it could be.
     """
 
     value: int
     layout: Layout | None
     how: How
     distance: float
+    sure: bool = True
 
 
 @dataclass(frozen=True)
@@ -81,29 +87,30 @@ class Partners:
         found: By node.
         reads: By node the nodes with a partner, and :data:`IMAGES`, that its partner is made from.
         due: By node those that it should be made from, nodes without a partner passed over.
+        absent: Nodes that the candidate does not compute: nothing lies at their places.
     """
 
     found: Mapping[str, Partner]
     reads: Mapping[str, frozenset[str]]
     due: Mapping[str, frozenset[str]]
-
-    def same(self, other: Partners) -> bool:
-        """Whether both pair the same."""
-        return {name: item.value for name, item in self.found.items()} == {
-            name: item.value for name, item in other.found.items()
-        }
+    absent: frozenset[str]
 
 
-def partners(record: Record, sought: Sought) -> Partners:
+def partners(
+    record: Record, sought: Sought, pinned: Mapping[str, Partner] | None = None
+) -> Partners:
     """Find the partner of each node.
 
     Args:
         record: What a candidate did.
         sought: The nodes.
+        pinned: Partners that were found before by other things than their values, and that the
+            reference's tensors have taken the place of in this run.
     """
-    search = _Search(record, sought)
+    search = _Search(record, sought, pinned or {})
     search.by_values()
     search.by_values_alone()
+    search.by_parameters()
     search.in_gaps()
     return search.result()
 
@@ -111,17 +118,20 @@ def partners(record: Record, sought: Sought) -> Partners:
 class _Search:
     """Finds partners, the surest first."""
 
-    def __init__(self, record: Record, sought: Sought) -> None:
+    def __init__(self, record: Record, sought: Sought, pinned: Mapping[str, Partner]) -> None:
+        self._pinned = {partner.value: (node, partner) for node, partner in pinned.items()}
         self._values = record.values
         self._images = record.images
         self._sought = sought
         self._found: dict[str, Partner] = {}
         self._node_of: dict[int, str] = {}
+        self._held: Counter[tuple[int, ...]] = Counter()
         self._readers: dict[str, list[str]] = {}
         for node, sources in sought.sources.items():
             for source in sources:
                 self._readers.setdefault(source, []).append(node)
         self._order = {node: place for place, node in enumerate(sought.kinds)}
+        self._shares = Counter(sought.contents.values())
         self._distances = _distances(record.values, sought)
         self._origins: list[frozenset[str]] = []
         self._contents: list[frozenset[Content]] = []
@@ -132,6 +142,12 @@ class _Search:
         self._origins, self._contents = [], []
         for value in self._values:
             self._trace(value)
+            node, partner = self._pinned.get(value.number, ("", None))
+            if partner is not None and node not in self._found:
+                self._take(node, partner)
+                self._trace(value)
+                due.clear()
+                continue
             alike = self._distances.get(value.number)
             if not alike:
                 continue
@@ -167,10 +183,46 @@ class _Search:
                 self._take(node, Partner(number, layout, How.VALUES, distance))
         self._trace_all()
 
+    def by_parameters(self) -> None:
+        """Values that are made with a node's parameters, whatever they are."""
+        for node, kind in self._sought.kinds.items():
+            wanted = self._sought.contents.get(node, frozenset())
+            if node in self._found or kind not in _WITH_PARAMETERS or not wanted:
+                continue
+            partner = self._with_parameters(node, wanted)
+            if partner is not None:
+                self._take(node, partner)
+                self._trace_all()
+
+    def _with_parameters(self, node: str, wanted: frozenset[Content]) -> Partner | None:
+        """The first value that is made with most of them, and with least of anything else."""
+        due = self._due(node, {})
+        shared = self._shares[wanted] > 1
+        best: tuple[tuple[float, ...], Partner] | None = None
+        for value in self._values:
+            held = self._contents[value.number]
+            if max(wanted) not in held or not self._may_be(value, node):
+                continue
+            placed = self._origins[value.number] == due
+            fits = self._layout(value, node)
+            if not placed and (shared or (fits is None and len(value.shape) != 4)):
+                continue
+            rank = (
+                float(placed),
+                float(fits is not None),
+                float(len(wanted & held)),
+                -float(len(held - wanted)),
+                -float(value.number),
+            )
+            if best is None or rank > best[0]:
+                distance = self._distance(value, node)
+                best = rank, Partner(value.number, fits, How.PARAMETERS, distance)
+        return None if best is None else best[1]
+
     def in_gaps(self) -> None:
-        """Values at the places of nodes that are like none: what makes them is wrong, or unlike."""
+        """Values at the places of nodes that are like none: what makes them is wrong."""
         for node in self._sought.kinds:
-            if node in self._found:
+            if node in self._found or self._is_folded(node):
                 continue
             partner = self._in_gap(node)
             if partner is not None:
@@ -178,65 +230,80 @@ class _Search:
                 self._trace_all()
 
     def _in_gap(self, node: str) -> Partner | None:
+        """The last value that is made from what the node reads, and that all its readers read."""
         due = self._due(node, {})
-        wanted = self._sought.contents.get(node, frozenset())
-        readers = [self._found[name].value for name in self._readers_of(node)]
-        before = self._behind(readers)
-        # What it makes together with what reads it has the right values.
-        spanned = bool(readers) and all(
-            item.how is How.VALUES and item.distance < _SAME
-            for item in map(self._found.__getitem__, self._readers_of(node))
-        )
-        best: tuple[tuple[float, ...], Partner] | None = None
-        for value in self._values:
-            number = value.number
-            if number in self._node_of or value.operation is None:
-                continue
-            held = self._contents[number]
-            matched = len(wanted & held)
-            whole = bool(wanted) and max(wanted) in held
-            fits = self._layout(value, node)
-            placed = self._origins[number] == due
-            kind = may_end(value.operation.name, self._sought.kinds[node])
-            if value.moved and self._sought.kinds[node] is not NodeKind.UPSAMPLE:
-                continue
-            if fits is None and not (whole and kind and len(value.shape) == 4):
-                continue
-            if not (whole and kind or (placed and (kind or number in before))):
-                continue
-            if spanned and not whole:
-                continue
-            if placed is False and self._is_shared(node) and not fits:
-                continue
-            if readers and number not in before and not whole:
-                continue
-            # The last step of a span, but no further step that merely moves.
-            rank = (
-                float(whole),
-                float(placed),
-                float(fits is not None),
-                float(matched),
-                -float(len(held - wanted)),
-                float(kind),
-                -float(value.moved),
-                float(number) if not whole else -float(number),
-            )
-            if best is None or rank > best[0]:
-                how = How.PARAMETERS if whole else How.DATAFLOW
-                distance = self._distances.get(number, {}).get(node, (np.inf, None))[0]
-                best = rank, Partner(number, fits, how, float(distance))
-        return None if best is None else best[1]
+        readers = [self._found[name] for name in self._readers_of(node)]
+        if readers and all(r.how is How.VALUES and r.distance < _SAME for r in readers):
+            # What it makes together with what reads it has the right values.
+            return None
+        between = [self._behind([reader.value]) for reader in readers]
+        kind = self._sought.kinds[node]
+        possible = [
+            value
+            for value in self._values
+            if self._origins[value.number] == due
+            and self._may_be(value, node)
+            and all(value.number in behind for behind in between)
+            and self._layout(value, node) is not None
+        ]
+        if not possible:
+            return None
+        # Nothing but the last step has the node's values, where there are several.
+        value = possible[-1]
+        assert value.operation is not None
+        sure = len(possible) == 1 and is_certain(value.operation.name, kind)
+        layout, distance = self._layout(value, node), self._distance(value, node)
+        return Partner(value.number, layout, How.DATAFLOW, distance, sure)
 
-    def _is_shared(self, node: str) -> bool:
-        """Whether other nodes have the same parameters, as levels that share a layer do."""
-        contents = self._sought.contents.get(node)
-        return bool(contents) and sum(c == contents for c in self._sought.contents.values()) > 1
+    def _may_be(self, value: Made, node: str) -> bool:
+        """Whether a value that is no other node's can be a node, as far as its operation tells."""
+        if value.operation is None or value.number in self._node_of:
+            return False
+        kind = self._sought.kinds[node]
+        moves = value.moved and kind is not NodeKind.UPSAMPLE
+        return not moves and may_end(value.operation.name, kind)
+
+    def _distance(self, value: Made, node: str) -> float:
+        return float(self._distances.get(value.number, {}).get(node, (np.inf, None))[0])
+
+    def _is_folded(self, node: str) -> bool:
+        """Whether a convolution seems to be made in one operation with the batch norm behind it.
+
+        One operation makes what both of them should, and does it without this one's parameters.
+        """
+        kinds = self._sought.kinds
+        if kinds[node] not in (NodeKind.CONV, NodeKind.DEPTHWISE):
+            return False
+        norms = [
+            reader
+            for reader in self._readers.get(node, ())
+            if kinds[reader] is NodeKind.BATCH_NORM and reader not in self._found
+        ]
+        if not norms:
+            return False
+        due = self._due(node, {})
+        steps = [
+            value
+            for value in self._values
+            if value.operation is not None
+            and value.number not in self._node_of
+            and not value.moved
+            and self._origins[value.number] == due
+            and self._layout(value, node) is not None
+        ]
+        kernels = [value for value in steps if makes_products(value.operation)]
+        wanted = self._sought.contents.get(node, frozenset())
+        if not kernels or (wanted and max(wanted) in self._contents[kernels[0].number]):
+            return False
+        following = [value for value in steps if value.number > kernels[0].number]
+        return not any(holds_more(value.operation) for value in following)
 
     def _layout(self, value: Made, node: str) -> Layout | None:
-        alike = self._distances.get(value.number, {}).get(node)
-        if alike is not None:
-            return alike[1]
-        return next(iter(layouts(value.shape, self._sought.shapes[node])), None)
+        """How a value holds a node that it is unlike: as most of those that are alike are held."""
+        possible = layouts(value.shape, self._sought.shapes[node])
+        if len(possible) < 2:
+            return next(iter(possible), None)
+        return max(possible, key=lambda layout: self._held[layout.order])
 
     def _readers_of(self, node: str) -> list[str]:
         """The next nodes with a partner that a node is read by, through those without."""
@@ -262,6 +329,8 @@ class _Search:
         return reached
 
     def _take(self, node: str, partner: Partner) -> None:
+        if partner.how is How.VALUES and partner.layout is not None:
+            self._held[partner.layout.order] += 1
         self._found[node] = partner
         self._node_of[partner.value] = node
 
@@ -310,6 +379,18 @@ class _Search:
                 for node, partner in self._found.items()
             },
             {node: self._due(node, due) for node in self._sought.kinds},
+            frozenset(node for node in self._sought.kinds if self._is_absent(node)),
+        )
+
+    def _is_absent(self, node: str) -> bool:
+        """Whether nothing is computed between what a node reads and what reads it."""
+        if node in self._found or self._sought.kinds[node] in _WITH_PARAMETERS:
+            return False
+        readers = [self._found[name].value for name in self._readers_of(node)]
+        return bool(readers) and not any(
+            self._origins[number] and not self._values[number].moved
+            for reader in readers
+            for number in self._behind([reader])
         )
 
 

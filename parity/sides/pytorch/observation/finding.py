@@ -6,6 +6,7 @@ nodes found so far are given the reference's tensors, so that only what is wrong
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from efficientdet_spec import IMAGES
 from parity.judge.referee import Referee
 from parity.process.arrays import Array
 from parity.sides.observed.layouts import Layout
-from parity.sides.observed.partners import Partners, Sought, partners
+from parity.sides.observed.partners import How, Partner, Partners, Sought, partners
 from parity.sides.observed.record import Content, Record
 from parity.sides.observed.samples import positions, sample
 from parity.sides.pytorch.hooks import state
@@ -26,8 +28,9 @@ from parity.sides.pytorch.referee import FaithfulReferee
 from parity.sides.side import Mode, Reference
 from parity.sides.stream import Tensors
 
-_ROUNDS = 4
-"""Runs on the reference's tensors at most; one is enough where the first has found all."""
+_ROUNDS = 24
+"""Runs on the reference's tensors at most. One is enough where the first has found all; further
+ones are needed where one wrong node hides what is wrong behind it."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +80,47 @@ def find(
     shapes = list(sought.shapes.values())
     record = candidate.record(images, shapes, mode, None)
     found = partners(record, sought)
+    settled: dict[str, Partner] = {}
     for _ in range(_ROUNDS):
+        taken = _settled(found, settled)
+        if _places(taken) == _places(settled):
+            break
+        settled = taken
         with reference.compute(images) as tensors:
-            instead = _FromReference(tensors, reference, found, record)
+            instead = _FromReference(tensors, reference, settled, record)
             record = candidate.record(images, shapes, mode, instead)
             instead.finish()
-        again = partners(record, sought)
-        if again.same(found):
-            found = again
-            break
-        found = again
+        pinned = {
+            node: partner for node, partner in settled.items() if partner.how is not How.VALUES
+        }
+        found = partners(record, sought, pinned)
     return Found(record, found, sought, tuple(reference.outputs))
+
+
+def _settled(found: Partners, before: Mapping[str, Partner]) -> dict[str, Partner]:
+    """The partners that can be relied on: the sure ones, and the first of the others.
+
+    What is wrong at one node makes all behind it unlike. Only what is made from tensors that were
+    right in this run can be told by where it lies.
+
+    Args:
+        found: All partners.
+        before: Those that the reference's tensors took the place of in this run.
+    """
+    right = {
+        node for node, partner in found.found.items() if partner.how is How.VALUES or node in before
+    }
+    return {
+        node: partner
+        for node, partner in found.found.items()
+        if node in right
+        or partner.sure
+        or all(due == IMAGES or due in right for due in found.due[node])
+    }
+
+
+def _places(partners: Mapping[str, Partner]) -> dict[str, int]:
+    return {node: partner.value for node, partner in partners.items()}
 
 
 def _sought(reference: Reference, referee: FaithfulReferee, images: Array) -> Sought:
@@ -123,14 +156,18 @@ class _FromReference(Substitute):
     """Puts the reference's tensors in the place of the nodes found so far."""
 
     def __init__(
-        self, tensors: Tensors, reference: Reference, found: Partners, record: Record
+        self,
+        tensors: Tensors,
+        reference: Reference,
+        found: Mapping[str, Partner],
+        record: Record,
     ) -> None:
         self._tensors = tensors
         self._due = list(reference.names)
-        self._partners = found.found
+        self._partners = found
         self._waiting: dict[str, Array] = {}
         self._places: dict[tuple[int, int], list[str]] = {}
-        for node, partner in found.found.items():
+        for node, partner in found.items():
             made = record.values[partner.value]
             if made.operation is not None and partner.layout is not None:
                 place = made.operation.number, made.output

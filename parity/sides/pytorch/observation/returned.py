@@ -71,17 +71,27 @@ class Returned:
     def _single(self, returned: Sequence[Tensor]) -> list[Tensor] | None:
         """Where each node is returned by itself: its tensors, as they are returned."""
         record, partners = self.found.record, self.found.partners.found
-        made = [_source(record, number) for number in record.returned]
-        if len(made) != len(returned):
+        if len(record.returned) != len(returned):
             return None
+        made = [_source(record, number) for number in record.returned]
         found = []
-        places = []
+        places: list[int] = []
         for node in self.found.outputs:
-            here = [place for place, value in enumerate(made) if value == partners[node].value]
+            value, size = partners[node].value, self.kept[node].numel()
+            here = [place for place, source in enumerate(made) if source == value]
+            # What something has been done to is returned all the same.
+            here = here or [
+                place
+                for place, number in enumerate(record.returned)
+                if returned[place].numel() == size and _comes_from(record, number, value)
+            ]
+            here = [place for place in here if place not in places]
             if not here:
                 return None
             places.append(here[0])
-            found.append(_as_node(returned[here[0]], self.kept[node]))
+            layout = partners[node].layout
+            order = layout.order if layout is not None else ()
+            found.append(_as_node(returned[here[0]], self.kept[node], order))
         if places != sorted(places):
             self.notes.append("The candidate returns its outputs in another order.")
         return found
@@ -97,14 +107,37 @@ def _source(record: Record, number: int | None) -> int | None:
     return None
 
 
-def _as_node(tensor: Tensor, made: Tensor) -> Tensor:
-    """A returned tensor as [N, C, H, W], in the layout in which it holds what was made."""
+def _comes_from(record: Record, number: int | None, source: int) -> bool:
+    """Whether a value is made from another one, by whatever operations."""
+    waiting, seen = [number], {number}
+    while waiting:
+        value = waiting.pop()
+        if value == source:
+            return True
+        if value is not None and value > source:
+            new = [parent for parent in record.values[value].parents if parent not in seen]
+            seen.update(new)
+            waiting.extend(new)
+    return False
+
+
+def _as_node(tensor: Tensor, made: Tensor, order: tuple[int, ...]) -> Tensor:
+    """A returned tensor as [N, C, H, W], in the layout in which it holds what was made.
+
+    Args:
+        tensor: The tensor.
+        made: What was made, [N, C, H, W].
+        order: How that was held, which is taken where nothing holds it.
+    """
     batch, channels, height, width = made.shape
-    for layout in layouts(tuple(tensor.shape), (batch, height, width, channels)):
+    found = layouts(tuple(tensor.shape), (batch, height, width, channels))
+    for layout in found:
         arranged = nchw_of(tensor, layout)
         if same(arranged, made.to(arranged.device)):
             return arranged
-    return tensor
+    alike = [layout for layout in found if layout.order == order]
+    alike = alike or (list(found) if len(found) == 1 else [])
+    return nchw_of(tensor, alike[0]) if alike else tensor
 
 
 def _joined(tensor: Tensor, levels: Sequence[Tensor]) -> str:
