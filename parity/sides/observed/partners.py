@@ -8,6 +8,7 @@ convolution that a batch norm was folded into; or the candidate has no such laye
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ ALIKE = 0.03
 """Relative difference of rms below which two tensors are taken for one at first sight. What is
 found is checked on the reference's own tensors, where only what is wrong is further apart."""
 
-_SAME = 1e-3
+SAME = 1e-3
 """The same where nothing but the values speaks for it."""
 
 
@@ -135,11 +136,12 @@ class _Search:
         self._distances = _distances(record.values, sought)
         self._origins: list[frozenset[str]] = []
         self._contents: list[frozenset[Content]] = []
+        self._kernels: list[int] = []
 
     def by_values(self) -> None:
         """Values that are a node's, and are made from what the node reads."""
         due: dict[str, frozenset[str]] = {}
-        self._origins, self._contents = [], []
+        self._origins, self._contents, self._kernels = [], [], []
         for value in self._values:
             self._trace(value)
             node, partner = self._pinned.get(value.number, ("", None))
@@ -175,7 +177,7 @@ class _Search:
                 for number, alike in self._distances.items()
                 if number not in self._node_of
                 and node in alike
-                and alike[node][0] < _SAME
+                and alike[node][0] < SAME
                 and not self._values[number].moved
             ]
             if len(close) == 1:
@@ -233,19 +235,28 @@ class _Search:
         """The last value that is made from what the node reads, and that all its readers read."""
         due = self._due(node, {})
         readers = [self._found[name] for name in self._readers_of(node)]
-        if readers and all(r.how is How.VALUES and r.distance < _SAME for r in readers):
+        if readers and all(r.how is How.VALUES and r.distance < SAME for r in readers):
             # What it makes together with what reads it has the right values.
             return None
         between = [self._behind([reader.value]) for reader in readers]
         kind = self._sought.kinds[node]
-        possible = [
+        fitting = [
             value
             for value in self._values
-            if self._origins[value.number] == due
+            if self._origins[value.number] <= due
+            and self._origins[value.number]
             and self._may_be(value, node)
             and all(value.number in behind for behind in between)
             and self._layout(value, node) is not None
         ]
+        possible = [value for value in fitting if self._origins[value.number] == due]
+        if not possible and len(self._sought.sources[node]) == 1:
+            # A node before it that reads several does not read all of them, or is not there.
+            possible = fitting
+        count = self._kernels_due(node)
+        possible = [value for value in possible if self._kernels[value.number] == count] or possible
+        last = self._last_of_reader(node, due)
+        possible = [value for value in possible if value.number < last] or possible
         if not possible:
             return None
         # Nothing but the last step has the node's values, where there are several.
@@ -254,6 +265,26 @@ class _Search:
         sure = len(possible) == 1 and is_certain(value.operation.name, kind)
         layout, distance = self._layout(value, node), self._distance(value, node)
         return Partner(value.number, layout, How.DATAFLOW, distance, sure)
+
+    def _last_of_reader(self, node: str, due: frozenset[str]) -> float:
+        """The last value that could be the only reader of a node, where it has no partner yet."""
+        readers = self._readers.get(node, ())
+        if len(readers) != 1 or readers[0] in self._found or self._due(readers[0], {}) != due:
+            return math.inf
+        numbers = [
+            value.number
+            for value in self._values
+            if self._origins[value.number] == due and self._may_be(value, readers[0])
+        ]
+        return numbers[-1] if len(numbers) > 1 else math.inf
+
+    def _kernels_due(self, node: str) -> int:
+        """How many convolutions there should be between the partners before a node and it."""
+        own = self._sought.kinds[node] in (NodeKind.CONV, NodeKind.DEPTHWISE)
+        return int(own) + max(
+            0 if source == IMAGES or source in self._found else self._kernels_due(source)
+            for source in self._sought.sources[node]
+        )
 
     def _may_be(self, value: Made, node: str) -> bool:
         """Whether a value that is no other node's can be a node, as far as its operation tells."""
@@ -288,7 +319,8 @@ class _Search:
             if value.operation is not None
             and value.number not in self._node_of
             and not value.moved
-            and self._origins[value.number] == due
+            and self._origins[value.number]
+            and self._origins[value.number] <= due
             and self._layout(value, node) is not None
         ]
         kernels = [value for value in steps if makes_products(value.operation)]
@@ -335,23 +367,27 @@ class _Search:
         self._node_of[partner.value] = node
 
     def _trace_all(self) -> None:
-        self._origins, self._contents = [], []
+        self._origins, self._contents, self._kernels = [], [], []
         for value in self._values:
             self._trace(value)
 
     def _trace(self, value: Made) -> None:
         """Note what a value is made from, and with which of what the candidate holds."""
         number = value.number
-        del self._origins[number:], self._contents[number:]
+        del self._origins[number:], self._contents[number:], self._kernels[number:]
         node = self._node_of.get(number)
         if node is not None or number == self._images:
             self._origins.append(frozenset((node or IMAGES,)))
             self._contents.append(frozenset())
+            self._kernels.append(0)
             return
         self._origins.append(self._made_from(value))
         contents = [self._contents[parent] for parent in value.parents]
         own = frozenset() if value.content is None else frozenset((value.content,))
         self._contents.append(own.union(*contents))
+        passed = max((self._kernels[parent] for parent in value.parents), default=0)
+        is_kernel = bool(self._origins[number]) and makes_products(value.operation)
+        self._kernels.append(passed + is_kernel)
 
     def _made_from(self, value: Made) -> frozenset[str]:
         return frozenset().union(*(self._origins[parent] for parent in value.parents))

@@ -18,7 +18,7 @@ from efficientdet_spec import IMAGES
 from parity.judge.referee import Referee
 from parity.process.arrays import Array
 from parity.sides.observed.layouts import Layout
-from parity.sides.observed.partners import How, Partner, Partners, Sought, partners
+from parity.sides.observed.partners import SAME, How, Partner, Partners, Sought, partners
 from parity.sides.observed.record import Content, Record
 from parity.sides.observed.samples import positions, sample
 from parity.sides.pytorch.hooks import state
@@ -108,7 +108,9 @@ def _settled(found: Partners, before: Mapping[str, Partner]) -> dict[str, Partne
         before: Those that the reference's tensors took the place of in this run.
     """
     right = {
-        node for node, partner in found.found.items() if partner.how is How.VALUES or node in before
+        node
+        for node, partner in found.found.items()
+        if node in before or (partner.how is How.VALUES and partner.distance < SAME)
     }
     return {
         node: partner
