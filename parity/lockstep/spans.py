@@ -7,27 +7,27 @@ node. Where that is wrong, nobody can say which of the nodes of its span is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+from parity.judge.referee import Referee
 from parity.judge.verdict import NodeResult, Verdict
 
 
-def judged_together(
-    nodes: Sequence[NodeResult], sources: Mapping[str, Sequence[str]]
-) -> list[NodeResult]:
+def judged_together(nodes: Sequence[NodeResult], referee: Referee) -> list[NodeResult]:
     """The results, with a verdict on nodes that lie inside of spans.
 
     Args:
         nodes: All results, in the order of computation.
-        sources: The nodes that each node reads.
+        referee: Knows what each node reads, and whether that matters.
     """
     results = {node.name: node for node in nodes}
     ends: dict[str, tuple[str, ...]] = {}
     readers: dict[str, list[str]] = {}
-    for name, read in sources.items():
-        for source in read:
-            readers.setdefault(source, []).append(name)
+    for name, read in referee.wiring.items():
+        for number, source in enumerate(read):
+            if referee.operation(name).depends_on(number):
+                readers.setdefault(source, []).append(name)
     # Backwards, so that what lies behind a node is known before it.
     for node in reversed(nodes):
         if node.kind is None or node.shape is not None:

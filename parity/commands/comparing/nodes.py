@@ -24,6 +24,7 @@ from parity.results.ranking import sources
 from parity.results.records.nodes import (
     CONVERTED,
     Contribution,
+    Finding,
     NodesResult,
     Noise,
     ReferenceDescription,
@@ -154,6 +155,9 @@ def _examined(
     if any(node.kind is not None and node.shape is not None for node in shown):
         # A candidate none of whose layers has a partner is named otherwise, not built otherwise.
         found += findings(telling.pairing, known)
+    in_training: list[str] = []
+    if telling.pairing.candidate.seen_through:
+        found, in_training = _without_training(found)
     guilty = suspects(telling.pairing, shown)
     if guilty and settings.diagnose:
         with Progress("diagnosing", unit="suspects") as progress:
@@ -191,7 +195,7 @@ def _examined(
     evidence = Evidence(
         nodes=trials.nodes,
         inputs=trials.results(),
-        coverage=trials.coverage(),
+        coverage=trials.coverage(in_training),
         findings=found,
         suspects=guilty,
         not_shown=trials.not_shown,
@@ -209,6 +213,20 @@ def _examined(
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "peak_memory_bytes": environment.peak_memory_bytes(),
     }
+
+
+def _without_training(found: list[Finding]) -> tuple[list[Finding], list[str]]:
+    """Findings without what acts in training alone, and a sentence on that.
+
+    Somebody else's model is compared for what it computes, and may be trained as they like.
+    """
+    momenta = [item for item in found if item.slug == "momentum"]
+    if not momenta:
+        return found, []
+    first = momenta[0]
+    where = first.place if len(momenta) == 1 else f"{len(momenta)} batch norms, first {first.place}"
+    told = f"In training alone: {first.text} ({where})."
+    return [item for item in found if item.slug != "momentum"], [told]
 
 
 def _can_be_put_in(node: NodeResult) -> bool:

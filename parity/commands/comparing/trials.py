@@ -144,8 +144,12 @@ class Trials:
             for described, found in zip(self._described, self._comparisons, strict=True)
         ]
 
-    def coverage(self) -> Coverage:
-        """What all of it covers."""
+    def coverage(self, notes: Sequence[str] = ()) -> Coverage:
+        """What all of it covers.
+
+        Args:
+            notes: Further sentences on what is to be known of it.
+        """
         config = self._opened.config
         classes = {node.name for node in iterate_nodes(config) if node.part is Part.CLASS_HEAD}
         peaks = [
@@ -153,7 +157,8 @@ class Trials:
             for found in self._comparisons
             if not classes.isdisjoint(found.peaks)
         ]
-        notes = list(dict.fromkeys(note for found in self._comparisons for note in found.notes))
+        told = [*notes, *(note for found in self._comparisons for note in found.notes)]
+        notes = list(dict.fromkeys(told))
         referee = self._opened.referee(self.telling.pairing.images.shape)
         notes += wiring_notes(self.nodes, closed_inputs(referee, config))
         return coverage_of(

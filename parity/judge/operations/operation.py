@@ -31,6 +31,14 @@ class Operation(ABC):
         """Number of values that one output element sums up; 1 where it is no sum of many."""
         return 1
 
+    def depends_on(self, number: int) -> bool:
+        """Whether the output depends on one of the inputs at all.
+
+        Args:
+            number: Which of the inputs.
+        """
+        return True
+
     @abstractmethod
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
         """The exact output, and the magnitude on which the roundings of each element act.

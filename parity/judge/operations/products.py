@@ -43,6 +43,10 @@ class WeightedSum(Operation):
     def __init__(self, weights: Array | Sequence[float]) -> None:
         self._weights = np.array(weights, np.float64)
 
+    def depends_on(self, number: int) -> bool:
+        """See :class:`Operation`; a weight of zero takes its map out."""
+        return bool(self._weights[number])
+
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
         """See :class:`Operation`."""
         first = by_lines(inputs[0])[lines]

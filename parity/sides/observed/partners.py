@@ -30,7 +30,8 @@ SAME = 1e-3
 """The same where nothing but the values speaks for it."""
 
 
-_WITH_PARAMETERS = (NodeKind.CONV, NodeKind.DEPTHWISE, NodeKind.BATCH_NORM)
+WITH_PARAMETERS = (NodeKind.CONV, NodeKind.DEPTHWISE, NodeKind.BATCH_NORM)
+"""Kinds of nodes that are made with parameters of a layer."""
 
 
 class How(str, Enum):
@@ -189,7 +190,7 @@ class _Search:
         """Values that are made with a node's parameters, whatever they are."""
         for node, kind in self._sought.kinds.items():
             wanted = self._sought.contents.get(node, frozenset())
-            if node in self._found or kind not in _WITH_PARAMETERS or not wanted:
+            if node in self._found or kind not in WITH_PARAMETERS or not wanted:
                 continue
             partner = self._with_parameters(node, wanted)
             if partner is not None:
@@ -235,9 +236,6 @@ class _Search:
         """The last value that is made from what the node reads, and that all its readers read."""
         due = self._due(node, {})
         readers = [self._found[name] for name in self._readers_of(node)]
-        if readers and all(r.how is How.VALUES and r.distance < SAME for r in readers):
-            # What it makes together with what reads it has the right values.
-            return None
         between = [self._behind([reader.value]) for reader in readers]
         kind = self._sought.kinds[node]
         fitting = [
@@ -262,7 +260,11 @@ class _Search:
         # Nothing but the last step has the node's values, where there are several.
         value = possible[-1]
         assert value.operation is not None
-        sure = len(possible) == 1 and is_certain(value.operation.name, kind)
+        certain = is_certain(value.operation.name, kind)
+        if not certain and readers and all(map(_is_right, readers)):
+            # What it makes together with what reads it has the right values.
+            return None
+        sure = len(possible) == 1 and certain
         layout, distance = self._layout(value, node), self._distance(value, node)
         return Partner(value.number, layout, How.DATAFLOW, distance, sure)
 
@@ -420,7 +422,7 @@ class _Search:
 
     def _is_absent(self, node: str) -> bool:
         """Whether nothing is computed between what a node reads and what reads it."""
-        if node in self._found or self._sought.kinds[node] in _WITH_PARAMETERS:
+        if node in self._found or self._sought.kinds[node] in WITH_PARAMETERS:
             return False
         readers = [self._found[name].value for name in self._readers_of(node)]
         return bool(readers) and not any(
@@ -428,6 +430,10 @@ class _Search:
             for reader in readers
             for number in self._behind([reader])
         )
+
+
+def _is_right(partner: Partner) -> bool:
+    return partner.how is How.VALUES and partner.distance < SAME
 
 
 def _distances(

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from parity.judge.referee import Referee
 from parity.process.arrays import Array
 from parity.sides.naming import Naming
-from parity.sides.observed.partners import Partner
-from parity.sides.observed.record import Record
+from parity.sides.observed.partners import WITH_PARAMETERS, Partner
+from parity.sides.observed.record import Operation, Record
 from parity.sides.pytorch import hooks
 from parity.sides.pytorch.candidate import TorchCandidate, TorchValue, returned_tensors
 from parity.sides.pytorch.nested import plain
@@ -299,37 +299,55 @@ def _key(images: Array, mode: Mode) -> _Key:
 
 def _points(model: nn.Module, found: Found) -> dict[int, list[_Point]]:
     """The nodes that each operation makes, by the operation's number."""
-    modules = dict(model.named_modules())
+    layers = _Layers(model, found)
     nothing = nn.Identity().eval()
     points: dict[int, list[_Point]] = {}
     for node, partner in found.partners.found.items():
         value = found.record.values[partner.value]
         if value.operation is None:
             continue
-        module = modules.get(value.operation.module)
-        leaf = module is not None and next(module.children(), None) is None
-        points.setdefault(value.operation.number, []).append(
-            _Point(
-                node,
-                value.output,
-                value.operation.name,
-                partner,
-                module if leaf and module is not None else nothing,
-            )
-        )
+        path = layers.path(node, value.operation)
+        module = nothing if path is None else layers.modules[path]
+        point = _Point(node, value.output, value.operation.name, partner, module)
+        points.setdefault(value.operation.number, []).append(point)
     return points
 
 
 def _naming(model: nn.Module, found: Found, nodes: tuple[str, ...]) -> Naming:
     """Which module, or which line of code, makes which nodes."""
-    modules = dict(model.named_modules())
+    layers = _Layers(model, found)
     calls: dict[str, tuple[str, ...]] = {}
     for node, partner in found.partners.found.items():
         operation = found.record.values[partner.value].operation
         if operation is None:
             continue
-        module = modules.get(operation.module)
-        leaf = module is not None and operation.module and not list(module.children())
-        path = operation.module if leaf else f"{operation.name} at {operation.place or 'no line'}"
+        path = layers.path(node, operation)
+        if path is None:
+            path = f"{operation.name} at {operation.place or 'no line that is known'}"
         calls[path] = (*calls.get(path, ()), node)
     return Naming(calls, nodes, strict=False)
+
+
+class _Layers:
+    """The modules of a candidate that make a node by themselves."""
+
+    def __init__(self, model: nn.Module, found: Found) -> None:
+        self.modules = dict(model.named_modules())
+        self._kinds = found.sought.kinds
+
+    def path(self, node: str, operation: Operation) -> str | None:
+        """The path of the module that makes a node; None where it is a part of a larger one.
+
+        Args:
+            node: The node.
+            operation: The last that makes it.
+        """
+        module = self.modules.get(operation.module)
+        if module is None or not operation.module:
+            return None
+        leaf = next(module.children(), None) is None
+        # Such as a batch norm with its activation.
+        holds = self._kinds[node] in WITH_PARAMETERS and any(
+            True for _ in module.parameters(recurse=False)
+        )
+        return operation.module if leaf or holds else None
