@@ -19,7 +19,8 @@ from parity.lockstep.isolated import IsolatedWalk, Meeting
 from parity.lockstep.pairing import Pairing, Progress
 from parity.results.records.nodes import Finding, Suspect
 from parity.sides.naming import base, own_paths
-from parity.sides.pytorch import FaithfulReferee, ObservedCandidate, TorchCandidate, TorchValue
+from parity.sides.pytorch import FaithfulReferee, TorchCandidate, TorchValue
+from parity.sides.pytorch.observation.candidate import ObservedCandidate
 
 __all__ = ["Known", "diagnosed", "findings", "suspects"]
 
@@ -87,13 +88,13 @@ def _is_explained(pairing: Pairing, node: NodeResult, results: Mapping[str, Node
         return True
     if node.kind is None or node.certain or node.shape is None:
         return False
-    if not pairing.candidate.naming.strict and node.verdict is not Verdict.NOT_COVERED:
+    seen = pairing.candidate.naming.strict or pairing.candidate.seen_through
+    if not seen and node.verdict is not Verdict.NOT_COVERED:
         # A node without a submodule need not be wrong, and this one is, or what lies before it.
         return False
-    return any(
-        source in results and not results[source].verdict.passes
-        for source in pairing.referee.sources(node.name)
-    )
+    before = [results[s] for s in pairing.referee.sources(node.name) if s in results]
+    # Of a span it is the last node that can be looked at, whatever of it is wrong.
+    return any(not item.verdict.passes and (item.shape or not item.within) for item in before)
 
 
 def _inherits(pairing: Pairing, node: NodeResult, results: Mapping[str, NodeResult]) -> bool:
@@ -157,7 +158,16 @@ def diagnosed(
         else _without_output(suspect, results, pairing)
         for index, suspect in enumerate(found)
     ]
+    answers = [_with_steps(suspect, pairing) for suspect in answers]
     return sorted(answers, key=lambda suspect: _is_merely_not_covered(suspect, pairing))
+
+
+def _with_steps(suspect: Suspect, pairing: Pairing) -> Suspect:
+    """A suspect with the operations that make it, where no module does so alone."""
+    steps = pairing.candidate.steps(suspect.nodes[0])
+    if not steps:
+        return suspect
+    return replace(suspect, evidence=(*suspect.evidence, f"made by {steps}"))
 
 
 def _members(
@@ -231,6 +241,9 @@ def _without_output(
             slug="layer-extra",
             diagnosis=f"{first.name} is a layer, or a call of one, that the model does not have",
         )
+    seen = pairing.candidate.left_out().get(first.name)
+    if first.shape is None and seen is not None:
+        return replace(suspect, slug="left-out", diagnosis=f"left out: {seen}")
     if first.shape is None:
         calls = pairing.candidate.naming.path_of().get(first.name)
         where = "no submodule is named for it" if calls is None else f"{calls} is not called for it"

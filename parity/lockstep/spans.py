@@ -7,19 +7,22 @@ node. Where that is wrong, nobody can say which of the nodes of its span is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from parity.judge.referee import Referee
 from parity.judge.verdict import NodeResult, Verdict
 
 
-def judged_together(nodes: Sequence[NodeResult], referee: Referee) -> list[NodeResult]:
+def judged_together(
+    nodes: Sequence[NodeResult], referee: Referee, left_out: Mapping[str, str]
+) -> list[NodeResult]:
     """The results, with a verdict on nodes that lie inside of spans.
 
     Args:
         nodes: All results, in the order of computation.
         referee: Knows what each node reads, and whether that matters.
+        left_out: Nodes that the candidate was seen not to compute, with what was seen.
     """
     results = {node.name: node for node in nodes}
     ends: dict[str, tuple[str, ...]] = {}
@@ -37,11 +40,13 @@ def judged_together(nodes: Sequence[NodeResult], referee: Referee) -> list[NodeR
             found = results[reader]
             behind |= dict.fromkeys((reader,) if found.shape else ends.get(reader, ()))
         ends[node.name] = tuple(behind)
-        results[node.name] = _judged(node, [results[end] for end in behind])
+        results[node.name] = _judged(
+            node, [results[end] for end in behind], left_out.get(node.name, "")
+        )
     return [results[node.name] for node in nodes]
 
 
-def _judged(node: NodeResult, behind: Sequence[NodeResult]) -> NodeResult:
+def _judged(node: NodeResult, behind: Sequence[NodeResult], left_out: str) -> NodeResult:
     if not behind:
         return node
     names = ", ".join(item.name for item in behind[:2]) + (" ..." if len(behind) > 2 else "")
@@ -53,5 +58,8 @@ def _judged(node: NodeResult, behind: Sequence[NodeResult]) -> NodeResult:
             reason=f"{together}, whose result is right",
             within=behind[0].name,
         )
+    if left_out:
+        reason = f"the candidate leaves it out: {left_out}"
+        return replace(node, verdict=Verdict.FUNCTION_DIFFERS, reason=reason)
     wrong = next(item.name for item in behind if not item.verdict.passes)
     return replace(node, reason=f"{together}, and {wrong} is not right", within=wrong)

@@ -185,6 +185,12 @@ class Candidate(Protocol):
             mode: How it will be run.
         """
 
+    def left_out(self) -> Mapping[str, str]:
+        """Nodes that it was seen not to compute, each with what stands at their place."""
+
+    def steps(self, node: str) -> str:
+        """The operations that make a node, where they are known; empty elsewhere."""
+
     def outputs(self, returned: Sequence[Value]) -> list[Value]:
         """What it has returned last, a tensor for each output of the network where it can be told.
 

@@ -60,7 +60,8 @@ def check(tiny_checkpoint, picture, tmp_path_factory):
         result = folder / f"{Path(file).stem}-{function}.json"
         arguments = ["nodes", tiny_checkpoint, "--size", SIZE, "--threads", "1"]
         arguments += ["--image", *image] if image else []
-        arguments += ["--candidate", f"{HERE / file}:{function}", "--names", names]
+        arguments += ["--candidate", f"{HERE / file}:{function}"]
+        arguments += ["--names", names] if names else []
         # More suspects than there are nodes without a module.
         arguments += ["--diagnose", "100", "--contributions", "0", "--json", result]
         code = compare.main([str(argument) for argument in arguments])
@@ -114,6 +115,30 @@ def test_a_port_in_which_every_step_is_a_module_has_parity(hookable):
     assert {node["verdict"] for node in result["nodes"]} == {"exact", "rounding"}
     assert all(node["identical_inputs"] for node in result["nodes"])
     assert result["findings"] == result["suspects"] == []
+
+
+@pytest.mark.parametrize("file, function", [("port.py", "build"), ("wrapped.py", "build_joined")])
+def test_no_list_of_names_and_no_wrapper_is_needed(check, file, function):
+    code, result = check(function, names=None, file=file)
+    assert (code, result["outcome"]) == (0, "parity")
+    assert {node["verdict"] for node in result["nodes"]} == {"exact", "rounding"}
+    assert result["findings"] == result["suspects"] == []
+
+
+@pytest.mark.parametrize(
+    "function, slug, nodes",
+    [
+        ("zero_padded_pool", "pool-zero-padding", set(POOLS)),
+        ("forgotten_sigmoid", "left-out", {"backbone.blocks.2.se.gate"}),
+    ],
+)
+def test_faults_are_named_without_names(check, function, slug, nodes):
+    code, result = check(function, names=None)
+    assert code == 1
+    first = result["suspects"][0]
+    assert first["slug"] == slug
+    assert set(first["nodes"]) <= nodes
+    assert {node for item in result["suspects"] for node in item["nodes"]} == nodes
 
 
 def test_a_size_for_which_it_is_not_made_is_told_apart(check):

@@ -241,11 +241,11 @@ def pair(
     from parity.lockstep.pairing import Pairing
     from parity.sides.pytorch import (
         FaithfulReferee,
-        ObservedCandidate,
         TorchCandidate,
         check_observable,
         common_prefix,
     )
+    from parity.sides.pytorch.observation.candidate import ObservedCandidate
 
     nodes = list(reference.kinds)
     paths = [name for name, _ in candidate.named_modules()]

@@ -4,14 +4,12 @@ from parity.sides.pytorch.candidate import TorchCandidate, TorchValue
 from parity.sides.pytorch.exact import alike, as_double, copy_in_double, parameters_of
 from parity.sides.pytorch.hooks import nchw, nhwc, run, visiting
 from parity.sides.pytorch.nested import flatten
-from parity.sides.pytorch.observation.candidate import ObservedCandidate
 from parity.sides.pytorch.operations import expected
 from parity.sides.pytorch.referee import FaithfulReferee
 from parity.sides.pytorch.wrappers import check_observable, common_prefix, is_compiled
 
 __all__ = [
     "FaithfulReferee",
-    "ObservedCandidate",
     "TorchCandidate",
     "TorchValue",
     "alike",

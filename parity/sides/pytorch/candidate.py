@@ -170,6 +170,14 @@ class TorchCandidate:
     def prepare(self, reference: Reference, referee: Referee, images: Array, mode: Mode) -> None:
         """Nothing: its nodes are known by the names of its modules."""
 
+    def left_out(self) -> Mapping[str, str]:
+        """None: a step that no module makes is not seen, and may be there."""
+        return {}
+
+    def steps(self, node: str) -> str:
+        """Nothing: they are in the module that makes it."""
+        return ""
+
     def outputs(self, returned: Sequence[Value]) -> list[Value]:
         """What it has returned: it must be the very tensors that its last layers make."""
         return list(returned)

@@ -15,6 +15,7 @@ from parity.process.arrays import Array
 from parity.sides.naming import Naming
 from parity.sides.observed.partners import WITH_PARAMETERS, Partner
 from parity.sides.observed.record import Operation, Record
+from parity.sides.observed.words import span_in_words
 from parity.sides.pytorch import hooks
 from parity.sides.pytorch.candidate import TorchCandidate, TorchValue, returned_tensors
 from parity.sides.pytorch.nested import plain
@@ -75,6 +76,7 @@ class ObservedCandidate:
         self._plain = TorchCandidate(model, self.naming)
         self._found: dict[_Key, Found] = {}
         self._returned: Returned | None = None
+        self._last: Found | None = None
 
     @property
     def compiled(self) -> bool:
@@ -159,7 +161,7 @@ class ObservedCandidate:
         mode: Mode = PLAIN,
     ) -> list[Value]:
         """Run it, calling ``visit`` at each node; see :class:`~parity.sides.side.Candidate`."""
-        found = self._found[_key(images, mode)]
+        found = self._last = self._found[_key(images, mode)]
         seeing = _Seeing(found, _points(self.model, found), visit)
 
         def call(given: Tensor) -> Any:
@@ -176,6 +178,23 @@ class ObservedCandidate:
         self._returned = Returned(found, seeing.kept)
         tensors = returned_tensors(result, images)
         return [TorchValue(plain(tensor).detach().clone()) for tensor in tensors]
+
+    def left_out(self) -> Mapping[str, str]:
+        """Nodes that it was seen not to compute, each with what stands at their place."""
+        if self._last is None:
+            return {}
+        partners = self._last.partners
+        return {
+            node: f"nothing is computed between {', '.join(sorted(partners.due[node]))} and what "
+            f"reads it"
+            for node in partners.absent
+        }
+
+    def steps(self, node: str) -> str:
+        """The operations that make a node; see :class:`~parity.sides.side.Candidate`."""
+        if self._last is None or node not in self._last.partners.found:
+            return ""
+        return span_in_words(self._last.record, self._last.partners, node)
 
     def outputs(self, returned: Sequence[Value]) -> list[Value]:
         """What it has returned last, taken apart; see :class:`~parity.sides.side.Candidate`."""

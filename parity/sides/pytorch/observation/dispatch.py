@@ -59,6 +59,15 @@ _UNCOUNTED = frozenset(("detach", "alias", "lift_fresh"))
 somebody holds what was made, as whoever looks at it may."""
 
 
+_OF_SHAPE = frozenset(
+    (
+        *("empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like"),
+        *("new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided"),
+    )
+)
+"""Operations that make a tensor like another one, whose values they do not read."""
+
+
 class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Carries every operation out as it is, and shows it before and behind.
 
@@ -85,7 +94,8 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.before(func, args, named)
         output = func(*args, **named)
         written, replaced = _written(func, args, named)
-        read = flatten([list(args), named])
+        # Of some operations' arguments only shape and type matter.
+        read = [] if name_of(func) in _OF_SHAPE else flatten([list(args), named])
         self.behind(Step(number, sequence, func, args, named, read, written, replaced, output))
         return output
 

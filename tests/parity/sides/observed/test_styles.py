@@ -1,0 +1,189 @@
+"""Ports in many styles without a name: each node found, faithful ones passed, faults placed."""
+
+import pytest
+import torch
+from port_styles import STYLES, Port
+
+from parity.diagnosis.suspects import diagnosed, suspects
+from parity.lockstep.comparison import compare
+from parity.lockstep.pairing import Pairing
+from parity.process.outcome import Outcome
+from parity.sides.pytorch.observation.candidate import ObservedCandidate
+
+BLOCK = "backbone.blocks.2"
+
+
+def observed(lockstep, model):
+    """A pairing of the tiny model's reference and a candidate without names."""
+    plain = lockstep.pairing(lockstep.faithful)
+    candidate = ObservedCandidate(model, list(lockstep.kinds))
+    return Pairing(plain.reference, candidate, lockstep.referee, lockstep.images)
+
+
+def port(lockstep, style, *, fault=None, folded=False):
+    return Port(lockstep.referee, lockstep.outputs, STYLES[style](), fault, folded).eval()
+
+
+@pytest.mark.parametrize("folded", [False, True])
+@pytest.mark.parametrize("style", STYLES)
+def test_every_node_of_a_faithful_port_is_found_and_right(lockstep, style, folded):
+    found = compare(observed(lockstep, port(lockstep, style, folded=folded)))
+    wrong = [(node.name, node.reason) for node in found.nodes if not node.verdict.passes]
+    assert (found.outcome, wrong, found.runs) == (Outcome.PARITY, [], [])
+    together = [node.name for node in found.nodes if node.within]
+    # A convolution that shows itself is no part of a span.
+    assert bool(together) == folded
+    assert all(".bn" not in name and "act" not in name for name in together)
+
+
+def scaled(style, layer, given, step):
+    return step() * 1.25
+
+
+def slope(style, layer, given, step):
+    x = given[0].clone()
+    return x * torch.sigmoid(1.5 * x)
+
+
+def rolled(style, layer, given, step):
+    return step().roll(1, 2)
+
+
+def left_out(style, layer, given, step):
+    return given[0]
+
+
+FAULTS = {
+    "another slope": (f"{BLOCK}.depthwise_act", slope),
+    "no activation": (f"{BLOCK}.depthwise_act", left_out),
+    "no gate": (f"{BLOCK}.se.gate", left_out),
+    "no shortcut": (f"{BLOCK}.residual", left_out),
+    "a mean times 1.25": (f"{BLOCK}.se.pool", scaled),
+    "a fusion times 1.25": ("fpn.cells.0.nodes.3.fuse", scaled),
+    "an up-sampling by a pixel": ("fpn.cells.0.nodes.3.resamples.1.upsample", rolled),
+    "a convolution by a pixel": ("backbone.stem_conv", rolled),
+}
+CASES = [
+    *((fault, list(STYLES)[number % len(STYLES)], False) for number, fault in enumerate(FAULTS)),
+    *((fault, style, False) for fault, style in (("no activation", "einsum"),)),
+    *((fault, "functions", True) for fault in list(FAULTS)[::3]),
+    *((fault, style, folded) for fault, style, folded in (("no shortcut", "in place", True),)),
+]
+"""Each fault in one style, and some in others; all of them in all styles take minutes."""
+
+
+@pytest.mark.parametrize("fault, style, folded", CASES)
+def test_a_fault_is_placed_and_nothing_else_is_accused(lockstep, fault, style, folded):
+    node, change = FAULTS[fault]
+    model = port(lockstep, style, fault={node: change}, folded=folded)
+    pairing = observed(lockstep, model)
+    found = compare(pairing)
+    failing = {item.name for item in found.nodes if item.verdict.fails}
+    near = {node} | readers(lockstep, {node})
+    if folded:
+        # What is folded shows in the batch norm behind, or in what reads that.
+        near |= readers(lockstep, near)
+    assert found.outcome is Outcome.DIFFERENCE
+    assert failing and failing <= near
+    uncovered = {item.name for item in found.nodes if not item.verdict.passes} - failing
+    inside = {item.name for item in found.nodes if item.within}
+    assert uncovered <= near | inside
+    (first, *_) = diagnosed(
+        pairing, suspects(pairing, found.nodes), found.nodes, lockstep.known(), [], 5
+    )
+    assert set(first.nodes) <= near
+    if change is left_out and not folded and style != "by parts":
+        # By parts a mean has two steps, of which the first could have been the activation.
+        assert (first.nodes, first.slug) == ((node,), "left-out")
+    elif change is scaled:
+        # Where the step too many is written.
+        assert any("made by" in text and "port_styles.py" in text for text in first.evidence)
+
+
+def readers(lockstep, nodes):
+    return {name for name, read in lockstep.referee.wiring.items() if nodes & set(read)}
+
+
+def test_what_has_no_weight_proves_nothing(lockstep):
+    """A fusion that takes an input out says nothing of what makes that input."""
+    model = port(lockstep, "functions")
+    pairing = observed(lockstep, model)
+    compare(pairing)
+    partners = next(iter(pairing.candidate._found.values())).partners.found
+    closed = [
+        (node, call.sources[number])
+        for node, call in lockstep.referee.calls.items()
+        if node.endswith(".fuse")
+        for number, weight in enumerate(call.arguments[1].tolist())
+        if weight <= 0
+    ]
+    assert closed
+    for _, source in closed:
+        assert source in partners
+
+
+def test_a_candidate_that_does_something_else_each_time_is_refused(lockstep):
+    from parity.sides.side import CandidateError
+
+    class Moody(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model, self.runs = model, 0
+
+        def forward(self, images):
+            self.runs += 1
+            if self.runs % 2:
+                images = (images + 1) - 1
+            return self.model(images)
+
+    model = Moody(port(lockstep, "functions")).eval()
+    with pytest.raises(CandidateError, match="does not do the same in each run"):
+        compare(observed(lockstep, model))
+
+
+@pytest.mark.parametrize("style", ["boxes first and joined", "channels last"])
+def test_outputs_are_recognised_in_any_arrangement(lockstep, style):
+    found = compare(observed(lockstep, port(lockstep, style)))
+    joined = [note for note in found.notes if "joined to [N, anchors, values]" in note]
+    assert len(joined) == (2 if style.startswith("boxes") else 0)
+
+
+def test_outputs_that_are_changed_behind_the_last_layer_are_not_passed(lockstep):
+    class Changed(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, images):
+            boxes, classes = self.model(images)
+            return boxes * 1.0001, classes
+
+    model = Changed(port(lockstep, "boxes first and joined")).eval()
+    found = compare(observed(lockstep, model))
+    assert found.outcome is Outcome.NOT_SHOWN
+    assert "box outputs in an arrangement" in found.not_shown[0]
+
+
+def test_inference_mode_gradients_and_threads_see_the_same_nodes(lockstep):
+    from dataclasses import replace
+
+    from parity.lockstep.comparison import compare_isolated
+    from parity.sides.side import Mode
+
+    pairing = observed(lockstep, port(lockstep, "by parts"))
+    for mode in (Mode(inference=True), Mode(gradients=True), Mode(channels_last=True)):
+        nodes = compare_isolated(replace(pairing, mode=mode))
+        assert [node.name for node in nodes if not node.verdict.passes] == []
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_a_traced_model_is_seen_through(lockstep):
+    model = port(lockstep, "functions")
+    images = torch.from_numpy(lockstep.images).permute(0, 3, 1, 2).contiguous()
+    traced = torch.jit.trace(model, images)
+    with torch.no_grad():
+        for _ in range(3):
+            traced(images)
+    found = compare(observed(lockstep, traced))
+    assert [node.name for node in found.nodes if not node.verdict.passes] == []
+    assert found.outcome is Outcome.PARITY
