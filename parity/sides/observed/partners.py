@@ -138,10 +138,12 @@ class _Search:
         self._origins: list[frozenset[str]] = []
         self._contents: list[frozenset[Content]] = []
         self._kernels: list[int] = []
+        # Of what partners there are now; forgotten when one is found.
+        self._dues: dict[str, frozenset[str]] = {}
+        self._kernels_dues: dict[str, int] = {}
 
     def by_values(self) -> None:
         """Values that are a node's, and are made from what the node reads."""
-        due: dict[str, frozenset[str]] = {}
         self._origins, self._contents, self._kernels = [], [], []
         for value in self._values:
             self._trace(value)
@@ -149,7 +151,6 @@ class _Search:
             if partner is not None and node not in self._found:
                 self._take(node, partner)
                 self._trace(value)
-                due.clear()
                 continue
             alike = self._distances.get(value.number)
             if not alike:
@@ -158,15 +159,12 @@ class _Search:
             fits = [
                 (distance, self._order[node], node, layout)
                 for node, (distance, layout) in alike.items()
-                if node not in self._found
-                and distance < ALIKE
-                and self._due(node, due) == made_from
+                if node not in self._found and distance < ALIKE and self._due(node) == made_from
             ]
             if fits:
                 distance, _, node, layout = min(fits, key=lambda item: item[:2])
                 self._take(node, Partner(value.number, layout, How.VALUES, distance))
                 self._trace(value)
-                due.clear()
 
     def by_values_alone(self) -> None:
         """Values that are one node's and no other's, whatever they are made from."""
@@ -184,7 +182,7 @@ class _Search:
             if len(close) == 1:
                 number, distance, layout = close[0]
                 self._take(node, Partner(number, layout, How.VALUES, distance))
-        self._trace_all()
+        self._trace_from(0)
 
     def by_parameters(self) -> None:
         """Values that are made with a node's parameters, whatever they are."""
@@ -195,11 +193,11 @@ class _Search:
             partner = self._with_parameters(node, wanted)
             if partner is not None:
                 self._take(node, partner)
-                self._trace_all()
+                self._trace_from(partner.value)
 
     def _with_parameters(self, node: str, wanted: frozenset[Content]) -> Partner | None:
         """The first value that is made with most of them, and with least of anything else."""
-        due = self._due(node, {})
+        due = self._due(node)
         shared = self._shares[wanted] > 1
         best: tuple[tuple[float, ...], Partner] | None = None
         for value in self._values:
@@ -230,11 +228,11 @@ class _Search:
             partner = self._in_gap(node)
             if partner is not None:
                 self._take(node, partner)
-                self._trace_all()
+                self._trace_from(partner.value)
 
     def _in_gap(self, node: str) -> Partner | None:
         """The last value that is made from what the node reads, and that all its readers read."""
-        due = self._due(node, {})
+        due = self._due(node)
         readers = [self._found[name] for name in self._readers_of(node)]
         between = [self._behind([reader.value]) for reader in readers]
         kind = self._sought.kinds[node]
@@ -271,7 +269,7 @@ class _Search:
     def _last_of_reader(self, node: str, due: frozenset[str]) -> float:
         """The last value that could be the only reader of a node, where it has no partner yet."""
         readers = self._readers.get(node, ())
-        if len(readers) != 1 or readers[0] in self._found or self._due(readers[0], {}) != due:
+        if len(readers) != 1 or readers[0] in self._found or self._due(readers[0]) != due:
             return math.inf
         numbers = [
             value.number
@@ -282,11 +280,13 @@ class _Search:
 
     def _kernels_due(self, node: str) -> int:
         """How many convolutions there should be between the partners before a node and it."""
-        own = self._sought.kinds[node] in (NodeKind.CONV, NodeKind.DEPTHWISE)
-        return int(own) + max(
-            0 if source == IMAGES or source in self._found else self._kernels_due(source)
-            for source in self._sought.sources[node]
-        )
+        if node not in self._kernels_dues:
+            own = self._sought.kinds[node] in (NodeKind.CONV, NodeKind.DEPTHWISE)
+            self._kernels_dues[node] = int(own) + max(
+                0 if source == IMAGES or source in self._found else self._kernels_due(source)
+                for source in self._sought.sources[node]
+            )
+        return self._kernels_dues[node]
 
     def _may_be(self, value: Made, node: str) -> bool:
         """Whether a value that is no other node's can be a node, as far as its operation tells."""
@@ -314,7 +314,7 @@ class _Search:
         ]
         if not norms:
             return False
-        due = self._due(node, {})
+        due = self._due(node)
         steps = [
             value
             for value in self._values
@@ -367,10 +367,12 @@ class _Search:
             self._held[partner.layout.order] += 1
         self._found[node] = partner
         self._node_of[partner.value] = node
+        self._dues.clear()
+        self._kernels_dues.clear()
 
-    def _trace_all(self) -> None:
-        self._origins, self._contents, self._kernels = [], [], []
-        for value in self._values:
+    def _trace_from(self, number: int) -> None:
+        """Note anew what values are made from, from one on."""
+        for value in self._values[number:]:
             self._trace(value)
 
     def _trace(self, value: Made) -> None:
@@ -394,29 +396,28 @@ class _Search:
     def _made_from(self, value: Made) -> frozenset[str]:
         return frozenset().union(*(self._origins[parent] for parent in value.parents))
 
-    def _due(self, node: str, known: dict[str, frozenset[str]]) -> frozenset[str]:
+    def _due(self, node: str) -> frozenset[str]:
         """What a node should be made from, nodes without a partner passed over."""
-        if node not in known:
-            known[node] = frozenset().union(
+        if node not in self._dues:
+            self._dues[node] = frozenset().union(
                 *(
                     frozenset((source,))
                     if source == IMAGES or source in self._found
-                    else self._due(source, known)
+                    else self._due(source)
                     for source in self._sought.sources[node]
                 )
             )
-        return known[node]
+        return self._dues[node]
 
     def result(self) -> Partners:
         """What was found."""
-        due: dict[str, frozenset[str]] = {}
         return Partners(
             self._found,
             {
                 node: self._made_from(self._values[partner.value])
                 for node, partner in self._found.items()
             },
-            {node: self._due(node, due) for node in self._sought.kinds},
+            {node: self._due(node) for node in self._sought.kinds},
             frozenset(node for node in self._sought.kinds if self._is_absent(node)),
         )
 
