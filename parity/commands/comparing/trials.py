@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.progress import Progress
-from efficientdet_spec import EfficientDetConfig, Fusion, NodeKind, Part, iterate_nodes
+from efficientdet_spec import (
+    EfficientDetConfig,
+    Fusion,
+    InputError,
+    NodeKind,
+    Part,
+    iterate_nodes,
+)
 from parity.commands.asking.inputs import Images, PlannedInput
 from parity.commands.comparing.opened import Opened
 from parity.judge.verdict import NodeResult, Verdict
@@ -254,13 +261,19 @@ def pair(
         check_paths(naming, paths, str(names))
     else:
         naming = own_paths(nodes, common_prefix(paths, nodes))
+    referee = referee or FaithfulReferee(faithful, reference.kinds, images.shape)
     driven: TorchCandidate | ObservedCandidate = TorchCandidate(candidate, naming)
     known = sum(path in naming.calls for path in paths)
-    if not names and 2 * known < len(naming.calls):
-        # Somebody else's model: what its parts are called says nothing.
+    try:
+        check_observable(candidate, naming, referee)
+        by_modules = bool(names) or 2 * known >= len(naming.calls)
+    except InputError:
+        if names:
+            raise
+        by_modules = False
+    if not by_modules:
+        # What its parts are called says nothing, or they cannot be seen: its operations can.
         driven = ObservedCandidate(candidate, nodes)
-    referee = referee or FaithfulReferee(faithful, reference.kinds, images.shape)
-    check_observable(candidate, naming, referee)
     if referee.elements * images.itemsize <= KEPT_BYTES:
         reference = kept(reference)
     return Pairing(

@@ -19,6 +19,7 @@ from parity.lockstep.comparison import compare
 from parity.process.outcome import Outcome
 from parity.results.records.record import plain
 from parity.sides.pytorch import check_observable, common_prefix, is_compiled
+from parity.sides.pytorch.observation.candidate import ObservedCandidate
 from torch_model import layers
 
 
@@ -38,17 +39,23 @@ def paired(lockstep):
 
 
 @pytest.fixture
-def refused(paired):
-    """The one sentence with which a candidate is refused."""
+def refused(lockstep):
+    """The one sentence with which a candidate is refused where its modules are to be looked at."""
 
     def make(model):
         with pytest.raises(InputError) as raised:
-            paired(model)
+            check_observable(model, lockstep.naming, lockstep.referee)
         text = str(raised.value)
         assert "\n" not in text and text.endswith(".") and "give " in text
         return text
 
     return make
+
+
+def seen_through(pairing):
+    """The comparison of a candidate whose operations are looked at."""
+    assert isinstance(pairing.candidate, ObservedCandidate)
+    return compare(pairing)
 
 
 class Holder(nn.Module):
@@ -142,12 +149,11 @@ def test_a_prefix_is_that_of_most_nodes_and_of_no_fewer_than_half():
     assert common_prefix([], nodes) == common_prefix(["a"], []) == ""
 
 
-# What cannot be observed
+# What cannot be looked at module by module
 
 
-@pytest.mark.parametrize("part", ["", "backbone.stem_act"])
 @pytest.mark.parametrize("make", ["trace", "script"])
-def test_torchscript_is_refused(make, part, lockstep, refused):
+def test_torchscript_is_seen_through_and_refused_with_names(make, lockstep, paired, refused):
     class Scale(nn.Module):
         def forward(self, x):
             return x * torch.sigmoid(x)
@@ -161,17 +167,17 @@ def test_torchscript_is_refused(make, part, lockstep, refused):
             if make == "trace"
             else torch.jit.script(layer)
         )
-    model = compiled
-    if part:
-        model = lockstep.candidate()
-        model.backbone.stem_act = compiled
-    text = refused(model)
-    assert "is a TorchScript module" in text and "give the eager module" in text
-    assert (f"(at {part})" in text) == bool(part)
+    model = lockstep.candidate()
+    model.backbone.stem_act = compiled
+    assert seen_through(paired(model)).outcome is Outcome.PARITY
+    for module, part in ((compiled, ""), (model, "backbone.stem_act")):
+        text = refused(module)
+        assert "is a TorchScript module" in text and "give the eager module" in text
+        assert (f"(at {part})" in text) == bool(part)
 
 
 @pytest.mark.parametrize("make", ["parametrization", "hook"])
-def test_weights_that_are_computed_before_each_use_are_refused(make, lockstep, refused):
+def test_weights_that_are_computed_before_each_use(make, lockstep, paired, refused):
     model = lockstep.candidate()
     conv = model.backbone.blocks[1].project_conv
     if make == "parametrization":
@@ -179,6 +185,7 @@ def test_weights_that_are_computed_before_each_use_are_refused(make, lockstep, r
     else:
         with pytest.warns(FutureWarning, match="weight_norm"):
             nn.utils.weight_norm(conv)
+    assert seen_through(paired(model)).outcome is Outcome.PARITY
     text = refused(model)
     assert "computes a weight from other parameters" in text
     assert "(at backbone.blocks.1.project_conv)" in text and "remove_weight_norm" in text
@@ -209,13 +216,16 @@ def fold(model, referee, path):
 
 
 @pytest.mark.parametrize("wrap", [lambda model: model, Holder])
-def test_a_model_whose_batch_norms_are_folded_is_refused(wrap, lockstep, refused):
+def test_a_model_whose_batch_norms_are_folded(wrap, lockstep, paired, refused):
     model = lockstep.candidate()
     # Those of the heads, which levels share no convolution with, cannot be folded.
     paths = [path for path in norms(model) if path.startswith("backbone.")]
     for path in paths:
         fold(model, lockstep.referee, path)
-    text = refused(wrap(model))
+    found = seen_through(paired(wrap(model)))
+    assert found.outcome is Outcome.PARITY
+    assert {node.within for node in found.nodes if node.within} == set(paths)
+    text = refused(model)
     assert text.startswith(f"The candidate has {len(paths)} batch norms folded into their conv")
     assert "give the model before it is folded" in text
 
