@@ -110,7 +110,8 @@ def partners(
             reference's tensors have taken the place of in this run.
     """
     search = _Search(record, sought, pinned or {})
-    search.by_values()
+    search.by_values(native=True)
+    search.by_values(native=False)
     search.by_values_alone()
     search.by_parameters()
     search.in_gaps()
@@ -142,11 +143,18 @@ class _Search:
         self._dues: dict[str, frozenset[str]] = {}
         self._kernels_dues: dict[str, int] = {}
 
-    def by_values(self) -> None:
-        """Values that are a node's, and are made from what the node reads."""
+    def by_values(self, *, native: bool) -> None:
+        """Values that are a node's, and are made from what the node reads.
+
+        Args:
+            native: Whether they are to be of the type that is compared in, as a step may be that
+                computes in another type inside.
+        """
         self._origins, self._contents, self._kernels = [], [], []
         for value in self._values:
             self._trace(value)
+            if value.number in self._node_of or value.native != native:
+                continue
             node, partner = self._pinned.get(value.number, ("", None))
             if partner is not None and node not in self._found:
                 self._take(node, partner)

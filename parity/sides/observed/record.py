@@ -41,6 +41,7 @@ class Made:
         output: Which of the operation's tensors it is.
         parents: The values that it was made from.
         shape: Of the tensor that was made.
+        native: Whether it is of the type that is compared in.
         moved: Whether it only holds elements of its parents, in another arrangement.
         content: Of what the candidate holds: what is in it.
         samples: By layout, elements at the positions of :func:`positions` of the layout's node.
@@ -51,6 +52,7 @@ class Made:
     output: int
     parents: tuple[int, ...]
     shape: tuple[int, ...]
+    native: bool = True
     moved: bool = False
     content: Content | None = None
     samples: Mapping[Layout, Array] = field(default_factory=dict)

@@ -21,7 +21,7 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 _MOVES = frozenset(
     (
-        *("clone", "copy", "_to_copy", "contiguous", "constant_pad_nd", "pad", "cat", "stack"),
+        *("clone", "copy", "contiguous", "constant_pad_nd", "pad", "cat", "stack"),
         *("index_select", "index", "gather", "flip", "roll", "repeat", "view_copy", "slice_copy"),
         *("permute_copy", "transpose_copy", "_reshape_copy", "_unsafe_view", "detach_copy"),
         *("slice_scatter", "select_scatter", "index_put", "unfold_copy", "lift_fresh_copy"),
@@ -61,10 +61,12 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
         self._now: dict[int, int] = {}
         self._kept: list[Any] = []
         self._images = -1
+        self._dtype = torch.float32
         self.failures: list[BaseException] = []
 
     def give(self, images: Tensor) -> None:
         """Take note of the images, before the run."""
+        self._dtype = images.dtype
         self._images = self._add(None, 0, (), images)
         self._remember(images, self._images)
 
@@ -137,8 +139,10 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
     ) -> int:
         number = len(self._values)
         samples = {} if operation is None else self._samples(tensor)
+        shape = tuple(tensor.shape)
+        native = tensor.dtype is self._dtype
         self._values.append(
-            Made(number, operation, output, parents, tuple(tensor.shape), moved, content, samples)
+            Made(number, operation, output, parents, shape, native, moved, content, samples)
         )
         return number
 

@@ -92,9 +92,23 @@ class Returned:
             layout = partners[node].layout
             order = layout.order if layout is not None else ()
             found.append(_as_node(returned[here[0]], self.kept[node], order))
-        if places != sorted(places):
-            self.notes.append("The candidate returns its outputs in another order.")
+        half = len(places) // 2
+        if places == sorted(places):
+            return found
+        if not (_follow(places[:half]) and _follow(places[half:])):
+            # Levels that do not follow each other are taken for others by whoever reads them.
+            return [tensor for _, tensor in sorted(zip(places, found, strict=True), key=_place)]
+        self.notes.append("The candidate returns its outputs in another order.")
         return found
+
+
+def _follow(places: Sequence[int]) -> bool:
+    """Whether the levels of a head are returned from the finest to the coarsest, or reversed."""
+    return list(places) in (sorted(places), sorted(places, reverse=True))
+
+
+def _place(item: tuple[int, Tensor]) -> int:
+    return item[0]
 
 
 def _source(record: Record, number: int | None) -> int | None:

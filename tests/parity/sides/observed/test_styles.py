@@ -164,6 +164,54 @@ def test_outputs_that_are_changed_behind_the_last_layer_are_not_passed(lockstep)
     assert "box outputs in an arrangement" in found.not_shown[0]
 
 
+class Returning(torch.nn.Module):
+    """Returns something else of what a port returns."""
+
+    def __init__(self, model, change):
+        super().__init__()
+        self.model, self.change = model, change
+
+    def forward(self, images):
+        return self.change(*self.model(images), images)
+
+
+@pytest.mark.parametrize(
+    "change, outcome",
+    [
+        (lambda classes, boxes, images: (boxes, classes), Outcome.PARITY),
+        (lambda classes, boxes, images: (classes[::-1], boxes[::-1]), Outcome.PARITY),
+        (
+            lambda classes, boxes, images: ([classes[1], classes[0], *classes[2:]], boxes),
+            Outcome.DIFFERENCE,
+        ),
+        (
+            lambda classes, boxes, images: ([classes[0] + 1e-3, *classes[1:]], boxes),
+            Outcome.DIFFERENCE,
+        ),
+        (lambda classes, boxes, images: classes, Outcome.NOT_SHOWN),
+        # What is right is computed, and something else is returned.
+        (
+            lambda classes, boxes, images: ([images.sum() + x * 0 for x in classes], boxes),
+            Outcome.DIFFERENCE,
+        ),
+    ],
+    ids=["boxes first", "coarsest first", "two exchanged", "moved", "no boxes", "a decoy"],
+)
+def test_what_is_returned_counts(lockstep, change, outcome):
+    model = Returning(port(lockstep, "functions"), change).eval()
+    assert compare(observed(lockstep, model)).outcome is outcome
+
+
+def test_steps_in_half_precision_are_the_very_steps_that_fail(lockstep):
+    def half(style, layer, given, step):
+        return torch.nn.functional.silu(given[0].half()).float()
+
+    acts = [name for name in lockstep.kinds if name.endswith("_act")]
+    model = port(lockstep, "functions", fault=dict.fromkeys(acts, half))
+    nodes = compare(observed(lockstep, model)).nodes
+    assert [node.name for node in nodes if not node.verdict.passes] == acts
+
+
 def test_inference_mode_gradients_and_threads_see_the_same_nodes(lockstep):
     from dataclasses import replace
 
