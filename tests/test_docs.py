@@ -132,6 +132,8 @@ def test_the_snippets_of_converting(stage):
     assert len(found["class_outputs"]) == len(found["box_outputs"]) == 5
 
 
+# The plugin has tests of its own; this holds the document's lines against it.
+@pytest.mark.heavy
 @needs_all
 def test_the_snippets_of_testing(stage):
     page = "docs/library.md"

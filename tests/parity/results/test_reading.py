@@ -205,7 +205,7 @@ def test_a_lone_surrogate_in_a_name_is_read(tmp_path):
 @pytest.mark.parametrize("version", [True, 3.0, "3", 4, None])
 def test_another_version_is_refused(version, tmp_path):
     values = {**EVERYTHING[NodesResult], "version": version}
-    with pytest.raises(InputError, match="expected efficientdet-parity/nodes version 3; run"):
+    with pytest.raises(InputError, match="expected efficientdet-parity/nodes version 3; make"):
         read(wild(tmp_path, json.dumps(values)), NodesResult)
 
 
