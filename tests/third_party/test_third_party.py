@@ -129,7 +129,11 @@ def test_no_list_of_names_and_no_wrapper_is_needed(check, file, function):
     "function, slug, nodes",
     [
         ("zero_padded_pool", "pool-zero-padding", set(POOLS)),
-        ("forgotten_sigmoid", "left-out", {"backbone.blocks.2.se.gate"}),
+        # Told in less time of the ports in other styles.
+        pytest.param(
+            *("forgotten_sigmoid", "left-out", {"backbone.blocks.2.se.gate"}),
+            marks=pytest.mark.heavy,
+        ),
     ],
 )
 def test_faults_are_named_without_names(check, function, slug, nodes):

@@ -64,7 +64,13 @@ FAULTS = {
     "a convolution by a pixel": ("backbone.stem_conv", rolled),
 }
 CASES = [
-    *((fault, list(STYLES)[number % len(STYLES)], False) for number, fault in enumerate(FAULTS)),
+    *(
+        pytest.param(
+            *(fault, list(STYLES)[number % len(STYLES)], False),
+            marks=[] if number % 2 else [pytest.mark.heavy],
+        )
+        for number, fault in enumerate(FAULTS)
+    ),
     *((fault, style, False) for fault, style in (("no activation", "einsum"),)),
     *((fault, "functions", True) for fault in list(FAULTS)[::3]),
     *((fault, style, folded) for fault, style, folded in (("no shortcut", "in place", True),)),
