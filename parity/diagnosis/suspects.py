@@ -61,7 +61,7 @@ def suspects(pairing: Pairing, nodes: Sequence[NodeResult]) -> list[Suspect]:
     order = {name: position for position, name in enumerate(results)}
     groups: dict[tuple[str, Verdict], list[str]] = {}
     for node in nodes:
-        # Of a span that is wrong its last node is the one that can be looked at.
+        # Where a span is wrong, only its last node can be examined.
         if (
             not node.verdict.passes
             and not node.within
@@ -93,7 +93,7 @@ def _is_explained(pairing: Pairing, node: NodeResult, results: Mapping[str, Node
         # A node without a submodule need not be wrong, and this one is, or what lies before it.
         return False
     before = [results[s] for s in pairing.referee.sources(node.name) if s in results]
-    # Of a span it is the last node that can be looked at, whatever of it is wrong.
+    # A node inside of a wrong span explains nothing: the span's last node is examined for it.
     return any(not item.verdict.passes and (item.shape or not item.within) for item in before)
 
 

@@ -49,8 +49,7 @@ def of_user(filename: str) -> bool:
     if filename.startswith("<") or in_project(filename) is not None:
         return False
     installed = not _INSTALLED.isdisjoint(Path(filename).parts)
-    real = os.path.realpath(filename)
-    return not installed and not real.startswith(_STANDARD_LIBRARY)
+    return not installed and not of_standard_library(filename)
 
 
 def of_standard_library(filename: str) -> bool:

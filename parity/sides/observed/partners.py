@@ -27,7 +27,7 @@ ALIKE = 0.03
 found is checked on the reference's own tensors, where only what is wrong is further apart."""
 
 SAME = 1e-3
-"""The same where nothing but the values speaks for it."""
+"""Relative difference of rms below which two tensors are taken for one and the same."""
 
 
 WITH_PARAMETERS = (NodeKind.CONV, NodeKind.DEPTHWISE, NodeKind.BATCH_NORM)
@@ -297,7 +297,7 @@ class _Search:
         return self._kernels_dues[node]
 
     def _may_be(self, value: Made, node: str) -> bool:
-        """Whether a value that is no other node's can be a node, as far as its operation tells."""
+        """Whether a value without a node can be this one, as far as its operation tells."""
         if value.operation is None or value.number in self._node_of:
             return False
         kind = self._sought.kinds[node]
@@ -341,7 +341,10 @@ class _Search:
         return not any(holds_more(value.operation) for value in following)
 
     def _layout(self, value: Made, node: str) -> Layout | None:
-        """How a value holds a node that it is unlike: as most of those that are alike are held."""
+        """How a value may hold a node although its elements differ.
+
+        Of several layouts that fit, it is the one that most of the nodes known by values have.
+        """
         possible = layouts(value.shape, self._sought.shapes[node])
         if len(possible) < 2:
             return next(iter(possible), None)

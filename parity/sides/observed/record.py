@@ -63,13 +63,11 @@ class Record:
     """A run.
 
     Attributes:
-        operations: In order.
         values: In the order in which they were made.
         images: Number of the value that the images are.
         returned: For each tensor that was returned, the value that it is of.
     """
 
-    operations: Sequence[Operation]
     values: Sequence[Made]
     images: int
     returned: Sequence[int | None]

@@ -10,8 +10,8 @@ import numpy as np
 from parity.process.arrays import Array
 
 COUNT = 256
-"""Elements of a tensor that are looked at. Two tensors of which less than one in a hundred
-elements differ look alike; the run on the reference's tensors tells them apart."""
+"""Elements of a tensor by which nodes are found. Tensors that differ in few elements look alike
+here; whether a node is right is judged by all of its elements."""
 
 
 @lru_cache(maxsize=4096)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from parity.process.arrays import Array
 from parity.sides.naming import Naming
-from parity.sides.observed.layouts import Layout
 from parity.sides.pytorch.nested import copies, flatten, plain
 from parity.sides.pytorch.provenance import Provenance
 from parity.sides.side import PLAIN, Mode
@@ -70,16 +69,6 @@ def nchw(array: Array) -> Tensor:
     # PyTorch warns of memory that is not writable, even where it only reads.
     source = array if array.flags.writeable else array.copy()
     return torch.from_numpy(source).permute(0, 3, 1, 2)
-
-
-def nchw_of(tensor: Tensor, layout: Layout) -> Tensor:
-    """A node's values as [N, C, H, W], of a tensor that holds them in some layout.
-
-    Args:
-        tensor: The tensor.
-        layout: How it holds them.
-    """
-    return tensor.reshape(layout.apart).permute(layout.to((0, 3, 1, 2)))
 
 
 def run(

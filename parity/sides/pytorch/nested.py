@@ -20,6 +20,10 @@ _TYPES = frozenset(
 """Types of numbers that can be calculated with."""
 
 
+_WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Whole numbers by size in bytes."""
+
+
 def flatten(values: Any) -> list[Tensor]:
     """The tensors in nested lists, tuples and mappings, in order."""
     if isinstance(values, Tensor):
@@ -87,6 +91,15 @@ def unreadable(tensor: Tensor) -> str | None:
         if tensor.dtype not in _TYPES:
             return f"of type {str(tensor.dtype).removeprefix('torch.')}"
     return None
+
+
+def bits(tensor: Tensor) -> Tensor:
+    """A tensor's elements as whole numbers of their size, which share its memory.
+
+    Args:
+        tensor: Of real numbers, with memory that can be looked at.
+    """
+    return plain(tensor).detach().view(_WHOLE[tensor.element_size()])
 
 
 def plain(tensor: Tensor) -> Tensor:

@@ -10,12 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parity.sides.pytorch.nested import copies
+from parity.sides.pytorch.nested import bits, copies
 from parity.sides.side import Setting
 from parity.sides.variations import REPEATED, other_threads, threads_name
-
-_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Whole numbers by size in bytes."""
 
 
 def variations(model: nn.Module) -> list[tuple[str, Setting]]:
@@ -62,8 +59,7 @@ def identical(one: Tensor, other: Tensor) -> bool:
         return False
     if one.is_complex():
         one, other = (torch.view_as_real(tensor.resolve_conj()) for tensor in (one, other))
-    bits = _BITS[one.element_size()]
-    return torch.equal(one.view(bits), other.view(bits))
+    return torch.equal(bits(one), bits(other))
 
 
 @contextmanager

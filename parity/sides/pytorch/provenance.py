@@ -8,13 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parity.sides.pytorch.nested import flatten, plain, unreadable
+from parity.sides.pytorch.nested import bits, flatten, unreadable
 
 _SAMPLES = 64
 """Elements by which a tensor is known again, besides the sum of all."""
-
-_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Whole numbers by size in bytes."""
 
 
 class Provenance:
@@ -80,11 +77,11 @@ def fingerprint(tensor: Tensor) -> tuple[Any, ...] | None:
     if unreadable(tensor) or tensor.is_complex() or not tensor.numel():
         return None
     with torch.no_grad():
-        bits = plain(tensor).detach().view(_BITS[tensor.element_size()])
-        step = max(1, bits.numel() // _SAMPLES)
-        number = torch.arange(0, bits.numel(), step, device=bits.device)
-        some = bits[torch.unravel_index(number, bits.shape)]
-        return (*bits.shape, tensor.dtype, int(bits.sum(dtype=torch.int64)), *some.tolist())
+        whole = bits(tensor)
+        step = max(1, whole.numel() // _SAMPLES)
+        number = torch.arange(0, whole.numel(), step, device=whole.device)
+        some = whole[torch.unravel_index(number, whole.shape)]
+        return (*whole.shape, tensor.dtype, int(whole.sum(dtype=torch.int64)), *some.tolist())
 
 
 def _version(tensor: Tensor) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,8 +20,9 @@ from parity.sides.observed.words import span_in_words
 from parity.sides.pytorch import hooks
 from parity.sides.pytorch.candidate import TorchCandidate, TorchValue, returned_tensors
 from parity.sides.pytorch.nested import plain
+from parity.sides.pytorch.observation.arranging import nchw_of, put
 from parity.sides.pytorch.observation.dispatch import Step, Watching, written_by
-from parity.sides.pytorch.observation.finding import Found, find, put
+from parity.sides.pytorch.observation.finding import Found, find
 from parity.sides.pytorch.observation.modules import Running
 from parity.sides.pytorch.observation.recording import Recording, Substitute
 from parity.sides.pytorch.observation.returned import Returned
@@ -117,7 +119,8 @@ class ObservedCandidate:
         """
         key = _key(images, mode)
         if key not in self._found:
-            found = find(self, reference, referee, images, mode)
+            run = partial(self._record, images, mode)
+            found = find(run, reference, referee, images)
             self._found[key] = found
             self.naming = _naming(self.model, found, self.naming.nodes)
 
@@ -127,21 +130,14 @@ class ObservedCandidate:
             return [], []
         return list(self._returned.notes), list(self._returned.not_shown)
 
-    def record(
+    def _record(
         self,
         images: Array,
-        nodes: list[tuple[int, int, int, int]],
         mode: Mode,
+        nodes: Sequence[tuple[int, int, int, int]],
         instead: Substitute | None,
     ) -> Record:
-        """Run it and keep a record of all that it does.
-
-        Args:
-            images: [N, H, W, 3].
-            nodes: NHWC shapes of the nodes that are sought.
-            mode: How it is run.
-            instead: Puts something in the place of what is made.
-        """
+        """Run it and keep a record of all that it does; see :data:`~.finding.Recorder`."""
         running = Running()
         recording = Recording(nodes, running, instead)
 
@@ -244,7 +240,7 @@ class ObservedMade:
         layout = self._point.partner.layout
         if truth is None or (layout is None and truth.dim() != 4):
             return None
-        return hooks.nhwc(truth if layout is None else hooks.nchw_of(truth, layout))
+        return hooks.nhwc(truth if layout is None else nchw_of(truth, layout))
 
     def again(self, setting: Setting) -> Value | None:
         """None: what it makes under another setting is not computed."""
@@ -303,7 +299,7 @@ class _Seeing(Watching):  # type: ignore[no-untyped-call]
             values = plain(tensor).detach()
             span = self._spans.ended(tensor)
             fits = layout is not None and layout.shape == tuple(values.shape)
-            shown = hooks.nchw_of(values, layout) if fits and layout is not None else values
+            shown = nchw_of(values, layout) if fits and layout is not None else values
             made_here = ObservedMade(span, shown, point, self._found)
             instead = self._visit(point.node, made_here)
             if instead is not None and layout is not None and fits:

@@ -6,26 +6,24 @@ nodes found so far are given the reference's tensors, so that only what is wrong
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from efficientdet_spec import IMAGES
 from parity.judge.referee import Referee
 from parity.process.arrays import Array
-from parity.sides.observed.layouts import Layout
 from parity.sides.observed.partners import SAME, How, Partner, Partners, Sought, partners
 from parity.sides.observed.record import Content, Record
 from parity.sides.observed.samples import positions, sample
 from parity.sides.pytorch.hooks import state
 from parity.sides.pytorch.nested import flatten
+from parity.sides.pytorch.observation.arranging import put
 from parity.sides.pytorch.observation.recording import Substitute, content
 from parity.sides.pytorch.referee import FaithfulReferee
-from parity.sides.side import Mode, Reference
+from parity.sides.side import Reference
 from parity.sides.stream import Tensors
 
 _ROUNDS = 24
@@ -50,35 +48,24 @@ class Found:
     outputs: tuple[str, ...]
 
 
-class Recordable(Protocol):
-    """A candidate that can be recorded."""
-
-    def record(
-        self,
-        images: Array,
-        nodes: list[tuple[int, int, int, int]],
-        mode: Mode,
-        instead: Substitute | None,
-    ) -> Record:
-        """Run it and keep a record."""
+Recorder = Callable[[Sequence[tuple[int, int, int, int]], "Substitute | None"], Record]
+"""Runs a candidate and records what it does. It is given the NHWC shapes of the nodes that are
+sought, and what puts something in the place of what is made."""
 
 
-def find(
-    candidate: Recordable, reference: Reference, referee: Referee, images: Array, mode: Mode
-) -> Found:
+def find(record_run: Recorder, reference: Reference, referee: Referee, images: Array) -> Found:
     """Find the nodes of a candidate.
 
     Args:
-        candidate: The candidate.
+        record_run: Runs the candidate on the images.
         reference: What it is compared with.
         referee: The faithful model.
         images: [N, H, W, 3].
-        mode: How the candidate is run.
     """
     assert isinstance(referee, FaithfulReferee)
     sought = _sought(reference, referee, images)
     shapes = list(sought.shapes.values())
-    record = candidate.record(images, shapes, mode, None)
+    record = record_run(shapes, None)
     found = partners(record, sought)
     settled: dict[str, Partner] = {}
     for _ in range(_ROUNDS):
@@ -88,7 +75,7 @@ def find(
         settled = taken
         with reference.compute(images) as tensors:
             instead = _FromReference(tensors, reference, settled, record)
-            record = candidate.record(images, shapes, mode, instead)
+            record = record_run(shapes, instead)
             instead.finish()
         pinned = {
             node: partner for node, partner in settled.items() if partner.how is not How.VALUES
@@ -154,7 +141,7 @@ def _four(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     return batch, height, width, channels
 
 
-class _FromReference(Substitute):
+class _FromReference:
     """Puts the reference's tensors in the place of the nodes found so far."""
 
     def __init__(
@@ -176,7 +163,7 @@ class _FromReference(Substitute):
                 self._places.setdefault(place, []).append(node)
 
     def __call__(self, operation: int, output: int, tensor: Tensor) -> None:
-        """See :class:`Substitute`."""
+        """Write to a tensor that is a node's; see :data:`Substitute`."""
         for node in self._places.get((operation, output), ()):
             layout = self._partners[node].layout
             array = self._take(node)
@@ -202,17 +189,3 @@ class _FromReference(Substitute):
         while self._due:
             self._due.pop(0)
             self._tensors.skip()
-
-
-def put(tensor: Tensor, array: Array, layout: Layout) -> None:
-    """Write a node's values into the tensor that holds them.
-
-    Args:
-        tensor: The tensor.
-        array: [N, H, W, C].
-        layout: How the tensor holds them.
-    """
-    arranged = np.ascontiguousarray(array).transpose(layout.order)
-    values = torch.from_numpy(np.array(arranged, order="C")).reshape(tensor.shape)
-    with torch.no_grad():
-        tensor.copy_(values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,9 @@ from parity.process.arrays import Array
 from parity.sides.observed.layouts import Layout, layouts
 from parity.sides.observed.record import Content, Made, Operation, Record
 from parity.sides.observed.samples import positions
-from parity.sides.pytorch.nested import flatten, plain, unreadable
+from parity.sides.pytorch.nested import bits, flatten, plain, unreadable
 from parity.sides.pytorch.observation.dispatch import Step, Watching, kept, storage_of
 from parity.sides.pytorch.observation.modules import Running, place
-
-_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 _MOVES = frozenset(
     (
@@ -30,15 +28,18 @@ _MOVES = frozenset(
 """Operations that only put elements elsewhere."""
 
 
+Substitute = Callable[[int, int, Tensor], None]
+"""Called with an operation's number, the number of one of its tensors, and the tensor, which it
+may write to."""
+
+
 class Recording(Watching):  # type: ignore[no-untyped-call]
     """Sees a run, and keeps a :class:`Record` of it.
 
     Args:
         nodes: NHWC shapes of the nodes that are sought.
         running: Knows which module is running.
-        instead: By operation and output what takes the place of what was made, NHWC, and how the
-            tensor holds that; called with the operation's number and the output's. None for
-            nothing.
+        instead: Puts something in the place of what is made; None for nothing.
 
     Attributes:
         failures: What has gone wrong in here.
@@ -56,7 +57,6 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
             self._nodes.setdefault(int(np.prod(node)), []).append(node)
         self._running = running
         self._instead = instead
-        self._operations: list[Operation] = []
         self._values: list[Made] = []
         self._now: dict[int, int] = {}
         self._kept: list[Any] = []
@@ -82,7 +82,6 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
 
     def _keep(self, step: Step) -> None:
         operation = Operation(step.number, step.name, self._running.path, place())
-        self._operations.append(operation)
         replaced = {id(tensor) for tensor in step.replaced}
         parents = tuple(
             dict.fromkeys(
@@ -110,7 +109,7 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
             self._now.get(storage_of(tensor)) if _has_memory(tensor) else None
             for tensor in flatten(returned)
         ]
-        return Record(self._operations, self._values, self._images, origins)
+        return Record(self._values, self._images, origins)
 
     def _number(self, tensor: Tensor) -> int:
         """The value that a tensor is of."""
@@ -159,21 +158,13 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
         return found
 
 
-class Substitute:
-    """Puts something in the place of what was made; see :class:`Recording`."""
-
-    def __call__(self, operation: int, output: int, tensor: Tensor) -> None:
-        """Look at a tensor that was made, and perhaps write to it."""
-        raise NotImplementedError
-
-
 def content(tensor: Tensor) -> Content | None:
     """The numbers in a tensor, in whatever order they lie; None where they cannot be read."""
     if unreadable(tensor) or tensor.is_complex() or not tensor.is_floating_point():
         return None
-    bits = plain(tensor).detach().contiguous().view(_BITS[tensor.element_size()]).to(torch.int64)
-    mask = (1 << 62) - 1
-    return int(bits.numel()), int(bits.sum()), int((bits * bits % 1000003).sum()) & mask
+    whole = bits(tensor).to(torch.int64)
+    # Beyond 64 bits a sum begins anew, which is the same in any order.
+    return whole.numel(), int(whole.sum()), int((whole * whole).sum())
 
 
 def _has_memory(tensor: Tensor) -> bool:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from parity.sides.observed.layouts import layouts
 from parity.sides.observed.record import Record
-from parity.sides.pytorch.hooks import nchw_of, same
+from parity.sides.pytorch.hooks import same
+from parity.sides.pytorch.observation.arranging import nchw_of
 from parity.sides.pytorch.observation.finding import Found
 
 _CLOSE = 4 * torch.finfo(torch.float32).eps

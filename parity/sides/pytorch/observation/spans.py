@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,26 +22,37 @@ _LONGEST = 64
 
 
 @dataclass(frozen=True)
+class Held:
+    """An operation that is kept.
+
+    Attributes:
+        step: The operation.
+        before: Copies of what it has written over, by the identity of the tensor.
+    """
+
+    step: Step
+    before: Mapping[int, Tensor]
+
+
+@dataclass(frozen=True)
 class Span:
     """Operations that make a node out of the nodes before it.
 
     Attributes:
-        steps: In order; what they were given is as it was before they ran.
+        steps: In order.
         output: The tensor that is the node.
     """
 
-    steps: Sequence[Step]
+    steps: Sequence[Held]
     output: Tensor
 
     @property
     def given(self) -> list[Tensor]:
         """The tensors that come from outside of the span, in the order in which they are read."""
-        made = {id(tensor) for step in self.steps for tensor in flatten(step.output)}
+        steps = [held.step for held in self.steps]
+        made = {id(tensor) for step in steps for tensor in flatten(step.output)}
         found = {
-            id(tensor): tensor
-            for step in self.steps
-            for tensor in step.read
-            if id(tensor) not in made
+            id(tensor): tensor for step in steps for tensor in step.read if id(tensor) not in made
         }
         return list(found.values())
 
@@ -69,18 +80,21 @@ class Span:
     def _carried_out(self, taken: Callable[[Tensor], Tensor]) -> Tensor | None:
         """The output, with each tensor from outside as some function gives it."""
         there: dict[int, Tensor] = {}
+        # As it was before the first of the steps that have written over it.
+        before = {key: copy for held in reversed(self.steps) for key, copy in held.before.items()}
 
         def get(value: Any) -> Any:
             if not isinstance(value, Tensor):
                 return value
             if id(value) not in there:
-                there[id(value)] = taken(value)
+                there[id(value)] = taken(before.get(id(value), value))
+            # What an earlier step has made goes on without roundings, even if it is written over.
             return there[id(value)]
 
-        for step in self.steps:
+        for step in (held.step for held in self.steps):
             made = step.function(*mapped(tuple(step.args), get), **mapped(dict(step.kwargs), get))
-            for before, now in zip(flatten(step.output), flatten(made), strict=True):
-                there[id(before)] = now
+            for was, now in zip(flatten(step.output), flatten(made), strict=True):
+                there[id(was)] = now
         return there.get(id(self.output))
 
 
@@ -92,7 +106,7 @@ class Spans:
     """Collects the operations of each node while a candidate runs."""
 
     def __init__(self) -> None:
-        self._steps: dict[int, list[Step]] = {}
+        self._steps: dict[int, list[Held]] = {}
         self._alive: dict[int, StorageWeakRef] = {}
         self._before: dict[int, Tensor] = {}
         self._count = 0
@@ -103,12 +117,11 @@ class Spans:
 
     def behind(self, step: Step) -> None:
         """Take note of an operation."""
-        steps: dict[int, Step] = {}
+        steps: dict[int, Held] = {}
         for tensor in step.read:
             for earlier in self._steps.get(storage_of(tensor), ()):
-                steps[earlier.sequence] = earlier
-        held = replace(step, args=tuple(step.args)) if not self._before else self._held(step)
-        steps[step.sequence] = held
+                steps[earlier.step.sequence] = earlier
+        steps[step.sequence] = Held(step, self._before)
         self._before = {}
         if len(steps) <= _LONGEST:
             ordered = [steps[number] for number in sorted(steps)]
@@ -124,18 +137,7 @@ class Spans:
         self._keep(tensor, [])
         return Span(steps, tensor)
 
-    def _held(self, step: Step) -> Step:
-        """An operation with what it was given as it was, where it has written over that."""
-
-        def get(value: Any) -> Any:
-            return self._before.get(id(value), value) if isinstance(value, Tensor) else value
-
-        # What it has written to is known by the tensor that it was given.
-        return replace(
-            step, args=mapped(tuple(step.args), get), kwargs=mapped(dict(step.kwargs), get)
-        )
-
-    def _keep(self, tensor: Tensor, steps: list[Step]) -> None:
+    def _keep(self, tensor: Tensor, steps: list[Held]) -> None:
         storage = storage_of(tensor)
         self._steps[storage] = steps
         if storage not in self._alive:

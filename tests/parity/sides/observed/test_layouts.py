@@ -6,8 +6,7 @@ import torch
 
 from parity.sides.observed.layouts import layouts
 from parity.sides.observed.samples import positions, sample
-from parity.sides.pytorch.hooks import nchw_of
-from parity.sides.pytorch.observation.finding import put
+from parity.sides.pytorch.observation.arranging import nchw_of, put
 
 NODE = (2, 3, 5, 4)
 """N, H, W, C, no two of them equal."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from parity.sides.pytorch.observation.dispatch import Watching
+from parity.sides.pytorch.observation.dispatch import Watching, written_by
 from parity.sides.pytorch.observation.modules import Running
 from parity.sides.pytorch.observation.recording import Recording, content
 from parity.sides.pytorch.observation.spans import Spans
@@ -75,6 +75,10 @@ def _into_pieces(x):
     out[:, :3] = x + 1
     out[:, 3:] = x * 2
     return out
+
+
+def _swish_(x):
+    return x.mul_(torch.sigmoid(x))
 
 
 def test_what_is_overwritten_is_no_longer_read():
@@ -149,18 +153,18 @@ def test_contents_are_known_in_any_order_and_told_apart():
     "function",
     [
         lambda x: x * torch.sigmoid(x),
-        lambda x: x.clone().mul_(2).add_(0.1),
+        # Nothing between two steps is rounded, where the second writes over the first either.
+        lambda x: x.clone().mul_(0.1).add_(0.7).mul_(0.3),
+        lambda x: _swish_(x.clone()),
         lambda x: (x.flatten(2).sum(-1) / 7)[:, :, None, None],
         lambda x: torch.cat([x, x * 0.3], 1),
     ],
 )
 def test_a_span_is_computed_again_without_roundings(function):
-    spans, found = Spans(), []
+    spans = Spans()
 
     class Collecting(Watching):
         def before(self, function, args, kwargs):
-            from parity.sides.pytorch.observation.dispatch import written_by
-
             written = written_by(function, args, kwargs)
             if written:
                 spans.before(written)
