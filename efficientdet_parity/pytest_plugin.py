@@ -3,6 +3,8 @@
 Options, on the command line or in ``pytest.ini``:
 
     efficientdet_checkpoint  what to compare with, as of ``efficientdet-parity nodes``
+    efficientdet_reference   what computes it, as of ``--reference``: ``exact`` where nothing is
+                             said, which needs no TensorFlow; ``graph`` for TensorFlow's graph
     efficientdet_threads     threads within one operation
 
 Importing this imports no framework; the fixture does when a test asks for it.
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from efficientdet_parity import Reference
 
 _CHECKPOINT = "efficientdet_checkpoint"
+_REFERENCE = "efficientdet_reference"
 _THREADS = "efficientdet_threads"
 _MARKER = "efficientdet_parity"
 _PUBLIC = {
@@ -41,7 +44,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="CHECKPOINT",
         help="the checkpoint with which the fixture efficientdet_reference compares",
     )
+    group.addoption(
+        "--efficientdet-reference",
+        metavar="WHICH",
+        help="what computes the reference, as of efficientdet-parity nodes; default: exact, which "
+        "needs no TensorFlow",
+    )
     parser.addini(_CHECKPOINT, "the same, where the option is not given")
+    parser.addini(_REFERENCE, "the same, where the option is not given", default="exact")
     parser.addini(_THREADS, "threads within one operation; default: as many as processors")
 
 
@@ -54,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         f"{_MARKER}: compares a port with the EfficientDet reference; deselect with "
-        f"-m 'not {_MARKER}', since it takes seconds and TensorFlow",
+        f"-m 'not {_MARKER}', since it takes seconds",
     )
 
 
@@ -120,14 +130,15 @@ def efficientdet_reference(pytestconfig: pytest.Config) -> Iterator[Reference]:
             "or give --efficientdet-checkpoint.",
             pytrace=False,
         )
-    settings: dict[str, Any] = {}
+    which = pytestconfig.getoption("--efficientdet-reference") or pytestconfig.getini(_REFERENCE)
+    settings: dict[str, Any] = {"reference": which}
     if threads := pytestconfig.getini(_THREADS):
         settings["threads"] = threads
     mistake = ""
     try:
         reference = efficientdet_parity.open_reference(checkpoint, **settings)
     except InputError as error:
-        mistake = f"efficientdet_checkpoint: {error}"
+        mistake = f"{_CHECKPOINT} = {checkpoint}, {_REFERENCE} = {which}: {error}"
     if mistake:
         # Said while it is handled, it would be shown twice.
         pytest.fail(mistake, pytrace=False)

@@ -10,6 +10,12 @@ from efficientdet_spec import Cause, InputError
 from parity.settings.option import COMPUTING, EXPLAINING, INPUT, RESULTS, SIDES, option
 from parity.settings.shared import MAX_BATCH, MAX_RUNS, ComputeSettings, DeviceSettings
 
+EXACT = Path("exact")
+"""As ``--reference``: the exact values of each node, for which TensorFlow is not needed."""
+
+GRAPH = Path("graph")
+"""As ``--reference``: this project's own TensorFlow graph, as where nothing is said."""
+
 
 def needs_of_reference(path: Path | None) -> Sequence[str]:
     """The extras that a reference needs.
@@ -17,10 +23,10 @@ def needs_of_reference(path: Path | None) -> Sequence[str]:
     Args:
         path: As of ``--reference``.
     """
-    if path is None or path.suffix == ".meta":
+    if path is None or path == GRAPH or path.suffix == ".meta":
         return ("tensorflow",)
-    # A converted model computes with PyTorch; what is left are traces.
-    return () if path.suffix == ".pth" else ("traces",)
+    # A converted model computes with PyTorch, exact values with NumPy; what is left are traces.
+    return () if path == EXACT or path.suffix == ".pth" else ("traces",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,7 @@ class NodesSettings(ComputeSettings, DeviceSettings):
     )
     EXAMPLES = (
         ("nodes efficientdet-d0/ --candidate port.py:build", "check a port of your own"),
+        ("nodes efficientdet-d0/ --reference exact", "without TensorFlow"),
         ("nodes efficientdet-d0/ --candidate d0.pth", "check a converted model"),
         ("nodes efficientdet-d0/ --image photos/ --json nodes.json", "on photographs"),
         ("nodes efficientdet-d7 --dtype float64 --size 256x256", "the structure alone"),
@@ -56,11 +63,12 @@ class NodesSettings(ComputeSettings, DeviceSettings):
         metavar="FILE.json",
     )
     reference: Path | None = option(
-        "a checkpoint's own .meta graph, a .pth of convert, or a trace.h5 of record; default: the "
+        "exact (each node's exact value, rounded once: needs no TensorFlow), a checkpoint's own "
+        ".meta graph, a .pth of convert, or a trace.h5 of record; default: graph, the TensorFlow "
         "graph of this project",
         default=None,
         group=SIDES,
-        metavar="FILE",
+        metavar="WHICH",
     )
     image: tuple[Path, ...] = option(
         "image files and folders of them; the verdict is the worst of all; default: a generated "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efficientdet_spec import OFFICIAL_MODELS, Cause, InputError
-from parity.settings.nodes import needs_of_reference
+from parity.settings.nodes import EXACT, GRAPH, needs_of_reference
 from parity.settings.option import CHECKPOINT, COMPUTING, INPUT, RESULTS, SIDES, STEPS, option
 from parity.settings.shared import (
     WEIGHTS,
@@ -107,7 +107,7 @@ class ReportSettings(CacheSettings, SizeSettings, ThreadSettings, DeviceSettings
         ".meta graph is not used in float64",
         default=None,
         group=SIDES,
-        metavar="FILE",
+        metavar="WHICH",
     )
     image: Path | None = option(
         "for the nodes; default: a generated set", default=None, group=INPUT, metavar="FILE"
@@ -153,10 +153,11 @@ class ReportSettings(CacheSettings, SizeSettings, ThreadSettings, DeviceSettings
     )
 
     @property
-    def exact_reference(self) -> Path | None:
+    def structure_reference(self) -> Path | None:
         """The reference of the comparison in float64, for which traces and graphs are too fixed."""
-        converted = self.reference is not None and self.reference.suffix == ".pth"
-        return self.reference if converted else None
+        reference = self.reference
+        anything = reference is not None and (reference == EXACT or reference.suffix == ".pth")
+        return reference if anything else None
 
     def needs(self) -> Sequence[str]:
         """What makes the pages, and what every step that is asked for needs."""
@@ -164,7 +165,7 @@ class ReportSettings(CacheSettings, SizeSettings, ThreadSettings, DeviceSettings
             return ("reports",)
         found = ["reports", *needs_of_reference(self.reference)]
         if "structure" not in self.skip:
-            found += needs_of_reference(self.exact_reference)
+            found += needs_of_reference(self.structure_reference)
         if self.images:
             found += [] if "coco" in self.skip else ["tensorflow", "coco"]
             found += [] if "detect" in self.skip else ["tensorflow", "images"]
@@ -199,6 +200,7 @@ class ReportSettings(CacheSettings, SizeSettings, ThreadSettings, DeviceSettings
             raise InputError(
                 f"{self.images} is no folder; give the folder of the images.", Cause.FILE
             )
-        for path in (self.annotations, self.image, self.names, self.reference):
+        reference = None if self.reference in (EXACT, GRAPH) else self.reference
+        for path in (self.annotations, self.image, self.names, reference):
             if path and not path.is_file():
                 raise InputError(f"{path} is no file; give one that exists.", Cause.FILE)

@@ -54,9 +54,17 @@ class Reference:
 
 
 class CandidateError(InputError):
-    """The candidate cannot be run on an input."""
+    """The candidate cannot be run on an input.
+
+    Attributes:
+        failure: What it has raised, and where; the message itself where it has raised nothing.
+    """
 
     DEFAULT = Cause.CANDIDATE
+
+    def __init__(self, message: str, failure: str = "") -> None:
+        super().__init__(message)
+        self.failure = failure or message
 
 
 class Value(Protocol):

@@ -150,6 +150,7 @@ def _reference(nodes: NodesResult | None) -> Line:
         ReferenceKind.METAGRAPH: "the checkpoint's own graph, ",
         ReferenceKind.MODULE: "the PyTorch model ",
         ReferenceKind.TRACE: "the recorded tensors in ",
+        ReferenceKind.EXACT: "the faithful model's exact values, ",
     }
     return [titles[nodes.reference.kind], source, "."]
 

@@ -221,7 +221,7 @@ def _of_nodes(folder: Path, choice: ReportSettings, common: dict[str, Any]) -> l
     )
     exact = NodesSettings(
         **sides,
-        reference=choice.exact_reference,
+        reference=choice.structure_reference,
         size=STRUCTURE_SIZE,
         dtype="float64",
         contributions=0,

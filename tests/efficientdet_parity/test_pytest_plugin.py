@@ -15,9 +15,14 @@ TEST = """
 import sys
 import pytest
 
+WITHOUT_TENSORFLOW = {without}
+
 @pytest.mark.parametrize("function", {functions})
 def test_port(efficientdet_reference, function):
-    import numpy, port
+    import numpy
+    if WITHOUT_TENSORFLOW:
+        sys.modules["tensorflow"] = None
+    import port
     images = numpy.random.default_rng(0).standard_normal((1, 128, 128, 3)).astype("float32")
     model = getattr(port, function)()
     efficientdet_reference.compare(model, images=images).assert_parity()
@@ -56,9 +61,9 @@ def project(tmp_path, tiny_pth):
     paths = os.pathsep.join([str(tmp_path), str(ROOT), str(ROOT / "tests")])
     environment = {**os.environ, "PYTHONPATH": paths, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
-    def run(*arguments, functions=("right",), ini="", plugin=("-p", PLUGIN)):
+    def run(*arguments, functions=("right",), ini="", plugin=("-p", PLUGIN), without=True):
         (tmp_path / "pytest.ini").write_text(f"[pytest]\naddopts = --strict-markers\n{ini}\n")
-        (tmp_path / "test_port.py").write_text(TEST.format(functions=functions))
+        (tmp_path / "test_port.py").write_text(TEST.format(functions=functions, without=without))
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *plugin, *arguments]
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
@@ -73,7 +78,6 @@ needs_tensorflow = pytest.mark.skipif(
 )
 
 
-@needs_tensorflow
 def test_a_right_port_passes_and_wrong_ones_are_told_about_without_our_own_code(
     project, tiny_checkpoint
 ):
@@ -85,16 +89,29 @@ def test_a_right_port_passes_and_wrong_ones_are_told_about_without_our_own_code(
         r"has no attribute 'out_of_order' at port\.py:17",
     ):
         assert re.search(told, said), said
-    assert said.count("test_port.py:10") == 2
+    assert said.count("test_port.py:15") == 2
     for package in ("parity/", "efficientdet_parity/", "torch_model/"):
         assert package not in said.partition("= FAILURES =")[2], said
+
+
+@needs_tensorflow
+def test_the_graph_is_the_reference_where_it_is_asked_for(project, tiny_checkpoint):
+    ini = f"efficientdet_checkpoint = {tiny_checkpoint}\nefficientdet_reference = graph"
+    code, said = project("test_port.py", ini=ini)
+    assert code == 1 and "The reference needs tensorflow" in said, said
+    options = ("--efficientdet-reference", "graph", "test_port.py")
+    code, said = project(*options, ini=ini.replace("= graph", "= exact"), without=False)
+    assert (code, "1 passed" in said) == (0, True), said
 
 
 @pytest.mark.parametrize(
     "options, told",
     [
         ((), "efficientdet_reference needs a checkpoint; set efficientdet_checkpoint in"),
-        (("--efficientdet-checkpoint=nowhere",), "efficientdet_checkpoint: source 'nowhere' does"),
+        (
+            ("--efficientdet-checkpoint=nowhere",),
+            "efficientdet_checkpoint = nowhere, efficientdet_reference = exact: source 'nowhere'",
+        ),
     ],
 )
 def test_a_missing_checkpoint_is_told_in_a_sentence(project, options, told):

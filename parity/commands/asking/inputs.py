@@ -35,12 +35,15 @@ class PlannedInput:
         load: Reads it: [N, H, W, 3], and what to say about it.
         asked_for: Whether the user gave it, or it is of the size that he runs the model at. A
             candidate that cannot be run on another one has done nothing wrong.
+        instead: What is compared on where the candidate cannot be run on this one; None where
+            there is nothing else.
     """
 
     size: tuple[int, int]
     batch: int
     load: Callable[[], tuple[Images, dict[str, Any]]]
     asked_for: bool = True
+    instead: PlannedInput | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -230,22 +233,32 @@ def _generated(
 
     One image like a photograph at the size asked for; two of the highest amplitude that images can
     have, together, so that a leak between the images of a batch shows, at an odd and oblong size.
+    A candidate that is made for one size takes them at that, and one that is made for single
+    images takes one.
     """
 
     def planned(
-        make: Callable[[int, int, int], Any], name: str, pixels: tuple[int, int], count: int
+        make: Callable[[int, int, int], Any],
+        name: str,
+        pixels: tuple[int, int],
+        count: int,
+        instead: PlannedInput | None = None,
     ) -> PlannedInput:
         return PlannedInput(
             pixels,
             count,
             lambda: prepared([make(*pixels, seed) for seed in range(count)], name, pixels, dtype),
             asked_for=make is photograph_like,
+            instead=instead,
         )
 
-    return [
-        planned(photograph_like, PHOTOGRAPH, sizes[0], batch or 1),
-        planned(high_amplitude, AMPLITUDE, sizes[1], max(2, batch or 2)),
-    ]
+    size, other = sizes
+    count = max(2, batch or 2)
+    instead = planned(high_amplitude, AMPLITUDE, size, batch or 1)
+    for pixels, images in ((size, count), (other, count)):
+        if (pixels, images) != (instead.size, instead.batch):
+            instead = planned(high_amplitude, AMPLITUDE, pixels, images, instead)
+    return [planned(photograph_like, PHOTOGRAPH, size, batch or 1), instead]
 
 
 def _odd_size(config: EfficientDetConfig, size: tuple[int, int]) -> tuple[int, int]:

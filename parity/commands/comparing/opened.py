@@ -138,6 +138,7 @@ class Opened:
         return Wanted(
             path=self._path,
             conversion=self.conversion,
+            faithful=lambda: self.faithful,
             prefix=self.files.prefix,
             shape=shape,
             dtype=self.settings.dtype,

@@ -86,6 +86,7 @@ class Trials:
         self.telling: Trial
         self.nodes: list[NodeResult] = []
         self.runs: list[Finding] = []
+        self._notes: list[str] = []
         self.not_shown: list[str] = []
 
     def run(self, seconds: dict[str, float]) -> None:
@@ -94,54 +95,76 @@ class Trials:
         Args:
             seconds: Wall time by phase; what is spent here is added.
         """
-        from parity.lockstep.comparison import compare
-
         elements = sum(2 * self._opened.referee(item.shape).elements for item in self._planned)
         worst: Outcome | None = None
         unit = "nodes" if len(self._planned) == 1 else "images"
         with Progress("comparing", unit=unit) as progress:
             for number, item in enumerate(self._planned):
-                images, described = item.load()
-                reference = self._opened.reference(item.shape)
-                pairing = pair(
-                    self._names,
-                    reference,
-                    self._candidate,
-                    self._opened.faithful,
-                    images,
-                    self._opened.referee(item.shape),
-                    elements=elements,
-                )
-                try:
-                    comparison = compare(
-                        pairing,
-                        _in_images(progress, self._planned, number),
-                        keep=self._keep,
-                    )
-                except CandidateError as error:
-                    if item.asked_for:
-                        raise
-                    self.not_shown.append(
-                        f"one of the generated inputs could not be compared ({error}) Give "
-                        f"images of your own with --image to do without it."
-                    )
+                told = _in_images(progress, self._planned, number)
+                trial = self._tried(item, elements, told)
+                if trial is None:
                     continue
-                index = len(self._comparisons)
-                nodes = [replace(node, input=index) for node in comparison.nodes]
-                comparison = replace(comparison, nodes=nodes)
+                comparison = trial.comparison
                 # Of all inputs but the one that tells most no tensors are needed any more.
                 self._comparisons.append(comparison.without_tensors())
-                self._described.append(described)
+                self._described.append(trial.described)
                 for name, value in comparison.seconds.items():
                     seconds[name] = seconds.get(name, 0.0) + value
                 if worst is None or Outcome.worst((worst, comparison.outcome)) is not worst:
                     worst = comparison.outcome
-                    self.telling = Trial(pairing, reference, described, comparison)
+                    self.telling = trial
         self.nodes = merged_nodes([found.nodes for found in self._comparisons])
         # The same is wrong with the runs on every input.
         self.runs = next((list(found.runs) for found in self._comparisons if found.runs), [])
         gaps = [text for found in self._comparisons for text in found.not_shown]
         self.not_shown += list(dict.fromkeys(gaps))[:1]
+
+    def _tried(
+        self, item: PlannedInput, elements: int, progress: Callable[[float, int | None], None]
+    ) -> Trial | None:
+        """The comparison on one input, or on what takes its place; None where there is none.
+
+        Args:
+            item: The input.
+            elements: Number of output elements that the whole command judges.
+            progress: Told how many nodes are done.
+
+        Raises:
+            CandidateError: The candidate cannot be run on an input that was asked for.
+        """
+        from parity.lockstep.comparison import compare
+
+        images, described = item.load()
+        referee = self._opened.referee(item.shape)
+        try:
+            pairing = pair(
+                self._names,
+                self._opened.reference(item.shape),
+                self._candidate,
+                self._opened.faithful,
+                images,
+                referee,
+                elements=elements,
+            )
+            found = compare(pairing, progress, keep=self._keep)
+        except CandidateError as error:
+            if item.asked_for:
+                raise
+            if item.instead is not None:
+                self._notes.append(
+                    f"The candidate cannot be run on {_in_words(item)}, for "
+                    f"which nothing is shown ({error.failure}); {_in_words(item.instead)} took "
+                    f"the place."
+                )
+                return self._tried(item.instead, elements, progress)
+            self.not_shown.append(
+                f"one of the generated inputs could not be compared ({error}) Give images of "
+                f"your own with --image to do without it."
+            )
+            return None
+        index = len(self._comparisons)
+        nodes = [replace(node, input=index) for node in found.nodes]
+        return Trial(pairing, pairing.reference, described, replace(found, nodes=nodes))
 
     def results(self) -> list[InputResult]:
         """What each input alone says."""
@@ -164,7 +187,11 @@ class Trials:
             for found in self._comparisons
             if not classes.isdisjoint(found.peaks)
         ]
-        told = [*notes, *(note for found in self._comparisons for note in found.notes)]
+        told = [
+            *notes,
+            *self._notes,
+            *(note for found in self._comparisons for note in found.notes),
+        ]
         notes = list(dict.fromkeys(told))
         referee = self._opened.referee(self.telling.pairing.images.shape)
         notes += wiring_notes(self.nodes, closed_inputs(referee, config))
@@ -192,6 +219,11 @@ def _in_images(
         progress(before + planned[number].batch * done / total if total else before, images)
 
     return report
+
+
+def _in_words(item: PlannedInput) -> str:
+    images = "a single image" if item.batch == 1 else f"{item.batch} images together"
+    return f"{images} of {item.size[0]}x{item.size[1]}"
 
 
 def _input_result(

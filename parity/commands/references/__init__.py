@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from converter.conversion import Conversion
 from efficientdet_spec import EfficientDetConfig
@@ -28,6 +28,7 @@ class Wanted:
     Attributes:
         path: What ``--reference`` names; None for this project's own graph.
         conversion: The checkpoint's values.
+        faithful: Makes the PyTorch model with these values, or gives the one made before.
         prefix: The checkpoint.
         shape: Of the images, [N, H, W, 3].
         dtype: Type of computation.
@@ -39,6 +40,7 @@ class Wanted:
 
     path: Path | None
     conversion: Conversion
+    faithful: Callable[[], Any]
     prefix: Path
     shape: tuple[int, ...]
     dtype: str

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.commands.references import Wanted
+from parity.settings.nodes import GRAPH
 from parity.sides.side import Reference
 from parity.sides.tensorflow_import import import_tensorflow
 
@@ -15,8 +16,8 @@ ANY_SIZE = True
 
 
 def accepts(path: Path | None) -> bool:
-    """Whether nothing else is named."""
-    return path is None
+    """Whether nothing else is named, or it by its word."""
+    return path is None or path == GRAPH
 
 
 def opened(wanted: Wanted) -> AbstractContextManager[Reference]:

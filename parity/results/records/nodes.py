@@ -44,6 +44,8 @@ class ReferenceKind(str, Enum):
     """A PyTorch model."""
     TRACE = "trace"
     """Tensors that were recorded before."""
+    EXACT = "exact"
+    """The faithful model's exact values, each rounded once; no framework computes them."""
 
 
 class ReferenceDescription(Record, frozen=True):
@@ -56,7 +58,10 @@ class ReferenceDescription(Record, frozen=True):
     ] = UNSET
     notes: Annotated[
         Sequence[str] | UnsetType,
-        says("how a MetaGraph differs, and what of the noise could not be measured"),
+        says(
+            "how a MetaGraph differs, what stands for TensorFlow where it was not run, and what "
+            "of the noise could not be measured"
+        ),
     ] = UNSET
     environment: Annotated[
         Environment | UnsetType, says("of a trace, under what it was recorded; as `environment`")

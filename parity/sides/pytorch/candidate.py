@@ -304,7 +304,8 @@ class TorchCandidate:
                 raise
             raise CandidateError(
                 f"The candidate fails on [{len(images)}, 3, H, W] images of {size} with "
-                f"{failure(error)}; {_advice(self.model)}."
+                f"{failure(error)}; {_advice(self.model)}.",
+                failure(error),
             ) from error
         if ours:
             # The candidate has caught it.

@@ -37,13 +37,40 @@ def compared(tiny_checkpoint, tmp_path, at_odd_sizes, *options):
     return code, json.loads(result.read_text())
 
 
-def test_a_port_that_takes_no_odd_sizes_is_not_to_blame_and_not_green(tiny_checkpoint, tmp_path):
+def test_a_port_of_one_size_is_compared_at_that_size_and_the_result_says_so(
+    tiny_checkpoint, tmp_path
+):
     code, result = compared(tiny_checkpoint, tmp_path, "raise ValueError('multiples of 32')")
+    assert (code, result["outcome"]) == (0, "parity")
+    assert [item["outcome"] for item in result["inputs"]] == ["parity", "parity"]
+    assert {(item["height"], item["width"]) for item in result["inputs"]} == {(128, 128)}
+    assert result["inputs"][1]["batch"] == 2
+    (note,) = [note for note in result["coverage"]["notes"] if "took the place" in note]
+    assert "cannot be run on 2 images together of 65x97" in note
+    assert "ValueError: multiples of 32 at " in note
+
+
+def test_a_port_of_single_images_is_compared_on_single_images(tiny_checkpoint, tmp_path):
+    lines = ("pass", "if images.shape[0] > 1 or images.shape[-1] % 2:", "    raise ValueError")
+    code, result = compared(tiny_checkpoint, tmp_path, "\n        ".join(lines))
+    assert (code, result["outcome"]) == (0, "parity")
+    assert [item["batch"] for item in result["inputs"]] == [1, 1]
+    notes = [note for note in result["coverage"]["notes"] if "took the place" in note]
+    assert len(notes) == 2 and "a single image of 128x128 took the place" in notes[1]
+
+
+def test_a_port_that_fails_on_the_generated_images_themselves_is_not_green(
+    tiny_checkpoint, tmp_path
+):
+    bright = (
+        "pass\n        if images.abs().mean() > 1.5:\n            raise ValueError('too bright')"
+    )
+    code, result = compared(tiny_checkpoint, tmp_path, bright)
     assert (code, result["outcome"]) == (3, "not shown")
     (item,) = result["inputs"]
     assert item["outcome"] == "parity"
     (gap,) = result["not_shown"]
-    assert "ValueError: multiples of 32 at " in gap and "--image" in gap
+    assert "ValueError: too bright at " in gap and "--image" in gap
     assert result["sentence"].startswith("NOT SHOWN: one of the generated inputs could not be")
 
 
