@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +14,17 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from efficientdet_spec import Cause, InputError
-from parity.gradients.sides import Gradients, Sensitivity
+from parity.gradients.sides import Gradients, ReferenceGradients, Sensitivity
 from parity.gradients.verdict import ROUNDING
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.measure import unit_roundoff
 from parity.process.arrays import Array
-from parity.sides.pytorch.hooks import nhwc
+from parity.process.console import out_of_memory
+from parity.sides.pytorch.code import failure
+from parity.sides.pytorch.hooks import nhwc, state
 from parity.sides.pytorch.nested import flatten
+from parity.sides.pytorch.observation.holdings import Held
+from parity.sides.side import CandidateError
 
 _STATISTICS = ("running_mean", "running_var")
 
@@ -31,16 +37,50 @@ _SELECTIONS = ("constant_pad_nd", "max_pool2d_with_indices", "upsample_nearest2d
 """Operations that move values and compute none, so that they do not round."""
 
 
+@dataclass(frozen=True)
+class View:
+    """How a model holds what is differentiated, where it is not as in the faithful model.
+
+    Attributes:
+        held: By our names, how it holds parameters and statistics.
+        norms: Paths of the modules that are batch norms.
+        outputs: Takes the outputs, [N, C, H, W] in the reference's order, out of what it returns.
+    """
+
+    held: Mapping[str, Held]
+    norms: frozenset[str]
+    outputs: Callable[[Sequence[Tensor]], list[Tensor]]
+
+    @staticmethod
+    def of(model: nn.Module, prefix: str = "") -> View:
+        """Of a model whose names are the faithful model's.
+
+        Args:
+            model: The model.
+            prefix: What all its names begin with.
+        """
+        named = [*model.named_parameters(), *model.named_buffers()]
+        held = {
+            name.removeprefix(prefix): Held((name,), None, tuple(value.shape))
+            for name, value in named
+            if value.is_floating_point()
+        }
+        norms = (name for name, part in model.named_modules() if isinstance(part, nn.BatchNorm2d))
+        return View(held, frozenset(norms), list)
+
+
 class TorchGradients:
     """Gradients of a model that itself stays as it is: every run is made on a copy.
 
     Args:
         model: The model, of any precision. Its batch norms' mode does not matter; all else is
             run in evaluation mode, since what training drops is random.
+        view: How it holds what is differentiated; None for as the faithful model does.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, view: View | None = None) -> None:
         self._model = model
+        self._view = view or View.of(model)
 
     def gradients(
         self, images: Array, patterns: Sequence[Array], *, dtype: str, training: bool
@@ -56,8 +96,8 @@ class TorchGradients:
         Raises:
             InputError: The model's outputs are not of the patterns' shapes.
         """
-        model = _prepared(self._model, dtype, training)
-        return _differentiate(model, images, patterns, training)
+        model = _prepared(self._model, self._view, dtype, training)
+        return _differentiate(model, self._view, images, patterns, training)
 
     def sensitivity(
         self,
@@ -83,17 +123,18 @@ class TorchGradients:
 
         def moved(rounding: float, seed: int) -> dict[str, float]:
             """Norm of each gradient's change."""
-            model = _prepared(self._model, "float64", training)
-            random = torch.Generator().manual_seed(seed)
+            model = _prepared(self._model, self._view, "float64", training)
+            random = torch.Generator(_device(model)).manual_seed(seed)
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter.add_(_noise(parameter, random, rounding))
             with _Disturbance(random, rounding):
-                arrays = _differentiate(model, images, patterns, training).arrays()
+                found = _differentiate(model, self._view, images, patterns, training)
+            arrays = found.arrays()
             return {name: _norm(arrays[name] - array) for name, array in exact.arrays().items()}
 
         changes = [moved(SIDE_LIMIT * ROUNDING, draw) for draw in range(draws)]
-        negative = _not_positive(self._model)
+        negative = _not_positive(self._model, self._view)
         return Sensitivity(
             units={
                 name: float(np.sqrt(np.mean([np.square(change[name]) for change in changes])))
@@ -112,35 +153,67 @@ class TorchGradients:
         zero = [name for name, array in exact.arrays().items() if not array.any()]
         if not zero:
             return frozenset()
-        model = _prepared(self._model, "float64", training)
+        model = _prepared(self._model, self._view, "float64", training)
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if name.endswith(_FUSION_WEIGHTS):
-                    parameter.copy_(torch.where(parameter > 0, parameter, 1.0))
-        opened = _differentiate(model, images, patterns, training).arrays()
+            for _, weights in _fusion_weights(model, self._view):
+                weights.copy_(torch.where(weights > 0, weights, 1.0))
+        opened = _differentiate(model, self._view, images, patterns, training).arrays()
         return frozenset(name for name in zero if opened[name].any())
 
 
-def _prepared(model: nn.Module, dtype: str, training: bool) -> nn.Module:
+def exact_gradients(model: nn.Module) -> ReferenceGradients:
+    """The gradients of a model in float64, rounded once where others are asked for.
+
+    Args:
+        model: The faithful model.
+    """
+    differentiating = TorchGradients(model)
+
+    def compute(
+        images: Array, patterns: Sequence[Array], *, dtype: str, training: bool
+    ) -> Gradients:
+        found = differentiating.gradients(images, patterns, dtype="float64", training=training)
+        return Gradients(
+            scalar=float(np.dtype(dtype).type(found.scalar)),
+            images=found.images.astype(dtype),
+            parameters={name: array.astype(dtype) for name, array in found.parameters.items()},
+            statistics={name: array.astype(dtype) for name, array in found.statistics.items()},
+        )
+
+    return compute
+
+
+def _prepared(model: nn.Module, view: View, dtype: str, training: bool) -> nn.Module:
     """A copy in which batch norms alone are in training mode, or none is."""
     result = copy.deepcopy(model).to(getattr(torch, dtype)).eval().requires_grad_(True)
-    for module in result.modules():
-        if isinstance(module, nn.BatchNorm2d):
+    for path, module in result.named_modules():
+        if path in view.norms:
             module.train(training)
     return result
 
 
-def _nchw(array: Array, dtype: torch.dtype) -> Tensor:
-    return torch.from_numpy(array).to(dtype).permute(0, 3, 1, 2)
+def _device(model: nn.Module) -> torch.device:
+    return next((value.device for _, value in state(model)), torch.device("cpu"))
+
+
+def _nchw(array: Array, like: Tensor) -> Tensor:
+    return torch.from_numpy(array).to(like).permute(0, 3, 1, 2)
 
 
 def _differentiate(
-    model: nn.Module, images: Array, patterns: Sequence[Array], training: bool
+    model: nn.Module, view: View, images: Array, patterns: Sequence[Array], training: bool
 ) -> Gradients:
-    parameters = dict(model.named_parameters())
-    dtype = next(iter(parameters.values())).dtype
-    inputs = _nchw(images, dtype).requires_grad_(True)
-    outputs = flatten(model(inputs))
+    values = dict(state(model))
+    of_parameters = {
+        name: held for name, held in view.held.items() if name.rsplit(".", 1)[-1] not in _STATISTICS
+    }
+    names = (other for held in of_parameters.values() for other in held.names)
+    # What should be a parameter may be a buffer.
+    wanted = {name: values[name].requires_grad_(True) for name in names}
+    like = next((value for value in values.values() if value.is_floating_point()), torch.empty(0))
+    inputs = _nchw(images, like).requires_grad_(True)
+    with _blamed(like):
+        outputs = view.outputs(flatten(model(inputs)))
     shapes = [(x.shape[0], *x.shape[2:], x.shape[1]) for x in outputs]
     if shapes != [pattern.shape for pattern in patterns]:
         raise InputError(
@@ -150,25 +223,57 @@ def _differentiate(
         )
     scalar = torch.stack(
         [
-            (y * _nchw(pattern, dtype) + y * y / 2).mean()
+            (y * _nchw(pattern, y) + y * y / 2).mean()
             for y, pattern in zip(outputs, patterns, strict=True)
         ]
     ).sum()
-    wanted = [inputs, *parameters.values()]
-    found = torch.autograd.grad(scalar, wanted, allow_unused=True, materialize_grads=True)
-    statistics = {
-        name: value.numpy().copy()
-        for name, value in model.named_buffers()
-        if training and name.rsplit(".", 1)[-1] in _STATISTICS
-    }
+    with _blamed(like):
+        found = torch.autograd.grad(
+            scalar, [inputs, *wanted.values()], allow_unused=True, materialize_grads=True
+        )
+    gradients = dict(zip(wanted, found[1:], strict=True))
     return Gradients(
         scalar=float(scalar.detach()),
-        images=nhwc(found[0]),
+        images=nhwc(found[0].cpu()),
         parameters={
-            name: gradient.numpy() for name, gradient in zip(parameters, found[1:], strict=True)
+            # One of ours that several are copies of moves them all.
+            name: np.sum([_array(held, gradients[other]) for other in held.names], axis=0)
+            for name, held in of_parameters.items()
         },
-        statistics=statistics,
+        statistics={
+            name: _array(held, values[held.names[0]].detach()).copy()
+            for name, held in view.held.items()
+            if training and name not in of_parameters
+        },
     )
+
+
+@contextmanager
+def _blamed(like: Tensor) -> Iterator[None]:
+    """Within it what the candidate raises is told as its failure.
+
+    Args:
+        like: Of the type in which it computes.
+
+    Raises:
+        CandidateError: It fails.
+    """
+    try:
+        yield
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        kind = str(like.dtype).removeprefix("torch.")
+        raise CandidateError(
+            f"The candidate cannot be differentiated in {kind}: it fails with {failure(error)}; "
+            f"run its backward by itself and correct it.",
+            failure(error),
+        ) from error
+
+
+def _array(held: Held, tensor: Tensor) -> Array:
+    array: Array = held.as_ours(tensor).cpu().numpy()
+    return array
 
 
 def _norm(array: Array) -> float:
@@ -184,7 +289,8 @@ def _noise(x: Tensor, random: torch.Generator, rounding: float) -> Tensor:
     noise = torch.empty_like(x, dtype=torch.float32, requires_grad=False)
     noise.uniform_(-rounding, rounding, generator=random)
     if x.dim() == 4:
-        common = torch.empty(1, x.shape[1], 1, 1).uniform_(-rounding, rounding, generator=random)
+        common = torch.empty(1, x.shape[1], 1, 1, device=x.device)
+        common.uniform_(-rounding, rounding, generator=random)
         noise += common
     return noise * x.detach()
 
@@ -219,10 +325,19 @@ class _Disturbance(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _not_positive(model: nn.Module) -> dict[str, tuple[int, ...]]:
+def _fusion_weights(model: nn.Module, view: View) -> Iterator[tuple[str, Tensor]]:
+    """What acts through a relu: our name of it, and the model's own tensor."""
+    values = dict(state(model))
+    for name, held in view.held.items():
+        if name.endswith(_FUSION_WEIGHTS):
+            for other in held.names:
+                yield name, values[other]
+
+
+def _not_positive(model: nn.Module, view: View) -> dict[str, tuple[int, ...]]:
     """Which fusion weights are not above zero, so that a relu passes nothing through them."""
     return {
         name: tuple((value <= 0).nonzero().flatten().tolist())
-        for name, value in model.named_parameters()
-        if name.endswith(_FUSION_WEIGHTS) and bool((value <= 0).any())
+        for name, value in _fusion_weights(model, view)
+        if bool((value <= 0).any())
     }

@@ -56,7 +56,7 @@ class Sensitivity:
 
 
 class ReferenceGradients(Protocol):
-    """Computes gradients in TensorFlow."""
+    """Computes gradients of what is compared with."""
 
     def __call__(
         self, images: Array, patterns: Sequence[Array], *, dtype: str, training: bool

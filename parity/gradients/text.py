@@ -62,7 +62,7 @@ def _mode(report: GradientsReport, mode: Mode) -> list[str]:
     if failing:
         return [*lines, *_failing(results, failing)]
     worst = sorted(results, key=_units, reverse=True)[:_SHOWN]
-    lines.append("  worst in float32, units of PyTorch / TensorFlow:")
+    lines.append("  worst in float32, units of the candidate / of the reference:")
     return lines + [
         f"    {item.candidate_units or 0.0:8.2f} / {item.reference_units or 0.0:.2f}  {item.name}"
         for item in worst

@@ -143,9 +143,11 @@ class NodesSettings(ComputeSettings, DeviceSettings):
         Raises:
             InputError: Says which.
         """
-        if self.backward and (self.names or self.reference or self.device != "cpu"):
+        reference = self.reference
+        differentiable = reference in (None, EXACT, GRAPH) or reference.suffix == ".pth"
+        if self.backward and not differentiable:
             raise InputError(
-                "--backward compares this project's model with its own graph on the CPU; leave "
-                "--names, --reference and --device out.",
+                f"--backward differentiates the reference, which {reference} does not allow; give "
+                f"graph, exact or a .pth of convert as --reference.",
                 Cause.OPTION,
             )

@@ -2,73 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from converter.mapping import iterate_pairs
 from converter.progress import Progress
-from parity.commands.asking.inputs import Images
 from parity.commands.comparing.opened import Opened
+from parity.commands.references import kind_of
 from parity.gradients.comparison import GradientsReport, Subject, compare_gradients
-from parity.gradients.sides import Gradients, map_gradients
-from parity.sides.tensorflow_import import import_tensorflow
+from parity.results.records.gradients import Mode
+from parity.sides.side import CandidateError
+
+if TYPE_CHECKING:
+    from parity.gradients.pytorch import View
+    from parity.lockstep.pairing import Pairing
+
+
+@dataclass(frozen=True)
+class Differentiated:
+    """What came of comparing gradients.
+
+    Attributes:
+        report: The comparison; None where there could be none.
+        not_shown: Sentences on what could not be compared.
+    """
+
+    report: GradientsReport | None
+    not_shown: list[str] = field(default_factory=list)
 
 
 def compared_gradients(
     opened: Opened,
-    candidate: Any,
-    loaded: tuple[Images, dict[str, Any]],
+    pairing: Pairing,
+    described: Mapping[str, Any],
     compared: Mapping[str, Any],
     threads: int,
-) -> GradientsReport:
-    """Both frameworks' gradients in both precisions, whatever the nodes were compared in.
+) -> Differentiated:
+    """Both sides' gradients in both precisions, whatever the nodes were compared in.
 
     Args:
         opened: The checkpoint.
-        candidate: What is compared.
-        loaded: The images, and what to say about them.
+        pairing: What is compared, on the images to differentiate on.
+        described: What to say about the images.
         compared: Of the comparison of nodes, the fields of its result.
         threads: Within one operation, on both sides.
 
     Raises:
-        InputError: TensorFlow is missing.
+        InputError: TensorFlow is missing, or the reference cannot be differentiated.
     """
-    import_tensorflow()
     from parity.gradients.pytorch import TorchGradients
-    from reference_tf.gradients import gradients
 
-    config = opened.config
-    images, described = loaded
-    pairs = list(iterate_pairs(config))
-
-    def reference(
-        images: Images, patterns: Sequence[Images], *, dtype: str, training: bool
-    ) -> Gradients:
-        found = gradients(
-            config,
-            opened.files.prefix,
-            images,
-            patterns,
-            ema=opened.settings.weights == "ema",
-            dtype=dtype,
-            training=training,
-            threads=threads,
-        )
-        return Gradients(
-            found.scalar,
-            found.images,
-            map_gradients(pairs, found.variables),
-            map_gradients(pairs, found.statistics),
-        )
-
+    wanted = opened.wanted(pairing.images.shape, threads)
+    reference = kind_of(wanted.path).gradients(wanted)
     subject = Subject(
-        model=config.name,
+        model=opened.config.name,
         checkpoint=compared["checkpoint"],
         candidate=compared["candidate"],
         images=described,
         environment=compared["environment"],
     )
-    with Progress("differentiating", unit="runs") as progress:
-        return compare_gradients(
-            config, reference, TorchGradients(candidate), images, subject, progress=progress
-        )
+    not_shown = []
+    modes = list(Mode)
+    try:
+        view, training = _view(opened, pairing)
+        if not training:
+            modes.remove(Mode.TRAINING)
+            not_shown.append(
+                "gradients with batch norms in training were not compared: not every one of the "
+                "candidate's is a module of its own that could be put in training mode"
+            )
+        with Progress("differentiating", unit="runs") as progress:
+            report = compare_gradients(
+                opened.config,
+                reference,
+                TorchGradients(pairing.candidate.model, view),  # type: ignore[attr-defined]
+                pairing.images,
+                subject,
+                modes=modes,
+                progress=progress,
+            )
+    except CandidateError as error:
+        return Differentiated(None, [f"gradients could not be compared ({error})"])
+    return Differentiated(report, not_shown)
+
+
+def _view(opened: Opened, pairing: Pairing) -> tuple[View, bool]:
+    """How the candidate holds what is differentiated, and whether its norms can be trained."""
+    from parity.gradients.observed import observed_view
+    from parity.gradients.pytorch import View
+    from parity.sides.pytorch.observation.candidate import ObservedCandidate
+
+    candidate = pairing.candidate
+    if isinstance(candidate, ObservedCandidate):
+        candidate.outputs(pairing.run(lambda name, made: None))
+        return observed_view(candidate, opened.faithful, opened.referee(pairing.images.shape))
+    return View.of(candidate.model, candidate.naming.prefix), True  # type: ignore[attr-defined]

@@ -90,9 +90,13 @@ def compare(
         }
         gradients = None
         if settings.backward:
-            loaded = planned[0].load()
-            gradients = compared_gradients(opened, module, loaded, others, threads)
-            evidence = replace(evidence, gradients=gradients.result())
+            differentiated = compared_gradients(opened, *trials.paired(planned[0]), others, threads)
+            gradients = differentiated.report
+            evidence = replace(
+                evidence,
+                gradients=gradients.result() if gradients else None,
+                not_shown=[*evidence.not_shown, *differentiated.not_shown],
+            )
         paths = trials.telling.pairing.candidate.naming.path_of()
     return Compared(nodes_result(evidence, **others), paths, gradients)
 

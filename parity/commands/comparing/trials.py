@@ -119,6 +119,27 @@ class Trials:
         gaps = [text for found in self._comparisons for text in found.not_shown]
         self.not_shown += list(dict.fromkeys(gaps))[:1]
 
+    def paired(
+        self, item: PlannedInput, elements: int | None = None
+    ) -> tuple[Pairing, dict[str, Any]]:
+        """Both sides on one input, and what to say about that.
+
+        Args:
+            item: The input.
+            elements: Number of output elements that the whole command judges.
+        """
+        images, described = item.load()
+        pairing = pair(
+            self._names,
+            self._opened.reference(item.shape),
+            self._candidate,
+            self._opened.faithful,
+            images,
+            self._opened.referee(item.shape),
+            elements=elements,
+        )
+        return pairing, described
+
     def _tried(
         self, item: PlannedInput, elements: int, progress: Callable[[float, int | None], None]
     ) -> Trial | None:
@@ -134,18 +155,8 @@ class Trials:
         """
         from parity.lockstep.comparison import compare
 
-        images, described = item.load()
-        referee = self._opened.referee(item.shape)
         try:
-            pairing = pair(
-                self._names,
-                self._opened.reference(item.shape),
-                self._candidate,
-                self._opened.faithful,
-                images,
-                referee,
-                elements=elements,
-            )
+            pairing, described = self.paired(item, elements)
             found = compare(pairing, progress, keep=self._keep)
         except CandidateError as error:
             if item.asked_for:

@@ -1,8 +1,9 @@
 """The networks that a candidate can be compared with, one module for each kind.
 
-A module of this package has three things: ``accepts``, whether what ``--reference`` names is of its
-kind; ``opened``, which makes it ready to compute; and ``ANY_SIZE``, whether it can be opened for
-images of any size. Nothing else needs to know of it.
+A module of this package has four things: ``accepts``, whether what ``--reference`` names is of its
+kind; ``opened``, which makes it ready to compute; ``gradients``, which differentiates it where it
+can be; and ``ANY_SIZE``, whether it can be opened for images of any size. Nothing else needs to
+know of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from converter.conversion import Conversion
-from efficientdet_spec import EfficientDetConfig
+from efficientdet_spec import Cause, EfficientDetConfig, InputError
+from parity.gradients.sides import ReferenceGradients
 from parity.sides.side import Reference
 from parity.traces.reader import Trace, check_matches, open_trace
 
@@ -66,6 +68,13 @@ class Kind(Protocol):
     def opened(self, wanted: Wanted) -> AbstractContextManager[Reference]:
         """The network, ready to compute."""
 
+    def gradients(self, wanted: Wanted) -> ReferenceGradients:
+        """What differentiates it.
+
+        Raises:
+            InputError: It cannot be.
+        """
+
 
 def kinds() -> Iterator[Kind]:
     """All kinds of references."""
@@ -82,6 +91,19 @@ def kind_of(path: Path | None) -> Kind:
 
 def _trace_kind() -> Kind:
     return cast(Kind, importlib.import_module(f"{__name__}.trace"))
+
+
+def no_gradients(wanted: Wanted) -> InputError:
+    """What is said where a reference cannot be differentiated.
+
+    Args:
+        wanted: What was asked for.
+    """
+    return InputError(
+        f"--backward differentiates the reference, which {wanted.path} does not allow; give graph, "
+        f"exact or a .pth of convert as --reference.",
+        Cause.OPTION,
+    )
 
 
 def open_reference(wanted: Wanted) -> AbstractContextManager[Reference]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from efficientdet_spec import iterate_nodes
 from parity.commands.references import Wanted
+from parity.gradients.sides import ReferenceGradients
 from parity.results.proof import proof_of
 from parity.settings.nodes import EXACT
 from parity.sides.side import Reference
@@ -35,3 +36,10 @@ def opened(wanted: Wanted) -> AbstractContextManager[Reference]:
     referee = FaithfulReferee(wanted.faithful(), kinds, wanted.shape)
     outputs = [node.name for node in nodes if node.is_output]
     return nullcontext(exact_reference(referee, outputs, described))
+
+
+def gradients(wanted: Wanted) -> ReferenceGradients:
+    """The faithful model's, in float64."""
+    from parity.gradients.pytorch import exact_gradients
+
+    return exact_gradients(wanted.faithful())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from parity.commands.references import Wanted
+from parity.gradients.sides import ReferenceGradients
+from parity.process.arrays import Array
 from parity.settings.nodes import GRAPH
 from parity.sides.side import Reference
 from parity.sides.tensorflow_import import import_tensorflow
@@ -32,6 +34,42 @@ def opened(wanted: Wanted) -> AbstractContextManager[Reference]:
     batch, height, width, _ = wanted.shape
     built = reference_tf.build(wanted.config, height, width, batch=batch, dtype=wanted.dtype)
     return filled(wanted, built, {"kind": "graph", "source": "built in"})
+
+
+def gradients(wanted: Wanted) -> ReferenceGradients:
+    """TensorFlow's.
+
+    Raises:
+        InputError: TensorFlow is missing.
+    """
+    import_tensorflow()
+    from converter.mapping import iterate_pairs
+    from parity.gradients.sides import Gradients, map_gradients
+    from reference_tf.gradients import gradients as of_variables
+
+    pairs = list(iterate_pairs(wanted.config))
+
+    def compute(
+        images: Array, patterns: Sequence[Array], *, dtype: str, training: bool
+    ) -> Gradients:
+        found = of_variables(
+            wanted.config,
+            wanted.prefix,
+            images,
+            patterns,
+            ema=wanted.weights == "ema",
+            dtype=dtype,
+            training=training,
+            threads=wanted.threads,
+        )
+        return Gradients(
+            found.scalar,
+            found.images,
+            map_gradients(pairs, found.variables),
+            map_gradients(pairs, found.statistics),
+        )
+
+    return compute
 
 
 @contextmanager

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from parity.commands.references import Wanted
+from parity.commands.references import Wanted, no_gradients
 from parity.commands.references.graph import filled
+from parity.gradients.sides import ReferenceGradients
 from parity.sides.side import Reference
 from parity.sides.tensorflow_import import import_tensorflow
 
@@ -35,3 +36,12 @@ def opened(wanted: Wanted) -> AbstractContextManager[Reference]:
     )
     described = {"kind": "metagraph", "source": str(wanted.path), "notes": list(built.notes)}
     return filled(wanted, built, described)
+
+
+def gradients(wanted: Wanted) -> ReferenceGradients:
+    """None: a finished graph is not differentiated.
+
+    Raises:
+        InputError: Always.
+    """
+    raise no_gradients(wanted)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from efficientdet_spec import iterate_nodes
 from parity.commands.references import Wanted
+from parity.gradients.sides import ReferenceGradients
 from parity.sides.side import Reference
 
 ANY_SIZE = True
@@ -44,3 +45,16 @@ def opened(wanted: Wanted) -> AbstractContextManager[Reference]:
         {"kind": "module", "source": str(wanted.path)},
     )
     return nullcontext(reference)
+
+
+def gradients(wanted: Wanted) -> ReferenceGradients:
+    """The model's own.
+
+    Raises:
+        InputError: The file cannot be read, or is of another model than the checkpoint.
+    """
+    from parity.gradients.pytorch import TorchGradients
+    from torch_model.checkpoint import load_same
+
+    assert wanted.path is not None
+    return TorchGradients(load_same(wanted.path, wanted.config)).gradients

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from parity.commands.references import Wanted
+from parity.commands.references import Wanted, no_gradients
+from parity.gradients.sides import ReferenceGradients
 from parity.sides.side import Reference
 from parity.traces.reader import Trace, is_trace, open_trace
 
@@ -26,6 +27,15 @@ def opened(wanted: Wanted) -> AbstractContextManager[Reference]:
     """
     assert wanted.path is not None
     return nullcontext(reference_of(wanted.trace or open_trace(wanted.path)))
+
+
+def gradients(wanted: Wanted) -> ReferenceGradients:
+    """None: recorded tensors are not differentiated.
+
+    Raises:
+        InputError: Always.
+    """
+    raise no_gradients(wanted)
 
 
 def reference_of(trace: Trace) -> Reference:

@@ -44,6 +44,7 @@ class Made:
         native: Whether it is of the type that is compared in.
         moved: Whether it only holds elements of its parents, in another arrangement.
         content: Of what the candidate holds: what is in it.
+        held: Likewise the name of the parameter or buffer; empty where it has none.
         samples: By layout, elements at the positions of :func:`positions` of the layout's node.
     """
 
@@ -55,6 +56,7 @@ class Made:
     native: bool = True
     moved: bool = False
     content: Content | None = None
+    held: str = ""
     samples: Mapping[Layout, Array] = field(default_factory=dict)
 
 

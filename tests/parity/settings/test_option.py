@@ -127,7 +127,7 @@ def test_values_are_what_is_declared_whoever_gives_them(monkeypatch):
         ({"candidate": "~nobody-here/x.py:f"}, "--candidate is '~nobody-here.*; give a path"),
         ({"model": "\udcff"}, "--model is .*; give a text"),
         ({"candidate": 3.5j}, "--candidate is 3.5j; give a path"),
-        ({"backward": True, "device": "cuda"}, "--backward compares this project's model"),
+        ({"backward": True, "reference": "a.h5"}, "--backward differentiates the reference, which"),
         ({"wieghts": "raw"}, r"no setting 'wieghts' \(did you mean weights\?\); it has"),
     ],
 )

@@ -25,7 +25,7 @@ from parity.sides.pytorch.observation.dispatch import Step, Watching, written_by
 from parity.sides.pytorch.observation.finding import Found, find
 from parity.sides.pytorch.observation.modules import Running
 from parity.sides.pytorch.observation.recording import Recording, Substitute
-from parity.sides.pytorch.observation.returned import Returned
+from parity.sides.pytorch.observation.returned import Place, Returned
 from parity.sides.pytorch.observation.spans import Span, Spans
 from parity.sides.side import PLAIN, CandidateError, Mode, Reference, Setting, Value, Visit
 
@@ -139,7 +139,7 @@ class ObservedCandidate:
     ) -> Record:
         """Run it and keep a record of all that it does; see :data:`~.finding.Recorder`."""
         running = Running()
-        recording = Recording(nodes, running, instead)
+        recording = Recording(nodes, running, self.model, instead)
 
         def call(given: Tensor) -> Any:
             recording.give(given)
@@ -174,6 +174,16 @@ class ObservedCandidate:
         self._returned = Returned(found, seeing.kept)
         tensors = returned_tensors(result, images)
         return [TorchValue(plain(tensor).detach().clone()) for tensor in tensors]
+
+    def seen(self) -> tuple[Found, list[Place]]:
+        """What was found in its last run, and where its outputs are in what that has returned.
+
+        Raises:
+            ValueError: It has not been run.
+        """
+        if self._last is None or self._returned is None:
+            raise ValueError("the candidate has not been run")
+        return self._last, list(self._returned.places)
 
     def left_out(self) -> Mapping[str, str]:
         """Nodes that it was seen not to compute, each with what stands at their place."""

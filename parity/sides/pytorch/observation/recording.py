@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from parity.process.arrays import Array
 from parity.sides.observed.layouts import Layout, layouts
@@ -39,6 +39,7 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
     Args:
         nodes: NHWC shapes of the nodes that are sought.
         running: Knows which module is running.
+        model: The candidate, whose parameters and buffers have names.
         instead: Puts something in the place of what is made; None for nothing.
 
     Attributes:
@@ -49,9 +50,11 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
         self,
         nodes: Sequence[tuple[int, int, int, int]],
         running: Running,
+        model: nn.Module,
         instead: Substitute | None = None,
     ) -> None:
         super().__init__()
+        self._names = _names(model)
         self._nodes: dict[int, list[tuple[int, int, int, int]]] = {}
         for node in dict.fromkeys(nodes):
             self._nodes.setdefault(int(np.prod(node)), []).append(node)
@@ -116,7 +119,8 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
         storage = storage_of(tensor)
         if storage not in self._now:
             # Nothing in this run has made it: the candidate holds it.
-            number = self._add(None, 0, (), tensor, content=content(tensor))
+            name = self._names.get(storage, "")
+            number = self._add(None, 0, (), tensor, content=content(tensor), held=name)
             self._remember(tensor, number)
         return self._now[storage]
 
@@ -135,13 +139,14 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
         *,
         moved: bool = False,
         content: Content | None = None,
+        held: str = "",
     ) -> int:
         number = len(self._values)
         samples = {} if operation is None else self._samples(tensor)
         shape = tuple(tensor.shape)
         native = tensor.dtype is self._dtype
         self._values.append(
-            Made(number, operation, output, parents, shape, native, moved, content, samples)
+            Made(number, operation, output, parents, shape, native, moved, content, held, samples)
         )
         return number
 
@@ -165,6 +170,19 @@ def content(tensor: Tensor) -> Content | None:
     whole = bits(tensor).to(torch.int64)
     # Beyond 64 bits a sum begins anew, which is the same in any order.
     return whole.numel(), int(whole.sum()), int((whole * whole).sum())
+
+
+def _names(model: nn.Module) -> dict[int, str]:
+    """Names of parameters and buffers by their memory, where one has it to itself."""
+    found: dict[int, str] = {}
+    shared = set()
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        if _has_memory(value):
+            memory = storage_of(value)
+            if memory in found:
+                shared.add(memory)
+            found[memory] = name
+    return {memory: name for memory, name in found.items() if memory not in shared}
 
 
 def _has_memory(tensor: Tensor) -> bool:

@@ -8,11 +8,42 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from parity.sides.observed.layouts import layouts
+from parity.sides.observed.layouts import Layout, layouts
 from parity.sides.observed.record import Record
 from parity.sides.pytorch.hooks import same
 from parity.sides.pytorch.observation.arranging import nchw_of
 from parity.sides.pytorch.observation.finding import Found
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an output node is among the tensors that are returned.
+
+    Attributes:
+        number: Of the tensor.
+        node: NHWC shape of the node.
+        layout: How the tensor holds it, where it holds nothing else; None for as it is.
+        rows: Where several levels are joined, which anchors are its own; None where they are not.
+        processed: Whether something has been done to the values, such as a sigmoid.
+    """
+
+    number: int
+    node: tuple[int, int, int, int]
+    layout: Layout | None = None
+    rows: tuple[int, int] | None = None
+    processed: bool = False
+
+    def taken(self, returned: Sequence[Tensor]) -> Tensor:
+        """The node's values out of what a run of the same shape returns, [N, C, H, W].
+
+        Args:
+            returned: The tensors; what is taken can be differentiated as they can.
+        """
+        tensor = returned[self.number]
+        if self.rows is not None:
+            return tensor[:, slice(*self.rows)].reshape(self.node).permute(0, 3, 1, 2)
+        return tensor if self.layout is None else nchw_of(tensor, self.layout)
+
 
 _CLOSE = 4 * torch.finfo(torch.float32).eps
 """Between two ways of computing a sigmoid."""
@@ -29,12 +60,14 @@ class Returned:
     Attributes:
         notes: Sentences on how the outputs are arranged.
         not_shown: Sentences on what has not been recognised.
+        places: Where each output is, in the reference's order; empty where that is not known.
     """
 
     found: Found
     kept: Mapping[str, Tensor]
     notes: list[str] = field(default_factory=list)
     not_shown: list[str] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
 
     def apart(self, returned: Sequence[Tensor]) -> list[Tensor]:
         """The outputs of the nodes, [N, C, H, W] each, in the reference's order.
@@ -47,6 +80,7 @@ class Returned:
         """
         self.notes.clear()
         self.not_shown.clear()
+        self.places.clear()
         outputs, kept = self.found.outputs, self.kept
         if any(node not in kept for node in outputs):
             return list(returned)
@@ -55,11 +89,12 @@ class Returned:
             return single
         heads = [outputs[: len(outputs) // 2], outputs[len(outputs) // 2 :]]
         for what, nodes in zip(("class", "box"), heads, strict=True):
-            arranged = next(
-                (how for tensor in returned if (how := _joined(tensor, [kept[n] for n in nodes]))),
-                None,
+            levels = [kept[node] for node in nodes]
+            number, arranged = next(
+                ((n, how) for n, tensor in enumerate(returned) if (how := _joined(tensor, levels))),
+                (-1, ""),
             )
-            if arranged is None:
+            if not arranged:
                 self.not_shown.append(
                     f"what the candidate returns does not hold its {what} outputs in an "
                     f"arrangement that is known here, so that what it does behind its last layers "
@@ -67,6 +102,10 @@ class Returned:
                 )
             else:
                 self.notes.append(f"The candidate returns its {what} outputs {arranged}.")
+                values = returned[number].shape[2]
+                self.places += _rows(number, levels, values, processed="sigmoid" in arranged)
+        if self.not_shown:
+            self.places.clear()
         return [kept[node] for node in outputs]
 
     def _single(self, returned: Sequence[Tensor]) -> list[Tensor] | None:
@@ -75,7 +114,7 @@ class Returned:
         if len(record.returned) != len(returned):
             return None
         made = [_source(record, number) for number in record.returned]
-        found = []
+        found: list[Place] = []
         places: list[int] = []
         for node in self.found.outputs:
             value, size = partners[node].value, self.kept[node].numel()
@@ -92,15 +131,19 @@ class Returned:
             places.append(here[0])
             layout = partners[node].layout
             order = layout.order if layout is not None else ()
-            found.append(_as_node(returned[here[0]], self.kept[node], order))
+            held, same_values = _layout_in(returned[here[0]], self.kept[node], order)
+            shape = _nhwc(self.kept[node])
+            found.append(Place(here[0], shape, held, processed=not same_values))
         half = len(places) // 2
+        self.places += found
+        tensors = [place.taken(returned) for place in found]
         if places == sorted(places):
-            return found
+            return tensors
         if not (_follow(places[:half]) and _follow(places[half:])):
             # Levels that do not follow each other are taken for others by whoever reads them.
-            return [tensor for _, tensor in sorted(zip(places, found, strict=True), key=_place)]
+            return [tensor for _, tensor in sorted(zip(places, tensors, strict=True), key=_place)]
         self.notes.append("The candidate returns its outputs in another order.")
-        return found
+        return tensors
 
 
 def _follow(places: Sequence[int]) -> bool:
@@ -136,23 +179,38 @@ def _comes_from(record: Record, number: int | None, source: int) -> bool:
     return False
 
 
-def _as_node(tensor: Tensor, made: Tensor, order: tuple[int, ...]) -> Tensor:
-    """A returned tensor as [N, C, H, W], in the layout in which it holds what was made.
+def _layout_in(tensor: Tensor, made: Tensor, order: tuple[int, ...]) -> tuple[Layout | None, bool]:
+    """The layout in which a returned tensor holds what was made, and whether it holds just that.
 
     Args:
         tensor: The tensor.
         made: What was made, [N, C, H, W].
         order: How that was held, which is taken where nothing holds it.
     """
-    batch, channels, height, width = made.shape
-    found = layouts(tuple(tensor.shape), (batch, height, width, channels))
+    found = layouts(tuple(tensor.shape), _nhwc(made))
     for layout in found:
         arranged = nchw_of(tensor, layout)
         if same(arranged, made.to(arranged.device)):
-            return arranged
+            return layout, True
     alike = [layout for layout in found if layout.order == order]
     alike = alike or (list(found) if len(found) == 1 else [])
-    return nchw_of(tensor, alike[0]) if alike else tensor
+    return (alike[0] if alike else None), False
+
+
+def _nhwc(tensor: Tensor) -> tuple[int, int, int, int]:
+    batch, channels, height, width = tensor.shape
+    return batch, height, width, channels
+
+
+def _rows(number: int, levels: Sequence[Tensor], values: int, *, processed: bool) -> list[Place]:
+    """The places of levels that are joined in one tensor of so many values an anchor."""
+    found: list[Place] = []
+    start = 0
+    for level in levels:
+        stop = start + level[0].numel() // values
+        found.append(Place(number, _nhwc(level), rows=(start, stop), processed=processed))
+        start = stop
+    return found
 
 
 def _joined(tensor: Tensor, levels: Sequence[Tensor]) -> str:
