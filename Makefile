@@ -8,7 +8,7 @@ FOR_DEMO := $(VENV)/.installed-for-demo
 ALL := $(VENV)/.installed-all
 DEMO := out/demo
 
-.PHONY: demo install test lowest heavy faults coco reports docs lint types bench clean
+.PHONY: demo install test lowest heavy faults coco reports docs lint types bench gpu clean
 
 demo: $(FOR_DEMO)
 	@mkdir -p $(DEMO)
@@ -72,6 +72,13 @@ bench: $(ALL)
 	$(BIN)/python -m benchmarks.forward
 	$(BIN)/python -m benchmarks.soft_nms
 	$(BIN)/python -m benchmarks.detection
+
+# On a machine with a GPU, in an environment with PyTorch for CUDA and '.[traces]' of this package: no
+# TensorFlow, no downloads. benchmarks/README.md says what it checks; OPTIONS="d0 d1 --seconds 300" for less.
+GPU_PYTHON ?= $(PYTHON)
+gpu:
+	@mkdir -p out
+	$(GPU_PYTHON) -m benchmarks.gpu --json out/gpu.json $(OPTIONS)
 
 $(FOR_DEMO): pyproject.toml constraints.txt
 	@echo "creating $(VENV) with $$($(PYTHON) --version)"
