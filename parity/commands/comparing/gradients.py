@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from converter.mapping import iterate_pairs
+from converter.mappings.official import iterate_pairs
 from converter.progress import Progress
 from parity.commands.asking.inputs import Images
 from parity.commands.comparing.opened import Opened
