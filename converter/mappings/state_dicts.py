@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import converter.mappings
 from converter.mappings.keys import Key, Naming
-from converter.mappings.layouts import Array
+from converter.mappings.layouts import Array, Shape
 from efficientdet_spec import MODELS, Cause, EfficientDetConfig, InputError, did_you_mean
 
 _SHOWN = 8
@@ -113,27 +113,30 @@ def from_naming(
     }
 
 
-def findings(keys: Mapping[str, Key], arrays: Mapping[str, Array]) -> list[str]:
+def findings(keys: Mapping[str, Key], shapes: Mapping[str, Shape]) -> list[str]:
     """What keeps a state dict from having exactly these keys, in words.
 
     Args:
         keys: Each by the name that it should have in the state dict.
-        arrays: The state dict.
+        shapes: Of the state dict's tensors, by name.
     """
-    missing = [name for name, key in keys.items() if key.required and name not in arrays]
     return [
-        *(f"{name} is missing" for name in missing),
-        *(f"{name} is unknown" for name in arrays if name not in keys),
         *(
-            f"{name} is {list(arrays[name].shape)}, not {list(key.shape)}"
+            f"{name} is missing"
             for name, key in keys.items()
-            if name in arrays and tuple(arrays[name].shape) != key.shape
+            if key.required and name not in shapes
+        ),
+        *(f"{name} is unknown" for name in shapes if name not in keys),
+        *(
+            f"{name} is {list(shapes[name])}, not {list(key.shape)}"
+            for name, key in keys.items()
+            if shapes.get(name, key.shape) != key.shape
         ),
     ]
 
 
 def _require_fit(keys: Mapping[str, Key], arrays: Mapping[str, Array], wrong: str) -> None:
-    found = findings(keys, arrays)
+    found = findings(keys, {name: tuple(array.shape) for name, array in arrays.items()})
     if found:
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise InputError(f"{wrong}: {'; '.join(found[:_SHOWN])}{more}.", Cause.MODEL)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.progress import Progress
 from efficientdet_spec import (
+    Cause,
     EfficientDetConfig,
     Fusion,
     InputError,
@@ -56,7 +57,7 @@ class Trials:
     Args:
         opened: The checkpoint, with the references.
         planned: The inputs.
-        candidate: What is compared.
+        candidate: Gives what is compared, for images of a height and width.
         names: A file that names the candidate's submodules; None where it has the model's own.
         keep: Of how many nodes the own differences are kept.
 
@@ -71,7 +72,7 @@ class Trials:
         self,
         opened: Opened,
         planned: Sequence[PlannedInput],
-        candidate: Any,
+        candidate: Callable[[tuple[int, int]], Any],
         *,
         names: Path | None = None,
         keep: int = 0,
@@ -103,16 +104,16 @@ class Trials:
             for number, item in enumerate(self._planned):
                 images, described = item.load()
                 reference = self._opened.reference(item.shape)
-                pairing = pair(
-                    self._names,
-                    reference,
-                    self._candidate,
-                    self._opened.faithful,
-                    images,
-                    self._opened.referee(item.shape),
-                    elements=elements,
-                )
                 try:
+                    pairing = pair(
+                        self._names,
+                        reference,
+                        self._made(item.size),
+                        self._opened.faithful,
+                        images,
+                        self._opened.referee(item.shape),
+                        elements=elements,
+                    )
                     comparison = compare(
                         pairing,
                         _in_images(progress, self._planned, number),
@@ -142,6 +143,15 @@ class Trials:
         self.runs = next((list(found.runs) for found in self._comparisons if found.runs), [])
         gaps = [text for found in self._comparisons for text in found.not_shown]
         self.not_shown += list(dict.fromkeys(gaps))[:1]
+
+    def _made(self, size: tuple[int, int]) -> Any:
+        """The candidate for images of this size; where its own code fails, a candidate's error."""
+        try:
+            return self._candidate(size)
+        except InputError as error:
+            if error.cause is not Cause.CANDIDATE:
+                raise
+            raise CandidateError(str(error)) from error
 
     def results(self) -> list[InputResult]:
         """What each input alone says."""
