@@ -116,7 +116,7 @@ def fill(model: Any, naming: Naming, config: EfficientDetConfig, faithful: Any, 
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = findings({key.name: key for key in naming.keys(config)}, shapes)
     if found:
-        more = f" and {len(found) - 1} more findings" if len(found) > 1 else ""
+        more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
         raise InputError(f"{wrong} ({found[0]}{more}).", Cause.MODEL)
     arrays = {name: value.cpu().numpy() for name, value in faithful.state_dict().items()}
     values = to_naming(naming, config, arrays)

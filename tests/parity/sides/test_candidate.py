@@ -110,9 +110,9 @@ def test_other_arguments_are_named(arguments, others, refused):
         (f"def build({arguments}): return None", "build"),
     ):
         assert (
-            f":{name} needs the arguments {others}, but a candidate is made with at most two, the "
-            f"faithful model and 'size', the images' (height, width); give a function that calls it "
-            f"with the others."
+            f":{name} needs the arguments {others}, but a candidate is made with at most two, "
+            f"the faithful model and 'size', the images' (height, width); give a function that "
+            f"calls it with the others."
         ) in refused(code, name)
 
 
@@ -157,7 +157,7 @@ def test_no_such_function(refused):
         ("def build(): return 1 / 0", ":build fails with ZeroDivisionError: division by zero"),
         (
             "def build(classes): return range(classes)",
-            ":build, called with the faithful model as its argument 'classes', fails with TypeError",
+            ":build, called with the faithful model as its argument 'classes', fails with Type",
         ),
         ("def build(): raise RuntimeError()", ":build fails with RuntimeError"),
         ("import sys\ndef build(): sys.exit('bye')", ":build fails with SystemExit: bye"),
