@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from converter.mappings.state_dicts import naming_of
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from parity.commands.packages import Size, get_package, package_names
 from parity.sides.naming import CandidateName, split_candidate
@@ -74,7 +75,6 @@ def open_candidate(
         InputError: There is no such file, function or model, or it gives something else.
     """
     from parity.sides.pytorch.code import Maker
-    from torch_model.checkpoint import load_same
 
     named = CandidateName() if text is None else split_candidate(text)
     if named.package is not None and named.maker is not None:
@@ -85,10 +85,38 @@ def open_candidate(
     if named.file is None:
         return Candidate(lambda size: place(faithful))
     if named.maker is None:
-        module = place(load_same(named.file, config))
+        module = place(_loaded(named.file, config))
         return Candidate(lambda size: module)
     maker = Maker(named.file, named.maker)
     return Candidate(lambda size: place(maker(faithful, size)), sized=maker.sized)
+
+
+def _loaded(path: Path, config: EfficientDetConfig) -> Any:
+    """The model of a ``.pth``; of another code base's state dict the error says whose it is."""
+    from torch_model.checkpoint import load_same, plain_keys
+
+    try:
+        return load_same(path, config)
+    except InputError as error:
+        if error.cause is not Cause.FORMAT or not (naming := naming_of(_quietly(plain_keys, path))):
+            raise
+        by_name = ""
+        if naming.name in package_names():
+            by_name = f", or {naming.name}:MODEL for its own model with the checkpoint's values"
+        raise InputError(
+            f"{path} was not written by convert: it is a state dict with the keys of "
+            f"{naming.project}, which does not hold the code that computes with it; give "
+            f"FILE.py:FUNCTION, a function that makes the model and loads the file{by_name}.",
+            Cause.FORMAT,
+        ) from error
+
+
+def _quietly(read: Callable[[Path], list[str]], path: Path) -> list[str]:
+    """What a file holds; nothing where it cannot be read, which has been said already."""
+    try:
+        return read(path)
+    except InputError:
+        return []
 
 
 def check_candidate(text: str | None) -> None:

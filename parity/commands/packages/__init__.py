@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import pkgutil
 import warnings
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from converter.mappings.keys import Naming
@@ -98,7 +99,13 @@ def imported(name: str) -> Any:
         ) from error
 
 
-def fill(model: Any, naming: Naming, config: EfficientDetConfig, faithful: Any, wrong: str) -> None:
+def fill(
+    model: Any,
+    naming: Naming,
+    config: EfficientDetConfig,
+    faithful: Any,
+    refused: Callable[[str], InputError],
+) -> None:
     """Give a package's model the checkpoint's values; every parameter is accounted for.
 
     Args:
@@ -106,7 +113,7 @@ def fill(model: Any, naming: Naming, config: EfficientDetConfig, faithful: Any, 
         naming: Of its state dict.
         config: The checkpoint's model.
         faithful: The model with the checkpoint's parameters.
-        wrong: A sentence to begin with where the model does not have the naming's keys.
+        refused: Makes the error that says in what way the model is another one.
 
     Raises:
         InputError: It is built otherwise than the checkpoint's model.
@@ -116,8 +123,7 @@ def fill(model: Any, naming: Naming, config: EfficientDetConfig, faithful: Any, 
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = findings({key.name: key for key in naming.keys(config)}, shapes)
     if found:
-        more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
-        raise InputError(f"{wrong} ({found[0]}{more}).", Cause.MODEL)
+        raise refused(f"{found[0]}; and {len(found) - 1} more" if found[1:] else found[0])
     arrays = {name: value.cpu().numpy() for name, value in faithful.state_dict().items()}
     values = to_naming(naming, config, arrays)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in values.items()})

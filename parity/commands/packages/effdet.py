@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from converter.mappings.effdet import NAMING
@@ -49,14 +50,11 @@ def build(name: str, config: EfficientDetConfig, faithful: Any, size: Size) -> A
     check(name)
     effdet = imported("effdet")
     settings = effdet.get_efficientdet_config(name)
-    wrong = f"effdet:{name} is built otherwise than the checkpoint's {config.name}"
-    counterpart = f"tf_{config.name.replace('-', '_')}"
-    if counterpart in _models() and counterpart != name:
-        wrong = f"{wrong}, give effdet:{counterpart}"
+    refused = partial(_refused, name, config)
     for theirs, ours in _SAME.items():
         found, expected = settings[theirs], getattr(config, ours)
         if found != expected:
-            raise InputError(f"{wrong} ({theirs} is {found}, not {expected}).", Cause.MODEL)
+            raise refused(f"{theirs} is {found}, not {expected}")
     settings.num_classes = config.num_classes
     # The levels' sizes are fixed when the model is made.
     settings.image_size = size
@@ -67,8 +65,21 @@ def build(name: str, config: EfficientDetConfig, faithful: Any, size: Size) -> A
             f"effdet cannot make {name} for images of {size[0]}x{size[1]}: {first_line(error)}.",
             Cause.CANDIDATE,
         ) from error
-    fill(model, NAMING, config, faithful, wrong)
+    fill(model, NAMING, config, faithful, refused)
     return model.eval()
+
+
+def _refused(name: str, config: EfficientDetConfig, difference: str) -> InputError:
+    """The error that says in what way a model is not the checkpoint's."""
+    counterpart = f"tf_{config.name.replace('-', '_')}"
+    other = "FILE.py:FUNCTION for a model of your own"
+    if counterpart in _models() and counterpart != name:
+        other = f"effdet:{counterpart}"
+    return InputError(
+        f"effdet:{name} is built otherwise than the checkpoint's {config.name} ({difference}); "
+        f"give {other}.",
+        Cause.MODEL,
+    )
 
 
 def _models() -> list[str]:

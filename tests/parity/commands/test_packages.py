@@ -189,8 +189,8 @@ def test_another_package_of_that_name(effdet, refused):
         ),
         (
             "tf_efficientdet_d1",
-            "effdet:tf_efficientdet_d1 is built otherwise than the checkpoint's efficientdet-tiny, "
-            "give effdet:tf_efficientdet_tiny (fpn_channels is 88, not 16).",
+            "effdet:tf_efficientdet_d1 is built otherwise than the checkpoint's efficientdet-tiny "
+            "(fpn_channels is 88, not 16); give effdet:tf_efficientdet_tiny.",
         ),
     ],
 )
@@ -220,8 +220,8 @@ def test_another_model(name, said, effdet, refused):
 def test_a_model_with_other_parameters(at_keys, said, effdet, refused):
     effdet(at_keys=at_keys)
     assert refused("effdet:efficientdet_tiny") == (
-        f"effdet:efficientdet_tiny is built otherwise than the checkpoint's efficientdet-tiny, "
-        f"give effdet:tf_efficientdet_tiny ({said})."
+        f"effdet:efficientdet_tiny is built otherwise than the checkpoint's efficientdet-tiny "
+        f"({said}); give effdet:tf_efficientdet_tiny."
     )
 
 
