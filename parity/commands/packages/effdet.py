@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -49,24 +51,34 @@ def build(name: str, config: EfficientDetConfig, faithful: Any, size: Size) -> A
     """
     check(name)
     effdet = imported("effdet")
-    settings = effdet.get_efficientdet_config(name)
     refused = partial(_refused, name, config)
-    for theirs, ours in _SAME.items():
-        found, expected = settings[theirs], getattr(config, ours)
-        if found != expected:
-            raise refused(f"{theirs} is {found}, not {expected}")
-    settings.num_classes = config.num_classes
-    # The levels' sizes are fixed when the model is made.
-    settings.image_size = size
-    try:
+    with _failures_told(f"effdet cannot make {name} for images of {size[0]}x{size[1]}"):
+        settings = effdet.get_efficientdet_config(name)
+        for theirs, ours in _SAME.items():
+            found, expected = settings[theirs], getattr(config, ours)
+            if found != expected:
+                raise refused(f"{theirs} is {found}, not {expected}")
+        settings.num_classes = config.num_classes
+        # The levels' sizes are fixed when the model is made.
+        settings.image_size = size
         model = effdet.EfficientDet(settings, pretrained_backbone=False)
-    except Exception as error:
-        raise InputError(
-            f"effdet cannot make {name} for images of {size[0]}x{size[1]}: {first_line(error)}.",
-            Cause.CANDIDATE,
-        ) from error
     fill(model, NAMING, config, faithful, refused)
     return model.eval()
+
+
+@contextmanager
+def _failures_told(what: str) -> Iterator[None]:
+    """Turns whatever effdet raises into an InputError; ours stay as they are.
+
+    Args:
+        what: What fails, to begin a sentence with.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{what}: {first_line(error)}.", Cause.CANDIDATE) from error
 
 
 def _refused(name: str, config: EfficientDetConfig, difference: str) -> InputError:
