@@ -1,1 +1,1 @@
-"""TensorFlow checkpoints in and out, and the one mapping to PyTorch's parameters."""
+"""TensorFlow checkpoints in and out, and the mappings to PyTorch's parameters."""

@@ -16,9 +16,9 @@ from converter.bundle import (
     open_bundle,
     read_index,
 )
-from converter.layouts import Array
 from converter.ledger import Ledger, choose_config, make_ledger
-from converter.mapping import iterate_pairs
+from converter.mappings.layouts import Array
+from converter.mappings.official import iterate_pairs
 from converter.sources import CheckpointFiles
 from efficientdet_spec import (
     Cause,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from converter.bundle import BundleEntry
-from converter.mapping import Pair, iterate_pairs
+from converter.mappings.official import Pair, iterate_pairs
 from efficientdet_spec import (
     DEFAULT_NUM_CLASSES,
     EMA_SUFFIX,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from converter.bundle import write_bundle
 from converter.conversion import to_tensorflow
-from converter.mapping import iterate_pairs
+from converter.mappings.official import iterate_pairs
 from efficientdet_spec import EMA_SUFFIX, Cause, EfficientDetConfig, InputError
 
 STATISTICS = ("moving_mean", "moving_variance")

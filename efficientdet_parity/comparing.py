@@ -121,8 +121,9 @@ def compare(
     """Compare every node of a candidate with the reference.
 
     Args:
-        candidate: A live module, which stays as it is; the name of a ``.pth`` file; or
-            FILE.py:FUNCTION. None for the checkpoint, converted on the fly.
+        candidate: A live module, which stays as it is; the name of a ``.pth`` file;
+            FILE.py:FUNCTION; or PACKAGE:MODEL such as ``effdet:tf_efficientdet_d0``. None for the
+            checkpoint, converted on the fly.
         checkpoint: As of :func:`efficientdet_parity.convert`.
         images: Paths of image files or folders; or arrays, each a photograph [h, w, 3] in RGB
             order of type uint8; or one array [N, H, W, 3] of floating point, the network's input

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from torch_model.model import EfficientDet
 
 
+_WRITTEN = ("target", "list", "filter", "json", "naming")
+"""Settings that say what a command line writes and prints."""
+
+
 def convert(
     checkpoint: str | os.PathLike[str], *, progress: Callback | None = None, **settings: Any
 ) -> EfficientDet:
@@ -36,6 +40,12 @@ def convert(
     from parity.commands.asking.options import convert_checkpoint, resolve_checkpoint
     from torch_model.checkpoint import from_arrays
 
+    for name in settings:
+        if name in _WRITTEN:
+            raise InputError(
+                f"{name} says what a command line writes; use save on the model that is returned.",
+                Cause.OPTION,
+            )
     with reporting(progress), as_arguments(ConvertSettings):
         asked = ConvertSettings.of(checkpoint=str(checkpoint), **settings)
         files = resolve_checkpoint(asked)

@@ -100,6 +100,7 @@ class BackboneSpec:
         name: Official name, the first part of its variables' names.
         stem_channels: Channels of the stem convolution (3x3, stride 2).
         blocks: The MBConv blocks in order.
+        stage_lengths: Number of blocks in each stage: a row of the EfficientNet paper's table 1.
         survival_probability: Probability that the last block's residual branch is kept in
             training (drop-connect); earlier blocks interpolate to 1. None: never dropped.
     """
@@ -107,6 +108,7 @@ class BackboneSpec:
     name: str
     stem_channels: int
     blocks: tuple[BlockSpec, ...]
+    stage_lengths: tuple[int, ...]
     survival_probability: float | None = None
 
     def feature_blocks(self) -> Mapping[int, int]:
@@ -144,15 +146,16 @@ def _backbone(
     survival_probability: float | None,
 ) -> BackboneSpec:
     stem_channels = round_channels(stem, width)
+    lengths = tuple(math.ceil(stage.repeats * depth) for stage in stages)
     blocks = []
     channels = stem_channels
-    for stage in stages:
+    for stage, length in zip(stages, lengths, strict=True):
         output = round_channels(stage.channels, width)
-        for repeat in range(math.ceil(stage.repeats * depth)):
+        for repeat in range(length):
             stride = stage.stride if repeat == 0 else 1
             blocks.append(BlockSpec(channels, output, stage.kernel, stride, stage.expansion))
             channels = output
-    return BackboneSpec(name, stem_channels, tuple(blocks), survival_probability)
+    return BackboneSpec(name, stem_channels, tuple(blocks), lengths, survival_probability)
 
 
 def _efficientnet(variant: int, width: float, depth: float) -> BackboneSpec:

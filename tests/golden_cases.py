@@ -3,7 +3,7 @@
 import numpy as np
 
 import reference_tf
-from converter.mapping import iterate_pairs
+from converter.mappings.official import iterate_pairs
 from converter.seeded import seeded_variables
 from parity.sides import pytorch
 from parity.sides.naming import own_paths

@@ -14,7 +14,7 @@ import torch
 
 import compare
 from converter.bundle import open_bundle
-from converter.mapping import iterate_pairs
+from converter.mappings.official import iterate_pairs
 from efficientdet_spec import TINY
 from parity.commands.asking import inputs
 from parity.judge.verdict import Verdict

@@ -23,6 +23,12 @@ from torch_model.model import EfficientDet, build
 FORMAT = "efficientdet-parity"
 FORMAT_VERSION = 1
 
+_INSIDE = ("state_dict", "model_state_dict", "model")
+"""Under which keys trainers keep a state dict in a file with more in it."""
+
+_WRAPPERS = ("module.", "model.")
+"""What a wrapper for several devices, and one for training, put before a model's keys."""
+
 
 @dataclass(frozen=True)
 class ModelCheckpoint:
@@ -45,7 +51,6 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: ModelCheckpoint) -
     Raises:
         InputError: The file cannot be written (no such folder, no right, disk full).
     """
-    path = Path(path)
     content = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -54,6 +59,24 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: ModelCheckpoint) -
         "state_dict": dict(checkpoint.state_dict),
         "provenance": dict(checkpoint.provenance),
     }
+    _write(Path(path), content)
+
+
+def save_state_dict(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write a plain state dict, which says nothing of a model, for another code base to load.
+
+    Args:
+        path: The file to write.
+        arrays: A writable array for each key of the code base.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    _write(Path(path), _tensors(arrays))
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """Save a dictionary; the file appears complete or not at all."""
     try:
         with replacing(path) as temporary, open(temporary, "wb") as stream:
             torch.save(content, stream)
@@ -121,20 +144,19 @@ def _as_program(path: Path, error: Exception) -> str | None:
     return None
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
-    """Read a converted ``.pth`` file without executing anything in it.
+def _read(path: Path) -> Any:
+    """What a PyTorch file of plain tensors holds.
 
     Raises:
         InputError: The file is missing, is no such file, or holds more than plain tensors.
     """
-    path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} is not a file; give the .pth that convert.py wrote.", Cause.FILE)
     try:
         with warnings.catch_warnings():
             # What it warns about is refused below, or does not matter to plain tensors.
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         if program := _as_program(path, error):
             raise InputError(
@@ -151,6 +173,45 @@ def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
             f"{path} is {kind} PyTorch file of plain tensors{own}; convert the checkpoint again.",
             Cause.of(error),
         ) from error
+
+
+def plain_keys(path: str | os.PathLike[str]) -> list[str]:
+    """The keys of a plain state dict, as other code bases write it.
+
+    Trainers put it into a dictionary with more in it, and wrappers of a model put the name of
+    their attribute before every key; neither belongs to the model.
+
+    Args:
+        path: A PyTorch file.
+
+    Returns:
+        Keys of tensors; none where the file holds no state dict.
+
+    Raises:
+        InputError: The file is missing, damaged, or holds more than plain tensors.
+    """
+    content = _read(Path(path))
+    if not isinstance(content, dict):
+        return []
+    for state in (content, *(content.get(name) for name in _INSIDE)):
+        if isinstance(state, dict):
+            keys = [str(key) for key, value in state.items() if isinstance(value, Tensor)]
+            for wrapper in _WRAPPERS:
+                if keys and all(key.startswith(wrapper) for key in keys):
+                    keys = [key.removeprefix(wrapper) for key in keys]
+            if keys:
+                return keys
+    return []
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
+    """Read a converted ``.pth`` file without executing anything in it.
+
+    Raises:
+        InputError: The file is missing, is no such file, or holds more than plain tensors.
+    """
+    path = Path(path)
+    content = _read(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(
             f"{path} is a PyTorch file, but not one that convert.py wrote (no format mark "

@@ -7,13 +7,17 @@ import os
 import time
 from pathlib import Path
 
+from msgspec import UNSET
+
 from converter.bundle import checkpoint_files
 from converter.conversion import Conversion, account, examine
 from converter.ledger import Ledger
 from converter.listing import account_lines, listing
+from converter.mappings.keys import Naming
+from converter.mappings.state_dicts import get_naming, to_naming
 from converter.progress import READING_PATIENCE, Progress
 from converter.sources import CheckpointFiles
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from parity.commands.asking.options import check_results, convert_checkpoint, resolve_checkpoint
 from parity.process.console import output_width
 from parity.results.place import ResultPlace
@@ -47,18 +51,30 @@ def run(settings: ConvertSettings, place: ResultPlace) -> int:
     from torch_model.checkpoint import save_arrays
 
     conversion = convert_checkpoint(settings, files)
-    save_arrays(target, conversion.config, conversion.arrays, conversion.provenance)
+    if settings.naming is None:
+        save_arrays(target, conversion.config, conversion.arrays, conversion.provenance)
+    else:
+        _save_named(target, conversion, get_naming(settings.naming))
     seconds = round(time.perf_counter() - started, 3)
     result = ConversionResult(
         target=str(target),
+        naming=UNSET if settings.naming is None else settings.naming,
         model=conversion.config.name,
         config=conversion.config.to_dict(),
         provenance=made(Provenance, conversion.provenance),
         ledger=ledger_record(conversion.ledger),
         seconds=seconds,
     )
-    _report(settings, place, result, summary_text(conversion, target, seconds))
+    _report(settings, place, result, summary_text(conversion, target, seconds, settings.naming))
     return 0
+
+
+def _save_named(target: Path, conversion: Conversion, naming: Naming) -> None:
+    """Write the values under another code base's keys."""
+    from torch_model.checkpoint import save_state_dict
+
+    source = str(conversion.provenance["source"])
+    save_state_dict(target, to_naming(naming, conversion.config, conversion.arrays, source))
 
 
 def _list(settings: ConvertSettings, place: ResultPlace, files: CheckpointFiles) -> None:
@@ -135,14 +151,32 @@ def _report(
     print(text)
 
 
-def summary_text(conversion: Conversion, target: Path, seconds: float) -> str:
-    """What a conversion did, in a few lines."""
+def summary_text(
+    conversion: Conversion, target: Path, seconds: float, naming: str | None = None
+) -> str:
+    """What a conversion did, in a few lines.
+
+    Args:
+        conversion: The conversion.
+        target: The file written.
+        seconds: Wall time.
+        naming: Of the keys in the file; None for this project's own form.
+    """
     values = sum(array.size for array in conversion.arrays.values())
     fingerprint = conversion.provenance["checkpoint_fingerprint"][:16]
-    return "\n".join(
-        [
-            *account_lines(conversion.ledger, output_width()),
-            f"  {values:,} values, every CRC32C verified; checkpoint fingerprint {fingerprint}",
-            f"wrote {target} ({target.stat().st_size / 1e6:.1f} MB) in {seconds:.1f} s",
-        ]
-    )
+    lines = [
+        *account_lines(conversion.ledger, output_width()),
+        f"  {values:,} values, every CRC32C verified; checkpoint fingerprint {fingerprint}",
+    ]
+    if naming is not None:
+        lines.append(_named_text(get_naming(naming), conversion.config))
+    size = target.stat().st_size / 1e6
+    return "\n".join([*lines, f"wrote {target} ({size:.1f} MB) in {seconds:.1f} s"])
+
+
+def _named_text(naming: Naming, config: EfficientDetConfig) -> str:
+    """Whose keys a file has, and how many of them nothing depends on."""
+    keys = list(naming.keys(config))
+    unused = sum(key.parameter is None for key in keys)
+    never_read = f", which never reads {unused} of them" if unused else ""
+    return f"  a state dict with the {len(keys)} keys of {naming.project}{never_read}"

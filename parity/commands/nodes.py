@@ -35,7 +35,7 @@ def run(settings: NodesSettings, place: ResultPlace) -> int:
     Raises:
         InputError: Something about the input cannot be used.
     """
-    candidate = split_candidate(settings.candidate)[0] if settings.candidate else None
+    candidate = split_candidate(settings.candidate).file if settings.candidate else None
     check_candidate(settings.candidate)
     files = resolve_checkpoint(settings)
     inputs: list[Path | str | None] = [settings.checkpoint, settings.names, settings.reference]

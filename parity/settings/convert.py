@@ -51,6 +51,13 @@ class ConvertSettings(CheckpointSettings):
         group=RESULTS,
         metavar="GLOB",
     )
+    naming: str | None = option(
+        "write a plain state dict with the keys of another code base, effdet or zylo117, for its "
+        "load_state_dict; default: this project's own .pth",
+        default=None,
+        group=RESULTS,
+        metavar="NAMING",
+    )
     json: str | None = option(
         "write the result as JSON to FILE, or print it in place of the text",
         default=None,
@@ -68,3 +75,13 @@ class ConvertSettings(CheckpointSettings):
         """
         if self.filter is not None and not self.list:
             raise InputError("--filter chooses rows of --list; give both.", Cause.OPTION)
+        if self.naming is not None:
+            from converter.mappings.state_dicts import get_naming
+
+            get_naming(self.naming)
+            if self.list:
+                raise InputError(
+                    "--naming is about TARGET, which --list does not write; leave one of the two "
+                    "out.",
+                    Cause.OPTION,
+                )

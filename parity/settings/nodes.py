@@ -43,14 +43,16 @@ class NodesSettings(ComputeSettings, DeviceSettings):
     EXAMPLES = (
         ("nodes efficientdet-d0/ --candidate port.py:build", "check a port of your own"),
         ("nodes efficientdet-d0/ --reference exact", "without TensorFlow"),
+        ("nodes d0/ --candidate effdet:tf_efficientdet_d0", "check a published port"),
         ("nodes efficientdet-d0/ --candidate d0.pth", "check a converted model"),
         ("nodes efficientdet-d0/ --image photos/ --json nodes.json", "on photographs"),
         ("nodes efficientdet-d7 --dtype float64 --size 256x256", "the structure alone"),
     )
 
     candidate: str | None = option(
-        "a .pth of convert, or FILE.py:FUNCTION that returns an nn.Module (FILE.py alone lists its "
-        "functions); default: the checkpoint, converted on the fly",
+        "a .pth of convert; FILE.py:FUNCTION, a function or class that makes an nn.Module (FILE.py "
+        "alone lists them); or PACKAGE:MODEL of an installed package, such as "
+        "effdet:tf_efficientdet_d0; default: the checkpoint, converted on the fly",
         default=None,
         metavar="MODEL",
         group=SIDES,

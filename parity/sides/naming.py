@@ -42,12 +42,40 @@ class Naming:
         return {node: path for path, nodes in self.calls.items() for node in nodes}
 
 
-def split_candidate(text: str) -> tuple[Path, str | None]:
-    """``model.py:build`` as file and function; any other text as a file alone."""
-    path, colon, function = text.rpartition(":")
-    if colon and path.endswith(".py"):
-        return Path(path), function
-    return Path(text), None
+@dataclass(frozen=True)
+class CandidateName:
+    """What a text names that a user gives as the candidate.
+
+    Attributes:
+        file: A converted model, or a Python file; None for a model of a package.
+        package: The package; None for a file.
+        maker: The function of the Python file, or the name of the package's model; None for a
+            file alone.
+    """
+
+    file: Path | None = None
+    package: str | None = None
+    maker: str | None = None
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether the candidate is made by code that is not this project's."""
+        return self.maker is not None
+
+
+def split_candidate(text: str) -> CandidateName:
+    """The parts of ``model.py:build``, ``effdet:tf_efficientdet_d0`` or the path of a file.
+
+    Args:
+        text: As of ``--candidate``.
+    """
+    left, colon, right = text.rpartition(":")
+    if colon and left.endswith(".py"):
+        return CandidateName(file=Path(left), maker=right)
+    # No path of a file: neither part has a dot or a slash.
+    if left.isidentifier() and right.isidentifier():
+        return CandidateName(package=left, maker=right)
+    return CandidateName(file=Path(text))
 
 
 def base(node: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from parity.process.outcome import Outcome
 from parity.results.records.nodes import CONVERTED, Finding, NodesResult, ReferenceKind, Suspect
 from parity.results.text.advice import step_for
-from parity.sides.naming import base, split_candidate
+from parity.sides.naming import CandidateName, base, split_candidate
 from reports.pages.elements import Code, Link, node_link
 from reports.reading.results import ModelResults
 from reports.tables.summary import Row
@@ -41,13 +41,11 @@ class _Candidate:
     """What was judged.
 
     Attributes:
-        file: Where it is; empty where no step says so.
-        function: The function that makes it; None where the file holds a model.
+        named: What was named; None where no step says so.
         own: Whether it is the model that the report itself has converted.
     """
 
-    file: str
-    function: str | None
+    named: CandidateName | None
     own: bool
 
     @property
@@ -57,12 +55,14 @@ class _Candidate:
 
     @property
     def parts(self) -> Line:
-        """The file and its function."""
-        if self.own or not self.file:
+        """The file and its function, or the package and its model."""
+        if self.own or self.named is None:
             return [self.title]
-        if self.function is None:
-            return [Code(self.file)]
-        return ["the function ", Code(self.function), " of ", Code(self.file)]
+        source = Code(self.named.package or str(self.named.file))
+        if self.named.maker is None:
+            return [source]
+        kind = "the model " if self.named.package else "the function "
+        return [kind, Code(self.named.maker), " of ", source]
 
 
 def plain_verdict(results: ModelResults, outcome: Outcome) -> str:
@@ -116,9 +116,8 @@ def _candidate(results: ModelResults) -> _Candidate:
     told = _told(results)
     # The report's own conversion lies in the model's folder, wherever that was when it ran.
     if told in ("", CONVERTED) or Path(told).parts[-2:] == (results.slug, "model.pth"):
-        return _Candidate("", None, own=True)
-    file, function = split_candidate(told)
-    return _Candidate(str(file), function, own=False)
+        return _Candidate(None, own=True)
+    return _Candidate(split_candidate(told), own=False)
 
 
 def _told(results: ModelResults) -> str:

@@ -69,11 +69,11 @@ class Step:
 
     @property
     def runs_code(self) -> bool:
-        """Whether it runs a user's own code, of which nobody knows all that it depends on."""
+        """Whether it runs code of others, of which nobody knows all that it depends on."""
         settings = self.settings
         if not isinstance(settings, NodesSettings) or settings.candidate is None:
             return False
-        return split_candidate(settings.candidate)[1] is not None
+        return split_candidate(settings.candidate).runs_code
 
     @property
     def command(self) -> tuple[str, ...]:

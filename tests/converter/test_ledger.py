@@ -9,7 +9,7 @@ import pytest
 
 from converter.bundle import BundleEntry, read_index
 from converter.ledger import EMA, choose_config, make_ledger, recognise
-from converter.mapping import iterate_pairs
+from converter.mappings.official import iterate_pairs
 from efficientdet_spec import MODELS, OFFICIAL_MODELS, TINY, InputError, get_config
 
 INDEX_FILES = {

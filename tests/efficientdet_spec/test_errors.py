@@ -13,7 +13,7 @@ from converter.archive import ArchiveError
 from converter.bundle import open_bundle
 from converter.sources import resolve
 from efficientdet_spec import Cause, EfficientDetConfig, InputError, get_config, parse_size
-from parity.sides.pytorch.code import from_code
+from parity.sides.pytorch.code import Maker
 from parity.sides.side import CandidateError
 from torch_model.checkpoint import load_checkpoint
 
@@ -60,7 +60,7 @@ def _open_no_table(folder: Path) -> object:
 
 def _failing_candidate(folder: Path) -> object:
     (folder / "own.py").write_text("def build():\n    return 1 / 0\n")
-    return from_code(folder / "own.py", "build", torch.nn.Identity())
+    return Maker(folder / "own.py", "build")(torch.nn.Identity(), (8, 8))
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,9 @@ def test_before_any_comparison_the_command_names_the_candidate(tmp_path):
     assert found["What is missing?"][0] == "Do convert: cut short."
     assert "as its reason says" in found["What do I do?"][0]
     assert found["What was compared?"][0].startswith("The function make of my port.py")
+    command = "python compare.py report x --candidate effdet:tf_efficientdet_d0"
+    named, _ = told(tmp_path / "named", made.run("efficientdet-d0", steps=steps, command=command))
+    assert named["What was compared?"][0].startswith("The model tf_efficientdet_d0 of effdet, with")
     # A command that no shell could read names nobody.
     other = made.run("efficientdet-d0", steps=steps, command="it's")
     assert told(tmp_path / "other", other)[1] == "whether the converted model is right is not known"

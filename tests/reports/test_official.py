@@ -18,7 +18,7 @@ import made_results as made
 import numpy as np
 import pytest
 
-from converter.mapping import iterate_pairs
+from converter.mappings.official import iterate_pairs
 from converter.seeded import write_seeded
 from efficientdet_spec import get_config
 from parity.coco.published import Measured, against_published

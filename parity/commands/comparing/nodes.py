@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from converter.progress import Progress
 from efficientdet_spec import iterate_nodes
 from parity.commands.asking.inputs import PlannedInput, plan_inputs
-from parity.commands.comparing.candidates import name_of, open_candidate, placed
+from parity.commands.comparing.candidates import Candidate, name_of, open_candidate, placed
 from parity.commands.comparing.gradients import compared_gradients
 from parity.commands.comparing.noise import measured_noise
 from parity.commands.comparing.opened import Opened, computing
@@ -79,10 +80,12 @@ def compare(
     with ExitStack() as stack:
         # PyTorch is imported here, after what may be wrong with the files has been said.
         threads = stack.enter_context(computing(settings.threads))
-        module, device = _open(opened, settings, candidate)
-        stack.enter_context(_left_as_it_is(module))
+        made, device = _open(opened, settings, candidate)
+        stack.enter_context(made)
+        # What is wrong with it should not be said after TensorFlow has been started either.
+        made.at(planned[0].size)
         seconds = {"load": opened.take_seconds() + time.perf_counter() - started}
-        trials = Trials(opened, planned, module, names=settings.names, keep=settings.contributions)
+        trials = Trials(opened, planned, made.at, names=settings.names, keep=settings.contributions)
         evidence, others = _examined(opened, settings, trials, threads, seconds)
         others |= {
             "candidate": _described(settings, candidate),
@@ -101,29 +104,24 @@ def compare(
     return Compared(nodes_result(evidence, **others), paths, gradients)
 
 
-def _open(opened: Opened, settings: NodesSettings, candidate: Any) -> tuple[Any, dict[str, Any]]:
-    """The module that is compared, and what results say about where it computes."""
+def _open(
+    opened: Opened, settings: NodesSettings, candidate: Any
+) -> tuple[Candidate, dict[str, Any]]:
+    """What is compared, and what results say about where it computes."""
     import torch
 
     from parity.sides.pytorch.code import checked
     from parity.sides.pytorch.device import describe_device, open_device
 
     device = open_device(settings.device, tf32=settings.tf32)
-    alive = candidate is not None
-    module = (
-        checked(candidate, "The candidate")
-        if alive
-        else open_candidate(settings.candidate, opened.config, opened.faithful)
-    )
-    module = placed(module, device, getattr(torch, settings.dtype), alive=alive)
-    return module, describe_device(device)
-
-
-def _left_as_it_is(module: Any) -> AbstractContextManager[None]:
-    """Gives a module back the values that runs, such as those in training mode, change."""
-    from parity.sides.pytorch.hooks import restored
-
-    return restored(module)
+    dtype = getattr(torch, settings.dtype)
+    if candidate is None:
+        place = partial(placed, device=device, dtype=dtype, alive=False)
+        made = open_candidate(settings.candidate, opened.config, opened.faithful, place)
+    else:
+        module = placed(checked(candidate, "The candidate"), device, dtype, alive=True)
+        made = Candidate(lambda size: module)
+    return made, describe_device(device)
 
 
 def _described(settings: NodesSettings, candidate: Any) -> str:

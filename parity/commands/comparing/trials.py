@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.progress import Progress
 from efficientdet_spec import (
+    Cause,
     EfficientDetConfig,
     Fusion,
     InputError,
@@ -56,7 +57,7 @@ class Trials:
     Args:
         opened: The checkpoint, with the references.
         planned: The inputs.
-        candidate: What is compared.
+        candidate: Gives what is compared, for images of a height and width.
         names: A file that names the candidate's submodules; None where it has the model's own.
         keep: Of how many nodes the own differences are kept.
 
@@ -71,7 +72,7 @@ class Trials:
         self,
         opened: Opened,
         planned: Sequence[PlannedInput],
-        candidate: Any,
+        candidate: Callable[[tuple[int, int]], Any],
         *,
         names: Path | None = None,
         keep: int = 0,
@@ -132,7 +133,7 @@ class Trials:
         pairing = pair(
             self._names,
             self._opened.reference(item.shape),
-            self._candidate,
+            self._made(item.size),
             self._opened.faithful,
             images,
             self._opened.referee(item.shape),
@@ -176,6 +177,15 @@ class Trials:
         index = len(self._comparisons)
         nodes = [replace(node, input=index) for node in found.nodes]
         return Trial(pairing, pairing.reference, described, replace(found, nodes=nodes))
+
+    def _made(self, size: tuple[int, int]) -> Any:
+        """The candidate for images of this size; where its own code fails, a candidate's error."""
+        try:
+            return self._candidate(size)
+        except InputError as error:
+            if error.cause is not Cause.CANDIDATE:
+                raise
+            raise CandidateError(str(error)) from error
 
     def results(self) -> list[InputResult]:
         """What each input alone says."""

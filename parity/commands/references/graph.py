@@ -43,7 +43,7 @@ def gradients(wanted: Wanted) -> ReferenceGradients:
         InputError: TensorFlow is missing.
     """
     import_tensorflow()
-    from converter.mapping import iterate_pairs
+    from converter.mappings.official import iterate_pairs
     from parity.gradients.sides import Gradients, map_gradients
     from reference_tf.gradients import gradients as of_variables
 

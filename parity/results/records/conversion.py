@@ -82,6 +82,10 @@ class ConversionResult(ResultFile, kw_only=True, frozen=True):
     )
     version: Annotated[Literal[1], says("the version of this schema")] = 1
     target: Annotated[str | UnsetType, says("the file written; absent with `--list`")] = UNSET
+    naming: Annotated[
+        str | UnsetType,
+        says("whose keys the file has; absent where it is this project's own .pth"),
+    ] = UNSET
     model: Annotated[str | UnsetType, says("name of the model; absent with `--list`")] = UNSET
     config: Annotated[
         Mapping[str, Any] | UnsetType, says("the model's configuration; absent with `--list`")

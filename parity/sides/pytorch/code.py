@@ -17,36 +17,99 @@ from torch import Tensor, nn
 from efficientdet_spec import Cause, InputError
 from parity.process.frames import first_line, innermost, of_user
 
+Size = tuple[int, int]
+"""Height and width of the images, in pixels."""
 
-def from_code(path: Path, function: str, faithful: nn.Module) -> nn.Module:
-    """The model that a function in a Python file returns.
+SIZE = "size"
+"""An argument of this name is given the size; one of any other name the faithful model."""
 
-    The file is run, with the rights of whoever runs this program. Its folder can be imported
-    from. A function that takes an argument is given a copy of the faithful model.
+
+class Maker:
+    """A function or class in a Python file that makes the candidate.
+
+    The file is run, once, with the rights of whoever runs this program. Its folder can be imported
+    from.
 
     Args:
         path: The file.
-        function: Name of the function.
-        faithful: The model with the checkpoint's parameters.
+        function: Name of the function or class.
+
+    Attributes:
+        source: What it is called in sentences.
+        sized: Whether it makes a model for one size of images.
 
     Raises:
-        InputError: There is no such file or function, it fails, or it returns something else.
+        InputError: There is no such file or function, importing it fails, or it needs arguments
+            that nobody can give it.
     """
-    maker = _find(path, function)
-    source = f"{path}:{function}"
+
+    def __init__(self, path: Path, function: str) -> None:
+        self._maker = _find(path, function)
+        self.source = f"{path}:{function}"
+        self._needed = _needed(self._maker)
+        _require_known(self.source, self._needed)
+        self.sized = any(item.name == SIZE for item in self._needed)
+
+    def __call__(self, faithful: nn.Module, size: Size) -> nn.Module:
+        """The model, for images of a size.
+
+        A class is put in evaluation mode: unlike a function, it has no place to say so.
+
+        Args:
+            faithful: The model with the checkpoint's parameters, of which a copy is handed over.
+            size: Height and width in pixels.
+
+        Raises:
+            InputError: It fails, or returns something else.
+        """
+        given: list[Any] = []
+        named: dict[str, Any] = {}
+        for item in self._needed:
+            value = size if item.name == SIZE else copy.deepcopy(faithful)
+            if item.kind is item.KEYWORD_ONLY:
+                named[item.name] = value
+            else:
+                given.append(value)
+        try:
+            model = self._maker(*given, **named)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            source = f"{self.source}{self._called(error)}"
+            raise InputError(_failed(source, error), Cause.CANDIDATE) from error
+        model = checked(model, f"What {self.source} returns")
+        return model.eval() if isinstance(self._maker, type) else model
+
+    def _called(self, error: BaseException) -> str:
+        """With what it was called, where that may be why it fails."""
+        models = [item.name for item in self._needed if item.name != SIZE]
+        if not models or not isinstance(error, TypeError | AttributeError):
+            return ""
+        return f", called with the faithful model as its argument {models[0]!r},"
+
+
+def _needed(maker: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The arguments without which something cannot be called."""
     try:
-        needed = [
-            parameter
-            for parameter in inspect.signature(maker).parameters.values()
-            if parameter.default is parameter.empty
-            and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        ]
-        model = maker(copy.deepcopy(faithful)) if needed else maker()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise InputError(_failed(source, error), Cause.CANDIDATE) from error
-    return checked(model, f"What {source} returns")
+        parameters = inspect.signature(maker).parameters.values()
+    except (TypeError, ValueError):
+        # Some that are written in C do not tell.
+        return []
+    open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [
+        item for item in parameters if item.default is item.empty and item.kind not in open_ended
+    ]
+
+
+def _require_known(source: str, needed: Sequence[inspect.Parameter]) -> None:
+    others = [item.name for item in needed if item.name != SIZE]
+    if len(others) > 1:
+        raise InputError(
+            f"{source} needs the arguments {', '.join(others)}, but a candidate is made with at "
+            f"most two, the faithful model and {SIZE!r}, the images' (height, width); give a "
+            f"function that calls it with the others.",
+            Cause.CANDIDATE,
+        )
 
 
 def checked(model: Any, what: str) -> nn.Module:

@@ -250,7 +250,7 @@ def trials(tiny_checkpoint, monkeypatch):
         prefix = tiny_checkpoint / "model"
         files = CheckpointFiles(prefix, str(prefix), None)
         opened = stack.enter_context(Opened(settings(), files))
-        result = Trials(opened, planned, opened.faithful)
+        result = Trials(opened, planned, lambda size: opened.faithful)
         seconds = {"load": 1.0}
         result.run(seconds)
         assert seconds["free pass"] == 1.5 * len(planned)

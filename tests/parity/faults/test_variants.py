@@ -10,7 +10,7 @@ from paired import paired
 
 import reference_tf
 from converter.bundle import open_bundle
-from converter.mapping import iterate_pairs
+from converter.mappings.official import iterate_pairs
 from converter.seeded import write_seeded
 from efficientdet_spec import Fusion, get_config
 from parity.lockstep.comparison import compare

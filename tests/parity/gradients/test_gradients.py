@@ -8,7 +8,7 @@ import pytest
 import torch
 from made_images import waves
 
-from converter.mapping import iterate_pairs
+from converter.mappings.official import iterate_pairs
 from efficientdet_spec import InputError
 from parity.gradients.comparison import Subject, compare_gradients
 from parity.gradients.inputs import DITHER, dithered, output_patterns

@@ -64,7 +64,8 @@ def filled(kind, folder):
         else:
             value = "-odd name"
         values[setting.field] = (value,) if setting.multiple else value
-    for name in ("from_", "backward", "scheduler"):
+    # Each is refused with others of these.
+    for name in ("from_", "backward", "scheduler", "naming"):
         values.pop(name, None)
     return kind(**values)
 

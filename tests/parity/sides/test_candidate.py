@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from efficientdet_spec import InputError
-from parity.sides.pytorch.code import check_function, failure, from_code, where
+from parity.sides.pytorch.code import Maker, check_function, failure, where
+
+SIZE = (96, 128)
+"""Of the images that a candidate is made for."""
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +30,7 @@ def made(tmp_path):
     def make(code, function="build"):
         path = tmp_path / "my model.py"
         path.write_text(code)
-        return from_code(path, function, torch.nn.Linear(2, 3))
+        return Maker(path, function)(torch.nn.Linear(2, 3), SIZE)
 
     return make
 
@@ -53,7 +56,7 @@ def test_a_function_that_takes_the_faithful_model_gets_a_copy(tmp_path):
     path.write_text("def build(model):\n    model.weight.data.zero_()\n    return model")
     faithful = torch.nn.Linear(2, 3)
     before = faithful.weight.clone()
-    model = from_code(path, "build", faithful)
+    model = Maker(path, "build")(faithful, SIZE)
     assert model is not faithful and not model.weight.any()
     assert torch.equal(faithful.weight, before)
 
@@ -61,6 +64,68 @@ def test_a_function_that_takes_the_faithful_model_gets_a_copy(tmp_path):
 def test_a_class_can_be_named(made):
     code = "import torch\nclass Net(torch.nn.Module):\n    pass"
     assert type(made(code, "Net")).__name__ == "Net"
+
+
+NET = """import torch
+class Net(torch.nn.Module):
+    def __init__(self{arguments}):
+        super().__init__()
+        self.given = ({given})
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments, given, kinds",
+    [
+        ("", "", ()),
+        ("faithful", "faithful,", (torch.nn.Linear,)),
+        ("faithful, size", "faithful, size", (torch.nn.Linear, tuple)),
+        ("size, model", "size, model", (tuple, torch.nn.Linear)),
+        ("size", "size,", (tuple,)),
+        ("faithful, *, size", "faithful, size", (torch.nn.Linear, tuple)),
+        ("faithful, size=7", "faithful, size", (torch.nn.Linear, int)),
+        ("faithful, *more, **others", "faithful, more, others", (torch.nn.Linear, tuple, dict)),
+    ],
+)
+def test_functions_and_classes_get_what_they_need(arguments, given, kinds, made):
+    code = NET.format(arguments=f", {arguments}", given=given)
+    of_class = made(code, "Net")
+    plain = NET.format(arguments=", *given", given="*given,")
+    of_function = made(f"{plain}\ndef build({arguments}):\n    return Net({given})")
+    for model in (of_class, of_function):
+        assert tuple(type(item) for item in model.given) == kinds
+        sizes = [item for item in model.given if item == SIZE]
+        assert len(sizes) == ("size" in arguments and "size=" not in arguments)
+    # A class cannot say that it is in evaluation mode; a function that does not is told so.
+    assert not of_class.training and of_function.training
+
+
+@pytest.mark.parametrize(
+    "arguments, others",
+    [("coef, classes", "coef, classes"), ("coef, size, *, classes, c=1", "coef, classes")],
+)
+def test_other_arguments_are_named(arguments, others, refused):
+    for code, name in (
+        (NET.format(arguments=f", {arguments}", given=""), "Net"),
+        (f"def build({arguments}): return None", "build"),
+    ):
+        assert (
+            f":{name} needs the arguments {others}, but a candidate is made with at most two, "
+            f"the faithful model and 'size', the images' (height, width); give a function that "
+            f"calls it with the others."
+        ) in refused(code, name)
+
+
+def test_a_file_is_run_once_for_all_sizes(tmp_path):
+    path = tmp_path / "port.py"
+    path.write_text(
+        "import torch\nsizes = []\ndef build(size):\n    sizes.append(size)\n"
+        "    model = torch.nn.Identity()\n    model.seen = list(sizes)\n    return model"
+    )
+    maker = Maker(path, "build")
+    assert maker.sized
+    assert maker(torch.nn.Identity(), (1, 2)).seen == [(1, 2)]
+    assert maker(torch.nn.Identity(), (3, 4)).seen == [(1, 2), (3, 4)]
 
 
 def test_files_beside_it_can_be_imported(made, tmp_path):
@@ -71,7 +136,7 @@ def test_files_beside_it_can_be_imported(made, tmp_path):
 def test_no_such_file(tmp_path):
     for path, what in ((tmp_path / "missing.py", "does not exist"), (tmp_path, "is not a file")):
         with pytest.raises(InputError, match=f"{what}; give the path of a Python file"):
-            from_code(path, "build", torch.nn.Identity())
+            Maker(path, "build")
 
 
 def test_no_such_function(refused):
@@ -90,7 +155,10 @@ def test_no_such_function(refused):
         ("def build(: pass", "fails with SyntaxError"),
         ("import sys; sys.exit(3)", "fails with SystemExit: 3"),
         ("def build(): return 1 / 0", ":build fails with ZeroDivisionError: division by zero"),
-        ("def build(a, b): return a", ":build fails with TypeError"),
+        (
+            "def build(classes): return range(classes)",
+            ":build, called with the faithful model as its argument 'classes', fails with Type",
+        ),
         ("def build(): raise RuntimeError()", ":build fails with RuntimeError"),
         ("import sys\ndef build(): sys.exit('bye')", ":build fails with SystemExit: bye"),
         ("class Stop(BaseException): pass\nraise Stop('now')", "fails with Stop: now at "),

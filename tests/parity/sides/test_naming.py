@@ -8,7 +8,14 @@ import pytest
 
 from efficientdet_spec import InputError
 from parity.sides import naming
-from parity.sides.naming import base, check_paths, own_paths, read_names, split_candidate
+from parity.sides.naming import (
+    CandidateName,
+    base,
+    check_paths,
+    own_paths,
+    read_names,
+    split_candidate,
+)
 
 NODES = ["stem", "head.conv@P3", "head.bns.P3", "head.conv@P4", "head.bns.P4"]
 
@@ -147,13 +154,18 @@ def test_paths_that_the_candidate_does_not_have():
 @pytest.mark.parametrize(
     "text, expected",
     [
-        ("model.py:build", (Path("model.py"), "build")),
-        ("a:b/model.py:build", (Path("a:b/model.py"), "build")),
-        ("model.py:", (Path("model.py"), "")),
-        ("model.pth", (Path("model.pth"), None)),
-        ("model.py", (Path("model.py"), None)),
-        ("C:model.pth", (Path("C:model.pth"), None)),
+        ("model.py:build", CandidateName(file=Path("model.py"), maker="build")),
+        ("a:b/model.py:build", CandidateName(file=Path("a:b/model.py"), maker="build")),
+        ("model.py:", CandidateName(file=Path("model.py"), maker="")),
+        ("model.pth", CandidateName(file=Path("model.pth"))),
+        ("model.py", CandidateName(file=Path("model.py"))),
+        ("C:model.pth", CandidateName(file=Path("C:model.pth"))),
+        ("a:b/model", CandidateName(file=Path("a:b/model"))),
+        ("effdet", CandidateName(file=Path("effdet"))),
+        ("effdet:tf_efficientdet_d0", CandidateName(package="effdet", maker="tf_efficientdet_d0")),
+        ("effdet:", CandidateName(file=Path("effdet:"))),
     ],
 )
-def test_candidates_are_files_or_functions(text, expected):
-    assert split_candidate(text) == expected
+def test_candidates_are_files_or_what_makes_them(text, expected):
+    named = split_candidate(text)
+    assert named == expected and named.runs_code == (expected.maker is not None)

@@ -10,7 +10,7 @@ from parity.judge.verdict import Verdict
 from parity.lockstep.walk import problem_of
 from parity.sides.naming import own_paths
 from parity.sides.pytorch import TorchCandidate, TorchValue
-from parity.sides.pytorch.code import from_code
+from parity.sides.pytorch.code import Maker
 
 FLOAT = np.dtype(np.float32)
 
@@ -50,7 +50,7 @@ def test_a_model_without_values_is_told(tmp_path):
     path = tmp_path / "port.py"
     path.write_text("def make(model):\n    return model.to('meta')\n", "utf-8")
     with pytest.raises(InputError, match="whose weight is on the meta device"):
-        from_code(path, "make", nn.Linear(2, 2))
+        Maker(path, "make")(nn.Linear(2, 2), (8, 8))
 
 
 def test_complex_values_are_not_their_real_parts():

@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from converter.layouts import CONVOLUTION, DEPTHWISE, SCALARS, VECTOR, Permuted, Stacked
+from converter.mappings.layouts import CONVOLUTION, DEPTHWISE, SCALARS, VECTOR, Permuted, Stacked
 
 # All extents differ, so that a wrong axis shows in the shape, and all values differ, so that it
 # shows in the elements even where the extents are equal.

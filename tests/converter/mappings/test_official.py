@@ -9,7 +9,7 @@ from math import prod
 import pytest
 import torch
 
-from converter.mapping import iterate_pairs
+from converter.mappings.official import iterate_pairs
 from efficientdet_spec import MODELS, OFFICIAL_MODELS, TINY, Fusion, get_config
 from torch_model.model import EfficientDet
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from converter.layouts import CONVOLUTION, DEPTHWISE, SCALARS, VECTOR, Layout, Shape
+from converter.mappings.layouts import CONVOLUTION, DEPTHWISE, SCALARS, VECTOR, Layout, Shape
 from efficientdet_spec import BlockSpec, EfficientDetConfig, Fusion, NodeSpec, iterate_cells
 
 

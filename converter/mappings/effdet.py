@@ -1,0 +1,93 @@
+"""The keys of ``effdet``, rwightman/efficientdet-pytorch: ``tf_efficientdet_d0`` to ``d7x``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from converter.mappings.keys import Key, Layers, Naming
+from efficientdet_spec import BlockSpec, EfficientDetConfig, Fusion, iterate_cells
+
+
+def iterate_keys(config: EfficientDetConfig) -> Iterator[Key]:
+    """Every key of the model, in the order in which the network uses them.
+
+    Args:
+        config: The model.
+    """
+    layers = Layers(config)
+    yield from layers.convolution("backbone.conv_stem", "backbone.stem_conv")
+    yield from layers.batch_norm("backbone.bn1", "backbone.stem_bn")
+    index = 0
+    for stage, length in enumerate(config.backbone.stage_lengths):
+        for repeat in range(length):
+            block = config.backbone.blocks[index]
+            yield from _block(
+                layers, f"backbone.blocks.{stage}.{repeat}", f"backbone.blocks.{index}", block
+            )
+            index += 1
+    yield from _fpn(layers, config)
+    yield from _head(layers, config, "class_net", "class_head")
+    yield from _head(layers, config, "box_net", "box_head")
+
+
+def _block(layers: Layers, theirs: str, ours: str, block: BlockSpec) -> Iterator[Key]:
+    # Batch norms are numbered; without an expansion the projection has the expansion's name.
+    if block.expansion == 1:
+        depthwise_bn, project, project_bn = "bn1", "conv_pw", "bn2"
+    else:
+        yield from layers.convolution(f"{theirs}.conv_pw", f"{ours}.expand_conv")
+        yield from layers.batch_norm(f"{theirs}.bn1", f"{ours}.expand_bn")
+        depthwise_bn, project, project_bn = "bn2", "conv_pwl", "bn3"
+    yield from layers.convolution(f"{theirs}.conv_dw", f"{ours}.depthwise_conv")
+    yield from layers.batch_norm(f"{theirs}.{depthwise_bn}", f"{ours}.depthwise_bn")
+    yield from layers.convolution(f"{theirs}.se.conv_reduce", f"{ours}.se.reduce_conv")
+    yield from layers.convolution(f"{theirs}.se.conv_expand", f"{ours}.se.expand_conv")
+    yield from layers.convolution(f"{theirs}.{project}", f"{ours}.project_conv")
+    yield from layers.batch_norm(f"{theirs}.{project_bn}", f"{ours}.project_bn")
+
+
+def _fpn(layers: Layers, config: EfficientDetConfig) -> Iterator[Key]:
+    provided = config.feature_channels()
+    for level in config.extra_levels():
+        if provided.get(level - 1, config.fpn_channels) != config.fpn_channels:
+            position = config.levels.index(level)
+            yield from _resample(layers, f"fpn.resample.{position}", f"fpn.resample_p{level}")
+    for cell, nodes in iterate_cells(config):
+        for node in nodes:
+            theirs = f"fpn.cell.{cell}.fnode.{node.index}"
+            ours = f"fpn.cells.{cell}.nodes.{node.index}"
+            for position, item in enumerate(node.inputs):
+                if item.input_channels != config.fpn_channels:
+                    # Theirs are called by the feature that is resampled, ours by their order.
+                    yield from _resample(
+                        layers,
+                        f"{theirs}.combine.resample.{item.source}",
+                        f"{ours}.resamples.{position}",
+                    )
+            if config.fusion is not Fusion.SUM:
+                yield layers.parameter(f"{theirs}.combine.edge_weights", f"{ours}.weights")
+            yield from _separable(layers, f"{theirs}.after_combine.conv", f"{ours}.conv")
+            yield from layers.batch_norm(f"{theirs}.after_combine.conv.bn", f"{ours}.bn")
+
+
+def _resample(layers: Layers, theirs: str, ours: str) -> Iterator[Key]:
+    yield from layers.convolution(f"{theirs}.conv.conv", f"{ours}.conv")
+    yield from layers.batch_norm(f"{theirs}.conv.bn", f"{ours}.bn")
+
+
+def _separable(layers: Layers, theirs: str, ours: str) -> Iterator[Key]:
+    yield from layers.convolution(f"{theirs}.conv_dw", f"{ours}.depthwise")
+    yield from layers.convolution(f"{theirs}.conv_pw", f"{ours}.pointwise")
+
+
+def _head(layers: Layers, config: EfficientDetConfig, theirs: str, ours: str) -> Iterator[Key]:
+    for repeat in range(config.head_repeats):
+        yield from _separable(layers, f"{theirs}.conv_rep.{repeat}", f"{ours}.convs.{repeat}")
+        for position, level in enumerate(config.levels):
+            yield from layers.batch_norm(
+                f"{theirs}.bn_rep.{repeat}.{position}.bn", f"{ours}.bns.{repeat}.P{level}"
+            )
+    yield from _separable(layers, f"{theirs}.predict", f"{ours}.predict")
+
+
+NAMING = Naming("effdet", "rwightman/efficientdet-pytorch", iterate_keys)

@@ -1,0 +1,97 @@
+"""A state-dict key of another PyTorch code base, and which of our parameters it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from converter.mappings.layouts import Array, Shape
+from converter.mappings.official import iterate_pairs
+from efficientdet_spec import EfficientDetConfig
+
+COUNTER = "num_batches_tracked"
+"""Last part of a batch norm's buffer that counts training steps and is not read at inference."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a code base's state dict.
+
+    Attributes:
+        name: The key.
+        shape: Shape of its tensor.
+        parameter: The key of our state dict whose values it holds, in the same layout; None
+            where the code base makes a tensor that its model never reads.
+        fallback: What it holds where our arrays have nothing for it; None for what they must have.
+    """
+
+    name: str
+    shape: Shape
+    parameter: str | None
+    fallback: Array | None = None
+
+    @property
+    def required(self) -> bool:
+        """Whether the model cannot be without it."""
+        return self.fallback is None
+
+
+@dataclass(frozen=True)
+class Naming:
+    """The keys that a PyTorch code base gives the parameters.
+
+    Attributes:
+        name: How users name it.
+        project: The code base, as people know it.
+        keys: Every key of its model of a configuration, each once. It raises InputError where
+            the code base cannot build the configuration.
+    """
+
+    name: str
+    project: str
+    keys: Callable[[EfficientDetConfig], Iterator[Key]]
+
+
+class Layers:
+    """Yields the keys of layers, given the paths that both code bases have for them.
+
+    Args:
+        config: The model.
+    """
+
+    def __init__(self, config: EfficientDetConfig) -> None:
+        self._shapes = {pair.parameter: pair.shape for pair in iterate_pairs(config)}
+
+    def convolution(self, theirs: str, ours: str) -> Iterator[Key]:
+        """The weight of a convolution, and its bias where it has one.
+
+        Args:
+            theirs: Path of the layer in the other code base.
+            ours: Path of the layer in our model.
+        """
+        yield self.parameter(f"{theirs}.weight", f"{ours}.weight")
+        if f"{ours}.bias" in self._shapes:
+            yield self.parameter(f"{theirs}.bias", f"{ours}.bias")
+
+    def batch_norm(self, theirs: str, ours: str) -> Iterator[Key]:
+        """Parameters, statistics and counter of a batch norm.
+
+        Args:
+            theirs: As for :meth:`convolution`.
+            ours: As for :meth:`convolution`.
+        """
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            yield self.parameter(f"{theirs}.{part}", f"{ours}.{part}")
+        none_yet = np.zeros((), np.int64)
+        yield Key(f"{theirs}.{COUNTER}", (), f"{ours}.{COUNTER}", none_yet)
+
+    def parameter(self, theirs: str, ours: str) -> Key:
+        """A parameter that is no convolution's and no batch norm's.
+
+        Args:
+            theirs: Its key in the other code base.
+            ours: Its key in our model.
+        """
+        return Key(theirs, self._shapes[ours], ours)

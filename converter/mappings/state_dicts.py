@@ -1,0 +1,172 @@
+"""State dicts of other PyTorch code bases: to their keys, from them, and whose keys they are.
+
+A module of this package that has a ``NAMING`` describes one code base. Nothing else needs to know
+of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping
+from functools import cache
+from types import MappingProxyType
+
+import converter.mappings
+from converter.mappings.keys import Key, Naming
+from converter.mappings.layouts import Array, Shape
+from efficientdet_spec import MODELS, Cause, EfficientDetConfig, InputError, did_you_mean
+
+_SHOWN = 8
+"""How many findings a message lists."""
+
+
+@cache
+def namings() -> Mapping[str, Naming]:
+    """Every naming of a PyTorch code base, by its name."""
+    found = {}
+    for item in pkgutil.iter_modules(converter.mappings.__path__):
+        module = importlib.import_module(f"{converter.mappings.__name__}.{item.name}")
+        naming = vars(module).get("NAMING")
+        if naming is not None:
+            found[naming.name] = naming
+    return MappingProxyType(found)
+
+
+def get_naming(name: str) -> Naming:
+    """The naming called ``name``.
+
+    Args:
+        name: Such as ``effdet``.
+
+    Raises:
+        InputError: There is none; the message lists those that exist.
+    """
+    known = namings()
+    if name not in known:
+        raise InputError(
+            f"There is no naming {name!r:.80}{did_you_mean(name, known)}; choose one of "
+            f"{', '.join(known)}.",
+            Cause.OPTION,
+        )
+    return known[name]
+
+
+def to_naming(
+    naming: Naming,
+    config: EfficientDetConfig,
+    arrays: Mapping[str, Array],
+    source: str = "The state dict",
+) -> dict[str, Array]:
+    """A state dict of ours under another code base's keys, with every key that it has.
+
+    Arrays are handed on as they are. Where ours lack a counter, or the code base makes a tensor
+    that it never reads, the result holds what a new model of that code base does.
+
+    Args:
+        naming: Of the code base.
+        config: The model.
+        arrays: By our keys.
+        source: What the arrays come from, to begin a sentence with.
+
+    Raises:
+        InputError: A parameter is missing, unknown or of another shape, or the code base has no
+            such model.
+    """
+    keys = list(naming.keys(config))
+    by_ours = {key.parameter: key for key in keys if key.parameter is not None}
+    _require_fit(by_ours, arrays, f"{source} does not fit {config.name}")
+    found = {}
+    for key in keys:
+        if key.parameter is not None and key.parameter in arrays:
+            found[key.name] = arrays[key.parameter]
+        elif key.fallback is not None:
+            found[key.name] = key.fallback.copy()
+    return found
+
+
+def from_naming(
+    naming: Naming,
+    config: EfficientDetConfig,
+    arrays: Mapping[str, Array],
+    source: str = "The state dict",
+) -> dict[str, Array]:
+    """Another code base's state dict under our keys; arrays are handed on as they are.
+
+    Args:
+        naming: Of the code base.
+        config: The model.
+        arrays: By the code base's keys.
+        source: What the arrays come from, to begin a sentence with.
+
+    Raises:
+        InputError: A parameter is missing, unknown or of another shape, or the code base has no
+            such model.
+    """
+    by_theirs = {key.name: key for key in naming.keys(config)}
+    wrong = f"{source} does not fit {config.name} in the naming of {naming.name}"
+    _require_fit(by_theirs, arrays, wrong)
+    return {
+        key.parameter: arrays[name]
+        for name, key in by_theirs.items()
+        if key.parameter is not None and name in arrays
+    }
+
+
+def findings(keys: Mapping[str, Key], shapes: Mapping[str, Shape]) -> list[str]:
+    """What keeps a state dict from having exactly these keys, in words.
+
+    Args:
+        keys: Each by the name that it should have in the state dict.
+        shapes: Of the state dict's tensors, by name.
+    """
+    return [
+        *(
+            f"{name} is missing"
+            for name, key in keys.items()
+            if key.required and name not in shapes
+        ),
+        *(f"{name} is unknown" for name in shapes if name not in keys),
+        *(
+            f"{name} is {list(shapes[name])}, not {list(key.shape)}"
+            for name, key in keys.items()
+            if shapes.get(name, key.shape) != key.shape
+        ),
+    ]
+
+
+def _require_fit(keys: Mapping[str, Key], arrays: Mapping[str, Array], wrong: str) -> None:
+    found = findings(keys, {name: tuple(array.shape) for name, array in arrays.items()})
+    if found:
+        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise InputError(f"{wrong}: {'; '.join(found[:_SHOWN])}{more}.", Cause.MODEL)
+
+
+def naming_of(keys: Iterable[str]) -> Naming | None:
+    """The code base whose keys these are; None where they are no known one's.
+
+    A state dict is recognised by the keys that all models of a code base share, of which it must
+    have more than half: it may be damaged, or of a model that has been changed.
+
+    Args:
+        keys: Of a state dict.
+    """
+    given = set(keys)
+    for naming in namings().values():
+        shared = _shared_keys(naming)
+        if 2 * len(shared & given) > len(shared):
+            return naming
+    return None
+
+
+@cache
+def _shared_keys(naming: Naming) -> frozenset[str]:
+    """The keys that every model of a code base has."""
+    models = []
+    for config in MODELS.values():
+        try:
+            models.append({key.name for key in naming.keys(config)})
+        except InputError:
+            # The code base cannot build this one.
+            continue
+    return frozenset(set.intersection(*models))
