@@ -192,7 +192,7 @@ def _compared(
         found = compare_nodes(
             opened, asked, candidate=None if named else candidate, planned=planned
         )
-    return Comparison(found.result, found.paths, found.gradients, found.names)
+    return Comparison(found.result, found.names, found.paths, found.gradients)
 
 
 def _paths_or_arrays(images: Any) -> tuple[list[Path], Any]:

@@ -73,9 +73,9 @@ class Comparison(_Result):
     """
 
     record: NodesResult = field(repr=False)
+    _names: NamesResult = field(repr=False)
     _paths: Mapping[str, str] = field(repr=False, default_factory=dict)
     _gradients: GradientsReport | None = field(repr=False, default=None)
-    _names: NamesResult | None = field(repr=False, default=None)
 
     @property
     def suspects(self) -> Sequence[Suspect]:
@@ -114,8 +114,6 @@ class Comparison(_Result):
         Raises:
             InputError: It cannot be written.
         """
-        if self._names is None:
-            raise TypeError("this comparison was not made by compare, and knows no names")
         write(Path(path).expanduser(), self._names)
 
     def assert_parity(self) -> None:

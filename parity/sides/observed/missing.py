@@ -75,7 +75,7 @@ def not_found(record: Record, sought: Sought, partners: Partners, named: Named) 
 def _why(sought: Sought, node: str, possible: Sequence[Made], due: frozenset[str]) -> str:
     """What speaks against all values that lie at a node's place."""
     if not possible:
-        return f"nothing else is made from {_listed(due)} and from nothing more"
+        return f"no other tensor is made from {_listed(due)} alone"
     made = f"nothing that is made from {_listed(due)} has its"
     shape = sought.shapes[node]
     fitting = [value for value in possible if layouts(value.shape, shape)]

@@ -27,14 +27,14 @@ class Named:
         pins: By node the partner that it has because of its name.
         paths: By node of these the submodule.
         overrides: Whether any of them is another than was found.
-        notes: Sentences on names that are followed although something else was surely found.
+        notes: By node whose name is followed although something else was surely found, what.
         unmet: By node whose name cannot be followed, why.
     """
 
     pins: Mapping[str, Partner]
     paths: Mapping[str, str]
     overrides: bool = False
-    notes: Sequence[str] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
     unmet: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -151,20 +151,24 @@ class _Names:
 
     def _told_apart(self, node: str, path: str, call: Call, other: str | None) -> str:
         """What was surely found and speaks against a name; empty where nothing does."""
-        followed = f"The name {path} is followed at {node}"
+        followed = f"the name {path} is followed"
         partner = self._found.get(node)
         if partner is not None and _is_sure(partner):
             # A step of the submodule itself does not speak against it.
             if not call.begin <= partner.value < call.end:
-                operation = self._record.values[partner.value].operation
-                where = step_in_words(operation) if operation else "what the candidate holds"
-                return (
-                    f"{followed}, though {where} was found to make it, by its {partner.how.value}."
-                )
+                where, how = self._where(partner), partner.how.value
+                return f"{followed}, though {where} was found to make it, by its {how}"
         elif other is not None and _is_sure(self._found[other]):
             how = self._found[other].how.value
-            return f"{followed}, though what it makes was found to be {other}, by its {how}."
+            return f"{followed}, though what it makes was found to be {other}, by its {how}"
         return ""
+
+    def _where(self, partner: Partner) -> str:
+        operation = self._record.values[partner.value].operation
+        if operation is None:
+            return "what the candidate holds"
+        inside = f" in {operation.module}" if operation.module else ""
+        return f"{step_in_words(operation)}{inside}"
 
     def _pin(self, node: str, path: str, partner: Partner) -> None:
         self._pins[node], self._paths[node] = partner, path
@@ -187,7 +191,7 @@ class _Names:
             node not in self._found or self._found[node].value != partner.value
             for node, partner in self._pins.items()
         )
-        return Named(self._pins, self._paths, overrides, list(self._notes.values()), self._unmet)
+        return Named(self._pins, self._paths, overrides, self._notes, self._unmet)
 
 
 def names_in_words(named: Named, partners: Partners) -> list[str]:
@@ -207,7 +211,7 @@ def names_in_words(named: Named, partners: Partners) -> list[str]:
         f"The name of {nodes[0]}{_more(nodes)} is not followed: {why}; it was found without."
         for why, nodes in groups.items()
     ]
-    return [*named.notes, *passed]
+    return [*(f"At {node} {told}." for node, told in named.notes.items()), *passed]
 
 
 def _more(nodes: Sequence[str]) -> str:

@@ -211,7 +211,10 @@ class ObservedCandidate:
         """The operations that make a node; see :class:`~parity.sides.side.Candidate`."""
         if self._last is None or node not in self._last.partners.found:
             return ""
-        return span_in_words(self._last.record, self._last.partners, node)
+        steps = span_in_words(self._last.record, self._last.partners, node)
+        told = self._last.named.notes.get(node)
+        # Who is accused at a node should know that it is the name that makes it one.
+        return f"{steps}; {told}" if told else steps
 
     def outputs(self, returned: Sequence[Value]) -> list[Value]:
         """What it has returned last, taken apart; see :class:`~parity.sides.side.Candidate`."""
