@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from parity.commands.comparing.opened import Opened
 
-_WRITTEN = {"json", "junit", "verbose"}
+_WRITTEN = {"json", "junit", "write_names", "verbose"}
 """Settings that say what a command line writes and prints."""
 
 _IMAGE = "image"
@@ -193,7 +193,7 @@ def _compared(
         found = compare_nodes(
             opened, asked, candidate=None if named else candidate, planned=planned
         )
-    return Comparison(found.result, found.paths, found.gradients)
+    return Comparison(found.result, found.names, found.paths, found.gradients)
 
 
 def _paths_or_arrays(images: Any) -> tuple[list[Path], Any]:

@@ -15,6 +15,7 @@ from parity.results.records.record import ResultFile, write
 if TYPE_CHECKING:
     from parity.gradients.comparison import GradientsReport
     from parity.results.records.coco import CocoResult
+    from parity.results.records.names import NamesResult
     from parity.results.records.nodes import Finding, NodesResult, Suspect
 
 
@@ -72,6 +73,7 @@ class Comparison(_Result):
     """
 
     record: NodesResult = field(repr=False)
+    _names: NamesResult = field(repr=False)
     _paths: Mapping[str, str] = field(repr=False, default_factory=dict)
     _gradients: GradientsReport | None = field(repr=False, default=None)
 
@@ -102,6 +104,17 @@ class Comparison(_Result):
             paths=self._paths,
             further=gradients_text(self._gradients, width) if self._gradients else "",
         )
+
+    def write_names(self, path: str | os.PathLike[str]) -> None:
+        """Write what of the candidate makes which node, as the setting ``names`` reads it.
+
+        Args:
+            path: The file; it appears complete or not at all.
+
+        Raises:
+            InputError: It cannot be written.
+        """
+        write(Path(path).expanduser(), self._names)
 
     def assert_parity(self) -> None:
         """Raise unless parity was shown.

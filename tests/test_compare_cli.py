@@ -638,23 +638,62 @@ def test_a_candidate_of_another_structure_with_names(tiny_checkpoint, code, resu
     assert [node["name"] for node in values["nodes"]] == nodes
     # That its parameters have other names is no finding.
     assert values["findings"] == []
-    # A node that is left out of the names is said to be.
+    # A node that is left out of the names is found without.
     del mapping["backbone.blocks.1.se.act"]
     names.write_text(json.dumps(mapping))
     exit_code, values = run_nodes(
         tiny_checkpoint, path, "--candidate", port, "--names", names, "--size", "96x128"
     )
-    assert (exit_code, values["outcome"]) == (3, "not shown")
-    assert values["sentence"] == (
-        f"NOT SHOWN: nothing was found to differ, but 1 of {len(nodes)} nodes are not covered, "
-        f"first backbone.blocks.1.se.act: the candidate has no such node"
+    assert (exit_code, values["coverage"]["covered"]) == (0, len(nodes))
+    # One that is no submodule's is none of what was found, and that is told.
+    names.write_text(json.dumps({"backbone.blocks.1.se.act": "neck"}))
+    exit_code, values = run_nodes(
+        tiny_checkpoint, path, "--candidate", port, "--names", names, "--size", "96x128"
     )
-    assert (values["coverage"]["covered"], values["coverage"]["nodes"]) == (
-        len(nodes) - 1,
-        len(nodes),
+    assert exit_code == 0
+    notes = [text for text in values["coverage"]["text"] if "name" in text]
+    # The shapes, which it tells, are each input's.
+    assert len(notes) == len(values["inputs"])
+    assert notes[0].startswith("The name of backbone.blocks.1.se.act is not followed: neck, ")
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("own", [True, False], ids=["own paths", "renamed"])
+def test_what_was_found_can_be_given_back_as_names(tiny_checkpoint, code, tmp_path, own):
+    path, names, again = (tmp_path / f"{name}.json" for name in ("nodes", "names", "again"))
+    candidate = [] if own else ["--candidate", code(RENAMED)]
+    options = [*candidate, "--size", "96x128", "--contributions", "0"]
+    exit_code, values = run_nodes(tiny_checkpoint, path, *options, "--write-names", names)
+    written = json.loads(names.read_text())
+    assert exit_code == 0
+    assert (written["schema"], written["version"]) == ("efficientdet-parity/names", 1)
+    assert [*written["nodes"]] == [node["name"] for node in values["nodes"]]
+    stem = written["nodes"]["backbone.stem_conv"]
+    assert stem["path"] == f"{'backbone' if own else 'body'}.stem_conv"
+    assert (stem["found"] == "own path", stem["operations"] == []) == (own, own)
+    exit_code, back = run_nodes(
+        tiny_checkpoint, path, *options, "--names", names, "--write-names", again
     )
-    assert failing(values) == ["backbone.blocks.1.se.act"]
-    assert "no submodule is named for it" in values["suspects"][0]["diagnosis"]
+    assert exit_code == 0
+    assert [node["verdict"] for node in back["nodes"]] == [
+        node["verdict"] for node in values["nodes"]
+    ]
+    found = json.loads(again.read_text())["nodes"]
+    if own:
+        assert {node: entry["path"] for node, entry in found.items()} == {
+            node: entry["path"] for node, entry in written["nodes"].items()
+        }
+    else:
+        assert found == written["nodes"]
+
+
+def test_names_are_not_written_over_what_is_needed(tiny_checkpoint, tmp_path, refused):
+    names = tmp_path / "names.json"
+    names.write_text(json.dumps({"backbone.stem_conv": "backbone.stem_conv"}))
+    before = names.read_text()
+    for others in (["--names", names], ["--json", names]):
+        refused("nodes", tiny_checkpoint, "--write-names", names, *others)
+    assert names.read_text() == before
 
 
 @needs_tensorflow

@@ -17,6 +17,7 @@ from parity.process.console import output_width
 from parity.process.files import write_text
 from parity.results.junit import junit
 from parity.results.place import ResultPlace
+from parity.results.records.record import write
 from parity.results.text.nodes import nodes_text
 from parity.settings.nodes import NodesSettings
 from parity.settings.option import words
@@ -40,7 +41,8 @@ def run(settings: NodesSettings, place: ResultPlace) -> int:
     files = resolve_checkpoint(settings)
     inputs: list[Path | str | None] = [settings.checkpoint, settings.names, settings.reference]
     inputs += [*settings.image, candidate]
-    check_results([settings.json, settings.junit], inputs, files.prefix, place)
+    targets = [settings.json, settings.junit, settings.write_names]
+    check_results(targets, inputs, files.prefix, place)
     with Opened(settings, files, reference=settings.reference, device=settings.device) as opened:
         found = compare(opened, settings)
     command = shlex.join(["efficientdet-parity", *words(settings)])
@@ -58,4 +60,6 @@ def run(settings: NodesSettings, place: ResultPlace) -> int:
     place.write(found.result)
     if settings.junit:
         write_text(settings.junit, junit(found.result))
+    if settings.write_names:
+        write(settings.write_names, found.names)
     return found.result.outcome.exit_code

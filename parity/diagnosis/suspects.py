@@ -244,6 +244,9 @@ def _without_output(
     seen = pairing.candidate.left_out().get(first.name)
     if first.shape is None and seen is not None:
         return replace(suspect, slug="left-out", diagnosis=f"left out: {seen}")
+    if first.shape is None and pairing.candidate.seen_through:
+        # That it was not found does not mean that it is not there.
+        return replace(suspect, evidence=(first.reason,))
     if first.shape is None:
         calls = pairing.candidate.naming.path_of().get(first.name)
         where = "no submodule is named for it" if calls is None else f"{calls} is not called for it"

@@ -304,7 +304,7 @@ def _isolated(
     ]
     sources = {name: pairing.referee.sources(name) for name in kinds}
     if pairing.candidate.seen_through:
-        results = judged_together(results, pairing.referee, pairing.candidate.left_out())
+        results = judged_together(results, pairing.referee, pairing.candidate)
     return Comparison(
         with_history(results, sources),
         [timing],
@@ -332,8 +332,4 @@ def compare_isolated(pairing: Pairing, progress: Progress | None = None) -> list
         judge(name, kinds.get(name), measured.get(name), measured.get(name), dtype)
         for name in names
     ]
-    return (
-        judged_together(results, pairing.referee, pairing.candidate.left_out())
-        if seen_through
-        else results
-    )
+    return judged_together(results, pairing.referee, pairing.candidate) if seen_through else results

@@ -7,23 +7,25 @@ node. Where that is wrong, nobody can say which of the nodes of its span is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from parity.judge.referee import Referee
 from parity.judge.verdict import NodeResult, Verdict
+from parity.sides.side import Candidate
 
 
 def judged_together(
-    nodes: Sequence[NodeResult], referee: Referee, left_out: Mapping[str, str]
+    nodes: Sequence[NodeResult], referee: Referee, candidate: Candidate
 ) -> list[NodeResult]:
     """The results, with a verdict on nodes that lie inside of spans.
 
     Args:
         nodes: All results, in the order of computation.
         referee: Knows what each node reads, and whether that matters.
-        left_out: Nodes that the candidate was seen not to compute, with what was seen.
+        candidate: Has been seen operation by operation.
     """
+    left_out, not_found = candidate.left_out(), candidate.not_found()
     results = {node.name: node for node in nodes}
     ends: dict[str, tuple[str, ...]] = {}
     readers: dict[str, list[str]] = {}
@@ -41,14 +43,19 @@ def judged_together(
             behind |= dict.fromkeys((reader,) if found.shape else ends.get(reader, ()))
         ends[node.name] = tuple(behind)
         results[node.name] = _judged(
-            node, [results[end] for end in behind], left_out.get(node.name, "")
+            node,
+            [results[end] for end in behind],
+            left_out.get(node.name, ""),
+            not_found.get(node.name, ""),
         )
     return [results[node.name] for node in nodes]
 
 
-def _judged(node: NodeResult, behind: Sequence[NodeResult], left_out: str) -> NodeResult:
+def _judged(
+    node: NodeResult, behind: Sequence[NodeResult], left_out: str, not_found: str
+) -> NodeResult:
     if not behind:
-        return node
+        return replace(node, reason=f"not found: {not_found}") if not_found else node
     names = ", ".join(item.name for item in behind[:2]) + (" ..." if len(behind) > 2 else "")
     together = f"the candidate makes it together with {names}, in one span of operations"
     if all(item.verdict.passes for item in behind):
@@ -62,4 +69,5 @@ def _judged(node: NodeResult, behind: Sequence[NodeResult], left_out: str) -> No
         reason = f"the candidate leaves it out: {left_out}"
         return replace(node, verdict=Verdict.FUNCTION_DIFFERS, reason=reason)
     wrong = next(item.name for item in behind if not item.verdict.passes)
-    return replace(node, reason=f"{together}, and {wrong} is not right", within=wrong)
+    alone = f"; by itself it is not found: {not_found}" if not_found else ""
+    return replace(node, reason=f"{together}, and {wrong} is not right{alone}", within=wrong)

@@ -25,6 +25,7 @@ from parity.results.records.doctor import DoctorResult
 from parity.results.records.failure import Failure
 from parity.results.records.faults import FaultsResult
 from parity.results.records.gradients import GradientsResult
+from parity.results.records.names import NamesResult
 from parity.results.records.nodes import NodesResult
 from parity.results.records.nodes_diff import NodesDiff
 from parity.results.records.record import NOT_FINITE, Figure, Record, ResultFile, identity
@@ -34,6 +35,7 @@ from parity.results.records.self_check import SelfCheckResult
 
 FILES: tuple[type[ResultFile], ...] = (
     NodesResult,
+    NamesResult,
     NodesDiff,
     GradientsResult,
     CocoResult,

@@ -59,7 +59,8 @@ class NodesSettings(ComputeSettings, DeviceSettings):
         path=True,
     )
     names: Path | None = option(
-        "submodule of the candidate for each node, for models built differently",
+        "submodules of the candidate for some or all nodes, where what is found without them is "
+        "to be overridden",
         default=None,
         group=SIDES,
         metavar="FILE.json",
@@ -132,6 +133,13 @@ class NodesSettings(ComputeSettings, DeviceSettings):
     )
     junit: Path | None = option(
         "write the result as JUnit XML", default=None, group=RESULTS, metavar="FILE"
+    )
+    write_names: Path | None = option(
+        "write which submodule and which operations of the candidate make which node, as --names "
+        "reads it",
+        default=None,
+        group=RESULTS,
+        metavar="FILE.json",
     )
     verbose: bool = option("print a table of all nodes", default=False, group=RESULTS)
 

@@ -15,6 +15,9 @@ from typing import Any
 
 from efficientdet_spec import Cause, InputError
 
+WRITTEN = ("efficientdet-parity/names", 1)
+"""Schema and version of the files that ``--write-names`` writes."""
+
 _MAX_BYTES = 16 << 20
 """Larger names files are refused unread: the largest model has fewer than 2000 nodes."""
 
@@ -101,7 +104,8 @@ def own_paths(nodes: Iterable[str], prefix: str = "") -> Naming:
 def read_names(path: Path, nodes: Sequence[str]) -> Naming:
     """The naming that a JSON file gives.
 
-    The file holds one object. Its keys are nodes, with a level (``class_head.acts.0@P4``) or
+    The file is one that ``--write-names`` has written, of which the paths count, or holds one plain
+    object. The plain one's keys are nodes, with a level (``class_head.acts.0@P4``) or
     without, which stands for all levels. Its values are paths of submodules; with
     ``"path": ["a", "b"]`` each of the levels has a submodule of its own. Nodes whose submodule is
     the same are its successive calls, in the order of computation.
@@ -113,7 +117,7 @@ def read_names(path: Path, nodes: Sequence[str]) -> Naming:
     Raises:
         InputError: The file cannot be read, is no such object, or names nodes that do not exist.
     """
-    given = _read_object(path)
+    given = _plain(path, _read_object(path))
     by_base = own_paths(nodes).calls
     paths: dict[str, str] = {}
     for key, value in given.items():
@@ -173,6 +177,33 @@ def _read_object(path: Path) -> dict[str, Any]:
             Cause.FORMAT,
         )
     return values
+
+
+def _plain(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """What a file gives for nodes, without what else ``--write-names`` says of them."""
+    schema, version = values.get("schema"), values.get("version")
+    if schema is None:
+        return values
+    nodes = values.get("nodes")
+    if (schema, version) != WRITTEN or not isinstance(nodes, dict):
+        raise InputError(
+            f"{path} is {schema!r:.40} version {version!r:.10}, expected {WRITTEN[0]} version "
+            f"{WRITTEN[1]}; give what --write-names has written, or one plain JSON object that "
+            f"maps nodes to paths of submodules.",
+            Cause.FORMAT,
+        )
+    given = {}
+    for node, entry in nodes.items():
+        if not isinstance(entry, dict):
+            raise InputError(
+                f"{path} gives {entry!r:.80} for the node {node!r:.80}; give an object with a "
+                f"path.",
+                Cause.FORMAT,
+            )
+        # What no submodule makes by itself is left to what is found.
+        if entry.get("path") is not None:
+            given[node] = entry["path"]
+    return given
 
 
 def check_paths(naming: Naming, modules: Iterable[str], source: str) -> None:

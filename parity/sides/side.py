@@ -164,6 +164,30 @@ What it returns, NHWC, takes the output's place; None leaves it.
 """
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What makes a node in a candidate, and how that was found.
+
+    Attributes:
+        path: Of the part that makes it by itself; None where none does.
+        found: How it was found.
+        sure: Whether nothing else could be it.
+        operations: All that make it, in words; empty where they are not seen.
+        distance: From the reference's tensor where it was found, in units of its rms; None where
+            that was not looked at.
+        layout: The order of the axes N, H, W, C in its tensor, as letters; None where unknown.
+        shape: Of its tensor; None where that was not looked at.
+    """
+
+    path: str | None
+    found: str
+    sure: bool = True
+    operations: Sequence[str] = ()
+    distance: float | None = None
+    layout: str | None = None
+    shape: Sequence[int] | None = None
+
+
 class Candidate(Protocol):
     """A network that is compared, and can be driven."""
 
@@ -195,6 +219,12 @@ class Candidate(Protocol):
 
     def left_out(self) -> Mapping[str, str]:
         """Nodes that it was seen not to compute, each with what stands at their place."""
+
+    def not_found(self) -> Mapping[str, str]:
+        """Nodes that it may compute and none of its operations was found to make, and why."""
+
+    def origins(self) -> Mapping[str, Origin]:
+        """What makes each of its nodes; a node that it does not make may be among them."""
 
     def steps(self, node: str) -> str:
         """The operations that make a node, where they are known; empty elsewhere."""

@@ -1,6 +1,7 @@
 """Comparisons from a program: live modules, arrays and paths, and what they leave behind."""
 
 import importlib.util
+import json
 
 import numpy as np
 import pytest
@@ -211,6 +212,7 @@ def test_candidates_that_are_none(reference, candidate, cause, said):
     "settings, said",
     [
         ({"json": "r.json"}, "use the methods of the result"),
+        ({"write_names": "n.json"}, "use the methods of the result"),
         ({"verbose": True}, "use the methods of the result"),
         ({"image": "photo.jpg"}, "give images"),
         ({"dtype": "float64"}, "belongs to the opening"),
@@ -290,6 +292,28 @@ def test_a_result_is_neither_true_nor_false(reference):
 @needs_tensorflow
 # Half a minute, for what the tests of gradients and of texts show in parts.
 @pytest.mark.heavy
+def test_what_was_found_is_written_as_names(reference, model, tmp_path):
+    class Port(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.neck = model.backbone, model.fpn
+            self.classes, self.boxes = model.class_head, model.box_head
+
+        def forward(self, images):
+            features = self.neck(self.body(images))
+            return self.classes(features), self.boxes(features)
+
+    path = tmp_path / "names.json"
+    result = reference.compare(Port().eval(), images=network_input())
+    result.write_names(path)
+    written = json.loads(path.read_text())["nodes"]
+    assert written["backbone.stem_conv"]["path"] == "body.stem_conv"
+    again = reference.compare(Port().eval(), images=network_input(), names=path)
+    assert again.passes and result.passes
+    again.write_names(path)
+    assert json.loads(path.read_text())["nodes"] == written
+
+
 def test_gradients_are_in_the_text(tiny_checkpoint):
     images = [photograph()]
     result = ep.compare(

@@ -5,6 +5,8 @@ and gates as bare functions, which no hook can see. It stands for any model from
 ``docs/third-party.md`` checks it.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -304,6 +306,24 @@ def build_hookable(faithful):
     return filled(Detector(Op), faithful.state_dict())
 
 
+class InThread(nn.Module):
+    """Runs a model's parts in a thread of their own, as those do that serve several requests."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.bb, self.neck, self.cls, self.reg = model.bb, model.neck, model.cls, model.reg
+        self.whole = type(model).forward
+
+    def forward(self, images):
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.no_grad()(self.whole), self, images).result()
+
+
+def build_in_thread(faithful):
+    """The port as it is, in another thread than the one that it is called in."""
+    return InThread(build(faithful)).eval()
+
+
 def zero_padded_pool(faithful):
     """With zeros around what the max-pools see, which win against negative values."""
     model = build(faithful)
@@ -336,3 +356,8 @@ def forgotten_sigmoid(faithful):
     model = build(faithful)
     model.bb.stages[2].sigmoid = bare
     return model
+
+
+def forgotten_sigmoid_in_thread(faithful):
+    """The same where its functions are not seen."""
+    return InThread(forgotten_sigmoid(faithful)).eval()

@@ -72,8 +72,8 @@ def check(tiny_checkpoint, picture, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def as_it_is(check):
-    """The port with bare functions."""
-    return check("build")
+    """The port with bare functions, where modules alone can be seen."""
+    return check("build_in_thread")
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +145,29 @@ def test_faults_are_named_without_names(check, function, slug, nodes):
     assert {node for item in result["suspects"] for node in item["nodes"]} == nodes
 
 
+def test_names_of_some_nodes_leave_the_others_to_what_is_found(check):
+    """A file that names what is a module, for a port whose sums and gates are functions."""
+    code, result = check("build")
+    unnamed = unpaired(result)
+    assert (code, result["outcome"]) == (0, "parity")
+    assert {by_name(result)[name]["kind"] for name in unnamed} == {
+        *("gate", "scale", "sum", "fusion", "up-sampling")
+    }
+    assert {node["verdict"] for node in result["nodes"]} == {"exact", "rounding"}
+    assert result["findings"] == result["suspects"] == []
+    _, without = check("build", names=None)
+    assert [node["verdict"] for node in result["nodes"]] == [
+        node["verdict"] for node in without["nodes"]
+    ]
+
+
+def test_what_runs_in_threads_cannot_be_seen_without_names(check):
+    code, result = check("build_in_thread", names=None)
+    assert (code, result["outcome"]) == (3, "not shown")
+    assert "run in threads of their own" in result["not_shown"][0]
+    assert {node["verdict"] for node in result["nodes"]} == {"not covered"}
+
+
 def test_a_size_for_which_it_is_not_made_is_told_apart(check):
     """Of the generated inputs one has odd sides, where this port pads otherwise than the model."""
     code, result = check("build_hookable", COMPLETE, image=())
@@ -213,10 +236,17 @@ def test_each_fault_is_found_where_it_is_and_named(check, fault, slug, where):
 
 
 def test_a_fault_in_a_bare_function_comes_to_light_behind_it(check):
-    code, result = check("forgotten_sigmoid")
+    code, result = check("forgotten_sigmoid_in_thread")
     assert code == 1
     assert failing(result) == {"backbone.blocks.2.project_conv"}
     assert not by_name(result)["backbone.blocks.2.project_conv"]["identical_inputs"]
+
+
+def test_a_fault_in_a_bare_function_is_found_beside_names(check):
+    code, result = check("forgotten_sigmoid")
+    assert code == 1
+    assert failing(result) == {f"backbone.blocks.2.se.{name}" for name in ("gate", "scale")}
+    assert named(result, "backbone.blocks.2.se.gate")["slug"] == "left-out"
 
 
 @pytest.fixture
@@ -228,8 +258,10 @@ def prefixed(tmp_path):
     return path
 
 
-def test_joined_outputs_need_the_wrapper(check, prefixed):
+def test_joined_outputs_need_the_wrapper_in_a_thread_alone(check, prefixed):
     code, result = check("build_joined", COMPLETE, "wrapped.py")
+    assert (code, result["passes"]) == (0, True)
+    code, result = check("build_joined_in_thread", COMPLETE, "wrapped.py")
     assert (code, result["outcome"]) == (3, "not shown")
     reasons = {node["reason"] for node in result["nodes"] if node["verdict"] == "not covered"}
     assert reasons == {"the candidate returns 2 tensors, not 10"}

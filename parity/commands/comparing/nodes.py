@@ -16,12 +16,13 @@ from parity.commands.comparing.candidates import Candidate, name_of, open_candid
 from parity.commands.comparing.gradients import compared_gradients
 from parity.commands.comparing.noise import measured_noise
 from parity.commands.comparing.opened import Opened, computing
-from parity.commands.comparing.trials import Trials
+from parity.commands.comparing.trials import Trial, Trials
 from parity.gradients.comparison import GradientsReport
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process import environment
 from parity.results.conclusion import Evidence, nodes_result
 from parity.results.ranking import sources
+from parity.results.records.names import NamedNode, NamesResult
 from parity.results.records.nodes import (
     CONVERTED,
     Contribution,
@@ -45,11 +46,13 @@ class Compared:
     Attributes:
         result: As it is written.
         paths: The candidate's module by node.
+        names: What of the candidate makes which node.
         gradients: With gradients, what is printed of them.
     """
 
     result: NodesResult
     paths: Mapping[str, str]
+    names: NamesResult
     gradients: GradientsReport | None = None
 
 
@@ -101,7 +104,21 @@ def compare(
                 not_shown=[*evidence.not_shown, *differentiated.not_shown],
             )
         paths = trials.telling.pairing.candidate.naming.path_of()
-    return Compared(nodes_result(evidence, **others), paths, gradients)
+        names = _names(trials.telling, opened.config.name, others["candidate"])
+    return Compared(nodes_result(evidence, **others), paths, names, gradients)
+
+
+def _names(telling: Trial, model: str, candidate: str) -> NamesResult:
+    """What makes which node on the input that shows most."""
+    kinds, origins = telling.pairing.kinds, telling.pairing.candidate.origins()
+    nodes = {
+        node.name: made(NamedNode, origins[node.name])
+        if node.shape is not None and node.name in origins
+        else NamedNode(reason=node.reason)
+        for node in telling.comparison.nodes
+        if node.name in kinds
+    }
+    return NamesResult(model=model, candidate=candidate, nodes=nodes)
 
 
 def _open(

@@ -305,28 +305,32 @@ def pair(
         check_observable,
         common_prefix,
     )
-    from parity.sides.pytorch.observation.candidate import ObservedCandidate
+    from parity.sides.pytorch.observation.candidate import ObservedCandidate, runs_in_threads
 
     nodes = list(reference.kinds)
     paths = [name for name, _ in candidate.named_modules()]
+    referee = referee or FaithfulReferee(faithful, reference.kinds, images.shape)
+    driven: TorchCandidate | ObservedCandidate
     if names:
         naming = read_names(names, nodes)
         check_paths(naming, paths, str(names))
+        driven = ObservedCandidate(candidate, nodes, naming)
+        if runs_in_threads(driven, images):
+            # Operations are seen in one thread, modules in all.
+            check_observable(candidate, naming, referee)
+            driven = TorchCandidate(candidate, naming)
     else:
         naming = own_paths(nodes, common_prefix(paths, nodes))
-    referee = referee or FaithfulReferee(faithful, reference.kinds, images.shape)
-    driven: TorchCandidate | ObservedCandidate = TorchCandidate(candidate, naming)
-    known = sum(path in naming.calls for path in paths)
-    try:
-        check_observable(candidate, naming, referee)
-        by_modules = bool(names) or 2 * known >= len(naming.calls)
-    except InputError:
-        if names:
-            raise
-        by_modules = False
-    if not by_modules:
-        # What its parts are called says nothing, or they cannot be seen: its operations can.
-        driven = ObservedCandidate(candidate, nodes)
+        driven = TorchCandidate(candidate, naming)
+        known = sum(path in naming.calls for path in paths)
+        try:
+            check_observable(candidate, naming, referee)
+            by_modules = 2 * known >= len(naming.calls)
+        except InputError:
+            by_modules = False
+        if not by_modules:
+            # What its parts are called says nothing, or they cannot be seen: its operations can.
+            driven = ObservedCandidate(candidate, nodes)
     if referee.elements * images.itemsize <= KEPT_BYTES:
         reference = kept(reference)
     return Pairing(

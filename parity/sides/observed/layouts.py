@@ -15,7 +15,10 @@ from parity.process.arrays import Array
 _MOST = 6
 """Layouts of one shape that are looked at; sizes that are equal fit in many ways."""
 
-_USUAL = ((0, 3, 1, 2), (0, 1, 2, 3))
+USUAL = (0, 3, 1, 2)
+"""PyTorch's order of the axes N, H, W, C."""
+
+_USUAL = (USUAL, (0, 1, 2, 3))
 """The usual orders of the axes N, H, W, C in memory."""
 
 _ORDERS = (*_USUAL, *itertools.permutations(range(4)))

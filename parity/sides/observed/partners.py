@@ -40,6 +40,7 @@ class How(str, Enum):
     VALUES = "values"
     PARAMETERS = "parameters"
     DATAFLOW = "what it is made from"
+    NAMES = "name"
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,10 @@ class Partners:
 
 
 def partners(
-    record: Record, sought: Sought, pinned: Mapping[str, Partner] | None = None
+    record: Record,
+    sought: Sought,
+    pinned: Mapping[str, Partner] | None = None,
+    named: Mapping[str, Partner] | None = None,
 ) -> Partners:
     """Find the partner of each node.
 
@@ -108,8 +112,11 @@ def partners(
         sought: The nodes.
         pinned: Partners that were found before by other things than their values, and that the
             reference's tensors have taken the place of in this run.
+        named: Partners that names give, which nothing else can be.
     """
-    search = _Search(record, sought, pinned or {})
+    named = named or {}
+    others = {node: item for node, item in (pinned or {}).items() if node not in named}
+    search = _Search(record, sought, {**others, **named}, frozenset(named))
     search.by_values(native=True)
     search.by_values(native=False)
     search.by_values_alone()
@@ -121,7 +128,14 @@ def partners(
 class _Search:
     """Finds partners, the surest first."""
 
-    def __init__(self, record: Record, sought: Sought, pinned: Mapping[str, Partner]) -> None:
+    def __init__(
+        self,
+        record: Record,
+        sought: Sought,
+        pinned: Mapping[str, Partner],
+        named: frozenset[str],
+    ) -> None:
+        self._named = named
         self._pinned = {partner.value: (node, partner) for node, partner in pinned.items()}
         self._values = record.values
         self._images = record.images
@@ -167,7 +181,10 @@ class _Search:
             fits = [
                 (distance, self._order[node], node, layout)
                 for node, (distance, layout) in alike.items()
-                if node not in self._found and distance < ALIKE and self._due(node) == made_from
+                if node not in self._found
+                and node not in self._named
+                and distance < ALIKE
+                and self._due(node) == made_from
             ]
             if fits:
                 distance, _, node, layout = min(fits, key=lambda item: item[:2])
@@ -434,18 +451,37 @@ class _Search:
 
     def _is_absent(self, node: str) -> bool:
         """Whether nothing is computed between what a node reads and what reads it."""
-        if node in self._found or self._sought.kinds[node] in WITH_PARAMETERS:
+        if node in self._found:
             return False
-        readers = [self._found[name].value for name in self._readers_of(node)]
-        return bool(readers) and not any(
-            self._origins[number] and not self._values[number].moved
-            for reader in readers
-            for number in self._behind([reader])
+        readers = self._readers_of(node)
+        if self._sought.kinds[node] in WITH_PARAMETERS and not self._is_unfolded(node, readers):
+            return False
+        values = [self._values[self._found[name].value] for name in readers]
+        direct = all(self._made_from(value) & self._due(node) for value in values)
+        return (
+            bool(values)
+            and direct
+            and not any(
+                self._origins[number] and not self._values[number].moved
+                for value in values
+                for number in self._behind([value.number])
+            )
+        )
+
+    def _is_unfolded(self, node: str, readers: Sequence[str]) -> bool:
+        """Whether neither what a layer reads nor what reads it can have taken it over."""
+        due = [self._found.get(name) for name in self._due(node)]
+        if not all(item and (_is_right(item) or item.how is How.PARAMETERS) for item in due):
+            return False
+        operations = (self._values[self._found[name].value].operation for name in readers)
+        return all(
+            operation is not None and is_certain(operation.name, self._sought.kinds[name])
+            for name, operation in zip(readers, operations, strict=True)
         )
 
 
 def _is_right(partner: Partner) -> bool:
-    return partner.how is How.VALUES and partner.distance < SAME
+    return partner.how in (How.VALUES, How.NAMES) and partner.distance < SAME
 
 
 def _distances(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from parity.process.arrays import Array
@@ -61,6 +61,24 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Call:
+    """A call of one of the candidate's modules.
+
+    Attributes:
+        path: Path of the module.
+        begin: Number of the first value that is made from its beginning on.
+        end: Number of the first value that is made behind it.
+        outputs: For each tensor that it returns, the value that this is of at its end; None where
+            no operation was seen to make it.
+    """
+
+    path: str
+    begin: int
+    end: int
+    outputs: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
 class Record:
     """A run.
 
@@ -68,8 +86,17 @@ class Record:
         values: In the order in which they were made.
         images: Number of the value that the images are.
         returned: For each tensor that was returned, the value that it is of.
+        calls: Of modules, in the order in which they ended.
     """
 
     values: Sequence[Made]
     images: int
     returned: Sequence[int | None]
+    calls: Sequence[Call] = ()
+
+    def arranged_from(self, number: int) -> Iterator[int]:
+        """A value, then those that it holds the elements of in another arrangement."""
+        yield number
+        while self.values[number].moved and len(self.values[number].parents) == 1:
+            (number,) = self.values[number].parents
+            yield number

@@ -10,7 +10,22 @@ _MOST = 4
 
 
 def span_in_words(record: Record, partners: Partners, node: str) -> str:
-    """Which operations make a node, and where in the code they stand.
+    """Which operations make a node, and where in the code they stand; of many a few.
+
+    Args:
+        record: What the candidate did.
+        partners: Which of its values are which nodes.
+        node: A node with a partner.
+    """
+    steps = steps_of(record, partners, node)
+    if len(steps) > _MOST:
+        half = _MOST // 2
+        steps = [*steps[:half], f"{len(steps) - _MOST} more", *steps[-half:]]
+    return ", ".join(steps)
+
+
+def steps_of(record: Record, partners: Partners, node: str) -> list[str]:
+    """The operations that make a node, each with where in the code it stands.
 
     Args:
         record: What the candidate did.
@@ -28,13 +43,10 @@ def span_in_words(record: Record, partners: Partners, node: str) -> str:
         new = [parent for parent in value.parents if parent not in seen and parent not in others]
         seen.update(new)
         waiting += new
-    steps = [_step(found[number]) for number in sorted(found)]
-    if len(steps) > _MOST:
-        half = _MOST // 2
-        steps = [*steps[:half], f"{len(steps) - _MOST} more", *steps[-half:]]
-    return ", ".join(steps)
+    return [step_in_words(found[number]) for number in sorted(found)]
 
 
-def _step(operation: Operation) -> str:
+def step_in_words(operation: Operation) -> str:
+    """An operation and the line that it stands at, such as ``convolution at port.py:17``."""
     place = operation.place or operation.module
     return f"{operation.name} at {place}" if place else operation.name

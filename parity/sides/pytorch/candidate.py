@@ -19,7 +19,7 @@ from parity.sides.pytorch.code import failure
 from parity.sides.pytorch.exact import own_exact
 from parity.sides.pytorch.nested import flatten, plain, unreadable
 from parity.sides.pytorch.provenance import fingerprint
-from parity.sides.side import PLAIN, CandidateError, Mode, Reference, Setting, Value, Visit
+from parity.sides.side import PLAIN, CandidateError, Mode, Origin, Reference, Setting, Value, Visit
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,15 @@ class TorchCandidate:
     def left_out(self) -> Mapping[str, str]:
         """None: a step that no module makes is not seen, and may be there."""
         return {}
+
+    def not_found(self) -> Mapping[str, str]:
+        """None: operations are not looked at."""
+        return {}
+
+    def origins(self) -> Mapping[str, Origin]:
+        """The modules that its naming says."""
+        found = "own path" if self.naming.strict else "name"
+        return {node: Origin(path, found) for node, path in self.naming.path_of().items()}
 
     def steps(self, node: str) -> str:
         """Nothing: they are in the module that makes it."""

@@ -111,6 +111,33 @@ def test_values_that_are_no_paths(value, refused):
     assert "a list of 2 paths, one for each level" in message
 
 
+def test_what_was_written_is_read_by_its_paths(names, refused):
+    written = {
+        "schema": "efficientdet-parity/names",
+        "version": 1,
+        "model": "any",
+        "nodes": {
+            "stem": {"path": "net.0", "found": "values"},
+            "head.conv@P3": {"path": "net.head", "operations": ["convolution"]},
+            "head.bns.P3": {"path": None, "reason": "not found"},
+            "head.conv@P4": {"path": "net.head"},
+            "head.bns.P4": {},
+        },
+    }
+    found = names(written)
+    assert found.calls == {"net.0": ("stem",), "net.head": ("head.conv@P3", "head.conv@P4")}
+    assert found.nodes == tuple(NODES)
+    # All may be left to what is found.
+    assert names({**written, "nodes": {"stem": {"path": None}}}).calls == {}
+    assert "gives 3 for the node 'stem'" in refused({**written, "nodes": {"stem": {"path": 3}}})
+    assert "give an object with a path" in refused({**written, "nodes": {"stem": "net.0"}})
+    assert "'net.x', which the model does not have" in refused(
+        {**written, "nodes": {"net.x": {"path": "a"}}}
+    )
+    for other in ({"version": 2}, {"schema": "efficientdet-parity/nodes"}, {"nodes": []}):
+        assert "expected efficientdet-parity/names version 1" in refused({**written, **other})
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"stem": NaN', b"[" * 100_000])
 def test_files_that_are_no_json(content, refused):
     assert "cannot be read as JSON" in refused(content)

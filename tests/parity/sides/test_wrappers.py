@@ -153,7 +153,7 @@ def test_a_prefix_is_that_of_most_nodes_and_of_no_fewer_than_half():
 
 
 @pytest.mark.parametrize("make", ["trace", "script"])
-def test_torchscript_is_seen_through_and_refused_with_names(make, lockstep, paired, refused):
+def test_torchscript_is_seen_through_and_refused_module_by_module(make, lockstep, paired, refused):
     class Scale(nn.Module):
         def forward(self, x):
             return x * torch.sigmoid(x)

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from parity.judge.referee import Referee
 from parity.process.arrays import Array
 from parity.sides.naming import Naming
+from parity.sides.observed.missing import left_out, not_found
+from parity.sides.observed.named import names_in_words
+from parity.sides.observed.origins import origins
 from parity.sides.observed.partners import WITH_PARAMETERS, Partner
 from parity.sides.observed.record import Operation, Record
 from parity.sides.observed.words import span_in_words
@@ -27,7 +30,12 @@ from parity.sides.pytorch.observation.modules import Running
 from parity.sides.pytorch.observation.recording import Recording, Substitute
 from parity.sides.pytorch.observation.returned import Place, Returned
 from parity.sides.pytorch.observation.spans import Span, Spans
-from parity.sides.side import PLAIN, CandidateError, Mode, Reference, Setting, Value, Visit
+from parity.sides.side import PLAIN, CandidateError, Mode, Origin, Reference, Setting, Value, Visit
+
+_IN_THREADS = (
+    "modules of the candidate run in threads of their own, where operations are not seen; say with "
+    "--names which of them make which nodes"
+)
 
 _Key = tuple[tuple[int, ...], str, Mode]
 
@@ -60,6 +68,7 @@ class ObservedCandidate:
     Args:
         model: The module, in evaluation mode.
         nodes: All nodes of the reference in the order of computation.
+        names: Submodules that a user names for some nodes, which override what is found.
 
     Attributes:
         model: As given.
@@ -72,13 +81,15 @@ class ObservedCandidate:
     framework = "PyTorch"
     seen_through = True
 
-    def __init__(self, model: nn.Module, nodes: Sequence[str]) -> None:
+    def __init__(self, model: nn.Module, nodes: Sequence[str], names: Naming | None = None) -> None:
         self.model = model
+        self._names = names
         self.naming = Naming({}, tuple(nodes), strict=False)
         self._plain = TorchCandidate(model, self.naming)
         self._found: dict[_Key, Found] = {}
         self._returned: Returned | None = None
         self._last: Found | None = None
+        self._in_threads = False
 
     @property
     def compiled(self) -> bool:
@@ -120,15 +131,17 @@ class ObservedCandidate:
         key = _key(images, mode)
         if key not in self._found:
             run = partial(self._record, images, mode)
-            found = find(run, reference, referee, images)
+            found = find(run, reference, referee, images, self._names)
             self._found[key] = found
             self.naming = _naming(self.model, found, self.naming.nodes)
 
     def remarks(self) -> tuple[list[str], list[str]]:
         """Sentences on what it returned last: what was found, and what was not recognised."""
-        if self._returned is None:
+        if self._returned is None or self._last is None:
             return [], []
-        return list(self._returned.notes), list(self._returned.not_shown)
+        last = self._last
+        notes = [*names_in_words(last.named, last.partners), *self._returned.notes]
+        return notes, [*([_IN_THREADS] if self._in_threads else []), *self._returned.not_shown]
 
     def _record(
         self,
@@ -143,10 +156,12 @@ class ObservedCandidate:
 
         def call(given: Tensor) -> Any:
             recording.give(given)
-            with running.watched(self.model), recording:
+            with running.watched(self.model, recording), recording:
                 return self.model(given)
 
-        return recording.record(self._plain.carried_out(images, mode, recording.failures, call))
+        returned = self._plain.carried_out(images, mode, recording.failures, call)
+        self._in_threads |= running.in_threads
+        return recording.record(returned)
 
     def run(
         self,
@@ -187,20 +202,29 @@ class ObservedCandidate:
 
     def left_out(self) -> Mapping[str, str]:
         """Nodes that it was seen not to compute, each with what stands at their place."""
-        if self._last is None:
+        found = self._last
+        return {} if found is None else left_out(found.record, found.sought, found.partners)
+
+    def not_found(self) -> Mapping[str, str]:
+        """Nodes that it may compute and none of its operations was found to make, and why."""
+        found = self._last
+        if found is None:
             return {}
-        partners = self._last.partners
-        return {
-            node: f"nothing is computed between {', '.join(sorted(partners.due[node]))} and what "
-            f"reads it"
-            for node in partners.absent
-        }
+        return not_found(found.record, found.sought, found.partners, found.named)
+
+    def origins(self) -> Mapping[str, Origin]:
+        """What makes each of its nodes; see :class:`~parity.sides.side.Candidate`."""
+        found = next(iter(self._found.values()), None)
+        return {} if found is None else origins(found.record, found.partners, found.named)
 
     def steps(self, node: str) -> str:
         """The operations that make a node; see :class:`~parity.sides.side.Candidate`."""
         if self._last is None or node not in self._last.partners.found:
             return ""
-        return span_in_words(self._last.record, self._last.partners, node)
+        steps = span_in_words(self._last.record, self._last.partners, node)
+        told = self._last.named.notes.get(node)
+        # Who is accused at a node should know that it is the name that makes it one.
+        return f"{steps}; {told}" if told else steps
 
     def outputs(self, returned: Sequence[Value]) -> list[Value]:
         """What it has returned last, taken apart; see :class:`~parity.sides.side.Candidate`."""
@@ -318,6 +342,19 @@ class _Seeing(Watching):  # type: ignore[no-untyped-call]
                 self.kept[point.node] = shown.clone()
 
 
+def runs_in_threads(candidate: ObservedCandidate, images: Array) -> bool:
+    """Whether a candidate runs modules in threads of its own, where operations are not seen.
+
+    Args:
+        candidate: Is run once.
+        images: [N, H, W, 3].
+    """
+    running = Running()
+    with candidate.observable(), candidate.restored(), running.watched(candidate.model):
+        candidate.run_unobserved(images)
+    return running.in_threads
+
+
 def _key(images: Array, mode: Mode) -> _Key:
     return images.shape, str(images.dtype), mode
 
@@ -359,6 +396,7 @@ class _Layers:
     def __init__(self, model: nn.Module, found: Found) -> None:
         self.modules = dict(model.named_modules())
         self._kinds = found.sought.kinds
+        self._named = found.named.paths
 
     def path(self, node: str, operation: Operation) -> str | None:
         """The path of the module that makes a node; None where it is a part of a larger one.
@@ -367,6 +405,8 @@ class _Layers:
             node: The node.
             operation: The last that makes it.
         """
+        if node in self._named:
+            return self._named[node]
         module = self.modules.get(operation.module)
         if module is None or not operation.module:
             return None

@@ -7,7 +7,7 @@ nodes found so far are given the reference's tensors, so that only what is wrong
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +15,8 @@ from torch import Tensor
 from efficientdet_spec import IMAGES
 from parity.judge.referee import Referee
 from parity.process.arrays import Array
+from parity.sides.naming import Naming
+from parity.sides.observed.named import NOTHING_NAMED, Named, apply_names
 from parity.sides.observed.partners import SAME, How, Partner, Partners, Sought, partners
 from parity.sides.observed.record import Content, Record
 from parity.sides.observed.samples import positions, sample
@@ -40,12 +42,14 @@ class Found:
         partners: What was found there.
         sought: The nodes.
         outputs: Nodes that are the network's outputs.
+        named: What became of names, where any were given.
     """
 
     record: Record
     partners: Partners
     sought: Sought
     outputs: tuple[str, ...]
+    named: Named = NOTHING_NAMED
 
 
 Recorder = Callable[[Sequence[tuple[int, int, int, int]], "Substitute | None"], Record]
@@ -53,7 +57,13 @@ Recorder = Callable[[Sequence[tuple[int, int, int, int]], "Substitute | None"], 
 sought, and what puts something in the place of what is made."""
 
 
-def find(record_run: Recorder, reference: Reference, referee: Referee, images: Array) -> Found:
+def find(
+    record_run: Recorder,
+    reference: Reference,
+    referee: Referee,
+    images: Array,
+    naming: Naming | None = None,
+) -> Found:
     """Find the nodes of a candidate.
 
     Args:
@@ -61,12 +71,33 @@ def find(record_run: Recorder, reference: Reference, referee: Referee, images: A
         reference: What it is compared with.
         referee: The faithful model.
         images: [N, H, W, 3].
+        naming: Submodules that a user names, which override what is found; None for no names.
     """
     assert isinstance(referee, FaithfulReferee)
     sought = _sought(reference, referee, images)
+    outputs = tuple(reference.outputs)
+    record, found = _search(record_run, reference, sought, images, {})
+    if naming is None:
+        return Found(record, found, sought, outputs)
+    named = apply_names(record, sought, found, naming)
+    if named.overrides:
+        record, found = _search(record_run, reference, sought, images, named.pins)
+    # What is named and found alike is sure.
+    found = replace(found, found={**found.found, **named.pins})
+    return Found(record, found, sought, outputs, named)
+
+
+def _search(
+    record_run: Recorder,
+    reference: Reference,
+    sought: Sought,
+    images: Array,
+    named: Mapping[str, Partner],
+) -> tuple[Record, Partners]:
+    """What the candidate does, and the partners that are found there besides the named ones."""
     shapes = list(sought.shapes.values())
     record = record_run(shapes, None)
-    found = partners(record, sought)
+    found = partners(record, sought, named=named)
     settled: dict[str, Partner] = {}
     for _ in range(_ROUNDS):
         taken = _settled(found, settled)
@@ -80,8 +111,8 @@ def find(record_run: Recorder, reference: Reference, referee: Referee, images: A
         pinned = {
             node: partner for node, partner in settled.items() if partner.how is not How.VALUES
         }
-        found = partners(record, sought, pinned)
-    return Found(record, found, sought, tuple(reference.outputs))
+        found = partners(record, sought, pinned, named)
+    return record, found
 
 
 def _settled(found: Partners, before: Mapping[str, Partner]) -> dict[str, Partner]:

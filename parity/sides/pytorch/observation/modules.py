@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -21,31 +22,65 @@ _DEPTH = 60
 """Frames of the stack that are looked through for the candidate's own code."""
 
 
+class Watcher(Protocol):
+    """Is told of the calls of modules."""
+
+    def entered(self) -> int:
+        """A module is about to run; returns a mark that :meth:`left` is given."""
+
+    def left(self, path: str, mark: int, output: Any) -> None:
+        """A module has run.
+
+        Args:
+            path: The module's.
+            mark: What :meth:`entered` returned before it.
+            output: What it returns.
+        """
+
+
 class Running:
-    """The path of the innermost module that is running."""
+    """The path of the innermost module that is running.
+
+    Attributes:
+        in_threads: Whether modules have run in other threads than the one that watches, where
+            their operations are not seen.
+    """
+
+    in_threads = False
 
     def __init__(self) -> None:
-        self._stack: list[str] = []
+        self._stack: list[tuple[str, int]] = []
 
     @property
     def path(self) -> str:
         """Its path; empty for the model itself."""
-        return self._stack[-1] if self._stack else ""
+        return self._stack[-1][0] if self._stack else ""
 
     @contextmanager
-    def watched(self, model: nn.Module) -> Iterator[None]:
-        """Within it the path follows the model's modules."""
+    def watched(self, model: nn.Module, watcher: Watcher | None = None) -> Iterator[None]:
+        """Within it the path follows the model's modules.
+
+        Args:
+            model: The model.
+            watcher: Is told of the calls of its modules.
+        """
         handles: list[Any] = []
+        thread = threading.get_ident()
 
         def enter(path: str) -> Any:
             def hook(module: nn.Module, inputs: Any) -> None:
-                self._stack.append(path)
+                if threading.get_ident() != thread:
+                    self.in_threads = True
+                    return
+                self._stack.append((path, watcher.entered() if watcher else 0))
 
             return hook
 
         def leave(module: nn.Module, inputs: Any, output: Any) -> None:
-            if self._stack:
-                self._stack.pop()
+            if self._stack and threading.get_ident() == thread:
+                path, mark = self._stack.pop()
+                if watcher:
+                    watcher.left(path, mark, output)
 
         for path, module in model.named_modules():
             if isinstance(module, torch.jit.ScriptModule):

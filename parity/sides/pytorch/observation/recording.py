@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from parity.process.arrays import Array
 from parity.sides.observed.layouts import Layout, layouts
-from parity.sides.observed.record import Content, Made, Operation, Record
+from parity.sides.observed.record import Call, Content, Made, Operation, Record
 from parity.sides.observed.samples import positions
 from parity.sides.pytorch.nested import bits, flatten, plain, unreadable
 from parity.sides.pytorch.observation.dispatch import Step, Watching, kept, storage_of
@@ -63,6 +63,7 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
         self._values: list[Made] = []
         self._now: dict[int, int] = {}
         self._kept: list[Any] = []
+        self._calls: list[Call] = []
         self._images = -1
         self._dtype = torch.float32
         self.failures: list[BaseException] = []
@@ -72,6 +73,15 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
         self._dtype = images.dtype
         self._images = self._add(None, 0, (), images)
         self._remember(images, self._images)
+
+    def entered(self) -> int:
+        """How many values there are where a module begins; see :class:`~.modules.Watcher`."""
+        return len(self._values)
+
+    def left(self, path: str, mark: int, output: Any) -> None:
+        """Keep which values a module returns; see :class:`~.modules.Watcher`."""
+        outputs = tuple(self._value(tensor) for tensor in flatten(output))
+        self._calls.append(Call(path, mark, len(self._values), outputs))
 
     def behind(self, step: Step) -> None:
         """Keep what an operation read and made."""
@@ -108,11 +118,12 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
         Args:
             returned: What the model returned.
         """
-        origins = [
-            self._now.get(storage_of(tensor)) if _has_memory(tensor) else None
-            for tensor in flatten(returned)
-        ]
-        return Record(self._values, self._images, origins)
+        origins = [self._value(tensor) for tensor in flatten(returned)]
+        return Record(self._values, self._images, origins, self._calls)
+
+    def _value(self, tensor: Tensor) -> int | None:
+        """The value that a tensor is of; None for one that was not seen in this run."""
+        return self._now.get(storage_of(tensor)) if _has_memory(tensor) else None
 
     def _number(self, tensor: Tensor) -> int:
         """The value that a tensor is of."""

@@ -157,12 +157,7 @@ def _place(item: tuple[int, Tensor]) -> int:
 
 def _source(record: Record, number: int | None) -> int | None:
     """The value that a returned one holds in another arrangement, or the returned one itself."""
-    while number is not None:
-        value = record.values[number]
-        if not value.moved or len(value.parents) != 1:
-            return number
-        number = value.parents[0]
-    return None
+    return None if number is None else [*record.arranged_from(number)][-1]
 
 
 def _comes_from(record: Record, number: int | None, source: int) -> bool:
