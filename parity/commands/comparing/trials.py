@@ -251,6 +251,7 @@ def pair(
         TorchCandidate,
         check_observable,
         common_prefix,
+        hides_parts,
     )
     from parity.sides.pytorch.observation.candidate import ObservedCandidate
 
@@ -266,7 +267,10 @@ def pair(
     known = sum(path in naming.calls for path in paths)
     try:
         check_observable(candidate, naming, referee)
-        by_modules = bool(names) or 2 * known >= len(naming.calls)
+        # A compiled part has paths of its own, and is seen by what it does.
+        inside = [path.removeprefix(naming.prefix) for path in paths if f"{path}." != naming.prefix]
+        hidden = any(map(hides_parts, inside))
+        by_modules = bool(names) or (2 * known >= len(naming.calls) and not hidden)
     except InputError:
         if names:
             raise

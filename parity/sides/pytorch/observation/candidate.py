@@ -27,7 +27,16 @@ from parity.sides.pytorch.observation.modules import Running
 from parity.sides.pytorch.observation.recording import Recording, Substitute
 from parity.sides.pytorch.observation.returned import Returned
 from parity.sides.pytorch.observation.spans import Span, Spans
-from parity.sides.side import PLAIN, CandidateError, Mode, Reference, Setting, Value, Visit
+from parity.sides.side import (
+    PLAIN,
+    CandidateError,
+    Form,
+    Mode,
+    Reference,
+    Setting,
+    Value,
+    Visit,
+)
 
 _Key = tuple[tuple[int, ...], str, Mode]
 
@@ -81,12 +90,12 @@ class ObservedCandidate:
         self._last: Found | None = None
 
     @property
-    def compiled(self) -> bool:
-        """Whether ``torch.compile`` stands between its operations and what runs."""
-        return self._plain.compiled
+    def form(self) -> Form | None:
+        """The form that its user runs, where nodes can be seen in another one alone."""
+        return self._plain.form
 
     def observable(self) -> AbstractContextManager[None]:
-        """Within it a compiled module runs as it was written."""
+        """Within it it runs as it was written."""
         return self._plain.observable()
 
     def variations(self) -> list[tuple[str, Setting]]:
@@ -143,7 +152,7 @@ class ObservedCandidate:
 
         def call(given: Tensor) -> Any:
             recording.give(given)
-            with running.watched(self.model), recording:
+            with self.observable(), running.watched(self.model), recording:
                 return self.model(given)
 
         return recording.record(self._plain.carried_out(images, mode, recording.failures, call))
@@ -161,7 +170,7 @@ class ObservedCandidate:
         seeing = _Seeing(found, _points(self.model, found), visit)
 
         def call(given: Tensor) -> Any:
-            with seeing:
+            with self.observable(), seeing:
                 return self.model(given)
 
         result = self._plain.carried_out(images, mode, seeing.failures, call)
