@@ -212,6 +212,12 @@ class Candidate(Protocol):
     def steps(self, node: str) -> str:
         """The operations that make a node, where they are known; empty elsewhere."""
 
+    def settings(self, node: str) -> Mapping[str, Mapping[str, Any]]:
+        """With which settings a node is made, and those before it that do not show themselves.
+
+        By node, where they are known; see :data:`parity.sides.observed.settings.Settings`.
+        """
+
     def outputs(self, returned: Sequence[Value]) -> list[Value]:
         """What it has returned last, a tensor for each output of the network where it can be told.
 

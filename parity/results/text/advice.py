@@ -45,6 +45,7 @@ _STEPS = {
         "give the candidate this parameter, or say with --names which of its layers is which node"
     ),
     "parameter-extra": "remove it: the model computes nothing with it",
+    "settings-other": "call it with the model's settings, named above",
     "weights-permuted": "give the fusion its inputs, and its weights, in the model's order",
     "input-missing": "give the fusion all of its inputs",
     "images-repeated": "compute each image of a batch on its own values",

@@ -194,6 +194,10 @@ class TorchCandidate:
         """Nothing: they are in the module that makes it."""
         return ""
 
+    def settings(self, node: str) -> Mapping[str, Mapping[str, Any]]:
+        """None: they are its modules'."""
+        return {}
+
     def outputs(self, returned: Sequence[Value]) -> list[Value]:
         """What it has returned: it must be the very tensors that its last layers make."""
         return list(returned)

@@ -16,6 +16,7 @@ from parity.process.arrays import Array
 from parity.sides.naming import Naming
 from parity.sides.observed.partners import WITH_PARAMETERS, Partner
 from parity.sides.observed.record import Operation, Record
+from parity.sides.observed.settings import Settings, settings_of, span_of
 from parity.sides.observed.words import span_in_words
 from parity.sides.pytorch import hooks
 from parity.sides.pytorch.candidate import TorchCandidate, TorchValue, returned_tensors
@@ -200,6 +201,24 @@ class ObservedCandidate:
         if self._last is None or node not in self._last.partners.found:
             return ""
         return span_in_words(self._last.record, self._last.partners, node)
+
+    def settings(self, node: str) -> Mapping[str, Settings]:
+        """With which settings a node is made; see :class:`~parity.sides.side.Candidate`."""
+        if self._last is None or node not in self._last.partners.found:
+            return {}
+        partners, sought = self._last.partners, self._last.sought
+        span = span_of(self._last.record, partners, node)
+        found: dict[str, Settings] = {}
+        waiting = [node]
+        while waiting:
+            name = waiting.pop()
+            sources = sought.sources[name]
+            given = partners.found.get(sources[0])
+            found[name] = settings_of(sought.kinds[name], span, given.layout if given else None)
+            # What has no partner is made on the way.
+            hidden = [one for one in sources if one in sought.kinds and one not in partners.found]
+            waiting += [one for one in hidden if one not in found]
+        return {name: settings for name, settings in found.items() if settings}
 
     def outputs(self, returned: Sequence[Value]) -> list[Value]:
         """What it has returned last, taken apart; see :class:`~parity.sides.side.Candidate`."""
