@@ -164,14 +164,16 @@ def diagnosed(
 
 
 def _with_steps(suspect: Suspect, pairing: Pairing) -> Suspect:
-    """A suspect with the operations that make it, where no module does so alone."""
+    """A suspect with the operations that make it, and their settings where these are others."""
     node = suspect.nodes[0]
     named = suspect.diagnosis or "nothing"
     told = [text for text in settings_apart(pairing, node) if not text.endswith(named)]
     steps = pairing.candidate.steps(node)
-    if steps:
-        told.append(f"made by {steps}")
-    return replace(suspect, evidence=(*suspect.evidence, *told)) if told else suspect
+    made = [f"made by {steps}"] if steps else []
+    evidence = suspect.evidence
+    # Where there is no name, what it is called with says most.
+    ordered = (*evidence, *made, *told) if suspect.diagnosis else (*told, *evidence, *made)
+    return replace(suspect, evidence=ordered)
 
 
 def _members(
