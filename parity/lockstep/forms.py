@@ -5,7 +5,8 @@ Its nodes are judged as they are written. What it returns is held against what t
 returns, with a bound: how far roundings can move these outputs, found by experiment. The written
 form runs once more, and each node's tensor is given roundings of the size that its limit allows.
 What that makes of the outputs is what any other order of the same steps can make of them. A small
-output may by chance be moved little, so that what is beyond the bound is tried a few times more.
+output may by chance be moved little, and other steps may err to one side, so that what is beyond
+the bound is tried a few times more, every other time with one sign in all of a channel.
 
 *The size.* The limit of a sum is ``lambda`` standard deviations (:mod:`parity.judge.limits`), so
 that a deviation is the limit divided by ``lambda``. Each element is moved by so many roundings of
@@ -156,6 +157,7 @@ class _Rounding(IsolatedWalk):
         super().__init__(pairing, self._look, visited)
         self._deviation: Array | None = None
         self._chance = np.random.default_rng(number)
+        self._by_channel = number % 2 == 1
         elements = pairing.elements or 2 * pairing.referee.elements
         self._lambda = 3 * chance_factor(elements)
 
@@ -177,6 +179,8 @@ class _Rounding(IsolatedWalk):
         if made is None or instead is None or self._deviation is None:
             return None
         own = made.value.array()
-        signs = self._chance.choice(np.array([-1, 1], own.dtype), size=own.shape)
+        # Another exponential may be off to one side everywhere, which adds up.
+        drawn = (1, 1, 1, own.shape[-1]) if self._by_channel else own.shape
+        signs = self._chance.choice(np.array([-1, 1], own.dtype), size=drawn)
         moved: Array = own + signs * self._deviation
         return moved
