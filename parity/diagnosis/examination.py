@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from efficientdet_spec import IMAGES, EfficientDetConfig, Node, NodeKind, Part, iterate_nodes
 from parity import faults as hypotheses
 from parity.diagnosis import patterns, structure
+from parity.diagnosis.settings import in_words
 from parity.judge.referee import Ruling
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process.arrays import Array
@@ -70,6 +71,7 @@ class Look:
         module: The candidate's layer.
         output: What it made.
         ruling: What it should have made.
+        settings: With which it makes it, where that is known, and the model's own.
         siblings: Other faithful layers by path.
         buffers: The candidate's buffers by identity, as they were before it ran; where none of it
             is in training mode nothing changes them, and there are none.
@@ -84,6 +86,7 @@ class Look:
     module: Any
     output: Any
     ruling: Ruling
+    settings: tuple[Mapping[str, Any], Mapping[str, Any]]
     siblings: Mapping[str, Any]
     buffers: Mapping[int, Any]
 
@@ -127,6 +130,8 @@ class Examination:
         self._attempt = hypotheses.Attempt(alone=len(members) == 1)
         self._parameters = hypotheses.Account()
         self._training = hypotheses.Account()
+        self._settings = hypotheses.Account()
+        self._other_settings = ""
         self._tried = 0
         self._largest: NodeResult | None = None
         self._patterns: list[str] = []
@@ -168,6 +173,12 @@ class Examination:
         """Hold every explanation against a node."""
         case = _case(node, look, self._known)
         self._attempt.see(case)
+        other = in_words(*look.settings)
+        if other:
+            hypotheses.account_for_settings(self._settings, case, look.settings[0])
+        else:
+            self._settings.reject()
+        self._other_settings = self._other_settings or other
         if self._changed:
             values = structure.values_of(look.module, look.faithful)
             hypotheses.account_for_parameters(self._parameters, case, values)
@@ -198,6 +209,7 @@ class Examination:
             self._by_training(diagnosis),
             self._by_parameters(diagnosis),
             self._by_wiring(diagnosis, node),
+            self._by_settings(diagnosis),
             None if diagnosis is None else self._by_hypothesis(diagnosis, node),
         ):
             if named is not None:
@@ -248,6 +260,14 @@ class Examination:
         more = f"; and {len(changed) - 2} more" if len(changed) > 2 else ""
         slug = first.slug.replace("parameter-", "parameters-")
         return slug, f"other parameters: {listed}{more}", proof
+
+    def _by_settings(self, diagnosis: hypotheses.Diagnosis | None) -> _Named | None:
+        """What it is called with, where the faithful operation called so reproduces its output."""
+        fitted = diagnosis is None or bool(diagnosis.constants)
+        if not self._other_settings or not fitted or not self._settings.holds:
+            return None
+        proof = f"reproduced to {self._settings.roundings:.3g} roundings with these settings"
+        return "settings-other", self._other_settings, (proof,)
 
     def _by_wiring(self, diagnosis: hypotheses.Diagnosis | None, node: NodeResult) -> _Named | None:
         """What it reads, where that is something else at each of its nodes."""

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from parity.diagnosis import structure
 from parity.diagnosis.examination import Examination, Known, Look
+from parity.diagnosis.settings import due, settings_apart
 from parity.judge.referee import Referee
 from parity.judge.verdict import NodeResult, Verdict
 from parity.lockstep.isolated import IsolatedWalk, Meeting
@@ -163,11 +164,16 @@ def diagnosed(
 
 
 def _with_steps(suspect: Suspect, pairing: Pairing) -> Suspect:
-    """A suspect with the operations that make it, where no module does so alone."""
-    steps = pairing.candidate.steps(suspect.nodes[0])
-    if not steps:
-        return suspect
-    return replace(suspect, evidence=(*suspect.evidence, f"made by {steps}"))
+    """A suspect with the operations that make it, and their settings where these are others."""
+    node = suspect.nodes[0]
+    named = suspect.diagnosis or "nothing"
+    told = [text for text in settings_apart(pairing, node) if not text.endswith(named)]
+    steps = pairing.candidate.steps(node)
+    made = [f"made by {steps}"] if steps else []
+    evidence = suspect.evidence
+    # Where there is no name, what it is called with says most.
+    ordered = (*evidence, *made, *told) if suspect.diagnosis else (*told, *evidence, *made)
+    return replace(suspect, evidence=ordered)
 
 
 def _members(
@@ -222,6 +228,7 @@ def _inspect(
             output=output.tensor.detach().cpu(),
             overwritten=met.overwritten,
             ruling=met.ruling,
+            settings=(candidate.settings(met.name).get(met.name, {}), due(referee, met.name)),
             siblings=siblings,
             buffers=buffers,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from parity.faults.basics.case import ALL, Case, Channels, Evaluation
 from parity.faults.basics.distance import beside
-from parity.faults.basics.operations import faithful
+from parity.faults.basics.operations import faithful, with_settings
 from parity.faults.diagnosis import CLOSER
 
 
@@ -104,6 +105,29 @@ def _filled(faithful_module: nn.Module, values: Mapping[str, Tensor]) -> nn.Modu
     if isinstance(module, nn.Conv2d) and module.bias is None and bias is not None:
         module.bias = nn.Parameter(bias.detach().cpu().to(module.weight.dtype))
     return module  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def account_for_settings(account: Account, case: Case, settings: Mapping[str, Any]) -> None:
+    """Hold the faithful operation with the candidate's settings against a node.
+
+    Args:
+        account: Is told how far the candidate is from it.
+        case: The node.
+        settings: With which the candidate makes it, of
+            :data:`parity.sides.observed.settings.Settings`.
+    """
+    try:
+        evaluate = with_settings(case, settings)
+        base = faithful(case)
+        distance, without = (
+            (math.inf,) * 2 if evaluate is None else beside(case, evaluate, base, ALL)
+        )
+    # Settings that the operation does not take explain nothing.
+    except Exception:
+        account.reject()
+        return
+    account.add(case, distance, without)
 
 
 @torch.no_grad()

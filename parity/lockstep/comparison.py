@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 
 from parity.judge.reach import Reach
 from parity.judge.verdict import NodeResult, judge, with_history
+from parity.lockstep.forms import Forms, compared_forms
 from parity.lockstep.free import FreeWalk
 from parity.lockstep.isolated import IsolatedWalk
 from parity.lockstep.measuring import Measuring
@@ -35,7 +36,6 @@ from parity.lockstep.modes import (
 from parity.lockstep.own import OwnDifferences
 from parity.lockstep.pairing import Pairing, Progress, part_of
 from parity.lockstep.repetition import (
-    compiled_apart,
     equal_runs,
     outputs_apart,
     repetition_findings,
@@ -101,9 +101,22 @@ def compare(pairing: Pairing, progress: Progress | None = None, keep: int = 0) -
         keep: Of how many nodes to keep the difference that they make themselves.
     """
     with pairing.candidate.restored():
-        if pairing.candidate.compiled:
-            return _compiled(pairing, progress, keep)
-        return _plainly(pairing, progress, keep)
+        if pairing.candidate.form is None:
+            found = _plainly(pairing, progress, keep)
+            if not (found.runs and _runs_in_another_form(pairing)):
+                return found
+        return _in_two_forms(pairing, progress, keep)
+
+
+def _runs_in_another_form(pairing: Pairing) -> bool:
+    """Whether a candidate repeats itself, but not where it runs as it is written.
+
+    A function that is compiled is no module, and is not known of before.
+    """
+    one, other = pairing.run_unobserved(), pairing.run_unobserved()
+    with pairing.candidate.observable():
+        written, again = pairing.run_unobserved(), pairing.run_unobserved()
+    return equal_runs(one, other) and equal_runs(written, again) and not equal_runs(one, written)
 
 
 def _plainly(pairing: Pairing, progress: Progress | None, keep: int) -> Comparison:
@@ -152,11 +165,11 @@ def _plainly(pairing: Pairing, progress: Progress | None, keep: int) -> Comparis
     )
 
 
-def _compiled(pairing: Pairing, progress: Progress | None, keep: int) -> Comparison:
-    """:func:`compare` where its user runs a compiled form, which no hook can look into.
+def _in_two_forms(pairing: Pairing, progress: Progress | None, keep: int) -> Comparison:
+    """:func:`compare` where its user runs a form that cannot be looked into, as a compiled one.
 
-    Nodes and modes are those of the form that is written. The compiled one would be compiled once
-    more for each mode.
+    Nodes and modes are those of the form that is written, and the other one is held against it at
+    the outputs. A compiled one would be compiled once more for each mode.
     """
     started = time.perf_counter()
     mirrored = pairing.mirrored()
@@ -164,11 +177,12 @@ def _compiled(pairing: Pairing, progress: Progress | None, keep: int) -> Compari
     second = pairing.run_unobserved()
     after = mirrored.run_unobserved()
     unobserved = PassTiming("unobserved", time.perf_counter() - started)
+    free, timing = _free(pairing, part_of(progress, 0, 2))
+    observed = free.returned
+    found = _isolated(pairing, free, part_of(progress, 1, 2), keep)
+    seen, unseen = pairing.candidate.remarks()
     with pairing.candidate.observable():
-        free, timing = _free(pairing, part_of(progress, 0, 2))
-        observed = free.returned
-        found = _isolated(pairing, free, part_of(progress, 1, 2), keep)
-        seen, unseen = pairing.candidate.remarks()
+        written = pairing.run_unobserved()
         recorded, notes = with_gradients(pairing)
         elsewhere = departures(pairing, observed)
         judged = _Judged()
@@ -185,13 +199,17 @@ def _compiled(pairing: Pairing, progress: Progress | None, keep: int) -> Compari
         pairing.outputs,
         gradients=False,
         other_image=elsewhere.unsteady if steady else (before, after),
-    )
+    ) or repetition_findings(written, written, observed, pairing.outputs, gradients=False)
+    forms = Forms()
+    if not runs:
+        right = found.outcome is not Outcome.DIFFERENCE
+        forms = compared_forms(pairing, first, observed, free.seen, judged=right)
     return replace(
         found,
         timings=[unobserved, timing, *found.timings],
-        runs=runs or judged.findings,
-        not_shown=[*unseen, *compiled_apart(first, observed), *judged.not_shown],
-        notes=[*seen, *notes, *elsewhere.notes, *judged.notes],
+        runs=runs or [*judged.findings, *forms.findings],
+        not_shown=[*unseen, *forms.not_shown, *judged.not_shown],
+        notes=[*forms.notes, *seen, *notes, *elsewhere.notes, *judged.notes],
         outputs=_arrays(free.outputs),
     )
 

@@ -105,19 +105,3 @@ def outputs_apart(one: Sequence[Value], other: Sequence[Value], names: Sequence[
             return f"{name} has another shape or type"
         return f"{name} by up to {a.apart(b):.3g}"
     return "in no output"
-
-
-def compiled_apart(compiled: Sequence[Value], eager: Sequence[Value]) -> list[str]:
-    """What is not shown of a compiled candidate: sentences; none where both forms are one.
-
-    Args:
-        compiled: Outputs of the form in which it is used.
-        eager: Outputs of the form in which its layers can be observed.
-    """
-    if equal_runs(compiled, eager):
-        return []
-    return [
-        f"the candidate is compiled with torch.compile: its layers were compared as they are "
-        f"written, and what the compiled form makes of them is not judged here (its outputs "
-        f"differ: {outputs_apart(compiled, eager, ())}); give the module before torch.compile"
-    ]

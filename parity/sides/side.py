@@ -102,6 +102,27 @@ class Value(Protocol):
     def apart(self, other: Value) -> float:
         """Largest absolute difference from a value of the same shape."""
 
+    @property
+    def rounding(self) -> float:
+        """One rounding of its largest value; 0 where its numbers are not floating-point ones."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form in which a candidate runs, where that is not the one whose nodes can be seen.
+
+    Attributes:
+        used: What the form is called in which its user runs it.
+        seen: What the other one is called.
+    """
+
+    used: str
+    seen: str
+
+
+COMPILED = Form("compiled", "uncompiled")
+PARALLEL = Form("parallel", "single")
+
 
 class Made(Protocol):
     """What a candidate has made at a node.
@@ -204,8 +225,8 @@ class Candidate(Protocol):
         """Whether every operation of it is seen, and not only what some of its parts make."""
 
     @property
-    def compiled(self) -> bool:
-        """Whether what its user runs is another form of it than the one that can be seen."""
+    def form(self) -> Form | None:
+        """The form that its user runs, where nodes can be seen in another one alone."""
 
     def prepare(self, reference: Reference, referee: Referee, images: Array, mode: Mode) -> None:
         """Find out how its nodes are made, where that is not known from names.
@@ -228,6 +249,12 @@ class Candidate(Protocol):
 
     def steps(self, node: str) -> str:
         """The operations that make a node, where they are known; empty elsewhere."""
+
+    def settings(self, node: str) -> Mapping[str, Mapping[str, Any]]:
+        """With which settings a node is made, and those before it that do not show themselves.
+
+        By node, where they are known; see :data:`parity.sides.observed.settings.Settings`.
+        """
 
     def outputs(self, returned: Sequence[Value]) -> list[Value]:
         """What it has returned last, a tensor for each output of the network where it can be told.
@@ -277,7 +304,7 @@ class Candidate(Protocol):
         """Behind it its state is what it was before, and not behind each run in it."""
 
     def observable(self) -> AbstractContextManager[None]:
-        """Within it a compiled candidate runs in the form that can be seen."""
+        """Within it it runs in the form that can be seen; observed runs always do."""
 
     def variations(self) -> list[tuple[str, Setting]]:
         """Settings that should not matter, each with its name; first nothing at all."""

@@ -23,7 +23,11 @@ class About(str, Enum):
 _PARAMETER = "parameter-"
 _PARAMETERS = "parameters-"
 _STRUCTURAL = frozenset({"missing", "extra", "shape"})
-_OTHERS = {"training": About.MODE, "not-repeatable": About.REPEATABILITY}
+_OTHERS = {
+    "training": About.MODE,
+    "not-repeatable": About.REPEATABILITY,
+    "other-form": About.REPEATABILITY,
+}
 
 
 def about_finding(slug: str) -> About:

@@ -304,6 +304,7 @@ def pair(
         TorchCandidate,
         check_observable,
         common_prefix,
+        hides_parts,
     )
     from parity.sides.pytorch.observation.candidate import ObservedCandidate, runs_in_threads
 
@@ -325,7 +326,12 @@ def pair(
         known = sum(path in naming.calls for path in paths)
         try:
             check_observable(candidate, naming, referee)
-            by_modules = 2 * known >= len(naming.calls)
+            # A compiled part has paths of its own, and is seen by what it does.
+            inside = [
+                path.removeprefix(naming.prefix) for path in paths if f"{path}." != naming.prefix
+            ]
+            hidden = any(map(hides_parts, inside))
+            by_modules = 2 * known >= len(naming.calls) and not hidden
         except InputError:
             by_modules = False
         if not by_modules:

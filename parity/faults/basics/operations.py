@@ -6,8 +6,8 @@ candidate's output, in float32 the same function is put into a model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -265,6 +265,39 @@ def same_max_pool(x: Tensor, kernel: Sides, stride: Sides, value: float) -> Tens
 def nearest(x: Tensor, size: Sides) -> Tensor:
     """Nearest neighbours: pixel i takes pixel floor(i * in / out)."""
     return F.interpolate(x, size=size, mode="nearest")
+
+
+def with_settings(operation: Operation, settings: Mapping[str, Any]) -> Evaluation | None:
+    """A convolution or a max-pool with other settings; None where they say too little.
+
+    Args:
+        operation: The operation.
+        settings: Of :data:`parity.sides.observed.settings.Settings`.
+    """
+    if not {"stride", "padding", "kernel", "dilation"} <= settings.keys():
+        return None
+    pads, fill = settings["padding"], settings["padded with"]
+    stride, dilation = settings["stride"], settings["dilation"]
+    if operation.kind is NodeKind.POOL:
+        return of_plane(
+            operation,
+            lambda x: F.max_pool2d(
+                F.pad(x, pads, value=fill),
+                settings["kernel"],
+                stride,
+                dilation=dilation,
+                ceil_mode=bool(settings["ceil_mode"]),
+            ),
+        )
+    own = convolution(operation)
+    if settings["kernel"] != tuple(own.kernel) or settings["transposed"]:
+        return None
+    if settings["groups"] != own.groups or len(set(dilation)) > 1:
+        return None
+    if not isinstance(fill, str) and fill != 0:
+        return None
+    mode = {"reflection": "reflect", "replication": "replicate"}.get(str(fill), "constant")
+    return replace(own, stride=stride, dilation=dilation[0], pads=pads, mode=mode)
 
 
 def of_both(operation: Operation, function: Pair) -> Evaluation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import permutations
 from typing import Any
 
@@ -24,11 +25,14 @@ from parity.faults.basics.fault import Fault, Variant, in_variants, with_numbers
 from parity.faults.basics.operations import Change, fast_attention, shares, weighted
 from parity.faults.families import activations
 from parity.faults.families.elementwise import least_squares
-from parity.results.digits import told_apart
+from parity.results.digits import told, told_apart
 
 _KINDS = frozenset({NodeKind.FUSE})
 
 _EPSILONS = (0.0, 1e-3, 1e-5, 1e-2, 1e-6, 1e-8)
+
+_FACTOR = 1.25
+"""By which an input is multiplied that is put into models."""
 
 _EXAMPLE = (0.1, 0.2, 0.3)
 """Shares that no weights give."""
@@ -194,6 +198,32 @@ def _activated(operation: Operation, base: Evaluation) -> Iterator[Variant]:
         yield f"{title} of the inputs before the sum", weighted(changed, shares(operation))
 
 
+def _fitted_input(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """One input of which a multiple enters the sum, whatever multiplies it."""
+    features: list[Tensor] = list(case.arguments[0])
+    if not all(x.shape == case.candidate.shape for x in features):
+        return
+    own = [share * x for share, x in zip(shares(case), features, strict=True)]
+    beyond = case.candidate.double() - sum(own[1:], own[0])
+    for number, part in enumerate(own):
+        energy = float(part.square().sum())
+        shown = 1 + float((beyond * part).sum()) / energy if energy else 1.0
+        for factor in dict.fromkeys((float(f"{shown:.3g}"), shown)):
+            text = told(factor, 1.0, 3)
+            if text is not None:
+                again = partial(_with_input_times, number=number, factor=factor)
+                title = f"its input {number} multiplied by {text}"
+                yield fitted("input-multiplied", title, case, base, again, 1)
+
+
+def _with_input_times(
+    operation: Operation, base: Evaluation, *, number: int, factor: float
+) -> Evaluation:
+    changed = shares(operation).clone()
+    changed[number] *= factor
+    return weighted(list(operation.arguments[0]), changed)
+
+
 def _fitted_shares(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     features: list[Tensor] = list(case.arguments[0])
     if not all(x.shape == case.candidate.shape for x in features):
@@ -243,6 +273,13 @@ FAULTS = (
     in_variants("inputs-activated", "an activation before fusion", _KINDS, _activated),
     # Where one input counts alone, to activate it and to activate the sum are one.
     activations.on_top(_KINDS, alike=("inputs-activated",)),
+    with_numbers(
+        "input-multiplied",
+        "an input of fusion multiplied",
+        _KINDS,
+        _fitted_input,
+        partial(_with_input_times, number=0, factor=_FACTOR),
+    ),
     with_numbers("weights-other", "other shares of fusion", _KINDS, _fitted_shares, _example),
 )
 """Faults of a fusion, the simplest and likeliest first."""

@@ -19,6 +19,9 @@ from parity.results.records.shared import Checkpoint, Environment
 NOT_REPEATABLE = "not-repeatable"
 """Slug of the finding that a candidate's runs do not agree with each other."""
 
+OTHER_FORM = "other-form"
+"""Slug of the finding that the form in which it is used is not the one whose nodes were judged."""
+
 Counts = Mapping[Verdict, Count]
 
 
@@ -218,7 +221,9 @@ class Finding(Record, frozen=True):
         says(
             "short name of what it is, such as `momentum`, `eps`, `training`, `parameter-extra`, "
             "`parameter-transposed`, or `not-repeatable` where two runs on the same images, "
-            "observed or not, do not give the same outputs bit for bit"
+            "observed or not, do not give the same outputs bit for bit, or `other-form` where the "
+            "form in which it is used, such as a compiled one, is more than roundings away from "
+            "the one whose nodes were judged"
         ),
     ]
     place: Annotated[str, says("the parameter or node")]

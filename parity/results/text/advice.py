@@ -45,9 +45,14 @@ _STEPS = {
         "give the candidate this parameter, or say with --names which of its layers is which node"
     ),
     "parameter-extra": "remove it: the model computes nothing with it",
+    "settings-other": "call it with the model's settings, named above",
     "weights-permuted": "give the fusion its inputs, and its weights, in the model's order",
     "input-missing": "give the fusion all of its inputs",
     "images-repeated": "compute each image of a batch on its own values",
+    "other-form": (
+        "use the uncompiled model, whose nodes are right, or let its compiler or backend make no "
+        "more than roundings"
+    ),
     "not-repeatable": (
         "let every call compute from its images alone: no state kept between calls, no training "
         "mode, no random numbers"

@@ -117,12 +117,7 @@ def _of_gaps(report: NodesResult) -> Lead:
         step = advice.for_gap(first, report)
         return Lead(first.name, first.reason, step, group.places[1:])
     if report.not_shown:
-        step = (
-            "Compare the candidate without torch.compile too, or take what was compared of it: "
-            "what the compiler makes of it is another program."
-            if "compil" in report.not_shown[0]
-            else "Mend what is said above, or compare on images of your own with --image."
-        )
+        step = "Mend what is said above, or compare on images of your own with --image."
         return Lead("the candidate", report.not_shown[0], step)
     if not report.nodes:
         step = (

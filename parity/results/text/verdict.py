@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
-from parity.results.records.nodes import NodesResult
+from parity.results.records.nodes import OTHER_FORM, NodesResult
 from parity.results.signs import in_capitals
 from parity.results.text.groups import module_of, was_not_looked_at
 from parity.results.text.layout import labelled, plural, same_at, wrapped
@@ -89,6 +89,8 @@ def _meaning(report: NodesResult) -> str:
             "Given the very same tensors, the candidate computes something else there. "
             "This is not rounding."
         )
+    if any(item.slug == OTHER_FORM for item in report.findings):
+        return "What was written is right, and what is run in its place computes something else."
     return "The outputs agree on these inputs, but the candidate is not the same network."
 
 

@@ -12,6 +12,9 @@ Content = tuple[int, int, int]
 """By which the numbers in a tensor are known, in whatever order: how many there are, and two sums
 over their bits."""
 
+Plain = bool | int | float | str | tuple[int | float | str, ...]
+"""A setting."""
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -23,12 +26,16 @@ class Operation:
         module: Path of the innermost module that was running; empty for none.
         place: The line of the candidate's own code, such as ``port.py:17 (in forward)``; empty
             where it is not known.
+        settings: What it was called with besides tensors, by the framework's names.
+        shapes: Of the tensors that it was called with, likewise.
     """
 
     number: int
     name: str
     module: str
     place: str
+    settings: Mapping[str, Plain] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

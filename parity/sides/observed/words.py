@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from parity.sides.observed.partners import Partners
 from parity.sides.observed.record import Operation, Record
+from parity.sides.observed.settings import span_of
 
 _MOST = 4
 """Operations that are named; of more the first and the last ones."""
@@ -32,17 +33,12 @@ def steps_of(record: Record, partners: Partners, node: str) -> list[str]:
         partners: Which of its values are which nodes.
         node: A node with a partner.
     """
-    others = {item.value for name, item in partners.found.items() if name != node}
-    found: dict[int, Operation] = {}
-    waiting = [partners.found[node].value]
-    seen = set(waiting)
-    while waiting:
-        value = record.values[waiting.pop()]
-        if value.operation is not None:
-            found[value.operation.number] = value.operation
-        new = [parent for parent in value.parents if parent not in seen and parent not in others]
-        seen.update(new)
-        waiting += new
+    # An operation that makes several tensors is one step.
+    found = {
+        value.operation.number: value.operation
+        for value in span_of(record, partners, node)
+        if value.operation is not None
+    }
     return [step_in_words(found[number]) for number in sorted(found)]
 
 

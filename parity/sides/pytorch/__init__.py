@@ -6,7 +6,7 @@ from parity.sides.pytorch.hooks import nchw, nhwc, run, visiting
 from parity.sides.pytorch.nested import flatten
 from parity.sides.pytorch.operations import expected
 from parity.sides.pytorch.referee import FaithfulReferee
-from parity.sides.pytorch.wrappers import check_observable, common_prefix, is_compiled
+from parity.sides.pytorch.wrappers import check_observable, common_prefix, hides_parts
 
 __all__ = [
     "FaithfulReferee",
@@ -19,7 +19,7 @@ __all__ = [
     "copy_in_double",
     "expected",
     "flatten",
-    "is_compiled",
+    "hides_parts",
     "nchw",
     "nhwc",
     "parameters_of",

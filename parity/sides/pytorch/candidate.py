@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, float64, nn, promote_types
+from torch import Tensor, finfo, float64, nn, promote_types
 
 from efficientdet_spec import Cause, InputError
 from parity.judge.referee import Referee
@@ -19,7 +19,17 @@ from parity.sides.pytorch.code import failure
 from parity.sides.pytorch.exact import own_exact
 from parity.sides.pytorch.nested import flatten, plain, unreadable
 from parity.sides.pytorch.provenance import fingerprint
-from parity.sides.side import PLAIN, CandidateError, Mode, Origin, Reference, Setting, Value, Visit
+from parity.sides.side import (
+    PLAIN,
+    CandidateError,
+    Form,
+    Mode,
+    Origin,
+    Reference,
+    Setting,
+    Value,
+    Visit,
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,13 @@ class TorchValue:
             for tensor in (self.tensor, _tensor(other))
         )
         return float((one - two).abs().max())
+
+    @property
+    def rounding(self) -> float:
+        """One rounding of its largest value; 0 where its numbers are not floating-point ones."""
+        if not self.tensor.dtype.is_floating_point or not self.tensor.numel():
+            return 0.0
+        return float(self.tensor.abs().max()) * finfo(self.tensor.dtype).eps / 2
 
 
 def _tensor(value: Value) -> Tensor:
@@ -155,13 +172,13 @@ class TorchCandidate:
         return False
 
     @property
-    def compiled(self) -> bool:
-        """Whether ``torch.compile`` stands between its layers and what runs."""
-        return wrappers.is_compiled(self.model)
+    def form(self) -> Form | None:
+        """The form that its user runs, where nodes can be seen in another one alone."""
+        return wrappers.form_of(self.model)
 
     def observable(self) -> AbstractContextManager[None]:
-        """Within it a compiled module runs as it was written."""
-        return wrappers.eager() if self.compiled else nullcontext()
+        """Within it it runs as it was written."""
+        return wrappers.as_written(self.model)
 
     def variations(self) -> list[tuple[str, Setting]]:
         """Settings that should not matter, each with its name; first nothing at all."""
@@ -186,6 +203,10 @@ class TorchCandidate:
     def steps(self, node: str) -> str:
         """Nothing: they are in the module that makes it."""
         return ""
+
+    def settings(self, node: str) -> Mapping[str, Mapping[str, Any]]:
+        """None: they are its modules'."""
+        return {}
 
     def outputs(self, returned: Sequence[Value]) -> list[Value]:
         """What it has returned: it must be the very tensors that its last layers make."""
@@ -222,9 +243,10 @@ class TorchCandidate:
             provenance.replaced(own, instead, node)
             return instead
 
-        with hooks.visiting(
-            self.model, self.naming, met, inputs_of, sources_of, ours
-        ) as provenance:
+        with (
+            self.observable(),
+            hooks.visiting(self.model, self.naming, met, inputs_of, sources_of, ours) as provenance,
+        ):
             return self._outputs(images, ours, mode)
 
     def _borrow(self, part: nn.Module, stored: Collection[int]) -> None:

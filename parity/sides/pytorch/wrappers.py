@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +14,10 @@ from torch.nn.utils import parametrize
 from efficientdet_spec import Cause, InputError, NodeKind
 from parity.sides.naming import Naming, base
 from parity.sides.pytorch.referee import FaithfulReferee
+from parity.sides.side import COMPILED, PARALLEL, Form
+
+_COMPILED = "_orig_mod"
+"""Under which name a compiled module holds the one that was compiled."""
 
 FOLDED = 1e-5
 """Relative difference up to which a kernel is one that a batch norm was folded into, in float32."""
@@ -118,10 +123,22 @@ def common_prefix(paths: Iterable[str], nodes: Iterable[str]) -> str:
     return best if 2 * most >= len(wanted) else ""
 
 
-def is_compiled(model: nn.Module) -> bool:
+def form_of(model: nn.Module) -> Form | None:
+    """In which other form than the one that can be seen a candidate is run; None for none."""
+    if _is_compiled(model):
+        return COMPILED
+    return PARALLEL if any(_in_threads(module) for module in model.modules()) else None
+
+
+def _in_threads(module: nn.Module) -> bool:
+    """Whether copies of a module run on several devices at a time, each in a thread."""
+    return isinstance(module, nn.DataParallel) and len(module.device_ids) > 1
+
+
+def _is_compiled(model: nn.Module) -> bool:
     """Whether ``torch.compile`` stands between a candidate's layers and what runs."""
     return any(
-        hasattr(module, "_orig_mod")
+        hasattr(module, _COMPILED)
         and "_dynamo" in type(module).__module__
         or getattr(module, "_compiled_call_impl", None) is not None
         # What torch.compile makes of a function, be it a module's own or its class's.
@@ -130,9 +147,27 @@ def is_compiled(model: nn.Module) -> bool:
     )
 
 
+def hides_parts(path: str) -> bool:
+    """Whether a submodule's path leads through a compiled module, which has a name of its own."""
+    return _COMPILED in path.split(".")
+
+
 @contextmanager
-def eager() -> Iterator[None]:
-    """Within it compiled modules run as they were written, so that their layers can be observed."""
+def as_written(model: nn.Module) -> Iterator[None]:
+    """Within it a model runs as it was written: not compiled, and on one device.
+
+    What a function that was compiled does can be seen then too, and what copies of a module on
+    several devices do in threads, which no mode sees.
+    """
+    threaded: list[Any] = [module for module in model.modules() if _in_threads(module)]
+    devices = [module.device_ids for module in threaded]
     stance: Callable[..., Any] = torch.compiler.set_stance
-    with stance("force_eager"):
-        yield
+    # Where nothing has been compiled there is nothing to prevent, and much to import.
+    with stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext():
+        for module in threaded:
+            module.device_ids = []
+        try:
+            yield
+        finally:
+            for module, ids in zip(threaded, devices, strict=True):
+                module.device_ids = ids

@@ -1,6 +1,5 @@
 """Models inside of others: what is seen through, what is refused in one sentence, what passes."""
 
-import dataclasses
 import warnings
 from contextlib import nullcontext
 
@@ -18,8 +17,9 @@ from parity.judge.verdict import Verdict
 from parity.lockstep.comparison import compare
 from parity.process.outcome import Outcome
 from parity.results.records.record import plain
-from parity.sides.pytorch import check_observable, common_prefix, is_compiled
+from parity.sides.pytorch import TorchCandidate, check_observable, common_prefix
 from parity.sides.pytorch.observation.candidate import ObservedCandidate
+from parity.sides.side import COMPILED, PARALLEL
 from torch_model import layers
 
 
@@ -277,34 +277,23 @@ def dynamo():
     torch._dynamo.reset()
 
 
-def perturbing(graph, inputs):
-    """A backend without a compiler whose outputs are off by a rounding or two."""
-
-    def run(*arguments):
-        made = graph(*arguments)
-        return tuple(
-            value * (1 + 2**-22) if torch.is_tensor(value) and value.is_floating_point() else value
-            for value in made
-        )
-
-    return run
-
-
 def test_a_compiled_model_of_the_same_outputs_passes(dynamo, lockstep, paired):
     compiled = torch.compile(lockstep.candidate(), backend="eager")
-    assert is_compiled(compiled) and not is_compiled(lockstep.candidate())
     pairing = paired(compiled)
-    assert pairing.candidate.naming.prefix == "_orig_mod."
+    assert (pairing.candidate.form, pairing.candidate.naming.prefix) == (COMPILED, "_orig_mod.")
+    assert paired(lockstep.candidate()).candidate.form is None
     comparison = compare(pairing)
     assert comparison.outcome is Outcome.PARITY
     assert list(comparison.runs) == list(comparison.not_shown) == []
+    (note,) = comparison.notes
+    assert note.endswith("the compiled form's outputs are the same bit for bit.")
     assert findings(pairing, lockstep.known()) == []
 
 
 # A part of a model compiles in a fraction of the time.
 
 
-def with_compiled_part(model, method, backend):
+def with_compiled_part(model, method, backend="eager"):
     """A model in which one layer is compiled, in place or wrapped."""
     if method:
         model.backbone.blocks[0].se.compile(backend=backend)
@@ -313,46 +302,40 @@ def with_compiled_part(model, method, backend):
     return model
 
 
-def named_by_what_is_compiled(lockstep, paired, model):
-    """The pairing of a model, one of whose parts has a path of its own inside."""
-    pairing = paired(model)
-    paths = {path for path, _ in model.named_modules()}
-    calls = {
-        path if path in paths else path.replace(".se.", ".se._orig_mod."): nodes
-        for path, nodes in pairing.candidate.naming.calls.items()
-    }
-    naming = dataclasses.replace(pairing.candidate.naming, calls=calls)
-    candidate = dataclasses.replace(pairing.candidate, naming=naming)
-    return dataclasses.replace(pairing, candidate=candidate)
-
-
-@pytest.mark.parametrize("method", [False, True])
-def test_what_a_compiler_changes_is_not_shown(method, dynamo, lockstep, paired):
-    model = with_compiled_part(lockstep.candidate(), method, perturbing)
-    assert is_compiled(model)
-    comparison = compare(named_by_what_is_compiled(lockstep, paired, model))
-    assert [node.reason for node in comparison.nodes if not node.verdict.passes] == []
-    assert list(comparison.runs) == []
-    (text,) = comparison.not_shown
-    assert text.startswith("the candidate is compiled with torch.compile: ")
-    assert "its outputs differ: output number 0 by up to " in text
-    assert text.endswith("; give the module before torch.compile")
-    assert comparison.outcome is Outcome.NOT_SHOWN and comparison.outcome.exit_code == 3
-
-
 @pytest.mark.parametrize("method", [False, True])
 def test_a_compiled_part_of_the_same_outputs_passes(method, dynamo, lockstep, paired):
-    model = with_compiled_part(lockstep.candidate(), method, "eager")
-    comparison = compare(named_by_what_is_compiled(lockstep, paired, Holder(model)))
-    assert comparison.outcome is Outcome.PARITY
+    pairing = paired(Holder(with_compiled_part(lockstep.candidate(), method)))
+    # A part that was compiled has paths of its own, and its operations are looked at.
+    assert isinstance(pairing.candidate, TorchCandidate if method else ObservedCandidate)
+    assert pairing.candidate.form is COMPILED
+    assert compare(pairing).outcome is Outcome.PARITY
 
 
-def test_a_fault_in_a_compiled_model_is_a_difference(dynamo, lockstep, paired):
-    model = with_compiled_part(broken(lockstep), False, perturbing)
-    comparison = compare(named_by_what_is_compiled(lockstep, paired, model))
+@pytest.mark.parametrize("method", [False, True])
+def test_a_fault_in_a_compiled_model_is_a_difference(method, dynamo, lockstep, paired):
+    pairing = paired(with_compiled_part(broken(lockstep), method))
+    comparison = compare(pairing)
     assert comparison.outcome is Outcome.DIFFERENCE
     failing = [node.name for node in comparison.nodes if node.verdict.fails]
     assert failing == ["backbone.blocks.3.depthwise_bn", "fpn.cells.0.nodes.5.conv.pointwise"]
+    # A diagnosis looks at the form that was judged.
+    known = lockstep.known()
+    (first, *_) = diagnosed(
+        pairing, suspects(pairing, comparison.nodes), comparison.nodes, known, [], 5
+    )
+    assert first.slug == "epsilon"
+
+
+def test_copies_on_several_devices_are_seen_on_one(lockstep):
+    """What runs in threads cannot be seen; without another device this is all that can be tried."""
+    model = nn.DataParallel(lockstep.candidate())
+    assert TorchCandidate(model, lockstep.naming).form is None
+    model.device_ids = [0, 1]
+    candidate = TorchCandidate(model, lockstep.naming)
+    assert candidate.form is PARALLEL
+    with candidate.observable():
+        assert model.device_ids == []
+    assert model.device_ids == [0, 1]
 
 
 def test_modules_that_have_no_truth_can_be_held(lockstep, paired):

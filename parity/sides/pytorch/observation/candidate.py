@@ -19,6 +19,7 @@ from parity.sides.observed.named import names_in_words
 from parity.sides.observed.origins import origins
 from parity.sides.observed.partners import WITH_PARAMETERS, Partner
 from parity.sides.observed.record import Operation, Record
+from parity.sides.observed.settings import Settings, settings_of, span_of
 from parity.sides.observed.words import span_in_words
 from parity.sides.pytorch import hooks
 from parity.sides.pytorch.candidate import TorchCandidate, TorchValue, returned_tensors
@@ -30,7 +31,17 @@ from parity.sides.pytorch.observation.modules import Running
 from parity.sides.pytorch.observation.recording import Recording, Substitute
 from parity.sides.pytorch.observation.returned import Place, Returned
 from parity.sides.pytorch.observation.spans import Span, Spans
-from parity.sides.side import PLAIN, CandidateError, Mode, Origin, Reference, Setting, Value, Visit
+from parity.sides.side import (
+    PLAIN,
+    CandidateError,
+    Form,
+    Mode,
+    Origin,
+    Reference,
+    Setting,
+    Value,
+    Visit,
+)
 
 _IN_THREADS = (
     "modules of the candidate run in threads of their own, where operations are not seen; say with "
@@ -92,12 +103,12 @@ class ObservedCandidate:
         self._in_threads = False
 
     @property
-    def compiled(self) -> bool:
-        """Whether ``torch.compile`` stands between its operations and what runs."""
-        return self._plain.compiled
+    def form(self) -> Form | None:
+        """The form that its user runs, where nodes can be seen in another one alone."""
+        return self._plain.form
 
     def observable(self) -> AbstractContextManager[None]:
-        """Within it a compiled module runs as it was written."""
+        """Within it it runs as it was written."""
         return self._plain.observable()
 
     def variations(self) -> list[tuple[str, Setting]]:
@@ -156,7 +167,7 @@ class ObservedCandidate:
 
         def call(given: Tensor) -> Any:
             recording.give(given)
-            with running.watched(self.model, recording), recording:
+            with self.observable(), running.watched(self.model, recording), recording:
                 return self.model(given)
 
         returned = self._plain.carried_out(images, mode, recording.failures, call)
@@ -176,7 +187,7 @@ class ObservedCandidate:
         seeing = _Seeing(found, _points(self.model, found), visit)
 
         def call(given: Tensor) -> Any:
-            with seeing:
+            with self.observable(), seeing:
                 return self.model(given)
 
         result = self._plain.carried_out(images, mode, seeing.failures, call)
@@ -225,6 +236,24 @@ class ObservedCandidate:
         told = self._last.named.notes.get(node)
         # Who is accused at a node should know that it is the name that makes it one.
         return f"{steps}; {told}" if told else steps
+
+    def settings(self, node: str) -> Mapping[str, Settings]:
+        """With which settings a node is made; see :class:`~parity.sides.side.Candidate`."""
+        if self._last is None or node not in self._last.partners.found:
+            return {}
+        partners, sought = self._last.partners, self._last.sought
+        span = span_of(self._last.record, partners, node)
+        found: dict[str, Settings] = {}
+        waiting = [node]
+        while waiting:
+            name = waiting.pop()
+            sources = sought.sources[name]
+            given = partners.found.get(sources[0])
+            found[name] = settings_of(sought.kinds[name], span, given.layout if given else None)
+            # What has no partner is made on the way.
+            hidden = [one for one in sources if one in sought.kinds and one not in partners.found]
+            waiting += [one for one in hidden if one not in found]
+        return {name: settings for name, settings in found.items() if settings}
 
     def outputs(self, returned: Sequence[Value]) -> list[Value]:
         """What it has returned last, taken apart; see :class:`~parity.sides.side.Candidate`."""

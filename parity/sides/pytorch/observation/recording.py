@@ -14,6 +14,7 @@ from parity.sides.observed.layouts import Layout, layouts
 from parity.sides.observed.record import Call, Content, Made, Operation, Record
 from parity.sides.observed.samples import positions
 from parity.sides.pytorch.nested import bits, flatten, plain, unreadable
+from parity.sides.pytorch.observation.arguments import settings_of, shapes_of
 from parity.sides.pytorch.observation.dispatch import Step, Watching, kept, storage_of
 from parity.sides.pytorch.observation.modules import Running, place
 
@@ -94,7 +95,14 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
             raise
 
     def _keep(self, step: Step) -> None:
-        operation = Operation(step.number, step.name, self._running.path, place())
+        operation = Operation(
+            step.number,
+            step.name,
+            self._running.path,
+            place(),
+            settings_of(step),
+            shapes_of(step),
+        )
         replaced = {id(tensor) for tensor in step.replaced}
         parents = tuple(
             dict.fromkeys(

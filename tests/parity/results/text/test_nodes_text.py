@@ -266,10 +266,10 @@ def test_each_gap_has_its_step(gap, step):
 
 
 def test_gaps_besides_nodes_are_told():
-    told = first(GOOD, not_shown=["the candidate is compiled"])
-    assert "missing the candidate the candidate is compiled do first Compare the candidate " in told
-    compiled = joined(GOOD, not_shown=["the candidate is compiled"])
-    assert "- Not shown: the candidate is compiled" in compiled
+    told = first(GOOD, not_shown=["outputs are hidden"])
+    assert "missing the candidate outputs are hidden do first Mend what is said above" in told
+    hidden = joined(GOOD, not_shown=["outputs are hidden"])
+    assert "- Not shown: outputs are hidden" in hidden
     assert "--image" in first(GOOD, not_shown=["an input could not be compared"])
     assert first([]).startswith("NOT SHOWN: no node was compared. ")
     assert last([]) == "NOT SHOWN: no node was compared; look first at the candidate"

@@ -2,24 +2,12 @@
 
 import pytest
 import torch
+from recorded_runs import IMAGES, recorded
 from torch import nn
 
 from parity.sides.pytorch.observation.dispatch import Watching, written_by
-from parity.sides.pytorch.observation.modules import Running
-from parity.sides.pytorch.observation.recording import Recording, content
+from parity.sides.pytorch.observation.recording import content
 from parity.sides.pytorch.observation.spans import Spans
-
-IMAGES = torch.arange(48.0).reshape(1, 3, 4, 4)
-
-
-def recorded(function, images=None):
-    """The record of a function of the images."""
-    recording = Recording([(1, 4, 4, 3)], Running(), torch.nn.Identity())
-    given = IMAGES.clone() if images is None else images
-    recording.give(given)
-    with torch.no_grad(), recording:
-        returned = function(given)
-    return recording.record(returned)
 
 
 def ancestors(record, number):
