@@ -130,6 +130,11 @@ def is_compiled(model: nn.Module) -> bool:
     )
 
 
+def is_script(model: nn.Module) -> bool:
+    """Whether a candidate is, or has a part that is, a script of ``torch.jit``."""
+    return any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
+
+
 @contextmanager
 def eager() -> Iterator[None]:
     """Within it compiled modules run as they were written, so that their layers can be observed."""

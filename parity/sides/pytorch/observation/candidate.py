@@ -17,7 +17,7 @@ from parity.sides.naming import Naming
 from parity.sides.observed.partners import WITH_PARAMETERS, Partner
 from parity.sides.observed.record import Operation, Record
 from parity.sides.observed.words import span_in_words
-from parity.sides.pytorch import hooks
+from parity.sides.pytorch import hooks, wrappers
 from parity.sides.pytorch.candidate import TorchCandidate, TorchValue, returned_tensors
 from parity.sides.pytorch.nested import plain
 from parity.sides.pytorch.observation.arranging import nchw_of, put
@@ -28,6 +28,10 @@ from parity.sides.pytorch.observation.recording import Recording, Substitute
 from parity.sides.pytorch.observation.returned import Returned
 from parity.sides.pytorch.observation.spans import Span, Spans
 from parity.sides.side import PLAIN, CandidateError, Mode, Reference, Setting, Value, Visit
+
+_WARM_UPS = 3
+"""Runs after which TorchScript has compiled a script for the tensors that it is given. What it
+carries out changes until then, and compiling fails where operations are being watched."""
 
 _Key = tuple[tuple[int, ...], str, Mode]
 
@@ -119,6 +123,9 @@ class ObservedCandidate:
         """
         key = _key(images, mode)
         if key not in self._found:
+            if wrappers.is_script(self.model):
+                for _ in range(_WARM_UPS):
+                    self._plain.run_unobserved(images, mode)
             run = partial(self._record, images, mode)
             found = find(run, reference, referee, images)
             self._found[key] = found

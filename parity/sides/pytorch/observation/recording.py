@@ -14,7 +14,7 @@ from parity.sides.observed.layouts import Layout, layouts
 from parity.sides.observed.record import Content, Made, Operation, Record
 from parity.sides.observed.samples import positions
 from parity.sides.pytorch.nested import bits, flatten, plain, unreadable
-from parity.sides.pytorch.observation.dispatch import Step, Watching, kept, storage_of
+from parity.sides.pytorch.observation.dispatch import Step, Watching, has_memory, kept, storage_of
 from parity.sides.pytorch.observation.modules import Running, place
 
 _MOVES = frozenset(
@@ -85,15 +85,11 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
         replaced = {id(tensor) for tensor in step.replaced}
         parents = tuple(
             dict.fromkeys(
-                self._number(tensor)
-                for tensor in step.read
-                if id(tensor) not in replaced and _has_memory(tensor)
+                self._number(tensor) for tensor in step.read if id(tensor) not in replaced
             )
         )
         moved = step.name.rstrip("_") in _MOVES
         for output, tensor in enumerate(step.made):
-            if not _has_memory(tensor):
-                continue
             number = self._add(operation, output, parents, tensor, moved=moved)
             self._remember(tensor, number)
             if self._instead is not None:
@@ -106,7 +102,7 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
             returned: What the model returned.
         """
         origins = [
-            self._now.get(storage_of(tensor)) if _has_memory(tensor) else None
+            self._now.get(storage_of(tensor)) if has_memory(tensor) else None
             for tensor in flatten(returned)
         ]
         return Record(self._values, self._images, origins)
@@ -165,11 +161,3 @@ def content(tensor: Tensor) -> Content | None:
     whole = bits(tensor).to(torch.int64)
     # Beyond 64 bits a sum begins anew, which is the same in any order.
     return whole.numel(), int(whole.sum()), int((whole * whole).sum())
-
-
-def _has_memory(tensor: Tensor) -> bool:
-    try:
-        storage_of(tensor)
-    except (RuntimeError, NotImplementedError):
-        return False
-    return True

@@ -12,7 +12,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from parity.sides.pytorch.hooks import same
 from parity.sides.pytorch.nested import flatten, mapped
-from parity.sides.pytorch.observation.dispatch import Step, kept, storage_of
+from parity.sides.pytorch.observation.dispatch import Step, has_memory, kept, storage_of
 
 _EVERY = 64
 """Operations after which what nobody will read again is let go."""
@@ -125,7 +125,8 @@ class Spans:
         self._before = {}
         if len(steps) <= _LONGEST:
             ordered = [steps[number] for number in sorted(steps)]
-            for tensor in {id(t): t for t in [*flatten(step.output), *step.written]}.values():
+            made = filter(has_memory, [*flatten(step.output), *step.written])
+            for tensor in {id(tensor): tensor for tensor in made}.values():
                 self._keep(tensor, ordered)
         self._count += 1
         if self._count % _EVERY == 0:
