@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from port_styles import STYLES, Port
+from port_styles import STYLES, JoinedInside, Port
 from scripted_port import LeftOut, Rolled, Slope, scripted_port
 
 from parity.diagnosis.suspects import diagnosed, suspects
@@ -272,3 +272,26 @@ def test_a_fault_in_a_script_is_placed(lockstep, node, step):
     failing = {item.name for item in found.nodes if not item.verdict.passes}
     assert found.outcome is Outcome.DIFFERENCE
     assert failing and failing <= {node} | readers(lockstep, {node})
+
+
+@pytest.mark.parametrize(
+    "change", [None, lambda product: product * 1.25, lambda product: product.flip(1)]
+)
+def test_levels_joined_within_the_network_are_never_passed_nor_accused(lockstep, change):
+    """A layer over all levels at once is none that has a partner: it is not covered."""
+    model = JoinedInside(lockstep.referee, lockstep.outputs, STYLES["functions"]()).eval()
+    if change is not None:
+        model.change = change
+    found = compare(observed(lockstep, model))
+    assert found.outcome is Outcome.NOT_SHOWN
+    assert {node.name for node in found.nodes if not node.verdict.passes} == {*lockstep.outputs}
+    assert not any(node.verdict.fails for node in found.nodes)
+
+
+def test_a_fault_before_joined_levels_is_placed(lockstep):
+    node = f"{BLOCK}.residual"
+    style = STYLES["functions"]()
+    model = JoinedInside(lockstep.referee, lockstep.outputs, style, {node: left_out}).eval()
+    found = compare(observed(lockstep, model))
+    failing = {item.name for item in found.nodes if item.verdict.fails}
+    assert node in failing and failing <= {node} | readers(lockstep, {node})
