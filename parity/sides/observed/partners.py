@@ -136,6 +136,12 @@ class _Search:
         self._order = {node: place for place, node in enumerate(sought.kinds)}
         self._shares = Counter(sought.contents.values())
         self._distances = _distances(record.values, sought)
+        self._last_alike = {
+            node: number
+            for number, alike in self._distances.items()
+            for node, (distance, _) in alike.items()
+            if distance < ALIKE
+        }
         self._origins: list[frozenset[str]] = []
         self._contents: list[frozenset[Content]] = []
         self._kernels: list[int] = []
@@ -168,11 +174,26 @@ class _Search:
                 (distance, self._order[node], node, layout)
                 for node, (distance, layout) in alike.items()
                 if node not in self._found and distance < ALIKE and self._due(node) == made_from
+                # Passing over what is still to come would let its reader be a copy of another.
+                and not self._is_to_come(node, value.number)
             ]
             if fits:
                 distance, _, node, layout = min(fits, key=lambda item: item[:2])
                 self._take(node, Partner(value.number, layout, How.VALUES, distance))
                 self._trace(value)
+
+    def _is_to_come(self, node: str, number: int) -> bool:
+        """Whether a value behind some value may be what a node reads, and what is not found yet."""
+        waiting, seen = [node], {node}
+        while waiting:
+            for source in self._sought.sources[waiting.pop()]:
+                if source == IMAGES or source in self._found or source in seen:
+                    continue
+                if self._last_alike.get(source, -1) > number:
+                    return True
+                seen.add(source)
+                waiting.append(source)
+        return False
 
     def by_values_alone(self) -> None:
         """Values that are one node's and no other's, whatever they are made from."""
