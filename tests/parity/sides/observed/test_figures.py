@@ -1,5 +1,8 @@
 """Which nodes of ports are found, and that what is found of them is what their steps make."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from pairing_figures import FAULTS, Opened, figures, ported
 
@@ -39,3 +42,18 @@ def test_a_wrong_partner_counts(opened):
     found = figures(opened, port, moved)
     assert found.wrong == ["backbone.stem_conv"]
     assert found.right == found.made - 1 == found.paired - 1
+
+
+def test_a_convolution_is_not_taken_for_the_one_with_its_bias(tiny_conversion):
+    """Where a bias is small, what is made before it is added is much like what is made with it."""
+    changed = {
+        name: np.full_like(array, 1e-4)
+        for name, array in tiny_conversion.arrays.items()
+        if name.endswith("se.reduce_conv.bias")
+    }
+    assert changed
+    arrays = tiny_conversion.arrays | changed
+    opened = Opened(replace(tiny_conversion, arrays=arrays), (96, 128))
+    port, truth = ported(opened, "in place")
+    found = figures(opened, port, truth)
+    assert (found.shares, found.wrong) == (WHOLE, [])
