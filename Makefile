@@ -8,7 +8,7 @@ FOR_DEMO := $(VENV)/.installed-for-demo
 ALL := $(VENV)/.installed-all
 DEMO := out/demo
 
-.PHONY: demo install test lowest heavy faults coco reports docs lint types bench gpu clean
+.PHONY: demo install test lowest heavy faults pairing coco reports docs lint types bench gpu clean
 
 demo: $(FOR_DEMO)
 	@mkdir -p $(DEMO)
@@ -45,6 +45,12 @@ heavy: $(ALL)
 faults: $(ALL)
 	PYTHONPATH=.:tests $(BIN)/python -m faults.run $(FAULTS)
 
+# How many nodes of ports in many styles are found without names, and how many rightly: some minutes.
+PAIRING := out/pairing.json
+pairing: $(ALL)
+	@mkdir -p $(dir $(PAIRING))
+	PYTHONPATH=.:tests $(BIN)/python -W ignore -m pairing_figures --json $(PAIRING) $(OPTIONS)
+
 # Both frameworks over all of val2017; docs/coco.md says where to get it.
 coco: $(ALL)
 	@test -n "$(COCO)" -a -n "$(CHECKPOINT)" || { echo "make coco COCO=FOLDER CHECKPOINT=...; docs/coco.md says how to get the images"; exit 2; }
@@ -72,6 +78,7 @@ bench: $(ALL)
 	$(BIN)/python -m benchmarks.forward
 	$(BIN)/python -m benchmarks.soft_nms
 	$(BIN)/python -m benchmarks.detection
+	$(BIN)/python -m benchmarks.observation
 
 # On a machine with a GPU, in an environment with PyTorch for CUDA and '.[traces]' of this package: no
 # TensorFlow, no downloads. benchmarks/README.md says what it checks; OPTIONS="d0 d1 --seconds 300" for less.

@@ -308,7 +308,7 @@ class Port(nn.Module):
         for node, kind, layer, arguments in self._steps:
             given = mapped(arguments, real)
             made[node] = self._step(node, kind, layer, given)
-        levels = [made[self._skipped.get(node, node)] for node in self._outputs]
+        levels = self._levels([made[self._skipped.get(node, node)] for node in self._outputs])
         half = len(levels) // 2
         classes, boxes = levels[:half], levels[half:]
         if style.joined:
@@ -316,6 +316,9 @@ class Port(nn.Module):
             values = classes[0].shape[1] // anchors
             classes, boxes = style.join(classes, values), style.join(boxes, 4)
         return (boxes, classes) if style.first_boxes else (classes, boxes)
+
+    def _levels(self, levels):
+        return levels
 
     def _step(self, node, kind, layer, given):
         style = self._style
@@ -335,6 +338,37 @@ class Port(nn.Module):
         if node in self._fault:
             return self._fault[node](style, layer, given, steps[kind])
         return steps[kind]()
+
+
+class JoinedInside(Port):
+    """Its last convolutions are a product of matrices each, over all levels joined.
+
+    Attributes:
+        change: What is done to such a product.
+    """
+
+    def change(self, product):
+        return product
+
+    def _step(self, node, kind, layer, given):
+        if node not in self._outputs:
+            return super()._step(node, kind, layer, given)
+        # The other levels are not there yet.
+        return given[0], layer
+
+    def _levels(self, levels):
+        half = len(levels) // 2
+        return [*self._apart(levels[:half]), *self._apart(levels[half:])]
+
+    def _apart(self, levels):
+        maps, (layer, *_) = zip(*levels, strict=True)
+        joined = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], 1)
+        product = self.change(joined @ layer.weight[:, :, 0, 0].T + layer.bias)
+        parts = product.split([x.shape[2] * x.shape[3] for x in maps], 1)
+        return [
+            part.transpose(1, 2).unflatten(2, x.shape[2:])
+            for part, x in zip(parts, maps, strict=True)
+        ]
 
 
 class _Layer:

@@ -29,6 +29,10 @@ found is checked on the reference's own tensors, where only what is wrong is fur
 SAME = 1e-3
 """Relative difference of rms below which two tensors are taken for one and the same."""
 
+ROUNDED = 1e-5
+"""Relative difference of rms above which two tensors differ by more than the roundings of a few
+operations: one of the two is a better partner."""
+
 
 WITH_PARAMETERS = (NodeKind.CONV, NodeKind.DEPTHWISE, NodeKind.BATCH_NORM)
 """Kinds of nodes that are made with parameters of a layer."""
@@ -150,6 +154,12 @@ class _Search:
         self._order = {node: place for place, node in enumerate(sought.kinds)}
         self._shares = Counter(sought.contents.values())
         self._distances = _distances(record.values, sought)
+        # By node the values like it, in order, with how far they are from it.
+        self._alike: dict[str, list[tuple[int, float]]] = {}
+        for number, alike in self._distances.items():
+            for node, (distance, _) in alike.items():
+                if distance < ALIKE:
+                    self._alike.setdefault(node, []).append((number, distance))
         self._origins: list[frozenset[str]] = []
         self._contents: list[frozenset[Content]] = []
         self._kernels: list[int] = []
@@ -185,11 +195,37 @@ class _Search:
                 and node not in self._named
                 and distance < ALIKE
                 and self._due(node) == made_from
+                # Passing over what is still to come would let its reader be a copy of another.
+                and not self._is_to_come(node, value.number)
+                and not self._is_surpassed(node, value.number, distance)
             ]
             if fits:
                 distance, _, node, layout = min(fits, key=lambda item: item[:2])
                 self._take(node, Partner(value.number, layout, How.VALUES, distance))
                 self._trace(value)
+
+    def _is_surpassed(self, node: str, number: int, distance: float) -> bool:
+        """Whether what is computed behind some value is far more like a node, beyond roundings.
+
+        A convolution without its bias may be like the one with it.
+        """
+        return distance > ROUNDED and any(
+            later > number and other < distance / 2 and not self._values[later].moved
+            for later, other in self._alike[node]
+        )
+
+    def _is_to_come(self, node: str, number: int) -> bool:
+        """Whether a value behind some value may be what a node reads, and what is not found yet."""
+        waiting, seen = [node], {node}
+        while waiting:
+            for source in self._sought.sources[waiting.pop()]:
+                if source == IMAGES or source in self._found or source in seen:
+                    continue
+                if any(later > number for later, _ in self._alike.get(source, ())):
+                    return True
+                seen.add(source)
+                waiting.append(source)
+        return False
 
     def by_values_alone(self) -> None:
         """Values that are one node's and no other's, whatever they are made from."""
@@ -491,22 +527,41 @@ def _distances(
     nodes: dict[tuple[int, int, int, int], list[str]] = {}
     for node, shape in sought.shapes.items():
         nodes.setdefault(shape, []).append(node)
-    wanted = {
-        shape: np.stack([sought.samples[node] for node in names]) for shape, names in nodes.items()
-    }
-    sizes = {
-        shape: np.maximum(np.sqrt((rows**2).mean(axis=1)), np.finfo(np.float64).tiny)
-        for shape, rows in wanted.items()
-    }
-    found: dict[int, dict[str, tuple[float, Layout]]] = {}
+    held: dict[tuple[int, int, int, int], list[tuple[int, Layout, Array]]] = {}
     for value in values:
         for layout, taken in value.samples.items():
-            rows = wanted[layout.node]
-            with np.errstate(over="ignore", invalid="ignore"):
-                apart = np.sqrt(((rows - taken) ** 2).mean(axis=1)) / sizes[layout.node]
-            here = found.setdefault(value.number, {})
-            for node, distance in zip(nodes[layout.node], apart.tolist(), strict=True):
-                distance = distance if np.isfinite(distance) else np.inf
+            held.setdefault(layout.node, []).append((value.number, layout, taken))
+    found: dict[int, dict[str, tuple[float, Layout]]] = {}
+    for shape, items in held.items():
+        wanted = np.stack([sought.samples[node] for node in nodes[shape]])
+        apart = _apart(np.stack([taken for _, _, taken in items]), wanted)
+        for (number, layout, _), row in zip(items, apart.tolist(), strict=True):
+            here = found.setdefault(number, {})
+            for node, distance in zip(nodes[shape], row, strict=True):
                 if node not in here or distance < here[node][0]:
                     here[node] = distance, layout
-    return found
+    return dict(sorted(found.items()))
+
+
+def _apart(taken: Array, wanted: Array) -> Array:
+    """Relative differences of rms of all rows of one array from all rows of another.
+
+    Args:
+        taken: [values, count].
+        wanted: [nodes, count].
+
+    Returns:
+        [values, nodes]; infinite where something is not finite.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = np.maximum(np.sqrt((wanted**2).mean(axis=1)), np.finfo(np.float64).tiny)
+        # A product of matrices is quick, and tells what is far apart.
+        squares = (taken**2).mean(axis=1)[:, None] + (wanted**2).mean(axis=1)
+        squares = np.maximum(squares - 2 * (taken @ wanted.T) / taken.shape[1], 0)
+        apart: Array = np.sqrt(squares) / size
+        # What is near is computed from the differences, in which nothing cancels.
+        for value, node in np.argwhere(apart < 2 * ALIKE).tolist():
+            difference = taken[value] - wanted[node]
+            apart[value, node] = np.sqrt((difference**2).mean()) / size[node]
+    apart[~np.isfinite(apart)] = np.inf
+    return apart

@@ -331,6 +331,9 @@ class TorchCandidate:
         except (KeyboardInterrupt, hooks.Differentiated):
             raise
         except BaseException as error:
+            if ours and error is not ours[0]:
+                # TorchScript makes another error of it.
+                raise ours[0] from error
             if ours or out_of_memory(error):
                 raise
             raise CandidateError(

@@ -152,6 +152,11 @@ def hides_parts(path: str) -> bool:
     return _COMPILED in path.split(".")
 
 
+def is_script(model: nn.Module) -> bool:
+    """Whether a candidate is, or has a part that is, a script of ``torch.jit``."""
+    return any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
+
+
 @contextmanager
 def as_written(model: nn.Module) -> Iterator[None]:
     """Within it a model runs as it was written: not compiled, and on one device.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +27,7 @@ def put(tensor: Tensor, array: Array, layout: Layout) -> None:
         array: [N, H, W, C].
         layout: How the tensor holds them.
     """
-    arranged = np.array(array.transpose(layout.order), order="C")
+    # PyTorch warns of memory that is not writable, even where it only reads.
+    source = torch.from_numpy(array if array.flags.writeable else array.copy())
     with torch.no_grad():
-        tensor.copy_(torch.from_numpy(arranged).reshape(tensor.shape))
+        tensor.copy_(source.permute(layout.order).reshape(tensor.shape))

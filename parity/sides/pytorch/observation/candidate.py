@@ -21,7 +21,7 @@ from parity.sides.observed.partners import WITH_PARAMETERS, Partner
 from parity.sides.observed.record import Operation, Record
 from parity.sides.observed.settings import Settings, settings_of, span_of
 from parity.sides.observed.words import span_in_words
-from parity.sides.pytorch import hooks
+from parity.sides.pytorch import hooks, wrappers
 from parity.sides.pytorch.candidate import TorchCandidate, TorchValue, returned_tensors
 from parity.sides.pytorch.nested import plain
 from parity.sides.pytorch.observation.arranging import nchw_of, put
@@ -47,6 +47,10 @@ _IN_THREADS = (
     "modules of the candidate run in threads of their own, where operations are not seen; say with "
     "--names which of them make which nodes"
 )
+
+_WARM_UPS = 3
+"""Runs after which TorchScript has compiled a script for the tensors that it is given. What it
+carries out changes until then, and compiling fails where operations are being watched."""
 
 _Key = tuple[tuple[int, ...], str, Mode]
 
@@ -141,6 +145,9 @@ class ObservedCandidate:
         """
         key = _key(images, mode)
         if key not in self._found:
+            if wrappers.is_script(self.model):
+                for _ in range(_WARM_UPS):
+                    self._plain.run_unobserved(images, mode)
             run = partial(self._record, images, mode)
             found = find(run, reference, referee, images, self._names)
             self._found[key] = found

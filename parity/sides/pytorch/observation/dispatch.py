@@ -24,7 +24,7 @@ class Step:
         function: The operation.
         args: What it was given by position.
         kwargs: What it was given by name.
-        read: The tensors among these.
+        read: The tensors among these whose memory is known.
         written: Those of them that it has written to.
         replaced: Those of which nothing is left of what was there before.
         output: What it returned.
@@ -49,7 +49,8 @@ class Step:
     def made(self) -> list[Tensor]:
         """The tensors with new content: those written to, and those whose memory is new."""
         known = {storage_of(tensor) for tensor in self.read}
-        fresh = [tensor for tensor in flatten(self.output) if storage_of(tensor) not in known]
+        made = filter(has_memory, flatten(self.output))
+        fresh = [tensor for tensor in made if storage_of(tensor) not in known]
         # What it returns of what it has written to is mostly the same tensor.
         return [*self.written, *fresh]
 
@@ -95,7 +96,8 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
         output = func(*args, **named)
         written, replaced = _written(func, args, named)
         # Of some operations' arguments only shape and type matter.
-        read = [] if name_of(func) in _OF_SHAPE else flatten([list(args), named])
+        given = [] if name_of(func) in _OF_SHAPE else flatten([list(args), named])
+        read = list(filter(has_memory, given))
         self.behind(Step(number, sequence, func, args, named, read, written, replaced, output))
         return output
 
@@ -110,6 +112,15 @@ def name_of(function: Any) -> str:
 def storage_of(tensor: Tensor) -> int:
     """What memory a tensor is of; as long as :func:`kept` is, nothing else has this number."""
     return int(tensor.untyped_storage()._cdata)
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Whether it is known what memory a tensor is of; not of sparse ones and of oneDNN's own."""
+    try:
+        storage_of(tensor)
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
 
 
 def kept(tensor: Tensor) -> StorageWeakRef:
@@ -138,7 +149,7 @@ def _written(
     replaced: list[Tensor] = []
     for place, name, unread in _writes(function):
         value = args[place] if place < len(args) else kwargs.get(name)
-        for tensor in flatten([value]):
+        for tensor in filter(has_memory, flatten([value])):
             written.append(tensor)
             whole = tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
             if unread and whole:

@@ -186,6 +186,7 @@ class _FromReference:
         self._due = list(reference.names)
         self._partners = found
         self._waiting: dict[str, Array] = {}
+        self._in_flight = False
         self._places: dict[tuple[int, int], list[str]] = {}
         for node, partner in found.items():
             made = record.values[partner.value]
@@ -202,21 +203,27 @@ class _FromReference:
                 put(tensor, array, layout)
 
     def _take(self, node: str) -> Array | None:
+        """A node's tensor, which is there until the next is taken."""
         while node not in self._waiting and self._due:
+            self._release()
             name = self._due.pop(0)
             array = self._tensors.take(name)
-            if name in self._partners:
-                # One of the stream's own is gone when the next is taken.
-                self._waiting[name] = array if name == node else np.array(array)
+            self._in_flight = True
             if name == node:
-                found = np.array(self._waiting.pop(name))
-                self._tensors.release()
-                return found
-            self._tensors.release()
+                return array
+            if name in self._partners:
+                # It is asked for later.
+                self._waiting[name] = np.array(array)
         return self._waiting.pop(node, None)
+
+    def _release(self) -> None:
+        if self._in_flight:
+            self._in_flight = False
+            self._tensors.release()
 
     def finish(self) -> None:
         """Let the rest of the stream pass."""
+        self._release()
         while self._due:
             self._due.pop(0)
             self._tensors.skip()

@@ -15,7 +15,7 @@ from parity.sides.observed.record import Call, Content, Made, Operation, Record
 from parity.sides.observed.samples import positions
 from parity.sides.pytorch.nested import bits, flatten, plain, unreadable
 from parity.sides.pytorch.observation.arguments import settings_of, shapes_of
-from parity.sides.pytorch.observation.dispatch import Step, Watching, kept, storage_of
+from parity.sides.pytorch.observation.dispatch import Step, Watching, has_memory, kept, storage_of
 from parity.sides.pytorch.observation.modules import Running, place
 
 _MOVES = frozenset(
@@ -106,15 +106,11 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
         replaced = {id(tensor) for tensor in step.replaced}
         parents = tuple(
             dict.fromkeys(
-                self._number(tensor)
-                for tensor in step.read
-                if id(tensor) not in replaced and _has_memory(tensor)
+                self._number(tensor) for tensor in step.read if id(tensor) not in replaced
             )
         )
         moved = step.name.rstrip("_") in _MOVES
         for output, tensor in enumerate(step.made):
-            if not _has_memory(tensor):
-                continue
             number = self._add(operation, output, parents, tensor, moved=moved)
             self._remember(tensor, number)
             if self._instead is not None:
@@ -131,7 +127,7 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
 
     def _value(self, tensor: Tensor) -> int | None:
         """The value that a tensor is of; None for one that was not seen in this run."""
-        return self._now.get(storage_of(tensor)) if _has_memory(tensor) else None
+        return self._now.get(storage_of(tensor)) if has_memory(tensor) else None
 
     def _number(self, tensor: Tensor) -> int:
         """The value that a tensor is of."""
@@ -196,17 +192,9 @@ def _names(model: nn.Module) -> dict[int, str]:
     found: dict[int, str] = {}
     shared = set()
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
-        if _has_memory(value):
+        if has_memory(value):
             memory = storage_of(value)
             if memory in found:
                 shared.add(memory)
             found[memory] = name
     return {memory: name for memory, name in found.items() if memory not in shared}
-
-
-def _has_memory(tensor: Tensor) -> bool:
-    try:
-        storage_of(tensor)
-    except (RuntimeError, NotImplementedError):
-        return False
-    return True

@@ -1,5 +1,7 @@
 """What is seen of the operations of a run: what each reads and makes, whatever the memory."""
 
+import weakref
+
 import pytest
 import torch
 from recorded_runs import IMAGES, recorded
@@ -169,3 +171,27 @@ def test_a_span_is_computed_again_without_roundings(function):
     # What is not the whole of what was done has no exact value.
     made += 1
     assert found.exact() is None
+
+
+def test_a_span_does_not_keep_what_it_has_made():
+    """What a candidate lets go is gone, be there a span that would make it again."""
+    gone = []
+
+    def function(x):
+        between = x * 2
+        gone.append(weakref.ref(between))
+        return between + 1
+
+    spans = Spans()
+
+    class Collecting(Watching):
+        def behind(self, step):
+            spans.behind(step)
+
+    x = torch.randn(1, 3, 4, 4)
+    with torch.no_grad(), Collecting():
+        made = function(x)
+    assert gone[0]() is None
+    span = spans.ended(made)
+    assert [tensor is x for tensor in span.given] == [True]
+    assert torch.equal(span.exact(), function(x.double()))

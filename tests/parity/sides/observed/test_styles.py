@@ -1,14 +1,18 @@
 """Ports in many styles without a name: each node found, faithful ones passed, faults placed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from port_styles import STYLES, Port
+from port_styles import STYLES, JoinedInside, Port
+from scripted_port import LeftOut, Rolled, Slope, scripted_port
 
 from parity.diagnosis.suspects import diagnosed, suspects
-from parity.lockstep.comparison import compare
+from parity.lockstep.comparison import compare, compare_isolated
 from parity.lockstep.pairing import Pairing
 from parity.process.outcome import Outcome
 from parity.sides.pytorch.observation.candidate import ObservedCandidate
+from parity.sides.side import PLAIN, Mode
 
 BLOCK = "backbone.blocks.2"
 
@@ -219,11 +223,6 @@ def test_steps_in_half_precision_are_the_very_steps_that_fail(lockstep):
 
 
 def test_inference_mode_gradients_and_threads_see_the_same_nodes(lockstep):
-    from dataclasses import replace
-
-    from parity.lockstep.comparison import compare_isolated
-    from parity.sides.side import Mode
-
     pairing = observed(lockstep, port(lockstep, "by parts"))
     for mode in (Mode(inference=True), Mode(gradients=True), Mode(channels_last=True)):
         nodes = compare_isolated(replace(pairing, mode=mode))
@@ -234,10 +233,65 @@ def test_inference_mode_gradients_and_threads_see_the_same_nodes(lockstep):
 def test_a_traced_model_is_seen_through(lockstep):
     model = port(lockstep, "functions")
     images = torch.from_numpy(lockstep.images).permute(0, 3, 1, 2).contiguous()
-    traced = torch.jit.trace(model, images)
-    with torch.no_grad():
-        for _ in range(3):
-            traced(images)
-    found = compare(observed(lockstep, traced))
-    assert [node.name for node in found.nodes if not node.verdict.passes] == []
-    assert found.outcome is Outcome.PARITY
+    # Its first run, in which it is compiled, is none that is watched.
+    nodes = compare_isolated(observed(lockstep, torch.jit.trace(model, images)))
+    assert [node.name for node in nodes if not node.verdict.passes] == []
+    assert compare(observed(lockstep, torch.jit.trace(model, images))).outcome is Outcome.PARITY
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "change", [None, pytest.param(torch.jit.optimize_for_inference, marks=pytest.mark.heavy)]
+)
+def test_a_script_is_seen_through(lockstep, change):
+    script = scripted_port(lockstep.referee, lockstep.outputs)
+    model = script if change is None else change(script)
+    pairing = observed(lockstep, model)
+    # In the first of these modes it is compiled, which fails while operations are watched.
+    for mode in (Mode(inference=True), PLAIN):
+        nodes = compare_isolated(replace(pairing, mode=mode))
+        assert [node.name for node in nodes if not node.verdict.passes] == []
+    found = compare(pairing)
+    assert (found.outcome, found.runs, found.notes) == (Outcome.PARITY, [], [])
+    # oneDNN's convolutions have the batch norms in them.
+    assert any(node.within for node in found.nodes) == (change is not None)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "node, step",
+    [
+        (f"{BLOCK}.depthwise_act", Slope),
+        pytest.param(f"{BLOCK}.residual", LeftOut, marks=pytest.mark.heavy),
+        pytest.param("backbone.stem_conv", Rolled, marks=pytest.mark.heavy),
+    ],
+)
+def test_a_fault_in_a_script_is_placed(lockstep, node, step):
+    model = scripted_port(lockstep.referee, lockstep.outputs, {node: step})
+    found = compare(observed(lockstep, model))
+    failing = {item.name for item in found.nodes if not item.verdict.passes}
+    assert found.outcome is Outcome.DIFFERENCE
+    assert failing and failing <= {node} | readers(lockstep, {node})
+
+
+@pytest.mark.parametrize(
+    "change", [None, lambda product: product * 1.25, lambda product: product.flip(1)]
+)
+def test_levels_joined_within_the_network_are_never_passed_nor_accused(lockstep, change):
+    """A layer over all levels at once is none that has a partner: it is not covered."""
+    model = JoinedInside(lockstep.referee, lockstep.outputs, STYLES["functions"]()).eval()
+    if change is not None:
+        model.change = change
+    found = compare(observed(lockstep, model))
+    assert found.outcome is Outcome.NOT_SHOWN
+    assert {node.name for node in found.nodes if not node.verdict.passes} == {*lockstep.outputs}
+    assert not any(node.verdict.fails for node in found.nodes)
+
+
+def test_a_fault_before_joined_levels_is_placed(lockstep):
+    node = f"{BLOCK}.residual"
+    style = STYLES["functions"]()
+    model = JoinedInside(lockstep.referee, lockstep.outputs, style, {node: left_out}).eval()
+    found = compare(observed(lockstep, model))
+    failing = {item.name for item in found.nodes if item.verdict.fails}
+    assert node in failing and failing <= {node} | readers(lockstep, {node})
