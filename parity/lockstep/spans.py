@@ -58,6 +58,20 @@ def _judged(node: NodeResult, behind: Sequence[NodeResult], left_out: str) -> No
             reason=f"{together}, whose result is right",
             within=behind[0].name,
         )
+    without = next((item for item in behind if node.name in item.passed_over), None)
+    if without is not None:
+        reason = (
+            f"the candidate leaves it out: {without.name}, which is made of it in the model, is "
+            f"right on what is there without it"
+        )
+        return replace(node, verdict=Verdict.FUNCTION_DIFFERS, reason=reason)
+    if all(item.verdict.passes or item.verdict is Verdict.OWN_INPUTS for item in behind):
+        return replace(
+            node,
+            verdict=Verdict.OWN_INPUTS,
+            reason=f"{together}, which is right on its own inputs",
+            within=behind[0].name,
+        )
     if left_out:
         reason = f"the candidate leaves it out: {left_out}"
         return replace(node, verdict=Verdict.FUNCTION_DIFFERS, reason=reason)
