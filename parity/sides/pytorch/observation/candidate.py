@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from parity.judge.referee import Referee
 from parity.process.arrays import Array
 from parity.sides.naming import Naming
-from parity.sides.observed.partners import WITH_PARAMETERS, Partner
+from parity.sides.observed.pairs import WITH_PARAMETERS, Partner
 from parity.sides.observed.record import Operation, Record
 from parity.sides.observed.words import span_in_words
 from parity.sides.pytorch import hooks

@@ -15,7 +15,8 @@ from torch import Tensor
 from efficientdet_spec import IMAGES
 from parity.judge.referee import Referee
 from parity.process.arrays import Array
-from parity.sides.observed.partners import SAME, How, Partner, Partners, Sought, partners
+from parity.sides.observed.pairs import How, Partner, Partners, Sought
+from parity.sides.observed.partners import partners
 from parity.sides.observed.record import Content, Record
 from parity.sides.observed.samples import positions, sample
 from parity.sides.pytorch.hooks import state
@@ -94,11 +95,7 @@ def _settled(found: Partners, before: Mapping[str, Partner]) -> dict[str, Partne
         found: All partners.
         before: Those that the reference's tensors took the place of in this run.
     """
-    right = {
-        node
-        for node, partner in found.found.items()
-        if node in before or (partner.how is How.VALUES and partner.distance < SAME)
-    }
+    right = {node for node, partner in found.found.items() if node in before or partner.right}
     return {
         node: partner
         for node, partner in found.found.items()
@@ -167,7 +164,7 @@ class _FromReference:
         for node in self._places.get((operation, output), ()):
             layout = self._partners[node].layout
             array = self._take(node)
-            if layout is not None and array is not None and array.size == tensor.numel():
+            if layout is not None and array is not None and array.shape == layout.node:
                 put(tensor, array, layout)
 
     def _take(self, node: str) -> Array | None:
