@@ -10,18 +10,24 @@ from parity.sides.observed.pairs import KERNELS, How, Partner
 from parity.sides.observed.search import Search
 
 
-def find_in_gaps(search: Search) -> None:
-    """Values that lie between the partners of what a node reads and of what reads it."""
+def find_in_gaps(search: Search, *, whole: bool) -> None:
+    """Values that lie between the partners of what a node reads and of what reads it.
+
+    Args:
+        search: What was found so far.
+        whole: Whether they are to be made from all that the node should be made from. Otherwise a
+            node before it that reads several may not read all of them, or not be there.
+    """
     for node in search.sought.kinds:
         if node in search.found or is_folded(search, node):
             continue
-        partner = _in_gap(search, node)
+        partner = _in_gap(search, node, whole)
         if partner is not None:
             search.take(node, partner)
             search.trace_from(partner.value)
 
 
-def _in_gap(search: Search, node: str) -> Partner | None:
+def _in_gap(search: Search, node: str, whole: bool) -> Partner | None:
     """The last value that is made from what the node reads, and that all its readers read."""
     due = search.due(node)
     readers = [search.found[name] for name in search.readers_of(node)]
@@ -37,9 +43,9 @@ def _in_gap(search: Search, node: str) -> Partner | None:
         and search.layout(value, node) is not None
     ]
     possible = [value for value in fitting if search.origins[value.number] == due]
-    if not possible and len(search.sought.sources[node]) == 1:
-        # A node before it that reads several does not read all of them, or is not there.
+    if not possible and not whole and len(search.sought.sources[node]) == 1:
         possible = fitting
+    possible = search.with_own_parameters(possible, node)
     count = search.kernels_due(node)
     possible = [value for value in possible if search.kernels[value.number] == count] or possible
     last = _last_of_reader(search, node, due)

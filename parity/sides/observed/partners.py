@@ -35,11 +35,11 @@ def partners(
     find_by_values(search, pinned or {}, native=False)
     find_by_values_alone(search)
     find_by_parameters(search)
-    find_in_gaps(search)
+    find_in_gaps(search, whole=True)
     if find_by_readers(search):
         # What follows upon these can be told by where it lies now.
         find_by_parameters(search)
-        find_in_gaps(search)
+    find_in_gaps(search, whole=False)
     return Partners(
         search.found,
         {

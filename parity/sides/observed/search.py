@@ -11,7 +11,7 @@ from efficientdet_spec import IMAGES, NodeKind
 from parity.sides.observed.distances import distances
 from parity.sides.observed.kinds import makes_products, may_end
 from parity.sides.observed.layouts import Layout, layouts
-from parity.sides.observed.pairs import KERNELS, How, Partner, Shape, Sought
+from parity.sides.observed.pairs import KERNELS, WITH_PARAMETERS, How, Partner, Shape, Sought
 from parity.sides.observed.record import Content, Made, Record
 
 
@@ -52,6 +52,11 @@ class Search:
         self.contents: list[frozenset[Content]] = []
         self.kernels: list[int] = []
         self._images = record.images
+        self._known = frozenset(
+            max(sought.contents[node])
+            for node, kind in sought.kinds.items()
+            if kind in WITH_PARAMETERS and sought.contents.get(node)
+        )
         self._held: Counter[tuple[int, ...]] = Counter()
         # By height and width of a level those that the candidate has in their place.
         self._levels: dict[tuple[int, int], dict[tuple[int, int], None]] = {}
@@ -81,6 +86,19 @@ class Search:
         kind = self.sought.kinds[node]
         moves = value.moved and kind is not NodeKind.UPSAMPLE
         return not moves and may_end(value.operation.name, kind)
+
+    def with_own_parameters(self, values: Sequence[Made], node: str) -> Sequence[Made]:
+        """Those of some values that are made with a node's parameters; if none is, the others.
+
+        What is made with another node's is rather that one; it is only looked at where nothing
+        else is left.
+        """
+        wanted = self.sought.contents.get(node, frozenset())
+        if self.sought.kinds[node] not in WITH_PARAMETERS or not wanted:
+            return values
+        own = [value for value in values if max(wanted) in self.contents[value.number]]
+        nobodys = [value for value in values if not self._known & self.contents[value.number]]
+        return own or nobodys or values
 
     def distance(self, value: Made, node: str) -> float:
         """How far a value is from a node; infinite where its size is another."""

@@ -164,7 +164,9 @@ class _FromReference:
         for node in self._places.get((operation, output), ()):
             layout = self._partners[node].layout
             array = self._take(node)
-            if layout is not None and array is not None and array.shape == layout.node:
+            if layout is None or array is None or array.size != tensor.numel():
+                continue
+            if array.shape == layout.node:
                 put(tensor, array, layout)
 
     def _take(self, node: str) -> Array | None:
