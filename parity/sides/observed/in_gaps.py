@@ -45,7 +45,7 @@ def _in_gap(search: Search, node: str, whole: bool) -> Partner | None:
     possible = [value for value in fitting if search.origins[value.number] == due]
     if not possible and not whole and len(search.sought.sources[node]) == 1:
         possible = fitting
-    possible = search.with_own_parameters(possible, node)
+    possible = list(search.with_own_parameters(possible, node))
     count = search.kernels_due(node)
     possible = [value for value in possible if search.kernels[value.number] == count] or possible
     last = _last_of_reader(search, node, due)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from parity.sides.observed.by_order import find_by_order
 from parity.sides.observed.by_parameters import find_by_parameters
 from parity.sides.observed.by_readers import find_by_readers
 from parity.sides.observed.by_values import find_by_values, find_by_values_alone
@@ -35,6 +36,7 @@ def partners(
     find_by_values(search, pinned or {}, native=False)
     find_by_values_alone(search)
     find_by_parameters(search)
+    find_by_order(search)
     find_in_gaps(search, whole=True)
     if find_by_readers(search):
         # What follows upon these can be told by where it lies now.

@@ -1,0 +1,116 @@
+"""Convolutions that are known by their place in the order, where their parameters are others.
+
+In a candidate with other weights no value and no bits tell a node. Both sides compute many
+convolutions one after another, though, and the longest common part of the two sequences, by the
+numbers of weights and the shapes of the maps, says which is which, even where some are left out or
+are too many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from efficientdet_spec import NodeKind
+from parity.sides.observed.kinds import holds_more, makes_products
+from parity.sides.observed.pairs import KERNELS, How, Partner
+from parity.sides.observed.record import Made
+from parity.sides.observed.search import Search
+
+_KNOWN = 1000
+"""Weight of a pair that was found before."""
+
+_ALIKE = 1
+"""Weight of a pair of as many weights and with maps of one shape."""
+
+
+def find_by_order(search: Search) -> None:
+    """Values that convolutions make, in the place of nodes that are convolutions."""
+    nodes = [node for node, kind in search.sought.kinds.items() if kind in KERNELS]
+    if all(node in search.found for node in nodes):
+        return
+    kernels = [
+        value
+        for value in search.values
+        if makes_products(value.operation) and search.origins[value.number]
+    ]
+    if all(value.number in search.node_of for value in kernels):
+        return
+    normalised = _normalised(search)
+    scores = [[_score(search, node, value, normalised) for value in kernels] for node in nodes]
+    pairs = _longest_common(scores)
+    new = [(nodes[i], kernels[j]) for i, j in pairs if nodes[i] not in search.found]
+    for node, value in new:
+        layout, distance = search.layout(value, node), search.distance(value, node)
+        search.take(node, Partner(value.number, layout, How.ORDER, distance))
+    if new:
+        search.trace_from(min(value.number for _, value in new))
+
+
+def _score(search: Search, node: str, value: Made, normalised: set[int]) -> int:
+    """How well a convolution of the candidate fits a node; 0 where it does not."""
+    known = search.found.get(node)
+    if known is not None:
+        return _KNOWN if known.value == value.number else 0
+    if value.number in search.node_of or not search.may_be(value, node):
+        return 0
+    wanted = search.sought.contents.get(node)
+    if not wanted or max(wanted)[0] != _weights(search, value):
+        return 0
+    readers = search.readers.get(node, ())
+    behind = [search.sought.kinds[reader] for reader in readers]
+    if behind == [NodeKind.BATCH_NORM] and value.number not in normalised:
+        # It is folded: the value is the batch norm's.
+        return 0
+    return _ALIKE if search.layout(value, node) is not None else 0
+
+
+def _weights(search: Search, value: Made) -> int:
+    """How many weights a convolution has: what the candidate holds that it reads."""
+    held = [
+        content[0]
+        for parent in value.parents
+        if not search.origins[parent]
+        for content in search.contents[parent]
+    ]
+    return max(held, default=0)
+
+
+def _normalised(search: Search) -> set[int]:
+    """The values that are read, perhaps through a bias, by a step that may be a batch norm's."""
+    found: set[int] = set()
+    for value in reversed(search.values):
+        if value.operation is None or not search.origins[value.number]:
+            continue
+        held = any(
+            search.contents[parent] and not search.origins[parent] for parent in value.parents
+        )
+        scales = held and holds_more(value.operation)
+        passes_on = value.number in found and not makes_products(value.operation)
+        if scales or passes_on:
+            found.update(parent for parent in value.parents if search.origins[parent])
+    return found
+
+
+def _longest_common(scores: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """Pairs that follow each other in both sequences, of the largest weight together.
+
+    Args:
+        scores: By place in the first and in the second sequence the weight of a pair; 0 for none.
+    """
+    rows, columns = len(scores), len(scores[0]) if scores else 0
+    best = [[0] * (columns + 1) for _ in range(rows + 1)]
+    for i in range(rows - 1, -1, -1):
+        for j in range(columns - 1, -1, -1):
+            paired = scores[i][j] + best[i + 1][j + 1] if scores[i][j] else 0
+            best[i][j] = max(best[i + 1][j], best[i][j + 1], paired)
+    found = []
+    i = j = 0
+    while i < rows and j < columns:
+        if scores[i][j] and best[i][j] == scores[i][j] + best[i + 1][j + 1]:
+            found.append((i, j))
+            i, j = i + 1, j + 1
+        elif best[i][j] == best[i + 1][j]:
+            i += 1
+        else:
+            j += 1
+    return found
