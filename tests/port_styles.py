@@ -368,7 +368,11 @@ class Port(nn.Module):
         x, size = given
         for node in reversed(made):
             there = made[node].shape[rows : rows + 2]
-            if len(there) == 2 and node in self._shapes and tuple(self._shapes[node][1:3]) == tuple(size):
+            if (
+                len(there) == 2
+                and node in self._shapes
+                and tuple(self._shapes[node][1:3]) == tuple(size)
+            ):
                 return list(there)
         return [-(-length // 2) for length in x.shape[rows : rows + 2]]
 

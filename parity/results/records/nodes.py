@@ -131,6 +131,13 @@ class Coverage(Record, frozen=True):
     covered: Annotated[
         Count, says("number of those on which parity or a difference is shown on every input")
     ]
+    own_inputs: Annotated[
+        Count,
+        says(
+            "number of those that are right on the candidate's own inputs, which the reference's "
+            "tensors cannot take the place of: no parity is shown there"
+        ),
+    ] = 0
     detectable: Annotated[
         Figure | None,
         says(
@@ -505,7 +512,9 @@ class NodesResult(ResultFile, kw_only=True, frozen=True):
 
     def __post_init__(self) -> None:
         """Check what a field alone does not show."""
-        missing = [verdict.value for verdict in Verdict if verdict not in self.counts]
+        # Files of earlier versions of the program do not know of what is judged on own inputs.
+        known = [verdict for verdict in Verdict if verdict is not Verdict.OWN_INPUTS]
+        missing = [verdict.value for verdict in known if verdict not in self.counts]
         if missing:
             raise ValueError(f"has no counts of {', '.join(missing)}")
         for node in self.nodes:

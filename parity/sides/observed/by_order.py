@@ -13,11 +13,14 @@ from collections.abc import Sequence
 from efficientdet_spec import NodeKind
 from parity.sides.observed.kinds import holds_more, makes_products
 from parity.sides.observed.pairs import KERNELS, How, Partner
-from parity.sides.observed.record import Made
+from parity.sides.observed.record import Content, Made
 from parity.sides.observed.search import Search
 
 _KNOWN = 1000
 """Weight of a pair that was found before."""
+
+_OWN = 4
+"""Weight of a pair of the same weights, which other nodes have too."""
 
 _ALIKE = 1
 """Weight of a pair of as many weights and with maps of one shape."""
@@ -54,25 +57,32 @@ def _score(search: Search, node: str, value: Made, normalised: set[int]) -> int:
     if value.number in search.node_of or not search.may_be(value, node):
         return 0
     wanted = search.sought.contents.get(node)
-    if not wanted or max(wanted)[0] != _weights(search, value):
+    weights = _weights(search, value)
+    if not wanted or weights is None or max(wanted)[0] != weights[0]:
+        return 0
+    own = weights == max(wanted)
+    if weights in search.known and not own:
+        # It is made with another node's.
         return 0
     readers = search.readers.get(node, ())
     behind = [search.sought.kinds[reader] for reader in readers]
     if behind == [NodeKind.BATCH_NORM] and value.number not in normalised:
         # It is folded: the value is the batch norm's.
         return 0
-    return _ALIKE if search.layout(value, node) is not None else 0
+    if search.layout(value, node) is None:
+        return 0
+    return _OWN if own else _ALIKE
 
 
-def _weights(search: Search, value: Made) -> int:
-    """How many weights a convolution has: what the candidate holds that it reads."""
+def _weights(search: Search, value: Made) -> Content | None:
+    """The weights of a convolution: the most that the candidate holds that it reads."""
     held = [
-        content[0]
+        content
         for parent in value.parents
         if not search.origins[parent]
         for content in search.contents[parent]
     ]
-    return max(held, default=0)
+    return max(held, default=None)
 
 
 def _normalised(search: Search) -> set[int]:
@@ -81,10 +91,7 @@ def _normalised(search: Search) -> set[int]:
     for value in reversed(search.values):
         if value.operation is None or not search.origins[value.number]:
             continue
-        held = any(
-            search.contents[parent] and not search.origins[parent] for parent in value.parents
-        )
-        scales = held and holds_more(value.operation)
+        scales = search.reads_parameters(value) and holds_more(value.operation)
         passes_on = value.number in found and not makes_products(value.operation)
         if scales or passes_on:
             found.update(parent for parent in value.parents if search.origins[parent])

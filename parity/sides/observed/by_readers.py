@@ -37,12 +37,10 @@ def find_by_readers(search: Search) -> bool:
 
 def _before_readers(search: Search, node: str) -> Partner | None:
     """The last value before all of a node's readers that can be it."""
-    direct = [name for name in search.readers.get(node, ()) if name in search.found]
-    if not direct:
+    readers = [search.found[name] for name in search.readers_of(node)]
+    if not readers:
         return None
-    readers = [search.found[name] for name in direct]
-    between = [search.behind([reader.value]) for reader in readers]
-    shared: Collection[int] = set.intersection(*between)
+    shared: Collection[int] = set.intersection(*(_read_by(search, reader) for reader in readers))
     kind = search.sought.kinds[node]
     possible = [
         value
@@ -70,6 +68,27 @@ def _before_readers(search: Search, node: str) -> Partner | None:
     sure = held or (len(possible) == 1 and certain)
     layout, distance = search.layout(value, node), search.distance(value, node)
     return Partner(value.number, layout, How.READERS, distance, sure)
+
+
+def _read_by(search: Search, reader: Partner) -> set[int]:
+    """The values that can be the node that a partner reads.
+
+    A convolution reads the very value. What other steps make may have several of them.
+    """
+    value = search.values[reader.value]
+    if not makes_products(value.operation):
+        return search.behind([reader.value])
+    found: set[int] = set()
+    waiting = [value]
+    while waiting:
+        for number in waiting.pop().parents:
+            parent = search.values[number]
+            if number in search.node_of or not search.origins[number] or number in found:
+                continue
+            found.add(number)
+            if parent.moved:
+                waiting.append(parent)
+    return found
 
 
 def _folds(kind: NodeKind, value: Made) -> bool:

@@ -30,6 +30,7 @@ class Search:
         order: By node its place in the order of computation.
         readers: By node the nodes that read it.
         shares: How many nodes have the same parameters, by these.
+        known: Of each layer of the reference what most of its numbers are in.
         distances: How far values are from nodes.
         origins: By value the nodes with a partner, and :data:`IMAGES`, that it is made from.
         contents: By value what the candidate holds that it is made with since these.
@@ -52,7 +53,7 @@ class Search:
         self.contents: list[frozenset[Content]] = []
         self.kernels: list[int] = []
         self._images = record.images
-        self._known = frozenset(
+        self.known = frozenset(
             max(sought.contents[node])
             for node, kind in sought.kinds.items()
             if kind in WITH_PARAMETERS and sought.contents.get(node)
@@ -85,7 +86,14 @@ class Search:
             return False
         kind = self.sought.kinds[node]
         moves = value.moved and kind is not NodeKind.UPSAMPLE
-        return not moves and may_end(value.operation.name, kind)
+        if moves or not may_end(value.operation.name, kind):
+            return False
+        # What is multiplied by something that the candidate holds is no activation.
+        return kind is not NodeKind.ACTIVATION or not self.reads_parameters(value)
+
+    def reads_parameters(self, value: Made) -> bool:
+        """Whether an operation itself reads something that the candidate holds."""
+        return any(self.contents[parent] and not self.origins[parent] for parent in value.parents)
 
     def with_own_parameters(self, values: Sequence[Made], node: str) -> Sequence[Made]:
         """Those of some values that are made with a node's parameters; if none is, the others.
@@ -97,7 +105,7 @@ class Search:
         if self.sought.kinds[node] not in WITH_PARAMETERS or not wanted:
             return values
         own = [value for value in values if max(wanted) in self.contents[value.number]]
-        nobodys = [value for value in values if not self._known & self.contents[value.number]]
+        nobodys = [value for value in values if not self.known & self.contents[value.number]]
         return own or nobodys or values
 
     def distance(self, value: Made, node: str) -> float:

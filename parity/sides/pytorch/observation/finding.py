@@ -27,7 +27,7 @@ from parity.sides.pytorch.referee import FaithfulReferee
 from parity.sides.side import Reference
 from parity.sides.stream import Tensors
 
-_ROUNDS = 24
+_ROUNDS = 12
 """Runs on the reference's tensors at most. One is enough where the first has found all; further
 ones are needed where one wrong node hides what is wrong behind it."""
 
