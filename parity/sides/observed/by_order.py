@@ -64,8 +64,11 @@ def _score(search: Search, node: str, value: Made, normalised: set[int]) -> int:
     if weights in search.known and not own:
         # It is made with another node's.
         return 0
-    readers = search.readers.get(node, ())
-    behind = [search.sought.kinds[reader] for reader in readers]
+    next_found = [search.found[name] for name in search.readers_of(node)]
+    if next_found and all(reader.right for reader in next_found):
+        # What it makes together with what reads it has the right values.
+        return 0
+    behind = [search.sought.kinds[reader] for reader in search.readers.get(node, ())]
     if behind == [NodeKind.BATCH_NORM] and value.number not in normalised:
         # It is folded: the value is the batch norm's.
         return 0
@@ -76,13 +79,17 @@ def _score(search: Search, node: str, value: Made, normalised: set[int]) -> int:
 
 def _weights(search: Search, value: Made) -> Content | None:
     """The weights of a convolution: the most that the candidate holds that it reads."""
-    held = [
+    return max(_held(search, value), default=None)
+
+
+def _held(search: Search, value: Made) -> list[Content]:
+    """What the candidate holds that an operation itself reads."""
+    return [
         content
         for parent in value.parents
         if not search.origins[parent]
         for content in search.contents[parent]
     ]
-    return max(held, default=None)
 
 
 def _normalised(search: Search) -> set[int]:
@@ -91,8 +98,11 @@ def _normalised(search: Search) -> set[int]:
     for value in reversed(search.values):
         if value.operation is None or not search.origins[value.number]:
             continue
-        scales = search.reads_parameters(value) and holds_more(value.operation)
-        passes_on = value.number in found and not makes_products(value.operation)
+        # A batch norm has as many values as there are channels, a bias too.
+        counts = {content[0] for content in _held(search, value)}
+        each_channel = not counts.isdisjoint(value.shape)
+        scales = each_channel and holds_more(value.operation)
+        passes_on = value.number in found and each_channel and "add" in value.operation.name
         if scales or passes_on:
             found.update(parent for parent in value.parents if search.origins[parent])
     return found
