@@ -8,7 +8,7 @@ are too many.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from efficientdet_spec import NodeKind
 from parity.sides.observed.kinds import holds_more, makes_products
@@ -49,7 +49,7 @@ def find_by_order(search: Search) -> None:
         search.trace_from(min(value.number for _, value in new))
 
 
-def _score(search: Search, node: str, value: Made, normalised: set[int]) -> int:
+def _score(search: Search, node: str, value: Made, normalised: Mapping[int, set[int]]) -> int:
     """How well a convolution of the candidate fits a node; 0 where it does not."""
     known = search.found.get(node)
     if known is not None:
@@ -69,7 +69,8 @@ def _score(search: Search, node: str, value: Made, normalised: set[int]) -> int:
         # What it makes together with what reads it has the right values.
         return 0
     behind = [search.sought.kinds[reader] for reader in search.readers.get(node, ())]
-    if behind == [NodeKind.BATCH_NORM] and value.number not in normalised:
+    channels = search.sought.shapes[node][3]
+    if behind == [NodeKind.BATCH_NORM] and channels not in normalised.get(value.number, ()):
         # It is folded: the value is the batch norm's.
         return 0
     if search.layout(value, node) is None:
@@ -92,19 +93,23 @@ def _held(search: Search, value: Made) -> list[Content]:
     ]
 
 
-def _normalised(search: Search) -> set[int]:
-    """The values that are read, perhaps through a bias, by a step that may be a batch norm's."""
-    found: set[int] = set()
+def _normalised(search: Search) -> dict[int, set[int]]:
+    """The values that are read, perhaps through a bias, by a step that may be a batch norm's.
+
+    Returns:
+        By value how many numbers that step is made with, one for each channel if it is one.
+    """
+    found: dict[int, set[int]] = {}
     for value in reversed(search.values):
         if value.operation is None or not search.origins[value.number]:
             continue
-        # A batch norm has as many values as there are channels, a bias too.
         counts = {content[0] for content in _held(search, value)}
-        each_channel = not counts.isdisjoint(value.shape)
-        scales = each_channel and holds_more(value.operation)
-        passes_on = value.number in found and each_channel and "add" in value.operation.name
-        if scales or passes_on:
-            found.update(parent for parent in value.parents if search.origins[parent])
+        if not holds_more(value.operation):
+            adds = "add" in value.operation.name
+            counts = counts & found.get(value.number, set()) if adds else set()
+        for parent in value.parents:
+            if counts and search.origins[parent]:
+                found.setdefault(parent, set()).update(counts)
     return found
 
 
