@@ -323,9 +323,9 @@ class Node(Record, kw_only=True, frozen=True):
             "differs`: its function is the right one or is not known, and its values are further "
             "from the exact ones than roundings explain, or are NaN or infinite where the exact "
             "ones are finite; `reference differs`: the candidate agrees with the exact value and "
-            "the reference does not; `right on its own inputs`: the reference's tensors cannot take "
-            "the place of what the candidate reads there, of which it makes what the model would; "
-            "that is neither parity nor a difference; `not covered`: nothing is shown"
+            "the reference does not; `right on its own inputs`: the reference's tensors cannot "
+            "take the place of what the candidate reads there, of which it makes what the model "
+            "would; that is neither parity nor a difference; `not covered`: nothing is shown"
         ),
     ]
     reason: Annotated[str, says("why, in words, with the limit and its derivation")]
