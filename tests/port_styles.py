@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efficientdet_spec import FUSION_EPSILON, NodeKind, same_padding
-from parity.sides.pytorch.nested import mapped
+from parity.sides.pytorch.nested import flatten, mapped
 
 K = NodeKind
 
@@ -256,10 +256,27 @@ class Port(nn.Module):
         style: How they are done.
         fault: By node a function that takes the style, what the step is given, and the step.
         folded: Whether batch norms are folded into the convolutions before them.
+        without: Nodes that are left out: what they read goes on in their place.
+        again: Nodes that are done twice, the second time on what the last of them has made.
+        wired: By node which other nodes it reads in the place of those that it should.
     """
 
-    def __init__(self, referee, outputs, style, fault=None, folded=False):
+    def __init__(
+        self,
+        referee,
+        outputs,
+        style,
+        fault=None,
+        folded=False,
+        without=(),
+        again=(),
+        wired=None,
+    ):
         super().__init__()
+        self._without = frozenset(without)
+        self._again = tuple(again)
+        self._wired = wired or {}
+        self._shapes = referee.shapes
         self.held = nn.ParameterList()
         self._style = style
         self._fault = fault or {}
@@ -301,13 +318,17 @@ class Port(nn.Module):
         style = self._style
         made = {"images": style.into(images)}
 
-        def real(value):
-            node = getattr(value, "node", None)
-            return value if node is None else made[self._skipped.get(node, node)]
-
-        for node, kind, layer, arguments in self._steps:
-            given = mapped(arguments, real)
-            made[node] = self._step(node, kind, layer, given)
+        for step in self._steps:
+            node = step[0]
+            self._do(*step, made)
+            if self._again and node == self._again[-1]:
+                # What is read from outside of these nodes is what the last of them has made.
+                twice = {**dict.fromkeys(made, made[node]), "images": made["images"]}
+                for repeated in self._steps:
+                    if repeated[0] in self._again:
+                        del twice[repeated[0]]
+                        self._do(*repeated, twice)
+                made[node] = twice[node]
         levels = self._levels([made[self._skipped.get(node, node)] for node in self._outputs])
         half = len(levels) // 2
         classes, boxes = levels[:half], levels[half:]
@@ -319,6 +340,44 @@ class Port(nn.Module):
 
     def _levels(self, levels):
         return levels
+
+    def _do(self, node, kind, layer, arguments, made):
+        if node in made:
+            return
+        wired = self._wired.get(node, {})
+
+        def real(value):
+            source = getattr(value, "node", None)
+            if source is None:
+                return value
+            source = wired.get(source, source)
+            source = self._skipped.get(source, source)
+            if source not in made:
+                self._do(*next(step for step in self._steps if step[0] == source), made)
+            return made[source]
+
+        given = mapped(arguments, real)
+        if node in self._without:
+            made[node] = next(iter(flatten(given)))
+            return
+        if kind in (K.POOL, K.UPSAMPLE):
+            # Sizes follow those of the maps, which a fault may have changed.
+            given = given[0], self._size(kind, given, made)
+        made[node] = self._step(node, kind, layer, given)
+
+    def _size(self, kind, given, made):
+        """The size of the level that a map is brought to: of what is there already, or a half."""
+        rows = 1 if isinstance(self._style, ChannelsLast) else 2
+        x, size = given
+        for node in reversed(made):
+            there = made[node].shape[rows : rows + 2]
+            if (
+                len(there) == 2
+                and node in self._shapes
+                and tuple(self._shapes[node][1:3]) == tuple(size)
+            ):
+                return list(there)
+        return [-(-length // 2) for length in x.shape[rows : rows + 2]]
 
     def _step(self, node, kind, layer, given):
         style = self._style

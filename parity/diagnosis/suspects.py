@@ -65,6 +65,7 @@ def suspects(pairing: Pairing, nodes: Sequence[NodeResult]) -> list[Suspect]:
         # Where a span is wrong, only its last node can be examined.
         if (
             not node.verdict.passes
+            and node.verdict is not Verdict.OWN_INPUTS
             and not node.within
             and not _is_explained(pairing, node, results)
         ):
@@ -215,6 +216,9 @@ def _inspect(
 
     def look(met: Meeting) -> None:
         if met.candidate is None or met.name not in nodes:
+            return
+        if met.own.astray:
+            # A diagnosis is tried on the reference's tensors, which it was not given.
             return
         output = met.candidate.value
         assert isinstance(output, TorchValue)

@@ -114,6 +114,14 @@ class Ruling:
         """The same for the reference."""
         return self._whole[2]
 
+    @property
+    @_quietly
+    def bound(self) -> Array:
+        """How far a right candidate may be from each element of the exact output, NHWC."""
+        roundings = self.dtype.type(self.limit.candidate * unit_roundoff(self.dtype))
+        bound: Array = self.gauge * roundings
+        return bound
+
     def rounded(self) -> Array:
         """The exact output in the type in which both sides compute, NHWC."""
         rounded: Array = self.truth.astype(self.dtype)
@@ -198,15 +206,30 @@ class Sitting:
     def rule(self, node: str) -> Ruling:
         """What a node should make of its inputs; all earlier nodes have been followed by it."""
         sources = self._referee.sources(node)
-        kind = self._referee.kinds[node]
-        operation = self._referee.operation(node)
         inputs = tuple(self._features[source] for source in sources)
         errors = (
             self._bounds(self._errors, sources),
             self._bounds(self._reference_errors, sources),
         )
+        return self.rule_on(node, self._referee.operation(node), inputs, errors)
+
+    def rule_on(
+        self,
+        node: str,
+        operation: Operation,
+        inputs: tuple[Array, ...],
+        errors: tuple[tuple[Array, ...] | None, tuple[Array, ...] | None] = (None, None),
+    ) -> Ruling:
+        """What a node should make of some tensors, whatever comes before it.
+
+        Args:
+            node: The node.
+            operation: What it computes.
+            inputs: NHWC.
+            errors: See :class:`Ruling`.
+        """
         limit = limit_of(
-            kind,
+            self._referee.kinds[node],
             operation.terms(inputs),
             factor=self._factor,
             truth_is_wider=self._dtype != np.float64,
@@ -245,8 +268,7 @@ class Sitting:
             self._features[node] = array
             if not substituted:
                 own = np.abs(np.subtract(array, ruling.truth, dtype=np.float64))
-                roundings = self._dtype.type(ruling.limit.candidate * self._unit)
-                self._errors[node] = ruling.gauge * roundings + own.astype(self._dtype)
+                self._errors[node] = ruling.bound + own.astype(self._dtype)
             if not recorded:
                 # Nobody can see in which order the reference has added up a mean.
                 worst = max(ruling.limit.reference, ruling.limit.by_order or 0.0)

@@ -27,6 +27,10 @@ class Verdict(str, Enum):
     """The candidate agrees with the exact value, the reference does not."""
     FUNCTION_DIFFERS = "function differs"
     """The candidate computes another function: the exact values of the two are not the same."""
+    OWN_INPUTS = "right on its own inputs"
+    """The candidate computes the right function of other tensors than the reference's, which
+    cannot take the place of what it reads: something before the node gave them another shape, or
+    is left out. It is no difference of this node, and shows no parity either."""
     NOT_COVERED = "not covered"
     """Nothing is shown: no partner, no common shape, or values that prove nothing."""
 
@@ -38,7 +42,7 @@ class Verdict(str, Enum):
     @property
     def fails(self) -> bool:
         """Whether a difference is shown."""
-        return not self.passes and self is not Verdict.NOT_COVERED
+        return not self.passes and self not in (Verdict.OWN_INPUTS, Verdict.NOT_COVERED)
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class Measurement:
             the candidate's and the reference's; None where there is none.
         another_mean: What the candidate computes instead of this mean; None where nothing
             explains its output better.
+        own_inputs: Whether the exact value is of the tensors that the candidate itself reads.
+        passed_over: Nodes that the candidate would have to lack for these to be what it reads.
     """
 
     shape: tuple[int, ...] | None
@@ -86,6 +92,21 @@ class Measurement:
     wrong_inputs: tuple[str, ...] = ()
     orders: tuple[str | None, str | None] = (None, None)
     another_mean: str | None = None
+    own_inputs: bool = False
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def sound(self) -> bool:
+        """Whether the candidate has the exact value and function, as far as can be measured."""
+        if self.problem or self.exact is None or self.exact.candidate is None or not self.limit:
+            return False
+        apart = self.functions_apart
+        return (
+            self.exact.bounded
+            and self.exact.candidate.finite
+            and (self.exact.candidate.roundings or 0.0) <= self.limit.candidate
+            and (apart is None or apart <= self.limit.same_function)
+        )
 
 
 @dataclass(frozen=True)
@@ -119,6 +140,8 @@ class NodeResult:
         amplification: What came with the inputs, relative to the largest difference among them.
         within: The node together with which the candidate makes this one; empty where it makes
             it by itself, or not at all.
+        passed_over: Where it is right on its own inputs, the nodes that the candidate leaves out
+            before it.
     """
 
     name: str
@@ -142,6 +165,7 @@ class NodeResult:
     inherited: float | None = None
     amplification: float | None = None
     within: str = ""
+    passed_over: tuple[str, ...] = ()
 
     @property
     def roundings(self) -> float:
@@ -190,16 +214,21 @@ def judge(
         constant_channels=exact.constant_channels if exact else 0,
         certain=measured.certain,
         wrong_inputs=measured.wrong_inputs,
+        passed_over=measured.passed_over,
     )
-    problem = (free.problem if free else None) or measured.problem
+    problem = measured.problem
+    if free and not measured.own_inputs:
+        # What it is given when both run on their own is not what it is judged on then.
+        problem = free.problem or problem
     if problem is not None:
         return replace(
             result, verdict=problem.verdict, reason=problem.text, returned=problem.returned
         )
     verdict, reason = _verdict(result, measured)
-    nothing = _says_nothing(result, exact) if verdict.passes else None
+    good = verdict.passes or verdict is Verdict.OWN_INPUTS
+    nothing = _says_nothing(result, exact) if good else None
     if nothing:
-        return replace(result, reason=nothing, silent=True)
+        return replace(result, reason=nothing, silent=verdict.passes)
     return replace(result, verdict=verdict, reason=reason)
 
 
@@ -228,7 +257,13 @@ def _verdict(node: NodeResult, measured: Measurement) -> tuple[Verdict, str]:
     theirs_at = (theirs.roundings or 0.0) if theirs else 0.0
     failure = _failure(node, measured, ours_at, theirs_at)
     if failure:
-        return failure
+        verdict, reason = failure
+        return verdict, f"on its own inputs, {reason}" if measured.own_inputs else reason
+    if measured.own_inputs:
+        return Verdict.OWN_INPUTS, (
+            f"{_why_own(measured.passed_over)}; on what the candidate reads instead it is "
+            f"{ours_at:.1f} of at most {limit.candidate:.4g} roundings from the exact value"
+        )
     if theirs is None:
         return none, (
             f"the reference's tensor is not recorded; the candidate is {ours_at:.1f} of at most "
@@ -241,6 +276,14 @@ def _verdict(node: NodeResult, measured: Measurement) -> tuple[Verdict, str]:
         f"{limit.candidate:.4g} roundings, the reference {theirs_at:.1f} of "
         f"{limit.reference:.4g}: {limit.reason}{_order_notes(measured.orders)}"
     )
+
+
+def _why_own(passed_over: Sequence[str]) -> str:
+    """Why a node cannot be judged on the reference's tensors."""
+    if not passed_over:
+        return "the reference's tensors do not fit in the place of what it reads"
+    more = f" and {len(passed_over) - 1} more" if len(passed_over) > 1 else ""
+    return f"{passed_over[-1]}{more} is left out before it"
 
 
 def _says_nothing(node: NodeResult, exact: ThreeWay | None) -> str | None:

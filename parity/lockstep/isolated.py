@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from efficientdet_spec import NodeKind
 from parity.judge.referee import Ruling
 from parity.judge.verdict import Measurement, Problem
+from parity.lockstep.own_inputs import OnOwnInputs, OwnInputs
 from parity.lockstep.pairing import Pairing, Progress
 from parity.lockstep.walk import Walk, problem_of
 from parity.process.arrays import Array
@@ -27,6 +28,7 @@ class Meeting:
         problem: Why the two cannot be compared; None where they can.
         wrong_inputs: What the candidate reads, where that is known and is not what it should be.
         overwritten: The nodes that it reads whose tensors something has written to since.
+        own: What it should make of what the candidate itself may read there.
     """
 
     name: str
@@ -37,11 +39,12 @@ class Meeting:
     problem: Problem | None = None
     wrong_inputs: tuple[str, ...] = ()
     overwritten: tuple[str, ...] = ()
+    own: OnOwnInputs = field(default_factory=OnOwnInputs)
 
     @property
     def output(self) -> Array | None:
         """The candidate's tensor, NHWC; None where there is none that can be compared."""
-        if self.candidate is None or self.problem:
+        if self.candidate is None or self.problem or self.own.astray:
             return None
         return self.candidate.value.array()
 
@@ -72,6 +75,12 @@ class IsolatedWalk(Walk):
         super().__init__(pairing, progress, visited)
         self._reader = reader
         self._sitting = pairing.referee.sitting(pairing.images, pairing.elements)
+        self._own_inputs = OwnInputs(
+            pairing.referee,
+            self._sitting,
+            visited,
+            may_leave_out=pairing.candidate.seen_through,
+        )
 
     def meet(self, name: str, reference: Array | None, made: Made | None) -> Array | None:
         """See :class:`Walk`; the reference's tensor takes the output's place."""
@@ -84,6 +93,8 @@ class IsolatedWalk(Walk):
             self._waiting[name] = goes_on, met
             instead = None
         else:
+            if made is None:
+                self._own_inputs.without_partner(name, ruling)
             instead = self._read(met, goes_on, made)
         self._sitting.follow(
             name,
@@ -115,11 +126,17 @@ class IsolatedWalk(Walk):
                 problem=problem or _outdated(made),
                 wrong_inputs=self._wrong_inputs(met.name, made),
                 overwritten=made.overwritten(),
+                own=self._own_inputs.of(met.name, met.ruling, made.read()),
             )
         measured = self._reader(met)
         if measured is not None:
             self.measured[met.name] = measured
-        return None if made is None or problem else goes_on
+        if made is None:
+            return None
+        if problem:
+            self._own_inputs.keep(met.name, made.value, goes_on.shape)
+        self._own_inputs.done(met.name)
+        return None if problem else goes_on
 
     def _wrong_inputs(self, name: str, made: Made) -> tuple[str, ...]:
         """What the candidate reads here, where all of it is known and is not what it should be."""

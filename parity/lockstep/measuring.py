@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from efficientdet_spec import NodeKind
 from parity.judge.limits import SIDE_LIMIT
@@ -11,7 +12,7 @@ from parity.judge.measure import ThreeWay, apart, measured, unit_roundoff
 from parity.judge.operations import BatchNorm
 from parity.judge.reach import Reach, reach
 from parity.judge.referee import Ruling
-from parity.judge.verdict import Measurement
+from parity.judge.verdict import Measurement, Problem, Verdict
 from parity.lockstep.isolated import Meeting
 from parity.lockstep.own import OwnDifferences
 from parity.process.arrays import Array
@@ -39,6 +40,16 @@ class Measuring:
     def __call__(self, met: Meeting) -> Measurement:
         """How far both sides are from each other and from the exact value."""
         self._note(met)
+        if met.candidate is not None and met.own.astray:
+            return self._on_own_inputs(met, met.candidate)
+        found = self._on_the_reference(met)
+        if met.candidate is None or found.sound or not met.own.rulings:
+            return found
+        instead = self._on_own_inputs(met, met.candidate)
+        return instead if instead.sound else found
+
+    def _on_the_reference(self, met: Meeting) -> Measurement:
+        """:meth:`__call__` of a node that was given the reference's tensors."""
         ruling, made = met.ruling, met.candidate
         exact = measured(ruling, met.output, met.reference)
         self._own.note(met, exact.own, self._outputs)
@@ -60,6 +71,37 @@ class Measuring:
             orders=orders,
             another_mean=another,
         )
+
+    def _on_own_inputs(self, met: Meeting, made: Made) -> Measurement:
+        """:meth:`__call__` of a node that reads other tensors, which the reference lacks."""
+        shape = made.value.shape
+        blank = Measurement(shape, limit=met.ruling.limit, wrong_inputs=met.wrong_inputs)
+        blank = replace(blank, own_inputs=True)
+        if not met.own.rulings:
+            return replace(blank, problem=Problem(met.own.why_not))
+        first = None
+        for ruling, passed_over in met.own.rulings:
+            if ruling.shape != shape:
+                text = (
+                    f"its shape is {list(shape or ())}; of inputs such as its own, whose shapes "
+                    f"are not the reference's, the model makes {list(ruling.shape)}"
+                )
+                found = replace(blank, problem=Problem(text, Verdict.FUNCTION_DIFFERS))
+            else:
+                exact = measured(ruling, made.value.array(), None)
+                found = replace(
+                    blank,
+                    exact=exact,
+                    functions_apart=_functions_apart(made, ruling, exact),
+                    limit=ruling.limit,
+                    certain=ruling.certain,
+                    passed_over=passed_over,
+                )
+            if found.sound:
+                return found
+            first = first or found
+        assert first is not None
+        return first
 
     def _note(self, met: Meeting) -> None:
         """What the reference's tensors say of the input."""

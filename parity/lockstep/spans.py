@@ -65,6 +65,22 @@ def _judged(
             reason=f"{together}, whose result is right",
             within=behind[0].name,
         )
+    without = next((item for item in behind if node.name in item.passed_over), None)
+    if without is not None:
+        proof = (
+            f"{without.name}, which is made of it in the model, is right on what is there without "
+            f"it"
+        )
+        told = f"{left_out}, and {proof}" if left_out else proof
+        reason = f"the candidate leaves it out: {told}"
+        return replace(node, verdict=Verdict.FUNCTION_DIFFERS, reason=reason)
+    if all(item.verdict.passes or item.verdict is Verdict.OWN_INPUTS for item in behind):
+        return replace(
+            node,
+            verdict=Verdict.OWN_INPUTS,
+            reason=f"{together}, which is right on its own inputs",
+            within=behind[0].name,
+        )
     if left_out:
         reason = f"the candidate leaves it out: {left_out}"
         return replace(node, verdict=Verdict.FUNCTION_DIFFERS, reason=reason)

@@ -33,6 +33,13 @@ def sentences(coverage: Coverage, inputs: Sequence[InputResult]) -> list[str]:
     lines = [
         f"{coverage.covered} of {coverage.nodes} nodes, on {_inputs_text(inputs)}.",
     ]
+    if coverage.own_inputs:
+        behind = "nodes were" if coverage.own_inputs > 1 else "node was"
+        lines.append(
+            f"{coverage.own_inputs} more {behind} judged on the candidate's own inputs, which the "
+            f"reference's tensors cannot take the place of, and found right there: that is no "
+            f"parity."
+        )
     if coverage.detectable is not None:
         lines.append(
             f"An error of {coverage.detectable:.1e} of a tensor's rms would be seen at every "
@@ -96,10 +103,11 @@ def coverage_of(
         assumed: What no tensor and no file says.
         notes: What else the verdict leaves out or depends on.
     """
-    covered = [node for node in merged if node.verdict is not Verdict.NOT_COVERED]
+    unshown = (Verdict.NOT_COVERED, Verdict.OWN_INPUTS)
+    covered = [node for node in merged if node.verdict not in unshown]
     sharpest: dict[str, float] = {}
     for node in (node for nodes in by_input for node in nodes):
-        if node.detectable is not None and node.verdict is not Verdict.NOT_COVERED:
+        if node.detectable is not None and node.verdict not in unshown:
             sharpest[node.name] = min(sharpest.get(node.name, math.inf), node.detectable)
     names = {node.name for node in covered}
     bluntest = max(
@@ -111,6 +119,7 @@ def coverage_of(
     coverage = Coverage(
         nodes=len(merged),
         covered=len(covered),
+        own_inputs=sum(node.verdict is Verdict.OWN_INPUTS for node in merged),
         detectable=bluntest[0] if bluntest else None,
         detectable_node=bluntest[1] if bluntest else None,
         reached=Reached(

@@ -151,5 +151,5 @@ def junit(result: NodesResult) -> str:
 def _of_verdict(verdict: Verdict, reason: str) -> Problem | None:
     if verdict.passes:
         return None
-    kind = "not covered" if verdict is Verdict.NOT_COVERED else "differs"
+    kind = "differs" if verdict.fails else "not covered"
     return Problem(kind, verdict.value, reason)

@@ -50,13 +50,18 @@ class Ranked(Protocol):
 
 _N = TypeVar("_N", bound=Ranked)
 
-_SEVERITY = {Verdict.EXACT: 0, Verdict.ROUNDING: 1, Verdict.NOT_COVERED: 2}
+_SEVERITY = {
+    Verdict.EXACT: 0,
+    Verdict.ROUNDING: 1,
+    Verdict.OWN_INPUTS: 2,
+    Verdict.NOT_COVERED: 3,
+}
 """A difference of any kind outweighs what is not covered, which outweighs parity."""
 
 
 def severity(verdict: Verdict) -> int:
     """How bad a verdict is; those that show a difference are equally so."""
-    return _SEVERITY.get(verdict, 3)
+    return _SEVERITY.get(verdict, 4)
 
 
 def ordered(value: float | None) -> float:

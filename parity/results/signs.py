@@ -66,6 +66,12 @@ VERDICTS: Mapping[Verdict, Sign] = {
             "not be the exact ones.",
         ),
         (
+            Verdict.OWN_INPUTS,
+            "◇",
+            "It was given other tensors than the reference's, for what comes before it, and makes "
+            "of them what the model would.",
+        ),
+        (
             Verdict.NOT_COVERED,
             "○",
             "Nothing is shown: no partner, another shape, NaN, or values that prove nothing.",

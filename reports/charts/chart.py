@@ -38,6 +38,7 @@ SIGNS: Mapping[Verdict, Mark] = {
     Verdict.CANDIDATE_DIFFERS: Mark("var(--candidate-differs)", "triangle", 13),
     Verdict.REFERENCE_DIFFERS: Mark("var(--reference-differs)", "rect", 11),
     Verdict.FUNCTION_DIFFERS: Mark("var(--function-differs)", "diamond", 14),
+    Verdict.OWN_INPUTS: Mark("var(--not-covered)", "emptyDiamond", 10),
     Verdict.NOT_COVERED: Mark("var(--not-covered)", "emptyCircle", 10),
 }
 """By verdict, the least serious first. Those that fail are larger and have other shapes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
 from parity.results.records.nodes import NodesResult
 from reports.reading.results import ModelResults
@@ -63,10 +64,14 @@ def _of_nodes(result: NodesResult, title: str) -> Judgement:
 def _counts(result: NodesResult) -> str:
     """How many nodes agree, where some do not, and what becomes of the others."""
     differ = sum(node.verdict.fails for node in result.nodes)
-    lack = sum(not node.verdict.passes for node in result.nodes) - differ
+    elsewhere = result.counts.get(Verdict.OWN_INPUTS, 0)
+    lack = sum(not node.verdict.passes for node in result.nodes) - differ - elsewhere
     parts = [agreeing(result)]
     if differ:
         parts.append(f"{differ:,} {'differs' if differ == 1 else 'differ'}{_only_on(result)}")
+    if elsewhere:
+        verb = "is" if elsewhere == 1 else "are"
+        parts.append(f"{elsewhere:,} {verb} {Verdict.OWN_INPUTS.value}")
     if lack:
         parts.append(f"{lack:,} {'is' if lack == 1 else 'are'} not covered")
     return ", ".join(parts) + ("" if differ else "; nothing was found to differ")

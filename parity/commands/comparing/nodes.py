@@ -251,6 +251,9 @@ def _without_training(found: list[Finding]) -> tuple[list[Finding], list[str]]:
 def _can_be_put_in(node: NodeResult) -> bool:
     """Whether a node has a difference of its own that can be put into a run.
 
-    A node without a partner leaves nothing to put in its place, and NaN spreads everywhere.
+    A node without a partner leaves nothing to put in its place, on inputs of its own it has none,
+    and NaN spreads everywhere.
     """
-    return node.verdict is not Verdict.NOT_COVERED and (node.own is None or node.own.finite)
+    return node.verdict not in (Verdict.NOT_COVERED, Verdict.OWN_INPUTS) and (
+        node.own is None or node.own.finite
+    )

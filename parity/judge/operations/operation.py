@@ -31,6 +31,14 @@ class Operation(ABC):
         """Number of values that one output element sums up; 1 where it is no sum of many."""
         return 1
 
+    def sized(self, size: tuple[int, int]) -> Operation:
+        """The same for an output of another height and width, where those are not the inputs'.
+
+        Args:
+            size: Height and width of the output.
+        """
+        return self
+
     def depends_on(self, number: int) -> bool:
         """Whether the output depends on one of the inputs at all.
 

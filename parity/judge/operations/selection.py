@@ -27,6 +27,10 @@ class _Selection(Operation):
         batch, _, _, channels = inputs[0].shape
         return (batch, *self._size, channels)
 
+    def sized(self, size: tuple[int, int]) -> Operation:
+        """See :class:`Operation`."""
+        return type(self)(size)
+
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
         """See :class:`Operation`."""
         truth = self._taken(inputs[0], lines)

@@ -139,6 +139,13 @@ class Coverage(Record, frozen=True):
     covered: Annotated[
         Count, says("number of those on which parity or a difference is shown on every input")
     ]
+    own_inputs: Annotated[
+        Count,
+        says(
+            "number of those that are right on the candidate's own inputs, which the reference's "
+            "tensors cannot take the place of: no parity is shown there"
+        ),
+    ] = 0
     detectable: Annotated[
         Figure | None,
         says(
@@ -326,7 +333,9 @@ class Node(Record, kw_only=True, frozen=True):
             "differs`: its function is the right one or is not known, and its values are further "
             "from the exact ones than roundings explain, or are NaN or infinite where the exact "
             "ones are finite; `reference differs`: the candidate agrees with the exact value and "
-            "the reference does not; `not covered`: nothing is shown"
+            "the reference does not; `right on its own inputs`: the reference's tensors cannot "
+            "take the place of what the candidate reads there, of which it makes what the model "
+            "would; that is neither parity nor a difference; `not covered`: nothing is shown"
         ),
     ]
     reason: Annotated[str, says("why, in words, with the limit and its derivation")]
@@ -515,7 +524,9 @@ class NodesResult(ResultFile, kw_only=True, frozen=True):
 
     def __post_init__(self) -> None:
         """Check what a field alone does not show."""
-        missing = [verdict.value for verdict in Verdict if verdict not in self.counts]
+        # Files of earlier versions of the program do not know of what is judged on own inputs.
+        known = [verdict for verdict in Verdict if verdict is not Verdict.OWN_INPUTS]
+        missing = [verdict.value for verdict in known if verdict not in self.counts]
         if missing:
             raise ValueError(f"has no counts of {', '.join(missing)}")
         for node in self.nodes:

@@ -55,11 +55,14 @@ def last_line(report: NodesResult, found: Lead | None, width: int) -> str:
 def _count(report: NodesResult) -> str:
     """What was found, in numbers."""
     failing = sum(node.verdict.fails for node in report.nodes)
-    missing = len(report.failures()) - failing
+    elsewhere = report.counts.get(Verdict.OWN_INPUTS, 0)
+    missing = len(report.failures()) - failing - elsewhere
     nodes = plural(len(report.nodes), "node")
     gap = f"{missing:,} of {nodes} could not be compared"
     if failing:
         more = f", {missing:,} more could not be compared" if missing else ""
+        if elsewhere:
+            more = f", {elsewhere:,} more are {Verdict.OWN_INPUTS.value}{more}"
         return f"{failing:,} of {nodes} {'differs' if failing == 1 else 'differ'}{more}"
     if report.outcome is Outcome.DIFFERENCE:
         counted = plural(len(report.findings), "finding")

@@ -9,7 +9,7 @@ import numpy as np
 from efficientdet_spec import IMAGES
 from parity.sides.observed.layouts import layouts
 from parity.sides.observed.named import Named
-from parity.sides.observed.partners import WITH_PARAMETERS, Partners, Sought
+from parity.sides.observed.pairs import WITH_PARAMETERS, Partners, Sought
 from parity.sides.observed.record import Made, Record
 from parity.sides.observed.words import step_in_words
 

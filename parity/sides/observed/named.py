@@ -14,7 +14,7 @@ import numpy as np
 
 from parity.sides.naming import Naming
 from parity.sides.observed.layouts import Layout, layouts
-from parity.sides.observed.partners import How, Partner, Partners, Sought
+from parity.sides.observed.pairs import How, Partner, Partners, Sought
 from parity.sides.observed.record import Call, Record
 from parity.sides.observed.words import step_in_words
 

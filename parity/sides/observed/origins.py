@@ -6,12 +6,18 @@ import math
 
 from parity.sides.observed.layouts import USUAL
 from parity.sides.observed.named import Named
-from parity.sides.observed.partners import How, Partner, Partners
+from parity.sides.observed.pairs import How, Partner, Partners
 from parity.sides.observed.record import Record
 from parity.sides.observed.words import steps_of
 from parity.sides.side import Origin
 
-_FOUND = {How.PARAMETERS: "parameters", How.DATAFLOW: "place", How.NAMES: "name"}
+_FOUND = {
+    How.PARAMETERS: "parameters",
+    How.DATAFLOW: "place",
+    How.READERS: "place",
+    How.ORDER: "place",
+    How.NAMES: "name",
+}
 
 
 def origins(record: Record, partners: Partners, named: Named) -> dict[str, Origin]:

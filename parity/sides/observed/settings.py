@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from efficientdet_spec import NodeKind
 from parity.sides.observed.layouts import Layout
-from parity.sides.observed.partners import Partners
+from parity.sides.observed.pairs import Partners
 from parity.sides.observed.record import Made, Operation, Plain, Record
 
 Settings = Mapping[str, Plain]

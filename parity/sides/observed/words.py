@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.sides.observed.partners import Partners
+from parity.sides.observed.pairs import Partners
 from parity.sides.observed.record import Operation, Record
 from parity.sides.observed.settings import span_of
 

@@ -202,6 +202,7 @@ def test_coverage_as_json():
     assert values["coverage"] == {
         "nodes": 2,
         "covered": 2,
+        "own_inputs": 0,
         "detectable": 1e-5,
         "detectable_node": "stem",
         "reached": {

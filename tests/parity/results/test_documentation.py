@@ -80,7 +80,7 @@ def test_a_toy_has_its_table():
         "| field | type | meaning |",
         "|---|---|---|",
         "| `verdict` | `exact`, `rounding`, `candidate differs`, `reference differs`, "
-        "`function differs` or `not covered` | which |",
+        "`function differs`, `right on its own inputs` or `not covered` | which |",
         "| `figures` | list of number or null | all of them |",
     ]
 

@@ -17,7 +17,7 @@ from parity.sides.naming import Naming
 from parity.sides.observed.missing import left_out, not_found
 from parity.sides.observed.named import names_in_words
 from parity.sides.observed.origins import origins
-from parity.sides.observed.partners import WITH_PARAMETERS, Partner
+from parity.sides.observed.pairs import WITH_PARAMETERS, Partner
 from parity.sides.observed.record import Operation, Record
 from parity.sides.observed.settings import Settings, settings_of, span_of
 from parity.sides.observed.words import span_in_words

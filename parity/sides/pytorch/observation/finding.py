@@ -17,7 +17,8 @@ from parity.judge.referee import Referee
 from parity.process.arrays import Array
 from parity.sides.naming import Naming
 from parity.sides.observed.named import NOTHING_NAMED, Named, apply_names
-from parity.sides.observed.partners import SAME, How, Partner, Partners, Sought, partners
+from parity.sides.observed.pairs import How, Partner, Partners, Sought
+from parity.sides.observed.partners import partners
 from parity.sides.observed.record import Content, Record
 from parity.sides.observed.samples import positions, sample
 from parity.sides.pytorch.hooks import state
@@ -28,7 +29,7 @@ from parity.sides.pytorch.referee import FaithfulReferee
 from parity.sides.side import Reference
 from parity.sides.stream import Tensors
 
-_ROUNDS = 24
+_ROUNDS = 12
 """Runs on the reference's tensors at most. One is enough where the first has found all; further
 ones are needed where one wrong node hides what is wrong behind it."""
 
@@ -125,11 +126,7 @@ def _settled(found: Partners, before: Mapping[str, Partner]) -> dict[str, Partne
         found: All partners.
         before: Those that the reference's tensors took the place of in this run.
     """
-    right = {
-        node
-        for node, partner in found.found.items()
-        if node in before or (partner.how is How.VALUES and partner.distance < SAME)
-    }
+    right = {node for node, partner in found.found.items() if node in before or partner.right}
     return {
         node: partner
         for node, partner in found.found.items()
@@ -199,7 +196,9 @@ class _FromReference:
         for node in self._places.get((operation, output), ()):
             layout = self._partners[node].layout
             array = self._take(node)
-            if layout is not None and array is not None and array.size == tensor.numel():
+            if layout is None or array is None or array.size != tensor.numel():
+                continue
+            if array.shape == layout.node:
                 put(tensor, array, layout)
 
     def _take(self, node: str) -> Array | None:
