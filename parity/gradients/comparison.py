@@ -140,6 +140,7 @@ def compare_gradients(
     subject: Subject,
     *,
     modes: Sequence[Mode] = tuple(Mode),
+    constants_rounded: bool = False,
     progress: Progress | None = None,
 ) -> GradientsReport:
     """Differentiate both sides in both precisions and judge every gradient.
@@ -151,6 +152,8 @@ def compare_gradients(
         images: [N, H, W, 3], normalised; they are dithered here.
         subject: What to say about the comparison.
         modes: What batch norms normalise by.
+        constants_rounded: Whether the candidate may hold numbers that were rounded to float32
+            before it is differentiated in float64, as a port of another make may.
         progress: Told the runs done and their number.
 
     Raises:
@@ -193,5 +196,5 @@ def compare_gradients(
             partial(candidate.sensitivity, images, patterns, exact, training=training, draws=DRAWS),
         )
         arrays = {key: value.arrays() for key, value in found.items()}
-        results += judge_all(mode, arrays, sensitivity, terms)
+        results += judge_all(mode, arrays, sensitivity, terms, constants_rounded=constants_rounded)
     return GradientsReport(subject, results, terms, seconds, peak_memory_bytes())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from efficientdet_spec import Cause, InputError
-from parity.gradients.sides import Gradients, ReferenceGradients, Sensitivity
+from parity.gradients.sides import Gradients, ReferenceGradients, Sensitivity, is_statistic
 from parity.gradients.verdict import ROUNDING
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.measure import unit_roundoff
@@ -25,8 +25,6 @@ from parity.sides.pytorch.hooks import nhwc, state
 from parity.sides.pytorch.nested import flatten
 from parity.sides.pytorch.observation.holdings import Held
 from parity.sides.side import CandidateError
-
-_STATISTICS = ("running_mean", "running_var")
 
 _DOUBLE_ROUNDING = unit_roundoff(np.dtype(np.float64))
 
@@ -185,7 +183,9 @@ def exact_gradients(model: nn.Module) -> ReferenceGradients:
 
 def _prepared(model: nn.Module, view: View, dtype: str, training: bool) -> nn.Module:
     """A copy in which batch norms alone are in training mode, or none is."""
-    result = copy.deepcopy(model).to(getattr(torch, dtype)).eval().requires_grad_(True)
+    kind = getattr(torch, dtype)
+    with _blamed(torch.empty(0, dtype=kind)):
+        result = copy.deepcopy(model).to(kind).eval().requires_grad_(True)
     for path, module in result.named_modules():
         if path in view.norms:
             module.train(training)
@@ -204,9 +204,7 @@ def _differentiate(
     model: nn.Module, view: View, images: Array, patterns: Sequence[Array], training: bool
 ) -> Gradients:
     values = dict(state(model))
-    of_parameters = {
-        name: held for name, held in view.held.items() if name.rsplit(".", 1)[-1] not in _STATISTICS
-    }
+    of_parameters = {name: held for name, held in view.held.items() if not is_statistic(name)}
     names = (other for held in of_parameters.values() for other in held.names)
     # What should be a parameter may be a buffer.
     wanted = {name: values[name].requires_grad_(True) for name in names}
@@ -265,8 +263,9 @@ def _blamed(like: Tensor) -> Iterator[None]:
             raise
         kind = str(like.dtype).removeprefix("torch.")
         raise CandidateError(
-            f"The candidate cannot be differentiated in {kind}: it fails with {failure(error)}; "
-            f"run its backward by itself and correct it.",
+            f"A copy of the candidate in {kind} cannot be differentiated: it fails with "
+            f"{failure(error)}; let its forward compute with gradients, in the type of its "
+            f"parameters, and from these alone, as a copy of it does.",
             failure(error),
         ) from error
 

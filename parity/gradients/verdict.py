@@ -101,6 +101,8 @@ class Circumstances:
         terms: Number of values that the reference may add one after another.
         negative: Elements that are fusion weights not above zero.
         closed: Whether it is zero because of such weights.
+        constants_rounded: Whether the candidate may hold numbers rounded to float32, which is
+            then as good as a rounding in float32.
     """
 
     unit: float
@@ -108,6 +110,7 @@ class Circumstances:
     terms: int
     negative: tuple[int, ...] = ()
     closed: bool = False
+    constants_rounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -283,6 +286,10 @@ def _structure(found: _Measured, circumstances: Circumstances) -> tuple[Verdict,
         )
     if found.structure <= STRUCTURE_LIMIT:
         return None
+    rounded = not found.cancelled and found.structure * found.norm <= SIDE_LIMIT * found.unit
+    if circumstances.constants_rounded and rounded:
+        # An epsilon, or a folded kernel, in float32 is another number in float64.
+        return None
     own = _ratio(circumstances.double_unit, found.norm)
     if own > STRUCTURE_LIMIT:
         return (
@@ -351,6 +358,8 @@ def judge_all(
     arrays: Mapping[tuple[str, str], Mapping[str, Array]],
     sensitivity: Sensitivity,
     terms: int,
+    *,
+    constants_rounded: bool = False,
 ) -> list[GradientResult]:
     """The verdicts on all gradients of one mode.
 
@@ -360,6 +369,7 @@ def judge_all(
             the arrays by name.
         sensitivity: What they are judged by.
         terms: Number of values that TensorFlow may add one after another.
+        constants_rounded: Whether the candidate may hold numbers rounded to float32.
     """
     names = list(
         dict.fromkeys(
@@ -382,6 +392,7 @@ def judge_all(
                 terms=terms,
                 negative=sensitivity.negative.get(name, ()),
                 closed=name in sensitivity.closed,
+                constants_rounded=constants_rounded,
             ),
         )
         for name in names

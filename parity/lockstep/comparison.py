@@ -16,7 +16,7 @@ large.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from parity.judge.reach import Reach
@@ -35,6 +35,7 @@ from parity.lockstep.modes import (
 )
 from parity.lockstep.own import OwnDifferences
 from parity.lockstep.pairing import Pairing, Progress, part_of
+from parity.lockstep.regrouping import regrouped
 from parity.lockstep.repetition import (
     equal_runs,
     outputs_apart,
@@ -124,11 +125,11 @@ def _plainly(pairing: Pairing, progress: Progress | None, keep: int) -> Comparis
     started = time.perf_counter()
     # Another image of the same shape comes first: what a candidate keeps of it, it will use for
     # the images that it is compared on.
-    mirrored = pairing.mirrored()
-    before = mirrored.run_unobserved()
+    others = pairing.on_others()
+    before = others.run_unobserved()
     recorded, notes = with_gradients(pairing)
     second = pairing.run_unobserved() if recorded is None else recorded
-    elsewhere = departures(mirrored, before)
+    elsewhere = departures(others, before)
     unobserved = PassTiming("unobserved", time.perf_counter() - started)
     free, timing = _free(pairing, part_of(progress, 0, 2))
     observed = first = free.returned
@@ -172,10 +173,10 @@ def _in_two_forms(pairing: Pairing, progress: Progress | None, keep: int) -> Com
     the outputs. A compiled one would be compiled once more for each mode.
     """
     started = time.perf_counter()
-    mirrored = pairing.mirrored()
-    before = mirrored.run_unobserved()
+    others = pairing.on_others()
+    before = others.run_unobserved()
     second = pairing.run_unobserved()
-    after = mirrored.run_unobserved()
+    after = others.run_unobserved()
     unobserved = PassTiming("unobserved", time.perf_counter() - started)
     free, timing = _free(pairing, part_of(progress, 0, 2))
     observed = free.returned
@@ -309,12 +310,40 @@ def _isolated(
     pairing: Pairing, free_walk: FreeWalk, progress: Progress | None, keep: int
 ) -> Comparison:
     """The second pass, and what both have found."""
+    found = _once(pairing, free_walk, free_walk.seen, progress, keep)
+    if not pairing.candidate.seen_through:
+        return found
+
+    tried: list[Comparison] = []
+
+    def again() -> list[NodeResult]:
+        tried.append(_once(pairing, free_walk, visited(pairing), None, keep))
+        return list(tried[-1].nodes)
+
+    if regrouped(pairing, found.nodes, again):
+        found = replace(tried[-1], timings=found.timings)
+    return found
+
+
+def _once(
+    pairing: Pairing,
+    free_walk: FreeWalk,
+    seen: Collection[str],
+    progress: Progress | None,
+    keep: int,
+) -> Comparison:
+    """One isolated pass, with what the free one has found of the nodes that are seen in it."""
     kinds = pairing.kinds
     own = OwnDifferences(keep)
     measuring = Measuring(pairing.outputs, own)
-    walk = IsolatedWalk(pairing, measuring, free_walk.seen, progress)
+    walk = IsolatedWalk(pairing, measuring, seen, progress)
     timing = walk.run()
-    free, isolated = free_walk.measured, walk.measured
+    free = {
+        name: item
+        for name, item in free_walk.measured.items()
+        if name in seen or not item.shape or name not in kinds
+    }
+    isolated = walk.measured
     extra = [name for name in [*free, *isolated] if name not in kinds]
     results = [
         judge(name, kinds.get(name), free.get(name), isolated.get(name), pairing.images.dtype)

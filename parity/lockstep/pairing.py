@@ -14,6 +14,9 @@ from parity.process.arrays import Array
 from parity.sides.side import PLAIN, Candidate, Mode, Reference, Value, Visit
 from parity.sides.stream import Tensors
 
+_CONTRAST, _BRIGHTNESS = 0.75, 0.125
+"""Of images beside those that are compared on; both are numbers without roundings."""
+
 Progress = Callable[[float, int | None], None]
 """Told how much is done, and how much there is."""
 
@@ -97,6 +100,12 @@ class Pairing:
         """
         return self.candidate.run_unobserved(self.images, mode)
 
-    def mirrored(self) -> Pairing:
-        """The same with each image's left and right exchanged."""
-        return replace(self, images=np.ascontiguousarray(self.images[:, :, ::-1]))
+    def on_others(self) -> Pairing:
+        """The same on other images of this shape.
+
+        Left and right are exchanged, and brightness and contrast are others, so that whatever a
+        candidate keeps of images is another.
+        """
+        kind = self.images.dtype.type
+        others = self.images[:, :, ::-1] * kind(_CONTRAST) + kind(_BRIGHTNESS)
+        return replace(self, images=np.ascontiguousarray(others))

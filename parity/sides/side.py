@@ -7,7 +7,7 @@ on with. Each framework or file format has a module of its own that makes one or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -246,6 +246,16 @@ class Candidate(Protocol):
 
     def origins(self) -> Mapping[str, Origin]:
         """What makes each of its nodes; a node that it does not make may be among them."""
+
+    def regroup(self, nodes: Collection[str]) -> Callable[[], None]:
+        """From now on take some nodes together with those that read them.
+
+        Args:
+            nodes: The nodes, which are then made by no operation of their own.
+
+        Returns:
+            What takes that back.
+        """
 
     def steps(self, node: str) -> str:
         """The operations that make a node, where they are known; empty elsewhere."""

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from converter.progress import Progress
+from efficientdet_spec import InputError
 from parity.commands.comparing.opened import Opened
 from parity.commands.references import kind_of
 from parity.gradients.comparison import GradientsReport, Subject, compare_gradients
+from parity.gradients.inputs import require_positions
+from parity.gradients.sides import is_statistic
 from parity.results.records.gradients import Mode
 from parity.sides.side import CandidateError
 
@@ -63,9 +66,15 @@ def compared_gradients(
     )
     not_shown = []
     modes = list(Mode)
+    batch, height, width, _ = pairing.images.shape
+    try:
+        require_positions(opened.config, batch, height, width)
+    except InputError as error:
+        modes.remove(Mode.TRAINING)
+        not_shown.append(f"gradients with batch norms in training were not compared ({error})")
     try:
         view, training = _view(opened, pairing)
-        if not training:
+        if not training and Mode.TRAINING in modes:
             modes.remove(Mode.TRAINING)
             not_shown.append(
                 "gradients with batch norms in training were not compared: not every one of the "
@@ -79,11 +88,31 @@ def compared_gradients(
                 pairing.images,
                 subject,
                 modes=modes,
+                constants_rounded=pairing.candidate.seen_through,
                 progress=progress,
             )
     except CandidateError as error:
         return Differentiated(None, [f"gradients could not be compared ({error})"])
-    return Differentiated(report, not_shown)
+    return Differentiated(report, [*not_shown, *_untrained(pairing, view)])
+
+
+def _untrained(pairing: Pairing, view: View) -> list[str]:
+    """Sentences on what is differentiated here and would not be trained, or not in this way."""
+    model = pairing.candidate.model  # type: ignore[attr-defined]
+    trained = dict(model.named_parameters())
+    held = [item for ours, item in view.held.items() if not is_statistic(ours)]
+    names = [name for item in held for name in item.names]
+    buffers = [name for name in names if name not in trained]
+    hooked = [name for name in names if name in trained and trained[name]._backward_hooks]
+    found = []
+    for what, which in (
+        ("buffers of the candidate, which no optimizer trains", buffers),
+        ("changed by hooks of the candidate's when they are trained, which is not seen", hooked),
+    ):
+        if which:
+            listed = which[0] if len(which) == 1 else f"{which[0]} and {len(which) - 1} more"
+            found.append(f"some of the model's parameters are {what} ({listed})")
+    return found
 
 
 def _view(opened: Opened, pairing: Pairing) -> tuple[View, bool]:

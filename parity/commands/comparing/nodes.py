@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from converter.progress import Progress
-from efficientdet_spec import iterate_nodes
+from efficientdet_spec import NodeKind, iterate_nodes
 from parity.commands.asking.inputs import PlannedInput, plan_inputs
 from parity.commands.comparing.candidates import Candidate, name_of, open_candidate, placed
 from parity.commands.comparing.gradients import compared_gradients
@@ -177,6 +177,8 @@ def _examined(
     in_training: list[str] = []
     if telling.pairing.candidate.seen_through:
         found, in_training = _without_training(found)
+        found, held = _held_otherwise(found, trials.runs, shown)
+        in_training += held
     guilty = suspects(telling.pairing, shown)
     if guilty and settings.diagnose:
         with Progress("diagnosing", unit="suspects") as progress:
@@ -246,6 +248,39 @@ def _without_training(found: list[Finding]) -> tuple[list[Finding], list[str]]:
     where = first.place if len(momenta) == 1 else f"{len(momenta)} batch norms, first {first.place}"
     told = f"In training alone: {first.text} ({where})."
     return [item for item in found if item.slug != "momentum"], [told]
+
+
+def _held_otherwise(
+    found: list[Finding], runs: Sequence[Finding], nodes: Sequence[NodeResult]
+) -> tuple[list[Finding], list[str]]:
+    """Findings without those on nodes that are right, and a sentence on these.
+
+    Somebody else's model may hold the same function otherwise: an epsilon that has been added to
+    the variances, a norm that was folded, a kernel of another shape. A batch norm whose every
+    channel is right is right for any input. Of other layers values may be wrong that this input
+    does not reach; those remain.
+    """
+    names = {node.name.partition("@")[0] for node in nodes}
+    wrong = {node.name.partition("@")[0] for node in nodes if not node.verdict.passes}
+    norms = {node.name.partition("@")[0] for node in nodes if node.kind is NodeKind.BATCH_NORM}
+
+    def is_right(item: Finding) -> bool:
+        node = item.place if item.place in names else item.place.rpartition(".")[0]
+        if item in runs or node not in names - wrong:
+            return False
+        return node in norms or item.slug in _ARRANGED
+
+    held = [item for item in found if is_right(item) and item.slug != "training"]
+    if not held:
+        return found, []
+    first = held[0]
+    where = first.place if len(held) == 1 else f"{len(held)} places, first {first.place}"
+    told = f"Held otherwise, with the same result on these inputs: {first.text} ({where})."
+    return [item for item in found if item not in held], [told]
+
+
+_ARRANGED = ("parameter-extra", "parameter-missing", "parameter-shape")
+"""Slugs of findings on how parameters are held, and not on their values."""
 
 
 def _can_be_put_in(node: NodeResult) -> bool:

@@ -8,7 +8,7 @@ convolution that a batch norm was folded into; or the candidate has no such laye
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from parity.sides.observed.by_order import find_by_order
 from parity.sides.observed.by_parameters import find_by_parameters
@@ -49,6 +49,28 @@ def partners(
         # What follows upon these can be told by where it lies now.
         find_by_parameters(search)
     find_in_gaps(search, whole=False)
+    return _found(search)
+
+
+def without(record: Record, sought: Sought, found: Partners, nodes: Collection[str]) -> Partners:
+    """The partners without those of some nodes, which lie in the spans of what reads them then.
+
+    Args:
+        record: What a candidate did.
+        sought: The nodes.
+        found: All partners.
+        nodes: The nodes to pass over.
+    """
+    search = Search(record, sought)
+    for node, partner in found.found.items():
+        if node not in nodes:
+            search.take(node, partner)
+    search.trace_from(0)
+    return _found(search)
+
+
+def _found(search: Search) -> Partners:
+    sought = search.sought
     return Partners(
         search.found,
         {

@@ -200,6 +200,10 @@ class TorchCandidate:
         found = "own path" if self.naming.strict else "name"
         return {node: Origin(path, found) for node, path in self.naming.path_of().items()}
 
+    def regroup(self, nodes: Collection[str]) -> Callable[[], None]:
+        """Nothing: what its modules make is not taken apart."""
+        return lambda: None
+
     def steps(self, node: str) -> str:
         """Nothing: they are in the module that makes it."""
         return ""

@@ -21,6 +21,7 @@ ROOT = Path(compare.__file__).resolve().parent
     ("path", "name"),
     [
         (None, "graph"),
+        ("exact", "exact"),
         ("model.meta", "metagraph"),
         ("model.pth", "module"),
         ("trace.h5", "trace"),
@@ -35,9 +36,10 @@ def test_a_reference_is_known_by_its_name(path, name):
 
 def test_every_kind_has_all_that_a_kind_has():
     found = list(kinds())
-    assert len(found) == 4
+    assert len(found) == 5
     for kind in found:
-        assert callable(kind.accepts) and callable(kind.opened) and kind.ANY_SIZE in (True, False)
+        assert callable(kind.accepts) and callable(kind.opened) and callable(kind.gradients)
+        assert kind.ANY_SIZE in (True, False)
     assert sum(kind.accepts(None) for kind in found) == 1
 
 

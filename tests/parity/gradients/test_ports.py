@@ -85,7 +85,29 @@ def test_a_port_that_cannot_be_differentiated_is_not_green(differentiated):
     code, result = differentiated(FAILING, "--reference", "exact")
     assert (code, result["outcome"]) == (3, "not shown")
     (gap,) = result["not_shown"]
-    assert gap.startswith("gradients could not be compared (The candidate cannot be differentiated")
+    assert gap.startswith("gradients could not be compared (A copy of the candidate in float")
+
+
+LOCK = "import threading; model.lock = threading.Lock()"
+HOOK = "next(model.parameters()).register_hook(lambda gradient: gradient * 0.5)"
+BUFFER = """conv = next(part for part in model.modules() if isinstance(part, torch.nn.Conv2d))
+    weight = conv.weight.detach()
+    del conv.weight
+    conv.register_buffer("weight", weight)"""
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (LOCK, "gradients could not be compared (A copy of the candidate in float64"),
+        (HOOK, "changed by hooks of the candidate's when they are trained"),
+        (BUFFER, "buffers of the candidate, which no optimizer trains"),
+    ],
+)
+def test_what_would_be_trained_otherwise_is_not_green(differentiated, change, told):
+    code, result = differentiated(change, "--reference", "exact")
+    assert (code, result["outcome"]) == (3, "not shown")
+    assert any(told in gap for gap in result["not_shown"]), result["not_shown"]
 
 
 @pytest.mark.parametrize("shape", [(4, 6, 1, 1), (4, 1, 3, 3), (4,)])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from parity.sides.observed.missing import left_out, not_found
 from parity.sides.observed.named import names_in_words
 from parity.sides.observed.origins import origins
 from parity.sides.observed.pairs import WITH_PARAMETERS, Partner
+from parity.sides.observed.partners import without
 from parity.sides.observed.record import Operation, Record
 from parity.sides.observed.settings import Settings, settings_of, span_of
 from parity.sides.observed.words import span_in_words
@@ -217,6 +218,18 @@ class ObservedCandidate:
         if self._last is None or self._returned is None:
             raise ValueError("the candidate has not been run")
         return self._last, list(self._returned.places)
+
+    def regroup(self, nodes: Collection[str]) -> Callable[[], None]:
+        """Take some nodes together with others; see :class:`~parity.sides.side.Candidate`."""
+        before = dict(self._found), self._last, self.naming
+        for key, found in self._found.items():
+            fewer = without(found.record, found.sought, found.partners, nodes)
+            self._found[key] = replace(found, partners=fewer)
+
+        def undo() -> None:
+            self._found, self._last, self.naming = before
+
+        return undo
 
     def left_out(self) -> Mapping[str, str]:
         """Nodes that it was seen not to compute, each with what stands at their place."""

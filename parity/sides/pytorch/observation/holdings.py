@@ -122,7 +122,13 @@ def _read(found: Found, made: Iterable[int]) -> list[Made]:
         if number not in seen and number not in stops:
             seen.add(number)
             waiting.extend(values[number].parents)
-    return [values[number] for number in sorted(seen) if values[number].held]
+    held = (values[number] for number in sorted(seen) if values[number].held)
+    return [value for value in held if not _is_computed_from(value.held)]
+
+
+def _is_computed_from(name: str) -> bool:
+    """Whether a weight is computed from what bears this name, as weight norm does."""
+    return ".parametrizations." in f".{name}" or name.endswith(("weight_v", "weight_orig"))
 
 
 def _matched(

@@ -182,7 +182,7 @@ def _layout_in(tensor: Tensor, made: Tensor, order: tuple[int, ...]) -> tuple[La
         made: What was made, [N, C, H, W].
         order: How that was held, which is taken where nothing holds it.
     """
-    found = layouts(tuple(tensor.shape), _nhwc(made))
+    found = [layout for layout in layouts(tuple(tensor.shape), _nhwc(made)) if _is_upright(layout)]
     for layout in found:
         arranged = nchw_of(tensor, layout)
         if same(arranged, made.to(arranged.device)):
@@ -190,6 +190,17 @@ def _layout_in(tensor: Tensor, made: Tensor, order: tuple[int, ...]) -> tuple[La
     alike = [layout for layout in found if layout.order == order]
     alike = alike or (list(found) if len(found) == 1 else [])
     return (alike[0] if alike else None), False
+
+
+def _is_upright(layout: Layout) -> bool:
+    """Whether whoever reads a tensor can take it for a map: images first, rows before columns.
+
+    Maps with their height and width exchanged, of square images, look right and are not.
+    """
+    batch, height, width, _ = layout.node
+    order = layout.order
+    rows_first = order.index(1) < order.index(2) or 1 in (height, width)
+    return rows_first and (order[0] == 0 or batch == 1)
 
 
 def _nhwc(tensor: Tensor) -> tuple[int, int, int, int]:
