@@ -90,3 +90,16 @@ def test_what_is_kept_of_other_images_is_found(compared):
             return self.model(images - mean + kept)
 
     assert compared({}, Keeping).outcome is Outcome.DIFFERENCE
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.001])
+def test_what_is_computed_twice_is_the_same_node_twice(compared, factor):
+    class Twice(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, images):
+            return self.model(images)[0], self.model(images * factor)[1]
+
+    assert (compared({}, Twice).outcome is Outcome.PARITY) == (factor == 1)

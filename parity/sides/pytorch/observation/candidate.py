@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -66,6 +67,7 @@ class _Point:
         name: The operation's.
         partner: What it was found by, and how the tensor holds it.
         module: What a diagnosis looks at: the layer, or one without anything.
+        copied: Whether the node is made before, and this is the same once more.
     """
 
     node: str
@@ -73,6 +75,7 @@ class _Point:
     name: str
     partner: Partner
     module: nn.Module
+    copied: bool = False
 
 
 class ObservedCandidate:
@@ -223,7 +226,9 @@ class ObservedCandidate:
         """Take some nodes together with others; see :class:`~parity.sides.side.Candidate`."""
         before = dict(self._found), self._last, self.naming
         for key, found in self._found.items():
-            fewer = without(found.record, found.sought, found.partners, nodes)
+            # What its user has named stays what it is.
+            passed = set(nodes) - found.named.pins.keys()
+            fewer = without(found.record, found.sought, found.partners, passed)
             self._found[key] = replace(found, partners=fewer)
 
         def undo() -> None:
@@ -354,6 +359,8 @@ class _Seeing(Watching):  # type: ignore[no-untyped-call]
         self._visit = visit
         self._spans = Spans()
         self._outputs = frozenset(found.outputs)
+        # What is computed more than once is given the same each time.
+        self._instead: dict[str, Array] = {}
 
     def before(self, function: Any, args: Any, kwargs: Any) -> None:
         """Keep what is about to be written over."""
@@ -383,8 +390,13 @@ class _Seeing(Watching):  # type: ignore[no-untyped-call]
             span = self._spans.ended(tensor)
             fits = layout is not None and layout.shape == tuple(values.shape)
             shown = nchw_of(values, layout) if fits and layout is not None else values
-            made_here = ObservedMade(span, shown, point, self._found)
-            instead = self._visit(point.node, made_here)
+            if point.copied:
+                instead = self._instead.get(point.node)
+            else:
+                made_here = ObservedMade(span, shown, point, self._found)
+                instead = self._visit(point.node, made_here)
+            if instead is not None and point.node in self._found.copies:
+                self._instead[point.node] = np.array(instead)
             if instead is not None and layout is not None and fits:
                 put(tensor, instead, layout)
             if point.node in self._outputs and fits:
@@ -421,6 +433,11 @@ def _points(model: nn.Module, found: Found) -> dict[int, list[_Point]]:
         module = nothing if path is None else layers.modules[path]
         point = _Point(node, value.output, value.operation.name, partner, module)
         points.setdefault(value.operation.number, []).append(point)
+        for number in found.copies.get(node, ()):
+            value = found.record.values[number]
+            if value.operation is not None:
+                again = replace(point, output=value.output, copied=True)
+                points.setdefault(value.operation.number, []).append(again)
     return points
 
 

@@ -7,7 +7,7 @@ nodes found so far are given the reference's tensors, so that only what is wrong
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +16,7 @@ from efficientdet_spec import IMAGES
 from parity.judge.referee import Referee
 from parity.process.arrays import Array
 from parity.sides.naming import Naming
+from parity.sides.observed.copies import copies
 from parity.sides.observed.named import NOTHING_NAMED, Named, apply_names
 from parity.sides.observed.pairs import How, Partner, Partners, Sought
 from parity.sides.observed.partners import partners
@@ -44,6 +45,7 @@ class Found:
         sought: The nodes.
         outputs: Nodes that are the network's outputs.
         named: What became of names, where any were given.
+        copies: By node the values that are computed once more and are the same.
     """
 
     record: Record
@@ -51,6 +53,7 @@ class Found:
     sought: Sought
     outputs: tuple[str, ...]
     named: Named = NOTHING_NAMED
+    copies: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 Recorder = Callable[[Sequence[tuple[int, int, int, int]], "Substitute | None"], Record]
@@ -77,15 +80,16 @@ def find(
     assert isinstance(referee, FaithfulReferee)
     sought = _sought(reference, referee, images)
     outputs = tuple(reference.outputs)
-    record, found = _search(record_run, reference, sought, images, {})
+    free, record, found = _search(record_run, reference, sought, images, {})
     if naming is None:
-        return Found(record, found, sought, outputs)
+        same = copies(free, found.found)
+        return Found(record, found, sought, outputs, copies=same)
     named = apply_names(record, sought, found, naming)
     if named.overrides:
-        record, found = _search(record_run, reference, sought, images, named.pins)
+        free, record, found = _search(record_run, reference, sought, images, named.pins)
     # What is named and found alike is sure.
     found = replace(found, found={**found.found, **named.pins})
-    return Found(record, found, sought, outputs, named)
+    return Found(record, found, sought, outputs, named, copies(free, found.found))
 
 
 def _search(
@@ -94,10 +98,10 @@ def _search(
     sought: Sought,
     images: Array,
     named: Mapping[str, Partner],
-) -> tuple[Record, Partners]:
-    """What the candidate does, and the partners that are found there besides the named ones."""
+) -> tuple[Record, Record, Partners]:
+    """What the candidate does by itself and on the reference's tensors, and the partners there."""
     shapes = list(sought.shapes.values())
-    record = record_run(shapes, None)
+    free = record = record_run(shapes, None)
     found = partners(record, sought, named=named)
     settled: dict[str, Partner] = {}
     for _ in range(_ROUNDS):
@@ -113,7 +117,7 @@ def _search(
             node: partner for node, partner in settled.items() if partner.how is not How.VALUES
         }
         found = partners(record, sought, pinned, named)
-    return record, found
+    return free, record, found
 
 
 def _settled(found: Partners, before: Mapping[str, Partner]) -> dict[str, Partner]:

@@ -118,7 +118,8 @@ class Returned:
         places: list[int] = []
         for node in self.found.outputs:
             value, size = partners[node].value, self.kept[node].numel()
-            here = [place for place, source in enumerate(made) if source == value]
+            same_values = {value, *self.found.copies.get(node, ())}
+            here = [place for place, source in enumerate(made) if source in same_values]
             # What something has been done to is returned all the same.
             here = here or [
                 place
@@ -131,9 +132,9 @@ class Returned:
             places.append(here[0])
             layout = partners[node].layout
             order = layout.order if layout is not None else ()
-            held, same_values = _layout_in(returned[here[0]], self.kept[node], order)
+            held, is_same = _layout_in(returned[here[0]], self.kept[node], order)
             shape = _nhwc(self.kept[node])
-            found.append(Place(here[0], shape, held, processed=not same_values))
+            found.append(Place(here[0], shape, held, processed=not is_same))
         half = len(places) // 2
         self.places += found
         tensors = [place.taken(returned) for place in found]
