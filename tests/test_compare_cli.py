@@ -621,6 +621,7 @@ def build(model):
 
 
 @needs_tensorflow
+@pytest.mark.heavy
 def test_a_candidate_of_another_structure_with_names(tiny_checkpoint, code, result, tmp_path):
     path, names = tmp_path / "nodes.json", tmp_path / "names.json"
     port = code(RENAMED)

@@ -95,6 +95,7 @@ def test_a_right_port_passes_and_wrong_ones_are_told_about_without_our_own_code(
 
 
 @needs_tensorflow
+@pytest.mark.heavy
 def test_the_graph_is_the_reference_where_it_is_asked_for(project, tiny_checkpoint):
     ini = f"efficientdet_checkpoint = {tiny_checkpoint}\nefficientdet_reference = graph"
     code, said = project("test_port.py", ini=ini)

@@ -145,6 +145,7 @@ def test_faults_are_named_without_names(check, function, slug, nodes):
     assert {node for item in result["suspects"] for node in item["nodes"]} == nodes
 
 
+@pytest.mark.heavy
 def test_names_of_some_nodes_leave_the_others_to_what_is_found(check):
     """A file that names what is a module, for a port whose sums and gates are functions."""
     code, result = check("build")
@@ -258,6 +259,7 @@ def prefixed(tmp_path):
     return path
 
 
+@pytest.mark.heavy
 def test_joined_outputs_need_the_wrapper_in_a_thread_alone(check, prefixed):
     code, result = check("build_joined", COMPLETE, "wrapped.py")
     assert (code, result["passes"]) == (0, True)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import pytest
 from handmade import given, node, report
 
 import compare
@@ -50,6 +51,7 @@ def test_a_port_of_one_size_is_compared_at_that_size_and_the_result_says_so(
     assert "ValueError: multiples of 32 at " in note
 
 
+@pytest.mark.heavy
 def test_a_port_of_single_images_is_compared_on_single_images(tiny_checkpoint, tmp_path):
     lines = ("pass", "if images.shape[0] > 1 or images.shape[-1] % 2:", "    raise ValueError")
     code, result = compared(tiny_checkpoint, tmp_path, "\n        ".join(lines))

@@ -100,8 +100,14 @@ BUFFER = """conv = next(part for part in model.modules() if isinstance(part, tor
     ("change", "told"),
     [
         (LOCK, "gradients could not be compared (A copy of the candidate in float64"),
-        (HOOK, "changed by hooks of the candidate's when they are trained"),
-        (BUFFER, "buffers of the candidate, which no optimizer trains"),
+        pytest.param(
+            HOOK,
+            "changed by hooks of the candidate's when they are trained",
+            marks=pytest.mark.heavy,
+        ),
+        pytest.param(
+            BUFFER, "buffers of the candidate, which no optimizer trains", marks=pytest.mark.heavy
+        ),
     ],
 )
 def test_what_would_be_trained_otherwise_is_not_green(differentiated, change, told):
