@@ -62,7 +62,10 @@ def _count(report: NodesResult) -> str:
     if failing:
         more = f", {missing:,} more could not be compared" if missing else ""
         if elsewhere:
-            more = f", {elsewhere:,} more are {Verdict.OWN_INPUTS.value}{more}"
+            on_own = (
+                "is right on its own inputs" if elsewhere == 1 else "are right on their own inputs"
+            )
+            more = f", {elsewhere:,} more {on_own}{more}"
         return f"{failing:,} of {nodes} {'differs' if failing == 1 else 'differ'}{more}"
     if report.outcome is Outcome.DIFFERENCE:
         counted = plural(len(report.findings), "finding")
