@@ -34,8 +34,8 @@ def observed_view(
     if len(places) != len(found.outputs) or processed:
         what = "does something to its outputs" if processed else "returns its outputs in a way"
         raise CandidateError(
-            f"The candidate {what} that is not known here, so that the function to differentiate "
-            f"is not; let it return what its last layers make."
+            f"The candidate {what} that is not known here, so that nobody can say which function "
+            f"to differentiate; let it return what its last layers make."
         )
 
     def outputs(returned: Sequence[Tensor]) -> list[Tensor]:

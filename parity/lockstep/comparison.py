@@ -16,11 +16,11 @@ large.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from parity.judge.reach import Reach
-from parity.judge.verdict import NodeResult, judge, with_history
+from parity.judge.verdict import Measurement, NodeResult, judge, with_history
 from parity.lockstep.forms import Forms, compared_forms
 from parity.lockstep.free import FreeWalk
 from parity.lockstep.isolated import IsolatedWalk
@@ -310,48 +310,69 @@ def _isolated(
     pairing: Pairing, free_walk: FreeWalk, progress: Progress | None, keep: int
 ) -> Comparison:
     """The second pass, and what both have found."""
-    found = _once(pairing, free_walk, free_walk.seen, progress, keep)
+    return _regrouped(
+        pairing,
+        _once(pairing, free_walk.seen, free_walk.measured, progress, keep),
+        lambda: _once(pairing, visited(pairing), free_walk.measured, None, keep),
+    )
+
+
+def _regrouped(
+    pairing: Pairing, found: Comparison, once_more: Callable[[], Comparison]
+) -> Comparison:
+    """What was found, nodes that are right only together being taken together."""
     if not pairing.candidate.seen_through:
         return found
-
     tried: list[Comparison] = []
 
-    def again() -> list[NodeResult]:
-        tried.append(_once(pairing, free_walk, visited(pairing), None, keep))
-        return list(tried[-1].nodes)
+    def again() -> Sequence[NodeResult]:
+        tried.append(once_more())
+        return tried[-1].nodes
 
     if regrouped(pairing, found.nodes, again):
-        found = replace(tried[-1], timings=found.timings)
+        return replace(tried[-1], timings=found.timings)
     return found
 
 
 def _once(
     pairing: Pairing,
-    free_walk: FreeWalk,
     seen: Collection[str],
-    progress: Progress | None,
-    keep: int,
+    free: Mapping[str, Measurement] | None,
+    progress: Progress | None = None,
+    keep: int = 0,
 ) -> Comparison:
-    """One isolated pass, with what the free one has found of the nodes that are seen in it."""
-    kinds = pairing.kinds
+    """One isolated pass.
+
+    Args:
+        pairing: What to compare.
+        seen: The nodes that the candidate is known to make.
+        free: What the free pass has measured; None where there was none.
+        progress: Told how many nodes are done.
+        keep: Of how many nodes to keep the difference that they make themselves.
+    """
+    kinds, dtype = pairing.kinds, pairing.images.dtype
     own = OwnDifferences(keep)
     measuring = Measuring(pairing.outputs, own)
     walk = IsolatedWalk(pairing, measuring, seen, progress)
     timing = walk.run()
-    free = {
-        name: item
-        for name, item in free_walk.measured.items()
-        if name in seen or not item.shape or name not in kinds
-    }
     isolated = walk.measured
-    extra = [name for name in [*free, *isolated] if name not in kinds]
+    # Nodes that are taken together with others were nodes of their own in the free pass.
+    free = (
+        isolated
+        if free is None
+        else {
+            name: item
+            for name, item in free.items()
+            if name in seen or not item.shape or name not in kinds
+        }
+    )
     results = [
-        judge(name, kinds.get(name), free.get(name), isolated.get(name), pairing.images.dtype)
-        for name in [*kinds, *dict.fromkeys(extra)]
+        judge(name, kinds.get(name), free.get(name), isolated.get(name), dtype)
+        for name in dict.fromkeys([*kinds, *free, *isolated])
     ]
-    sources = {name: pairing.referee.sources(name) for name in kinds}
     if pairing.candidate.seen_through:
         results = judged_together(results, pairing.referee, pairing.candidate)
+    sources = {name: pairing.referee.sources(name) for name in kinds}
     return Comparison(
         with_history(results, sources),
         [timing],
@@ -361,22 +382,15 @@ def _once(
     )
 
 
-def compare_isolated(pairing: Pairing, progress: Progress | None = None) -> list[NodeResult]:
+def compare_isolated(pairing: Pairing, progress: Progress | None = None) -> Sequence[NodeResult]:
     """The verdicts of :func:`compare`, which rest on the isolated pass, without the free one.
 
     Args:
         pairing: What to compare.
         progress: Told how many nodes are done.
     """
-    measuring = Measuring(pairing.outputs)
-    walk = IsolatedWalk(pairing, measuring, visited(pairing), progress)
-    walk.run()
-    kinds, dtype = pairing.kinds, pairing.images.dtype
-    seen_through = pairing.candidate.seen_through
-    names = dict.fromkeys([*kinds, *walk.measured])
-    measured = walk.measured
-    results = [
-        judge(name, kinds.get(name), measured.get(name), measured.get(name), dtype)
-        for name in names
-    ]
-    return judged_together(results, pairing.referee, pairing.candidate) if seen_through else results
+    return _regrouped(
+        pairing,
+        _once(pairing, visited(pairing), None, progress),
+        lambda: _once(pairing, visited(pairing), None),
+    ).nodes

@@ -16,13 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from efficientdet_spec import NodeKind
+from parity.judge.limits import SIDE_LIMIT
 from parity.judge.verdict import NodeResult, Verdict
 from parity.lockstep.pairing import Pairing
 
 _HIDING = (NodeKind.POOL, NodeKind.MEAN)
 """Kinds of nodes behind which not each value counts."""
 
-_MARGIN = 32
+_MARGIN = 2 * SIDE_LIMIT
 """How often a difference is to be what could go unseen at the end of a span: twice the roundings
 that one operation may be off."""
 
@@ -30,7 +31,7 @@ that one operation may be off."""
 def regrouped(
     pairing: Pairing,
     results: Sequence[NodeResult],
-    again: Callable[[], list[NodeResult]],
+    again: Callable[[], Sequence[NodeResult]],
 ) -> bool:
     """Take nodes that differ together where the whole of them is right.
 
@@ -58,7 +59,8 @@ def regrouped(
     undo = pairing.candidate.regroup(accepted)
     found = again()
     failing = {node.name for node in found if node.verdict.fails}
-    if failing - differing.keys() or failing & accepted:
+    before = {node.name for node in results if node.verdict.fails}
+    if failing - before or failing & accepted:
         # What seemed right depended on other nodes that were taken together.
         undo()
         return False
@@ -81,14 +83,16 @@ def _accepted(
 
 
 def _is_closed(pairing: Pairing, node: str) -> bool:
-    """Whether whatever reads a node takes it out."""
+    """Whether something reads a node, and whatever does takes it out."""
     referee = pairing.referee
-    return all(
-        not referee.operation(reader).depends_on(number)
+    counted = [
+        referee.operation(reader).depends_on(number)
         for reader, read in referee.wiring.items()
         for number, source in enumerate(read)
         if source == node
-    )
+    ]
+    # What nothing reads is an output, which counts.
+    return bool(counted) and not any(counted)
 
 
 def _counts(pairing: Pairing, node: str, tried: dict[str, NodeResult]) -> bool:

@@ -17,6 +17,8 @@ from parity.results.records.gradients import Mode
 from parity.sides.side import CandidateError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from parity.gradients.pytorch import View
     from parity.lockstep.pairing import Pairing
 
@@ -53,8 +55,10 @@ def compared_gradients(
     Raises:
         InputError: TensorFlow is missing, or the reference cannot be differentiated.
     """
+    from parity.diagnosis.suspects import torch_sides
     from parity.gradients.pytorch import TorchGradients
 
+    candidate, _ = torch_sides(pairing)
     wanted = opened.wanted(pairing.images.shape, threads)
     reference = kind_of(wanted.path).gradients(wanted)
     subject = Subject(
@@ -84,21 +88,20 @@ def compared_gradients(
             report = compare_gradients(
                 opened.config,
                 reference,
-                TorchGradients(pairing.candidate.model, view),  # type: ignore[attr-defined]
+                TorchGradients(candidate.model, view),
                 pairing.images,
                 subject,
                 modes=modes,
-                constants_rounded=pairing.candidate.seen_through,
+                constants_rounded=candidate.seen_through,
                 progress=progress,
             )
     except CandidateError as error:
         return Differentiated(None, [f"gradients could not be compared ({error})"])
-    return Differentiated(report, [*not_shown, *_untrained(pairing, view)])
+    return Differentiated(report, [*not_shown, *_untrained(candidate.model, view)])
 
 
-def _untrained(pairing: Pairing, view: View) -> list[str]:
+def _untrained(model: nn.Module, view: View) -> list[str]:
     """Sentences on what is differentiated here and would not be trained, or not in this way."""
-    model = pairing.candidate.model  # type: ignore[attr-defined]
     trained = dict(model.named_parameters())
     held = [item for ours, item in view.held.items() if not is_statistic(ours)]
     names = [name for item in held for name in item.names]
@@ -117,12 +120,13 @@ def _untrained(pairing: Pairing, view: View) -> list[str]:
 
 def _view(opened: Opened, pairing: Pairing) -> tuple[View, bool]:
     """How the candidate holds what is differentiated, and whether its norms can be trained."""
+    from parity.diagnosis.suspects import torch_sides
     from parity.gradients.observed import observed_view
     from parity.gradients.pytorch import View
     from parity.sides.pytorch.observation.candidate import ObservedCandidate
 
-    candidate = pairing.candidate
+    candidate, referee = torch_sides(pairing)
     if isinstance(candidate, ObservedCandidate):
         candidate.outputs(pairing.run(lambda name, made: None))
-        return observed_view(candidate, opened.faithful, opened.referee(pairing.images.shape))
-    return View.of(candidate.model, candidate.naming.prefix), True  # type: ignore[attr-defined]
+        return observed_view(candidate, opened.faithful, referee)
+    return View.of(candidate.model, candidate.naming.prefix), True

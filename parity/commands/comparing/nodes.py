@@ -177,7 +177,7 @@ def _examined(
     in_training: list[str] = []
     if telling.pairing.candidate.seen_through:
         found, in_training = _without_training(found)
-        found, held = _held_otherwise(found, trials.runs, shown)
+        found, held = _held_otherwise(found, trials.runs, trials.nodes)
         in_training += held
     guilty = suspects(telling.pairing, shown)
     if guilty and settings.diagnose:
@@ -250,6 +250,10 @@ def _without_training(found: list[Finding]) -> tuple[list[Finding], list[str]]:
     return [item for item in found if item.slug != "momentum"], [told]
 
 
+_ARRANGED = ("parameter-extra", "parameter-missing", "parameter-shape")
+"""Slugs of findings on how parameters are held, and not on their values."""
+
+
 def _held_otherwise(
     found: list[Finding], runs: Sequence[Finding], nodes: Sequence[NodeResult]
 ) -> tuple[list[Finding], list[str]]:
@@ -266,21 +270,17 @@ def _held_otherwise(
 
     def is_right(item: Finding) -> bool:
         node = item.place if item.place in names else item.place.rpartition(".")[0]
-        if item in runs or node not in names - wrong:
+        if item in runs or item.slug == "training" or node not in names - wrong:
             return False
         return node in norms or item.slug in _ARRANGED
 
-    held = [item for item in found if is_right(item) and item.slug != "training"]
+    held = [item for item in found if is_right(item)]
     if not held:
         return found, []
     first = held[0]
     where = first.place if len(held) == 1 else f"{len(held)} places, first {first.place}"
     told = f"Held otherwise, with the same result on these inputs: {first.text} ({where})."
     return [item for item in found if item not in held], [told]
-
-
-_ARRANGED = ("parameter-extra", "parameter-missing", "parameter-shape")
-"""Slugs of findings on how parameters are held, and not on their values."""
 
 
 def _can_be_put_in(node: NodeResult) -> bool:

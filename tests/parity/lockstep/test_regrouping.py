@@ -5,11 +5,12 @@ import torch
 from handmade import node
 from port_styles import STYLES, Port
 
-from parity.lockstep.comparison import compare
+from parity.lockstep.comparison import compare, compare_isolated
 from parity.lockstep.pairing import Pairing
 from parity.lockstep.regrouping import _counts
 from parity.process.outcome import Outcome
 from parity.sides.pytorch.observation.candidate import ObservedCandidate
+from parity.sides.side import Mode
 
 UP, FUSE = "fpn.cells.0.nodes.3.resamples.1.upsample", "fpn.cells.0.nodes.3.fuse"
 
@@ -43,6 +44,25 @@ def test_what_cancels_in_a_span_is_right_as_a_whole(compared):
     assert found.outcome is Outcome.PARITY
     within = {node.name: node.within for node in found.nodes if node.within}
     assert set(within) >= {UP}
+
+
+def test_an_output_is_not_taken_for_what_nothing_reads(compared):
+    output = "box_head.predict.pointwise@P5"
+    wrong = {UP: doubled, FUSE: of_half, output: lambda style, layer, given, step: step() * 1.25}
+    found = compared(wrong)
+    assert found.outcome is Outcome.DIFFERENCE
+    assert [item.name for item in found.nodes if item.verdict.fails] == [output]
+
+
+def test_it_is_so_in_every_mode(lockstep):
+    style = STYLES["functions"]()
+    fault = {UP: doubled, FUSE: of_half}
+    model = Port(lockstep.referee, lockstep.outputs, style, fault=fault).eval()
+    usual = lockstep.pairing(lockstep.faithful)
+    for mode in (Mode(), Mode(gradients=True), Mode(channels_last=True)):
+        candidate = ObservedCandidate(model, list(lockstep.kinds))
+        pairing = Pairing(usual.reference, candidate, lockstep.referee, lockstep.images, mode=mode)
+        assert not [item.name for item in compare_isolated(pairing) if not item.verdict.passes]
 
 
 @pytest.mark.parametrize("fault", [{UP: doubled}, {FUSE: of_half}])

@@ -224,15 +224,15 @@ class ObservedCandidate:
 
     def regroup(self, nodes: Collection[str]) -> Callable[[], None]:
         """Take some nodes together with others; see :class:`~parity.sides.side.Candidate`."""
-        before = dict(self._found), self._last, self.naming
-        for key, found in self._found.items():
-            # What its user has named stays what it is.
-            passed = set(nodes) - found.named.pins.keys()
-            fewer = without(found.record, found.sought, found.partners, passed)
-            self._found[key] = replace(found, partners=fewer)
+        found, _ = self.seen()
+        key = next(key for key, item in self._found.items() if item is found)
+        # What its user has named stays what it is.
+        passed = set(nodes) - found.named.pins.keys()
+        fewer = without(found.record, found.sought, found.partners, passed)
+        self._found[key] = self._last = replace(found, partners=fewer)
 
         def undo() -> None:
-            self._found, self._last, self.naming = before
+            self._found[key] = self._last = found
 
         return undo
 

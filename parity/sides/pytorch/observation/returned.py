@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -90,20 +91,21 @@ class Returned:
         heads = [outputs[: len(outputs) // 2], outputs[len(outputs) // 2 :]]
         for what, nodes in zip(("class", "box"), heads, strict=True):
             levels = [kept[node] for node in nodes]
-            number, arranged = next(
-                ((n, how) for n, tensor in enumerate(returned) if (how := _joined(tensor, levels))),
-                (-1, ""),
-            )
-            if not arranged:
+            joined = (_joined(number, tensor, levels) for number, tensor in enumerate(returned))
+            places = next(filter(None, joined), [])
+            self.places += places
+            if not places:
                 self.not_shown.append(
                     f"what the candidate returns does not hold its {what} outputs in an "
                     f"arrangement that is known here, so that what it does behind its last layers "
                     f"is not judged; return what these layers make"
                 )
             else:
-                self.notes.append(f"The candidate returns its {what} outputs {arranged}.")
-                values = returned[number].shape[2]
-                self.places += _rows(number, levels, values, processed="sigmoid" in arranged)
+                behind = ", behind a sigmoid" if places[0].processed else ""
+                self.notes.append(
+                    f"The candidate returns its {what} outputs joined to [N, anchors, values], "
+                    f"anchors in the usual order{behind}."
+                )
         if self.not_shown:
             self.places.clear()
         return [kept[node] for node in outputs]
@@ -209,30 +211,29 @@ def _nhwc(tensor: Tensor) -> tuple[int, int, int, int]:
     return batch, height, width, channels
 
 
-def _rows(number: int, levels: Sequence[Tensor], values: int, *, processed: bool) -> list[Place]:
-    """The places of levels that are joined in one tensor of so many values an anchor."""
-    found: list[Place] = []
-    start = 0
-    for level in levels:
-        stop = start + level[0].numel() // values
-        found.append(Place(number, _nhwc(level), rows=(start, stop), processed=processed))
-        start = stop
-    return found
+def _joined(number: int, tensor: Tensor, levels: Sequence[Tensor]) -> list[Place]:
+    """The places of all levels where a tensor holds them joined; empty where it does not.
 
-
-def _joined(tensor: Tensor, levels: Sequence[Tensor]) -> str:
-    """How a tensor holds the outputs of all levels; empty where it does not as is known here."""
+    Args:
+        number: Of the tensor.
+        tensor: The tensor.
+        levels: What was made at each level, [N, C, H, W].
+    """
     if tensor.dim() != 3 or not tensor.is_floating_point():
-        return ""
+        return []
     values = tensor.shape[2]
     if sum(level.numel() for level in levels) != tensor.numel():
-        return ""
+        return []
     flat = [level.permute(0, 2, 3, 1).reshape(len(level), -1, values) for level in levels]
     whole = torch.cat(flat, dim=1).to(tensor.device, tensor.dtype)
     if whole.shape != tensor.shape:
-        return ""
-    where = "joined to [N, anchors, values], anchors in the usual order"
-    if same(whole, tensor):
-        return where
-    close = (torch.sigmoid(whole) - tensor).abs().max()
-    return f"{where}, behind a sigmoid" if float(close) <= _CLOSE else ""
+        return []
+    processed = not same(whole, tensor)
+    if processed and not float((torch.sigmoid(whole) - tensor).abs().max()) <= _CLOSE:
+        # NaN is close to nothing.
+        return []
+    ends = list(itertools.accumulate((part.shape[1] for part in flat), initial=0))
+    return [
+        Place(number, _nhwc(level), rows=rows, processed=processed)
+        for level, rows in zip(levels, itertools.pairwise(ends), strict=True)
+    ]
