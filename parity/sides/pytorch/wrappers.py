@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -166,9 +167,7 @@ def as_written(model: nn.Module) -> Iterator[None]:
     """
     threaded: list[Any] = [module for module in model.modules() if _in_threads(module)]
     devices = [module.device_ids for module in threaded]
-    stance: Callable[..., Any] = torch.compiler.set_stance
-    # Where nothing has been compiled there is nothing to prevent, and much to import.
-    with stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext():
+    with _uncompiled.within():
         for module in threaded:
             module.device_ids = []
         try:
@@ -176,3 +175,37 @@ def as_written(model: nn.Module) -> Iterator[None]:
         finally:
             for module, ids in zip(threaded, devices, strict=True):
                 module.device_ids = ids
+
+
+class _Uncompiled:
+    """Keeps PyTorch from compiling for as long as anything in this process needs that.
+
+    PyTorch has one such setting for all threads. A reference runs in a thread of its own, and may
+    begin before a candidate's run and end within it: if each put back what it found, the last one
+    would put back the other's, and no compiled candidate would run as compiled from then on.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._stance: Any = None
+
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        """Within it what was compiled runs as it was written."""
+        with self._lock:
+            self._count += 1
+            # Where nothing has been compiled there is nothing to prevent, and much to import.
+            if self._stance is None and "torch._dynamo" in sys.modules:
+                self._stance = torch.compiler.set_stance("force_eager")  # type: ignore[no-untyped-call]
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._count -= 1
+                if not self._count and self._stance is not None:
+                    self._stance.__exit__(None, None, None)
+                    self._stance = None
+
+
+_uncompiled = _Uncompiled()

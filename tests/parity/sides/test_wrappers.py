@@ -17,7 +17,7 @@ from parity.judge.verdict import Verdict
 from parity.lockstep.comparison import compare
 from parity.process.outcome import Outcome
 from parity.results.records.record import plain
-from parity.sides.pytorch import TorchCandidate, check_observable, common_prefix
+from parity.sides.pytorch import TorchCandidate, check_observable, common_prefix, wrappers
 from parity.sides.pytorch.observation.candidate import ObservedCandidate
 from parity.sides.side import COMPILED, PARALLEL
 from torch_model import layers
@@ -324,6 +324,23 @@ def test_a_fault_in_a_compiled_model_is_a_difference(method, dynamo, lockstep, p
         pairing, suspects(pairing, comparison.nodes), comparison.nodes, known, [], 5
     )
     assert first.slug == "epsilon"
+
+
+def test_threads_that_overlap_leave_nothing_switched_off(dynamo):
+    """As a reference in a thread of its own that begins before the candidate and ends within."""
+
+    def one_more(graph, inputs):
+        return lambda *given: tuple(made + 1 for made in graph(*given))
+
+    model = torch.compile(nn.Sequential(nn.ReLU()), backend=one_more)
+    one, other = wrappers.as_written(model), wrappers.as_written(model)
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    # The second one still needs it.
+    assert model(torch.ones(2)).tolist() == [1, 1]
+    other.__exit__(None, None, None)
+    assert model(torch.ones(2)).tolist() == [2, 2]
 
 
 def test_copies_on_several_devices_are_seen_on_one(lockstep):
