@@ -24,9 +24,9 @@ demo: $(FOR_DEMO)
 # All that tests, linters and every command need.
 install: $(ALL)
 
-# Two processes: most tests keep less than one core busy.
+# Two processes of one thread each: most tests keep less than one core busy.
 test: $(ALL)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # A part of the tests, with the lowest versions of all dependencies.
 LOWEST := out/lowest

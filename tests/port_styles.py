@@ -448,3 +448,97 @@ class _Layer:
         shift = norm.bias + (bias - norm.running_mean) * factor
         self.weight = hold(self.weight * factor.view(-1, 1, 1, 1))
         self.bias = hold(shift)
+
+
+class Permuted(Port):
+    """Hidden channels of its blocks lie in another order, with all that reads them.
+
+    Attributes:
+        expanded: Whether those that a block expands to are among them, not only those inside of its
+            squeeze-excite.
+        readers: Whether what reads them counts on that.
+    """
+
+    expanded = False
+    readers = True
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        layers = {step[0]: step[2] for step in self._steps}
+        for node in layers:
+            block, _, last = node.rpartition(".")
+            if last == "reduce_conv":
+                self._permute(layers, [node], [f"{block}.expand_conv"])
+            elif last == "expand_conv" and self.expanded and not block.endswith("se"):
+                parts = ["expand_conv", "expand_bn", "depthwise_conv", "depthwise_bn"]
+                made = [f"{block}.{part}" for part in (*parts, "se.expand_conv")]
+                read = [f"{block}.{part}" for part in ("se.reduce_conv", "project_conv")]
+                self._permute(layers, made, read)
+
+    def _permute(self, layers, made, read):
+        count = len(layers[made[0]].weight)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(count))
+        for node in made:
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                value = getattr(layers[node], name, None)
+                if value is not None:
+                    setattr(layers[node], name, self._hold(value[order]))
+        for node in read if self.readers else ():
+            layers[node].weight = self._hold(layers[node].weight[:, order])
+
+
+class BothHeads(Port):
+    """The first layers of both heads are one: each channel twice, then two groups."""
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self._layers = {step[0]: step[2] for step in self._steps}
+
+    def forward(self, images):
+        self._made = {}
+        return super().forward(images)
+
+    def _step(self, node, kind, layer, given):
+        head, _, rest = node.partition(".")
+        if not rest.startswith("convs.0."):
+            return super()._step(node, kind, layer, given)
+        part, level = rest.removeprefix("convs.0.").split("@")
+        if part == "depthwise":
+            if level not in self._made:
+                self._made[level] = self._both(given[0], level)
+            return given[0]
+        return self._made[level][head != "class_head"]
+
+    def _both(self, x, level):
+        one, other = (
+            [self._layers[f"{head}.convs.0.{part}@{level}"] for head in ("class_head", "box_head")]
+            for part in ("depthwise", "pointwise")
+        )
+        count = x.shape[1]
+        twice = torch.stack([layer.weight for layer in one], 1).flatten(0, 1)
+        x = F.pad(x, pads(x, one[0].kernel_size, one[0].stride))
+        x = F.conv2d(x, twice, None, 1, 0, 1, count)
+        x = x.unflatten(1, (count, 2)).transpose(1, 2).flatten(1, 2)
+        weight, bias = (torch.cat([getattr(a, n) for a in other]) for n in ("weight", "bias"))
+        return F.conv2d(x, weight, bias, 1, 0, 1, 2).chunk(2, 1)
+
+
+class OneByOne(nn.Module):
+    """A port that takes the images of a batch one after another.
+
+    Args:
+        model: The port for one image.
+        change: What becomes of all images but the first.
+    """
+
+    def __init__(self, model, change=lambda images: images):
+        super().__init__()
+        self.model, self._change = model, change
+
+    def forward(self, images):
+        found = [self.model(images[:1])]
+        found += [self.model(self._change(image[None])) for image in images[1:]]
+        return [
+            [torch.cat(level) for level in zip(*part, strict=True)]
+            for part in zip(*found, strict=True)
+        ]

@@ -294,7 +294,7 @@ def test_raw_weights_against_a_candidate_of_averages(tiny_checkpoint, tiny_pth, 
 
 
 @needs_tensorflow
-@pytest.mark.parametrize(("height", "width"), [(130, 201), (96, 128), (65, 300)])
+@pytest.mark.parametrize(("height", "width"), [(130, 201), (65, 300)])
 def test_sizes_that_are_not_square(height, width, tiny_checkpoint, tmp_path):
     code, values = run_nodes(
         tiny_checkpoint, tmp_path / "nodes.json", "--size", f"{height}x{width}"
@@ -659,7 +659,9 @@ def test_a_candidate_of_another_structure_with_names(tiny_checkpoint, code, resu
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("own", [True, False], ids=["own paths", "renamed"])
+@pytest.mark.parametrize(
+    "own", [pytest.param(True, marks=pytest.mark.heavy), False], ids=["own paths", "renamed"]
+)
 def test_what_was_found_can_be_given_back_as_names(tiny_checkpoint, code, tmp_path, own):
     path, names, again = (tmp_path / f"{name}.json" for name in ("nodes", "names", "again"))
     candidate = [] if own else ["--candidate", code(RENAMED)]

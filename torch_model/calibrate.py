@@ -1,4 +1,8 @@
-"""Batch-norm statistics that fit given weights, for models that were never trained."""
+"""Batch-norm statistics that fit given weights, for models that were never trained.
+
+They are the same on every machine, and so is a seeded checkpoint's fingerprint: what the order of
+a sum changes in double precision is far below the few digits that are kept.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,10 @@ from torch import nn
 
 from efficientdet_spec import EfficientDetConfig
 from torch_model.model import build
+
+_BITS = 12
+"""Significant bits of a statistic. A batch norm needs no more, and two machines' sums in double
+precision round to the same but once in billions."""
 
 
 def calibrated_statistics(
@@ -30,15 +38,23 @@ def calibrated_statistics(
     model = build(config)
     tensors = {name: torch.from_numpy(array) for name, array in parameters.items()}
     model.load_state_dict(tensors, strict=False)
+    model.double()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             # In training mode a momentum of 1 keeps the statistics of the last batch alone.
             module.train()
             module.momentum = 1.0
     with torch.no_grad():
-        model(torch.from_numpy(images).permute(0, 3, 1, 2))
+        model(torch.from_numpy(images).double().permute(0, 3, 1, 2))
+    buffers = {name for name, _ in model.named_buffers()}
     return {
-        name: value.numpy()
+        name: _rounded(value.numpy()) if name in buffers else value.float().numpy()
         for name, value in model.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
+
+
+def _rounded(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Values with a few significant bits."""
+    mantissa, exponent = np.frexp(values)
+    return np.ldexp(np.round(np.ldexp(mantissa, _BITS)), exponent - _BITS).astype(np.float32)

@@ -36,6 +36,7 @@ from parity.lockstep.modes import (
 from parity.lockstep.own import OwnDifferences
 from parity.lockstep.pairing import Pairing, Progress, part_of
 from parity.lockstep.regrouping import regrouped
+from parity.lockstep.reordering import reordered
 from parity.lockstep.repetition import (
     equal_runs,
     outputs_apart,
@@ -161,7 +162,7 @@ def _plainly(pairing: Pairing, progress: Progress | None, keep: int) -> Comparis
         timings=[unobserved, timing, *found.timings],
         runs=runs or judged.findings,
         not_shown=[*unseen, *judged.not_shown],
-        notes=[*seen, *notes, *elsewhere.notes, *judged.notes],
+        notes=[*found.notes, *seen, *notes, *elsewhere.notes, *judged.notes],
         outputs=_arrays(free.outputs),
     )
 
@@ -210,7 +211,7 @@ def _in_two_forms(pairing: Pairing, progress: Progress | None, keep: int) -> Com
         timings=[unobserved, timing, *found.timings],
         runs=runs or [*judged.findings, *forms.findings],
         not_shown=[*unseen, *forms.not_shown, *judged.not_shown],
-        notes=[*forms.notes, *seen, *notes, *elsewhere.notes, *judged.notes],
+        notes=[*forms.notes, *found.notes, *seen, *notes, *elsewhere.notes, *judged.notes],
         outputs=_arrays(free.outputs),
     )
 
@@ -310,11 +311,39 @@ def _isolated(
     pairing: Pairing, free_walk: FreeWalk, progress: Progress | None, keep: int
 ) -> Comparison:
     """The second pass, and what both have found."""
+    found = _once(pairing, free_walk.seen, free_walk.measured, progress, keep)
+    measured = free_walk.measured
+    in_order = _reordered(pairing, found, free_walk.seen)
+    if in_order is not None:
+        walk = FreeWalk(pairing, None, free_walk.seen)
+        walk.run()
+        measured = walk.measured
+        once_more = _once(pairing, free_walk.seen, measured, None, keep)
+        found = replace(once_more, timings=found.timings, notes=in_order.notes)
     return _regrouped(
-        pairing,
-        _once(pairing, free_walk.seen, free_walk.measured, progress, keep),
-        lambda: _once(pairing, visited(pairing), free_walk.measured, None, keep),
+        pairing, found, lambda: _once(pairing, visited(pairing), measured, None, keep)
     )
+
+
+def _reordered(pairing: Pairing, found: Comparison, seen: Collection[str]) -> Comparison | None:
+    """What is found with channels in the orders in which they lie; None where these are usual."""
+    if not pairing.candidate.seen_through:
+        return None
+    tried: list[Comparison] = []
+
+    def again() -> Sequence[NodeResult]:
+        tried.append(_once(pairing, seen, None))
+        return tried[-1].nodes
+
+    orders = reordered(pairing, found.nodes, seen, again)
+    if not orders:
+        return None
+    first, *others = orders
+    note = (
+        f"{first} and {len(others)} more nodes hold their channels in another order than the "
+        f"model's; what reads them counts on that, so that it makes no difference."
+    )
+    return replace(tried[-1], notes=[note])
 
 
 def _regrouped(
@@ -330,7 +359,7 @@ def _regrouped(
         return tried[-1].nodes
 
     if regrouped(pairing, found.nodes, again):
-        return replace(tried[-1], timings=found.timings)
+        return replace(tried[-1], timings=found.timings, notes=found.notes)
     return found
 
 
@@ -389,8 +418,7 @@ def compare_isolated(pairing: Pairing, progress: Progress | None = None) -> Sequ
         pairing: What to compare.
         progress: Told how many nodes are done.
     """
-    return _regrouped(
-        pairing,
-        _once(pairing, visited(pairing), None, progress),
-        lambda: _once(pairing, visited(pairing), None),
-    ).nodes
+    seen = visited(pairing)
+    found = _once(pairing, seen, None, progress)
+    found = _reordered(pairing, found, seen) or found
+    return _regrouped(pairing, found, lambda: _once(pairing, visited(pairing), None)).nodes

@@ -23,6 +23,9 @@ from parity.lockstep.pairing import Pairing
 _HIDING = (NodeKind.POOL, NodeKind.MEAN)
 """Kinds of nodes behind which not each value counts."""
 
+_WRONG = (Verdict.FUNCTION_DIFFERS, Verdict.OWN_INPUTS, Verdict.NOT_COVERED)
+"""Verdicts on a node that is not what was taken for it, and on those behind it."""
+
 _MARGIN = 2 * SIDE_LIMIT
 """How often a difference is to be what could go unseen at the end of a span: twice the roundings
 that one operation may be off."""
@@ -46,9 +49,9 @@ def regrouped(
     differing = {
         node.name: node
         for node in results
-        if node.verdict is Verdict.FUNCTION_DIFFERS and node.shape and not node.returned
+        if node.verdict in _WRONG and node.shape and not node.returned and not node.silent
     }
-    if not differing:
+    if not any(node.verdict.fails for node in differing.values()):
         return False
     undo = pairing.candidate.regroup(differing)
     tried = {node.name: node for node in again()}
@@ -114,6 +117,9 @@ def _counts(pairing: Pairing, node: str, tried: dict[str, NodeResult]) -> bool:
 
 def _is_far_off(node: NodeResult, tried: dict[str, NodeResult]) -> bool:
     end = tried[tried[node.name].within]
-    if node.own is None or end.detectable is None:
+    if node.own is None:
+        # It is of another shape, or behind one that is.
+        return True
+    if end.detectable is None:
         return False
     return node.own.relative_rms > _MARGIN * end.detectable

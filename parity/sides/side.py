@@ -67,6 +67,19 @@ class CandidateError(InputError):
         self.failure = failure or message
 
 
+class OneAtATimeError(CandidateError):
+    """The candidate takes the images of a batch one after another, each in a run of its layers.
+
+    Attributes:
+        otherwise: What is wrong with the batch as such; empty where its outputs are, bit for bit,
+            those of each image alone.
+    """
+
+    def __init__(self, message: str, otherwise: str) -> None:
+        super().__init__(message)
+        self.otherwise = otherwise
+
+
 class Value(Protocol):
     """A tensor of a candidate, wherever it is kept."""
 
@@ -252,6 +265,17 @@ class Candidate(Protocol):
 
         Args:
             nodes: The nodes, which are then made by no operation of their own.
+
+        Returns:
+            What takes that back.
+        """
+
+    def reorder(self, orders: Mapping[str, tuple[int, ...]]) -> Callable[[], None]:
+        """From now on take some nodes' channels in other orders than those they lie in.
+
+        Args:
+            orders: By node for each of its channels where the candidate has it; only nodes whose
+                tensors are of the right shape.
 
         Returns:
             What takes that back.

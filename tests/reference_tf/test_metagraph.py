@@ -617,6 +617,7 @@ def official(test_data):
     return test_data / "official" / "efficientdet-d0.meta"
 
 
+@pytest.mark.heavy
 def test_a_released_graph_has_parity_at_every_node(official, test_data, tmp_path):
     graph = load_metagraph(official, get_config("d0"))
     assert (graph.height, graph.width) == (512, 512)

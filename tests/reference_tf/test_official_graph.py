@@ -56,7 +56,14 @@ def differences(model, graph):
     return found
 
 
-@pytest.mark.parametrize("model", OFFICIAL_MODELS)
+QUICK = ("efficientdet-d0", "efficientdet-d4", "efficientdet-d7x")
+"""Between them both ways to fuse, and a level P8."""
+
+
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(m, marks=[] if m in QUICK else pytest.mark.heavy) for m in OFFICIAL_MODELS],
+)
 def test_every_operation_is_the_official_one(model):
     official = official_operations(model)
     height, width = official["images"][2][1:3]

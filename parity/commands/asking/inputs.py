@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,20 @@ class PlannedInput:
     def shape(self) -> tuple[int, int, int, int]:
         """[N, H, W, 3]."""
         return (self.batch, *self.size, 3)
+
+    def singly(self) -> Sequence[PlannedInput]:
+        """Each of its images as an input of its own."""
+
+        def load(number: int) -> tuple[Images, dict[str, Any]]:
+            images, about = self.load()
+            single = images[number : number + 1]
+            source = f"{about['source']}, number {number + 1} of {self.batch}"
+            return single, {**about, "source": source, **described(single, source)}
+
+        return [
+            replace(self, batch=1, load=partial(load, number), instead=None)
+            for number in range(self.batch)
+        ]
 
 
 def plan_inputs(

@@ -13,7 +13,7 @@ from converter.conversion import convert
 from converter.sources import CheckpointFiles
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from parity.commands.asking.options import convert_checkpoint, describe_checkpoint
-from parity.commands.references import Wanted, open_reference, open_reference_trace
+from parity.commands.references import Wanted, kind_of, open_reference, open_reference_trace
 from parity.process import environment
 from parity.results.records.shared import Checkpoint
 from parity.settings.shared import ComputeSettings
@@ -163,6 +163,11 @@ class Opened:
             wanted = self.wanted(shape, self.settings.threads)
             self._references[shape] = self._stack.enter_context(open_reference(wanted))
         return self._references[shape]
+
+    @property
+    def any_size(self) -> bool:
+        """Whether there is a reference for images of any number and size."""
+        return kind_of(self._path).ANY_SIZE
 
     def referee(self, shape: tuple[int, ...]) -> FaithfulReferee:
         """The faithful model, ready to judge images of this shape.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,10 @@ from parity.judge.verdict import NodeResult, Verdict
 from parity.process.outcome import Outcome
 from parity.results.coverage import coverage_of, merged_nodes, wiring_notes
 from parity.results.ranking import most_accumulated
-from parity.results.records.nodes import Coverage, Finding, InputResult
+from parity.results.records.nodes import NOT_REPEATABLE, Coverage, Finding, InputResult
 from parity.sides.naming import check_paths, own_paths, read_names
 from parity.sides.replay import KEPT_BYTES, kept
-from parity.sides.side import CandidateError, Reference
+from parity.sides.side import CandidateError, OneAtATimeError, Reference
 
 if TYPE_CHECKING:
     from parity.lockstep.comparison import Comparison
@@ -102,18 +102,16 @@ class Trials:
         with Progress("comparing", unit=unit) as progress:
             for number, item in enumerate(self._planned):
                 told = _in_images(progress, self._planned, number)
-                trial = self._tried(item, elements, told)
-                if trial is None:
-                    continue
-                comparison = trial.comparison
-                # Of all inputs but the one that tells most no tensors are needed any more.
-                self._comparisons.append(comparison.without_tensors())
-                self._described.append(trial.described)
-                for name, value in comparison.seconds.items():
-                    seconds[name] = seconds.get(name, 0.0) + value
-                if worst is None or Outcome.worst((worst, comparison.outcome)) is not worst:
-                    worst = comparison.outcome
-                    self.telling = trial
+                for trial in self._tried(item, elements, told):
+                    comparison = trial.comparison
+                    # Of all inputs but the one that tells most no tensors are needed any more.
+                    self._comparisons.append(comparison.without_tensors())
+                    self._described.append(trial.described)
+                    for name, value in comparison.seconds.items():
+                        seconds[name] = seconds.get(name, 0.0) + value
+                    if worst is None or Outcome.worst((worst, comparison.outcome)) is not worst:
+                        worst = comparison.outcome
+                        self.telling = trial
         self.nodes = merged_nodes([found.nodes for found in self._comparisons])
         # The same is wrong with the runs on every input.
         self.runs = next((list(found.runs) for found in self._comparisons if found.runs), [])
@@ -143,8 +141,8 @@ class Trials:
 
     def _tried(
         self, item: PlannedInput, elements: int, progress: Callable[[float, int | None], None]
-    ) -> Trial | None:
-        """The comparison on one input, or on what takes its place; None where there is none.
+    ) -> Iterator[Trial]:
+        """The comparison on one input, or those on what takes its place.
 
         Args:
             item: The input.
@@ -159,6 +157,17 @@ class Trials:
         try:
             pairing, described = self.paired(item, elements)
             found = compare(pairing, progress, keep=self._keep)
+        except OneAtATimeError as error:
+            if not self._opened.any_size:
+                # There is no reference for single images.
+                raise
+            self._notes.append(_one_by_one(item, error.otherwise))
+            wrong = Finding(NOT_REPEATABLE, "the candidate", error.otherwise)
+            for single in item.singly():
+                for trial in self._tried(single, elements, progress):
+                    runs = [*trial.comparison.runs, *([wrong] if error.otherwise else [])]
+                    yield replace(trial, comparison=replace(trial.comparison, runs=runs))
+            return
         except CandidateError as error:
             if item.asked_for:
                 raise
@@ -168,15 +177,16 @@ class Trials:
                     f"which nothing is shown ({error.failure}); {_in_words(item.instead)} took "
                     f"the place."
                 )
-                return self._tried(item.instead, elements, progress)
+                yield from self._tried(item.instead, elements, progress)
+                return
             self.not_shown.append(
                 f"one of the generated inputs could not be compared ({error}) Give images of "
                 f"your own with --image to do without it."
             )
-            return None
+            return
         index = len(self._comparisons)
         nodes = [replace(node, input=index) for node in found.nodes]
-        return Trial(pairing, pairing.reference, described, replace(found, nodes=nodes))
+        yield Trial(pairing, pairing.reference, described, replace(found, nodes=nodes))
 
     def _made(self, size: tuple[int, int]) -> Any:
         """The candidate for images of this size; where its own code fails, a candidate's error."""
@@ -245,6 +255,15 @@ def _in_images(
 def _in_words(item: PlannedInput) -> str:
     images = "a single image" if item.batch == 1 else f"{item.batch} images together"
     return f"{images} of {item.size[0]}x{item.size[1]}"
+
+
+def _one_by_one(item: PlannedInput, otherwise: str) -> str:
+    told = (
+        f"The candidate takes the images of a batch one after another, so that {_in_words(item)} "
+        f"were compared one by one"
+    )
+    same = "" if otherwise else "; what it returns for them together is the same bit for bit"
+    return f"{told}{same}."
 
 
 def _input_result(

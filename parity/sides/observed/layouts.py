@@ -32,11 +32,14 @@ class Layout:
         order: The axes N, H, W, C of the node as they follow each other in the tensor.
         shape: The tensor's: these axes, some of them joined or split.
         node: NHWC shape of the node.
+        channels: For each of the node's channels its place among the tensor's; None where they
+            have one order.
     """
 
     order: tuple[int, ...]
     shape: tuple[int, ...]
     node: tuple[int, int, int, int]
+    channels: tuple[int, ...] | None = None
 
     @property
     def apart(self) -> tuple[int, ...]:
@@ -55,6 +58,9 @@ class Layout:
         """
         if not self.shape:
             return ()
+        if self.channels is not None:
+            placed = np.array(self.channels)[positions[:, 3]]
+            positions = np.column_stack([positions[:, :3], placed])
         flat = np.ravel_multi_index(tuple(positions[:, axis] for axis in self.order), self.apart)
         return tuple(np.unravel_index(flat, self.shape))
 

@@ -18,6 +18,7 @@ from parity.sides.pytorch import hooks, noise, wrappers
 from parity.sides.pytorch.code import failure
 from parity.sides.pytorch.exact import own_exact
 from parity.sides.pytorch.nested import flatten, plain, unreadable
+from parity.sides.pytorch.observation.batches import check_batch
 from parity.sides.pytorch.provenance import fingerprint
 from parity.sides.side import (
     PLAIN,
@@ -165,6 +166,10 @@ class TorchCandidate:
     _together: list[bool] = field(default_factory=list, init=False, compare=False)
     # Filled as soon as it is seen to ask for gradients itself.
     _differentiates: list[bool] = field(default_factory=list, init=False, compare=False)
+    # The shapes and modes in which its layers have been seen to have all images.
+    _prepared: set[tuple[tuple[int, ...], Mode]] = field(
+        default_factory=set, init=False, compare=False
+    )
 
     @property
     def seen_through(self) -> bool:
@@ -185,7 +190,28 @@ class TorchCandidate:
         return noise.variations(self.model)
 
     def prepare(self, reference: Reference, referee: Referee, images: Array, mode: Mode) -> None:
-        """Nothing: its nodes are known by the names of its modules."""
+        """See that its layers have all images; its nodes are known by the names of its modules.
+
+        Raises:
+            OneAtATimeError: They have one at a time.
+        """
+        shape = images.shape, mode
+        if shape in self._prepared:
+            return
+
+        def watched(seen: AbstractContextManager[Any]) -> None:
+            def call(given: Tensor) -> Any:
+                with self.observable(), seen:
+                    return self.model(given)
+
+            self.carried_out(images, mode, call=call)
+
+        def run(some: Array) -> list[Tensor]:
+            values = self.run_unobserved(some, mode)
+            return [value.tensor for value in values if isinstance(value, TorchValue)]
+
+        check_batch(images, watched, run)
+        self._prepared.add(shape)
 
     def left_out(self) -> Mapping[str, str]:
         """None: a step that no module makes is not seen, and may be there."""
@@ -202,6 +228,10 @@ class TorchCandidate:
 
     def regroup(self, nodes: Collection[str]) -> Callable[[], None]:
         """Nothing: what its modules make is not taken apart."""
+        return lambda: None
+
+    def reorder(self, orders: Mapping[str, tuple[int, ...]]) -> Callable[[], None]:
+        """Nothing: a module's channels are taken as they come."""
         return lambda: None
 
     def steps(self, node: str) -> str:

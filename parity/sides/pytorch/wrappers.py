@@ -197,7 +197,7 @@ class _Uncompiled:
             self._count += 1
             # Where nothing has been compiled there is nothing to prevent, and much to import.
             if self._stance is None and "torch._dynamo" in sys.modules:
-                self._stance = torch.compiler.set_stance("force_eager")  # type: ignore[no-untyped-call]
+                self._stance = torch.compiler.set_stance("force_eager")
         try:
             yield
         finally:

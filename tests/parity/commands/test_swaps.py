@@ -399,7 +399,13 @@ def wrong_postprocess(monkeypatch):
 
 @needs_tensorflow
 @pytest.mark.parametrize(
-    "fault", [wrong_decode, wrong_preprocess, wrong_network, wrong_postprocess]
+    "fault",
+    [
+        wrong_decode,
+        wrong_preprocess,
+        pytest.param(wrong_network, marks=pytest.mark.heavy),
+        pytest.param(wrong_postprocess, marks=pytest.mark.heavy),
+    ],
 )
 def test_a_fault_shows_in_its_stage_alone(coco, monkeypatch, capsys, fault):
     monkeypatch.setattr(swaps, "SWAPS", swaps.SWAPS[:4])

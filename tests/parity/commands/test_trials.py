@@ -129,3 +129,71 @@ def test_a_port_that_is_only_run_without_gradients_is_not_refused(tiny_checkpoin
     code, result = compared(tiny_checkpoint, tmp_path, "next(faithful.parameters()).abs().numpy()")
     assert code == 0
     assert any("with gradients recorded" in note for note in result["coverage"]["notes"])
+
+
+LOOP = """
+import torch
+from torch import nn
+
+class Loop(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        found = [self.model({first}) for images in images.split(1)]
+        return [[torch.cat(level) for level in zip(*part)] for part in zip(*found)]
+
+def build(faithful):
+    return Loop(faithful).eval()
+"""
+
+
+@pytest.mark.parametrize("by_modules", [True, False])
+def test_a_port_that_takes_images_one_after_another_is_compared_on_each(
+    tiny_checkpoint, tmp_path, by_modules
+):
+    port, result = tmp_path / "loop.py", tmp_path / "nodes.json"
+    code = LOOP.format(first="images")
+    if not by_modules:
+        # Its modules have other names, so that its operations are looked at.
+        code = code.replace("self.model = model", "self.parts = nn.ModuleList(model.children())")
+        code = code.replace("self.model(", "self.one(") + ONE
+    port.write_text(code)
+    options = ["--json", str(result), "--contributions", "0", "--reference", "exact"]
+    options += ["--candidate", f"{port}:build"]
+    assert compare.main(["nodes", str(tiny_checkpoint), *options]) == 0
+    found = json.loads(result.read_text())
+    assert [item["batch"] for item in found["inputs"]] == [1, 1, 1]
+    assert found["inputs"][2]["source"] == "generated, of high amplitude, number 2 of 2"
+    (note,) = [note for note in found["coverage"]["notes"] if "one after another" in note]
+    assert note.endswith("what it returns for them together is the same bit for bit.")
+
+
+ONE = """
+def one(self, images):
+    backbone, fpn, classes, boxes = self.parts
+    features = fpn(backbone(images))
+    return classes(features), boxes(features)
+
+Loop.one = one
+"""
+
+
+def test_a_batch_that_is_not_what_its_images_are_is_a_difference(tiny_checkpoint, tmp_path):
+    port, result = tmp_path / "loop.py", tmp_path / "nodes.json"
+    # Of two images the second is weakened, and of a single one nothing.
+    port.write_text(
+        LOOP.format(first="images * (0.99 if len(found) else 1)")
+        .replace(
+            "found = [self", "found = []\n        for image in images.split(1): found += [self"
+        )
+        .replace(" for images in images.split(1)]", "]")
+        .replace("self.model(images *", "self.model(image *")
+    )
+    options = ["--json", str(result), "--contributions", "0", "--reference", "exact"]
+    options += ["--candidate", f"{port}:build"]
+    assert compare.main(["nodes", str(tiny_checkpoint), *options]) == 1
+    (finding,) = json.loads(result.read_text())["findings"]
+    assert finding["slug"] == "not-repeatable"
+    assert finding["text"].startswith("of 2 images together it makes something else than of each")

@@ -36,7 +36,9 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("height, width", [(258, 402), (320, 192)])
+@pytest.mark.parametrize(
+    "height, width", [(258, 402), pytest.param(320, 192, marks=pytest.mark.heavy)]
+)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_one_structure(name, height, width, tmp_path):
     config = VARIANTS[name]

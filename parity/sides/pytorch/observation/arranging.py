@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,8 @@ def nchw_of(tensor: Tensor, layout: Layout) -> Tensor:
         tensor: The tensor that holds them.
         layout: How it does.
     """
-    return tensor.reshape(layout.apart).permute(layout.to((0, 3, 1, 2)))
+    values = tensor.reshape(layout.apart).permute(layout.to((0, 3, 1, 2)))
+    return values if layout.channels is None else values[:, list(layout.channels)]
 
 
 def put(tensor: Tensor, array: Array, layout: Layout) -> None:
@@ -29,5 +31,7 @@ def put(tensor: Tensor, array: Array, layout: Layout) -> None:
     """
     # PyTorch warns of memory that is not writable, even where it only reads.
     source = torch.from_numpy(array if array.flags.writeable else array.copy())
+    if layout.channels is not None:
+        source = source[..., np.argsort(layout.channels)]
     with torch.no_grad():
         tensor.copy_(source.permute(layout.order).reshape(tensor.shape))

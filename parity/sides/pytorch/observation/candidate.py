@@ -18,7 +18,7 @@ from parity.sides.naming import Naming
 from parity.sides.observed.missing import left_out, not_found
 from parity.sides.observed.named import names_in_words
 from parity.sides.observed.origins import origins
-from parity.sides.observed.pairs import WITH_PARAMETERS, Partner
+from parity.sides.observed.pairs import WITH_PARAMETERS, Partner, Partners
 from parity.sides.observed.partners import without
 from parity.sides.observed.record import Operation, Record
 from parity.sides.observed.settings import Settings, settings_of, span_of
@@ -153,6 +153,7 @@ class ObservedCandidate:
                 for _ in range(_WARM_UPS):
                     self._plain.run_unobserved(images, mode)
             run = partial(self._record, images, mode)
+            self._plain.prepare(reference, referee, images, mode)
             found = find(run, reference, referee, images, self._names)
             self._found[key] = found
             self.naming = _naming(self.model, found, self.naming.nodes)
@@ -225,11 +226,25 @@ class ObservedCandidate:
     def regroup(self, nodes: Collection[str]) -> Callable[[], None]:
         """Take some nodes together with others; see :class:`~parity.sides.side.Candidate`."""
         found, _ = self.seen()
-        key = next(key for key, item in self._found.items() if item is found)
         # What its user has named stays what it is.
         passed = set(nodes) - found.named.pins.keys()
-        fewer = without(found.record, found.sought, found.partners, passed)
-        self._found[key] = self._last = replace(found, partners=fewer)
+        return self._with(without(found.record, found.sought, found.partners, passed))
+
+    def reorder(self, orders: Mapping[str, tuple[int, ...]]) -> Callable[[], None]:
+        """Look for channels in other orders; see :class:`~parity.sides.side.Candidate`."""
+        found, _ = self.seen()
+        partners = dict(found.partners.found)
+        for node, order in orders.items():
+            layout = partners[node].layout
+            assert layout is not None
+            partners[node] = replace(partners[node], layout=replace(layout, channels=order))
+        return self._with(replace(found.partners, found=partners))
+
+    def _with(self, partners: Partners) -> Callable[[], None]:
+        """Have other partners from now on; what takes that back."""
+        found, _ = self.seen()
+        key = next(key for key, item in self._found.items() if item is found)
+        self._found[key] = self._last = replace(found, partners=partners)
 
         def undo() -> None:
             self._found[key] = self._last = found

@@ -234,9 +234,9 @@ def test_a_traced_model_is_seen_through(lockstep):
     model = port(lockstep, "functions")
     images = torch.from_numpy(lockstep.images).permute(0, 3, 1, 2).contiguous()
     # Its first run, in which it is compiled, is none that is watched.
-    nodes = compare_isolated(observed(lockstep, torch.jit.trace(model, images)))
-    assert [node.name for node in nodes if not node.verdict.passes] == []
-    assert compare(observed(lockstep, torch.jit.trace(model, images))).outcome is Outcome.PARITY
+    found = compare(observed(lockstep, torch.jit.trace(model, images)))
+    assert [node.name for node in found.nodes if not node.verdict.passes] == []
+    assert found.outcome is Outcome.PARITY
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
