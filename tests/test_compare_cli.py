@@ -276,7 +276,8 @@ def test_raw_and_average_weights(tiny_checkpoint, result, tmp_path):
     assert result[1]["checkpoint"]["weights"] == "ema"
     before, after = rms_of_outputs(result[1]), rms_of_outputs(raw)
     assert before.keys() == after.keys() == set(OUTPUTS)
-    assert all(abs(before[name] / after[name] - 1) > 1e-4 for name in OUTPUTS)
+    # Far more than float32 rounds.
+    assert all(abs(before[name] / after[name] - 1) > 1e-5 for name in OUTPUTS)
 
 
 @needs_tensorflow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from parity.gradients.comparison import GradientsReport
-from parity.gradients.sides import SCALAR
+from parity.gradients.sides import SCALAR, is_statistic
 from parity.gradients.verdict import GradientResult
 from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
@@ -106,10 +106,18 @@ def _summary(report: GradientsReport) -> list[str]:
         # What differs says more than what is not covered.
         first = next((result for result in failures if result.verdict.fails), failures[0])
         word = in_capitals(Outcome.DIFFERENCE if first.verdict.fails else Outcome.NOT_SHOWN)
+        statistics = all(is_statistic(result.name) for result in failures)
+        what = "batch norms' statistics" if statistics else "gradients"
         lines.append(
-            f"{word}: {len(failures)} of {len(report.results)} gradients without parity, first "
+            f"{word}: {len(failures)} of {len(report.results)} {what} without parity, first "
             f"{first.name} ({first.mode.value}): {first.verdict.value}"
         )
+        if statistics and first.verdict.fails:
+            lines.append(
+                "  All gradients have parity: only what a step of training leaves in running_mean "
+                "and running_var differs. Look at the momentum of the batch norms, which in "
+                "PyTorch is one minus TensorFlow's."
+            )
     else:
         lines.append(f"{in_capitals(Outcome.NOT_SHOWN)}: no gradient was compared")
     return lines

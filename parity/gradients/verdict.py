@@ -54,7 +54,7 @@ from typing import cast
 
 import numpy as np
 
-from parity.gradients.sides import Sensitivity
+from parity.gradients.sides import Sensitivity, is_statistic
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.measure import unit_roundoff
 from parity.judge.verdict import Verdict
@@ -298,9 +298,10 @@ def _structure(found: _Measured, circumstances: Circumstances) -> tuple[Verdict,
             f"own rounding moves them by {own:.1e}: where max-pool windows hold equal values "
             f"either side may choose; take an image without constant areas",
         )
+    what = "statistics" if is_statistic(found.result.name) else "gradients"
     return (
         Verdict.FUNCTION_DIFFERS,
-        f"the float64 gradients differ by {found.structure:.1e} of their norm, above "
+        f"the float64 {what} differ by {found.structure:.1e} of their norm, above "
         f"{STRUCTURE_LIMIT:g}",
     )
 

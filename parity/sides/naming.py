@@ -101,7 +101,7 @@ def own_paths(nodes: Iterable[str], prefix: str = "") -> Naming:
     return Naming(calls, order, strict=True, prefix=prefix)
 
 
-def read_names(path: Path, nodes: Sequence[str]) -> Naming:
+def read_names(path: Path, nodes: Sequence[str], model: str | None = None) -> Naming:
     """The naming that a JSON file gives.
 
     The file is one that ``--write-names`` has written, of which the paths count, or holds one plain
@@ -113,11 +113,13 @@ def read_names(path: Path, nodes: Sequence[str]) -> Naming:
     Args:
         path: The file.
         nodes: The reference's nodes in the order of computation.
+        model: What the model is called; None where that is not known.
 
     Raises:
-        InputError: The file cannot be read, is no such object, or names nodes that do not exist.
+        InputError: The file cannot be read, is of another model, is no such object, or names
+            nodes that do not exist.
     """
-    given = _plain(path, _read_object(path))
+    given = _plain(path, _read_object(path), model)
     by_base = own_paths(nodes).calls
     paths: dict[str, str] = {}
     for key, value in given.items():
@@ -134,9 +136,10 @@ def read_names(path: Path, nodes: Sequence[str]) -> Naming:
             or len(modules) != len(members)
             or not all(isinstance(item, str) and item for item in modules)
         ):
+            several = f", or a list of {len(members)} paths, one for each level"
             raise InputError(
-                f"{path} gives {value!r} for the node {key!r}; give the path of a submodule, or "
-                f"a list of {len(members)} paths, one for each level.",
+                f"{path} gives {json.dumps(value):.80} for the node {key!r}; give the path of a "
+                f"submodule{several if len(members) > 1 else ''}.",
                 Cause.FORMAT,
             )
         for node, module in zip(members, modules, strict=True):
@@ -154,6 +157,26 @@ def read_names(path: Path, nodes: Sequence[str]) -> Naming:
     return Naming(calls, tuple(nodes), strict=False)
 
 
+@dataclass(frozen=True)
+class _Repeated:
+    """In the place of an object of JSON that has a key more than once."""
+
+    key: str
+
+
+def _without_repetition(pairs: Sequence[tuple[str, Any]]) -> Any:
+    """An object of JSON, in which a second value for a key does not take the first one's place."""
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            return _Repeated(key)
+        repeated = value if isinstance(value, _Repeated) else None
+        if repeated:
+            return repeated
+        values[key] = value
+    return values
+
+
 def _read_object(path: Path) -> dict[str, Any]:
     try:
         size = path.stat().st_size
@@ -163,13 +186,17 @@ def _read_object(path: Path) -> dict[str, Any]:
                 f"most {_MAX_BYTES >> 20} MiB.",
                 Cause.FORMAT,
             )
-        values = json.loads(path.read_text("utf-8"))
+        values = json.loads(path.read_text("utf-8"), object_pairs_hook=_without_repetition)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read as JSON ({str(error).splitlines()[0]:.200}); give a file "
             f"with one object that maps nodes to paths of submodules.",
             Cause.of(error),
         ) from error
+    if isinstance(values, _Repeated):
+        raise InputError(
+            f"{path} gives the key {values.key!r:.80} twice; leave one of them out.", Cause.FORMAT
+        )
     if not isinstance(values, dict) or not values:
         raise InputError(
             f"{path} holds {type(values).__name__ if values else 'nothing'}; give one JSON object "
@@ -179,25 +206,35 @@ def _read_object(path: Path) -> dict[str, Any]:
     return values
 
 
-def _plain(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+def _plain(path: Path, values: dict[str, Any], model: str | None) -> dict[str, Any]:
     """What a file gives for nodes, without what else ``--write-names`` says of them."""
     schema, version = values.get("schema"), values.get("version")
     if schema is None:
         return values
     nodes = values.get("nodes")
     if (schema, version) != WRITTEN or not isinstance(nodes, dict):
+        found = f"is {json.dumps(schema):.40} in version {json.dumps(version):.10}"
+        if (schema, version) == WRITTEN:
+            found = "has no object under the key 'nodes'"
         raise InputError(
-            f"{path} is {schema!r:.40} version {version!r:.10}, expected {WRITTEN[0]} version "
-            f"{WRITTEN[1]}; give what --write-names has written, or one plain JSON object that "
-            f"maps nodes to paths of submodules.",
+            f"{path} {found}; give what --write-names of this version has written "
+            f"({WRITTEN[0]} version {WRITTEN[1]}), or one plain JSON object that maps nodes to "
+            f"paths of submodules.",
             Cause.FORMAT,
+        )
+    made_for = values.get("model")
+    if model is not None and isinstance(made_for, str) and made_for != model:
+        raise InputError(
+            f"{path} was written for {made_for:.40}, and this is {model}; give the names of a "
+            f"candidate of this model.",
+            Cause.MODEL,
         )
     given = {}
     for node, entry in nodes.items():
         if not isinstance(entry, dict):
             raise InputError(
-                f"{path} gives {entry!r:.80} for the node {node!r:.80}; give an object with a "
-                f"path.",
+                f"{path} gives {json.dumps(entry):.80} for the node {node!r:.80}; give an object "
+                f"with a path.",
                 Cause.FORMAT,
             )
         # What no submodule makes by itself is left to what is found.

@@ -77,7 +77,8 @@ def compare(
     started = time.perf_counter()
     if settings.names:
         # What is wrong with it should not be said after TensorFlow has been started.
-        read_names(settings.names, [node.name for node in iterate_nodes(opened.config)])
+        nodes = [node.name for node in iterate_nodes(opened.config)]
+        read_names(settings.names, nodes, opened.config.name)
     if planned is None:
         planned = plan_inputs(settings, opened.conversion, opened.trace)
     with ExitStack() as stack:

@@ -15,10 +15,10 @@ from parity.process.arrays import Array
 from parity.process.console import out_of_memory
 from parity.sides.naming import Naming
 from parity.sides.pytorch import hooks, noise, wrappers
+from parity.sides.pytorch.batches import check_batch
 from parity.sides.pytorch.code import failure
 from parity.sides.pytorch.exact import own_exact
 from parity.sides.pytorch.nested import flatten, plain, unreadable
-from parity.sides.pytorch.observation.batches import check_batch
 from parity.sides.pytorch.provenance import fingerprint
 from parity.sides.side import (
     PLAIN,

@@ -107,8 +107,9 @@ def test_nodes_that_the_model_does_not_have(refused):
 )
 def test_values_that_are_no_paths(value, refused):
     message = refused({"head.conv": value})
-    assert f"gives {value!r} for the node 'head.conv'" in message
+    assert f"gives {json.dumps(value)} for the node 'head.conv'" in message
     assert "a list of 2 paths, one for each level" in message
+    assert "list" not in refused({"stem": []})
 
 
 def test_what_was_written_is_read_by_its_paths(names, refused):
@@ -134,8 +135,30 @@ def test_what_was_written_is_read_by_its_paths(names, refused):
     assert "'net.x', which the model does not have" in refused(
         {**written, "nodes": {"net.x": {"path": "a"}}}
     )
-    for other in ({"version": 2}, {"schema": "efficientdet-parity/nodes"}, {"nodes": []}):
-        assert "expected efficientdet-parity/names version 1" in refused({**written, **other})
+    for other, found in (
+        ({"version": 2}, 'is "efficientdet-parity/names" in version 2'),
+        ({"schema": "efficientdet-parity/nodes"}, 'is "efficientdet-parity/nodes" in version 1'),
+        ({"nodes": []}, "has no object under the key 'nodes'"),
+    ):
+        message = refused({**written, **other})
+        assert f"{found}; give what --write-names of this version has written" in message
+
+
+def test_names_of_another_model_are_refused(tmp_path):
+    path = tmp_path / "names.json"
+    written = {"schema": "efficientdet-parity/names", "version": 1, "model": "d1", "nodes": {}}
+    path.write_text(json.dumps(written))
+    assert read_names(path, NODES, "d1").calls == {}
+    with pytest.raises(InputError, match="was written for d1, and this is d0"):
+        read_names(path, NODES, "d0")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"stem": "a", "head.conv": "b", "stem": "c"}', b'{"nodes": {"stem": 1, "stem": 2}}'],
+)
+def test_a_key_that_is_given_twice(content, refused):
+    assert "gives the key 'stem' twice; leave one of them out" in refused(content)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"stem": NaN', b"[" * 100_000])
