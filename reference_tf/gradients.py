@@ -67,7 +67,7 @@ def gradients(
     batch, height, width = images.shape[:3]
     built = build(config, height, width, batch=batch, dtype=dtype, training=training)
     trained = {
-        name: variable
+        name: variable.handle
         for name, variable in built.variables.items()
         if not name.endswith(_STATISTICS)
     }

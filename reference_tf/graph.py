@@ -13,6 +13,7 @@ from reference_tf.backbone import build_backbone
 from reference_tf.bifpn import build_bifpn
 from reference_tf.heads import build_head
 from reference_tf.ops import GraphBuilder, v1
+from reference_tf.variables import Variable
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class ReferenceGraph:
     kinds: Mapping[str, NodeKind]
     class_outputs: list[tf.Tensor]
     box_outputs: list[tf.Tensor]
-    variables: Mapping[str, tf.Variable]
+    variables: Mapping[str, Variable]
     statistics: Mapping[str, tf.Tensor]
 
     @property
@@ -81,7 +82,7 @@ class ReferenceGraph:
                     dtypes=[tf.float32] * len(names),
                 )
                 assignments = [
-                    variable.assign(tf.cast(value, variable.dtype), read_value=False)
+                    variable.assign(value)
                     for variable, value in zip(self.variables.values(), values, strict=True)
                 ]
             session.run(assignments)

@@ -30,6 +30,7 @@ from reference_tf.places import (
     is_elementary,
     operation_of,
 )
+from reference_tf.variables import Variable
 
 v1 = tf.compat.v1
 
@@ -58,22 +59,6 @@ class MetaGraph(ReferenceGraph):
     height: int | None
     width: int | None
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Variable:
-    """A variable of an imported graph, as far as restoring needs one."""
-
-    handle: tf.Tensor
-
-    @property
-    def dtype(self) -> tf.DType:
-        return self.handle.op.get_attr("dtype")
-
-    def assign(self, value: tf.Tensor, read_value: bool) -> tf.Operation:
-        if self.handle.dtype == tf.resource:
-            return tf.raw_ops.AssignVariableOp(resource=self.handle, value=value)
-        return v1.assign(self.handle, value).op
 
 
 def load_metagraph(
@@ -135,7 +120,7 @@ def load_metagraph(
         "class_outputs": [paired[tensor.name] for tensor in template.class_outputs],
         "box_outputs": [paired[tensor.name] for tensor in template.box_outputs],
         "variables": {
-            name: _Variable(graph.get_tensor_by_name(f"{name}:0")) for name in template.variables
+            name: Variable(graph.get_tensor_by_name(f"{name}:0")) for name in template.variables
         },
     }
     _check_order(path, tensors)

@@ -18,6 +18,7 @@ from efficientdet_spec import (
     Fusion,
     NodeKind,
 )
+from reference_tf.variables import Variable
 
 raw = tf.raw_ops
 v1 = tf.compat.v1
@@ -49,7 +50,7 @@ class GraphBuilder:
         self._activate = {Activation.SWISH: self._swish}[activation]
         self.training = training
         self.statistics: dict[str, tf.Tensor] = {}
-        self.variables: dict[str, tf.Variable] = {}
+        self.variables: dict[str, Variable] = {}
         self.nodes: dict[str, tf.Tensor] = {}
         self.kinds: dict[str, NodeKind] = {}
         self._reads: dict[str, tf.Tensor] = {}
@@ -74,13 +75,7 @@ class GraphBuilder:
         name = read_name or f"{variable}/read"
         if name not in self._reads:
             if variable not in self.variables:
-                self.variables[variable] = v1.get_variable(
-                    variable,
-                    shape,
-                    self.dtype,
-                    initializer=v1.zeros_initializer(),
-                    use_resource=True,
-                )
+                self.variables[variable] = Variable.of(variable, shape, self.dtype)
             handle = self.variables[variable].handle
             self._reads[name] = raw.ReadVariableOp(
                 resource=handle, dtype=self.dtype, name=f"{name}/"

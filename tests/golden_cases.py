@@ -1,6 +1,7 @@
 """The seeded model behind the golden figures: its weights, its input, both frameworks' tensors."""
 
 import numpy as np
+import tensorflow as tf
 
 import reference_tf
 from converter.mappings.official import iterate_pairs
@@ -28,11 +29,10 @@ def tensorflow_tensors(config, values, images, dtype):
     """Every node's tensor by the node's name, and the official operation's name of each."""
     built = reference_tf.build(config, *images.shape[1:3], dtype=dtype)
     with reference_tf.open_session(built.graph, 2) as session:
-        feeds = {
-            variable.initializer.inputs[1]: values[name].astype(dtype)
-            for name, variable in built.variables.items()
-        }
-        session.run([variable.initializer for variable in built.variables.values()], feeds)
+        with built.graph.as_default():
+            given = {name: tf.compat.v1.placeholder(dtype) for name in built.variables}
+            filled = [variable.assign(given[name]) for name, variable in built.variables.items()]
+        session.run(filled, {given[name]: values[name].astype(dtype) for name in given})
         tensors = session.run(dict(built.nodes), {built.images: images.astype(dtype)})
     return tensors, {name: tensor.op.name for name, tensor in built.nodes.items()}
 
