@@ -12,7 +12,13 @@ from parity.judge.verdict import NodeResult, Verdict
 from parity.process.outcome import Outcome
 from parity.results.conclusion import Evidence, nodes_result
 from parity.results.coverage import sentences
-from parity.results.records.gradients import DitheredImages, GradientLimits, GradientsResult, Mode
+from parity.results.records.gradients import (
+    DitheredImages,
+    Gradient,
+    GradientLimits,
+    GradientsResult,
+    Mode,
+)
 from parity.results.records.nodes import (
     Coverage,
     Finding,
@@ -88,7 +94,22 @@ def covered(nodes, **other):
     return structs.replace(result, **other)
 
 
-def gradients(passes, counts):
+def gradient(name, verdict=Verdict.FUNCTION_DIFFERS):
+    """One of a comparison of gradients."""
+    figures = ("norm", "structure", "unit", "candidate_units", "reference_units")
+    return Gradient(
+        name=name,
+        mode=Mode.TRAINING,
+        shape=[3],
+        verdict=verdict,
+        reason="it is so",
+        candidate_limit=16.0,
+        reference_limit=16.0,
+        **dict.fromkeys(figures, 1.0),
+    )
+
+
+def gradients(passes, counts, each=()):
     """A comparison of gradients with so many of each verdict in each mode."""
     return GradientsResult(
         passes=passes,
@@ -104,7 +125,7 @@ def gradients(passes, counts):
         limits=GradientLimits(1e-8, 4, 100, 4),
         seconds={},
         peak_memory_bytes=1,
-        gradients=[],
+        gradients=list(each),
     )
 
 

@@ -159,26 +159,18 @@ class TorchGradients:
         return frozenset(name for name in zero if opened[name].any())
 
 
-def exact_gradients(model: nn.Module) -> ReferenceGradients:
-    """The gradients of a model in float64, rounded once where others are asked for.
+def faithful_gradients(model: nn.Module) -> ReferenceGradients:
+    """The gradients of the faithful model, computed by PyTorch on the CPU.
+
+    In float64 they are the exact ones, as far as can be told. How far float32 may be off them
+    depends on the network and its images: sums over many positions add up roundings that no unit
+    contains, in any framework. So the faithful model computes in float32 as well, and a candidate
+    may be as much further off as it may be with TensorFlow as the reference.
 
     Args:
         model: The faithful model.
     """
-    differentiating = TorchGradients(model)
-
-    def compute(
-        images: Array, patterns: Sequence[Array], *, dtype: str, training: bool
-    ) -> Gradients:
-        found = differentiating.gradients(images, patterns, dtype="float64", training=training)
-        return Gradients(
-            scalar=float(np.dtype(dtype).type(found.scalar)),
-            images=found.images.astype(dtype),
-            parameters={name: array.astype(dtype) for name, array in found.parameters.items()},
-            statistics={name: array.astype(dtype) for name, array in found.statistics.items()},
-        )
-
-    return compute
+    return TorchGradients(model).gradients
 
 
 def _prepared(model: nn.Module, view: View, dtype: str, training: bool) -> nn.Module:

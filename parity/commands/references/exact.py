@@ -39,7 +39,7 @@ def opened(wanted: Wanted) -> AbstractContextManager[Reference]:
 
 
 def gradients(wanted: Wanted) -> ReferenceGradients:
-    """The faithful model's, in float64."""
-    from parity.gradients.pytorch import exact_gradients
+    """The faithful model's, in both precisions."""
+    from parity.gradients.pytorch import faithful_gradients
 
-    return exact_gradients(wanted.faithful())
+    return faithful_gradients(wanted.faithful())

@@ -89,3 +89,11 @@ class GradientsResult(ResultFile, kw_only=True, frozen=True):
             "statistic, in the order of the network, mode by mode"
         ),
     ]
+
+    @property
+    def only_statistics(self) -> bool:
+        """Whether gradients have parity, and what training makes of the statistics has not."""
+        failing = [item.name for item in self.gradients if item.verdict.fails]
+        return bool(failing) and all(
+            name.endswith((".running_mean", ".running_var")) for name in failing
+        )

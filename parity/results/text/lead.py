@@ -56,6 +56,14 @@ def lead(report: NodesResult) -> Lead | None:
         return _of_node(report, node)
     if report.findings:
         return _of_findings(report, report.findings[0].slug)
+    if report.gradients is not None and report.gradients.only_statistics:
+        return Lead(
+            "the batch norms' statistics",
+            "every gradient has parity, but a step of training leaves another running_mean and "
+            "running_var",
+            "Compare the momentum of the batch norms with the model's, which is 0.01 in PyTorch's "
+            "sense, where TensorFlow says 0.99.",
+        )
     return Lead(
         "the gradients",
         "both networks compute the same, but do not differentiate alike",

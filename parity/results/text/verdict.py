@@ -69,7 +69,10 @@ def _count(report: NodesResult) -> str:
         return f"{failing:,} of {nodes} {'differs' if failing == 1 else 'differ'}{more}"
     if report.outcome is Outcome.DIFFERENCE:
         counted = plural(len(report.findings), "finding")
-        what = f"{counted} about the candidate" if report.findings else "gradients differ"
+        differs = "gradients differ"
+        if report.gradients is not None and report.gradients.only_statistics:
+            differs = "batch norms' statistics differ after a step of training"
+        what = f"{counted} about the candidate" if report.findings else differs
         return f"{what}; {gap}" if missing else f"{what}; every node has parity on these inputs"
     if not report.nodes:
         return "no node was compared"

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from handmade import distance, finding, given, gradients, node, report, suspect
+from handmade import distance, finding, given, gradient, gradients, node, report, suspect
 from msgspec import structs
 
 from parity.judge.verdict import Verdict
@@ -222,6 +222,12 @@ def test_gradients_alone_decide():
     told = first(GOOD, gradients=gradients(False, counts))
     assert told.startswith("DIFFERENCE: gradients differ; every node has parity")
     assert "culprit the gradients" in told
+    statistics = [gradient("bn.running_mean"), gradient("bn.weight", Verdict.EXACT)]
+    told = first(GOOD, gradients=gradients(False, counts, statistics))
+    assert told.startswith("DIFFERENCE: batch norms' statistics differ after a step of training; ")
+    assert "culprit the batch norms' statistics every gradient has parity" in told
+    both = [*statistics, gradient("conv.weight")]
+    assert "culprit the gradients" in first(GOOD, gradients=gradients(False, counts, both))
     counts = {"inference": {"exact": 1, "not covered": 1}}
     assert first(GOOD, gradients=gradients(False, counts)).startswith("NOT SHOWN: every node has")
     counts = {"inference": {"exact": 1}}
