@@ -12,7 +12,7 @@ from converter.mappings.official import iterate_pairs
 from efficientdet_spec import InputError
 from parity.gradients.comparison import Subject, compare_gradients
 from parity.gradients.inputs import DITHER, dithered, output_patterns
-from parity.gradients.pytorch import TorchGradients
+from parity.gradients.pytorch import TorchGradients, faithful_gradients
 from parity.gradients.sides import Gradients, map_gradients
 from parity.gradients.text import gradients_text
 from parity.gradients.verdict import Circumstances, Observation, judge
@@ -374,3 +374,18 @@ def test_the_report_as_text_and_as_json(faithful):
     assert values["passes"] is True
     assert sum(values["counts"]["inference"].values()) == len(faithful.of(Mode.INFERENCE))
     assert len(values["gradients"]) == len(faithful.results)
+
+
+def test_the_faithful_model_computes_in_both_precisions(comparison):
+    """What float32 makes of sums over many positions is no rounding of the exact gradient."""
+    model = comparison.candidate()
+    images = torch.linspace(-1, 1, 96 * 128 * 3).reshape(1, 96, 128, 3).numpy()
+    patterns = output_patterns(comparison.config, 1, 96, 128)
+    found = [
+        faithful_gradients(model)(images, patterns, dtype=dtype, training=False)
+        for dtype in ("float32", "float64")
+    ]
+    single, double = (each.parameters["backbone.stem_conv.weight"] for each in found)
+    assert (single.dtype, double.dtype) == (np.float32, np.float64)
+    assert 0 < np.abs(single - double).max() < 1e-3 * np.abs(double).max()
+    assert not np.array_equal(single, double.astype(np.float32))
