@@ -13,12 +13,12 @@ from efficientdet_spec import (
     EfficientDetConfig,
     Fusion,
     InputError,
-    NodeKind,
     Part,
     iterate_nodes,
 )
 from parity.commands.asking.inputs import Images, PlannedInput
 from parity.commands.comparing.opened import Opened
+from parity.commands.comparing.unseen import closed_inputs, one_tap_notes
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process.outcome import Outcome
 from parity.results.coverage import coverage_of, merged_nodes, wiring_notes
@@ -84,6 +84,7 @@ class Trials:
         self._keep = keep
         self._comparisons: list[Comparison] = []
         self._described: list[Mapping[str, Any]] = []
+        self._shapes: dict[tuple[int, ...], None] = {}
         self.telling: Trial
         self.nodes: list[NodeResult] = []
         self.runs: list[Finding] = []
@@ -107,6 +108,7 @@ class Trials:
                     # Of all inputs but the one that tells most no tensors are needed any more.
                     self._comparisons.append(comparison.without_tensors())
                     self._described.append(trial.described)
+                    self._shapes[trial.pairing.images.shape] = None
                     for name, value in comparison.seconds.items():
                         seconds[name] = seconds.get(name, 0.0) + value
                     if worst is None or Outcome.worst((worst, comparison.outcome)) is not worst:
@@ -226,6 +228,7 @@ class Trials:
         notes = list(dict.fromkeys(told))
         referee = self._opened.referee(self.telling.pairing.images.shape)
         notes += wiring_notes(self.nodes, closed_inputs(referee, config))
+        notes += one_tap_notes([self._opened.referee(shape) for shape in self._shapes])
         return coverage_of(
             [found.nodes for found in self._comparisons],
             self.nodes,
@@ -379,22 +382,3 @@ def assumptions(config: EfficientDetConfig) -> list[str]:
         Fusion.SUM: "fusion by sum",
     }[config.fusion]
     return ["swish activations", fusion, "no residual in the heads", "the release's anchors"]
-
-
-def closed_inputs(referee: FaithfulReferee, config: EfficientDetConfig) -> dict[str, list[int]]:
-    """By fusion node, its inputs whose weight is not above zero, so that relu takes them out.
-
-    Args:
-        referee: The faithful model.
-        config: The model.
-    """
-    if config.fusion is not Fusion.FAST_ATTENTION:
-        return {}
-    found = {}
-    for node, call in referee.calls.items():
-        if referee.kinds[node] is NodeKind.FUSE:
-            weights = call.arguments[1].detach().tolist()
-            closed = [number for number, value in enumerate(weights) if value <= 0]
-            if closed and len(closed) < len(weights):
-                found[node] = closed
-    return found

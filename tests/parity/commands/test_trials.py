@@ -197,3 +197,16 @@ def test_a_batch_that_is_not_what_its_images_are_is_a_difference(tiny_checkpoint
     (finding,) = json.loads(result.read_text())["findings"]
     assert finding["slug"] == "not-repeatable"
     assert finding["text"].startswith("of 2 images together it makes something else than of each")
+
+
+@pytest.mark.parametrize("size, seen", [("128x128", False), ("256x128", True)])
+def test_kernels_that_only_their_middle_shows_of_are_told(tiny_checkpoint, tmp_path, size, seen):
+    result = tmp_path / "nodes.json"
+    options = ["--json", str(result), "--contributions", "0", "--reference", "exact"]
+    options += ["--size", size]
+    assert compare.main(["nodes", str(tiny_checkpoint), *options]) == 0
+    notes = json.loads(result.read_text())["coverage"]["notes"]
+    told = [note for note in notes if "only the middle of the kernel counts" in note]
+    assert bool(told) != seen
+    if told:
+        assert told[0].startswith("2 depthwise convolutions (first fpn.cells.0.nodes.7.conv.dep")
