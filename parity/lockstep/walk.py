@@ -185,6 +185,11 @@ def problem_of(value: Value, reference: Array | None, dtype: Any) -> Problem | N
             f"it is made for {shape[0]} of {len(reference)} images at a time; give single images "
             f"with --image"
         )
+    if reference is not None and shape[1:] == reference.shape[1:] and shape[0] > len(reference):
+        return Problem(
+            f"it computes {shape[0]} images where {len(reference)} are given; give that many with "
+            f"--image and --batch {shape[0]}"
+        )
     if reference is not None and shape != reference.shape:
         return Problem(
             f"its shape is {list(shape)}, the reference's {list(reference.shape)}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.sides.observed.pairs import WITH_PARAMETERS, How, Partner
+from parity.sides.observed.pairs import SAME, WITH_PARAMETERS, How, Partner
 from parity.sides.observed.record import Content
 from parity.sides.observed.search import Search
 
@@ -20,7 +20,10 @@ def find_by_parameters(search: Search) -> None:
 
 
 def _with_parameters(search: Search, node: str, wanted: frozenset[Content]) -> Partner | None:
-    """The first value that is made with most of them, and with least of anything else."""
+    """The first value that is made with most of them, and with least of anything else.
+
+    Values that are like the node's come before those that are not.
+    """
     due = search.due(node)
     shared = search.shares[wanted] > 1
     best: tuple[tuple[float, ...], Partner] | None = None
@@ -34,14 +37,16 @@ def _with_parameters(search: Search, node: str, wanted: frozenset[Content]) -> P
         layout = layout or search.layout_of_any_size(value, node)
         if not placed and (shared or layout is None):
             continue
+        distance = search.distance(value, node)
         rank = (
             float(placed),
             float(fits),
+            # Of a sum of many products the first ones are made with the parameters too.
+            float(distance < SAME),
             float(len(wanted & held)),
             -float(len(held - wanted)),
             -float(value.number),
         )
         if best is None or rank > best[0]:
-            distance = search.distance(value, node)
             best = rank, Partner(value.number, layout, How.PARAMETERS, distance)
     return None if best is None else best[1]

@@ -17,6 +17,8 @@ from parity.sides.side import Mode
 ACT = "backbone.blocks.2.depthwise_act"
 """Between hidden channels of a block that is expanded."""
 
+NORM = "backbone.blocks.2.depthwise_bn"
+
 
 class Expanded(Permuted):
     expanded = True
@@ -66,6 +68,14 @@ def slope(style, layer, given, step):
 
 def test_a_fault_among_them_is_the_only_one(paired):
     assert failing(compare(paired(Expanded, {ACT: slope}))) == [ACT]
+
+
+def test_a_layer_between_that_does_not_count_on_the_order_is_the_fault(paired):
+    class Forgotten(Expanded):
+        def _permute(self, layers, made, read):
+            super()._permute(layers, [node for node in made if node != NORM], read)
+
+    assert failing(compare(paired(Forgotten))) == [NORM]
 
 
 def test_an_order_that_nothing_counts_on_is_a_fault(paired):

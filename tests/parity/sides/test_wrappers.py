@@ -1,5 +1,6 @@
 """Models inside of others: what is seen through, what is refused in one sentence, what passes."""
 
+import dataclasses
 import warnings
 from contextlib import nullcontext
 
@@ -19,7 +20,7 @@ from parity.process.outcome import Outcome
 from parity.results.records.record import plain
 from parity.sides.pytorch import TorchCandidate, check_observable, common_prefix, wrappers
 from parity.sides.pytorch.observation.candidate import ObservedCandidate
-from parity.sides.side import COMPILED, PARALLEL
+from parity.sides.side import COMPILED, PARALLEL, CandidateError
 from torch_model import layers
 
 
@@ -376,3 +377,61 @@ def test_one_folded_batch_norm_is_refused_and_one_left_out_is_a_difference(locks
     model = lockstep.candidate()
     replace(model, path, nn.Identity())
     check_observable(model, lockstep.naming, lockstep.referee)
+
+
+ARRANGEMENTS = {
+    "channels last": lambda classes, boxes: [x.permute(0, 2, 3, 1) for x in (*classes, *boxes)],
+    "coarsest first": lambda classes, boxes: [*classes[::-1], *boxes[::-1]],
+    "by level": lambda classes, boxes: [
+        x for pair in zip(classes, boxes, strict=True) for x in pair
+    ],
+    "scores": lambda classes, boxes: [*map(torch.sigmoid, classes), *boxes],
+    "and more": lambda classes, boxes: {"all": [classes, boxes], "mean": classes[0].mean()},
+}
+
+
+class Arranging(nn.Module):
+    def __init__(self, model, arrangement):
+        super().__init__()
+        self.model, self._arranged = model, ARRANGEMENTS[arrangement]
+
+    def forward(self, images):
+        return self._arranged(*self.model(images))
+
+
+@pytest.mark.parametrize("arrangement", [name for name in ARRANGEMENTS if name != "scores"])
+def test_what_holds_the_model_may_return_its_outputs_as_any_port_may(lockstep, paired, arrangement):
+    assert compare(paired(Arranging(lockstep.candidate(), arrangement))).outcome is Outcome.PARITY
+
+
+def test_class_outputs_behind_a_sigmoid_are_recognised(lockstep):
+    model = Arranging(lockstep.candidate(), "scores")
+    candidate = ObservedCandidate(model, list(lockstep.kinds))
+    usual = lockstep.pairing(lockstep.faithful)
+    pairing = dataclasses.replace(usual, candidate=candidate)
+    found = compare(pairing)
+    assert found.outcome is Outcome.PARITY
+    assert "The candidate returns its class outputs behind a sigmoid." in found.notes
+    model._arranged = lambda classes, boxes: [*map(torch.tanh, classes), *boxes]
+    other = ObservedCandidate(model, list(lockstep.kinds))
+    assert compare(dataclasses.replace(usual, candidate=other)).outcome is Outcome.DIFFERENCE
+
+
+class FixedBatch(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        filled = torch.cat([images, images.new_zeros(4 - len(images), *images.shape[1:])])
+        return [[x[: len(images)] for x in part] for part in self.model(filled)]
+
+
+def test_a_batch_that_is_filled_up_accuses_nobody(lockstep, paired):
+    found = compare(paired(FixedBatch(lockstep.candidate())))
+    assert found.outcome is Outcome.NOT_SHOWN
+    assert "it computes 4 images where 1 are given" in found.nodes[0].reason
+    candidate = ObservedCandidate(FixedBatch(lockstep.candidate()), list(lockstep.kinds))
+    usual = lockstep.pairing(lockstep.faithful)
+    with pytest.raises(CandidateError, match="computes 4 images where 1 are given"):
+        compare(dataclasses.replace(usual, candidate=candidate))

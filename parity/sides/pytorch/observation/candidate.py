@@ -155,6 +155,7 @@ class ObservedCandidate:
             run = partial(self._record, images, mode)
             self._plain.prepare(reference, referee, images, mode)
             found = find(run, reference, referee, images, self._names)
+            _check_count(found.record, len(images))
             self._found[key] = found
             self.naming = _naming(self.model, found, self.naming.nodes)
 
@@ -429,6 +430,21 @@ def runs_in_threads(candidate: ObservedCandidate, images: Array) -> bool:
     with candidate.observable(), candidate.restored(), running.watched(candidate.model):
         candidate.run_unobserved(images)
     return running.in_threads
+
+
+def _check_count(record: Record, count: int) -> None:
+    """Raise where all convolutions are of one number of images, larger than that of those given."""
+    convolved = {
+        value.shape[0] if len(value.shape) == 4 else 0
+        for value in record.values
+        if value.operation is not None and "conv" in value.operation.name and value.native
+    }
+    if len(convolved) == 1 and max(convolved) > count:
+        computed = max(convolved)
+        raise CandidateError(
+            f"The candidate computes {computed} images where {count} are given, so that its nodes "
+            f"are not the model's; give that many with --image and --batch {computed}."
+        )
 
 
 def _key(images: Array, mode: Mode) -> _Key:

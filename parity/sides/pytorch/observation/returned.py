@@ -140,6 +140,12 @@ class Returned:
         half = len(places) // 2
         self.places += found
         tensors = [place.taken(returned) for place in found]
+        for what, part in (("class", slice(half)), ("box", slice(half, None))):
+            made_there = [self.kept[node] for node in self.found.outputs[part]]
+            if all(map(_is_sigmoid_of, tensors[part], made_there)):
+                # What was made there is known, and so is what has been done to it.
+                tensors[part] = made_there
+                self.notes.append(f"The candidate returns its {what} outputs behind a sigmoid.")
         if places == sorted(places):
             return tensors
         if not (_follow(places[:half]) and _follow(places[half:])):
@@ -211,6 +217,14 @@ def _nhwc(tensor: Tensor) -> tuple[int, int, int, int]:
     return batch, height, width, channels
 
 
+def _is_sigmoid_of(tensor: Tensor, made: Tensor) -> bool:
+    """Whether a tensor is another one behind a sigmoid."""
+    if tensor.shape != made.shape or not tensor.is_floating_point() or not tensor.numel():
+        return False
+    # NaN is close to nothing.
+    return float((torch.sigmoid(made.to(tensor)) - tensor).abs().max()) <= _CLOSE
+
+
 def _joined(number: int, tensor: Tensor, levels: Sequence[Tensor]) -> list[Place]:
     """The places of all levels where a tensor holds them joined; empty where it does not.
 
@@ -229,8 +243,7 @@ def _joined(number: int, tensor: Tensor, levels: Sequence[Tensor]) -> list[Place
     if whole.shape != tensor.shape:
         return []
     processed = not same(whole, tensor)
-    if processed and not float((torch.sigmoid(whole) - tensor).abs().max()) <= _CLOSE:
-        # NaN is close to nothing.
+    if processed and not _is_sigmoid_of(tensor, whole):
         return []
     ends = list(itertools.accumulate((part.shape[1] for part in flat), initial=0))
     return [

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from port_styles import STYLES, JoinedInside, Port
+from port_styles import STYLES, JoinedInside, Port, pads
 from scripted_port import LeftOut, Rolled, Slope, scripted_port
 
 from parity.diagnosis.suspects import diagnosed, suspects
@@ -295,3 +295,24 @@ def test_a_fault_before_joined_levels_is_placed(lockstep):
     found = compare(observed(lockstep, model))
     failing = {item.name for item in found.nodes if item.verdict.fails}
     assert node in failing and failing <= {node} | readers(lockstep, {node})
+
+
+class Shifted(STYLES["functions"]):
+    """A depthwise convolution is a sum of shifted maps, the corner of the kernel first."""
+
+    def depthwise(self, x, layer):
+        x = torch.nn.functional.pad(x, pads(x, layer.kernel_size, layer.stride))
+        rows, columns = layer.kernel_size
+        (down, across), total = layer.stride, 0
+        height, width = x.shape[2] - rows + 1, x.shape[3] - columns + 1
+        for i in range(rows):
+            for j in range(columns):
+                shifted = x[:, :, i : i + height : down, j : j + width : across]
+                total = total + shifted * layer.weight[:, 0, i, j][:, None, None]
+        return total
+
+
+def test_a_convolution_may_be_a_sum_of_many_products(lockstep):
+    """At P7 the first of them read nothing but padding, and are zero."""
+    model = Port(lockstep.referee, lockstep.outputs, Shifted()).eval()
+    assert compare(observed(lockstep, model)).outcome is Outcome.PARITY
