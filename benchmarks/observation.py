@@ -135,7 +135,12 @@ def text(results: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     arguments = parser().parse_args()
-    pairs = [(name, int(size)) for name, _, size in (m.partition("@") for m in arguments.models)]
+    try:
+        pairs = [
+            (name, int(size)) for name, _, size in (m.partition("@") for m in arguments.models)
+        ]
+    except ValueError:
+        parser().error(f"{' '.join(arguments.models)} has no sizes; give MODEL@SIZE, as d0@512")
     shared = (arguments.repeats, arguments.threads)
     if arguments.way:
         from parity.process import environment
