@@ -1,7 +1,7 @@
 """A graph's variables, as far as reading a checkpoint's values needs them.
 
-TensorFlow's own variables come with an initial value and operations around it: eight operations
-each, of which two are needed here. They were most of what building a graph took.
+TensorFlow's own variables come with an initial value and operations around it, none of which is
+needed here. Making them took two thirds of the time in which a small model's graph was built.
 """
 
 from __future__ import annotations

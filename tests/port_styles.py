@@ -521,24 +521,3 @@ class BothHeads(Port):
         x = x.unflatten(1, (count, 2)).transpose(1, 2).flatten(1, 2)
         weight, bias = (torch.cat([getattr(a, n) for a in other]) for n in ("weight", "bias"))
         return F.conv2d(x, weight, bias, 1, 0, 1, 2).chunk(2, 1)
-
-
-class OneByOne(nn.Module):
-    """A port that takes the images of a batch one after another.
-
-    Args:
-        model: The port for one image.
-        change: What becomes of all images but the first.
-    """
-
-    def __init__(self, model, change=lambda images: images):
-        super().__init__()
-        self.model, self._change = model, change
-
-    def forward(self, images):
-        found = [self.model(images[:1])]
-        found += [self.model(self._change(image[None])) for image in images[1:]]
-        return [
-            [torch.cat(level) for level in zip(*part, strict=True)]
-            for part in zip(*found, strict=True)
-        ]

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import compare
+import efficientdet_parity as ep
 from converter.bundle import open_bundle
 from converter.mappings.official import iterate_pairs
 from efficientdet_spec import TINY
@@ -276,8 +277,14 @@ def test_raw_and_average_weights(tiny_checkpoint, result, tmp_path):
     assert result[1]["checkpoint"]["weights"] == "ema"
     before, after = rms_of_outputs(result[1]), rms_of_outputs(raw)
     assert before.keys() == after.keys() == set(OUTPUTS)
-    # Far more than float32 rounds.
-    assert all(abs(before[name] / after[name] - 1) > 1e-5 for name in OUTPUTS)
+    assert all(before[name] != after[name] for name in OUTPUTS)
+    # Two tensors may have one rms; their elements tell them apart.
+    models = [ep.convert(tiny_checkpoint, weights=weights) for weights in ("ema", "raw")]
+    images = torch.linspace(-1, 1, 3 * 96 * 128).reshape(1, 3, 96, 128)
+    with torch.no_grad():
+        averages, values = ([*classes, *boxes] for classes, boxes in (m(images) for m in models))
+    for one, other in zip(averages, values, strict=True):
+        assert (one - other).square().mean().sqrt() > 1e-4 * one.square().mean().sqrt()
 
 
 @needs_tensorflow
@@ -295,7 +302,9 @@ def test_raw_weights_against_a_candidate_of_averages(tiny_checkpoint, tiny_pth, 
 
 
 @needs_tensorflow
-@pytest.mark.parametrize(("height", "width"), [(130, 201), (65, 300)])
+@pytest.mark.parametrize(
+    ("height", "width"), [(130, 201), pytest.param(96, 128, marks=pytest.mark.heavy), (65, 300)]
+)
 def test_sizes_that_are_not_square(height, width, tiny_checkpoint, tmp_path):
     code, values = run_nodes(
         tiny_checkpoint, tmp_path / "nodes.json", "--size", f"{height}x{width}"

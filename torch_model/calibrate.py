@@ -1,7 +1,7 @@
 """Batch-norm statistics that fit given weights, for models that were never trained.
 
-They are the same on every machine, and so is a seeded checkpoint's fingerprint: what the order of
-a sum changes in double precision is far below the few digits that are kept.
+What the order of a sum changes in double precision is far below the few digits that are kept, so
+that they do not depend on the number of threads, nor should they on the machine.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from efficientdet_spec import EfficientDetConfig
 from torch_model.model import build
 
 _BITS = 12
-"""Significant bits of a statistic. A batch norm needs no more, and two machines' sums in double
-precision round to the same but once in billions."""
+"""Significant bits of a statistic, which is enough for a batch norm. Two orders of a sum differ by
+some 1e-13 of it in double precision; that the one is rounded up and the other down takes a value
+as close to the middle of two neighbours, which lie 2^-12 apart: one in a billion."""
 
 
 def calibrated_statistics(

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from efficientdet_spec import Cause, InputError
-from parity.gradients.sides import Gradients, ReferenceGradients, Sensitivity, is_statistic
+from parity.gradients.sides import Gradients, ReferenceGradients, Sensitivity
 from parity.gradients.verdict import ROUNDING
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.measure import unit_roundoff
 from parity.process.arrays import Array
 from parity.process.console import out_of_memory
+from parity.results.records.gradients import is_statistic
 from parity.sides.pytorch.code import failure
 from parity.sides.pytorch.hooks import nhwc, state
 from parity.sides.pytorch.nested import flatten

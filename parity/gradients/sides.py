@@ -84,15 +84,6 @@ class CandidateGradients(Protocol):
         """How far ``exact``, the float64 gradients, move when all numbers are rounded."""
 
 
-def is_statistic(name: str) -> bool:
-    """Whether a name is that of a batch norm's statistic, which is no parameter.
-
-    Args:
-        name: In a state dict.
-    """
-    return name.rsplit(".", 1)[-1] in ("running_mean", "running_var")
-
-
 class Layout(Protocol):
     """How a parameter's values correspond to those of its variables."""
 

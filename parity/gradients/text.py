@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from parity.gradients.comparison import GradientsReport
-from parity.gradients.sides import SCALAR, is_statistic
+from parity.gradients.sides import SCALAR
 from parity.gradients.verdict import GradientResult
 from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
 from parity.results.ranking import ordered
-from parity.results.records.gradients import Mode
+from parity.results.records.gradients import Mode, is_statistic
 from parity.results.signs import in_capitals
 from parity.results.text.layout import wrapped
 

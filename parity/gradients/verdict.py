@@ -54,12 +54,12 @@ from typing import cast
 
 import numpy as np
 
-from parity.gradients.sides import Sensitivity, is_statistic
+from parity.gradients.sides import Sensitivity
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.measure import unit_roundoff
 from parity.judge.verdict import Verdict
 from parity.process.arrays import Array
-from parity.results.records.gradients import Mode
+from parity.results.records.gradients import Mode, is_statistic
 
 STRUCTURE_LIMIT = 1e-8
 """Largest difference of two float64 gradients, relative to their norm."""

@@ -313,37 +313,35 @@ def _isolated(
     """The second pass, and what both have found."""
     found = _once(pairing, free_walk.seen, free_walk.measured, progress, keep)
     measured = free_walk.measured
-    in_order = _reordered(pairing, found, free_walk.seen)
-    if in_order is not None:
+    notes = _reordered(pairing, found, free_walk.seen)
+    if notes:
         walk = FreeWalk(pairing, None, free_walk.seen)
         walk.run()
         measured = walk.measured
         once_more = _once(pairing, free_walk.seen, measured, None, keep)
-        found = replace(once_more, timings=found.timings, notes=in_order.notes)
+        found = replace(once_more, timings=found.timings, notes=notes)
     return _regrouped(
         pairing, found, lambda: _once(pairing, visited(pairing), measured, None, keep)
     )
 
 
-def _reordered(pairing: Pairing, found: Comparison, seen: Collection[str]) -> Comparison | None:
-    """What is found with channels in the orders in which they lie; None where these are usual."""
+def _reordered(pairing: Pairing, found: Comparison, seen: Collection[str]) -> list[str]:
+    """Take channels in the orders in which they lie, where all that reads them counts on these.
+
+    Returns:
+        A sentence on that, after which nodes are to be judged anew; empty where nothing changes.
+    """
     if not pairing.candidate.seen_through:
-        return None
-    tried: list[Comparison] = []
-
-    def again() -> Sequence[NodeResult]:
-        tried.append(_once(pairing, seen, None))
-        return tried[-1].nodes
-
-    orders = reordered(pairing, found.nodes, seen, again)
+        return []
+    orders = reordered(pairing, found.nodes, seen, lambda: _once(pairing, seen, None).nodes)
     if not orders:
-        return None
+        return []
     first, *others = orders
-    note = (
-        f"{first} and {len(others)} more nodes hold their channels in another order than the "
-        f"model's; what reads them counts on that, so that it makes no difference."
-    )
-    return replace(tried[-1], notes=[note])
+    where = f"{first} and {len(others)} more nodes" if others else first
+    return [
+        f"The channels of {where} lie in another order than the model's; what reads them counts on "
+        f"that, so that it makes no difference."
+    ]
 
 
 def _regrouped(
@@ -420,5 +418,6 @@ def compare_isolated(pairing: Pairing, progress: Progress | None = None) -> Sequ
     """
     seen = visited(pairing)
     found = _once(pairing, seen, None, progress)
-    found = _reordered(pairing, found, seen) or found
+    if _reordered(pairing, found, seen):
+        found = _once(pairing, seen, None)
     return _regrouped(pairing, found, lambda: _once(pairing, visited(pairing), None)).nodes

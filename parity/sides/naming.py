@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,23 +158,15 @@ def read_names(path: Path, nodes: Sequence[str], model: str | None = None) -> Na
     return Naming(calls, tuple(nodes), strict=False)
 
 
-@dataclass(frozen=True)
-class _Repeated:
-    """In the place of an object of JSON that has a key more than once."""
-
-    key: str
-
-
-def _without_repetition(pairs: Sequence[tuple[str, Any]]) -> Any:
-    """An object of JSON, in which a second value for a key does not take the first one's place."""
-    values: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in values:
-            return _Repeated(key)
-        repeated = value if isinstance(value, _Repeated) else None
-        if repeated:
-            return repeated
-        values[key] = value
+def _without_repetition(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, of which a second value for a key does not take the first one's place."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        given = [key for key, _ in pairs]
+        twice = next(key for key in values if given.count(key) > 1)
+        raise InputError(
+            f"{path} gives the key {twice!r:.80} twice; leave one of them out.", Cause.FORMAT
+        )
     return values
 
 
@@ -186,17 +179,15 @@ def _read_object(path: Path) -> dict[str, Any]:
                 f"most {_MAX_BYTES >> 20} MiB.",
                 Cause.FORMAT,
             )
-        values = json.loads(path.read_text("utf-8"), object_pairs_hook=_without_repetition)
+        values = json.loads(
+            path.read_text("utf-8"), object_pairs_hook=partial(_without_repetition, path)
+        )
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read as JSON ({str(error).splitlines()[0]:.200}); give a file "
             f"with one object that maps nodes to paths of submodules.",
             Cause.of(error),
         ) from error
-    if isinstance(values, _Repeated):
-        raise InputError(
-            f"{path} gives the key {values.key!r:.80} twice; leave one of them out.", Cause.FORMAT
-        )
     if not isinstance(values, dict) or not values:
         raise InputError(
             f"{path} holds {type(values).__name__ if values else 'nothing'}; give one JSON object "

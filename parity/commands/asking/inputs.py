@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +53,10 @@ class PlannedInput:
 
     def singly(self) -> Sequence[PlannedInput]:
         """Each of its images as an input of its own."""
+        read = cache(self.load)
 
         def load(number: int) -> tuple[Images, dict[str, Any]]:
-            images, about = self.load()
+            images, about = read()
             single = images[number : number + 1]
             source = f"{about['source']}, number {number + 1} of {self.batch}"
             return single, {**about, "source": source, **described(single, source)}

@@ -12,8 +12,7 @@ from parity.commands.comparing.opened import Opened
 from parity.commands.references import kind_of
 from parity.gradients.comparison import GradientsReport, Subject, compare_gradients
 from parity.gradients.inputs import require_positions
-from parity.gradients.sides import is_statistic
-from parity.results.records.gradients import Mode
+from parity.results.records.gradients import Mode, is_statistic
 from parity.sides.side import CandidateError
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from parity.sides.side import CandidateError, OneAtATimeError, Reference
 if TYPE_CHECKING:
     from parity.lockstep.comparison import Comparison
     from parity.lockstep.pairing import Pairing
-    from parity.sides.pytorch import FaithfulReferee, TorchCandidate
+    from parity.sides.pytorch import FaithfulReferee
 
 
 @dataclass(frozen=True)
@@ -354,9 +354,7 @@ def pair(
             ]
             hidden = any(map(hides_parts, inside))
             by_modules = 2 * known >= len(naming.calls) and not hidden
-            by_modules = by_modules and not (
-                naming.prefix and _arranges_outputs(driven, images, referee, reference.outputs)
-            )
+            by_modules = by_modules and driven.passes_on(images)
         except InputError:
             by_modules = False
         if not by_modules:
@@ -371,26 +369,6 @@ def pair(
         images=images,
         elements=elements,
     )
-
-
-def _arranges_outputs(
-    candidate: TorchCandidate,
-    images: Images,
-    referee: FaithfulReferee,
-    outputs: Sequence[str],
-) -> bool:
-    """Whether what holds the model returns its outputs in an arrangement of its own.
-
-    Such as joined, in another order or layout, or beside other tensors.
-    """
-    try:
-        returned = candidate.run_unobserved(images)
-    except CandidateError:
-        # What is wrong is said where it is compared.
-        return False
-    shapes = (referee.shapes[node] for node in outputs)
-    due = [(batch, channels, height, width) for batch, height, width, channels in shapes]
-    return [value.dims for value in returned] != due
 
 
 def assumptions(config: EfficientDetConfig) -> list[str]:

@@ -11,6 +11,15 @@ from parity.results.records.record import Count, Figure, Record, ResultFile, Sec
 from parity.results.records.shared import Checkpoint, Environment, Images
 
 
+def is_statistic(name: str) -> bool:
+    """Whether a name is that of a batch norm's statistic, which is no parameter.
+
+    Args:
+        name: In a state dict.
+    """
+    return name.rsplit(".", 1)[-1] in ("running_mean", "running_var")
+
+
 class Mode(str, Enum):
     """What batch norms normalise by."""
 
@@ -94,6 +103,4 @@ class GradientsResult(ResultFile, kw_only=True, frozen=True):
     def only_statistics(self) -> bool:
         """Whether gradients have parity, and what training makes of the statistics has not."""
         failing = [item.name for item in self.gradients if item.verdict.fails]
-        return bool(failing) and all(
-            name.endswith((".running_mean", ".running_var")) for name in failing
-        )
+        return bool(failing) and all(map(is_statistic, failing))

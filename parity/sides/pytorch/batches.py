@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from parity.process.arrays import Array
+from parity.sides.pytorch.dispatch import Step, Watching
 from parity.sides.pytorch.hooks import same
-from parity.sides.pytorch.nested import flatten, plain
+from parity.sides.pytorch.nested import plain
 from parity.sides.side import CandidateError, OneAtATimeError
 
 _ROUNDED = 1e-4
@@ -22,7 +22,7 @@ Run = Callable[[Array], Sequence[Tensor]]
 """Runs a candidate on images [N, H, W, 3]; its outputs."""
 
 
-class Convolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Convolutions(Watching):  # type: ignore[no-untyped-call]
     """Sees of how many images a run's convolutions are.
 
     Attributes:
@@ -30,17 +30,15 @@ class Convolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.counts: list[int] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        if "conv" in str(func):
-            for tensor in flatten(output)[:1]:
-                shape = plain(tensor).shape
-                # Without an axis for it, it is of a single image.
-                self.counts.append(shape[0] if len(shape) == 4 else 1)
-        return output
+    def behind(self, step: Step) -> None:
+        """Keep of how many images a convolution's result is."""
+        if "conv" in step.name:
+            shape = plain(step.made[0]).shape
+            # Without an axis for it, it is of a single image.
+            self.counts.append(shape[0] if len(shape) == 4 else 1)
 
 
 def check_batch(images: Array, watched: Callable[[Any], object], run: Run) -> None:

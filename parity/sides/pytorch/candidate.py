@@ -308,6 +308,37 @@ class TorchCandidate:
             for holder, name, before in reversed(kept):
                 holder[name] = before
 
+    def passes_on(self, images: Array) -> bool:
+        """Whether what holds the model returns just what the model does.
+
+        It may as well join levels, arrange them otherwise, or do something to their values.
+
+        Args:
+            images: [N, H, W, 3].
+        """
+        if self.form is not None or not self.naming.prefix:
+            # What stands around it is a compiler, or copies it for several devices; or nothing.
+            return True
+        made: list[Tensor] = []
+
+        def keep(_module: nn.Module, _given: Any, output: Any) -> None:
+            # What holds it may write over it.
+            made.extend(plain(tensor).detach().clone() for tensor in flatten(output))
+
+        inner = self.model.get_submodule(self.naming.prefix.rstrip("."))
+        handle = inner.register_forward_hook(keep)
+        try:
+            returned = self.run_unobserved(images)
+        except CandidateError:
+            # What is wrong is said where it is compared.
+            return True
+        finally:
+            handle.remove()
+        return len(returned) == len(made) and all(
+            isinstance(value, TorchValue) and hooks.same(value.tensor, tensor)
+            for value, tensor in zip(returned, made, strict=True)
+        )
+
     def run_unobserved(self, images: Array, mode: Mode = PLAIN) -> list[Value]:
         """Run it as its user does; see :class:`~parity.sides.side.Candidate`."""
         try:

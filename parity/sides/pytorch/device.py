@@ -37,9 +37,7 @@ def open_device(name: str, *, tf32: bool = False) -> torch.device:
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    # The same as use_deterministic_algorithms(True, warn_only=True), which also imports PyTorch's
-    # compiler: seconds in each process.
-    torch.set_deterministic_debug_mode("warn")
+    torch.use_deterministic_algorithms(True, warn_only=True)
     return torch.device(name)
 
 
@@ -52,13 +50,14 @@ def settings_kept() -> Iterator[None]:
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     tf32 = matmul.allow_tf32, cudnn.allow_tf32
     chosen = cudnn.benchmark, cudnn.deterministic
-    deterministic = torch.get_deterministic_debug_mode()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     try:
         yield
     finally:
         matmul.allow_tf32, cudnn.allow_tf32 = tf32
         cudnn.benchmark, cudnn.deterministic = chosen
-        torch.set_deterministic_debug_mode(deterministic)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
 
 
 def _onednn() -> bool:

@@ -49,3 +49,17 @@ def test_no_image_is_multiplied_out_of_bounds(deep, image):
     assert len(spreads) > 100 and len(gates) == 26
     assert np.median(spreads) < FARTHEST
     assert all(((gate > 1e-6) & (gate < 1 - 1e-6)).any() for gate in gates)
+
+
+def test_it_does_not_depend_on_the_number_of_threads(tmp_path):
+    """Sums in float32 do, so that a seeded checkpoint had another fingerprint on each machine."""
+    before, written = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            folder = tmp_path / str(threads)
+            assert compare.main(["seed", "tiny", str(folder)]) == 0
+            written.append((folder / "model.data-00000-of-00001").read_bytes())
+    finally:
+        torch.set_num_threads(before)
+    assert written[0] == written[1] == written[2]

@@ -54,7 +54,7 @@ def test_hidden_channels_may_lie_in_any_order(paired, port):
     assert max(node.free.relative_max for node in found.nodes if node.free) < 1e-3
     # Of two channels the order drawn is the usual one.
     first = "blocks.1.expand_conv" if port is Expanded else "blocks.4.se.reduce_conv"
-    assert note.startswith(f"backbone.{first} and ")
+    assert note.startswith(f"The channels of backbone.{first} and ")
 
 
 def test_it_is_so_in_every_mode(paired):

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from parity.sides.observed.record import Plain
-from parity.sides.pytorch.observation.dispatch import Step
+from parity.sides.pytorch.dispatch import Step
 
 _MOST = 8
 """Numbers of a list that is kept: settings are short, and values are no settings."""

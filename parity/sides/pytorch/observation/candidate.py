@@ -25,9 +25,9 @@ from parity.sides.observed.settings import Settings, settings_of, span_of
 from parity.sides.observed.words import span_in_words
 from parity.sides.pytorch import hooks, wrappers
 from parity.sides.pytorch.candidate import TorchCandidate, TorchValue, returned_tensors
+from parity.sides.pytorch.dispatch import Step, Watching, written_by
 from parity.sides.pytorch.nested import plain
 from parity.sides.pytorch.observation.arranging import nchw_of, put
-from parity.sides.pytorch.observation.dispatch import Step, Watching, written_by
 from parity.sides.pytorch.observation.finding import Found, find
 from parity.sides.pytorch.observation.modules import Running
 from parity.sides.pytorch.observation.recording import Recording, Substitute

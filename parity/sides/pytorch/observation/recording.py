@@ -13,9 +13,9 @@ from parity.process.arrays import Array
 from parity.sides.observed.layouts import Layout, layouts
 from parity.sides.observed.record import Call, Content, Made, Operation, Record
 from parity.sides.observed.samples import positions
+from parity.sides.pytorch.dispatch import Step, Watching, has_memory, kept, storage_of
 from parity.sides.pytorch.nested import bits, flatten, plain, unreadable
 from parity.sides.pytorch.observation.arguments import settings_of, shapes_of
-from parity.sides.pytorch.observation.dispatch import Step, Watching, has_memory, kept, storage_of
 from parity.sides.pytorch.observation.modules import Running, place
 
 _MOVES = frozenset(

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from parity.sides.pytorch.dispatch import Step, has_memory, kept, storage_of
 from parity.sides.pytorch.hooks import same
 from parity.sides.pytorch.nested import flatten, mapped
-from parity.sides.pytorch.observation.dispatch import Step, has_memory, kept, storage_of
 
 _EVERY = 16
 """Operations after which what nobody will read again is let go."""

@@ -7,7 +7,7 @@ import torch
 from recorded_runs import IMAGES, recorded
 from torch import nn
 
-from parity.sides.pytorch.observation.dispatch import Watching, written_by
+from parity.sides.pytorch.dispatch import Watching, written_by
 from parity.sides.pytorch.observation.recording import content
 from parity.sides.pytorch.observation.spans import Spans
 
