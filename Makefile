@@ -41,7 +41,7 @@ lowest:
 heavy: $(ALL)
 	$(BIN)/python -m pytest -m heavy
 
-# Every fault of the catalogue in full models: an hour or two; FAULTS="--models d0" for less.
+# Every fault of the catalogue in full models: an hour or two; FAULTS="--models d0 --one-place" for less.
 faults: $(ALL)
 	PYTHONPATH=.:tests $(BIN)/python -m faults.run $(FAULTS)
 

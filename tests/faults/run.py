@@ -11,6 +11,8 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from fnmatch import fnmatchcase
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +63,35 @@ def faults_table(outcomes: Sequence["Outcome"]) -> str:
     return "\n".join(lines)
 
 
+def one_of_each_kind(faults):
+    """Each kind of fault at one of its places: the first kind at its first, the next at its second.
+
+    Args:
+        faults: Those of a kind, which is what their keys begin with, one after another.
+    """
+    kinds = [list(group) for _, group in groupby(sorted(faults, key=_kind), _kind)]
+    return [places[number % len(places)] for number, places in enumerate(kinds)]
+
+
+def _kind(fault) -> str:
+    return fault.key.partition("/")[0]
+
+
+def kinds_table(outcomes: Sequence["Outcome"]) -> str:
+    """How many kinds there are, and in how many places each was put, in Markdown."""
+    lines = ["| model | kinds | in three places or more | named at every place |"]
+    lines += ["|---|---|---|---|"]
+    for model in dict.fromkeys(item.model for item in outcomes):
+        kinds: dict[str, list[Outcome]] = {}
+        for item in outcomes:
+            if item.model == model:
+                kinds.setdefault(item.fault.partition("/")[0], []).append(item)
+        often = sum(len(places) >= 3 for places in kinds.values())
+        named = sum(all(place.named for place in places) for places in kinds.values())
+        lines.append(f"| {model} | {len(kinds)} | {often} | {named} ({named / len(kinds):.1%}) |")
+    return "\n".join(lines)
+
+
 def every_fault(outcomes: Sequence["Outcome"]) -> str:
     """One row for each fault, in Markdown."""
     lines = ["| model | fault | what is wrong | failing | moves | detected | located | name |"]
@@ -85,7 +116,8 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("--models", nargs="*", default=["d0", "d6"])
     parser.add_argument("--size", default="256x256")
-    parser.add_argument("--only", default="", help="keys that begin like this")
+    parser.add_argument("--only", default="*", help="pattern of the keys, such as 'kernel-*'")
+    parser.add_argument("--one-place", action="store_true", help="each kind at one of its places")
     parser.add_argument("--trained", type=Path, help="checkpoint of a trained model")
     parser.add_argument("--images", type=Path, help="folder of photographs, for faithful models")
     parser.add_argument("--no-alarms", action="store_true", help="leave faithful models out")
@@ -115,7 +147,9 @@ def _injected(model, arguments, folder) -> "list[Outcome]":
     name = get_config(model).name
     bench = Bench(seeded(model, "seed", folder), name, parse_size(arguments.size))
     families = {fault.key: family for family, faults in FAMILIES.items() for fault in faults}
-    faults = [f for f in applicable(bench.config) if f.key.startswith(arguments.only)]
+    faults = [f for f in applicable(bench.config) if fnmatchcase(f.key, arguments.only)]
+    if arguments.one_place:
+        faults = one_of_each_kind(faults)
     outcomes = []
     with Progress(f"faults in {name}", unit="faults") as progress:
         for number, fault in enumerate(faults):
@@ -158,7 +192,7 @@ def _alarms(arguments, folder) -> list[alarms.Alarm]:
 def _write(arguments, outcomes, sharp, found) -> None:
     parts = []
     if outcomes:
-        parts += ["## Faults", faults_table(outcomes)]
+        parts += ["## Faults", faults_table(outcomes), kinds_table(outcomes)]
     if found:
         parts += ["## False alarms", alarms.table(found)]
     if sharp:
