@@ -61,22 +61,28 @@ def resize_with_opencv(image: NDArray[Any], height: int, width: int) -> NDArray[
 
 
 def resize_with_torch(
-    image: NDArray[Any], height: int, width: int, *, antialias: bool = False
+    image: NDArray[Any],
+    height: int,
+    width: int,
+    *,
+    antialias: bool = False,
+    mode: str = "bilinear",
 ) -> NDArray[Any]:
-    """Bilinear with half-pixel centres, by PyTorch.
+    """With half-pixel centres, by PyTorch.
 
     Args:
         image: [h, w, 3] float32.
         height: In pixels.
         width: In pixels.
         antialias: Average over all pixels where the image shrinks.
+        mode: ``bilinear`` or ``bicubic``.
     """
     import torch
 
     resized = torch.nn.functional.interpolate(
         torch.from_numpy(image).permute(2, 0, 1)[None],
         size=(height, width),
-        mode="bilinear",
+        mode=mode,
         align_corners=False,
         antialias=antialias,
     )

@@ -95,7 +95,7 @@ def swaps_of(setup: Detection, *, with_tensorflow: bool) -> list[Swap]:
         without.add("opencv-decode")
     if stages["nms"] not in ("soft", "hard"):
         without.add("no-last-pixel")
-    if not _has_raw_twins(setup):
+    if not has_raw_twins(setup):
         without.add("raw-weights")
     return [
         swap
@@ -104,7 +104,7 @@ def swaps_of(setup: Detection, *, with_tensorflow: bool) -> list[Swap]:
     ]
 
 
-def _has_raw_twins(setup: Detection) -> bool:
+def has_raw_twins(setup: Detection) -> bool:
     ledger = setup.conversion.ledger
     if setup.weights == "raw" or not any(row.use == "ema" for row in ledger.rows):
         return False
@@ -114,6 +114,14 @@ def _has_raw_twins(setup: Detection) -> bool:
         num_classes=ledger.config.num_classes,
         weights="raw",
     ).findings
+
+
+def raw_values(setup: Detection) -> Any:
+    """The checkpoint's raw values instead of their moving averages."""
+    config = setup.conversion.config
+    return convert(
+        _files(setup), model=config.name, num_classes=config.num_classes, weights="raw"
+    )
 
 
 def _files(setup: Detection) -> CheckpointFiles:
@@ -312,24 +320,18 @@ def open_pipelines(setup: Detection, slugs: set[str]) -> Iterator[dict[str, Pipe
     before = torch.get_num_threads()
     torch.set_num_threads(setup.threads)
     try:
-        detector = _detector(setup, setup.conversion, device)
+        detector = detector_of(setup, setup.conversion, device)
         baseline = Pipeline(
             partial(read_image, fast_dct=setup.profile.decode == "fast-dct"),
             lambda _, image: detector.preprocess(image),
-            partial(_forward, detector),
+            partial(forward, detector),
             partial(_postprocess, detector),
         )
         with ExitStack() as stack:
             changes = _mistakes(detector)
             if "raw-weights" in slugs:
-                config = setup.conversion.config
-                raw = convert(
-                    _files(setup),
-                    model=config.name,
-                    num_classes=config.num_classes,
-                    weights="raw",
-                )
-                changes["raw-weights"] = partial(_forward, _detector(setup, raw, device))
+                raw = detector_of(setup, raw_values(setup), device)
+                changes["raw-weights"] = partial(forward, raw)
             if any(swap.origin == TENSORFLOW and swap.slug in slugs for swap in SWAPS):
                 changes |= _of_tensorflow(setup, stack)
             pipelines = {BASELINE: baseline} | {
@@ -347,7 +349,7 @@ def _exchanged(baseline: Pipeline, stage: str, function: Any) -> Pipeline:
     return replace(baseline, **changes)
 
 
-def _detector(setup: Detection, conversion: Any, device: Any) -> Detector:
+def detector_of(setup: Detection, conversion: Any, device: Any) -> Detector:
     from torch_model.checkpoint import from_arrays
     from torch_model.detector import Detector
 
@@ -355,7 +357,7 @@ def _detector(setup: Detection, conversion: Any, device: Any) -> Detector:
     return Detector(model, setup.profile, device=device, size=setup.size)
 
 
-def _forward(detector: Detector, pixels: Any) -> Any:
+def forward(detector: Detector, pixels: Any) -> Any:
     import torch
 
     from torch_model.postprocess import split_outputs
@@ -366,9 +368,9 @@ def _forward(detector: Detector, pixels: Any) -> Any:
         return split_outputs(class_outputs, box_outputs, detector.model.config.num_classes)[0]
 
 
-def _forward_zero_padded(detector: Detector, pixels: Any) -> Any:
+def forward_zero_padded(detector: Detector, pixels: Any) -> Any:
     with zero_padded_pools(detector.model):
-        return _forward(detector, pixels)
+        return forward(detector, pixels)
 
 
 @contextmanager
@@ -417,7 +419,7 @@ def _mistakes(detector: Detector) -> dict[str, Any]:
         "antialias": resized(antialiased),
         "legacy-resize": lambda _, image: legacy.preprocess(image),
         "resize-first": resized(other_stages.resize_with_opencv, first=True),
-        "zero-padded-pool": partial(_forward_zero_padded, detector),
+        "zero-padded-pool": partial(forward_zero_padded, detector),
         "no-last-pixel": partial(other_stages.postprocess_with, detector, inclusive=False),
         "clip-first": partial(other_stages.postprocess_with, detector, clip_first=True),
     } | {

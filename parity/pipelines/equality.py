@@ -1,0 +1,197 @@
+"""Which boxes of two lists are equal, and how close the others are.
+
+Two faithful float32 networks do not give the same bits, so *equal* needs a bound. A box is decoded
+from a code ``t`` and an anchor of side ``a``: where the codes of two networks differ by at most
+``d``, an edge moves by at most ``d (a + side / 2)``, first order in ``d`` (as in
+:mod:`parity.detections.matching`, but with the box's own anchor, which a pipeline run here knows).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.detections.rows import Rows
+from parity.pipelines.running import Found
+
+CODE_BOUND = 5e-5
+"""How far box codes of two faithful float32 networks may differ."""
+
+SCORE_BOUND = 1e-4
+"""How far scores of two faithful float32 networks may differ."""
+
+_DECADES = 4.0
+"""A number so many powers of ten beyond its bound says nothing any more."""
+
+_COMPARED = 400
+"""Boxes of an image that closeness looks at: the best of either list."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far a pipeline's detections of one image are those of a port.
+
+    Attributes:
+        equal: [L] whether each detection of the port has an equal one.
+        lone: Detections of the pipeline that the port has no equal of.
+        closeness: Of the two lists, as a sum over pairs; only to be compared with others' for the
+            same image.
+        ties: Of ``equal``, those that a tie or the cut keeps from being the same.
+    """
+
+    equal: NDArray[np.bool_]
+    lone: int
+    closeness: float
+    ties: int = 0
+
+    @property
+    def unequal(self) -> int:
+        """Detections of either side without an equal one."""
+        return int((~self.equal).sum()) + self.lone
+
+
+def agreement(found: Found, port: Rows, limit: int, *, close: bool = True) -> Agreement:
+    """Compare one image's detections.
+
+    Args:
+        found: The pipeline's.
+        port: [L, 6] the port's.
+        limit: Most boxes that the pipeline keeps.
+        close: Also compute the closeness; otherwise it is 0.
+    """
+    pairs = equal_pairs(found, port)
+    equal = np.zeros(len(port), bool)
+    equal[pairs[:, 1]] = True
+    rivals = np.setdiff1d(np.arange(len(found.rows)), pairs[:, 0])
+    tied = 0
+    if 0 < len(rivals) <= _MOST_TIES and 0 < (~equal).sum() <= _MOST_TIES:
+        tied = _settle_ties(found, port, equal, rivals, limit)
+    return Agreement(
+        equal=equal,
+        lone=len(rivals) - tied,
+        closeness=closeness(found, port) if close else 0.0,
+        ties=tied,
+    )
+
+
+def _settle_ties(
+    found: Found, port: Rows, equal: NDArray[np.bool_], rivals: NDArray[np.int64], limit: int
+) -> int:
+    """Take for equal what only the order of equal scores, or the cut, decides; how many.
+
+    Of two candidates whose scores differ by less than rounding either may come first; the other is
+    then lowered, dropped or cut off. Such a detection of the port must be a candidate of the
+    pipeline itself, and have the score of one that the pipeline took and the port did not.
+
+    Args:
+        found: The pipeline's detections.
+        port: [L, 6] the port's.
+        equal: [L] which of these have an equal one; changed.
+        rivals: Rows of the pipeline that have none.
+        limit: Most boxes that the pipeline keeps.
+    """
+    assert found.candidates is not None
+    candidates = found.candidates()
+    last = found.rows[-1, 4] if len(found.rows) >= limit else np.inf
+    free, tied = rivals.tolist(), 0
+    for place in np.flatnonzero(~equal).tolist():
+        box = port[place]
+        alike = candidates.rows[:, 5] == box[5]
+        off = np.abs(candidates.rows[:, :4] - box[:4])
+        if not (alike & (off <= _allowed(candidates)).all(axis=1)).any():
+            continue
+        for rival in free:
+            row = found.rows[rival]
+            same = abs(row[4] - box[4]) <= SCORE_BOUND
+            at_cut = abs(row[4] - last) <= SCORE_BOUND
+            if same and (at_cut or row[5] == box[5]):
+                free.remove(rival)
+                equal[place] = True
+                tied += 1
+                break
+    return tied
+
+
+_MOST_TIES = 10
+"""Where more detections of an image differ, it is not for ties."""
+
+
+def equal_pairs(found: Found, port: Rows) -> NDArray[np.int64]:
+    """[M, 2] row of the pipeline and of the port that are equal within the bounds, one to one.
+
+    Args:
+        found: The pipeline's detections.
+        port: [L, 6] the port's.
+    """
+    rows = found.rows
+    alike = rows[:, None, 5] == port[None, :, 5]
+    alike &= np.abs(rows[:, None, 4] - port[None, :, 4]) <= SCORE_BOUND
+    first, second = np.nonzero(alike)
+    off = np.abs(rows[first, :4] - port[second, :4])
+    near = (off <= _allowed(found)[first]).all(axis=1)
+    first, second, off = first[near], second[near], off[near].max(axis=1, initial=0.0)
+    off = off + np.abs(rows[first, 4] - port[second, 4])
+    pairs, taken, others = [], set(), set()
+    for place in np.argsort(off, kind="stable").tolist():
+        one, other = int(first[place]), int(second[place])
+        if one not in taken and other not in others:
+            taken.add(one)
+            others.add(other)
+            pairs.append((one, other))
+    return np.array(sorted(pairs), np.int64).reshape(-1, 2)
+
+
+def _allowed(found: Found) -> NDArray[np.float64]:
+    """[K, 4] how far each number of a box may be off; float32's own rounding is in it."""
+    spacing = np.spacing(np.abs(found.rows[:, :4]).max(axis=1, initial=0.0).astype(np.float32))
+    return CODE_BOUND * found.reach + 4 * spacing[:, None].astype(np.float64)
+
+
+def closeness(found: Found, port: Rows) -> float:
+    """How much of the port's detections a pipeline's come near to.
+
+    Of a pair, its box, its score and its category count up to 1 each: a number within its bound
+    fully, one that is ten times further off by a quarter less, so that halving a difference counts
+    alike whether it is large or small. Pairs are formed greedily, the closest first, whatever
+    their category, so that boxes with wrong categories and scores with wrong boxes still count.
+
+    Args:
+        found: The pipeline's detections.
+        port: [L, 6] the port's.
+    """
+    rows, port = found.rows[:_COMPARED], port[:_COMPARED]
+    if not len(rows) or not len(port):
+        return 0.0
+    allowed = np.maximum(_allowed(found)[:_COMPARED], 1e-12)
+    box = np.ones((len(rows), len(port)))
+    for column in range(4):
+        off = np.abs(rows[:, None, column] - port[None, :, column]) / allowed[:, None, column]
+        box = np.minimum(box, _digits(off))
+    score = _digits(np.abs(rows[:, None, 4] - port[None, :, 4]) / SCORE_BOUND)
+    alike = (rows[:, None, 5] == port[None, :, 5]).astype(np.float64)
+    together = box + score + alike
+    return _paired(together) / max(len(rows), len(port), 1) * len(port)
+
+
+def _digits(off: NDArray[np.float64]) -> NDArray[np.float64]:
+    decades = np.log10(np.maximum(off, 1.0))
+    result: NDArray[np.float64] = np.clip(1.0 - decades / _DECADES, 0.0, 1.0)
+    return result
+
+
+def _paired(values: NDArray[np.float64]) -> float:
+    """The sum over pairs, each row and column once, the largest first."""
+    order = np.argsort(-values, axis=None, kind="stable")
+    rows, columns = np.unravel_index(order, values.shape)
+    free_rows, free_columns = (np.ones(count, bool) for count in values.shape)
+    left, total = min(values.shape), 0.0
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        if free_rows[row] and free_columns[column]:
+            free_rows[row] = free_columns[column] = False
+            total += float(values[row, column])
+            left -= 1
+            if not left:
+                break
+    return total

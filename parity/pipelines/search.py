@@ -1,0 +1,326 @@
+"""Which known mistakes make a faithful pipeline's boxes equal to a port's: the smallest set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efficientdet_spec import InputError
+from parity.detections.annotations import CocoImage
+from parity.detections.rows import Rows
+from parity.pipelines.equality import SCORE_BOUND, Agreement, agreement
+from parity.pipelines.pipeline import Mistake, Pipeline, with_mistakes
+from parity.pipelines.running import Found
+
+SEARCHED = 8
+"""Images that mistakes are searched on."""
+
+_SCREENED = 3
+"""Of these so many are looked at for every mistake, the others for the best of them."""
+
+_FINALISTS = 6
+_LOOKED_AHEAD = 8
+_MOST_MISTAKES = 16
+
+_LEAST_GAIN = 1e-3
+"""Part of the closeness still missing by which a step must bring the boxes nearer."""
+
+Set = tuple[Mistake, ...]
+
+
+class Detects(Protocol):
+    """What runs pipelines, such as :class:`parity.pipelines.running.Runner`."""
+
+    def detect(self, pipeline: Pipeline, image: CocoImage) -> Found:
+        """The detections of an image."""
+
+
+@dataclass(frozen=True)
+class Total:
+    """What a set of mistakes does on some images.
+
+    Attributes:
+        equal: Detections of the port that have an equal one.
+        unequal: Detections of either side without an equal one.
+        closeness: How near all of them come.
+    """
+
+    equal: int
+    unequal: int
+    closeness: float
+
+    @property
+    def value(self) -> float:
+        """What is to become large."""
+        return self.closeness + self.equal - self.unequal
+
+
+class Trials:
+    """Pipelines with mistakes against a port's detections; what was tried is remembered.
+
+    Args:
+        runner: Runs pipelines.
+        faithful: The pipeline without mistakes.
+        port: The port's detections by image.
+    """
+
+    def __init__(self, runner: Detects, faithful: Pipeline, port: Mapping[int, Rows]) -> None:
+        self.faithful, self.port = faithful, port
+        self._runner = runner
+        self._known: dict[tuple[Pipeline, int], Agreement] = {}
+
+    def pipeline(self, mistakes: Set) -> Pipeline:
+        """The pipeline with these mistakes."""
+        return with_mistakes(self.faithful, mistakes)
+
+    def agreement(self, mistakes: Set, image: CocoImage) -> Agreement:
+        """How far a pipeline with mistakes agrees with the port on an image."""
+        pipeline = self.pipeline(mistakes)
+        key = pipeline, image.id
+        if key not in self._known:
+            rows = self.port[image.id]
+            try:
+                found = self._runner.detect(pipeline, image)
+                self._known[key] = agreement(found, rows, pipeline.limit)
+            except InputError:
+                # A mistake with which nothing comes out has found nothing.
+                self._known[key] = Agreement(np.zeros(len(rows), bool), 0, 0.0)
+        return self._known[key]
+
+    def total(self, mistakes: Set, images: Sequence[CocoImage]) -> Total:
+        """The same over images."""
+        found = [self.agreement(mistakes, image) for image in images]
+        return Total(
+            equal=sum(int(item.equal.sum()) for item in found),
+            unequal=sum(item.unequal for item in found),
+            closeness=sum(item.closeness for item in found),
+        )
+
+    def equal(self, mistakes: Set, images: Sequence[CocoImage]) -> NDArray[np.bool_]:
+        """Of all the port's detections, whether they have an equal one."""
+        return np.concatenate([self.agreement(mistakes, image).equal for image in images])
+
+
+def applicable(
+    mistakes: Sequence[Mistake],
+    faithful: Pipeline,
+    port: Mapping[int, Rows],
+    networks: frozenset[str] | set[str],
+) -> list[Mistake]:
+    """The mistakes that this port can have made: not what is faithful, nor what its lists exclude.
+
+    Args:
+        mistakes: All.
+        faithful: The pipeline without any.
+        port: The port's detections by image.
+        networks: Those that there are.
+    """
+    scores = [float(rows[:, 4].min()) for rows in port.values() if len(rows)]
+    lowest, most = min(scores, default=0.0), max(map(len, port.values()), default=0)
+
+    def fits(mistake: Mistake) -> bool:
+        changes = mistake.changes
+        if all(getattr(faithful, part) == choice for part, choice in changes.items()):
+            return False
+        return (
+            changes.get("threshold", 0.0) <= lowest + SCORE_BOUND
+            and changes.get("limit", most) >= most
+            and changes.get("network", "faithful") in networks
+        )
+
+    return [mistake for mistake in mistakes if fits(mistake)]
+
+
+def added(mistakes: Set, one: Mistake) -> Set:
+    """The set with another mistake, in the place of those that it excludes."""
+    return (*(item for item in mistakes if not one.excludes(item)), one)
+
+
+def without(mistakes: Set, one: Mistake) -> Set:
+    """The set without one mistake."""
+    return tuple(item for item in mistakes if item is not one)
+
+
+def select_forward(
+    trials: Trials,
+    known: Sequence[Mistake],
+    images: Sequence[CocoImage],
+    start: Set = (),
+    told: Callable[[Set, Total], None] | None = None,
+) -> Set:
+    """Take the mistake that brings the boxes nearest, again and again, until none does.
+
+    In each round a mistake may also take another's place, or one be given up. Where no single one
+    helps, pairs of those that come nearest are tried.
+
+    Args:
+        trials: The pipelines.
+        known: Mistakes to choose from.
+        images: To look at.
+        start: Mistakes that are there already.
+        told: Is told of each step.
+    """
+    current = start
+    seen = {trials.pipeline(current)}
+    while len(current) <= _MOST_MISTAKES:
+        best = trials.total(current, images)
+        if not best.unequal:
+            break
+        moves = [added(current, item) for item in known if item not in current]
+        moves += [without(current, item) for item in current]
+        moves = [move for move in moves if trials.pipeline(move) not in seen]
+        shown = _telling(trials, current, images)
+        ranked = _ranked(trials, moves, shown)
+        chosen = _better(trials, ranked[:_FINALISTS], images, best)
+        if chosen is None:
+            pairs = _pairs(current, ranked[:_LOOKED_AHEAD])
+            chosen = _better(
+                trials, _ranked(trials, pairs, shown)[:_FINALISTS], images, best
+            )
+        if chosen is None:
+            break
+        current = chosen
+        seen.add(trials.pipeline(current))
+        if told is not None:
+            told(current, trials.total(current, images))
+    return current
+
+
+def _telling(trials: Trials, current: Set, images: Sequence[CocoImage]) -> list[CocoImage]:
+    """The images on which most is unequal."""
+    return sorted(images, key=lambda item: -trials.agreement(current, item).unequal)[:_SCREENED]
+
+
+def _ranked(trials: Trials, moves: Sequence[Set], images: Sequence[CocoImage]) -> list[Set]:
+    return sorted(moves, key=lambda move: -trials.total(move, images).value)
+
+
+def _better(
+    trials: Trials, moves: Sequence[Set], images: Sequence[CocoImage], best: Total
+) -> Set | None:
+    """The move that improves most, where one does."""
+    missing = sum(4 * len(trials.port[image.id]) for image in images) - best.value
+    if not moves:
+        return None
+    values = [trials.total(move, images).value for move in moves]
+    place = int(np.argmax(values))
+    return moves[place] if values[place] - best.value > _LEAST_GAIN * missing else None
+
+
+def _pairs(current: Set, moves: Sequence[Set]) -> list[Set]:
+    fresh = [item for move in moves for item in move if item not in current]
+    return [
+        added(added(current, one), other)
+        for one, other in combinations(fresh, 2)
+        if not one.excludes(other)
+    ]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What one mistake of a set is worth, the others being made.
+
+    Attributes:
+        gained: Detections of the port that are equal only with it.
+        lost: Detections of the port that are equal only without it.
+        fewer: Detections of either side that are unequal without it, minus those with it.
+    """
+
+    gained: int
+    lost: int
+    fewer: int
+
+    @property
+    def shows(self) -> bool:
+        """Whether the mistake has been made, as far as the boxes tell.
+
+        A mistake that was made leaves no equal box unequal, but for chance.
+        """
+        return self.fewer > 0 and 10 * self.lost <= max(self.gained, self.fewer)
+
+
+def gain(trials: Trials, mistakes: Set, one: Mistake, images: Sequence[CocoImage]) -> Gain:
+    """What a mistake of a set is worth."""
+    rest = without(mistakes, one)
+    now, before = trials.equal(mistakes, images), trials.equal(rest, images)
+    return Gain(
+        gained=int((now & ~before).sum()),
+        lost=int((before & ~now).sum()),
+        fewer=trials.total(rest, images).unequal - trials.total(mistakes, images).unequal,
+    )
+
+
+def pruned(trials: Trials, mistakes: Set, images: Sequence[CocoImage]) -> Set:
+    """The set without the mistakes that make no box equal in the presence of the others."""
+    while mistakes:
+        gains = {item: gain(trials, mistakes, item, images) for item in mistakes}
+        idle = [item for item in mistakes if not gains[item].shows]
+        if not idle:
+            break
+        mistakes = without(mistakes, min(idle, key=lambda item: gains[item].fewer))
+    return mistakes
+
+
+def merged(trials: Trials, known: Sequence[Mistake], mistakes: Set, images: Sequence[CocoImage]) -> Set:
+    """The set with two mistakes replaced by a single one wherever it does no worse."""
+    for pair in combinations(mistakes, 2):
+        rest = tuple(item for item in mistakes if item not in pair)
+        for other in known:
+            if not any(other.excludes(item) for item in pair) or other in pair:
+                continue
+            if _no_worse(trials, added(rest, other), mistakes, images):
+                return merged(trials, known, added(rest, other), images)
+    return mistakes
+
+
+def _no_worse(trials: Trials, one: Set, other: Set, images: Sequence[CocoImage]) -> bool:
+    return all(
+        trials.agreement(one, image).unequal <= trials.agreement(other, image).unequal
+        for image in _telling_last(trials, other, images)
+    )
+
+
+def _telling_last(trials: Trials, mistakes: Set, images: Sequence[CocoImage]) -> list[CocoImage]:
+    """Those first on which least is unequal: another set shows there soonest that it is worse."""
+    return sorted(images, key=lambda item: trials.agreement(mistakes, item).unequal)
+
+
+def alternatives(
+    trials: Trials, known: Sequence[Mistake], mistakes: Set, one: Mistake, images: Sequence[CocoImage]
+) -> list[Mistake]:
+    """The mistakes that could stand in a set for one of it: these images do not tell them apart.
+
+    Args:
+        trials: The pipelines.
+        known: Mistakes to choose from.
+        mistakes: The set.
+        one: A mistake of it.
+        images: To look at.
+    """
+    rest = without(mistakes, one)
+    order = sorted(
+        images,
+        key=lambda item: trials.agreement(mistakes, item).unequal
+        - trials.agreement(rest, item).unequal,
+    )
+
+    def same(other: Mistake) -> bool:
+        if other in mistakes or other.needs_network != one.needs_network:
+            return False
+        if any(other.excludes(item) for item in rest):
+            return False
+        changed = (*rest, other)
+        return all(
+            trials.agreement(changed, image).unequal == trials.agreement(mistakes, image).unequal
+            and np.array_equal(
+                trials.agreement(changed, image).equal, trials.agreement(mistakes, image).equal
+            )
+            for image in order
+        )
+
+    return [other for other in known if same(other)]
