@@ -21,9 +21,14 @@ SEARCHED = 8
 """Images that mistakes are searched on."""
 
 _SCREENED = 3
-"""Of these so many are looked at for every mistake, the others for the best of them."""
+"""Of these so many are looked at for the better half of the mistakes, one for all."""
 
-_FINALISTS = 6
+_PASSED = 20
+_FINALISTS = 5
+_NETWORKS_AGAIN = 14
+"""Of the mistakes that need the network so many are tried in every round; the others, which were
+further off before, only where these do not help."""
+
 _LOOKED_AHEAD = 8
 _MOST_MISTAKES = 16
 
@@ -106,6 +111,47 @@ class Trials:
         return np.concatenate([self.agreement(mistakes, image).equal for image in images])
 
 
+def telling_images(
+    images: Sequence[CocoImage],
+    port: Mapping[int, Rows],
+    fitted: Callable[[CocoImage, str], tuple[int, int]],
+    fits: Sequence[str],
+) -> list[CocoImage]:
+    """The images that tell most mistakes apart: of every shape, and with many detections.
+
+    Args:
+        images: To choose from.
+        port: The port's detections by image.
+        fitted: The size of an image scaled in one way.
+        fits: The ways of scaling, the faithful one first.
+    """
+
+    def features(image: CocoImage) -> set[str]:
+        sizes = {name: fitted(image, name) for name in fits}
+        found = {name for name in fits[1:] if sizes[name] != sizes[fits[0]]}
+        found.add("tall" if image.height > image.width else "wide")
+        found.add("grown" if sizes[fits[0]][0] > image.height else "shrunk")
+        return found
+
+    told = {image.id: features(image) for image in images}
+    left = [image for image in images if len(port[image.id])]
+    chosen: list[CocoImage] = []
+    seen: dict[str, int] = {}
+    while left and len(chosen) < SEARCHED:
+        best = max(
+            left,
+            key=lambda item: (
+                sum(1 / (1 + seen.get(name, 0)) ** 2 for name in told[item.id]),
+                min(len(port[item.id]), 100),
+            ),
+        )
+        left.remove(best)
+        chosen.append(best)
+        for name in told[best.id]:
+            seen[name] = seen.get(name, 0) + 1
+    return chosen
+
+
 def applicable(
     mistakes: Sequence[Mistake],
     faithful: Pipeline,
@@ -165,23 +211,19 @@ def select_forward(
         start: Mistakes that are there already.
         told: Is told of each step.
     """
-    current = start
+    current, order = start, list(known)
     seen = {trials.pipeline(current)}
     while len(current) <= _MOST_MISTAKES:
         best = trials.total(current, images)
         if not best.unequal:
             break
-        moves = [added(current, item) for item in known if item not in current]
-        moves += [without(current, item) for item in current]
-        moves = [move for move in moves if trials.pipeline(move) not in seen]
-        shown = _telling(trials, current, images)
-        ranked = _ranked(trials, moves, shown)
-        chosen = _better(trials, ranked[:_FINALISTS], images, best)
-        if chosen is None:
-            pairs = _pairs(current, ranked[:_LOOKED_AHEAD])
-            chosen = _better(
-                trials, _ranked(trials, pairs, shown)[:_FINALISTS], images, best
-            )
+        again = [item for item in order if item.needs_network][:_NETWORKS_AGAIN]
+        likely = [item for item in order if not item.needs_network or item in again]
+        chosen = None
+        for choice in (likely, order) if len(likely) < len(order) and current != start else (order,):
+            chosen, order = _step(trials, current, choice, order, images, seen)
+            if chosen is not None:
+                break
         if chosen is None:
             break
         current = chosen
@@ -189,6 +231,32 @@ def select_forward(
         if told is not None:
             told(current, trials.total(current, images))
     return current
+
+
+def _step(
+    trials: Trials,
+    current: Set,
+    choice: Sequence[Mistake],
+    order: Sequence[Mistake],
+    images: Sequence[CocoImage],
+    seen: set[Pipeline],
+) -> tuple[Set | None, list[Mistake]]:
+    """The next set, where one is better, and all mistakes in the order of what they bring."""
+    best = trials.total(current, images)
+    shown = _telling(trials, current, images)
+    moves = {item: added(current, item) for item in choice if item not in current}
+    values = {item: trials.total(move, shown[:1]).value for item, move in moves.items()}
+    ranks = sorted(moves, key=lambda item: -values[item])
+    order = [*ranks, *(item for item in order if item not in values)]
+    fresh = [moves[item] for item in ranks if trials.pipeline(moves[item]) not in seen]
+    given_up = [without(current, item) for item in current]
+    fresh = [*fresh[:_PASSED], *(item for item in given_up if trials.pipeline(item) not in seen)]
+    ranked = _ranked(trials, fresh, shown)
+    chosen = _better(trials, ranked[:_FINALISTS], images, best)
+    if chosen is None:
+        pairs = _pairs(current, ranked[:_LOOKED_AHEAD])
+        chosen = _better(trials, _ranked(trials, pairs, shown[:1])[:_FINALISTS], images, best)
+    return chosen, order
 
 
 def _telling(trials: Trials, current: Set, images: Sequence[CocoImage]) -> list[CocoImage]:
