@@ -13,6 +13,9 @@ from parity.settings.shared import MAX_BATCH, DetectionSettings
 FRAMEWORKS = ("tensorflow", "torch")
 """Those whose detections are compared; the second is judged by the first."""
 
+CANDIDATE = "candidate"
+"""The side that takes the second one's place where a candidate is given."""
+
 _MAX_IMAGES = 10**9
 _MAX_WORKERS = 1024
 
@@ -45,14 +48,18 @@ class CocoSettings(DetectionSettings):
     RESULT_NAME = "coco.json"
     HELP = "compare COCO metrics and every detection"
     ABOUT = (
-        "Detects with both frameworks, evaluates COCO's twelve metrics for each, and matches every "
-        "detection of one with that of the other. A run that was interrupted is gone on with by "
-        "the same command."
+        "Detects with TensorFlow's network and with the converted model, or with a port of yours, "
+        "evaluates COCO's twelve metrics for each, and matches every detection of one with that of "
+        "the other. A run that was interrupted is gone on with by the same command."
     )
     EXAMPLES = (
         (
             "coco efficientdet-d0/ --images val2017 --annotations val.json --out coco --limit 100",
             "the first hundred images",
+        ),
+        (
+            "coco d0/ --candidate port.py:build --images val2017 --annotations val.json --out coco",
+            "the AP of a port of your own",
         ),
     )
 
@@ -85,9 +92,10 @@ class CocoSettings(DetectionSettings):
         metavar="N",
     )
     framework: str = option(
-        "which of the two to evaluate",
+        "which side to evaluate: tensorflow, torch (the converted model), or, with --candidate, "
+        "candidate",
         default="both",
-        choices=(*FRAMEWORKS, "both"),
+        choices=(*FRAMEWORKS, CANDIDATE, "both"),
         group=COMPUTING,
     )
     workers: int | None = option(
@@ -121,7 +129,7 @@ class CocoSettings(DetectionSettings):
 
     def needs(self) -> Sequence[str]:
         """What computes, what evaluates, and a cluster where one is asked for."""
-        found = ["tensorflow"] if "tensorflow" in self.frameworks else []
+        found = ["tensorflow"] if self.framework in ("tensorflow", "both") else []
         found += [] if self.submission else ["coco"]
         found += ["images"] if self.stage_swap else []
         return [*found, "cluster"] if self.workers or self.scheduler else found
@@ -132,6 +140,9 @@ class CocoSettings(DetectionSettings):
         Raises:
             InputError: Says which.
         """
+        super().check()
+        if self.candidate is not None:
+            self.sides(candidate=True)
         if self.workers is not None and self.scheduler is not None:
             raise InputError(
                 "--workers and --scheduler are both given; the first starts a cluster on this "
@@ -139,7 +150,34 @@ class CocoSettings(DetectionSettings):
                 Cause.OPTION,
             )
 
-    @property
-    def frameworks(self) -> tuple[str, ...]:
-        """The frameworks that are evaluated."""
-        return FRAMEWORKS if self.framework == "both" else (self.framework,)
+    def sides(self, *, candidate: bool) -> tuple[str, ...]:
+        """The sides that are evaluated, the reference first.
+
+        Args:
+            candidate: Whether a candidate takes the converted model's place.
+
+        Raises:
+            InputError: One is asked for that there is not, or something that a candidate excludes.
+        """
+        reference, judged = FRAMEWORKS
+        if candidate and self.framework == judged:
+            raise InputError(
+                "--framework torch evaluates the converted model, whose place the candidate takes; "
+                "give --framework candidate, or leave one of the two out.",
+                Cause.OPTION,
+            )
+        if not candidate and self.framework == CANDIDATE:
+            raise InputError(
+                "--framework candidate evaluates a candidate, but none is given; give one with "
+                "--candidate, or another --framework.",
+                Cause.OPTION,
+            )
+        if candidate and self.stage_swap:
+            raise InputError(
+                "--stage-swap exchanges stages of the converted model's own pipeline, of which a "
+                "candidate has only the network; leave --stage-swap or the candidate out.",
+                Cause.OPTION,
+            )
+        if self.framework != "both":
+            return (self.framework,)
+        return (reference, CANDIDATE if candidate else judged)

@@ -19,6 +19,7 @@ from efficientdet_spec import Cause, InputError, NodeKind, require_extra
 from parity.coco.swaps import MISTAKE, TENSORFLOW, StageSwap, Swap, judge
 from parity.commands.detecting import other_stages
 from parity.commands.detecting.detection import Detection
+from parity.commands.detecting.torch_detection import TorchDetecting
 from parity.detections.rows import as_rows
 from parity.detections.shards import ImageResult, Shard, Work, claim, read_shard, write_shard
 from parity.process import environment
@@ -179,7 +180,7 @@ def run(
     folders = {slug: folder / f"swap-{slug}" for slug in [BASELINE, *(s.slug for s in swaps)]}
     origins = {swap.slug: swap.origin for swap in swaps}
     for slug, path in folders.items():
-        manifest = setup.manifest("torch") | {"images": fingerprint, "swap": slug}
+        manifest = {**TorchDetecting().manifest(setup)} | {"images": fingerprint, "swap": slug}
         if origins.get(slug) == TENSORFLOW:
             manifest["tensorflow"] = environment.describe(None)["packages"]["tensorflow"]
         claim(path, manifest)
