@@ -13,6 +13,7 @@ from parity.coco.swaps import StageSwap, SwapRow, image_failures
 from parity.coco.titles import titles
 from parity.detections.matching import Matching
 from parity.detections.shards import Shard
+from parity.pipelines.explanation import Explanation
 from parity.process.outcome import Outcome
 from parity.results.records.coco import (
     Bootstrap,
@@ -85,6 +86,8 @@ class CocoReport:
         stage_swap: PyTorch's pipeline with one stage at a time exchanged; None where not asked for.
         candidate: What takes the converted model's place, as results name it; None for nothing.
         notes: Sentences on how the candidate's detections came about.
+        explanation: The known mistakes that make the faithful pipeline's boxes the candidate's;
+            None where they were not looked for.
     """
 
     model: str
@@ -101,6 +104,7 @@ class CocoReport:
     stage_swap: StageSwap | None = None
     candidate: str | None = None
     notes: Sequence[str] = ()
+    explanation: Explanation | None = None
 
     @property
     def titles(self) -> Mapping[str, str]:
@@ -298,6 +302,7 @@ class CocoReport:
             matching=self.matching.result() if self.matching else None,
             bootstrap=self.interval,
             stage_swap=self.stage_swap.result(self.file_names) if self.stage_swap else None,
+            explanation=self.explanation.result(self.file_names) if self.explanation else None,
             published=self.published(),
             seconds_per_image={
                 name: item.seconds_per_image() for name, item in self.outcomes.items()

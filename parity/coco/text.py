@@ -5,6 +5,7 @@ from __future__ import annotations
 from parity.coco.metrics import METRICS
 from parity.coco.report import CocoReport
 from parity.coco.swaps import MISTAKE, SwapRow
+from parity.pipelines.text import explanation_text
 
 _WIDTH = 13
 """Of a column of figures, a name of a side above it included."""
@@ -17,6 +18,8 @@ def coco_text(report: CocoReport) -> str:
     """The whole report as text."""
     parts = [_metrics(report), _categories(report), _matching(report), _seconds(report)]
     parts.append("\n".join(report.notes))
+    if report.explanation is not None:
+        parts.append(explanation_text(report.explanation, report.file_names))
     published = report.published()
     parts += [_stage_swap(report), published.text if published else "", _failures(report)]
     parts.append(_conclusion(report))

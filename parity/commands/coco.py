@@ -12,6 +12,7 @@ from converter.progress import Progress
 from efficientdet_spec import Cause, InputError
 from parity.coco.titles import REFERENCE
 from parity.commands.asking.options import describe_checkpoint
+from parity.commands.detecting.brought_detection import brought, check_brought
 from parity.commands.detecting.candidate_detection import CandidateDetecting
 from parity.commands.detecting.detection import (
     Detection,
@@ -73,9 +74,13 @@ def evaluate_images(
 
     if candidate is None and settings.candidate is not None:
         candidate = CandidateDetecting.named(settings.candidate, settings.names)
-    names = settings.sides(candidate=candidate is not None)
+    if settings.detections is not None:
+        check_brought(settings.detections)
+    names = settings.sides(candidate=candidate is not None or settings.detections is not None)
     setup = set_up(settings, settings.batch_size, threads_of(settings))
-    annotations = _annotations(settings, setup)
+    every, annotations = _annotations(settings, setup)
+    if settings.detections is not None:
+        candidate = brought(settings.detections, annotations, [image.id for image in every.images])
     if settings.stage_swap:
         swaps.check(annotations, names)
     kinds = ("detections", "submission") if settings.submission else ("detections",)
@@ -107,6 +112,20 @@ def evaluate_images(
         report = _coco_report(settings, setup, annotations, results, runner.environment)
         if candidate is not None:
             report = replace(report, candidate=candidate.described, notes=candidate.notes())
+        if settings.explains and CANDIDATE in names:
+            from parity.commands.detecting.pipelines import explained
+
+            rows = {
+                item.image_id: item.rows
+                for shard in results[CANDIDATE]
+                for item in shard.images
+                if item.failure is None
+            }
+            images = [image for image in annotations.images if image.id in rows]
+            ids = sorted(annotations.categories)
+            report = replace(
+                report, explanation=explained(setup, settings.images, ids, images, rows)
+            )
         if not settings.stage_swap:
             return report
         stage_swap = swaps.run(
@@ -120,8 +139,8 @@ def evaluate_images(
     return replace(report, stage_swap=stage_swap)
 
 
-def _annotations(settings: CocoSettings, setup: Detection) -> Annotations:
-    """The images that are asked for, of which at least one must be there."""
+def _annotations(settings: CocoSettings, setup: Detection) -> tuple[Annotations, Annotations]:
+    """All images, and those that are asked for, of which at least one must be there."""
     from parity.detections.annotations import choose, read_annotations
 
     found = read_annotations(
@@ -138,7 +157,7 @@ def _annotations(settings: CocoSettings, setup: Detection) -> Annotations:
             f"being {images[0].file_name}; give the folder of these images.",
             Cause.FILE,
         )
-    return annotations
+    return found, annotations
 
 
 def _detected(

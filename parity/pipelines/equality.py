@@ -146,7 +146,9 @@ def equal_pairs(found: Found, port: Rows) -> NDArray[np.int64]:
 def _allowed(found: Found) -> NDArray[np.float64]:
     """[K, 4] how far each number of a box may be off; float32's own rounding is in it."""
     spacing = np.spacing(np.abs(found.rows[:, :4]).max(axis=1, initial=0.0).astype(np.float32))
-    return CODE_BOUND * found.reach + 4 * spacing[:, None].astype(np.float64)
+    allowed: NDArray[np.float64] = CODE_BOUND * found.reach
+    allowed = allowed + 4 * spacing[:, None].astype(np.float64)
+    return allowed
 
 
 def closeness(found: Found, port: Rows) -> float:

@@ -87,7 +87,8 @@ class Pipeline:
         Args:
             stages: Variant by stage, as :meth:`torch_model.profiles.Profile.stages` gives them.
         """
-        return cls(**stages)
+        changes: Mapping[str, Any] = stages
+        return cls(**changes)
 
     def changed(self, changes: Mapping[str, Any]) -> Pipeline:
         """The same with other choices for some parts."""

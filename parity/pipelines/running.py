@@ -160,7 +160,7 @@ class Runner:
         if known is None:
             pixels, place = self._prepared(pipeline, image)
             # Different ways often lead to the very same pixels.
-            known = place, hashlib.sha256(np.ascontiguousarray(pixels)).digest()
+            known = place, hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).digest()
             self._inputs.put(key, known, 1)
         place, digest = known
         predictions = self._outputs.get((digest, pipeline.network))
@@ -178,7 +178,7 @@ class Runner:
     ) -> tuple[NDArray[np.float32], Geometry]:
         levels = decoding.ordered(self._image(pipeline.decode, image), pipeline.colours)
         place = resizing.geometry(
-            *levels.shape[:2], self._size, pipeline.fit, pipeline.placement
+            levels.shape[0], levels.shape[1], self._size, pipeline.fit, pipeline.placement
         )
         name, resize = pipeline.normalisation, self._resizes[pipeline.resize]
         if pipeline.resize.endswith("-levels"):

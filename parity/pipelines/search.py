@@ -220,7 +220,9 @@ def select_forward(
         again = [item for item in order if item.needs_network][:_NETWORKS_AGAIN]
         likely = [item for item in order if not item.needs_network or item in again]
         chosen = None
-        for choice in (likely, order) if len(likely) < len(order) and current != start else (order,):
+        for choice in (
+            (likely, order) if len(likely) < len(order) and current != start else (order,)
+        ):
             chosen, order = _step(trials, current, choice, order, images, seen)
             if chosen is not None:
                 break
@@ -334,7 +336,9 @@ def pruned(trials: Trials, mistakes: Set, images: Sequence[CocoImage]) -> Set:
     return mistakes
 
 
-def merged(trials: Trials, known: Sequence[Mistake], mistakes: Set, images: Sequence[CocoImage]) -> Set:
+def merged(
+    trials: Trials, known: Sequence[Mistake], mistakes: Set, images: Sequence[CocoImage]
+) -> Set:
     """The set with two mistakes replaced by a single one wherever it does no worse."""
     for pair in combinations(mistakes, 2):
         rest = tuple(item for item in mistakes if item not in pair)
@@ -359,7 +363,11 @@ def _telling_last(trials: Trials, mistakes: Set, images: Sequence[CocoImage]) ->
 
 
 def alternatives(
-    trials: Trials, known: Sequence[Mistake], mistakes: Set, one: Mistake, images: Sequence[CocoImage]
+    trials: Trials,
+    known: Sequence[Mistake],
+    mistakes: Set,
+    one: Mistake,
+    images: Sequence[CocoImage],
 ) -> list[Mistake]:
     """The mistakes that could stand in a set for one of it: these images do not tell them apart.
 
@@ -373,8 +381,9 @@ def alternatives(
     rest = without(mistakes, one)
     order = sorted(
         images,
-        key=lambda item: trials.agreement(mistakes, item).unequal
-        - trials.agreement(rest, item).unequal,
+        key=lambda item: (
+            trials.agreement(mistakes, item).unequal - trials.agreement(rest, item).unequal
+        ),
     )
 
     def same(other: Mistake) -> bool:

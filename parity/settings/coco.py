@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efficientdet_spec import Cause, InputError
-from parity.settings.option import COMPUTING, INPUT, RESULTS, option
+from parity.settings.option import COMPUTING, INPUT, RESULTS, SIDES, option
 from parity.settings.shared import MAX_BATCH, DetectionSettings
 
 FRAMEWORKS = ("tensorflow", "torch")
@@ -63,6 +63,21 @@ class CocoSettings(DetectionSettings):
         ),
     )
 
+    detections: str | None = option(
+        "what your own program detects, judged in the place of the converted model: a JSON file of "
+        "COCO results, or FILE.py:FUNCTION, where detect(paths) returns for each path boxes "
+        "[x1, y1, x2, y2] in pixels of the image, scores and category ids; known mistakes that "
+        "make the faithful boxes equal to these are named (docs/pipelines.md)",
+        default=None,
+        group=SIDES,
+        metavar="FILE",
+        path=True,
+    )
+    no_explanation: bool = option(
+        "with --detections, do not look for the mistakes that explain them",
+        default=False,
+        group=SIDES,
+    )
     images: Path = option("folder of the images", group=INPUT, metavar="DIR")
     annotations: Path = option(
         "COCO annotations, such as instances_val2017.json", group=INPUT, metavar="FILE"
@@ -131,8 +146,13 @@ class CocoSettings(DetectionSettings):
         """What computes, what evaluates, and a cluster where one is asked for."""
         found = ["tensorflow"] if self.framework in ("tensorflow", "both") else []
         found += [] if self.submission else ["coco"]
-        found += ["images"] if self.stage_swap else []
+        found += ["images"] if self.stage_swap or self.explains else []
         return [*found, "cluster"] if self.workers or self.scheduler else found
+
+    @property
+    def explains(self) -> bool:
+        """Whether mistakes are looked for that explain another program's detections."""
+        return self.detections is not None and not self.no_explanation
 
     def check(self) -> None:
         """Refuse settings that do not go together.
@@ -141,7 +161,13 @@ class CocoSettings(DetectionSettings):
             InputError: Says which.
         """
         super().check()
-        if self.candidate is not None:
+        if self.candidate is not None and self.detections is not None:
+            raise InputError(
+                "--candidate and --detections are both given; the first is a network for the "
+                "stages of --profile, the second a whole program's detections: give one of them.",
+                Cause.OPTION,
+            )
+        if self.candidate is not None or self.detections is not None:
             self.sides(candidate=True)
         if self.workers is not None and self.scheduler is not None:
             raise InputError(
@@ -169,13 +195,13 @@ class CocoSettings(DetectionSettings):
         if not candidate and self.framework == CANDIDATE:
             raise InputError(
                 "--framework candidate evaluates a candidate, but none is given; give one with "
-                "--candidate, or another --framework.",
+                "--candidate or --detections, or another --framework.",
                 Cause.OPTION,
             )
         if candidate and self.stage_swap:
             raise InputError(
-                "--stage-swap exchanges stages of the converted model's own pipeline, of which a "
-                "candidate has only the network; leave --stage-swap or the candidate out.",
+                "--stage-swap exchanges stages of the converted model's own pipeline, which "
+                "neither a candidate nor --detections has; leave --stage-swap or these out.",
                 Cause.OPTION,
             )
         if self.framework != "both":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -10,10 +10,43 @@ from typing import Any
 
 import numpy as np
 
+from converter.progress import Progress
 from parity.commands.detecting import swaps
 from parity.commands.detecting.detection import Detection
 from parity.commands.detecting.other_stages import resize_with_torch
-from parity.pipelines.running import Tools
+from parity.detections.annotations import CocoImage
+from parity.detections.rows import Rows
+from parity.pipelines.explanation import Explanation, explain
+from parity.pipelines.pipeline import Pipeline
+from parity.pipelines.running import Runner, Tools
+
+
+def explained(
+    setup: Detection,
+    folder: Path,
+    categories: Sequence[int],
+    images: Sequence[CocoImage],
+    rows: Mapping[int, Rows],
+) -> Explanation:
+    """The known mistakes that make the faithful pipeline's boxes another program's.
+
+    Args:
+        setup: The faithful pipeline.
+        folder: Of the images.
+        categories: Ids that the annotations have, rising.
+        images: That the program has detected on.
+        rows: Its detections by image.
+    """
+    faithful = Pipeline.of_profile(setup.profile.stages())
+
+    @contextmanager
+    def progress(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+        with Progress(title, unit=unit) as told:
+            yield told
+
+    with open_tools(setup) as tools:
+        runner = Runner(tools, setup.conversion.config, setup.size, folder, categories)
+        return explain(runner, faithful, rows, images, setup.size, set(tools.networks), progress)
 
 
 @contextmanager

@@ -106,6 +106,7 @@ def swaps_of(setup: Detection, *, with_tensorflow: bool) -> list[Swap]:
 
 
 def has_raw_twins(setup: Detection) -> bool:
+    """Whether the checkpoint holds raw values besides the averages that the pipeline takes."""
     ledger = setup.conversion.ledger
     if setup.weights == "raw" or not any(row.use == "ema" for row in ledger.rows):
         return False
@@ -120,9 +121,7 @@ def has_raw_twins(setup: Detection) -> bool:
 def raw_values(setup: Detection) -> Any:
     """The checkpoint's raw values instead of their moving averages."""
     config = setup.conversion.config
-    return convert(
-        _files(setup), model=config.name, num_classes=config.num_classes, weights="raw"
-    )
+    return convert(_files(setup), model=config.name, num_classes=config.num_classes, weights="raw")
 
 
 def _files(setup: Detection) -> CheckpointFiles:
@@ -351,6 +350,7 @@ def _exchanged(baseline: Pipeline, stage: str, function: Any) -> Pipeline:
 
 
 def detector_of(setup: Detection, conversion: Any, device: Any) -> Detector:
+    """The pipeline with a conversion's values, on a device."""
     from torch_model.checkpoint import from_arrays
     from torch_model.detector import Detector
 
@@ -359,6 +359,7 @@ def detector_of(setup: Detection, conversion: Any, device: Any) -> Detector:
 
 
 def forward(detector: Detector, pixels: Any) -> Any:
+    """The network's outputs for pixels [H, W, 3]."""
     import torch
 
     from torch_model.postprocess import split_outputs
@@ -370,6 +371,7 @@ def forward(detector: Detector, pixels: Any) -> Any:
 
 
 def forward_zero_padded(detector: Detector, pixels: Any) -> Any:
+    """The same where max-pools take zeros around their input."""
     with zero_padded_pools(detector.model):
         return forward(detector, pixels)
 

@@ -10,6 +10,9 @@ MISTAKES = (
         {"network": "raw"},
     ),
     Mistake(
-        "zero-padded-pool", "max-pools padded with zeros", "network", {"network": "zero-padded-pool"}
+        "zero-padded-pool",
+        "max-pools padded with zeros",
+        "network",
+        {"network": "zero-padded-pool"},
     ),
 )

@@ -107,7 +107,9 @@ def background(padding: str, name: str) -> NDArray[np.float32]:
     level = PADDINGS[padding]
     if level is None:
         return np.zeros(3, np.float32)
-    return normalised(np.broadcast_to(np.asarray(level, np.float32), (1, 1, 3)), name)[0, 0]
+    around = normalised(np.broadcast_to(np.asarray(level, np.float32), (1, 1, 3)), name)
+    result: NDArray[np.float32] = around[0, 0]
+    return result
 
 
 def finished(pixels: NDArray[np.float32], name: str) -> NDArray[np.float32]:

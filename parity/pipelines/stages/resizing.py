@@ -1,4 +1,4 @@
-"""From an image's size to the input's: how it is interpolated, which size it gets, where it lies."""
+"""How an image is scaled to the input: interpolation, size, and where in the input it lies."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ _PRECISION = 22
 
 
 def _triangle(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.clip(1 - np.abs(x), 0, None)
+    result: NDArray[np.float64] = np.clip(1 - np.abs(x), 0, None)
+    return result
 
 
 def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -73,7 +74,8 @@ def _pillow_weights(size: int, target: int, cubic: bool) -> NDArray[np.float64]:
     for place in range(target):
         centre = (place + 0.5) * scale
         low, high = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), size)
-        taps = (_cubic if cubic else _triangle)((np.arange(low, high) - centre + 0.5) / stretch)
+        places = np.arange(low, high, dtype=np.float64)
+        taps = (_cubic if cubic else _triangle)((places - centre + 0.5) / stretch)
         taps = taps * (1.0 / taps.sum()) * 2**_PRECISION
         weights[place, low:high] = np.trunc(taps + np.copysign(0.5, taps))
     return weights
@@ -122,14 +124,13 @@ def nearest(image: Array, height: int, width: int, *, centred: bool) -> Array:
         np.minimum(((np.arange(target) + half) * (size / target)).astype(np.int64), size - 1)
         for target, size in ((height, image.shape[0]), (width, image.shape[1]))
     )
-    return image[rows][:, columns]
+    found: Array = image[rows][:, columns]
+    return found
 
 
 def bilinear(image: Array, height: int, width: int, *, half_pixel: bool = True) -> Array:
     """TensorFlow's bilinear resize; of 8-bit pixels the result is rounded to grey levels."""
-    values = resize_bilinear(
-        image.astype(np.float32), height, width, half_pixel=half_pixel
-    )
+    values = resize_bilinear(image.astype(np.float32), height, width, half_pixel=half_pixel)
     return np.rint(values).astype(np.uint8) if image.dtype == np.uint8 else values
 
 
@@ -240,7 +241,11 @@ MISTAKES = (
             ),
             ("pillow-cubic", "pillow-cubic-levels", "Pillow's bicubic resize"),
             ("opencv-cubic", "opencv-cubic", "OpenCV's bicubic resize"),
-            ("opencv-cubic-levels", "opencv-cubic-levels", "OpenCV's bicubic resize of grey levels"),
+            (
+                "opencv-cubic-levels",
+                "opencv-cubic-levels",
+                "OpenCV's bicubic resize of grey levels",
+            ),
             ("torch-cubic", "torch-cubic", "PyTorch's bicubic resize"),
             ("opencv-area", "opencv-area-levels", "OpenCV's area resize"),
             ("nearest", "nearest", "nearest pixel, as OpenCV takes it"),
@@ -257,5 +262,7 @@ MISTAKES = (
             ("stretched", "stretch", "aspect not kept (no letterbox)"),
         )
     ),
-    Mistake("centred", "padded on both sides (image centred)", "preprocess", {"placement": "centre"}),
+    Mistake(
+        "centred", "padded on both sides (image centred)", "preprocess", {"placement": "centre"}
+    ),
 )

@@ -31,7 +31,10 @@ MISTAKES = (
         "class-agnostic", "boxes suppress those of any class", "postprocess", {"scope": "global"}
     ),
     Mistake(
-        "per-class", "boxes suppress only those of their class", "postprocess", {"scope": "per-class"}
+        "per-class",
+        "boxes suppress only those of their class",
+        "postprocess",
+        {"scope": "per-class"},
     ),
     *(
         Mistake(f"iou-{iou:g}", f"NMS threshold {iou:g}", "postprocess", {"iou": iou})

@@ -113,7 +113,7 @@ def laid_out(
         sides = size if layout == "normalised-input" else geometry.image
         unit = np.tile(1 / np.array(sides, np.float32), 2)
     corners = boxes * unit
-    columns = np.stack(np.broadcast_arrays(*LAYOUTS[layout](*corners.T)), axis=1)
+    columns = np.stack(LAYOUTS[layout](*corners.T), axis=1)
     # A side is a difference of two edges.
     moves = np.array([1.0, 1.0, 2.0, 2.0]) * float(unit.max())
     return columns, np.broadcast_to(moves, columns.shape)
@@ -130,7 +130,7 @@ def rounded(rows: Numbers, rounding: str) -> Numbers:
         return rows
     rows = rows.copy()
     boxes, scores = ROUNDINGS[rounding]
-    if boxes == "truncate":
+    if isinstance(boxes, str):
         rows[:, :4] = np.trunc(rows[:, :4])
     elif boxes is not None:
         rows[:, :4] = np.round(rows[:, :4], boxes)
@@ -175,7 +175,11 @@ MISTAKES = (
         Mistake(slug, title, "output", {"labels": name})
         for slug, name, title in (
             ("zero-based", "plus-zero", "class indices from 0 instead of category ids"),
-            ("background-class", "plus-two", "categories one too high (a background class counted)"),
+            (
+                "background-class",
+                "plus-two",
+                "categories one too high (a background class counted)",
+            ),
             (
                 "contiguous-zero",
                 "contiguous-zero",

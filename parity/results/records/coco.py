@@ -10,6 +10,7 @@ from msgspec import field
 
 from parity.process.outcome import Outcome
 from parity.results.records.detections import BySide, ImageMatching, MatchCounts
+from parity.results.records.pipelines import ExplanationResult
 from parity.results.records.record import (
     Count,
     Figure,
@@ -228,6 +229,13 @@ class CocoResult(ResultFile, kw_only=True, frozen=True):
     stage_swap: Annotated[
         StageSwapResult | None,
         says("with `--stage-swap`, what exchanging single stages does; else null"),
+    ] = None
+    explanation: Annotated[
+        ExplanationResult | None,
+        says(
+            "with `--detections`, the known mistakes that make the faithful pipeline's boxes equal "
+            "to the candidate's ([how](pipelines.md)); else null"
+        ),
     ] = None
     published: Annotated[
         PublishedResult | None,

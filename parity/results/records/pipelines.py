@@ -46,7 +46,7 @@ class UnexplainedImage(Record, kw_only=True, frozen=True):
 
 
 class ExplanationResult(Record, kw_only=True, frozen=True):
-    """The smallest set of known mistakes that makes the faithful pipeline's boxes the candidate's."""
+    """The smallest set of known mistakes that makes the faithful boxes the candidate's."""
 
     complete: Annotated[bool, says("whether no box of either side is left unexplained")]
     steps: Annotated[Sequence[StepResult], says("the mistakes, in the order of what they explain")]
