@@ -66,6 +66,106 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Boxes:
+    """Detections in pixels of the network's input.
+
+    Attributes:
+        boxes: [K, 4] as [y1, x1, y2, x2].
+        scores: [K].
+        classes: [K] class index.
+        anchors: [K, 4] what each box was decoded from.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    anchors: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What enters a pipeline's suppression, and as what it would be written.
+
+    Attributes:
+        entering: As the suppression sees it.
+        written: [K, 4] the same boxes as they are written.
+    """
+
+    entering: Boxes
+    written: NDArray[np.float32]
+
+    def each(self) -> Boxes:
+        """All of them, with the scores that they enter with."""
+        return replace(self.entering, boxes=self.written)
+
+    def kept(self, pipeline: Pipeline) -> Boxes:
+        """Those that the pipeline's suppression leaves, with the scores that it gives them."""
+        own = self.entering
+        found = suppressing.suppressed(own.boxes, own.scores, own.classes, pipeline)
+        those = found.indices
+        return Boxes(self.written[those], found.scores, own.classes[those], own.anchors[those])
+
+
+def prepared(
+    pipeline: Pipeline,
+    image: NDArray[np.uint8],
+    size: tuple[int, int],
+    resizes: Mapping[str, resizing.Resize],
+) -> tuple[NDArray[np.float32], Geometry]:
+    """The network's input [H, W, 3], and how the image lies in it.
+
+    Args:
+        pipeline: Decides how.
+        image: [h, w, 3] in RGB order.
+        size: (height, width) of the input.
+        resizes: By name, those of frameworks included.
+
+    Raises:
+        InputError: Nothing is left of the image.
+    """
+    levels = decoding.ordered(image, pipeline.colours)
+    h, w = levels.shape[:2]
+    place = resizing.geometry(h, w, size, pipeline.fit, pipeline.placement)
+    name, resize = pipeline.normalisation, resizes[pipeline.resize]
+    if pipeline.resize.endswith("-levels"):
+        scaled = normalising.normalised(resize(levels, *place.scaled), name)
+    else:
+        scaled = resize(normalising.normalised(levels, name), *place.scaled)
+    pixels = np.empty((*size, 3), np.float32)
+    pixels[:] = normalising.background(pipeline.padding, name)
+    (top, left), (height, width) = place.offset, place.scaled
+    pixels[top : top + height, left : left + width] = scaled
+    return normalising.finished(pixels, name), place
+
+
+def candidates(
+    pipeline: Pipeline,
+    predictions: Predictions,
+    anchored: NDArray[np.float32],
+    place: Geometry,
+    size: tuple[int, int],
+) -> Candidates:
+    """What enters the pipeline's suppression.
+
+    Args:
+        pipeline: Decides which.
+        predictions: The network's.
+        anchored: [A, 4] the pipeline's anchors.
+        place: How the image lies in the input.
+        size: (height, width) of the input.
+    """
+    chosen = predictions.chosen(pipeline.selection)
+    near = anchored[chosen.anchors]
+    boxes = coding.decode(
+        predictions.codes[chosen.anchors], near, pipeline.code_order, pipeline.code_limits
+    )
+    when = pipeline.clipping
+    cut = suppressing.clipped(boxes, when.removesuffix("-first"), place, size)
+    entering = cut if when.endswith("-first") else boxes
+    return Candidates(Boxes(entering, sigmoid(chosen.logits), chosen.classes, near), cut)
+
+
+@dataclass(frozen=True)
 class _Seen:
     geometry: Geometry
     predictions: Predictions
@@ -176,48 +276,17 @@ class Runner:
     def _prepared(
         self, pipeline: Pipeline, image: CocoImage
     ) -> tuple[NDArray[np.float32], Geometry]:
-        levels = decoding.ordered(self._image(pipeline.decode, image), pipeline.colours)
-        place = resizing.geometry(
-            levels.shape[0], levels.shape[1], self._size, pipeline.fit, pipeline.placement
-        )
-        name, resize = pipeline.normalisation, self._resizes[pipeline.resize]
-        if pipeline.resize.endswith("-levels"):
-            scaled = normalising.normalised(resize(levels, *place.scaled), name)
-        else:
-            scaled = resize(normalising.normalised(levels, name), *place.scaled)
-        pixels = np.empty((*self._size, 3), np.float32)
-        pixels[:] = normalising.background(pipeline.padding, name)
-        (top, left), (height, width) = place.offset, place.scaled
-        pixels[top : top + height, left : left + width] = scaled
-        return normalising.finished(pixels, name), place
+        return prepared(pipeline, self._image(pipeline.decode, image), self._size, self._resizes)
 
     def _found(self, pipeline: Pipeline, seen: _Seen) -> Found:
-        chosen = seen.predictions.chosen(pipeline.selection)
-        near = self._anchors_of(pipeline)[chosen.anchors]
-        boxes = coding.decode(
-            seen.predictions.codes[chosen.anchors], near, pipeline.code_order, pipeline.code_limits
-        )
-        when, place, size = pipeline.clipping, seen.geometry, self._size
-        if when.endswith("-first"):
-            boxes = suppressing.clipped(boxes, when.removesuffix("-first"), place, size)
-        scores = sigmoid(chosen.logits)
-        kept = suppressing.suppressed(boxes, scores, chosen.classes, pipeline)
-        if not when.endswith("-first"):
-            boxes = suppressing.clipped(boxes, when, place, size)
-        those = kept.indices
-        found = self._written(
-            pipeline, place, boxes[those], kept.scores, chosen.classes[those], near[those]
-        )
+        place, anchored = seen.geometry, self._anchors_of(pipeline)
+        all_of = candidates(pipeline, seen.predictions, anchored, place, self._size)
+        found = self._written(pipeline, place, all_of.kept(pipeline))
+        return replace(found, candidates=lambda: self._written(pipeline, place, all_of.each()))
 
-        def candidates() -> Found:
-            return self._written(pipeline, place, boxes, scores, chosen.classes, near)
-
-        return replace(found, candidates=candidates)
-
-    def _written(
-        self, pipeline: Pipeline, place: Geometry, boxes: Any, scores: Any, classes: Any, near: Any
-    ) -> Found:
+    def _written(self, pipeline: Pipeline, place: Geometry, these: Boxes) -> Found:
         size, undo = self._size, pipeline.undo
+        boxes, scores, classes, near = these.boxes, these.scores, these.classes, these.anchors
         # An edge moves by d (a + side / 2) where the codes move by d.
         sides = (near[:, 2:] - near[:, :2]) + (boxes[:, 2:] - boxes[:, :2]) / 2
         pixels = np.abs(sides.max(axis=1, initial=0.0)) * writing.factors(undo, place, size).max()

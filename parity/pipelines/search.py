@@ -29,7 +29,8 @@ _NETWORKS_AGAIN = 14
 """Of the mistakes that need the network so many are tried in every round; the others, which were
 further off before, only where these do not help."""
 
-_LOOKED_AHEAD = 8
+_LOOKED_AHEAD = 6
+_FEW = 50
 _MOST_MISTAKES = 16
 
 _LEAST_GAIN = 1e-3
@@ -129,6 +130,7 @@ def telling_images(
     def features(image: CocoImage) -> set[str]:
         sizes = {name: fitted(image, name) for name in fits}
         found = {name for name in fits[1:] if sizes[name] != sizes[fits[0]]}
+        found.add("few" if len(port[image.id]) < _FEW else "many")
         found.add("tall" if image.height > image.width else "wide")
         found.add("grown" if sizes[fits[0]][0] > image.height else "shrunk")
         return found
@@ -247,7 +249,16 @@ def _step(
     best = trials.total(current, images)
     shown = _telling(trials, current, images)
     moves = {item: added(current, item) for item in choice if item not in current}
-    values = {item: trials.total(move, shown[:1]).value for item, move in moves.items()}
+    totals = {
+        item: trials.total(move, shown[:1] if item.needs_network else shown)
+        for item, move in moves.items()
+    }
+    # Of what was seen on fewer images, as far as it goes on these.
+    first, whole = trials.total(current, shown[:1]).value, trials.total(current, shown).value
+    values = {
+        item: total.value - (first if item.needs_network else whole)
+        for item, total in totals.items()
+    }
     ranks = sorted(moves, key=lambda item: -values[item])
     order = [*ranks, *(item for item in order if item not in values)]
     fresh = [moves[item] for item in ranks if trials.pipeline(moves[item]) not in seen]
@@ -256,14 +267,19 @@ def _step(
     ranked = _ranked(trials, fresh, shown)
     chosen = _better(trials, ranked[:_FINALISTS], images, best)
     if chosen is None:
-        pairs = _pairs(current, ranked[:_LOOKED_AHEAD])
-        chosen = _better(trials, _ranked(trials, pairs, shown[:1])[:_FINALISTS], images, best)
+        # One that alone brings boxes too many may bring the right ones.
+        bold = sorted(moves, key=lambda item: -totals[item].equal)[:_LOOKED_AHEAD]
+        likely = [*ranked[:_LOOKED_AHEAD], *(moves[item] for item in bold)]
+        pairs = _pairs(current, likely)
+        chosen = _better(trials, _ranked(trials, pairs, shown[:2])[:_FINALISTS], images, best)
     return chosen, order
 
 
 def _telling(trials: Trials, current: Set, images: Sequence[CocoImage]) -> list[CocoImage]:
-    """The images on which most is unequal."""
-    return sorted(images, key=lambda item: -trials.agreement(current, item).unequal)[:_SCREENED]
+    """The images on which most is unequal, and one where most of the pipeline's boxes are lone."""
+    found = sorted(images, key=lambda item: -trials.agreement(current, item).unequal)
+    lone = max(images, key=lambda item: trials.agreement(current, item).lone)
+    return list(dict.fromkeys([found[0], lone, *found]))[:_SCREENED]
 
 
 def _ranked(trials: Trials, moves: Sequence[Set], images: Sequence[CocoImage]) -> list[Set]:
@@ -283,7 +299,7 @@ def _better(
 
 
 def _pairs(current: Set, moves: Sequence[Set]) -> list[Set]:
-    fresh = [item for move in moves for item in move if item not in current]
+    fresh = list(dict.fromkeys(item for move in moves for item in move if item not in current))
     return [
         added(added(current, one), other)
         for one, other in combinations(fresh, 2)

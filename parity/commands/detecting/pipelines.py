@@ -8,12 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from converter.progress import Progress
 from parity.commands.detecting import swaps
 from parity.commands.detecting.detection import Detection
-from parity.commands.detecting.other_stages import resize_with_torch
+from parity.commands.detecting.other_stages import decode, torch_resizes
 from parity.detections.annotations import CocoImage
 from parity.detections.rows import Rows
 from parity.pipelines.explanation import Explanation, explain
@@ -64,30 +62,9 @@ def open_tools(setup: Detection) -> Iterator[Tools]:
     before = torch.get_num_threads()
     torch.set_num_threads(setup.threads)
     try:
-        yield Tools(_decode, _resizes(), _networks(setup, device))
+        yield Tools(decode, torch_resizes(), _networks(setup, device))
     finally:
         torch.set_num_threads(before)
-
-
-def _decode(path: Path, kind: str) -> Any:
-    from torch_model.decode import read_image
-
-    return read_image(path, fast_dct=kind == "fast-dct")
-
-
-def _resizes() -> Mapping[str, Callable[[Any, int, int], Any]]:
-    antialias = partial(resize_with_torch, antialias=True)
-    return {
-        "torch": resize_with_torch,
-        "torch-antialias": antialias,
-        "torch-antialias-levels": partial(_rounded, antialias),
-        "torch-cubic": partial(resize_with_torch, mode="bicubic"),
-    }
-
-
-def _rounded(resize: Callable[..., Any], image: Any, height: int, width: int) -> Any:
-    resized = np.rint(resize(image.astype(np.float32), height, width))
-    return np.clip(resized, 0, 255).astype(np.uint8)
 
 
 def _networks(setup: Detection, device: Any) -> Mapping[str, Callable[[Any], Any]]:

@@ -10,13 +10,13 @@ from parity.pipelines.pipeline import Mistake
 MISTAKES = (
     Mistake(
         "opencv-decode",
-        "JPEG decoded with the accurate DCT, as OpenCV and Pillow do",
+        "JPEG decoder of OpenCV and Pillow",
         "decode",
         {"decode": "accurate-dct"},
     ),
     Mistake(
-        "tensorflow-decode-mistake",
-        "JPEG decoded with the fast DCT, as TensorFlow does",
+        "fast-decode",
+        "TensorFlow's JPEG decoder",
         "decode",
         {"decode": "fast-dct"},
     ),

@@ -227,11 +227,11 @@ MISTAKES = (
             ("torch-resize", "torch", "PyTorch's resize"),
             ("antialias", "torch-antialias", "PyTorch's antialiased resize"),
             ("legacy-resize", "legacy", "TensorFlow 1's resize, no half pixel"),
-            ("resize-first", "opencv-levels", "OpenCV's resize of grey levels, then normalise"),
+            ("resize-first", "opencv-levels", "OpenCV's resize of grey levels"),
             (
                 "resize-first-rounded",
                 "half-pixel-levels",
-                "resize rounded to grey levels, then normalise",
+                "resize rounded to grey levels",
             ),
             ("pillow-resize", "pillow-levels", "Pillow's bilinear resize (antialiased)"),
             (
