@@ -184,16 +184,14 @@ def _digits(off: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _paired(values: NDArray[np.float64]) -> float:
-    """The sum over pairs, each row and column once, the largest first."""
-    order = np.argsort(-values, axis=None, kind="stable")
-    rows, columns = np.unravel_index(order, values.shape)
-    free_rows, free_columns = (np.ones(count, bool) for count in values.shape)
-    left, total = min(values.shape), 0.0
-    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-        if free_rows[row] and free_columns[column]:
-            free_rows[row] = free_columns[column] = False
-            total += float(values[row, column])
-            left -= 1
-            if not left:
-                break
+    """The sum over pairs, each row and column once, the largest first.
+
+    Pairs that are each other's best are those which come first whatever the others are.
+    """
+    left, total = values, 0.0
+    while left.size:
+        best, other = left.argmax(axis=1), left.argmax(axis=0)
+        rows = np.flatnonzero(other[best] == np.arange(len(left)))
+        total += float(left[rows, best[rows]].sum())
+        left = np.delete(np.delete(left, rows, axis=0), best[rows], axis=1)
     return total

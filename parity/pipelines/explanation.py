@@ -148,6 +148,7 @@ def explain(
     """
     trials = search.Trials(runner, faithful, port)
     known = search.applicable(MISTAKES, faithful, port, networks)
+    tried = search.without_larger_limits(known)
 
     def fitted(image: CocoImage, way: str) -> tuple[int, int]:
         return resizing.FITS[way](image.height, image.width, *size).scaled
@@ -155,7 +156,7 @@ def explain(
     ways = sorted(resizing.FITS, key=lambda way: way != faithful.fit)
     chosen = search.telling_images(images, port, fitted, ways)
     with progress("looking for mistakes", "boxes") as told:
-        mistakes = _found(trials, known, chosen, (), told)
+        mistakes = _found(trials, tried, chosen, (), told)
     explanation = _account(trials, known, mistakes, chosen, images, progress)
     if explanation.complete or not explanation.remaining:
         return explanation
@@ -163,7 +164,7 @@ def explain(
     others = [image for image in images if image.id in explanation.remaining]
     others.sort(key=lambda image: -sum(explanation.remaining[image.id]))
     with progress("looking again", "boxes") as told:
-        again = _found(trials, known, others[: search.SEARCHED], mistakes, told)
+        again = _found(trials, tried, others[: search.SEARCHED], mistakes, told)
     if set(again) == set(mistakes):
         return explanation
     chosen = [*chosen, *(item for item in others[: search.SEARCHED] if item not in chosen)]

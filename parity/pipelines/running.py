@@ -27,7 +27,7 @@ from parity.pipelines.stages import (
 )
 from parity.pipelines.stages.resizing import Geometry
 from parity.pipelines.stages.selecting import Predictions
-from torch_model.postprocess import Outputs, sigmoid
+from torch_model.postprocess import Chosen, Outputs, sigmoid
 
 CACHE_BYTES = 2**29
 """Memory for networks' outputs that may be needed again."""
@@ -155,6 +155,12 @@ def candidates(
         size: (height, width) of the input.
     """
     chosen = predictions.chosen(pipeline.selection)
+    scores = sigmoid(chosen.logits)
+    if pipeline.threshold:
+        # What is not written suppresses nothing that is: it comes behind it, and no score grows.
+        high = scores >= np.float32(pipeline.threshold)
+        chosen = Chosen(chosen.anchors[high], chosen.classes[high], chosen.logits[high])
+        scores = scores[high]
     near = anchored[chosen.anchors]
     boxes = coding.decode(
         predictions.codes[chosen.anchors], near, pipeline.code_order, pipeline.code_limits
@@ -162,7 +168,7 @@ def candidates(
     when = pipeline.clipping
     cut = suppressing.clipped(boxes, when.removesuffix("-first"), place, size)
     entering = cut if when.endswith("-first") else boxes
-    return Candidates(Boxes(entering, sigmoid(chosen.logits), chosen.classes, near), cut)
+    return Candidates(Boxes(entering, scores, chosen.classes, near), cut)
 
 
 @dataclass(frozen=True)

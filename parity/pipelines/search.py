@@ -184,6 +184,15 @@ def applicable(
     return [mistake for mistake in mistakes if fits(mistake)]
 
 
+def without_larger_limits(known: Sequence[Mistake]) -> list[Mistake]:
+    """The mistakes without the numbers of boxes that are larger than need be.
+
+    They take long, and do the same; as alternatives they are tried later.
+    """
+    limits = sorted(item.changes["limit"] for item in known if "limit" in item.changes)
+    return [item for item in known if item.changes.get("limit") in (None, *limits[:1])]
+
+
 def added(mistakes: Set, one: Mistake) -> Set:
     """The set with another mistake, in the place of those that it excludes."""
     return (*(item for item in mistakes if not one.excludes(item)), one)
