@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from efficientdet_spec import OFFICIAL_MODELS, get_config
 from parity.coco.metrics import METRICS, Evaluation
@@ -13,7 +13,6 @@ from parity.coco.swaps import StageSwap, SwapRow, image_failures
 from parity.coco.titles import titles
 from parity.detections.matching import Matching
 from parity.detections.shards import Shard
-from parity.pipelines.explanation import Explanation
 from parity.process.outcome import Outcome
 from parity.results.records.coco import (
     Bootstrap,
@@ -24,6 +23,9 @@ from parity.results.records.coco import (
     PublishedResult,
 )
 from parity.results.records.shared import Checkpoint
+
+if TYPE_CHECKING:
+    from parity.pipelines.explanation import Explanation
 
 METRIC_LIMIT = 1e-4
 """Largest difference of a metric that counts as parity: a tenth of the last digit that is ever

@@ -22,6 +22,9 @@ CODE_BOUND = 5e-5
 SCORE_BOUND = 1e-4
 """How far scores of two faithful float32 networks may differ."""
 
+TIE_BOUND = 1e-5
+"""Scores that differ by less may change places, so that NMS or the cut takes the other box."""
+
 _DECADES = 4.0
 """A number so many powers of ten beyond its bound says nothing any more."""
 
@@ -65,9 +68,7 @@ def agreement(found: Found, port: Rows, limit: int, *, close: bool = True) -> Ag
     equal = np.zeros(len(port), bool)
     equal[pairs[:, 1]] = True
     rivals = np.setdiff1d(np.arange(len(found.rows)), pairs[:, 0])
-    tied = 0
-    if 0 < len(rivals) <= _MOST_TIES and 0 < (~equal).sum() <= _MOST_TIES:
-        tied = _settle_ties(found, port, equal, rivals, limit)
+    tied = _settle_ties(found, port, equal, rivals, limit)
     return Agreement(
         equal=equal,
         lone=len(rivals) - tied,
@@ -92,30 +93,25 @@ def _settle_ties(
         rivals: Rows of the pipeline that have none.
         limit: Most boxes that the pipeline keeps.
     """
-    assert found.candidates is not None
-    candidates = found.candidates()
     last = found.rows[-1, 4] if len(found.rows) >= limit else np.inf
-    free, tied = rivals.tolist(), 0
+    at_cut = np.abs(found.rows[:, 4] - last) <= TIE_BOUND
+    free, tied, candidates = rivals.tolist(), 0, None
     for place in np.flatnonzero(~equal).tolist():
         box = port[place]
-        alike = candidates.rows[:, 5] == box[5]
-        off = np.abs(candidates.rows[:, :4] - box[:4])
-        if not (alike & (off <= _allowed(candidates)).all(axis=1)).any():
+        near = np.abs(found.rows[free, 4] - box[4]) <= TIE_BOUND
+        near &= at_cut[free] | (found.rows[free, 5] == box[5])
+        if not near.any():
             continue
-        for rival in free:
-            row = found.rows[rival]
-            same = abs(row[4] - box[4]) <= SCORE_BOUND
-            at_cut = abs(row[4] - last) <= SCORE_BOUND
-            if same and (at_cut or row[5] == box[5]):
-                free.remove(rival)
-                equal[place] = True
-                tied += 1
-                break
+        if candidates is None:
+            assert found.candidates is not None
+            candidates = found.candidates()
+            allowed = _allowed(candidates)
+        alike = candidates.rows[:, 5] == box[5]
+        if (alike & (np.abs(candidates.rows[:, :4] - box[:4]) <= allowed).all(axis=1)).any():
+            del free[int(near.argmax())]
+            equal[place] = True
+            tied += 1
     return tied
-
-
-_MOST_TIES = 10
-"""Where more detections of an image differ, it is not for ties."""
 
 
 def equal_pairs(found: Found, port: Rows) -> NDArray[np.int64]:

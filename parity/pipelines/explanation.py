@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from parity.detections.annotations import CocoImage
@@ -11,6 +10,7 @@ from parity.detections.rows import Rows
 from parity.pipelines import search
 from parity.pipelines.equality import CODE_BOUND, SCORE_BOUND
 from parity.pipelines.pipeline import Mistake, Pipeline
+from parity.pipelines.search import Progress
 from parity.pipelines.stages import MISTAKES, resizing
 from parity.results.records.pipelines import (
     ExplanationResult,
@@ -24,9 +24,6 @@ ACCOUNTED = 200
 
 _NAMED = 10
 """Images with most unexplained boxes that a result names."""
-
-Progress = Callable[[str, str], AbstractContextManager[Callable[[int, int], None]]]
-"""Shows how far work of a title, counted in a unit, has come."""
 
 
 @dataclass(frozen=True)
@@ -155,16 +152,14 @@ def explain(
 
     ways = sorted(resizing.FITS, key=lambda way: way != faithful.fit)
     chosen = search.telling_images(images, port, fitted, ways)
-    with progress("looking for mistakes", "boxes") as told:
-        mistakes = _found(trials, tried, chosen, (), told)
+    mistakes = _found(trials, tried, chosen, (), progress)
     explanation = _account(trials, known, mistakes, chosen, images, progress)
     if explanation.complete or not explanation.remaining:
         return explanation
     # Images that were not searched on may show what those did not.
     others = [image for image in images if image.id in explanation.remaining]
     others.sort(key=lambda image: -sum(explanation.remaining[image.id]))
-    with progress("looking again", "boxes") as told:
-        again = _found(trials, tried, others[: search.SEARCHED], mistakes, told)
+    again = _found(trials, tried, others[: search.SEARCHED], mistakes, progress)
     if set(again) == set(mistakes):
         return explanation
     chosen = [*chosen, *(item for item in others[: search.SEARCHED] if item not in chosen)]
@@ -178,16 +173,11 @@ def _found(
     known: Sequence[Mistake],
     images: Sequence[CocoImage],
     start: search.Set,
-    told: Callable[[int, int], None],
+    progress: Progress,
 ) -> search.Set:
-    boxes = sum(len(trials.port[image.id]) for image in images)
-    mistakes = search.select_forward(
-        trials, known, images, start, lambda _, total: told(min(total.equal, boxes), boxes)
-    )
+    mistakes = search.select_forward(trials, known, images, start, progress)
     mistakes = search.pruned(trials, mistakes, images)
-    mistakes = search.merged(trials, known, mistakes, images)
-    told(boxes, boxes)
-    return mistakes
+    return search.merged(trials, known, mistakes, images)
 
 
 def _account(

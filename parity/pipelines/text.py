@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from parity.pipelines.explanation import Explanation, Step
+if TYPE_CHECKING:
+    from parity.pipelines.explanation import Explanation, Step
 
 _SHOWN = 5
 
