@@ -18,7 +18,7 @@ from benchmarks import common
 from converter.conversion import convert
 from converter.sources import default_cache, resolve
 from parity.commands.detecting.detection import Detection
-from parity.commands.detecting.detectors import open_detector
+from parity.commands.detecting.detectors import detecting
 from parity.detections.shards import BATCHES_AHEAD, Side
 from parity.process import environment
 from parity.process.prefetch import ahead
@@ -107,8 +107,8 @@ def measure(setup: Detection, paths: Sequence[Path], repeats: int) -> dict[str, 
     """Seconds per image of each way, taking turns image by image; of ours by stage too."""
     with ExitStack() as stack:
         sides = {
-            TORCH: stack.enter_context(open_detector(setup, "torch")),
-            TENSORFLOW: stack.enter_context(open_detector(setup, "tensorflow")),
+            TORCH: stack.enter_context(detecting("torch").open(setup)),
+            TENSORFLOW: stack.enter_context(detecting("tensorflow").open(setup)),
         }
         whole = stack.enter_context(one_run(setup))
         stages: dict[str, list[dict[str, float]]] = {name: [] for name in sides}

@@ -1,15 +1,16 @@
-"""The result of comparing two frameworks' detections on a data set."""
+"""The result of comparing two sides' detections on a data set."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from efficientdet_spec import OFFICIAL_MODELS, get_config
 from parity.coco.metrics import METRICS, Evaluation
 from parity.coco.published import Measured, against_published
 from parity.coco.swaps import StageSwap, SwapRow, image_failures
+from parity.coco.titles import titles
 from parity.detections.matching import Matching
 from parity.detections.shards import Shard
 from parity.process.outcome import Outcome
@@ -23,6 +24,9 @@ from parity.results.records.coco import (
 )
 from parity.results.records.shared import Checkpoint
 
+if TYPE_CHECKING:
+    from parity.pipelines.explanation import Explanation
+
 METRIC_LIMIT = 1e-4
 """Largest difference of a metric that counts as parity: a tenth of the last digit that is ever
 published, as in AP 34.3."""
@@ -30,7 +34,7 @@ published, as in AP 34.3."""
 
 @dataclass(frozen=True)
 class SideResults:
-    """One framework's results.
+    """One side's results.
 
     Attributes:
         shards: Of all images.
@@ -76,12 +80,16 @@ class CocoReport:
         profile: Name and stages.
         size: (height, width) of the network's input in pixels.
         environment: What the result depends on besides its inputs.
-        outcomes: By framework, in the order of display.
+        outcomes: By side, in the order of display.
         categories: Name by category id.
         file_names: Of each image by its id.
-        matching: Torch's detections against TensorFlow's; None where one is missing.
+        matching: The judged side's detections against the reference's; None where one is missing.
         interval: Of the difference of AP.
         stage_swap: PyTorch's pipeline with one stage at a time exchanged; None where not asked for.
+        candidate: What takes the converted model's place, as results name it; None for nothing.
+        notes: Sentences on how the candidate's detections came about.
+        explanation: The known mistakes that make the faithful pipeline's boxes the candidate's;
+            None where they were not looked for.
     """
 
     model: str
@@ -96,17 +104,25 @@ class CocoReport:
     matching: Matching | None
     interval: Bootstrap | None
     stage_swap: StageSwap | None = None
+    candidate: str | None = None
+    notes: Sequence[str] = ()
+    explanation: Explanation | None = None
+
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """What people call each side, the reference first."""
+        return titles(self.candidate)
 
     @property
     def complete(self) -> bool:
-        """Whether every image went through every framework."""
+        """Whether every image went through every side."""
         return not any(outcome.failures for outcome in self.outcomes.values()) and (
             self.stage_swap is None or self.stage_swap.complete
         )
 
     @property
     def passes(self) -> bool:
-        """Whether both frameworks' detections were compared and have parity."""
+        """Whether both sides' detections were compared and have parity."""
         return self.outcome is Outcome.PARITY
 
     @property
@@ -154,10 +170,11 @@ class CocoReport:
             found.append(f"the metrics differ with TensorFlow's {stages}")
         if self.matching and self.matching.unexplained:
             values = self.matching.result()
+            reference, judged = self.titles.values()
             found.append(
                 f"detections differ: {values.apart} of {values.matched} pairs by more than "
-                f"rounding explains, {values.reference_unexplained} of TensorFlow's and "
-                f"{values.candidate_unexplained} of PyTorch's are missing on the other side "
+                f"rounding explains, {values.reference_unexplained} of {reference}'s and "
+                f"{values.candidate_unexplained} of {judged}'s are missing on the other side "
                 f"without a reason"
             )
         return found
@@ -166,13 +183,13 @@ class CocoReport:
         """Why what was compared cannot show parity; empty where it can."""
         compared = self.compared()
         if self.matching and not compared.images:
-            return "incomplete: no image went through both frameworks, so nothing was compared"
+            return "incomplete: no image went through both sides, so nothing was compared"
         if not self.complete:
-            return "incomplete: the metrics are of the images that no framework failed on"
+            return "incomplete: the metrics are of the images that no side failed on"
         if self.matching is None:
-            return "one framework alone was run, so nothing was compared"
+            return "one side alone was run, so nothing was compared"
         if not any(compared.detections.values()):
-            return "neither framework detected anything, so nothing was compared"
+            return "neither side detected anything, so nothing was compared"
         pair = self._evaluations()
         if not compared.metrics or pair is None:
             return (
@@ -187,7 +204,7 @@ class CocoReport:
         return ""
 
     def compared(self) -> Compared:
-        """What the verdict rests on: counts of what both frameworks have."""
+        """What the verdict rests on: counts of what both sides have."""
         pair = self._evaluations()
         images = self.matching.images if self.matching else ()
         usable = {item.image_id for item in images}
@@ -212,12 +229,8 @@ class CocoReport:
         return self.stage_swap.differing(METRIC_LIMIT) if self.stage_swap else []
 
     def published(self) -> PublishedResult | None:
-        """What PyTorch's AP, or TensorFlow's alone, says of the one that Google publishes."""
-        evaluations = [
-            self.outcomes[name].evaluation
-            for name in ("torch", "tensorflow")
-            if name in self.outcomes
-        ]
+        """What the judged side's AP, or the reference's alone, says of the one Google publishes."""
+        evaluations = [outcome.evaluation for outcome in reversed(self._in_order())]
         found = next((item for item in evaluations if item is not None), None)
         if found is None or self.model not in OFFICIAL_MODELS:
             return None
@@ -232,30 +245,30 @@ class CocoReport:
         return against_published(self.model, measured)
 
     def deltas(self) -> dict[str, float | None]:
-        """Torch minus TensorFlow of each metric; empty where one of them is missing."""
+        """Judged side minus reference of each metric; empty where one of them is missing."""
         pair = self._evaluations()
         if pair is None:
             return {}
-        tensorflow, torch = pair
-        return {name: _minus(torch.metrics[name], tensorflow.metrics[name]) for name in METRICS}
+        reference, judged = pair
+        return {name: _minus(judged.metrics[name], reference.metrics[name]) for name in METRICS}
 
     def category_deltas(self) -> dict[int, float | None]:
-        """Torch minus TensorFlow of each category's AP; empty where one of them is missing."""
+        """Judged side minus reference of each category's AP; empty where one of them is missing."""
         pair = self._evaluations()
         if pair is None:
             return {}
-        tensorflow, torch = pair
+        reference, judged = pair
         return {
-            number: _minus(torch.categories[number], tensorflow.categories[number])
-            for number in tensorflow.categories
+            number: _minus(judged.categories[number], reference.categories[number])
+            for number in reference.categories
         }
 
+    def _in_order(self) -> list[SideResults]:
+        """The results of each side, the reference's first."""
+        return [self.outcomes[name] for name in self.titles if name in self.outcomes]
+
     def _evaluations(self) -> tuple[Evaluation, Evaluation] | None:
-        found = [
-            self.outcomes[name].evaluation
-            for name in ("tensorflow", "torch")
-            if name in self.outcomes
-        ]
+        found = [outcome.evaluation for outcome in self._in_order()]
         if len(found) == 2 and found[0] is not None and found[1] is not None:
             return found[0], found[1]
         return None
@@ -277,6 +290,8 @@ class CocoReport:
             metric_limit=METRIC_LIMIT,
             model=self.model,
             checkpoint=self.checkpoint,
+            candidate=self.candidate,
+            notes=self.notes,
             annotations=self.annotations,
             profile=self.profile,
             size=self.size,
@@ -289,6 +304,7 @@ class CocoReport:
             matching=self.matching.result() if self.matching else None,
             bootstrap=self.interval,
             stage_swap=self.stage_swap.result(self.file_names) if self.stage_swap else None,
+            explanation=self.explanation.result(self.file_names) if self.explanation else None,
             published=self.published(),
             seconds_per_image={
                 name: item.seconds_per_image() for name, item in self.outcomes.items()

@@ -1,13 +1,14 @@
-"""A comparison on a data set for the console: both frameworks' metrics side by side."""
+"""A comparison on a data set for the console: both sides' metrics side by side."""
 
 from __future__ import annotations
 
 from parity.coco.metrics import METRICS
 from parity.coco.report import CocoReport
 from parity.coco.swaps import MISTAKE, SwapRow
+from parity.pipelines.text import explanation_text
 
-TITLES = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
-"""What people call each framework."""
+_WIDTH = 13
+"""Of a column of figures, a name of a side above it included."""
 
 _SHOWN = 5
 """How many categories, images and failures are named; the result file has all."""
@@ -16,6 +17,9 @@ _SHOWN = 5
 def coco_text(report: CocoReport) -> str:
     """The whole report as text."""
     parts = [_metrics(report), _categories(report), _matching(report), _seconds(report)]
+    parts.append("\n".join(report.notes))
+    if report.explanation is not None:
+        parts.append(explanation_text(report.explanation, report.file_names))
     published = report.published()
     parts += [_stage_swap(report), published.text if published else "", _failures(report)]
     parts.append(_conclusion(report))
@@ -30,7 +34,7 @@ def _number(value: float | None, *, signed: bool = False) -> str:
 
 
 def _row(cells: list[str]) -> str:
-    return f"{cells[0]:<20.20}" + "".join(f"{cell:>14}" for cell in cells[1:])
+    return f"{cells[0]:<20.20}" + "".join(f" {cell:>{_WIDTH}}" for cell in cells[1:])
 
 
 def _metrics(report: CocoReport) -> str:
@@ -43,8 +47,8 @@ def _metrics(report: CocoReport) -> str:
     if not found:
         return f"{head}: no annotations, so no metrics"
     deltas = report.deltas()
-    titles = ["metric", *(TITLES[name] for name in found)]
-    lines = [head, _row([*titles, *(["difference"] if deltas else [])])]
+    titles = ["metric", *(_heading(report, name) for name in found)]
+    lines = [head, *_candidate(report), _row([*titles, *(["difference"] if deltas else [])])]
     for name in METRICS:
         cells = [name, *(_number(metrics[name]) for metrics in found.values())]
         lines.append(_row([*cells, *([_number(deltas[name], signed=True)] if deltas else [])]))
@@ -55,6 +59,17 @@ def _metrics(report: CocoReport) -> str:
             f"{_number(interval.low, signed=True)} to {_number(interval.high, signed=True)}"
         )
     return "\n".join(lines)
+
+
+def _heading(report: CocoReport, side: str) -> str:
+    """A side's name, or what stands for one that is too long for a column."""
+    title = report.titles[side]
+    return title if len(title) <= _WIDTH else side
+
+
+def _candidate(report: CocoReport) -> list[str]:
+    """A line that says what the candidate is; none where the converted model is judged."""
+    return [] if report.candidate is None else [f"candidate: {report.candidate}"]
 
 
 def _categories(report: CocoReport) -> str:
@@ -78,14 +93,15 @@ def _matching(report: CocoReport) -> str:
     if report.matching is None:
         return ""
     values = report.matching.result()
+    reference, judged = report.titles.values()
     lines = [
-        f"detections: {values.matched} matched, {values.reference_only} only TensorFlow's, "
-        f"{values.candidate_only} only PyTorch's; largest differences of matched ones: "
+        f"detections: {values.matched} matched, {values.reference_only} only {reference}'s, "
+        f"{values.candidate_only} only {judged}'s; largest differences of matched ones: "
         f"score {values.largest_score_difference:.2e}, "
         f"box {values.largest_box_difference_pixels:.2e} pixels; "
         f"{values.rank_flips} pairs in another order; beyond what rounding, ties and the cut "
-        f"explain: {values.apart} pairs, {values.reference_unexplained} only TensorFlow's, "
-        f"{values.candidate_unexplained} only PyTorch's"
+        f"explain: {values.apart} pairs, {values.reference_unexplained} only {reference}'s, "
+        f"{values.candidate_unexplained} only {judged}'s"
     ]
     lines += [
         f"  {report.file_names[item.image_id]}: {item.unmatched} without a partner, "
@@ -137,7 +153,7 @@ def _swap_line(cells: list[str]) -> str:
 
 def _seconds(report: CocoReport) -> str:
     return "\n".join(
-        f"{TITLES[name]}, milliseconds per image: "
+        f"{report.titles[name]}, milliseconds per image: "
         + ", ".join(
             f"{stage} {1000 * seconds:.1f}" for stage, seconds in item.seconds_per_image().items()
         )
@@ -150,7 +166,8 @@ def _failures(report: CocoReport) -> str:
     for name, outcome in report.outcomes.items():
         failures = outcome.failures
         if failures:
-            lines.append(f"{len(failures)} of {outcome.images} images failed in {TITLES[name]}:")
+            title = report.titles[name]
+            lines.append(f"{len(failures)} of {outcome.images} images failed in {title}:")
             lines += [
                 f"  {report.file_names[number]}: {failures[number]}"
                 for number in list(failures)[:_SHOWN]
@@ -162,6 +179,6 @@ def _failures(report: CocoReport) -> str:
 
 def _conclusion(report: CocoReport) -> str:
     if len(report.outcomes) == 1 and report.complete:
-        name = TITLES[next(iter(report.outcomes))]
+        name = report.titles[next(iter(report.outcomes))]
         return f"complete with {name} alone: nothing was compared"
     return f"{report.outcome.value}: {report.sentence}"

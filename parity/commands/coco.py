@@ -10,22 +10,26 @@ from typing import TYPE_CHECKING, Any
 from converter.bundle import checkpoint_files
 from converter.progress import Progress
 from efficientdet_spec import Cause, InputError
+from parity.coco.titles import REFERENCE
 from parity.commands.asking.options import describe_checkpoint
+from parity.commands.detecting.brought_detection import brought, check_brought
+from parity.commands.detecting.candidate_detection import CandidateDetecting
 from parity.commands.detecting.detection import (
     Detection,
     describe_environment,
     open_folder,
     set_up,
 )
-from parity.commands.detecting.runner import Runner, open_runner, threads_of
+from parity.commands.detecting.detectors import Detecting, detecting, progress_title
+from parity.commands.detecting.runner import open_runner, threads_of
 from parity.process.files import write_text
 from parity.results.place import ResultPlace
-from parity.settings.coco import FRAMEWORKS, CocoSettings
+from parity.settings.coco import CANDIDATE, CocoSettings
 
 if TYPE_CHECKING:
     from parity.coco.report import CocoReport
     from parity.detections.annotations import Annotations
-    from parity.detections.shards import Shard, Work
+    from parity.detections.shards import Compute, Shard, Work
 
 
 SETTINGS = CocoSettings
@@ -46,18 +50,21 @@ def run(settings: CocoSettings, place: ResultPlace) -> int:
     report = evaluate_images(settings, place)
     place.write(report.result())
     print(coco_text(report))
-    if len(settings.frameworks) == 1 and report.complete:
+    if len(report.outcomes) == 1 and report.complete:
         # Nothing was to be compared, and what was to be done is.
         return 0
     return report.outcome.exit_code
 
 
-def evaluate_images(settings: CocoSettings, place: ResultPlace) -> CocoReport:
-    """Detect with each framework, and compare.
+def evaluate_images(
+    settings: CocoSettings, place: ResultPlace, candidate: Detecting | None = None
+) -> CocoReport:
+    """Detect with each side, and compare.
 
     Args:
         settings: What is asked for.
         place: Where the result is to go, which is given up where that is no place for one.
+        candidate: What takes the converted model's place; None for what the settings name.
 
     Raises:
         InputError: Something about the input cannot be used.
@@ -65,29 +72,60 @@ def evaluate_images(settings: CocoSettings, place: ResultPlace) -> CocoReport:
     from parity.commands.detecting import swaps
     from parity.detections import shards
 
-    frameworks = settings.frameworks
+    if candidate is None and settings.candidate is not None:
+        candidate = CandidateDetecting.named(settings.candidate, settings.names)
+    if settings.detections is not None:
+        check_brought(settings.detections)
+    names = settings.sides(candidate=candidate is not None or settings.detections is not None)
     setup = set_up(settings, settings.batch_size, threads_of(settings))
-    annotations = _annotations(settings, setup)
+    every, annotations = _annotations(settings, setup)
+    if settings.detections is not None:
+        candidate = brought(settings.detections, annotations, [image.id for image in every.images])
     if settings.stage_swap:
-        swaps.check(annotations, frameworks)
+        swaps.check(annotations, names)
     kinds = ("detections", "submission") if settings.submission else ("detections",)
-    names = [f"{kind}_{framework}.json" for kind in kinds for framework in frameworks]
+    files = [f"{kind}_{name}.json" for kind in kinds for name in names]
     keep = [settings.annotations, *checkpoint_files(setup.prefix)]
-    open_folder(settings.out, [settings.RESULT_NAME, *names], keep, place)
+    keep += candidate.files() if candidate else []
+    open_folder(settings.out, [settings.RESULT_NAME, *files], keep, place)
 
+    sides = [candidate if candidate and name == CANDIDATE else detecting(name) for name in names]
     work = shards.Work(settings.images, annotations.images, setup.batch)
     fingerprint = shards.fingerprint(work)
     with ExitStack() as stack:
-        if "torch" in frameworks or settings.stage_swap:
+        if names != (REFERENCE,) or settings.stage_swap:
             from parity.sides.pytorch.device import settings_kept
 
             stack.enter_context(settings_kept())
+        # What is wrong with a candidate should not be said after hours of the reference's work.
+        manifests = {side.name: {**side.manifest(setup), "images": fingerprint} for side in sides}
+        for name, manifest in manifests.items():
+            shards.claim(settings.out / "shards" / name, manifest)
         with open_runner(settings, setup) as runner:
+            computes = {side.name: runner.compute(side) for side in sides}
             results = {
-                framework: _detected(settings, setup, runner, work, fingerprint, framework, kinds)
-                for framework in frameworks
+                side.name: _detected(
+                    settings, side.name, manifests[side.name], computes[side.name], work, kinds
+                )
+                for side in sides
             }
         report = _coco_report(settings, setup, annotations, results, runner.environment)
+        if candidate is not None:
+            report = replace(report, candidate=candidate.described, notes=candidate.notes())
+        if settings.explains and CANDIDATE in names:
+            from parity.commands.detecting.pipelines import explained
+
+            rows = {
+                item.image_id: item.rows
+                for shard in results[CANDIDATE]
+                for item in shard.images
+                if item.failure is None
+            }
+            images = [image for image in annotations.images if image.id in rows]
+            ids = sorted(annotations.categories)
+            report = replace(
+                report, explanation=explained(setup, settings.images, ids, images, rows)
+            )
         if not settings.stage_swap:
             return report
         stage_swap = swaps.run(
@@ -96,13 +134,13 @@ def evaluate_images(settings: CocoSettings, place: ResultPlace) -> CocoReport:
             work,
             fingerprint,
             annotations,
-            with_tensorflow="tensorflow" in frameworks,
+            with_tensorflow=REFERENCE in names,
         )
     return replace(report, stage_swap=stage_swap)
 
 
-def _annotations(settings: CocoSettings, setup: Detection) -> Annotations:
-    """The images that are asked for, of which at least one must be there."""
+def _annotations(settings: CocoSettings, setup: Detection) -> tuple[Annotations, Annotations]:
+    """All images, and those that are asked for, of which at least one must be there."""
     from parity.detections.annotations import choose, read_annotations
 
     found = read_annotations(
@@ -119,33 +157,26 @@ def _annotations(settings: CocoSettings, setup: Detection) -> Annotations:
             f"being {images[0].file_name}; give the folder of these images.",
             Cause.FILE,
         )
-    return annotations
+    return found, annotations
 
 
 def _detected(
     settings: CocoSettings,
-    setup: Detection,
-    runner: Runner,
+    side: str,
+    manifest: Mapping[str, Any],
+    compute: Compute,
     work: Work,
-    fingerprint: str,
-    framework: str,
     kinds: Sequence[str],
 ) -> Sequence[Shard]:
-    """One framework's detections, which are also written as COCO's evaluation reads them."""
+    """One side's detections, which are also written as COCO's evaluation reads them."""
     from parity.detections import shards
     from parity.detections.rows import results_json
 
-    with Progress(f"detecting with {framework}", unit="images") as progress:
-        found = shards.run(
-            settings.out / "shards" / framework,
-            setup.manifest(framework) | {"images": fingerprint},
-            work,
-            runner.compute(framework),
-            progress,
-        )
+    with Progress(progress_title(side), unit="images") as progress:
+        found = shards.run(settings.out / "shards" / side, manifest, work, compute, progress)
     rows = [(item.image_id, item.rows) for shard in found for item in shard.images]
     for kind in kinds:
-        path = settings.out / f"{kind}_{framework}.json"
+        path = settings.out / f"{kind}_{side}.json"
         write_text(path, results_json(rows, submission=kind == "submission"))
     return found
 
@@ -173,7 +204,7 @@ def _coco_report(
         for item in shard.images
         if item.failure is not None
     }
-    # What one framework cannot process says nothing about the other.
+    # What one side cannot process says nothing about the other.
     usable = [image.id for image in annotations.images if image.id not in failed]
     evaluations = {
         name: evaluate(annotations, usable, table) if annotations.boxes is not None else None
@@ -181,13 +212,13 @@ def _coco_report(
     }
     matching = interval = None
     if len(tables) == 2:
-        reference, candidate = (
-            {number: tables[name][number] for number in usable} for name in FRAMEWORKS
+        reference, judged = (
+            {number: table[number] for number in usable} for table in tables.values()
         )
         sizes = {image.id: (image.height, image.width) for image in annotations.images}
         longest = setup.longest_anchors(sizes.values())
-        matching = match(reference, candidate, dict(zip(sizes, longest, strict=True)))
-        first, second = (evaluations[name] for name in FRAMEWORKS)
+        matching = match(reference, judged, dict(zip(sizes, longest, strict=True)))
+        first, second = evaluations.values()
         if usable and first and second:
             with Progress("resampling", unit="resamples") as progress:
                 interval = ap_difference(first, second, progress=progress)
@@ -197,7 +228,7 @@ def _coco_report(
         annotations=str(annotations.source),
         profile=setup.profile.to_dict(),
         size=setup.size,
-        environment={**describe_environment(setup, "torch" in results), **ran_on},
+        environment={**describe_environment(setup, set(results) != {REFERENCE}), **ran_on},
         outcomes={name: SideResults(shards, evaluations[name]) for name, shards in results.items()},
         categories=annotations.categories,
         file_names={image.id: image.file_name for image in annotations.images},

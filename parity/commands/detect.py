@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,16 @@ from msgspec import structs
 from converter.bundle import checkpoint_files
 from converter.progress import Progress
 from efficientdet_spec import InputError
-from parity.coco.text import TITLES
+from parity.coco.titles import REFERENCE, TITLES, titles
 from parity.commands.asking.options import describe_checkpoint
+from parity.commands.detecting.candidate_detection import CandidateDetecting
 from parity.commands.detecting.detection import (
     Detection,
     describe_environment,
     open_folder,
     set_up,
 )
-from parity.commands.detecting.detectors import open_detector
+from parity.commands.detecting.detectors import Detecting, detecting, progress_title
 from parity.detections.images import image_files
 from parity.detections.shards import BATCHES_AHEAD, Prepared, Side
 from parity.process.outcome import Outcome
@@ -45,22 +47,31 @@ def run(settings: DetectSettings, place: ResultPlace) -> int:
         InputError: Something about the input cannot be used.
     """
     from parity.coco.names import category_names
+    from parity.sides.pytorch.device import settings_kept
 
+    candidate = None
+    if settings.candidate is not None:
+        candidate = CandidateDetecting.named(settings.candidate, settings.names)
     setup = set_up(settings, 1)
     names = category_names(setup.conversion.config.num_classes)
     paths = _files(settings.images)
     pictures = [settings.out / name for name in _picture_names(paths)]
-    keep = [*paths, *checkpoint_files(setup.prefix)]
+    keep = [*paths, *checkpoint_files(setup.prefix), *(candidate.files() if candidate else [])]
     names_in_folder = [settings.RESULT_NAME, *(path.name for path in pictures)]
     open_folder(settings.out, names_in_folder, keep, place)
-    found = {framework: _detect_all(setup, framework, paths) for framework in FRAMEWORKS}
+    with settings_kept():
+        if candidate is not None:
+            # What is wrong with it should not be said after TensorFlow has been started.
+            candidate.manifest(setup)
+        sides = [detecting(REFERENCE), candidate or detecting(FRAMEWORKS[1])]
+        found = [_detect_all(setup, side, paths) for side in sides]
+    called = titles(settings.candidate)
+    shown = _Shown(called, names, settings.min_score)
     entries = [
-        _compare(setup, path, picture, sides, names, settings.min_score)
-        for path, picture, sides in zip(
-            paths, pictures, zip(*found.values(), strict=True), strict=True
-        )
+        _compare(setup, path, picture, dict(zip(called, rows, strict=True)), shown)
+        for path, picture, rows in zip(paths, pictures, zip(*found, strict=True), strict=True)
     ]
-    outcome, sentence, compared = judge(entries, settings.min_score)
+    outcome, sentence, compared = judge(entries, settings.min_score, called)
     result = DetectResult(
         outcome=outcome,
         passes=outcome is Outcome.PARITY,
@@ -69,6 +80,8 @@ def run(settings: DetectSettings, place: ResultPlace) -> int:
         min_score=settings.min_score,
         model=setup.conversion.config.name,
         checkpoint=describe_checkpoint(settings, setup.conversion),
+        candidate=settings.candidate,
+        notes=candidate.notes() if candidate else (),
         profile=setup.profile.to_dict(),
         size=setup.size,
         environment=describe_environment(setup, True),
@@ -76,24 +89,47 @@ def run(settings: DetectSettings, place: ResultPlace) -> int:
         images=entries,
     )
     place.write(result)
+    for note in result.notes:
+        print(note)
     print(f"{outcome.value}: {sentence}")
     return outcome.exit_code
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """How detections are drawn.
+
+    Attributes:
+        titles: What people call the sides, the reference first.
+        names: Name by category id.
+        min_score: Those below it are left out.
+    """
+
+    titles: Mapping[str, str]
+    names: Mapping[int, str]
+    min_score: float
 
 
 def _compare(
     setup: Detection,
     path: Path,
     picture: Path,
-    sides: Sequence[Any],
-    names: Mapping[int, str],
-    min_score: float,
+    named: Mapping[str, Any],
+    shown_as: _Shown,
 ) -> DetectImage:
-    """Draw and judge one image; what ``detect.json`` tells of it."""
+    """Draw and judge one image; what ``detect.json`` tells of it.
+
+    Args:
+        setup: The model and the stages around it.
+        path: The image.
+        picture: To be drawn.
+        named: By side, the detections as rows, or why there are none.
+        shown_as: How they are drawn.
+    """
     from parity.detections.drawing import differing, side_by_side, write_png
     from parity.detections.matching import match_image
     from torch_model.decode import read_image
 
-    named = dict(zip(FRAMEWORKS, sides, strict=True))
     entry = DetectImage(
         file=str(path),
         failures={name: side for name, side in named.items() if isinstance(side, str)},
@@ -102,21 +138,30 @@ def _compare(
         },
     )
     if entry.failures:
-        for framework, reason in entry.failures.items():
-            print(f"{path}: failed in {framework}: {reason}")
+        for side, reason in entry.failures.items():
+            print(f"{path}: failed in {shown_as.titles[side]}: {reason}")
         return entry
-    tensorflow, torch = sides
+    reference, judged = named.values()
+    low = shown_as.min_score
     image = read_image(path)
     (anchor,) = setup.longest_anchors([image.shape[:2]])
-    drawn = side_by_side(image, tensorflow, torch, names, min_score=min_score, anchor=anchor)
+    drawn = side_by_side(
+        image,
+        reference,
+        judged,
+        shown_as.names,
+        min_score=low,
+        anchor=anchor,
+        titles=tuple(shown_as.titles.values()),
+    )
     write_png(picture, drawn)
-    found = match_image(0, tensorflow, torch, anchor)
-    apart = sum(map(len, differing(found, tensorflow, torch, min_score)))
+    found = match_image(0, reference, judged, anchor)
+    apart = sum(map(len, differing(found, reference, judged, low)))
     print(
         f"{path}: {len(found.pairs)} matched, {found.unmatched} without a partner, largest "
         f"differences: score {found.score:.2e}, box {found.box:.2e} pixels; {picture}"
     )
-    shown = {name: int((side[:, 4] >= min_score).sum()) for name, side in named.items()}
+    shown = {name: int((side[:, 4] >= low).sum()) for name, side in named.items()}
     return structs.replace(
         entry,
         picture=picture.name,
@@ -126,25 +171,28 @@ def _compare(
     )
 
 
-def judge(entries: Sequence[DetectImage], min_score: float) -> tuple[Outcome, str, DetectCompared]:
+def judge(
+    entries: Sequence[DetectImage], min_score: float, titles: Mapping[str, str] = TITLES
+) -> tuple[Outcome, str, DetectCompared]:
     """What the images show together: the outcome, why, and what was compared.
 
     Args:
         entries: Of each image, as in ``detect.json``.
         min_score: Detections below it were not judged.
+        titles: What people call the sides.
     """
     done = [entry for entry in entries if not entry.failures]
     compared = DetectCompared(
         images=len(done),
         failed=len(entries) - len(done),
         detections={
-            name: sum(entry.shown[name] for entry in done if entry.shown) for name in FRAMEWORKS
+            name: sum(entry.shown[name] for entry in done if entry.shown) for name in titles
         },
         matched=sum(entry.matching.matched for entry in done if entry.matching),
     )
     apart = sum(entry.visibly_different or 0 for entry in done)
     counts = " and ".join(
-        f"{number} of {TITLES[name]}" for name, number in compared.detections.items()
+        f"{number} of {titles[name]}" for name, number in compared.detections.items()
     )
     if apart:
         text = f"{apart} of the detections with a score of at least {min_score:g} differ visibly"
@@ -176,14 +224,14 @@ def _picture_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _detect_all(setup: Detection, framework: str, paths: Sequence[Path]) -> list[Any]:
+def _detect_all(setup: Detection, detector: Detecting, paths: Sequence[Path]) -> list[Any]:
     """Each image's detections as rows, or why it failed."""
     from parity.detections.rows import as_rows
 
     results: list[Any] = []
     with (
-        open_detector(setup, framework) as side,
-        Progress(f"detecting with {framework}", unit="images") as progress,
+        detector.open(setup) as side,
+        Progress(progress_title(detector.name), unit="images") as progress,
         closing(ahead(partial(_prepare, side), paths, BATCHES_AHEAD)) as prepared,
     ):
         for item in prepared:

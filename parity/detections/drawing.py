@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,13 @@ MAX_SIDE = 800
 
 _BAR = 24
 _TITLE = 380
-"""Pixels that the longest title takes."""
+"""Pixels that the longest title of a framework takes."""
+
+_NAME = 20
+"""Letters of a side's name at most."""
+
+_LETTER = 10
+"""Pixels of a letter of a name; few take more."""
 
 _FONT_SCALE = 0.45
 _PAD = 2
@@ -36,8 +42,8 @@ _PAD = 2
 _STEP = 4
 """Pixels between the places that are tried for a label."""
 
-_TENSORFLOW = (255, 140, 0)
-_TORCH = (0, 130, 255)
+_COLOURS = ((255, 140, 0), (0, 130, 255))
+"""Of the reference and of the other side, in RGB."""
 _WHITE = (255, 255, 255)
 
 RGBImage = NDArray[np.uint8]
@@ -56,44 +62,49 @@ def _opencv() -> Any:
 
 def side_by_side(
     image: RGBImage,
-    tensorflow: Rows,
-    torch: Rows,
+    reference: Rows,
+    judged: Rows,
     names: Mapping[int, str],
     *,
     min_score: float = MIN_SCORE,
     anchor: float = 0.0,
+    titles: Sequence[str] = ("TensorFlow", "PyTorch"),
 ) -> RGBImage:
-    """Three panels: TensorFlow's detections, PyTorch's, and those that differ.
+    """Three panels: the reference's detections, those of the side judged, and those that differ.
 
     Each has a title with the number of detections and the lowest score that is shown. Labels do not
     overlap; one for which there is no room is left out, and the title says how many are.
 
     Args:
         image: [h, w, 3] RGB.
-        tensorflow: TensorFlow's detections.
-        torch: PyTorch's.
+        reference: The reference's detections.
+        judged: The other side's.
         names: Name by category id; the number stands for one without.
         min_score: Leave out detections below it.
         anchor: Longest side of an anchor in the image's pixels.
+        titles: What the two sides are called.
     """
-    found = match_image(0, tensorflow, torch, anchor)
-    lone_tensorflow, lone_torch = differing(found, tensorflow, torch, min_score)
-    shown = [rows[rows[:, 4] >= min_score] for rows in (tensorflow, torch)]
+    found = match_image(0, reference, judged, anchor)
+    lone = differing(found, reference, judged, min_score)
     low = f"{min_score:g}"
-    base, factor = _scaled(image)
-    count = len(lone_tensorflow) + len(lone_torch)
-    panels = [
-        _panel(base, factor, f"TensorFlow: {_of(shown[0], low)}", [(shown[0], _TENSORFLOW)], names),
-        _panel(base, factor, f"PyTorch: {_of(shown[1], low)}", [(shown[1], _TORCH)], names),
-        _panel(
-            base // 3,
-            factor,
-            f"differences: {count or 'none'}",
-            [(lone_tensorflow, _TENSORFLOW), (lone_torch, _TORCH)],
-            names,
-        ),
-    ]
+    titles = [_drawable(title) for title in titles]
+    longer = max(len(title) for title in titles) - len("TensorFlow")
+    base, factor = _scaled(image, _TITLE + max(longer, 0) * _LETTER)
+    panels = []
+    for title, rows, colour in zip(titles, (reference, judged), _COLOURS, strict=True):
+        shown = rows[rows[:, 4] >= min_score]
+        heading = f"{title}: {_of(shown, low)}"
+        panels.append(_panel(base, factor, heading, [(shown, colour)], names))
+    count = sum(map(len, lone))
+    layers = list(zip(lone, _COLOURS, strict=True))
+    panels.append(_panel(base // 3, factor, f"differences: {count or 'none'}", layers, names))
     return np.concatenate(panels, axis=1)
+
+
+def _drawable(title: str) -> str:
+    """A name of a side as OpenCV's fonts have it, in the room that there is."""
+    plain = title.encode("ascii", "replace").decode()
+    return plain if len(plain) <= _NAME else f"...{plain[3 - _NAME :]}"
 
 
 def _of(rows: Rows, low: str) -> str:
@@ -101,7 +112,7 @@ def _of(rows: Rows, low: str) -> str:
 
 
 def differing(
-    found: ImageMatch, tensorflow: Rows, torch: Rows, min_score: float
+    found: ImageMatch, reference: Rows, judged: Rows, min_score: float
 ) -> tuple[Rows, Rows]:
     """The detections of either side that lack a partner, or have one that looks otherwise.
 
@@ -110,33 +121,33 @@ def differing(
 
     Args:
         found: Both sides' detections, matched.
-        tensorflow: TensorFlow's detections.
-        torch: PyTorch's.
+        reference: The reference's detections.
+        judged: The other side's.
         min_score: Leave out detections below it.
     """
-    pairs = _visibly_apart(found, tensorflow, torch)
+    pairs = _visibly_apart(found, reference, judged)
     first = np.sort(np.concatenate([found.reference_unexplained, pairs[:, 0]]))
     second = np.sort(np.concatenate([found.candidate_unexplained, pairs[:, 1]]))
-    one, other = tensorflow[first], torch[second]
+    one, other = reference[first], judged[second]
     return one[one[:, 4] >= min_score], other[other[:, 4] >= min_score]
 
 
-def _visibly_apart(found: ImageMatch, tensorflow: Rows, torch: Rows) -> NDArray[np.int64]:
-    one, other = tensorflow[found.apart[:, 0]], torch[found.apart[:, 1]]
+def _visibly_apart(found: ImageMatch, reference: Rows, judged: Rows) -> NDArray[np.int64]:
+    one, other = reference[found.apart[:, 0]], judged[found.apart[:, 1]]
     far = np.abs(edges(one) - edges(other)).max(axis=1, initial=0.0)
     seen = (far >= SEEN_PIXELS) | (np.abs(one[:, 4] - other[:, 4]) >= SEEN_SCORE)
     pairs: NDArray[np.int64] = found.apart[seen]
     return pairs
 
 
-def _scaled(image: RGBImage) -> tuple[RGBImage, float]:
+def _scaled(image: RGBImage, title: int) -> tuple[RGBImage, float]:
     """The image within :data:`MAX_SIDE`, at least wide enough for a title, and its factor."""
     cv2 = _opencv()
     height, width = image.shape[:2]
     factor = min(1.0, MAX_SIDE / max(height, width))
     size = (max(round(width * factor), 1), max(round(height * factor), 1))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor < 1 else image
-    room = max(_TITLE - size[0], 0)
+    room = max(title - size[0], 0)
     return np.pad(small, ((0, 0), (0, room), (0, 0))), factor
 
 

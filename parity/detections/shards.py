@@ -71,8 +71,11 @@ class Side(Protocol):
         An InputError is this image's own failure.
         """
 
-    def detect(self, images: Sequence[Prepared]) -> list[tuple[Any, Any, Any]]:
-        """For each image boxes [K, 4] as [y1, x1, y2, x2] in its pixels, scores and classes."""
+    def detect(self, images: Sequence[Prepared]) -> Sequence[tuple[Any, Any, Any] | Rows]:
+        """For each image boxes [K, 4] as [y1, x1, y2, x2] in its pixels, scores and classes.
+
+        A side that has rows already may give these.
+        """
 
 
 @dataclass(frozen=True)
@@ -376,9 +379,10 @@ def _detect(side: Side, ready: Sequence[tuple[CocoImage, Prepared]]) -> list[Ima
     return [_result(image, item) for (image, _), item in zip(ready, found, strict=True)]
 
 
-def _result(image: CocoImage, found: tuple[Any, Any, Any]) -> ImageResult:
+def _result(image: CocoImage, found: tuple[Any, Any, Any] | Rows) -> ImageResult:
     try:
-        return ImageResult(image.id, as_rows(*found))
+        rows = found if isinstance(found, np.ndarray) else as_rows(*found)
+        return ImageResult(image.id, rows)
     except InputError as error:
         return _failed(image, error)
 

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efficientdet_spec import Cause, InputError
-from parity.settings.option import COMPUTING, INPUT, RESULTS, option
+from parity.settings.option import COMPUTING, INPUT, RESULTS, SIDES, option
 from parity.settings.shared import MAX_BATCH, DetectionSettings
 
 FRAMEWORKS = ("tensorflow", "torch")
 """Those whose detections are compared; the second is judged by the first."""
+
+CANDIDATE = "candidate"
+"""The side that takes the second one's place where a candidate is given."""
 
 _MAX_IMAGES = 10**9
 _MAX_WORKERS = 1024
@@ -45,17 +48,36 @@ class CocoSettings(DetectionSettings):
     RESULT_NAME = "coco.json"
     HELP = "compare COCO metrics and every detection"
     ABOUT = (
-        "Detects with both frameworks, evaluates COCO's twelve metrics for each, and matches every "
-        "detection of one with that of the other. A run that was interrupted is gone on with by "
-        "the same command."
+        "Detects with TensorFlow's network and with the converted model, or with a port of yours, "
+        "evaluates COCO's twelve metrics for each, and matches every detection of one with that of "
+        "the other. A run that was interrupted is gone on with by the same command."
     )
     EXAMPLES = (
         (
             "coco efficientdet-d0/ --images val2017 --annotations val.json --out coco --limit 100",
             "the first hundred images",
         ),
+        (
+            "coco d0/ --candidate port.py:build --images val2017 --annotations val.json --out coco",
+            "the AP of a port of your own",
+        ),
     )
 
+    detections: str | None = option(
+        "what your own program detects, judged in the place of the converted model: a JSON file of "
+        "COCO results, or FILE.py:FUNCTION, where detect(paths) returns for each path boxes "
+        "[x1, y1, x2, y2] in pixels of the image, scores and category ids; known mistakes that "
+        "make the faithful boxes equal to these are named (docs/pipelines.md)",
+        default=None,
+        group=SIDES,
+        metavar="FILE",
+        path=True,
+    )
+    no_explanation: bool = option(
+        "with --detections, do not look for the mistakes that explain them",
+        default=False,
+        group=SIDES,
+    )
     images: Path = option("folder of the images", group=INPUT, metavar="DIR")
     annotations: Path = option(
         "COCO annotations, such as instances_val2017.json", group=INPUT, metavar="FILE"
@@ -85,9 +107,10 @@ class CocoSettings(DetectionSettings):
         metavar="N",
     )
     framework: str = option(
-        "which of the two to evaluate",
+        "which side to evaluate: tensorflow, torch (the converted model), or, with --candidate, "
+        "candidate",
         default="both",
-        choices=(*FRAMEWORKS, "both"),
+        choices=(*FRAMEWORKS, CANDIDATE, "both"),
         group=COMPUTING,
     )
     workers: int | None = option(
@@ -121,10 +144,15 @@ class CocoSettings(DetectionSettings):
 
     def needs(self) -> Sequence[str]:
         """What computes, what evaluates, and a cluster where one is asked for."""
-        found = ["tensorflow"] if "tensorflow" in self.frameworks else []
+        found = ["tensorflow"] if self.framework in ("tensorflow", "both") else []
         found += [] if self.submission else ["coco"]
-        found += ["images"] if self.stage_swap else []
+        found += ["images"] if self.stage_swap or self.explains else []
         return [*found, "cluster"] if self.workers or self.scheduler else found
+
+    @property
+    def explains(self) -> bool:
+        """Whether mistakes are looked for that explain another program's detections."""
+        return self.detections is not None and not self.no_explanation
 
     def check(self) -> None:
         """Refuse settings that do not go together.
@@ -132,6 +160,15 @@ class CocoSettings(DetectionSettings):
         Raises:
             InputError: Says which.
         """
+        super().check()
+        if self.candidate is not None and self.detections is not None:
+            raise InputError(
+                "--candidate and --detections are both given; the first is a network for the "
+                "stages of --profile, the second a whole program's detections: give one of them.",
+                Cause.OPTION,
+            )
+        if self.candidate is not None or self.detections is not None:
+            self.sides(candidate=True)
         if self.workers is not None and self.scheduler is not None:
             raise InputError(
                 "--workers and --scheduler are both given; the first starts a cluster on this "
@@ -139,7 +176,34 @@ class CocoSettings(DetectionSettings):
                 Cause.OPTION,
             )
 
-    @property
-    def frameworks(self) -> tuple[str, ...]:
-        """The frameworks that are evaluated."""
-        return FRAMEWORKS if self.framework == "both" else (self.framework,)
+    def sides(self, *, candidate: bool) -> tuple[str, ...]:
+        """The sides that are evaluated, the reference first.
+
+        Args:
+            candidate: Whether a candidate takes the converted model's place.
+
+        Raises:
+            InputError: One is asked for that there is not, or something that a candidate excludes.
+        """
+        reference, judged = FRAMEWORKS
+        if candidate and self.framework == judged:
+            raise InputError(
+                "--framework torch evaluates the converted model, whose place the candidate takes; "
+                "give --framework candidate, or leave one of the two out.",
+                Cause.OPTION,
+            )
+        if not candidate and self.framework == CANDIDATE:
+            raise InputError(
+                "--framework candidate evaluates a candidate, but none is given; give one with "
+                "--candidate or --detections, or another --framework.",
+                Cause.OPTION,
+            )
+        if candidate and self.stage_swap:
+            raise InputError(
+                "--stage-swap exchanges stages of the converted model's own pipeline, which "
+                "neither a candidate nor --detections has; leave --stage-swap or these out.",
+                Cause.OPTION,
+            )
+        if self.framework != "both":
+            return (self.framework,)
+        return (reference, CANDIDATE if candidate else judged)

@@ -18,8 +18,14 @@ class DetectSettings(DetectionSettings):
     RESULT = "out"
     RESULT_NAME = "detect.json"
     HELP = "draw both sides' detections in images"
-    ABOUT = "Detects with both frameworks, draws what each finds side by side, and compares it."
-    EXAMPLES = (("detect efficientdet-d0/ photo.jpg --out out/detect", "one photograph"),)
+    ABOUT = (
+        "Detects with TensorFlow's network and with the converted model, or with a port of yours, "
+        "draws what each finds side by side, and compares it."
+    )
+    EXAMPLES = (
+        ("detect efficientdet-d0/ photo.jpg --out out/detect", "one photograph"),
+        ("detect d0/ photo.jpg --candidate port.py:build --out out", "with a port of your own"),
+    )
 
     images: tuple[Path, ...] = option(
         "image files, or folders of JPEG, PNG and BMP files",

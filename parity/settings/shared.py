@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from efficientdet_spec import MODELS, parse_size
+from efficientdet_spec import MODELS, Cause, InputError, parse_size
 from parity.results.records.shared import Weights
-from parity.settings.option import CHECKPOINT, COMPUTING, INPUT, RESULTS, Settings, option
+from parity.settings.option import (
+    CHECKPOINT,
+    COMPUTING,
+    INPUT,
+    RESULTS,
+    SIDES,
+    Settings,
+    option,
+)
 
 MAX_RUNS = 10_000
 MAX_BATCH = 1024
@@ -137,6 +145,21 @@ class DeviceSettings(Settings):
 class DetectionSettings(CheckpointSettings, SizeSettings, ThreadSettings, DeviceSettings):
     """A model and the stages around it, and where results go."""
 
+    candidate: str | None = option(
+        "your own port, whose network runs between the stages of --profile in the place of the "
+        "converted model's, as of nodes: FILE.py:FUNCTION, a .pth of convert, or PACKAGE:MODEL",
+        default=None,
+        metavar="MODEL",
+        group=SIDES,
+        path=True,
+    )
+    names: Path | None = option(
+        "as of nodes: submodules of the candidate for some or all nodes, where its outputs are not "
+        "found without them",
+        default=None,
+        group=SIDES,
+        metavar="FILE.json",
+    )
     out: Path = option("folder for the results", group=RESULTS, metavar="DIR")
     profile: str = option(
         "variants of the stages around the network; another name lists them all",
@@ -150,3 +173,16 @@ class DetectionSettings(CheckpointSettings, SizeSettings, ThreadSettings, Device
         group=COMPUTING,
         metavar="STAGE=VARIANT",
     )
+
+    def check(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            InputError: Says which.
+        """
+        if self.names is not None and self.candidate is None:
+            raise InputError(
+                "--names names submodules of a candidate, but --candidate is not given; give both "
+                "or neither.",
+                Cause.OPTION,
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from parity.coco.text import TITLES
+from parity.coco.titles import TITLES
 from parity.results.ranking import ordered
 from parity.results.records.closeups import CloseupResult, Histogram, PlaneMap, Scatter, Values
 from parity.results.records.nodes import NodesResult

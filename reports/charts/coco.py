@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from parity.coco.text import TITLES
+from parity.coco.titles import TITLES
 from parity.results.records.coco import CocoResult, StageSwapResult
 from reports.charts.chart import (
     TABLE_ROWS,

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from parity.coco.text import TITLES
+from parity.coco.titles import TITLES
 from parity.judge.verdict import Verdict
 from parity.results import ranking
 from parity.results.records.nodes import Node, NodesResult, largest_of, rms_of, roundings_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from parity.coco.text import TITLES
+from parity.coco.titles import TITLES
 from parity.results.records.coco import CocoResult
 from parity.results.records.run import RunResult
 from reports.charts.chart import Chart, base, category_axis, grid, legend, value_axis, whole

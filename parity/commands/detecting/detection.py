@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from torch_model.profiles import Profile
 
 
-_PACKAGES = {"tensorflow": ("numpy",), "torch": ("numpy", "opencv-python", "simplejpeg")}
-"""What computes or decodes besides the framework itself."""
-
-
 @dataclass(frozen=True)
 class Detection:
     """What either framework needs to find boxes in images.
@@ -49,12 +45,17 @@ class Detection:
     threads: int
     batch: int
 
-    def manifest(self, framework: str) -> dict[str, Any]:
-        """Everything but the images that this framework's detections depend on."""
-        config, packages = self.conversion.config, environment.describe(None)["packages"]
+    def manifest(self, side: str, packages: Sequence[str]) -> dict[str, Any]:
+        """What the detections of a side depend on that is made of this, all but the images.
+
+        Args:
+            side: Its name.
+            packages: What computes or decodes.
+        """
+        config, installed = self.conversion.config, environment.describe(None)["packages"]
         return {
-            "framework": framework,
-            "packages": {name: packages[name] for name in (framework, *_PACKAGES[framework])},
+            "framework": side,
+            "packages": {name: installed[name] for name in packages},
             "model": config.name,
             "classes": config.num_classes,
             "checkpoint": self.conversion.provenance["checkpoint_fingerprint"],

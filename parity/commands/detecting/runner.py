@@ -14,7 +14,7 @@ from converter.conversion import convert
 from converter.sources import CheckpointFiles
 from efficientdet_spec import Cause, InputError
 from parity.commands.detecting.detection import Detection
-from parity.commands.detecting.detectors import open_detector
+from parity.commands.detecting.detectors import Detecting
 from parity.process import environment
 from parity.settings.coco import CocoSettings
 
@@ -27,11 +27,11 @@ class Runner:
     """What computes the shards of a run.
 
     Attributes:
-        compute: Gives what computes those of a framework.
+        compute: Gives what computes those of a side.
         environment: What results say about it.
     """
 
-    compute: Callable[[str], Compute]
+    compute: Callable[[Detecting], Compute]
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -52,7 +52,7 @@ def open_runner(settings: CocoSettings, setup: Detection) -> Iterator[Runner]:
 
     Args:
         settings: Of the command.
-        setup: What either framework needs.
+        setup: The model and the stages around it.
 
     Raises:
         InputError: The cluster cannot be used, or this machine has fewer GPUs than workers.
@@ -69,11 +69,11 @@ def open_runner(settings: CocoSettings, setup: Detection) -> Iterator[Runner]:
     else:
         from parity.detections.shards import in_process
 
-        yield Runner(lambda framework: in_process(partial(open_detector, setup, framework)))
+        yield Runner(lambda side: in_process(partial(side.open, setup)))
         return
     with opened as cluster:
         yield Runner(
-            lambda framework: cluster.compute(Recipe.of(setup, framework)),
+            lambda side: cluster.compute(Recipe.of(setup, side)),
             {"cluster": cluster.describe()},
         )
 
@@ -95,32 +95,36 @@ def _gpus(workers: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What another process needs to set up one framework's detection for itself.
+    """What another process needs to set up one side's detection for itself.
 
     Attributes:
         settings: The attributes of :class:`Detection`, without the checkpoint's values.
         model: Name of the model.
         num_classes: The checkpoint's number of classes.
-        framework: The framework.
+        side: What detects.
         manifest: What the other process's detections must depend on.
     """
 
     settings: Mapping[str, Any]
     model: str
     num_classes: int
-    framework: str
+    side: Detecting
     manifest: Mapping[str, Any]
 
     @classmethod
-    def of(cls, setup: Detection, framework: str) -> Recipe:
-        """The recipe for what has been set up here."""
+    def of(cls, setup: Detection, side: Detecting) -> Recipe:
+        """The recipe for what has been set up here.
+
+        Raises:
+            InputError: The side is of this process alone.
+        """
         names = [item.name for item in fields(Detection) if item.name != "conversion"]
         settings = {name: getattr(setup, name) for name in names}
         # Another process has a current folder of its own.
         settings["prefix"] = setup.prefix.absolute()
         config = setup.conversion.config
-        manifest = setup.manifest(framework)
-        return cls(settings, config.name, config.num_classes, framework, manifest)
+        manifest = side.manifest(setup)
+        return cls(settings, config.name, config.num_classes, side.elsewhere(), manifest)
 
     @contextmanager
     def __call__(self) -> Iterator[Side]:
@@ -139,7 +143,7 @@ class Recipe:
             weights=self.settings["weights"],
         )
         setup = Detection(conversion=conversion, **self.settings)
-        found = setup.manifest(self.framework)
+        found = self.side.manifest(setup)
         differing = [
             f"{name} is {found.get(name)!s:.40}, not {wanted!s:.40}"
             for name, wanted in self.manifest.items()
@@ -150,5 +154,5 @@ class Recipe:
                 f"{prefix} would be detected with otherwise than by the machine of this command: "
                 f"{', '.join(differing)}; let every machine have the same files and versions."
             )
-        with open_detector(setup, self.framework) as side:
+        with self.side.open(setup) as side:
             yield side

@@ -17,10 +17,17 @@ from converter.progress import Progress
 from converter.sources import CheckpointFiles
 from efficientdet_spec import Cause, InputError, NodeKind, require_extra
 from parity.coco.swaps import MISTAKE, TENSORFLOW, StageSwap, Swap, judge
-from parity.commands.detecting import other_stages
 from parity.commands.detecting.detection import Detection
+from parity.commands.detecting.other_stages import decode, torch_resizes
+from parity.commands.detecting.torch_detection import TorchDetecting
 from parity.detections.rows import as_rows
 from parity.detections.shards import ImageResult, Shard, Work, claim, read_shard, write_shard
+from parity.pipelines import pipeline as whole_pipelines
+from parity.pipelines import running
+from parity.pipelines.stages import BY_SLUG
+from parity.pipelines.stages.anchors import of_pipeline
+from parity.pipelines.stages.resizing import RESIZES, Geometry
+from parity.pipelines.stages.selecting import Predictions
 from parity.process import environment
 
 if TYPE_CHECKING:
@@ -30,37 +37,33 @@ if TYPE_CHECKING:
 BASELINE = "baseline"
 """Slug of the pipeline without an exchange."""
 
+EXCHANGED = (
+    "opencv-decode",
+    "bgr",
+    "opencv-resize",
+    "torch-resize",
+    "antialias",
+    "legacy-resize",
+    "resize-first",
+    "raw-weights",
+    "zero-padded-pool",
+    "pair-anchors",
+    "max-per-anchor",
+    "hard-nms",
+    "tensorflow-nms",
+    "no-last-pixel",
+    "clip-first",
+)
+"""The known mistakes of :mod:`parity.pipelines.stages` whose price is shown."""
+
 SWAPS = (
     Swap("tensorflow-decode", "TensorFlow's decoder", "decode", TENSORFLOW),
     Swap("tensorflow-preprocess", "TensorFlow's preprocessing", "preprocess", TENSORFLOW),
     Swap("tensorflow-network", "TensorFlow's network", "network", TENSORFLOW),
     Swap("tensorflow-postprocess", "TensorFlow's postprocessing", "postprocess", TENSORFLOW),
-    Swap("opencv-decode", "OpenCV's JPEG decoder", "decode", MISTAKE),
-    Swap("bgr", "BGR instead of RGB", "preprocess", MISTAKE),
-    Swap("opencv-resize", "OpenCV's resize", "preprocess", MISTAKE),
-    Swap("torch-resize", "PyTorch's resize", "preprocess", MISTAKE),
-    Swap("antialias", "PyTorch's antialiased resize", "preprocess", MISTAKE),
-    Swap("legacy-resize", "TensorFlow 1's resize, no half pixel", "preprocess", MISTAKE),
-    Swap("resize-first", "resize of grey levels, then normalise", "preprocess", MISTAKE),
-    Swap("raw-weights", "raw weights instead of averages (EMA)", "network", MISTAKE),
-    Swap("zero-padded-pool", "max-pools padded with zeros", "network", MISTAKE),
-    Swap("pair-anchors", "anchor sides 1.4 and 0.7", "postprocess", MISTAKE),
-    Swap("max-per-anchor", "only the best class of each anchor", "postprocess", MISTAKE),
-    Swap("hard-nms", "hard NMS", "postprocess", MISTAKE),
-    Swap("tensorflow-nms", "soft NMS of TensorFlow's op", "postprocess", MISTAKE),
-    Swap("no-last-pixel", "areas in NMS without +1", "postprocess", MISTAKE),
-    Swap("clip-first", "boxes clipped before NMS", "postprocess", MISTAKE),
+    *(Swap(slug, BY_SLUG[slug].title, BY_SLUG[slug].stage, MISTAKE) for slug in EXCHANGED),
 )
 """Every exchange, in the order of results."""
-
-_VARIANTS = {
-    "legacy-resize": ("resize", "legacy"),
-    "pair-anchors": ("aspects", "pairs"),
-    "max-per-anchor": ("selection", "max-per-anchor"),
-    "hard-nms": ("nms", "hard"),
-    "tensorflow-nms": ("nms", "tf-soft"),
-}
-"""Swaps that are a variant of a profile's stage."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +92,11 @@ def swaps_of(setup: Detection, *, with_tensorflow: bool) -> list[Swap]:
         setup: The pipeline.
         with_tensorflow: Whether stages of TensorFlow are among them.
     """
-    stages = setup.profile.stages()
-    without = {slug for slug, (stage, variant) in _VARIANTS.items() if stages[stage] == variant}
-    if stages["decode"] == "accurate-dct":
-        without.add("opencv-decode")
-    if stages["nms"] not in ("soft", "hard"):
+    faithful = whole_pipelines.Pipeline.of_profile(setup.profile.stages())
+    without = {slug for slug in EXCHANGED if faithful.changed(BY_SLUG[slug].changes) == faithful}
+    if faithful.nms not in ("soft", "hard"):
         without.add("no-last-pixel")
-    if not _has_raw_twins(setup):
+    if not has_raw_twins(setup):
         without.add("raw-weights")
     return [
         swap
@@ -104,7 +105,8 @@ def swaps_of(setup: Detection, *, with_tensorflow: bool) -> list[Swap]:
     ]
 
 
-def _has_raw_twins(setup: Detection) -> bool:
+def has_raw_twins(setup: Detection) -> bool:
+    """Whether the checkpoint holds raw values besides the averages that the pipeline takes."""
     ledger = setup.conversion.ledger
     if setup.weights == "raw" or not any(row.use == "ema" for row in ledger.rows):
         return False
@@ -114,6 +116,12 @@ def _has_raw_twins(setup: Detection) -> bool:
         num_classes=ledger.config.num_classes,
         weights="raw",
     ).findings
+
+
+def raw_values(setup: Detection) -> Any:
+    """The checkpoint's raw values instead of their moving averages."""
+    config = setup.conversion.config
+    return convert(_files(setup), model=config.name, num_classes=config.num_classes, weights="raw")
 
 
 def _files(setup: Detection) -> CheckpointFiles:
@@ -171,7 +179,7 @@ def run(
     folders = {slug: folder / f"swap-{slug}" for slug in [BASELINE, *(s.slug for s in swaps)]}
     origins = {swap.slug: swap.origin for swap in swaps}
     for slug, path in folders.items():
-        manifest = setup.manifest("torch") | {"images": fingerprint, "swap": slug}
+        manifest = {**TorchDetecting().manifest(setup)} | {"images": fingerprint, "swap": slug}
         if origins.get(slug) == TENSORFLOW:
             manifest["tensorflow"] = environment.describe(None)["packages"]["tensorflow"]
         claim(path, manifest)
@@ -312,24 +320,18 @@ def open_pipelines(setup: Detection, slugs: set[str]) -> Iterator[dict[str, Pipe
     before = torch.get_num_threads()
     torch.set_num_threads(setup.threads)
     try:
-        detector = _detector(setup, setup.conversion, device)
+        detector = detector_of(setup, setup.conversion, device)
         baseline = Pipeline(
             partial(read_image, fast_dct=setup.profile.decode == "fast-dct"),
             lambda _, image: detector.preprocess(image),
-            partial(_forward, detector),
+            partial(forward, detector),
             partial(_postprocess, detector),
         )
         with ExitStack() as stack:
             changes = _mistakes(detector)
             if "raw-weights" in slugs:
-                config = setup.conversion.config
-                raw = convert(
-                    _files(setup),
-                    model=config.name,
-                    num_classes=config.num_classes,
-                    weights="raw",
-                )
-                changes["raw-weights"] = partial(_forward, _detector(setup, raw, device))
+                raw = detector_of(setup, raw_values(setup), device)
+                changes["raw-weights"] = partial(forward, raw)
             if any(swap.origin == TENSORFLOW and swap.slug in slugs for swap in SWAPS):
                 changes |= _of_tensorflow(setup, stack)
             pipelines = {BASELINE: baseline} | {
@@ -347,7 +349,8 @@ def _exchanged(baseline: Pipeline, stage: str, function: Any) -> Pipeline:
     return replace(baseline, **changes)
 
 
-def _detector(setup: Detection, conversion: Any, device: Any) -> Detector:
+def detector_of(setup: Detection, conversion: Any, device: Any) -> Detector:
+    """The pipeline with a conversion's values, on a device."""
     from torch_model.checkpoint import from_arrays
     from torch_model.detector import Detector
 
@@ -355,7 +358,8 @@ def _detector(setup: Detection, conversion: Any, device: Any) -> Detector:
     return Detector(model, setup.profile, device=device, size=setup.size)
 
 
-def _forward(detector: Detector, pixels: Any) -> Any:
+def forward(detector: Detector, pixels: Any) -> Any:
+    """The network's outputs for pixels [H, W, 3]."""
     import torch
 
     from torch_model.postprocess import split_outputs
@@ -366,9 +370,10 @@ def _forward(detector: Detector, pixels: Any) -> Any:
         return split_outputs(class_outputs, box_outputs, detector.model.config.num_classes)[0]
 
 
-def _forward_zero_padded(detector: Detector, pixels: Any) -> Any:
+def forward_zero_padded(detector: Detector, pixels: Any) -> Any:
+    """The same where max-pools take zeros around their input."""
     with zero_padded_pools(detector.model):
-        return _forward(detector, pixels)
+        return forward(detector, pixels)
 
 
 @contextmanager
@@ -395,35 +400,37 @@ def _postprocess(detector: Detector, outputs: Any, scale: Any) -> tuple[Any, Any
 
 def _mistakes(detector: Detector) -> dict[str, Any]:
     """The stage of each mistake that needs no other weights."""
-    from torch_model.detector import Detector
-    from torch_model.profiles import with_stages
+    faithful = whole_pipelines.Pipeline.of_profile(detector.profile.stages())
+    found: dict[str, Any] = {}
+    for slug in EXCHANGED:
+        mistake = BY_SLUG[slug]
+        pipeline = faithful.changed(mistake.changes)
+        if mistake.stage == "decode":
+            found[slug] = partial(decode, kind=pipeline.decode)
+        elif mistake.stage == "preprocess":
+            found[slug] = partial(_preprocess_of, pipeline, detector.size)
+        elif mistake.stage == "postprocess":
+            anchors = of_pipeline(pipeline, detector.model.config, detector.size)
+            found[slug] = partial(_postprocess_of, pipeline, detector.size, anchors)
+    return found | {"zero-padded-pool": partial(forward_zero_padded, detector)}
 
-    def varied(slug: str) -> Detector:
-        profile = with_stages(detector.profile, dict([_VARIANTS[slug]]))
-        return Detector(detector.model, profile, device=detector.device, size=detector.size)
 
-    def resized(resize: other_stages.Resize, *, first: bool = False) -> Any:
-        return lambda _, image: other_stages.preprocess_with(
-            detector, image, resize, resize_first=first
-        )
+def _preprocess_of(pipeline: Any, size: tuple[int, int], _: Path, image: Any) -> Any:
+    from torch_model.preprocess import NetworkInput
 
-    legacy = varied("legacy-resize")
-    antialiased = partial(other_stages.resize_with_torch, antialias=True)
-    return {
-        "opencv-decode": other_stages.decode_with_opencv,
-        "bgr": lambda _, image: detector.preprocess(np.ascontiguousarray(image[..., ::-1])),
-        "opencv-resize": resized(other_stages.resize_with_opencv),
-        "torch-resize": resized(other_stages.resize_with_torch),
-        "antialias": resized(antialiased),
-        "legacy-resize": lambda _, image: legacy.preprocess(image),
-        "resize-first": resized(other_stages.resize_with_opencv, first=True),
-        "zero-padded-pool": partial(_forward_zero_padded, detector),
-        "no-last-pixel": partial(other_stages.postprocess_with, detector, inclusive=False),
-        "clip-first": partial(other_stages.postprocess_with, detector, clip_first=True),
-    } | {
-        slug: partial(_postprocess, varied(slug))
-        for slug in ("pair-anchors", "max-per-anchor", "hard-nms", "tensorflow-nms")
-    }
+    pixels, place = running.prepared(pipeline, image, size, {**RESIZES, **torch_resizes()})
+    return NetworkInput(pixels, np.float32(1) / place.scale[0])
+
+
+def _postprocess_of(
+    pipeline: Any, size: tuple[int, int], anchors: Any, outputs: Any, scale: Any
+) -> tuple[Any, Any, Any]:
+    inverse = np.float32(1) / np.float32(scale)
+    # No mistake here asks where the image lies.
+    place = Geometry((inverse, inverse), size, (0, 0), size)
+    predictions = Predictions.of(outputs)
+    these = running.candidates(pipeline, predictions, anchors, place, size).kept(pipeline)
+    return these.boxes * scale, these.scores, these.classes
 
 
 def _of_tensorflow(setup: Detection, stack: ExitStack) -> dict[str, Any]:

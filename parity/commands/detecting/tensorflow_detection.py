@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,34 @@ import numpy as np
 from efficientdet_spec import Cause, InputError
 from parity.commands.detecting.detection import Detection, Stopwatch
 from parity.sides.tensorflow_import import import_tensorflow
+
+
+@dataclass(frozen=True)
+class TensorflowDetecting:
+    """The reference; see :class:`parity.commands.detecting.detectors.Detecting`."""
+
+    name = "tensorflow"
+    described = "TensorFlow"
+
+    def files(self) -> Sequence[Path]:
+        """None but the checkpoint's."""
+        return ()
+
+    def manifest(self, setup: Detection) -> Mapping[str, Any]:
+        """The checkpoint, the stages and the versions."""
+        return setup.manifest(self.name, ("tensorflow", "numpy"))
+
+    def open(self, setup: Detection) -> AbstractContextManager[_TensorflowSide]:
+        """The graph with the checkpoint's values, and the stages around it."""
+        return tensorflow_side(setup)
+
+    def notes(self) -> Sequence[str]:
+        """None."""
+        return ()
+
+    def elsewhere(self) -> TensorflowDetecting:
+        """Itself."""
+        return self
 
 
 class TensorflowStages:

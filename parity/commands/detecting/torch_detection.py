@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from parity.commands.detecting.detection import Detection, Stopwatch
 
+PACKAGES = ("torch", "numpy", "opencv-python", "simplejpeg")
+"""What computes and decodes."""
 
-class _TorchSide:
+
+@dataclass(frozen=True)
+class TorchDetecting:
+    """The converted model; see :class:`parity.commands.detecting.detectors.Detecting`."""
+
+    name = "torch"
+    described = "PyTorch"
+
+    def files(self) -> Sequence[Path]:
+        """None but the checkpoint's."""
+        return ()
+
+    def manifest(self, setup: Detection) -> Mapping[str, Any]:
+        """The checkpoint, the stages and the versions."""
+        return setup.manifest(self.name, PACKAGES)
+
+    def open(self, setup: Detection) -> AbstractContextManager[TorchSide]:
+        """The model with the checkpoint's values, and the stages around it."""
+        return torch_side(setup)
+
+    def notes(self) -> Sequence[str]:
+        """None."""
+        return ()
+
+    def elsewhere(self) -> TorchDetecting:
+        """Itself."""
+        return self
+
+
+class TorchSide:
     """Detection by :class:`torch_model.detector.Detector`."""
 
     def __init__(self, detector: Any) -> None:
@@ -19,6 +51,7 @@ class _TorchSide:
         self.seconds = self._watch.seconds
 
     def prepare(self, path: Path) -> Any:
+        """See :class:`parity.detections.shards.Side`."""
         from parity.detections.shards import Prepared
         from torch_model.decode import read_image
 
@@ -30,12 +63,14 @@ class _TorchSide:
         return Prepared(image.shape[0], image.shape[1], prepared, watch.seconds)
 
     def detect(self, images: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
+        """See :class:`parity.detections.shards.Side`."""
         self._watch.start()
         found = self._detector.detect_inputs([item.value for item in images])
         self._watch.lap("postprocess")
         return [(item.boxes, item.scores, item.classes) for item in found]
 
     def leaving_network(self, *_: Any) -> None:
+        """The network has ended, or will have when the GPU is waited for."""
         if self._detector.device.type == "cuda":
             import torch
 
@@ -45,7 +80,7 @@ class _TorchSide:
 
 
 @contextmanager
-def torch_side(setup: Detection) -> Iterator[_TorchSide]:
+def torch_side(setup: Detection) -> Iterator[TorchSide]:
     """The model with the checkpoint's values, and the stages around it."""
     import torch
 
@@ -59,7 +94,7 @@ def torch_side(setup: Detection) -> Iterator[_TorchSide]:
     done = setup.conversion
     model = from_arrays(done.config, done.arrays, source=str(setup.prefix)).eval()
     detector = Detector(model, setup.profile, device=device, size=setup.size)
-    side = _TorchSide(detector)
+    side = TorchSide(detector)
     hook = detector.model.register_forward_hook(side.leaving_network)
     try:
         yield side

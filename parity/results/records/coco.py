@@ -10,6 +10,7 @@ from msgspec import field
 
 from parity.process.outcome import Outcome
 from parity.results.records.detections import BySide, ImageMatching, MatchCounts
+from parity.results.records.pipelines import ExplanationResult
 from parity.results.records.record import (
     Count,
     Figure,
@@ -29,7 +30,7 @@ Metrics = Mapping[str, Fraction | None]
 class Compared(Record, frozen=True):
     """What an evaluation's outcome rests on."""
 
-    images: Annotated[Count, says("images that went through both frameworks")]
+    images: Annotated[Count, says("images that went through both sides")]
     detections: Annotated[BySide, says("detections of each in these images")]
     matched: Annotated[Count, says("pairs of detections")]
     true_boxes: Annotated[Count, says("true boxes that count")]
@@ -45,7 +46,7 @@ class ImageFailure(Record, frozen=True):
 
 
 class ImageCounts(Record, frozen=True):
-    """The images of one framework."""
+    """The images of one side."""
 
     all: Annotated[Count, says("how many there are")]
     failed: Annotated[Count, says("how many of them failed")]
@@ -57,8 +58,8 @@ class Category(Record, frozen=True):
 
     id: Annotated[Whole, says("COCO's number of it")]
     name: Annotated[str, says("its name")]
-    AP: Annotated[Mapping[Side, Fraction | None], says("average precision by framework")]
-    delta: Annotated[Fraction | None, says("PyTorch's minus TensorFlow's")]
+    AP: Annotated[Mapping[Side, Fraction | None], says("average precision by side")]
+    delta: Annotated[Fraction | None, says("the judged side's minus TensorFlow's")]
 
 
 class MatchingResult(MatchCounts, kw_only=True, frozen=True):
@@ -150,7 +151,7 @@ class Agreement(str, Enum):
 class PublishedResult(Record, kw_only=True, frozen=True):
     """The published AP of the model, and ours."""
 
-    ap: Annotated[Fraction | None, says("ours: PyTorch's, or TensorFlow's alone")] = field(
+    ap: Annotated[Fraction | None, says("ours: the judged side's, or TensorFlow's alone")] = field(
         name="AP"
     )
     rows: Annotated[Sequence[PublishedFigure], says("the published figures by source")]
@@ -186,6 +187,17 @@ class CocoResult(ResultFile, kw_only=True, frozen=True):
     metric_limit: Annotated[Figure, says("largest difference of a metric with parity")]
     model: Annotated[str, says("name of the model")]
     checkpoint: Annotated[Checkpoint, says("what both sides were filled from")]
+    candidate: Annotated[
+        str | None,
+        says(
+            "what was judged in the place of the converted model, which results call `candidate` "
+            "then and not `torch`; null where nothing was"
+        ),
+    ] = None
+    notes: Annotated[
+        Sequence[str],
+        says("sentences on how the candidate's detections came about, such as how it returns them"),
+    ] = ()
     annotations: Annotated[str, says("the annotation file")]
     profile: Annotated[
         Mapping[str, str], says("variants of the stages around the network, and their `name`")
@@ -194,18 +206,16 @@ class CocoResult(ResultFile, kw_only=True, frozen=True):
     environment: Annotated[
         Mapping[str, Any], says("versions, processor, devices, threads and settings")
     ]
-    images: Annotated[
-        Mapping[Side, ImageCounts], says("by framework, how many, and how many failed")
-    ]
-    metrics: Annotated[Mapping[Side, Metrics], says("the 12 COCO metrics by framework, 0 to 1")]
+    images: Annotated[Mapping[Side, ImageCounts], says("by side, how many, and how many failed")]
+    metrics: Annotated[Mapping[Side, Metrics], says("the 12 COCO metrics by side, 0 to 1")]
     metric_deltas: Annotated[
-        Metrics, says("of each, PyTorch minus TensorFlow; empty where one is missing")
+        Metrics, says("of each, judged side minus TensorFlow; empty where one is missing")
     ]
     categories: Annotated[Sequence[Category], says("one entry for each category")]
     precision_by_recall: Annotated[
         Mapping[Side, Mapping[str, Annotated[Sequence[Fraction], says("one curve", min_length=2)]]],
         says(
-            "by framework, `AP` (all IoU thresholds), `AP50`, `AP75`: precision at recall 0, 0.01 "
+            "by side, `AP` (all IoU thresholds), `AP50`, `AP75`: precision at recall 0, 0.01 "
             "to 1, averaged over the categories; its mean is the metric"
         ),
     ] = {}
@@ -220,6 +230,13 @@ class CocoResult(ResultFile, kw_only=True, frozen=True):
         StageSwapResult | None,
         says("with `--stage-swap`, what exchanging single stages does; else null"),
     ] = None
+    explanation: Annotated[
+        ExplanationResult | None,
+        says(
+            "with `--detections`, the known mistakes that make the faithful pipeline's boxes equal "
+            "to the candidate's ([how](pipelines.md)); else null"
+        ),
+    ] = None
     published: Annotated[
         PublishedResult | None,
         says("the published AP of the model and ours; null for other models"),
@@ -227,7 +244,7 @@ class CocoResult(ResultFile, kw_only=True, frozen=True):
     seconds_per_image: Annotated[
         Mapping[Side, Mapping[str, Seconds]],
         says(
-            "by framework: the seconds in which each stage was busy, and `wall`, what passed "
+            "by side: the seconds in which each stage was busy, and `wall`, what passed "
             "meanwhile; images are decoded and preprocessed while the network computes, so that "
             "the stages may add up to more than `wall`"
         ),

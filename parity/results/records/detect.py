@@ -16,7 +16,7 @@ from parity.results.records.shared import Checkpoint, Environment
 class DetectCompared(Record, frozen=True):
     """What the outcome of detections in single images rests on."""
 
-    images: Annotated[Count, says("images that went through both frameworks")]
+    images: Annotated[Count, says("images that went through both sides")]
     failed: Annotated[Count, says("images that failed")]
     detections: Annotated[BySide, says("detections of each with a score of at least `min_score`")]
     matched: Annotated[Count, says("pairs of detections of any score")]
@@ -26,10 +26,10 @@ class DetectImage(Record, kw_only=True, frozen=True):
     """One image. What may be absent is there only where it did not fail."""
 
     file: Annotated[str, says("the image")]
-    failures: Annotated[Mapping[Side, str], says("by framework, why it failed")]
+    failures: Annotated[Mapping[Side, str], says("by side, why it failed")]
     detections: Annotated[
         Mapping[Side, Sequence[Sequence[Figure]]],
-        says("by framework, the detections; `columns` says what their numbers are"),
+        says("by side, the detections; `columns` says what their numbers are"),
     ]
     picture: Annotated[
         str | UnsetType, says("name of the file beside this one that shows both sides' detections")
@@ -65,6 +65,17 @@ class DetectResult(ResultFile, kw_only=True, frozen=True):
     min_score: Annotated[Figure, says("detections below it were neither drawn nor judged")]
     model: Annotated[str, says("name of the model")]
     checkpoint: Annotated[Checkpoint, says("what both sides were filled from")]
+    candidate: Annotated[
+        str | None,
+        says(
+            "what was judged in the place of the converted model, which results call `candidate` "
+            "then and not `torch`; null where nothing was"
+        ),
+    ] = None
+    notes: Annotated[
+        Sequence[str],
+        says("sentences on how the candidate's detections came about, such as how it returns them"),
+    ] = ()
     profile: Annotated[
         Mapping[str, str], says("variants of the stages around the network, and their `name`")
     ]

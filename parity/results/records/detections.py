@@ -14,8 +14,8 @@ class MatchCounts(Record, kw_only=True, frozen=True):
     """Detections of both sides matched one to one."""
 
     matched: Annotated[Count, says("pairs of the two sides that are the same detection")]
-    reference_only: Annotated[Count, says("TensorFlow's detections without a partner")]
-    candidate_only: Annotated[Count, says("PyTorch's detections without a partner")]
+    reference_only: Annotated[Count, says("the reference's detections without a partner")]
+    candidate_only: Annotated[Count, says("the other side's detections without a partner")]
     largest_score_difference: Annotated[Figure, says("of a pair")]
     largest_box_difference_pixels: Annotated[Figure, says("of an edge of a pair's boxes")]
     rank_flips: Annotated[Count, says("pairs of detections whose order by score is another")]

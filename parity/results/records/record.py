@@ -46,8 +46,8 @@ Fraction = Annotated[float, Meta(ge=-1, le=1)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
 """A digest."""
 
-Side = Annotated[str, Meta(pattern="^(tensorflow|torch)$")]
-"""A framework."""
+Side = Annotated[str, Meta(pattern="^(tensorflow|torch|candidate)$")]
+"""A framework, or the candidate that takes the place of the converted model."""
 
 _R = TypeVar("_R")
 

@@ -44,7 +44,7 @@ class Maker:
     """
 
     def __init__(self, path: Path, function: str) -> None:
-        self._maker = _find(path, function)
+        self._maker = find_function(path, function)
         self.source = f"{path}:{function}"
         self._needed = _needed(self._maker)
         _require_known(self.source, self._needed)
@@ -239,7 +239,18 @@ def _parsed(path: Path) -> ast.Module:
         ) from error
 
 
-def _find(path: Path, function: str) -> Callable[..., Any]:
+def find_function(path: Path, function: str) -> Callable[..., Any]:
+    """A function of a Python file, which is run, once, with the rights of whoever runs this.
+
+    Its folder can be imported from.
+
+    Args:
+        path: The file.
+        function: Name of the function or class.
+
+    Raises:
+        InputError: There is none, or importing the file fails.
+    """
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
         raise InputError(

@@ -615,7 +615,7 @@ def test_a_finished_run_computes_nothing_again(coco, monkeypatch, tmp_path):
     def never(*_):
         raise AssertionError("opened")
 
-    monkeypatch.setattr("parity.commands.detecting.runner.open_detector", never)
+    monkeypatch.setattr("parity.commands.detecting.torch_detection.TorchDetecting.open", never)
     assert coco("--framework", "torch", "--limit", "2")[0] == 0
     assert (tmp_path / "out" / "coco.json").read_bytes() == before
 

@@ -21,20 +21,25 @@ from parity.coco.metrics import METRICS, evaluate
 from parity.coco.report import CocoReport, SideResults
 from parity.coco.swaps import MISTAKE, TENSORFLOW, Swap, judge
 from parity.coco.text import coco_text
-from parity.commands.detecting import other_stages, swaps
+from parity.commands.detecting import swaps
+from parity.commands.detecting.other_stages import decode
 from parity.detections.annotations import read_annotations
 from parity.detections.matching import match
 from parity.detections.shards import ImageResult, Shard
+from parity.pipelines.pipeline import Pipeline
+from parity.pipelines.running import prepared
+from parity.pipelines.stages.resizing import RESIZES
 from parity.results.records.coco import ImageFailure
 from torch_model import nms
 from torch_model.detector import Detector
 from torch_model.layers import MaxPool2d
 from torch_model.postprocess import Outputs, postprocess
-from torch_model.preprocess import resize_bilinear
 from torch_model.profiles import OFFICIAL, with_stages
 
 INSTALLED = importlib.util.find_spec("tensorflow") is not None
 needs_tensorflow = pytest.mark.skipif(not INSTALLED, reason="TensorFlow is not installed")
+
+accurate = partial(decode, kind="accurate-dct")
 
 SIZES = {3: (90, 150), 7: (128, 128), 9: (200, 120)}
 
@@ -213,42 +218,50 @@ def detector(model, request):
 @pytest.fixture(scope="module")
 def outputs(model):
     detector = Detector(model)
-    return swaps._forward(detector, detector.preprocess(waves(90, 150)).pixels)
+    return swaps.forward(detector, detector.preprocess(waves(90, 150)).pixels)
+
+
+def exchanged(detector, slug):
+    """The stage of a mistake."""
+    return swaps._mistakes(detector)[slug]
 
 
 @pytest.mark.parametrize("size", [(90, 150), (200, 120), (60, 40)])
 def test_another_resize_is_the_only_difference(detector, size):
     image = waves(*size)
     official = detector.preprocess(image)
-    ours = other_stages.preprocess_with(detector, image, resize_bilinear)
-    assert (ours.pixels == official.pixels).all() and ours.scale == official.scale
-    for resize in (other_stages.resize_with_opencv, other_stages.resize_with_torch):
-        other = other_stages.preprocess_with(detector, image, resize).pixels
-        assert 0 < np.abs(other - official.pixels).max() < 1e-3
+    faithful = Pipeline.of_profile(detector.profile.stages())
+    ours, place = prepared(faithful, image, detector.size, RESIZES)
+    assert (ours == official.pixels).all() and np.float32(1) / place.scale[0] == official.scale
+
+    def other(slug):
+        found = exchanged(detector, slug)(None, image)
+        assert found.scale == official.scale
+        return np.abs(found.pixels - official.pixels).max()
+
+    assert 0 < other("opencv-resize") < 1e-3 and 0 < other("torch-resize") < 1e-3
     shrinking = max(size) > max(detector.size)
-    antialiased = partial(other_stages.resize_with_torch, antialias=True)
-    other = other_stages.preprocess_with(detector, image, antialiased).pixels
-    assert (np.abs(other - official.pixels).max() > 1e-2) == shrinking
-    first = other_stages.preprocess_with(
-        detector, image, other_stages.resize_with_opencv, resize_first=True
-    )
+    assert (other("antialias") > 1e-2) == shrinking
     # Half a grey level, which normalisation divides by some sixty.
-    assert 1e-3 < np.abs(first.pixels - official.pixels).max() < 0.03
+    assert 1e-3 < other("resize-first") < 0.03
 
 
 def test_a_narrow_image_is_refused(detector):
     with pytest.raises(InputError, match="leaves nothing"):
-        other_stages.preprocess_with(detector, waves(1, 1000), other_stages.resize_with_opencv)
+        exchanged(detector, "opencv-resize")(None, waves(1, 1000))
 
 
 def test_another_suppression_is_the_only_difference(detector, outputs):
     scale = np.float32(1.5)
     official = postprocess(outputs, detector.anchors, detector.size, scale, detector.profile)
-    boxes, scores, classes = other_stages.postprocess_with(detector, outputs, scale)
+    faithful = Pipeline.of_profile(detector.profile.stages())
+    boxes, scores, classes = swaps._postprocess_of(
+        faithful, detector.size, detector.anchors, outputs, scale
+    )
     assert (boxes == official.boxes).all() and (scores == official.scores).all()
     assert (classes == official.classes).all()
-    for changes in ({"inclusive": False}, {"clip_first": True}):
-        boxes, scores, _ = other_stages.postprocess_with(detector, outputs, scale, **changes)
+    for slug in ("no-last-pixel", "clip-first"):
+        boxes, scores, _ = exchanged(detector, slug)(outputs, scale)
         # Hard suppression passes on the scores of the same best few.
         same = np.array_equal(scores, official.scores)
         assert not same or detector.profile.nms == "hard"
@@ -296,18 +309,13 @@ def test_zero_padded_pools_only_within():
     assert (pool(x, (2, 2)) == -1).all()
 
 
-def test_opencv_decodes_pixels_as_stored(tmp_path):
-    image = waves(24, 40)
-    path = tmp_path / "a.png"
-    cv2.imwrite(str(path), image[..., ::-1])
-    assert (other_stages.decode_with_opencv(path) == image).all()
-    for content in (b"", b"no image"):
-        path.write_bytes(content)
-        with pytest.raises(InputError, match="no image that OpenCV decodes"):
-            other_stages.decode_with_opencv(path)
-    path.unlink()
-    with pytest.raises(InputError, match="cannot be read"):
-        other_stages.decode_with_opencv(path)
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_the_accurate_decoder_is_opencvs(tmp_path, name):
+    """Which decodes pixels as stored, whatever orientation the camera notes."""
+    path = tmp_path / name
+    cv2.imwrite(str(path), waves(24, 40)[..., ::-1])
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    assert (accurate(path) == cv2.imread(str(path), flags)[..., ::-1]).all()
 
 
 # Which exchanges there are
@@ -424,7 +432,7 @@ def test_only_mistakes_without_tensorflow(coco, capsys):
     assert code == 0 and result["outcome"] == "not shown" and not result["passes"]
     assert {row["origin"] for row in by_slug(result).values()} == {MISTAKE}
     assert "hard-nms" not in by_slug(result)
-    assert "OpenCV's JPEG decoder" in capsys.readouterr().out
+    assert "JPEG decoder of OpenCV" in capsys.readouterr().out
 
 
 def test_without_the_option_there_is_no_table(tiny_checkpoint, dataset, tmp_path, capsys):
@@ -501,7 +509,7 @@ def test_a_stage_that_refuses_an_image_spares_the_others(dataset, where):
 
     images = read_annotations(dataset[1], 90).images
     plain = swaps.Pipeline(
-        other_stages.decode_with_opencv,
+        accurate,
         lambda _, image: SimpleNamespace(pixels=image, scale=1.0),
         lambda pixels: Outputs([], [pixels]),
         lambda outputs, scale: ([[0, 0, 1, outputs.boxes[0].mean()]], [0.5], [0]),
@@ -523,7 +531,7 @@ def test_equal_inputs_share_the_network(dataset):
         return SimpleNamespace(pixels=image, scale=1.0)
 
     first = swaps.Pipeline(
-        other_stages.decode_with_opencv,
+        accurate,
         prepare,
         network,
         lambda mean, _: ([[0, 0, 1, mean]], [1], [0]),

@@ -438,6 +438,7 @@ def test_a_worker_is_shown_its_gpu_alone():
 @pytest.fixture
 def recipe(tiny_checkpoint, tiny_conversion):
     from parity.commands.detecting.detection import Detection
+    from parity.commands.detecting.detectors import detecting
     from parity.commands.detecting.runner import Recipe
     from torch_model.profiles import get_profile
 
@@ -445,7 +446,7 @@ def recipe(tiny_checkpoint, tiny_conversion):
         tiny_conversion, tiny_checkpoint / "model", get_profile("official"), (64, 64), "ema",
         "cpu", 1, 1,
     )  # fmt: skip
-    return Recipe.of(setup, "torch")
+    return Recipe.of(setup, detecting("torch"))
 
 
 def test_a_recipe_is_small_and_sets_the_same_up(recipe, work):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ class Place:
         layout: How the tensor holds it, where it holds nothing else; None for as it is.
         rows: Where several levels are joined, which anchors are its own; None where they are not.
         processed: Whether something has been done to the values, such as a sigmoid.
+        is_sigmoid: Whether that is a sigmoid.
     """
 
     number: int
@@ -33,6 +34,7 @@ class Place:
     layout: Layout | None = None
     rows: tuple[int, int] | None = None
     processed: bool = False
+    is_sigmoid: bool = False
 
     def taken(self, returned: Sequence[Tensor]) -> Tensor:
         """The node's values out of what a run of the same shape returns, [N, C, H, W].
@@ -138,24 +140,25 @@ class Returned:
             shape = _nhwc(self.kept[node])
             found.append(Place(here[0], shape, held, processed=not is_same))
         half = len(places) // 2
-        self.places += found
         tensors = [place.taken(returned) for place in found]
         for what, part in (("class", slice(half)), ("box", slice(half, None))):
             made_there = [self.kept[node] for node in self.found.outputs[part]]
             if all(map(_is_sigmoid_of, tensors[part], made_there)):
                 # What was made there is known, and so is what has been done to it.
                 tensors[part] = made_there
+                found[part] = [replace(place, is_sigmoid=True) for place in found[part]]
                 self.notes.append(f"The candidate returns its {what} outputs behind a sigmoid.")
+        self.places += found
         if places == sorted(places):
             return tensors
-        if not (_follow(places[:half]) and _follow(places[half:])):
+        if not (in_order(places[:half]) and in_order(places[half:])):
             # Levels that do not follow each other are taken for others by whoever reads them.
             return [tensor for _, tensor in sorted(zip(places, tensors, strict=True), key=_place)]
         self.notes.append("The candidate returns its outputs in another order.")
         return tensors
 
 
-def _follow(places: Sequence[int]) -> bool:
+def in_order(places: Sequence[int]) -> bool:
     """Whether the levels of a head are returned from the finest to the coarsest, or reversed."""
     return list(places) in (sorted(places), sorted(places, reverse=True))
 
@@ -247,6 +250,6 @@ def _joined(number: int, tensor: Tensor, levels: Sequence[Tensor]) -> list[Place
         return []
     ends = list(itertools.accumulate((part.shape[1] for part in flat), initial=0))
     return [
-        Place(number, _nhwc(level), rows=rows, processed=processed)
+        Place(number, _nhwc(level), rows=rows, processed=processed, is_sigmoid=processed)
         for level, rows in zip(levels, itertools.pairwise(ends), strict=True)
     ]

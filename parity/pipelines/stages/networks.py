@@ -1,0 +1,18 @@
+"""The network's own mistakes that are known whole; single layers are for ``nodes`` to find."""
+
+from parity.pipelines.pipeline import Mistake
+
+MISTAKES = (
+    Mistake(
+        "raw-weights",
+        "raw weights instead of averages (EMA)",
+        "network",
+        {"network": "raw"},
+    ),
+    Mistake(
+        "zero-padded-pool",
+        "max-pools padded with zeros",
+        "network",
+        {"network": "zero-padded-pool"},
+    ),
+)

@@ -1,0 +1,203 @@
+"""Explanations of another program's boxes: its mistakes are named, and nothing else."""
+
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+import other_pipeline
+import pytest
+from made_images import waves
+
+from efficientdet_spec import get_config
+from parity.commands.detecting.other_stages import decode, torch_resizes
+from parity.detections.annotations import CocoImage
+from parity.pipelines import equality, search
+from parity.pipelines.explanation import explain
+from parity.pipelines.pipeline import Pipeline
+from parity.pipelines.running import Found, Runner, Tools
+from parity.pipelines.stages import MISTAKES
+from parity.pipelines.text import explanation_text
+
+SIDE = 128
+SIZES = {1: (90, 150), 2: (200, 121), 3: (61, 64)}
+CONFIG = get_config("efficientdet-d0").with_classes(20)
+NETWORKS = {
+    "faithful": other_pipeline.network(CONFIG),
+    "zero-padded-pool": other_pipeline.network(CONFIG, 2),
+}
+IMAGES = [CocoImage(number, f"{number}.jpg", w, h) for number, (h, w) in SIZES.items()]
+NAMES = {image.id: image.file_name for image in IMAGES}
+
+
+@contextmanager
+def in_silence(title, unit):
+    yield lambda done, total: None
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images")
+    for number, (height, width) in SIZES.items():
+        assert cv2.imwrite(
+            str(path / f"{number}.jpg"), waves(height, width, seed=number)[..., ::-1]
+        )
+    return path
+
+
+def port(folder, wrong, networks=NETWORKS):
+    """What the other program finds."""
+    return {
+        image.id: other_pipeline.detect(folder / image.file_name, wrong, networks, CONFIG, SIDE)
+        for image in IMAGES
+    }
+
+
+@pytest.fixture(scope="module")
+def runner(folder):
+    tools = Tools(decode, torch_resizes(), NETWORKS)
+    return Runner(tools, CONFIG, (SIDE, SIDE), folder, other_pipeline.CATEGORIES)
+
+
+@pytest.fixture
+def explained(runner):
+    def call(rows, faithful=Pipeline(), networks=frozenset(NETWORKS)):  # noqa: B008
+        return explain(runner, faithful, rows, IMAGES, (SIDE, SIDE), networks, in_silence)
+
+    return call
+
+
+def named(explanation):
+    return {step.mistake.slug for step in explanation.steps}
+
+
+def test_a_faithful_program_is_not_accused(explained, folder):
+    found = explained(port(folder, ()))
+    assert found.complete and not found.steps and found.start == found.all_boxes == 300
+    text = explanation_text(found, NAMES)
+    assert "all 300 boxes equal the faithful pipeline's; no mistake is named" in text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("bgr",),
+        ("pair-anchors",),
+        ("normalise-half",),
+        ("normalise-levels",),
+        ("written-xyxy",),
+        ("contiguous-zero",),
+        ("hard-nms", "zero-based"),
+        ("opencv-decode", "centred", "written-normalised"),
+        ("resize-first", "plain-hard-nms", "threshold-0.2"),
+        ("zero-padded-pool", "corner-anchors", "scale-per-axis"),
+    ],
+    ids="+".join,
+)
+def test_mistakes_are_named(explained, folder, wrong):
+    """None of the code that makes them here has a line in common with what finds them."""
+    found = explained(port(folder, wrong))
+    assert named(found) == set(wrong) and found.complete, explanation_text(found, NAMES)
+    assert not any(step.alternatives for step in found.steps)
+    assert all(step.only_with > 0 for step in found.steps)
+    assert found.steps[-1].equal == found.boxes > found.start
+    result = found.result(NAMES)
+    assert result.complete and len(result.steps) == len(wrong) and not result.worst_images
+
+
+def test_the_profile_says_what_is_faithful(explained, folder):
+    rows = port(folder, {"hard-nms"})
+    assert not named(explained(rows, Pipeline(nms="hard")))
+    assert named(explained(port(folder, ()), Pipeline(nms="hard"))) == {"numpy-soft-nms"}
+
+
+def test_mistakes_that_do_the_same_are_both_told(explained, folder):
+    """Any number of boxes, where no image has more than 100 that are above the threshold."""
+    found = explained(port(folder, {"class-agnostic", "plain-hard-nms", "best-1000"}))
+    (limit,) = (step for step in found.steps if step.mistake.slug.startswith("best-"))
+    others = [item.slug for item in limit.alternatives]
+    assert found.complete and "best-10000" in {limit.mistake.slug, *others} and others
+    assert "these images do not tell them apart" in explanation_text(found, NAMES)
+
+
+def test_another_network_is_not_explained_by_stages(explained, folder):
+    """And what stays unexplained is counted."""
+    networks = {"faithful": other_pipeline.network(CONFIG, 5)}
+    found = explained(port(folder, (), networks))
+    assert not found.steps and not found.complete
+    assert found.unexplained == found.all_boxes and found.extra == 300
+    assert "none is named" in explanation_text(found, NAMES)
+    assert "UNEXPLAINED: 300 boxes" in explanation_text(found, NAMES)
+    assert [item.image_id for item in found.result(NAMES).worst_images] == [1, 2, 3]
+
+
+def test_a_network_that_is_a_little_off_is_not_explained_either(explained, folder):
+    def off(pixels):
+        outputs = NETWORKS["faithful"](pixels)
+        return type(outputs)([x * np.float32(1.003) for x in outputs.classes], outputs.boxes)
+
+    found = explained(port(folder, (), {"faithful": off}))
+    assert not found.steps and found.unexplained > 100
+
+
+def test_a_part_that_nobody_knows_is_counted(explained, folder):
+    """The known mistake is named all the same, for it makes boxes of the other images equal."""
+    rows = port(folder, {"pair-anchors"})
+    rows[2] = rows[2] + [3.0, 0, 0, 0, 0, 0]
+    found = explained(rows)
+    assert named(found) == {"pair-anchors"} and found.unexplained == found.extra == 100
+    assert list(found.remaining) == [2]
+
+
+# Equality
+
+
+def one(rows, reach=10.0):
+    table = np.array(rows, np.float64).reshape(-1, 6)
+    return Found(
+        table,
+        np.full((len(table), 4), reach),
+        lambda: Found(table, np.full((len(table), 4), reach)),
+    )
+
+
+def test_boxes_are_equal_within_bounds():
+    box = [10.0, 20, 30, 40, 0.5, 3]
+    assert len(equality.equal_pairs(one([box]), np.array([box]))) == 1
+    for place, by in ((0, 1e-3), (3, 1e-3), (4, 2e-4), (5, 1)):
+        other = np.array([box])
+        other[0, place] += by
+        assert not len(equality.equal_pairs(one([box]), other)), place
+        other[0, place] -= by * (1 - 0.3)
+        assert bool(len(equality.equal_pairs(one([box]), other))) == (place != 5), place
+
+
+def test_pairs_are_one_to_one():
+    box = [10.0, 20, 30, 40, 0.5, 3]
+    assert len(equality.equal_pairs(one([box]), np.array([box, box]))) == 1
+
+
+def test_a_tie_is_no_difference():
+    """Either of two candidates of one score may be taken; a box that is none is a difference."""
+    first, second = [10.0, 20, 30, 40, 0.5, 3], [12.0, 20, 30, 40, 0.5, 3]
+    both = one([first, second])
+    found = Found(both.rows[:1], both.reach[:1], lambda: both)
+    agreement = equality.agreement(found, np.array([second]), 100)
+    assert agreement.equal.all() and agreement.ties == 1 and not agreement.unequal
+    stranger = equality.agreement(found, np.array([[14.0, 20, 30, 40, 0.5, 3]]), 100)
+    assert not stranger.equal.any() and stranger.unequal == 2
+
+
+def test_what_the_lists_exclude_is_not_tried():
+    rows = {1: np.array([[0, 0, 1, 1, 0.07, 1]] * 120)}
+    known = search.applicable(MISTAKES, Pipeline(), rows, {"faithful"})
+    slugs = {item.slug for item in known}
+    assert {"threshold-0.05", "best-200"} <= slugs
+    assert not {"threshold-0.1", "best-100", "raw-weights", "per-class"} & slugs
+
+
+def test_a_mistake_that_also_makes_equal_boxes_unequal_is_not_named():
+    assert search.Gain(gained=50, lost=4, fewer=46).shows
+    assert not search.Gain(gained=50, lost=20, fewer=30).shows
+    assert not search.Gain(gained=0, lost=0, fewer=0).shows
+    assert search.Gain(gained=50, lost=0, fewer=50, made=90, right=50).shows
+    assert not search.Gain(gained=50, lost=0, fewer=50, made=190, right=50).shows
