@@ -43,11 +43,10 @@ def run(settings: NodesSettings, place: ResultPlace) -> int:
     inputs: list[Path | str | None] = [settings.checkpoint, settings.names, settings.reference]
     inputs += [*settings.image, candidate]
     targets = [settings.json, settings.junit, settings.write_names]
+    written = files_in(settings.reproduce) if settings.reproduce else ()
+    check_results(targets, [*inputs, *written], files.prefix, place)
     if settings.reproduce:
-        written = files_in(settings.reproduce)
-        check_folder(settings.reproduce, [Path(path) for path in [*inputs, *targets] if path])
-        inputs += written
-    check_results(targets, inputs, files.prefix, place)
+        check_folder(settings.reproduce, [Path(path) for path in inputs if path])
     with Opened(settings, files, reference=settings.reference, device=settings.device) as opened:
         found = compare(opened, settings)
     command = shlex.join(["efficientdet-parity", *words(settings)])

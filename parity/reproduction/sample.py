@@ -145,10 +145,6 @@ def _sample(
     if met.kind in (NodeKind.POOL, NodeKind.UPSAMPLE):
         rows, columns = call.arguments[1]
         size = int(rows), int(columns)
-    layer = met.candidate.layer
-    theirs: dict[str, Any] = _parameters(layer)
-    if isinstance(getattr(layer, "eps", None), float):
-        theirs["eps"] = layer.eps
     return Sample(
         node=node,
         kind=met.kind,
@@ -162,7 +158,7 @@ def _sample(
         gauge=_nchw(met.ruling.gauge),
         certain=met.ruling.certain,
         settings=pairing.candidate.settings(met.name).get(met.name, {}),
-        theirs=theirs,
+        theirs=_held(met.candidate.layer),
         read={name: read[name] for name in node.wrong_inputs if name in read},
     )
 
@@ -170,6 +166,17 @@ def _sample(
 def _parameters(layer: Any) -> dict[str, Array]:
     values = {name: getattr(layer, name, None) for name in PARAMETERS}
     return {name: _array(value) for name, value in values.items() if hasattr(value, "detach")}
+
+
+def _held(layer: Any) -> dict[str, Any]:
+    """What the candidate's own layer holds; nothing where that cannot be looked at."""
+    try:
+        values: dict[str, Any] = _parameters(layer)
+        eps = getattr(layer, "eps", None)
+    # The layer's attributes may be anybody's code.
+    except Exception:
+        return {}
+    return values | ({"eps": eps} if isinstance(eps, float) else {})
 
 
 def _array(tensor: Any) -> Array:

@@ -97,12 +97,6 @@ def compare(
         trials = Trials(opened, planned, made.at, names=settings.names, keep=settings.contributions)
         evidence, others = _examined(opened, settings, trials, threads, seconds)
         named = _described(settings, candidate)
-        if settings.reproduce:
-            started = time.perf_counter()
-            others["reproduction"] = _reproduced(
-                settings.reproduce, trials, evidence, others, named
-            )
-            others["seconds"]["reproduction"] = round(time.perf_counter() - started, 3)
         others |= {
             "candidate": named,
             "environment": environment.describe(threads) | device,
@@ -116,6 +110,12 @@ def compare(
                 gradients=gradients.result() if gradients else None,
                 not_shown=[*evidence.not_shown, *differentiated.not_shown],
             )
+        if settings.reproduce:
+            started = time.perf_counter()
+            others["reproduction"] = _reproduced(
+                settings.reproduce, trials, evidence, others, named
+            )
+            others["seconds"]["reproduction"] = round(time.perf_counter() - started, 3)
         paths = trials.telling.pairing.candidate.naming.path_of()
         names = _names(trials.telling, opened.config.name, others["candidate"])
     return Compared(nodes_result(evidence, **others), paths, names, gradients)
