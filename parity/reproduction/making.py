@@ -216,7 +216,7 @@ def _smallest(sample: Sample, whole: Computation, what: str, where: str) -> Writ
         f"changes both values: with all of them the right one is {written.found['right']:.9g}, the "
         f"wrong one {written.found['wrong']:.9g}, as recorded of the candidate."
     )
-    less = _packed(sample, fewer, what, where, constant, [note])
+    less = _packed(sample, fewer, what, where, constant, [note], written.found["right"])
     try:
         _check_difference(sample, less)
     except RefusedError:
@@ -231,6 +231,7 @@ def _packed(
     where: str,
     magnitude: float | None,
     notes: Sequence[str],
+    all_inputs: float | None = None,
 ) -> Written:
     """The files, with what the script computes of them."""
     tensors = {name: tensor.values for name, tensor in small.used().items()}
@@ -247,7 +248,16 @@ def _packed(
             "The candidate makes this node together with the one before it and was not given these "
             "very tensors; what that may change is part of the magnitude."
         )
-    facts = Facts(what, where, notes, sample.limit, sample.dtype, magnitude, digest_of(content))
+    facts = Facts(
+        what=what,
+        where=where,
+        notes=notes,
+        limit=sample.limit,
+        dtype=sample.dtype,
+        magnitude=magnitude,
+        digest=digest_of(content),
+        whole=all_inputs,
+    )
     script = script_of(small, facts)
     return Written(script, content, carried_out(script, content), computed, notes)
 

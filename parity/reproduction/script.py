@@ -30,6 +30,7 @@ class Facts:
         dtype: The type in which the candidate computes.
         magnitude: On what roundings act, where no function gives it.
         digest: SHA-256 of the file of tensors.
+        whole: Where input channels were left out, the right value with all of them; else None.
     """
 
     what: str
@@ -39,6 +40,7 @@ class Facts:
     dtype: str
     magnitude: float | None
     digest: str
+    whole: float | None = None
 
     @property
     def digits(self) -> int:
@@ -55,6 +57,9 @@ def script_of(computation: Computation, facts: Facts) -> str:
     """
     computed = "wrong" in computation.functions
     how = "computed here by the function wrong" if computed else "what it has made, out of the file"
+    beside = ""
+    if facts.whole is not None:
+        beside = f" (with all input channels, of which {facts.whole:.9g} is right)"
     what = _plain(facts.what)
     notes = "\n\n".join(_wrapped(_plain(note)) for note in facts.notes)
     magnitude = (
@@ -143,7 +148,7 @@ def main():
     print(f"right, in float64: {{found['right']:.17g}}")
     print(f"right, in {facts.dtype}: {{found['rounded']:.9g}}")
     print(f"wrong: {{found['wrong']:.9g}} ({how})")
-    print(f"recorded of the candidate: {{found['recorded']:.9g}}")
+    print(f"recorded of the candidate: {{found['recorded']:.9g}}{beside}")
     print(f"difference: {{found['difference']:.6g}}")
     print(f"in roundings: {{found['roundings']:.6g}}, where {{LIMIT:.6g}} are allowed")
 

@@ -427,7 +427,13 @@ class ReproductionResult(Record, kw_only=True, frozen=True):
     ] = None
     right: Annotated[Figure | None, says("what the script gives as right, in float64")] = None
     wrong: Annotated[Figure | None, says("what it gives as wrong")] = None
-    recorded: Annotated[Figure | None, says("what the candidate has made of the element")] = None
+    recorded: Annotated[
+        Figure | None,
+        says(
+            "what the candidate has made of the element; `wrong` is another value where the notes "
+            "say that input channels were left out"
+        ),
+    ] = None
     roundings: Annotated[Figure | None, says("how far `wrong` is from `right`")] = None
     limit: Annotated[Figure | None, says("how far it may be")] = None
     computed: Annotated[
