@@ -233,6 +233,7 @@ _BIASES: Mapping[str, str | None] = {
     "bias-missing": None,
     "bias-twice": "2 * bias",
     "bias-negated": "-bias",
+    "bias-reversed": "bias.flip(0)",
 }
 _MODES = {"padding-reflect": "reflect", "padding-replicate": "replicate",
           "padding-circular": "circular"}  # fmt: skip
@@ -279,6 +280,12 @@ def _by_name(sample: Sample, plan: Plan, slug: str, title: str) -> Iterator[Wron
         yield _made(plan, f"0 * {_right(plan)}")
     if sample.kind in (NodeKind.CONV, NodeKind.DEPTHWISE):
         yield from _convolutions(sample, plan, slug)
+        return
+    if sample.kind is NodeKind.FUSE and slug == "inputs-activated":
+        for function in ("F.relu", "F.silu"):
+            names = ", ".join(plan.maps)
+            changed = ", ".join(f"{function}({name})" for name in plan.maps)
+            yield _made(plan, f"{names} = {changed}", _right(plan))
         return
     if sample.kind is NodeKind.FUSE:
         for text in _in_numbers(_FUSION.get(slug, ()), plan, title):

@@ -8,6 +8,7 @@ from inspect import getsource
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from port_styles import Port, Style
 from reproductions import FAULTS, evidence_of, faulty, numbers, reproduction_of
 
@@ -310,7 +311,7 @@ def test_a_norm_that_is_folded_into_its_convolution(lockstep, tmp_path):
         weight = layer.weight * (
             1 + 0.1 * torch.sin(torch.arange(layer.weight.numel())).reshape(layer.weight.shape)
         )
-        return torch.nn.functional.conv2d(given[0], weight, layer.bias)
+        return F.conv2d(given[0], weight, layer.bias)
 
     _, result = observed(lockstep, tmp_path, folded=True, fault={conv: other})
     assert result.node == node and not result.computed
@@ -322,7 +323,7 @@ def test_a_convolution_of_another_padding_is_known_by_its_settings(lockstep, tmp
     node = "backbone.stem_conv"
 
     def symmetric(style, layer, given, step):
-        return torch.nn.functional.conv2d(given[0], layer.weight, None, layer.stride, 1)
+        return F.conv2d(given[0], layer.weight, None, layer.stride, 1)
 
     _, result = observed(lockstep, tmp_path, fault={node: symmetric})
     assert result.node == node and result.computed
@@ -335,3 +336,42 @@ def test_numbers_are_read_from_what_is_printed():
         "wrong": 0.5,
         "in roundings": 3.0,
     }
+
+
+def test_double_precision(double_lockstep, tmp_path):
+    model = faulty(double_lockstep, *FAULTS["norm"][1:3])
+    told, result = reproduction_of(double_lockstep, model, tmp_path)
+    assert result.node == FAULTS["norm"][1] and result.computed
+    script = files_in(tmp_path)[0].read_text()
+    assert "DTYPE = torch.float64" in script and "UNIT = 2.0**-53" in script
+    assert result.roundings == pytest.approx(told.nodes[result.node].roundings, rel=1e-2)
+
+
+def test_statistics_of_the_batch_keep_what_they_are_of(lockstep, tmp_path):
+    model = faulty(lockstep, "backbone.blocks.2.expand_bn", lambda layer: layer.train())
+    _, result = reproduction_of(lockstep, model, tmp_path)
+    assert result.node == "backbone.blocks.2.expand_bn" and result.computed, result
+    with np.load(files_in(tmp_path)[1]) as file:
+        _, channels, rows, columns = file["x"].shape
+    assert channels == 1 and min(rows, columns) > 1
+    assert "training=True" in files_in(tmp_path)[0].read_text()
+
+
+@pytest.mark.parametrize(
+    "name, what, text",
+    [
+        ("fpn.cells.0.nodes.0.fuse", lambda layer, maps, weights: type(layer).forward(
+            layer, [F.relu(x) for x in maps], weights), "F.relu(x0)"),
+        ("backbone.blocks.2.se.reduce_conv", lambda layer, x: F.conv2d(
+            x, layer.weight, layer.bias.flip(0)), "bias.flip(0)"),
+        ("backbone.stem_act", lambda layer, x: x, "return x"),
+        (POOL, lambda layer, x, size: 0 * type(layer).forward(layer, x, size), "0 * right(x)"),
+        ("backbone.stem_bn", lambda layer, x: F.relu(type(layer).forward(layer, x)),
+         "F.relu(right(x, mean, variance, gamma, beta))"),
+    ],
+)  # fmt: skip
+def test_further_names_are_computed(name, what, text, lockstep, tmp_path):
+    with torch.no_grad():
+        _, result = reproduction_of(lockstep, faulty(lockstep, name, what), tmp_path)
+    assert result.node == name and result.computed, result
+    assert text in files_in(tmp_path)[0].read_text()
