@@ -281,19 +281,31 @@ def _by_name(sample: Sample, plan: Plan, slug: str, title: str) -> Iterator[Wron
     if sample.kind in (NodeKind.CONV, NodeKind.DEPTHWISE):
         yield from _convolutions(sample, plan, slug)
         return
-    if sample.kind is NodeKind.FUSE and slug == "inputs-activated":
+    if sample.kind is NodeKind.FUSE:
+        yield from _fusions(plan, slug, title)
+        return
+    for text in _in_numbers(_TABLES[sample.kind].get(slug, ()), plan, title):
+        yield _made(plan, text)
+
+
+def _fusions(plan: Plan, slug: str, title: str) -> Iterator[Wrong]:
+    for text in _in_numbers(_FUSION.get(slug, ()), plan, title):
+        if "weights" in plan.tensors or "weights" not in text:
+            yield _made(plan, f"shares = {text}", summed(plan.maps))
+    if slug == "inputs-activated":
         for function in ("F.relu", "F.silu"):
             names = ", ".join(plan.maps)
             changed = ", ".join(f"{function}({name})" for name in plan.maps)
             yield _made(plan, f"{names} = {changed}", _right(plan))
-        return
-    if sample.kind is NodeKind.FUSE:
-        for text in _in_numbers(_FUSION.get(slug, ()), plan, title):
-            if "weights" in plan.tensors or "weights" not in text:
-                yield _made(plan, f"shares = {text}", summed(plan.maps))
-        return
-    for text in _in_numbers(_TABLES[sample.kind].get(slug, ()), plan, title):
-        yield _made(plan, text)
+    if slug == "weights-permuted":
+        for order in permutations(range(len(plan.maps))):
+            yield _made(plan, f"weights = weights[{list(order)}]", _right(plan))
+    for name in plan.maps:
+        if slug == "input-missing":
+            yield _made(plan, f"{name} = 0 * {name}", _right(plan))
+        if slug == "input-multiplied":
+            for text in _in_numbers(("{number}",), plan, title):
+                yield _made(plan, f"{name} = {text} * {name}", _right(plan))
 
 
 def _in_numbers(texts: Sequence[str], plan: Plan, title: str) -> Iterator[str]:

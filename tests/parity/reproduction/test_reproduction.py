@@ -364,6 +364,8 @@ def test_statistics_of_the_batch_keep_what_they_are_of(lockstep, tmp_path):
             layer, [F.relu(x) for x in maps], weights), "F.relu(x0)"),
         ("backbone.blocks.2.se.reduce_conv", lambda layer, x: F.conv2d(
             x, layer.weight, layer.bias.flip(0)), "bias.flip(0)"),
+        ("fpn.cells.0.nodes.0.fuse", lambda layer, maps, weights: type(layer).forward(
+            layer, [1.25 * maps[0], *maps[1:]], weights), "x0 = 1.25 * x0"),
         ("backbone.stem_act", lambda layer, x: x, "return x"),
         (POOL, lambda layer, x, size: 0 * type(layer).forward(layer, x, size), "0 * right(x)"),
         ("backbone.stem_bn", lambda layer, x: F.relu(type(layer).forward(layer, x)),
