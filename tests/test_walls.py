@@ -34,6 +34,7 @@ WALLS = {
     "parity.lockstep.comparison": FRAMEWORKS | ROOMS | {"numba"} | TOP,
     "parity.lockstep.contributions": FRAMEWORKS | ROOMS | TOP,
     "parity.lockstep.closeups": FRAMEWORKS | ROOMS | TOP,
+    "parity.reproduction.making": FRAMEWORKS | ROOMS | TOP,
     "parity.sides.side": FRAMEWORKS | ROOMS | TOP,
     "parity.judge.referee": FRAMEWORKS | ROOMS | {"numba"} | TOP,
     "parity.diagnosis.suspects": {"tensorflow"} | ROOMS | TOP,

@@ -15,6 +15,7 @@ from parity.commands.comparing.opened import Opened
 from parity.gradients.text import gradients_text
 from parity.process.console import output_width
 from parity.process.files import write_text
+from parity.reproduction.files import check_folder, files_in
 from parity.results.junit import junit
 from parity.results.place import ResultPlace
 from parity.results.records.record import write
@@ -42,7 +43,10 @@ def run(settings: NodesSettings, place: ResultPlace) -> int:
     inputs: list[Path | str | None] = [settings.checkpoint, settings.names, settings.reference]
     inputs += [*settings.image, candidate]
     targets = [settings.json, settings.junit, settings.write_names]
-    check_results(targets, inputs, files.prefix, place)
+    written = files_in(settings.reproduce) if settings.reproduce else ()
+    check_results(targets, [*inputs, *written], files.prefix, place)
+    if settings.reproduce:
+        check_folder(settings.reproduce, [Path(path) for path in inputs if path])
     with Opened(settings, files, reference=settings.reference, device=settings.device) as opened:
         found = compare(opened, settings)
     command = shlex.join(["efficientdet-parity", *words(settings)])

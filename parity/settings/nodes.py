@@ -128,6 +128,13 @@ class NodesSettings(ComputeSettings, DeviceSettings):
         default=False,
         group=EXPLAINING,
     )
+    reproduce: Path | None = option(
+        "write a script that needs PyTorch and NumPy alone, and a few numbers, which show on one "
+        "value what is wrong with the node that is accused first; takes one more run",
+        default=None,
+        group=EXPLAINING,
+        metavar="DIR",
+    )
     json: Path | None = option(
         "write the result as JSON", default=None, group=RESULTS, metavar="FILE"
     )

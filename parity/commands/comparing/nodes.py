@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.progress import Progress
@@ -20,6 +21,7 @@ from parity.commands.comparing.trials import Trial, Trials
 from parity.gradients.comparison import GradientsReport
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process import environment
+from parity.reproduction.files import check_folder
 from parity.results.conclusion import Evidence, nodes_result
 from parity.results.ranking import sources
 from parity.results.records.names import NamedNode, NamesResult
@@ -30,6 +32,7 @@ from parity.results.records.nodes import (
     NodesResult,
     Noise,
     ReferenceDescription,
+    ReproductionResult,
 )
 from parity.results.records.record import made
 from parity.settings.nodes import NodesSettings
@@ -75,6 +78,8 @@ def compare(
         InputError: Something about the input cannot be used.
     """
     started = time.perf_counter()
+    if settings.reproduce:
+        check_folder(settings.reproduce)
     if settings.names:
         # What is wrong with it should not be said after TensorFlow has been started.
         nodes = [node.name for node in iterate_nodes(opened.config)]
@@ -91,8 +96,9 @@ def compare(
         seconds = {"load": opened.take_seconds() + time.perf_counter() - started}
         trials = Trials(opened, planned, made.at, names=settings.names, keep=settings.contributions)
         evidence, others = _examined(opened, settings, trials, threads, seconds)
+        named = _described(settings, candidate)
         others |= {
-            "candidate": _described(settings, candidate),
+            "candidate": named,
             "environment": environment.describe(threads) | device,
         }
         gradients = None
@@ -104,9 +110,34 @@ def compare(
                 gradients=gradients.result() if gradients else None,
                 not_shown=[*evidence.not_shown, *differentiated.not_shown],
             )
+        if settings.reproduce:
+            started = time.perf_counter()
+            others["reproduction"] = _reproduced(
+                settings.reproduce, trials, evidence, others, named
+            )
+            others["seconds"]["reproduction"] = round(time.perf_counter() - started, 3)
         paths = trials.telling.pairing.candidate.naming.path_of()
         names = _names(trials.telling, opened.config.name, others["candidate"])
     return Compared(nodes_result(evidence, **others), paths, names, gradients)
+
+
+def _reproduced(
+    folder: Path, trials: Trials, evidence: Evidence, others: Mapping[str, Any], candidate: str
+) -> ReproductionResult:
+    """What is accused first, written as a script of its own."""
+    from parity.reproduction.making import reproduced
+
+    telling = trials.telling
+    with Progress("reproducing", unit="nodes") as progress:
+        return reproduced(
+            telling.pairing,
+            evidence,
+            telling.comparison.nodes,
+            folder,
+            model=others["model"],
+            candidate=candidate,
+            progress=progress,
+        )
 
 
 def _names(telling: Trial, model: str, candidate: str) -> NamesResult:

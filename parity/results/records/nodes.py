@@ -413,6 +413,43 @@ class Node(Record, kw_only=True, frozen=True):
     ]
 
 
+class ReproductionResult(Record, kw_only=True, frozen=True):
+    """A failing node on its own, as a script and its tensors, or why there is none."""
+
+    files: Annotated[
+        Sequence[str], says("the script and its tensors; empty where none were written")
+    ] = ()
+    bytes: Annotated[Count, says("of both together")] = 0
+    reason: Annotated[str | None, says("why none were written; null where they were")] = None
+    node: Annotated[str | None, says("the node that is reproduced")] = None
+    element: Annotated[
+        Sequence[Count] | None, says("the element of its output that is looked at, NHWC")
+    ] = None
+    right: Annotated[Figure | None, says("what the script gives as right, in float64")] = None
+    wrong: Annotated[Figure | None, says("what it gives as wrong")] = None
+    recorded: Annotated[
+        Figure | None,
+        says(
+            "what the candidate has made of the element; `wrong` is another value where the notes "
+            "say that input channels were left out"
+        ),
+    ] = None
+    roundings: Annotated[Figure | None, says("how far `wrong` is from `right`")] = None
+    limit: Annotated[Figure | None, says("how far it may be")] = None
+    computed: Annotated[
+        bool,
+        says(
+            "whether the script computes the wrong value too, by a function that makes the "
+            "candidate's whole output; otherwise it shows the recorded one"
+        ),
+    ] = False
+    notes: Annotated[Sequence[str], says("what the script says about itself")] = ()
+    passed_over: Annotated[
+        Sequence[str],
+        says("the nodes that were accused before this one and are not reproduced, and why"),
+    ] = ()
+
+
 class NodesResult(ResultFile, kw_only=True, frozen=True):
     """A comparison of two networks node by node."""
 
@@ -510,6 +547,10 @@ class NodesResult(ResultFile, kw_only=True, frozen=True):
             "that shows most"
         ),
     ] = ()
+    reproduction: Annotated[
+        ReproductionResult | None,
+        says("with `--reproduce DIR`, the files that show the first suspect on its own"),
+    ] = None
     seconds: Annotated[
         Mapping[str, Seconds], says("wall time by phase, of passes the sum over all inputs")
     ]

@@ -81,6 +81,7 @@ class _Text:
         sections = [
             ("", top),
             ("Further suspects, the most harmful first", self._suspects()),
+            ("The first suspect on its own (--reproduce)", self._reproduction()),
             ("Structure: what is wrong whatever the tensors are", self._findings()),
             (self._title_of_nodes(), self._nodes()),
             ("Could not be compared", self._gaps()),
@@ -146,6 +147,27 @@ class _Text:
                 for group in finding_groups(self._report.findings)
                 if group.first is not named
             ]
+        )
+
+    def _reproduction(self) -> list[str]:
+        """What was written to show the first suspect on its own, or why nothing was."""
+        made = self._report.reproduction
+        if made is None:
+            return []
+        lines: list[str] = []
+        for told in made.passed_over:
+            lines += self._item(f"not reproduced: {told}")
+        if made.reason is not None:
+            return [*lines, *self._item(f"nothing was written: {made.reason}")]
+        assert made.node is not None and made.element is not None
+        lines += self._item(
+            f"wrote {' and '.join(made.files)}, {made.bytes:,} bytes: {made.node}, element "
+            f"{list(made.element)} (NHWC)"
+        )
+        how = "computed by the script" if made.computed else "as recorded of the candidate"
+        return lines + self._under(
+            f"right {made.right:.9g}, wrong {made.wrong:.9g} ({how}): {made.roundings:.3g} "
+            f"roundings apart, where {made.limit:.4g} are allowed; checked by running the script"
         )
 
     def _item(self, text: str) -> list[str]:
