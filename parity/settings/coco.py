@@ -160,10 +160,10 @@ class CocoSettings(DetectionSettings):
             InputError: One is asked for that there is not, or something that a candidate excludes.
         """
         reference, judged = FRAMEWORKS
-        if candidate and self.framework == judged:
+        if candidate and self.framework in FRAMEWORKS:
             raise InputError(
-                "--framework torch evaluates the converted model, whose place the candidate takes; "
-                "give --framework candidate, or leave one of the two out.",
+                f"--framework {self.framework} leaves the candidate out; give --framework "
+                f"candidate for the candidate alone, both for the two sides, or no candidate.",
                 Cause.OPTION,
             )
         if not candidate and self.framework == CANDIDATE:
