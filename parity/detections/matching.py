@@ -271,7 +271,8 @@ def _taken_instead(
         anchor: Longest side of an anchor in the image's pixels.
         cuts: Of the reference's list and of the candidate's.
     """
-    moved = (np.abs(edges(one) - edges(other)) > allowance(one, other, anchor)).any(axis=1)
+    far = np.abs(edges(one) - edges(other)) > allowance(one, other, anchor)
+    moved = np.asarray(far.any(axis=1))
     overlap = np.diagonal(iou(one, other))
     lowered = np.exp(-(overlap**2) / SOFT_SIGMA)
     hidden = (one[:, 4] * lowered <= cuts[1] + SCORE_LIMIT) & (
@@ -279,7 +280,7 @@ def _taken_instead(
     )
     tied = np.abs(one[:, 4] - other[:, 4]) <= SCORE_LIMIT
     result: NDArray[np.bool_] = moved & tied & hidden & (overlap > 0)
-    return result if 2 * moved.sum() < len(moved) else np.zeros_like(result)
+    return result if 2 * moved.sum() < len(one) else np.zeros_like(result)
 
 
 def _cut(rows: Rows) -> float:

@@ -164,7 +164,7 @@ def test_a_tie_explains_what_it_puts_behind_the_cut():
     assert unexplained(*high) == (0, 1, 1)
     # Also where the two overlap so far that they are taken for one that has moved.
     assert unexplained(full(one, score=0.5), full(other, score=0.5)) == (0, 0, 0)
-    high = full([*one[:4], 0.95, 1], score=0.5), full([*other[:4], 0.95, 1], score=0.3)
+    high = full([*one[:4], 0.95, 1], score=0.2), full([*other[:4], 0.95, 1], score=0.2)
     assert unexplained(*high) == (1, 0, 0)
 
 
