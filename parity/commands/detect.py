@@ -75,7 +75,7 @@ def detect_images(
 
     if candidate is None and settings.candidate is not None:
         candidate = CandidateDetecting.named(settings.candidate, settings.names)
-    setup = set_up(settings, 1)
+    setup = set_up(settings, settings.batch_size)
     names = category_names(setup.conversion.config.num_classes)
     paths = _files(settings.images)
     pictures = [settings.out / name for name in _picture_names(paths)]

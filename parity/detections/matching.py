@@ -201,13 +201,8 @@ def match_image(image_id: int, reference: Rows, candidate: Rows, anchor: float =
     matched = np.array(sorted(pairs), np.int64).reshape(-1, 2)
     lone, other_lone = np.flatnonzero(free_rows), np.flatnonzero(free_columns)
     one, other = reference[matched[:, 0]], candidate[matched[:, 1]]
-    differs = _apart(one, other, anchor)
-    # What a tie explains is a rival of others all the same.
-    rivals = matched[differs]
-    changed = np.concatenate([lone, rivals[:, 0]]), np.concatenate([other_lone, rivals[:, 1]])
-    apart = matched[
-        differs & ~_taken_instead(one, other, anchor, (_cut(reference), _cut(candidate)))
-    ]
+    apart = matched[_apart(one, other, anchor)]
+    changed = np.concatenate([lone, apart[:, 0]]), np.concatenate([other_lone, apart[:, 1]])
     return ImageMatch(
         image_id=image_id,
         pairs=matched,
@@ -257,37 +252,6 @@ def _apart(one: Rows, other: Rows, anchor: float) -> NDArray[np.bool_]:
     return result
 
 
-def _taken_instead(
-    one: Rows, other: Rows, anchor: float, cuts: tuple[float, float]
-) -> NDArray[np.bool_]:
-    """[M] pairs that are two boxes of equal score, of which each side has taken another one.
-
-    Soft NMS lowers the one that it has not taken, so that it lies behind the cut. Two boxes that
-    touch and have equal scores are rare: where most of an image's boxes have moved, it is not that.
-
-    Args:
-        one: Rows of the reference.
-        other: The candidate's, in the same order.
-        anchor: Longest side of an anchor in the image's pixels.
-        cuts: Of the reference's list and of the candidate's.
-    """
-    far = np.abs(edges(one) - edges(other)) > allowance(one, other, anchor)
-    moved = np.asarray(far.any(axis=1))
-    overlap = np.diagonal(iou(one, other))
-    lowered = np.exp(-(overlap**2) / SOFT_SIGMA)
-    hidden = (one[:, 4] * lowered <= cuts[1] + SCORE_LIMIT) & (
-        other[:, 4] * lowered <= cuts[0] + SCORE_LIMIT
-    )
-    tied = np.abs(one[:, 4] - other[:, 4]) <= SCORE_LIMIT
-    result: NDArray[np.bool_] = moved & tied & hidden & (overlap > 0)
-    return result if 2 * moved.sum() < len(one) else np.zeros_like(result)
-
-
-def _cut(rows: Rows) -> float:
-    """The score behind which a list may end, for all that it shows."""
-    return float(rows[:, 4].min()) if len(rows) >= MAX_DETECTIONS else SCORE_THRESHOLD
-
-
 def _swapped(one: Rows, other: Rows) -> NDArray[np.bool_]:
     """[M] pairs that have changed scores with another pair.
 
@@ -313,7 +277,7 @@ def _unexplained(
         other: Those of the other.
         changed: Rows of the other that have no partner or one that differs.
     """
-    cut = _cut(other)
+    cut = other[:, 4].min() if len(other) >= MAX_DETECTIONS else SCORE_THRESHOLD
     rows, rivals = side[lone], other[changed]
     # Where a rival of equal score has been taken first, the score would have been lowered.
     overlap = iou(rows, rivals)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from efficientdet_spec import Cause, InputError
 from parity.settings.option import COMPUTING, INPUT, RESULTS, option
-from parity.settings.shared import MAX_BATCH, DetectionSettings
+from parity.settings.shared import DetectionSettings
 
 FRAMEWORKS = ("tensorflow", "torch")
 """Those whose detections are compared; the second is judged by the first."""
@@ -82,14 +82,6 @@ class CocoSettings(DetectionSettings):
         metavar="ID,ID,...",
         read=image_ids,
         written=_listed,
-    )
-    batch_size: int = option(
-        "images at a time",
-        default=1,
-        lowest=1,
-        highest=MAX_BATCH,
-        group=COMPUTING,
-        metavar="N",
     )
     framework: str = option(
         "which side to evaluate: tensorflow, torch (the converted model), or, with --candidate, "

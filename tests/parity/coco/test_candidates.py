@@ -237,6 +237,8 @@ def test_a_candidate_beside_the_reference(coco, data, tiny_checkpoint, tmp_path,
     result = json.loads((out / "detect.json").read_text())
     assert result["candidate"] == port and (out / "1.png").is_file()
     assert list(result["images"][0]["detections"]) == ["tensorflow", "candidate"]
+    pairs = ["--candidate", f"{data / 'port.py'}:pairs", "--batch-size", "2"]
+    assert compare.main([*arguments[:-2], *pairs]) == 0
 
 
 def test_what_a_side_is_called():

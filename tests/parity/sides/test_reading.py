@@ -129,6 +129,18 @@ def test_batches(faithful, config):
         read_outputs(Batch(faithful, 2), faithful, config, IMAGES[:1])
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_scripts(faithful, config):
+    images = torch.from_numpy(IMAGES[:1]).permute(0, 3, 1, 2)
+    script = torch.jit.trace(Returns(faithful, FORMS["flat"]), images, check_trace=False)
+    reading = read_outputs(script, faithful, config, IMAGES[:1])
+    classes, _ = reading.run(TorchCandidate(script, own_paths([])), OTHERS[:1])
+    with torch.no_grad():
+        due = faithful(torch.from_numpy(OTHERS[:1]).permute(0, 3, 1, 2))
+    torch.testing.assert_close(classes[2], due[0][2], rtol=0, atol=1e-5)
+
+
 class InThread(Returns):
     """Its layers run where no operation is seen."""
 
