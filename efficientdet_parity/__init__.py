@@ -22,21 +22,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from efficientdet_parity.comparing import Reference, compare, open_reference
     from efficientdet_parity.converting import convert, load, save
-    from efficientdet_parity.evaluating import evaluate
+    from efficientdet_parity.evaluating import detect, evaluate
     from efficientdet_parity.progress import ProgressEvent
     from efficientdet_parity.reporting import report
-    from efficientdet_parity.results import Comparison, Evaluation
+    from efficientdet_parity.results import Comparison, Drawn, Evaluation
     from efficientdet_spec import Cause, InputError
 
 _PLACES = {
     "Cause": "efficientdet_spec",
     "Comparison": "efficientdet_parity.results",
     "Evaluation": "efficientdet_parity.results",
+    "Drawn": "efficientdet_parity.results",
     "InputError": "efficientdet_spec",
     "ProgressEvent": "efficientdet_parity.progress",
     "Reference": "efficientdet_parity.comparing",
     "compare": "efficientdet_parity.comparing",
     "convert": "efficientdet_parity.converting",
+    "detect": "efficientdet_parity.evaluating",
     "evaluate": "efficientdet_parity.evaluating",
     "load": "efficientdet_parity.converting",
     "open_reference": "efficientdet_parity.comparing",
@@ -48,6 +50,7 @@ _PLACES = {
 __all__ = [
     "Cause",
     "Comparison",
+    "Drawn",
     "Evaluation",
     "InputError",
     "ProgressEvent",
@@ -55,6 +58,7 @@ __all__ = [
     "__version__",
     "compare",
     "convert",
+    "detect",
     "evaluate",
     "load",
     "open_reference",

@@ -14,6 +14,7 @@ from efficientdet_spec import Cause, InputError, file_sha256, require_extra
 from parity.process import environment
 from parity.process.files import make_folder
 from parity.process.outcome import Outcome
+from parity.results.records.nodes import CONVERTED
 from parity.results.records.record import write
 from parity.results.records.run import PlannedStep, RunResult, Status, StepResult
 
@@ -27,10 +28,10 @@ _STEPS = {
 
 @dataclass
 class _Page:
-    """The results that are shown together: of one model with one checkpoint."""
+    """The results that are shown together: of one candidate, one model and one checkpoint."""
 
     model: str
-    fingerprint: str
+    of: tuple[str, str, str]
     results: dict[str, Comparison | Evaluation] = field(default_factory=dict)
 
 
@@ -39,8 +40,8 @@ def report(
 ) -> Outcome:
     """Make pages to be read in a browser, as ``efficientdet-parity report`` does.
 
-    Results of one model and checkpoint share a page: a comparison, one in float64, and an
-    evaluation. A second one of a kind, as of another candidate, begins another page.
+    Results of one candidate, model and checkpoint share a page: a comparison, one in float64, and
+    an evaluation. A second one of a kind begins another page.
 
     Args:
         results: Of :func:`efficientdet_parity.compare` and :func:`efficientdet_parity.evaluate`.
@@ -87,12 +88,13 @@ def _place(pages: list[_Page], result: Comparison | Evaluation) -> None:
     step = "coco"
     if isinstance(result, Comparison):
         step = "structure" if result.record.dtype == "float64" else "nodes"
-    model, fingerprint = result.record.model, result.record.checkpoint.fingerprint
+    record = result.record
+    of = record.model, record.checkpoint.fingerprint, record.candidate or CONVERTED
     for page in pages:
-        if (page.model, page.fingerprint) == (model, fingerprint) and step not in page.results:
+        if page.of == of and step not in page.results:
             page.results[step] = result
             return
-    pages.append(_Page(model, fingerprint, {step: result}))
+    pages.append(_Page(record.model, of, {step: result}))
 
 
 def _write(page: _Page, folder: Path, code: str) -> None:

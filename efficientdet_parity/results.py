@@ -15,6 +15,7 @@ from parity.results.records.record import ResultFile, write
 if TYPE_CHECKING:
     from parity.gradients.comparison import GradientsReport
     from parity.results.records.coco import CocoResult
+    from parity.results.records.detect import DetectResult
     from parity.results.records.names import NamesResult
     from parity.results.records.nodes import Finding, NodesResult, Suspect
 
@@ -53,6 +54,16 @@ class _Result:
         """
         record: ResultFile = self.record
         write(Path(path).expanduser(), record)
+
+    def assert_parity(self) -> None:
+        """Raise unless parity was shown.
+
+        Raises:
+            AssertionError: The message says what differs, or what could not be compared.
+        """
+        __tracebackhide__ = True
+        if not self.passes:
+            raise AssertionError(self.sentence)
 
     def __bool__(self) -> bool:
         """Refused: whether a result exists is easily taken for whether it passes.
@@ -131,7 +142,7 @@ class Comparison(_Result):
 
 @dataclass(frozen=True, repr=False)
 class Evaluation(_Result):
-    """COCO metrics of both frameworks, and every detection of one matched with the other's.
+    """COCO metrics of both sides, and every detection of one matched with the other's.
 
     Attributes:
         record: All of it, as :meth:`to_json` writes it.
@@ -141,16 +152,20 @@ class Evaluation(_Result):
 
     @property
     def ap(self) -> dict[str, float]:
-        """COCO's AP by framework, 0 to 1; empty where the annotations have no boxes."""
+        """COCO's AP by side, 0 to 1; empty where the annotations have no boxes.
+
+        The sides are ``tensorflow`` and ``torch``, or ``candidate`` in its place.
+        """
         found = {name: metrics.get("AP") for name, metrics in self.record.metrics.items()}
         return {name: value for name, value in found.items() if value is not None}
 
-    def assert_parity(self) -> None:
-        """Raise unless parity was shown.
 
-        Raises:
-            AssertionError: The message says what differs, or what could not be compared.
-        """
-        __tracebackhide__ = True
-        if not self.passes:
-            raise AssertionError(self.sentence)
+@dataclass(frozen=True, repr=False)
+class Drawn(_Result):
+    """Both sides' detections in single images, drawn and compared.
+
+    Attributes:
+        record: All of it, as :meth:`to_json` writes it.
+    """
+
+    record: DetectResult = field(repr=False)

@@ -124,6 +124,14 @@ def row(variable, use, parameter, reason="as asked"):
     }
 
 
+def of_candidate(values, candidate="/ports/port.py:build"):
+    """An evaluation, or detections, of a candidate in the place of the converted model."""
+    text = json.dumps(values).replace('"torch":', '"candidate":')
+    notes = ["The candidate returns its class outputs behind a sigmoid."]
+    found = {**json.loads(text), "candidate": candidate, "notes": notes}
+    return {**found, "stage_swap": None} if "stage_swap" in found else found
+
+
 def coco(delta=0.0, complete=True, **other):
     """``coco.json``; every metric of PyTorch is off by ``delta``."""
     matching = {

@@ -46,13 +46,36 @@ def run(settings: DetectSettings, place: ResultPlace) -> int:
     Raises:
         InputError: Something about the input cannot be used.
     """
+    result = detect_images(settings, place)
+    place.write(result)
+    called = titles(result.candidate)
+    for entry in result.images:
+        print("\n".join(_told(entry, settings.out, called)))
+    for note in result.notes:
+        print(note)
+    print(f"{result.outcome.value}: {result.sentence}")
+    return result.outcome.exit_code
+
+
+def detect_images(
+    settings: DetectSettings, place: ResultPlace, candidate: Detecting | None = None
+) -> DetectResult:
+    """Detect with each side, draw, and judge.
+
+    Args:
+        settings: What is asked for.
+        place: Where the result is to go, which is given up where that is no place for one.
+        candidate: What takes the converted model's place; None for what the settings name.
+
+    Raises:
+        InputError: Something about the input cannot be used.
+    """
     from parity.coco.names import category_names
     from parity.sides.pytorch.device import settings_kept
 
-    candidate = None
-    if settings.candidate is not None:
+    if candidate is None and settings.candidate is not None:
         candidate = CandidateDetecting.named(settings.candidate, settings.names)
-    setup = set_up(settings, 1)
+    setup = set_up(settings, settings.batch_size)
     names = category_names(setup.conversion.config.num_classes)
     paths = _files(settings.images)
     pictures = [settings.out / name for name in _picture_names(paths)]
@@ -65,14 +88,15 @@ def run(settings: DetectSettings, place: ResultPlace) -> int:
             candidate.manifest(setup)
         sides = [detecting(REFERENCE), candidate or detecting(FRAMEWORKS[1])]
         found = [_detect_all(setup, side, paths) for side in sides]
-    called = titles(settings.candidate)
+        described = describe_environment(setup, True)
+    called = titles(candidate.described if candidate else None)
     shown = _Shown(called, names, settings.min_score)
     entries = [
         _compare(setup, path, picture, dict(zip(called, rows, strict=True)), shown)
         for path, picture, rows in zip(paths, pictures, zip(*found, strict=True), strict=True)
     ]
     outcome, sentence, compared = judge(entries, settings.min_score, called)
-    result = DetectResult(
+    return DetectResult(
         outcome=outcome,
         passes=outcome is Outcome.PARITY,
         sentence=sentence,
@@ -80,19 +104,29 @@ def run(settings: DetectSettings, place: ResultPlace) -> int:
         min_score=settings.min_score,
         model=setup.conversion.config.name,
         checkpoint=describe_checkpoint(settings, setup.conversion),
-        candidate=settings.candidate,
+        candidate=candidate.described if candidate else None,
         notes=candidate.notes() if candidate else (),
         profile=setup.profile.to_dict(),
         size=setup.size,
-        environment=describe_environment(setup, True),
+        environment=described,
         columns=["x", "y", "width", "height", "score", "category_id"],
         images=entries,
     )
-    place.write(result)
-    for note in result.notes:
-        print(note)
-    print(f"{outcome.value}: {sentence}")
-    return outcome.exit_code
+
+
+def _told(entry: DetectImage, folder: Path, titles: Mapping[str, str]) -> list[str]:
+    """What is printed of an image."""
+    found = entry.matching
+    if not found:
+        return [
+            f"{entry.file}: failed in {titles[side]}: {reason}"
+            for side, reason in entry.failures.items()
+        ]
+    return [
+        f"{entry.file}: {found.matched} matched, {found.reference_only + found.candidate_only} "
+        f"without a partner, largest differences: score {found.largest_score_difference:.2e}, box "
+        f"{found.largest_box_difference_pixels:.2e} pixels; {folder / str(entry.picture)}"
+    ]
 
 
 @dataclass(frozen=True)
@@ -138,8 +172,6 @@ def _compare(
         },
     )
     if entry.failures:
-        for side, reason in entry.failures.items():
-            print(f"{path}: failed in {shown_as.titles[side]}: {reason}")
         return entry
     reference, judged = named.values()
     low = shown_as.min_score
@@ -157,10 +189,6 @@ def _compare(
     write_png(picture, drawn)
     found = match_image(0, reference, judged, anchor)
     apart = sum(map(len, differing(found, reference, judged, low)))
-    print(
-        f"{path}: {len(found.pairs)} matched, {found.unmatched} without a partner, largest "
-        f"differences: score {found.score:.2e}, box {found.box:.2e} pixels; {picture}"
-    )
     shown = {name: int((side[:, 4] >= low).sum()) for name, side in named.items()}
     return structs.replace(
         entry,

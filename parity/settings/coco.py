@@ -8,7 +8,7 @@ from pathlib import Path
 
 from efficientdet_spec import Cause, InputError
 from parity.settings.option import COMPUTING, INPUT, RESULTS, SIDES, option
-from parity.settings.shared import MAX_BATCH, DetectionSettings
+from parity.settings.shared import DetectionSettings
 
 FRAMEWORKS = ("tensorflow", "torch")
 """Those whose detections are compared; the second is judged by the first."""
@@ -98,14 +98,6 @@ class CocoSettings(DetectionSettings):
         read=image_ids,
         written=_listed,
     )
-    batch_size: int = option(
-        "images at a time",
-        default=1,
-        lowest=1,
-        highest=MAX_BATCH,
-        group=COMPUTING,
-        metavar="N",
-    )
     framework: str = option(
         "which side to evaluate: tensorflow, torch (the converted model), or, with --candidate, "
         "candidate",
@@ -186,10 +178,10 @@ class CocoSettings(DetectionSettings):
             InputError: One is asked for that there is not, or something that a candidate excludes.
         """
         reference, judged = FRAMEWORKS
-        if candidate and self.framework == judged:
+        if candidate and self.framework in FRAMEWORKS:
             raise InputError(
-                "--framework torch evaluates the converted model, whose place the candidate takes; "
-                "give --framework candidate, or leave one of the two out.",
+                f"--framework {self.framework} leaves the candidate out; give --framework "
+                f"candidate for the candidate alone, both for the two sides, or no candidate.",
                 Cause.OPTION,
             )
         if not candidate and self.framework == CANDIDATE:

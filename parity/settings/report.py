@@ -90,7 +90,8 @@ class ReportSettings(CacheSettings, SizeSettings, ThreadSettings, DeviceSettings
         metavar="NAME",
     )
     candidate: str | None = option(
-        "as of nodes; default: the converted model",
+        "your own port, whose nodes, detections and AP the pages are of, as of nodes; default: "
+        "the converted model",
         default=None,
         metavar="MODEL",
         group=SIDES,
@@ -194,6 +195,12 @@ class ReportSettings(CacheSettings, SizeSettings, ThreadSettings, DeviceSettings
         if self.stage_swap and not self.images:
             raise InputError(
                 "--stage-swap evaluates COCO images; give --images and --annotations.",
+                Cause.OPTION,
+            )
+        if self.stage_swap and self.candidate is not None:
+            raise InputError(
+                "--stage-swap exchanges stages of the converted model's own pipeline, of which a "
+                "candidate has only the network; leave --stage-swap or --candidate out.",
                 Cause.OPTION,
             )
         if self.images and not self.images.is_dir():

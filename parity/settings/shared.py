@@ -173,6 +173,14 @@ class DetectionSettings(CheckpointSettings, SizeSettings, ThreadSettings, Device
         group=COMPUTING,
         metavar="STAGE=VARIANT",
     )
+    batch_size: int = option(
+        "images that a network is given together; a candidate made for a fixed number needs that",
+        default=1,
+        lowest=1,
+        highest=MAX_BATCH,
+        group=COMPUTING,
+        metavar="N",
+    )
 
     def check(self) -> None:
         """Refuse settings that do not go together.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from parity.coco.titles import TITLES
+from parity.coco.titles import REFERENCE, titles
 from parity.results.records.coco import CocoResult, StageSwapResult
 from reports.charts.chart import (
     TABLE_ROWS,
@@ -37,7 +37,7 @@ def coco_charts(coco: CocoResult) -> list[Chart]:
     if len(coco.metrics) > 1:
         charts.append(_categories(coco))
     if any(coco.precision_by_recall.values()):
-        charts.append(_curves(coco.precision_by_recall))
+        charts.append(_curves(coco.precision_by_recall, titles(coco.candidate)))
     if coco.stage_swap:
         charts.append(_swaps(coco.stage_swap))
     return charts
@@ -45,7 +45,10 @@ def coco_charts(coco: CocoResult) -> list[Chart]:
 
 def _metrics(coco: CocoResult) -> Chart:
     """Differences on a scale of their own: of equal bars nobody sees what is not equal."""
-    found = {side: coco.metrics[side] for side in TITLES}
+    called = titles(coco.candidate)
+    reference, judged = called.values()
+    minus = f"{judged} minus {reference}"
+    found = {side: coco.metrics[side] for side in called}
     names = list(coco.metric_deltas)
     deltas = [coco.metric_deltas[name] for name in names]
     known = [abs(delta) for delta in deltas if delta is not None]
@@ -55,15 +58,13 @@ def _metrics(coco: CocoResult) -> Chart:
         id="coco-metrics",
         title="Differences of the COCO metrics",
         explanation=(
-            "PyTorch minus TensorFlow, metrics being from 0 to 1. Dashed lines: as far as a metric "
+            f"{minus}, metrics being from 0 to 1. Dashed lines: as far as a metric "
             f"may be off, {coco.metric_limit:g}. The metrics themselves are in the table.{equal}"
         ),
         option=base(
             formats={"x": "signed"},
             grid=grid(left=56, right=24, top=12, bottom=44),
-            xAxis=value_axis(
-                "PyTorch minus TensorFlow", nameGap=26, min=-end, max=end, interval=end / 2
-            ),
+            xAxis=value_axis(minus, nameGap=26, min=-end, max=end, interval=end / 2),
             yAxis=category_axis(
                 names,
                 inverse=True,
@@ -84,7 +85,7 @@ def _metrics(coco: CocoResult) -> Chart:
         ),
         height=70 + 26 * len(names),
         table=[
-            ["metric", *(TITLES[side] for side in found), "difference"],
+            ["metric", *(called[side] for side in found), "difference"],
             *(
                 [name, *(_figure(side.get(name)) for side in found.values()), _figure(delta)]
                 for name, delta in zip(names, deltas, strict=True)
@@ -119,27 +120,23 @@ def _figure(value: float | None) -> str:
 
 
 def _categories(coco: CocoResult) -> Chart:
-    rows = [
-        (
-            item.name,
-            item.AP.get("tensorflow"),
-            item.AP.get("torch"),
-        )
-        for item in coco.categories
-    ]
+    called = titles(coco.candidate)
+    reference, judged = called.values()
+    one, other = called
+    rows = [(item.name, item.AP.get(one), item.AP.get(other)) for item in coco.categories]
     known = [row for row in rows if row[1] is not None and row[2] is not None]
     known.sort(key=lambda row: -abs((row[2] or 0.0) - (row[1] or 0.0)))
     return Chart(
         id="coco-categories",
         title="Average precision of each category",
         explanation=(
-            "One mark for each category: AP of TensorFlow across, of PyTorch up, from 0 to 1. On "
-            "the line both are equal."
+            f"One mark for each category: AP of {reference} across, of {judged} up, from 0 to 1. "
+            f"On the line both are equal."
         ),
         option=base(
             grid=grid(bottom=46, top=12),
-            xAxis=value_axis("AP, TensorFlow", nameGap=28, min=0, max=1),
-            yAxis=value_axis("AP, PyTorch", nameGap=40, min=0, max=1),
+            xAxis=value_axis(f"AP, {reference}", nameGap=28, min=0, max=1),
+            yAxis=value_axis(f"AP, {judged}", nameGap=40, min=0, max=1),
             series=[
                 {
                     "name": "category",
@@ -147,8 +144,8 @@ def _categories(coco: CocoResult) -> Chart:
                     "symbolSize": 8,
                     "itemStyle": {"color": "var(--torch)", "opacity": 0.7},
                     "data": [
-                        {"name": name, "value": [_rounded(one), _rounded(other)]}
-                        for name, one, other in known
+                        {"name": name, "value": [_rounded(across), _rounded(up)]}
+                        for name, across, up in known
                     ],
                 },
                 {
@@ -163,16 +160,25 @@ def _categories(coco: CocoResult) -> Chart:
         ),
         height=380,
         table=[
-            ["category", "TensorFlow", "PyTorch"],
-            *([name, text(one), text(other)] for name, one, other in known[: TABLE_ROWS - 1]),
+            ["category", reference, judged],
+            *([name, text(across), text(up)] for name, across, up in known[: TABLE_ROWS - 1]),
         ],
     )
 
 
-def _curves(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Chart:
+def colour_of(side: str) -> str:
+    """The colour of a side's marks; a candidate has the converted model's, whose place it takes.
+
+    Args:
+        side: Its name in results.
+    """
+    return "var(--tensorflow)" if side == REFERENCE else "var(--torch)"
+
+
+def _curves(found: Mapping[str, Mapping[str, Sequence[float]]], called: Mapping[str, str]) -> Chart:
     series: list[dict[str, Any]] = []
     names: list[str] = []
-    for side, title in TITLES.items():
+    for side, title in called.items():
         for curve, style in _CURVES.items():
             values = found.get(side, {}).get(curve)
             if values:
@@ -183,8 +189,8 @@ def _curves(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Chart:
                         "type": "line",
                         "symbol": "circle",
                         "showSymbol": False,
-                        "itemStyle": {"color": f"var(--{side})"},
-                        "lineStyle": {"color": f"var(--{side})", "type": style, "width": 2},
+                        "itemStyle": {"color": colour_of(side)},
+                        "lineStyle": {"color": colour_of(side), "type": style, "width": 2},
                         "data": [
                             [round(place / (len(values) - 1), 2), short(value)]
                             for place, value in enumerate(values)

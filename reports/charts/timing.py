@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from parity.coco.titles import TITLES
+from parity.coco.titles import titles
 from parity.results.records.coco import CocoResult
 from parity.results.records.run import RunResult
 from reports.charts.chart import Chart, base, category_axis, grid, legend, value_axis, whole
+from reports.charts.coco import colour_of
 
 _STAGES = ("decode", "preprocess", "network", "postprocess")
 
@@ -72,7 +73,8 @@ def _bars(name: str, title: str, explanation: str, unit: str, values: Mapping[st
 
 def _stages(coco: CocoResult) -> Chart:
     found = coco.seconds_per_image
-    sides = [side for side in TITLES if side in found]
+    called = titles(coco.candidate)
+    sides = [side for side in called if side in found]
     milliseconds = {
         side: [round(1000 * (found[side].get(stage) or 0.0), 2) for stage in _STAGES]
         for side in sides
@@ -86,16 +88,16 @@ def _stages(coco: CocoResult) -> Chart:
         ),
         option=base(
             tooltip={"trigger": "axis", "confine": True, "axisPointer": {"type": "shadow"}},
-            legend=legend([TITLES[side] for side in sides]),
+            legend=legend([called[side] for side in sides]),
             grid=grid(bottom=30),
             xAxis=category_axis(_STAGES, axisLabel=whole()),
             yAxis=value_axis("milliseconds", nameGap=46, min=0),
             series=[
                 {
-                    "name": TITLES[side],
+                    "name": called[side],
                     "type": "bar",
                     "barMaxWidth": 34,
-                    "itemStyle": {"color": f"var(--{side})"},
+                    "itemStyle": {"color": colour_of(side)},
                     "data": milliseconds[side],
                 }
                 for side in sides
@@ -103,7 +105,7 @@ def _stages(coco: CocoResult) -> Chart:
         ),
         height=280,
         table=[
-            ["stage", *(f"{TITLES[side]}, ms" for side in sides)],
+            ["stage", *(f"{called[side]}, ms" for side in sides)],
             *(
                 [stage, *(f"{milliseconds[side][place]:g}" for side in sides)]
                 for place, stage in enumerate(_STAGES)

@@ -179,6 +179,8 @@ def _difference(
     nodes = _wrong_nodes(results)
     if nodes is not None:
         return _where(nodes, row, candidate), [*_mend(nodes, row, candidate), _again()]
+    if results.coco and results.coco.candidate:
+        return _only_detected(), [_on_photographs(), _again()]
     where = "Not in the network, whose nodes agree, but in the stages around it: see "
     stage = Link("what each stage changes", "#coco") if results.coco else None
     lines: list[Line] = [[where, stage or Link("how the verdict comes about", "#checks"), "."]]
@@ -187,6 +189,28 @@ def _difference(
         "own; make the one that changes the figures like TensorFlow's."
     ]
     return lines, [mend, _again()]
+
+
+def _only_detected() -> list[Line]:
+    """What it means that a candidate's detections differ where its nodes do not."""
+    return [
+        [
+            "In the candidate's network, but not at a node on the inputs that nodes were compared "
+            "on: the stages around it are the official ones. See ",
+            Link("what differs", "#coco"),
+            ".",
+        ]
+    ]
+
+
+def _on_photographs() -> Line:
+    return [
+        "Compare its nodes on images whose detections differ, which the worst images in ",
+        Link("COCO", "#coco"),
+        " name: ",
+        Code("--image"),
+        ".",
+    ]
 
 
 def _wrong_nodes(results: ModelResults) -> NodesResult | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from parity.coco.titles import TITLES
+from parity.coco.titles import titles
 from parity.results.records.coco import (
     Bootstrap,
     CocoResult,
@@ -40,6 +40,7 @@ class CocoSection:
     """Everything on the evaluation.
 
     Attributes:
+        sides: What was detected with, in a sentence.
         profile: Which stages surround the network.
         images: How many images, and how many failed.
         metrics: Side by side with the difference.
@@ -51,8 +52,10 @@ class CocoSection:
         matching: Detections matched one to one, in sentences.
         worst: Images that differ most; None where none does.
         failures: Images that failed.
+        notes: How a candidate returns its outputs, in sentences.
     """
 
+    sides: str
     profile: str
     images: str
     metrics: Table
@@ -64,6 +67,7 @@ class CocoSection:
     matching: Sequence[str]
     worst: Table | None
     failures: Sequence[str]
+    notes: Sequence[str]
 
 
 def coco_section(coco: CocoResult) -> CocoSection:
@@ -72,7 +76,9 @@ def coco_section(coco: CocoResult) -> CocoSection:
     Args:
         coco: ``coco.json``.
     """
+    called = titles(coco.candidate)
     return CocoSection(
+        sides=_sides(coco.candidate),
         profile=_profile(coco.profile),
         images=_images(coco),
         metrics=_metrics(coco),
@@ -81,13 +87,23 @@ def coco_section(coco: CocoResult) -> CocoSection:
         charts=coco_charts(coco),
         categories=_categories(coco),
         swap=_swap(coco.stage_swap),
-        matching=_matching(coco.matching),
+        matching=_matching(coco.matching, called),
         worst=_worst(coco.matching),
         failures=[
-            f"{TITLES.get(side, side)}, {item.file_name}: {item.reason}"
+            f"{called.get(side, side)}, {item.file_name}: {item.reason}"
             for side, counts in coco.images.items()
             for item in counts.failures
         ],
+        notes=coco.notes,
+    )
+
+
+def _sides(candidate: str | None) -> str:
+    if candidate is None:
+        return "Both frameworks over the same images, each with stages of its own."
+    return (
+        f"TensorFlow and the candidate {candidate} over the same images, the candidate's network "
+        f"between official pre- and postprocessing."
     )
 
 
@@ -98,14 +114,16 @@ def _profile(profile: Mapping[str, str]) -> str:
 
 def _images(coco: CocoResult) -> str:
     counts = [
-        f"{TITLES.get(side, side)} {item.all - item.failed:,} of {item.all:,}"
+        f"{titles(coco.candidate).get(side, side)} {item.all - item.failed:,} of {item.all:,}"
         for side, item in coco.images.items()
     ]
     return f"images evaluated: {', '.join(counts)}; annotations {coco.annotations}"
 
 
 def _metrics(coco: CocoResult) -> Table:
-    sides = [side for side in TITLES if side in coco.metrics]
+    called = titles(coco.candidate)
+    sides = [side for side in called if side in coco.metrics]
+    _, judged = called.values()
     deltas = coco.metric_deltas
     names = list(coco.metrics[sides[0]]) if sides else []
     rows = [
@@ -117,9 +135,9 @@ def _metrics(coco: CocoResult) -> Table:
         ]
         for name in names
     ]
-    head = ["Metric", *(TITLES[side] for side in sides), "Difference", "What it is"]
+    head = ["Metric", *(called[side] for side in sides), "Difference", "What it is"]
     return Table(
-        f"COCO metrics, 0 to 1; difference is PyTorch minus TensorFlow, of at most "
+        f"COCO metrics, 0 to 1; difference is {judged} minus TensorFlow, of at most "
         f"{coco.metric_limit}",
         head,
         rows,
@@ -142,13 +160,14 @@ def _categories(coco: CocoResult) -> Table | None:
     rows.sort(key=lambda row: (-abs(row.delta or 0.0), row.id))
     if not rows:
         return None
+    called = titles(coco.candidate)
     return Table(
         "Categories whose AP differs most",
-        ["Category", *TITLES.values(), "Difference"],
+        ["Category", *called.values(), "Difference"],
         [
             [
                 row.name,
-                *(metric(row.AP.get(side)) for side in TITLES),
+                *(metric(row.AP.get(side)) for side in called),
                 metric(row.delta, signed=True),
             ]
             for row in rows[:_SHOWN]
@@ -180,13 +199,14 @@ def _swap(swap: StageSwapResult | None) -> Table | None:
     )
 
 
-def _matching(matching: MatchingResult | None) -> list[str]:
+def _matching(matching: MatchingResult | None, called: Mapping[str, str]) -> list[str]:
     if matching is None:
         return []
+    reference, judged = called.values()
     return [
         f"{plural(matching.matched, 'detection')} matched one to one, "
-        f"{matching.reference_only:,} only TensorFlow's, "
-        f"{matching.candidate_only:,} only PyTorch's.",
+        f"{matching.reference_only:,} only {reference}'s, "
+        f"{matching.candidate_only:,} only {judged}'s.",
         f"Largest differences of matched ones: score "
         f"{scientific(matching.largest_score_difference)}, box "
         f"{scientific(matching.largest_box_difference_pixels)} pixels; "

@@ -24,8 +24,8 @@ def facts(results: ModelResults, row: Row) -> list[Fact]:
         _own(row),
         _output(row),
         _float64(results),
-        _precision(row, "PyTorch"),
-        _precision(row, "TensorFlow"),
+        _precision(row),
+        _reference_precision(row),
         _official(row),
         _conversion(results, row),
     ]
@@ -87,17 +87,21 @@ def _float64(results: ModelResults) -> Fact | None:
     )
 
 
-def _precision(row: Row, side: str) -> Fact | None:
-    label = f"AP {side}"
+def _precision(row: Row) -> Fact | None:
     precision = row.figures.AP
     if precision is None:
         return None
-    images = plural(precision.images, "image")
-    if side == "TensorFlow":
-        return Fact(label, metric(precision.tensorflow), "", f"COCO average precision on {images}.")
     delta = metric(precision.delta, signed=True)
-    text = f"Minus TensorFlow's: {delta}, on {images}."
-    return Fact(label, metric(precision.torch), "", text)
+    text = f"Minus TensorFlow's: {delta}, on {plural(precision.images, 'image')}."
+    return Fact(f"AP {precision.title}", metric(precision.judged), "", text)
+
+
+def _reference_precision(row: Row) -> Fact | None:
+    precision = row.figures.AP
+    if precision is None:
+        return None
+    text = f"COCO average precision on {plural(precision.images, 'image')}."
+    return Fact("AP TensorFlow", metric(precision.tensorflow), "", text)
 
 
 def _official(row: Row) -> Fact | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from parity.coco.titles import titles
 from parity.process.outcome import Outcome
 from parity.results.records.detect import DetectImage
 from parity.results.records.nodes import Node, NodesResult
@@ -377,8 +378,9 @@ def _pictures(results: ModelResults) -> list[Picture]:
 def _pictures_told(results: ModelResults) -> str:
     if results.detect is None:
         return ""
+    reference, judged = titles(results.detect.candidate).values()
     return (
-        f"From left to right: TensorFlow's detections, PyTorch's, and those that differ visibly. "
+        f"From left to right: {reference}'s detections, {judged}'s, and those that differ visibly. "
         f"Detections with a score below {results.detect.min_score:g} are not drawn."
     )
 

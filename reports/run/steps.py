@@ -20,6 +20,7 @@ from parity.settings.programs import program_words
 from parity.settings.report import ALL, ReportSettings
 from parity.settings.seed import SeedSettings
 from parity.settings.self_check import SelfCheckSettings
+from parity.settings.shared import DetectionSettings
 from parity.sides.naming import split_candidate
 
 STRUCTURE_SIZE = (256, 256)
@@ -71,9 +72,9 @@ class Step:
     def runs_code(self) -> bool:
         """Whether it runs code of others, of which nobody knows all that it depends on."""
         settings = self.settings
-        if not isinstance(settings, NodesSettings) or settings.candidate is None:
+        if not isinstance(settings, NodesSettings | DetectionSettings):
             return False
-        return split_candidate(settings.candidate).runs_code
+        return settings.candidate is not None and split_candidate(settings.candidate).runs_code
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -200,7 +201,8 @@ def comparisons(
         title = "Put faults in and look for them"
         steps.append(Step("self-check", title, check, "self-check.json"))
     if choice.images and choice.annotations:
-        steps += _of_detections(folder, choice, common, _no_detections(choice, trained))
+        obstacle = "" if trained else "the weights are not trained"
+        steps += _of_detections(folder, choice, common, obstacle)
     return [step for step in steps if step.name not in choice.skip]
 
 
@@ -237,7 +239,14 @@ def _of_detections(
     folder: Path, choice: ReportSettings, common: dict[str, Any], obstacle: str
 ) -> list[Step]:
     assert choice.images is not None and choice.annotations is not None
-    common = {**common, "size": choice.size, "profile": choice.profile, "device": choice.device}
+    common = {
+        **common,
+        "candidate": choice.candidate,
+        "names": choice.names if choice.candidate else None,
+        "size": choice.size,
+        "profile": choice.profile,
+        "device": choice.device,
+    }
     coco = CocoSettings(
         **common,
         images=choice.images,
@@ -254,14 +263,6 @@ def _of_detections(
         title, others = "Draw detections", ("detect/*.png",)
         steps.append(Step("detect", title, detect, "detect/detect.json", others, obstacle))
     return steps
-
-
-def _no_detections(choice: ReportSettings, trained: bool) -> str:
-    """Why no detections can be made; empty where they can."""
-    if choice.candidate:
-        # The detections would be the converted model's, which is another one.
-        return "not made for a candidate: detections are the converted model's"
-    return "" if trained else "the weights are not trained"
 
 
 def _identity(subject: Subject, choice: ReportSettings) -> dict[str, Any]:

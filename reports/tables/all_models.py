@@ -74,9 +74,13 @@ COLUMNS = (
         "Output difference",
         "largest difference accumulated up to any output of the network, relative to its rms",
     ),
-    Column("AP PyTorch", "COCO average precision, 0 to 1"),
+    Column(
+        "AP candidate",
+        "COCO average precision, 0 to 1, of the candidate; of the converted model where none is "
+        "given",
+    ),
     Column("AP TensorFlow", "COCO average precision, 0 to 1"),
-    Column("ΔAP", "AP of PyTorch minus that of TensorFlow on the same images"),
+    Column("ΔAP", "AP of the candidate minus that of TensorFlow on the same images"),
     Column(
         "AP official",
         "published for the 5000 images of val2017; in brackets where ours is "
@@ -151,7 +155,7 @@ def _cells(row: Row) -> list[str]:
         scientific(structure.largest_relative_max if structure else None),
         f"{short(own.roundings)} / {own.limit:g}" if own else NONE,
         scientific(output.relative_max if output else None),
-        metric(precision.torch) if precision else NONE,
+        metric(precision.judged) if precision else NONE,
         metric(precision.tensorflow) if precision else NONE,
         metric(precision.delta, signed=True) if precision else NONE,
         official(precision),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from parity.coco.titles import titles
 from parity.process.outcome import Outcome
 from parity.results import ranking
 from parity.results.records.coco import Agreement, CocoResult
@@ -23,6 +24,7 @@ from parity.results.records.report import (
 )
 from parity.results.records.run import Status
 from parity.results.signs import in_capitals
+from parity.settings.coco import CANDIDATE
 from reports.reading.results import ModelResults
 from reports.run.account import Account
 from reports.tables.judgement import Judgement, judge
@@ -137,6 +139,8 @@ def _precision(coco: CocoResult) -> Precision:
     counts = [side.all - side.failed for side in coco.images.values()]
     return Precision(
         torch=coco.metrics.get("torch", {}).get("AP"),
+        candidate=coco.metrics.get(CANDIDATE, {}).get("AP"),
+        title=list(titles(coco.candidate).values())[-1],
         tensorflow=coco.metrics.get("tensorflow", {}).get("AP"),
         delta=coco.metric_deltas.get("AP"),
         official=published.rows[0].ap if published and published.rows else None,

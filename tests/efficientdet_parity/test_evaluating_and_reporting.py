@@ -3,6 +3,7 @@
 import importlib.util
 import json
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -101,6 +102,64 @@ def test_one_framework_alone_shows_no_parity(tiny_checkpoint, data, tmp_path):
     assert result.ap.keys() == {"torch"} and not result.passes
     with pytest.raises(AssertionError):
         result.assert_parity()
+
+
+@needs_all
+def test_a_live_module_is_evaluated(tiny_checkpoint, tiny_pth, data, tmp_path):
+    ours = evaluate(tiny_checkpoint, data, framework="torch", out=tmp_path / "ours")
+    model = ep.load(tiny_pth)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    out = tmp_path / "out"
+    result = evaluate(tiny_checkpoint, data, framework="candidate", out=out, candidate=model)
+    assert result.record.candidate.endswith("EfficientDet (a live module)")
+    assert result.ap.keys() == {"candidate"} and not result.passes
+    assert result.ap["candidate"] == ours.ap["torch"]
+    first = (out / "detections_candidate.json").read_bytes()
+    assert first == (tmp_path / "ours" / "detections_torch.json").read_bytes()
+    assert all(bool((model.state_dict()[name] == value).all()) for name, value in before.items())
+    # What is changed in a living module is another candidate.
+    model.backbone.stem_bn.eps = 0.1
+    with pytest.raises(ep.InputError, match="another run: candidate modules was"):
+        evaluate(tiny_checkpoint, data, framework="candidate", out=out, candidate=model)
+    with pytest.raises(ep.InputError, match="live module cannot be sent") as caught:
+        evaluate(tiny_checkpoint, data, framework="candidate", candidate=model, workers=1)
+    assert caught.value.cause is ep.Cause.OPTION
+    with pytest.raises(ep.InputError, match="must be a torch.nn.Module"):
+        evaluate(tiny_checkpoint, data, candidate=len)
+
+
+@needs_all
+def test_detections_of_a_live_module_are_drawn(tiny_checkpoint, tiny_pth, data, tmp_path):
+    model = ep.load(tiny_pth)
+    model.backbone.stem_bn.eps = 0.1
+    picture = data / "images" / "1.png"
+    found = ep.detect(
+        tiny_checkpoint, picture, tmp_path, candidate=model, size=(128, 128), threads=1, min_score=0
+    )
+    assert found.outcome is Outcome.DIFFERENCE and (tmp_path / "1.png").is_file()
+    assert json.loads((tmp_path / "detect.json").read_text())["candidate"] == found.record.candidate
+    assert found.record.images[0].detections.keys() == {"tensorflow", "candidate"}
+
+
+@pages
+def test_results_of_different_candidates_share_no_page(comparison, difference, tmp_path):
+    import made_results as made
+
+    evaluation = ep.Evaluation(
+        made.as_record(
+            {
+                **made.of_candidate(made.coco(), difference.record.candidate),
+                "model": difference.record.model,
+                "checkpoint": json.loads(msgspec.json.encode(difference.record.checkpoint)),
+            }
+        )
+    )
+    ep.report([comparison, difference, evaluation], tmp_path)
+    places = {
+        path.parent.parent.name if path.parent.name == "coco" else path.parent.name
+        for path in tmp_path.rglob("coco.json")
+    }
+    assert places == {"efficientdet-tiny-2"}
 
 
 @needs_all

@@ -56,6 +56,9 @@ class Fake:
     def files(self, name, command):
         if name == "seed":
             return [Path(command[3]) / "model.index"]
+        if "--json" not in command:
+            name = {"coco": "coco.json", "detect": "detect.json"}[command[1]]
+            return [Path(command[command.index("--out") + 1]) / name]
         written = [Path(command[command.index("--json") + 1])]
         return [*written, Path(command[2])] if name in ("convert", "official") else written
 
@@ -327,15 +330,27 @@ def test_what_is_asked_for_is_written_down_before_it_is_made(tmp_path):
     assert go(tmp_path)[1]["complete"] is True
 
 
-def test_what_cannot_be_made_for_a_candidate_says_so(tmp_path):
+def test_detections_are_the_candidates(tmp_path):
     annotations = outside(tmp_path, "a.json")
     outside(tmp_path, "photo.jpg")
     choice = choice_of(images=tmp_path, annotations=annotations, candidate="port.py:build")
     subject = Subject("mine", str(annotations), False)
     ran, _, steps = go(tmp_path, subject, choice)
-    assert ran == ["official", "nodes", "structure"]
-    assert {steps[name]["status"] for name in ("coco", "detect")} == {"skipped"}
-    assert "not made for a candidate" in steps["coco"]["message"]
+    assert ran == ["official", "nodes", "structure", "coco", "detect"]
+    for name in ("nodes", "structure", "coco", "detect"):
+        command = steps[name]["command"]
+        assert command[command.index("--candidate") + 1] == "port.py:build"
+    # Nobody knows all that somebody's code depends on.
+    again, _, _ = go(tmp_path, subject, choice)
+    assert {"coco", "detect"} <= set(again)
+
+
+def test_stages_of_a_candidates_pipeline_are_not_exchanged(tmp_path):
+    annotations = outside(tmp_path, "a.json")
+    with pytest.raises(InputError, match="of which a candidate has only the network"):
+        choice_of(
+            images=tmp_path, annotations=annotations, candidate="port.py:build", stage_swap=True
+        )
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

@@ -87,8 +87,12 @@ def test_detections_only_of_trained_models_and_with_images(tmp_path):
     # What was asked for is not forgotten where it cannot be made.
     untrained = "the weights are not trained"
     assert obstacles(choice, False) == ["", "", "", untrained, untrained]
-    *_, evaluation, pictures = obstacles(replace(choice, candidate="port.py:build"), True)
-    assert evaluation == pictures and "not made for a candidate" in evaluation
+    other = replace(choice, candidate="port.py:build")
+    assert obstacles(other, True) == ["", "", "", "", ""]
+    found = steps.comparisons(subject, "checkpoint", Path("r"), other, trained=True)
+    given = {step.name: option(step.command, "--candidate") for step in found[:2] + found[3:]}
+    assert set(given.values()) == {"port.py:build"} and len(given) == 4
+    assert [step.runs_code for step in found] == [True, True, False, True, True]
     assert names(replace(choice, pictures=0), True)[-1] == "coco"
     assert names(choice_of(), True) == ["nodes", "structure"]
     *_, coco, detect = steps.comparisons(subject, "checkpoint", Path("r"), choice, trained=True)

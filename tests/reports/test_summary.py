@@ -188,16 +188,16 @@ def test_an_interruption_behind_the_last_step_is_one(tmp_path):
 
 
 def test_what_was_asked_for_and_not_made_is_not_shown(tmp_path):
-    reason = "not made for a candidate: detections are the converted model's"
+    reason = "the weights are not trained"
     steps = [made.step("nodes"), made.step("coco", "skipped", None, reason, result=None)]
     run = made.run("efficientdet-d0", steps=steps)
     place = made.write(tmp_path, run_values=run, nodes=made.nodes())
-    # Of a run without the candidate.
+    # Of an earlier run, with trained weights.
     (place / "coco").mkdir()
     (place / "coco" / "coco.json").write_text(json.dumps(made.coco()))
     (results,) = read_results(tmp_path)
     assert results.coco is None and judge(results).outcome is Outcome.NOT_SHOWN
-    assert "not made for a candidate" in judge(results).sentence
+    assert reason in judge(results).sentence
     found = {fact.label: fact for fact in facts(results, summarise(results))}
     assert "AP PyTorch" not in found
     states = {item.title: (item.state, item.text) for item in checks(results)}

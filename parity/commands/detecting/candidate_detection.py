@@ -241,9 +241,12 @@ class CandidateSide(TorchSide):
 
 @contextmanager
 def _side(setup: Detection, ready: _Ready) -> Iterator[CandidateSide]:
+    from parity.sides.pytorch.device import open_device
     from torch_model.detector import Detector
 
     # Only its stages around the network compute.
     detector = Detector(ready.faithful, setup.profile, device="cpu", size=setup.size)
     with computing(setup.threads):
+        # The candidate is there already; what is meant is how it computes.
+        open_device(setup.device)
         yield CandidateSide(detector, ready)

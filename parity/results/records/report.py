@@ -46,9 +46,15 @@ class OutputDifference(Record, frozen=True):
 class Precision(Record, kw_only=True, frozen=True):
     """COCO AP, from 0 to 1."""
 
-    torch: Annotated[Fraction | None, says("PyTorch's")]
+    torch: Annotated[
+        Fraction | None, says("the converted model's; null where a candidate takes its place")
+    ]
+    candidate: Annotated[
+        Fraction | None, says("the candidate's; null where the converted model was judged")
+    ] = None
+    title: Annotated[str, says("what the one of the two that was judged is called")] = "PyTorch"
     tensorflow: Annotated[Fraction | None, says("TensorFlow's")]
-    delta: Annotated[Fraction | None, says("the first minus the second")]
+    delta: Annotated[Fraction | None, says("judged minus TensorFlow's")]
     official: Annotated[Fraction | None, says("what Google publishes for the model")]
     official_comparable: Annotated[
         bool, says("whether that is of the same images, inputs, stages and weights")
@@ -61,6 +67,11 @@ class Precision(Record, kw_only=True, frozen=True):
         str, says("the same in words, with the reason; empty where nothing is published")
     ] = ""
     images: Annotated[Count, says("number of images that ours is of")]
+
+    @property
+    def judged(self) -> Fraction | None:
+        """The candidate's, or else the converted model's."""
+        return self.torch if self.candidate is None else self.candidate
 
 
 class SuspectOutline(Record, frozen=True):

@@ -7,6 +7,7 @@ import importlib.metadata
 import io
 import re
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -22,7 +23,7 @@ from parity.process.frames import in_project, of_standard_library, of_user
 from parity.sides.pytorch.hooks import state
 from parity.sides.pytorch.nested import plain, unreadable
 
-_MANGLED = re.compile(rb"___torch_mangle_\d+|#.*")
+_MANGLED = re.compile(rb"\.?___torch_mangle_\d+|#.*")
 """What differs between two scripts of one model: numbers of classes, comments on places."""
 
 _TENSORS = ("_parameters", "_buffers", "_modules")
@@ -111,7 +112,10 @@ def _is_simple(cell: Any) -> bool:
 def _scripted(model: torch.jit.ScriptModule) -> Iterator[bytes]:
     """The code and constants of a script, which is all that it computes with but its values."""
     buffer = io.BytesIO()
-    torch.jit.save(model, buffer)
+    with warnings.catch_warnings():
+        # That scripts are out of fashion is nothing that a user can act on here.
+        warnings.simplefilter("ignore")
+        torch.jit.save(model, buffer)
     with zipfile.ZipFile(buffer) as archive:
         for name in sorted(archive.namelist()):
             parts = name.split("/")

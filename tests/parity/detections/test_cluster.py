@@ -460,6 +460,33 @@ def test_a_recipe_is_small_and_sets_the_same_up(recipe, work):
     assert boxes.shape == (100, 4) and len(scores) == len(classes) == 100
 
 
+def test_a_recipe_holds_a_candidate_by_name(recipe, tiny_conversion, work, tmp_path, monkeypatch):
+    """What a worker finds under the name must be what was found here."""
+    import pickle
+
+    from parity.commands.detecting.candidate_detection import CandidateDetecting
+    from parity.commands.detecting.detection import Detection
+    from parity.commands.detecting.runner import Recipe
+
+    setup = Detection(conversion=tiny_conversion, **recipe.settings)
+    setup = replace(setup, size=(128, 128))
+    port = tmp_path / "port.py"
+    port.write_text("def build(faithful):\n    return faithful\n")
+    monkeypatch.chdir(tmp_path)
+    sent = pickle.dumps(Recipe.of(setup, CandidateDetecting.named("port.py:build")))
+    monkeypatch.chdir("/")
+    cv2.imwrite(str(work.folder / "0.png"), waves(24, 40))
+    with pickle.loads(sent)() as side:
+        ((boxes, _, _),) = side.detect([side.prepare(work.folder / "0.png")])
+    assert boxes.shape == (100, 4)
+    port.write_text("def build(faithful):\n    return faithful.eval()\n")
+    with (
+        pytest.raises(InputError, match="candidate is .*, not"),
+        pickle.loads(sent)(),
+    ):
+        pass
+
+
 def test_another_checkpoint_or_version_is_refused(recipe, rewrite):
     def change(tensors):
         tensors[sorted(tensors)[0]][...] += 1

@@ -231,7 +231,7 @@ def test_an_image_that_cannot_be_read_is_named(detect, tmp_path, capsys):
     assert result["compared"]["failed"] == 1 and "1 of 2 images failed" in result["sentence"]
     assert set(result["images"][0]["failures"]) == set(FRAMEWORKS)
     assert result["images"][1]["failures"] == {}
-    assert f"{bad}: failed in torch" in capsys.readouterr().out
+    assert f"{bad}: failed in PyTorch" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["detect.json", "good.png"]
 
 

@@ -65,7 +65,7 @@ def filled(kind, folder):
             value = "-odd name"
         values[setting.field] = (value,) if setting.multiple else value
     # Each is refused with others of these.
-    for name in ("from_", "backward", "scheduler", "naming"):
+    for name in ("from_", "backward", "scheduler", "naming", "framework", "stage_swap"):
         values.pop(name, None)
     return kind(**values)
 
