@@ -80,6 +80,7 @@ class _Text:
         top = verdict_lines(report, self._lead, self._paths, width, verbose=verbose)
         sections = [
             ("", top),
+            ("What the candidate's structure has otherwise", self._structures()),
             ("Further suspects, the most harmful first", self._suspects()),
             ("Structure: what is wrong whatever the tensors are", self._findings()),
             (self._title_of_nodes(), self._nodes()),
@@ -147,6 +148,10 @@ class _Text:
                 if group.first is not named
             ]
         )
+
+    def _structures(self) -> list[str]:
+        """Each of them: there are few, and each says something of many layers."""
+        return [line for item in self._report.structures for line in self._item(item.text)]
 
     def _item(self, text: str) -> list[str]:
         return wrapped(text, self._width, indent="    ", first="  ")
