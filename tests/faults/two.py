@@ -55,7 +55,8 @@ def pool_of_zeros(pool: nn.Module, x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 MIRRORED = "padding-reflect"
-ORDERS = ("channels-reversed",)
+ORDERS = ("channels-reversed", "kernel-reversed")
+"""Of a convolution without a bias the two are one."""
 
 IN_ONE = (
     *(
@@ -114,19 +115,18 @@ IN_ONE = (
             "head": "class_head.acts.0",
         }.items()
     ),
-    at(
-        "two/bias-and-order/neck",
-        "No bias, and the channels in reverse order",
-        in_turn(instead(without_bias), then(reversed_channels)),
-        "fpn.cells.{last}.nodes.{up4}.conv.pointwise",
-        *pairs(["bias-missing"], ORDERS),
-    ),
-    at(
-        "two/bias-and-order/head",
-        "No bias, and the channels in reverse order",
-        in_turn(instead(without_bias), then(reversed_channels)),
-        "box_head.convs.0.pointwise",
-        *pairs(["bias-missing"], ORDERS),
+    *(
+        at(
+            f"two/bias-and-order/{where}",
+            "No bias, and the channels in reverse order",
+            in_turn(instead(without_bias), then(reversed_channels)),
+            place,
+            *pairs(["bias-missing"], ORDERS),
+        )
+        for where, place in {
+            "early": "backbone.blocks.{early}.se.expand_conv",
+            "head": "class_head.predict.pointwise",
+        }.items()
     ),
     at(
         "two/pool-and-order/neck",
@@ -172,24 +172,16 @@ IN_NEIGHBOURS = tuple(
             "backbone.blocks.{late}.depthwise_bn",
         ),
     )
-) + (
+) + tuple(
     _two(
-        at(
-            "",
-            "",
-            instead(without_bias),
-            "fpn.cells.{last}.nodes.{up4}.conv.pointwise",
-            "bias-missing",
-        ),
-        at("", "", set_epsilon(1e-5), "fpn.cells.{last}.nodes.{up4}.bn", "epsilon"),
-        "neighbours/bias-and-epsilon/neck",
-        "No bias, and epsilon 1e-05 in the batch norm behind it",
-    ),
-    _two(
-        at("", "", set_weight(transposed), "class_head.convs.0.depthwise", "kernel-transposed"),
-        at("", "", instead(without_bias), "class_head.convs.0.pointwise", "bias-missing"),
-        "neighbours/kernel-and-bias/head",
-        "A kernel transposed, and no bias in the pointwise convolution behind it",
-    ),
+        at("", "", set_weight(transposed), f"{path}.depthwise", "kernel-transposed"),
+        at("", "", then(reversed_channels), f"{path}.pointwise", *ORDERS),
+        f"neighbours/kernel-and-order/{where}",
+        "A kernel transposed, and the channels of the pointwise convolution behind it reversed",
+    )
+    for where, path in (
+        ("neck", "fpn.cells.{last}.nodes.{up4}.conv"),
+        ("head", "class_head.convs.0"),
+    )
 )
 """Faults in two layers that follow each other; both are to be named."""

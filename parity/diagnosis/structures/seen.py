@@ -93,7 +93,7 @@ class Seen:
         """
         places = list(dict.fromkeys(layer.place for layer in layers if layer.place))
         named = list(nodes) or [name for layer in layers if (name := self.node(layer))]
-        where = f" ({_listed(places, 2)})" if places else ""
+        where = f" ({_listed(places)})" if places else ""
         return Statement(
             slug=slug,
             text=f"{text}{where}",
@@ -123,11 +123,12 @@ def by_text(texts: Iterable[str]) -> str:
     )
 
 
-def _listed(items: Sequence[str], most: int) -> str:
-    shown = list(items[:most])
-    more = len(items) - len(shown)
-    shown += [f"{more} more places"] if more > 1 else list(items[most:])
-    return ", ".join(shown)
+def _listed(places: Sequence[str]) -> str:
+    """The first place, and how many more there are."""
+    more = len(places) - 1
+    if not more:
+        return places[0]
+    return f"{places[0]}, and {more} more place{'s' if more > 1 else ''}"
 
 
 def listed(items: Sequence[object]) -> str:
