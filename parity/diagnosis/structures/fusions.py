@@ -121,7 +121,7 @@ def behind(seen: Seen) -> Iterator[Statement]:
             f"channels instead of a depthwise and a pointwise one"
         )
         yield seen.statement("convolution-not-separable", text, whole, kernels)
-    if unnormed and behind_norms:
+    if unnormed and behind_norms and not seen.folds:
         text = f"{_behind(len(unnormed), total)} no batch norm follows upon the convolution"
         yield seen.statement("batch-norm-missing", text, unnormed, behind_norms)
 

@@ -40,9 +40,10 @@ def layers(seen: Seen) -> Iterator[Statement]:
             f"of a depthwise and a pointwise one"
         )
         yield seen.statement("convolution-not-separable", text, whole, nodes)
-    if unnormed and (nodes := seen.open((NodeKind.BATCH_NORM,), *_PARTS)):
+    norms = seen.open((NodeKind.BATCH_NORM,), *_PARTS)
+    if unnormed and norms and not seen.folds:
         text = f"in {len(unnormed)} {where} no batch norm follows upon the convolution"
-        yield seen.statement("batch-norm-missing", text, unnormed, nodes)
+        yield seen.statement("batch-norm-missing", text, unnormed, norms)
     acts = seen.open((NodeKind.ACTIVATION,), *_PARTS)
     if inactive and acts:
         text = f"in {len(inactive)} {where} there is no activation; the model has swish there"

@@ -61,7 +61,8 @@ def missing_behind_taps(seen: Seen) -> Iterator[Statement]:
         for name in seen.open((NodeKind.BATCH_NORM,))
         if name.startswith("fpn.") and (".resample" in name)
     ]
-    if not bare or not missing:
+    # One that was folded into the convolution is not missing.
+    if not bare or not missing or seen.folds:
         return
     reading = seen.flow.read_by(bare[0])
     where = f": what reads the first is {_step(reading[0])}" if reading else ""

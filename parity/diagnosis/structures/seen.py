@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from efficientdet_spec import EfficientDetConfig, Node, NodeKind, Part
@@ -61,6 +62,21 @@ class Seen:
             and (not parts or node.part in parts)
             and not self.results[node.name].verdict.passes
         ]
+
+    @cached_property
+    def folds(self) -> bool:
+        """Whether batch norms may be folded: few of the backbone's convolutions have one behind."""
+        kernels = [
+            self.flow.layers[number]
+            for number, node in self.network.backbone.items()
+            if ".se." not in node.name
+        ]
+        normed = [
+            layer
+            for layer in kernels
+            if any(reader.kind is Kind.NORM for reader in self.flow.read_by(layer))
+        ]
+        return 2 * len(normed) < len(kernels)
 
     def node(self, layer: Layer) -> str | None:
         """The node that a layer was found to make, if that is one of its kind."""

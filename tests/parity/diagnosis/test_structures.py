@@ -2,7 +2,7 @@
 
 import pytest
 from port_styles import STYLES, Port
-from structural_defects import DEFECTS, TOGETHER, Departed, all_at_once
+from structural_defects import DEFECTS, TOGETHER, Departed, all_at_once, relu
 
 from parity.diagnosis.structures import structures
 from parity.lockstep.comparison import compare
@@ -57,3 +57,20 @@ def test_all_defects_of_one_port_are_named(lockstep):
 def test_nothing_is_said_of_a_faithful_port(lockstep, style):
     model = Port(lockstep.referee, lockstep.outputs, STYLES[style]()).eval()
     assert said(lockstep, model) == ([], Outcome.PARITY)
+
+
+def test_a_folded_batch_norm_is_not_missing(lockstep):
+    """Nor is anything else said than what is wrong."""
+    fault = dict.fromkeys([n for n in lockstep.kinds if "_head.acts.0" in n], relu)
+    fault["class_head.convs.0.pointwise@P3"] = scaled
+    fault["fpn.cells.0.nodes.2.resamples.0.conv"] = scaled
+    fault["fpn.cells.0.nodes.2.conv.pointwise"] = scaled
+    model = Port(lockstep.referee, lockstep.outputs, STYLES["functions"](), fault, True).eval()
+    statements, outcome = said(lockstep, model)
+    assert outcome is Outcome.DIFFERENCE
+    assert [item.slug for item in statements] == ["activation-other"]
+    assert "in 10 of 20 repeats of the heads there is relu" in statements[0].text
+
+
+def scaled(style, layer, given, step):
+    return step() * 1.5
