@@ -12,7 +12,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -21,6 +21,7 @@ from efficientdet_spec import IMAGES, EfficientDetConfig, Node, NodeKind, Part, 
 from parity import faults as hypotheses
 from parity.diagnosis import patterns, structure
 from parity.diagnosis.settings import in_words
+from parity.faults.catalogue import FAMILIES
 from parity.judge.referee import Ruling
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process.arrays import Array
@@ -58,6 +59,25 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Inner:
+    """A convolution that a candidate makes together with the batch norm behind it, in one span.
+
+    Attributes:
+        name: The node.
+        kind: What it computes.
+        faithful: The faithful layer.
+        shape: Of what it reads, [N, C, H, W].
+        reads_images: Whether that is the network's images.
+    """
+
+    name: str
+    kind: NodeKind
+    faithful: Any
+    shape: tuple[int, ...]
+    reads_images: bool
+
+
+@dataclass(frozen=True)
 class Look:
     """What can be seen of one node in a second run.
 
@@ -75,6 +95,7 @@ class Look:
         siblings: Other faithful layers by path.
         buffers: The candidate's buffers by identity, as they were before it ran; where none of it
             is in training mode nothing changes them, and there are none.
+        inner: The convolution that it is made together with; None for none.
     """
 
     kind: NodeKind
@@ -89,6 +110,7 @@ class Look:
     settings: tuple[Mapping[str, Any], Mapping[str, Any]]
     siblings: Mapping[str, Any]
     buffers: Mapping[int, Any]
+    inner: Inner | None = None
 
     @property
     def comparable(self) -> bool:
@@ -96,6 +118,9 @@ class Look:
         shaped: bool = self.output.dim() == 4 and self.output.is_floating_point()
         return self.ruling.certain and shaped
 
+
+_OF_NORMS = frozenset(fault.slug for fault in FAMILIES["batch norm"])
+"""Names of faults that only a batch norm can have, and not the convolution before it."""
 
 _SURE = frozenset({"left-out", "left-out-or-relu"})
 """Diagnoses that say more than what the node reads."""
@@ -128,6 +153,8 @@ class Examination:
         place = base(suspect.nodes[0])
         self._findings = [item for item in what if item.place.startswith(f"{place}.")]
         self._attempt = hypotheses.Attempt(alone=len(members) == 1)
+        self._inner_attempt = hypotheses.Attempt(alone=len(members) == 1)
+        self._inner = ""
         self._parameters = hypotheses.Account()
         self._training = hypotheses.Account()
         self._settings = hypotheses.Account()
@@ -157,6 +184,8 @@ class Examination:
         if look.comparable:
             self._tried += 1
             self._hold(node, look)
+        elif look.inner is not None:
+            self._hold_span(node, look, look.inner)
         size = math.prod(node.shape or ())
         if self._largest is None or size > math.prod(self._largest.shape or ()):
             self._largest = node
@@ -191,6 +220,31 @@ class Examination:
         else:
             self._training.reject()
 
+    def _hold_span(self, node: NodeResult, look: Look, inner: Inner) -> None:
+        """Hold hypotheses on either of two nodes that are made together against their output."""
+        read = getattr(look.inputs, "read", look.inputs)
+        given = [item for item in read if tuple(getattr(item, "shape", ())) == inner.shape]
+        if len(given) != 1:
+            return
+        site = partial(site_of, layers=look.siblings, known=self._known)
+        sites = [
+            dataclasses.replace(
+                site(name, kind, layer, reads_images=images),
+                module=pytorch.copy_in_double(layer),
+            )
+            for name, kind, layer, images in (
+                (inner.name, inner.kind, inner.faithful, inner.reads_images),
+                (node.name, look.kind, look.faithful, False),
+            )
+        ]
+        alone = hypotheses.before_norm(sites[0], given[0], look.faithful, look.output, _limit(node))
+        if alone is None:
+            return
+        self._tried += 1
+        self._inner = inner.name
+        self._inner_attempt.see(alone)
+        self._attempt.see(hypotheses.behind_convolution(sites[1], alone, look.output))
+
     @property
     def _changed(self) -> list[Finding]:
         return [item for item in self._findings if item.slug.startswith("parameter-")]
@@ -210,6 +264,7 @@ class Examination:
             self._by_parameters(diagnosis),
             self._by_wiring(diagnosis, node),
             self._by_settings(diagnosis),
+            self._by_inner(diagnosis),
             None if diagnosis is None else self._by_hypothesis(diagnosis, node),
         ):
             if named is not None:
@@ -285,6 +340,18 @@ class Examination:
         title = f"reads {', '.join(read)} instead of {', '.join(due)}"
         return "input-from-other-node", title, proof
 
+    def _by_inner(self, diagnosis: hypotheses.Diagnosis | None) -> _Named | None:
+        """What is wrong with the convolution of a span, where its batch norm is right."""
+        found = self._inner_attempt.result() if self._inner else None
+        if found is None or (diagnosis is not None and diagnosis.constants <= found.constants):
+            return None
+        where = f"in {self._inner}, which the candidate makes together with it in one span"
+        proof = (
+            f"reproduced to {found.roundings:.3g} roundings with the batch norm as it should be; "
+            f"{found.without:.3g} from the faithful operation",
+        )
+        return found.slug, f"{where}: {found.title}", proof
+
     def _by_hypothesis(self, diagnosis: hypotheses.Diagnosis, node: NodeResult) -> _Named:
         unit = "roundings" if not diagnosis.stored else "units of that precision"
         without = (
@@ -293,7 +360,12 @@ class Examination:
             else f"{diagnosis.without:.3g} from the faithful operation"
         )
         where = f" at each of {self.seen} nodes" if self.seen > 1 else ""
-        proof = (f"reproduced to {diagnosis.roundings:.3g} {unit}{where}; {without}",)
+        proof: tuple[str, ...] = (
+            f"reproduced to {diagnosis.roundings:.3g} {unit}{where}; {without}",
+        )
+        if self._inner and diagnosis.slug in _OF_NORMS:
+            told = f"{self._inner}, which is made together with it in one span, is right"
+            proof = (*proof, told)
         return diagnosis.slug, diagnosis.title, proof
 
 

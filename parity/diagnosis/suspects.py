@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from efficientdet_spec import IMAGES, NodeKind
 from parity.diagnosis import structure
-from parity.diagnosis.examination import Examination, Known, Look
+from parity.diagnosis.examination import Examination, Inner, Known, Look
 from parity.diagnosis.settings import due, settings_apart
 from parity.judge.referee import Referee
 from parity.judge.verdict import NodeResult, Verdict
@@ -153,7 +154,7 @@ def diagnosed(
 
     if examinations:
         visited = [name for name, node in results.items() if node.shape]
-        _inspect(pairing, visited, looked_at, examine)
+        _inspect(pairing, visited, looked_at, examine, _inner(pairing, results))
     answers = [
         examinations[index].answer()
         if index in examinations and examinations[index].seen
@@ -194,6 +195,33 @@ def _members(
     }
 
 
+def _inner(pairing: Pairing, results: Mapping[str, NodeResult]) -> dict[str, Inner]:
+    """By batch norm the convolution that is made together with it, and with nothing else."""
+    referee = pairing.referee
+    within: dict[str, list[str]] = {}
+    for node in results.values():
+        if node.within and not node.shape:
+            within.setdefault(node.within, []).append(node.name)
+    found = {}
+    for norm, (name, *others) in within.items():
+        if others or referee.kinds.get(norm) is not NodeKind.BATCH_NORM:
+            continue
+        kind = referee.kinds.get(name)
+        if kind not in (NodeKind.CONV, NodeKind.DEPTHWISE) or not isinstance(
+            referee, FaithfulReferee
+        ):
+            continue
+        batch, height, width, channels = referee.inputs_of[name]
+        found[norm] = Inner(
+            name,
+            kind,
+            referee.calls[name].module,
+            (batch, channels, height, width),
+            IMAGES in referee.sources(name),
+        )
+    return found
+
+
 def _is_merely_not_covered(suspect: Suspect, pairing: Pairing) -> bool:
     """Whether nothing is known to be wrong: the node is not covered, and nothing says why."""
     if suspect.verdict is not Verdict.NOT_COVERED:
@@ -207,6 +235,7 @@ def _inspect(
     visited: Collection[str],
     nodes: Collection[str],
     examine: Callable[[str, Look], None],
+    inner: Mapping[str, Inner],
 ) -> None:
     """The isolated pass once more, with a closer look at some nodes in place of measuring."""
     candidate, referee = torch_sides(pairing)
@@ -235,6 +264,7 @@ def _inspect(
             settings=(candidate.settings(met.name).get(met.name, {}), due(referee, met.name)),
             siblings=siblings,
             buffers=buffers,
+            inner=inner.get(met.name),
         )
         examine(met.name, seen)
 

@@ -8,6 +8,7 @@ from parity.faults.account import (
 )
 from parity.faults.basics.case import ROUNDINGS, Case, Diagnosis, Hypothesis, Site
 from parity.faults.diagnosis import Attempt, diagnose
+from parity.faults.spans import before_norm, behind_convolution
 
 __all__ = [
     "ROUNDINGS",
@@ -20,5 +21,7 @@ __all__ = [
     "account_for_parameters",
     "account_for_settings",
     "account_for_training",
+    "before_norm",
+    "behind_convolution",
     "diagnose",
 ]

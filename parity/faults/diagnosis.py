@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -20,6 +21,7 @@ from parity.faults.basics.case import (
 from parity.faults.basics.distance import beside, from_stored, roundings
 from parity.faults.basics.operations import faithful
 from parity.faults.catalogue import hypotheses
+from parity.faults.compound import CONSTANTS, needs_both, pairs
 
 CLOSER = 10
 """How many times closer than the faithful operation a hypothesis has to come. One that says the
@@ -128,16 +130,29 @@ class Attempt:
 
     def _proposed(self, seen: _Seen) -> list[_Fit]:
         found: list[_Fit] = []
+        singles: list[Hypothesis] = []
         listed = hypotheses(seen.case, seen.base)
         for _, group in groupby(listed, lambda item: item.slug):
             for hypothesis in group:
                 self._tried += 1
+                singles.append(hypothesis)
                 fit = _fit(seen, hypothesis, self._tried, telling=True)
                 if fit is not None:
                     found.append(fit)
             if self._alone and any(not fit.hypothesis.constants for fit in found):
                 break
-        return found
+        simple = any(fit.hypothesis.constants <= CONSTANTS for fit in found)
+        # Numbers for each channel fit much that has a simpler name.
+        return found if simple else [*found, *self._two(seen, singles)]
+
+    def _two(self, seen: _Seen, singles: Sequence[Hypothesis]) -> list[_Fit]:
+        """The first pair of faults that reproduces a node that no single one does."""
+        for hypothesis in pairs(seen.case, singles):
+            self._tried += 1
+            fit = _fit(seen, hypothesis, self._tried, telling=True)
+            if fit is not None and needs_both(seen.case, hypothesis, singles):
+                return [fit]
+        return []
 
     def _remaining(self, seen: _Seen) -> list[_Fit]:
         """The hypotheses that hold here too."""

@@ -32,6 +32,7 @@ from reports.pages.suspects import (
     findings_table,
     nearest_table,
     origins_table,
+    structures_table,
     suspicions,
 )
 from reports.reading.results import ModelResults
@@ -108,6 +109,7 @@ class NodesSection:
         counts: Nodes by verdict.
         suspects: What is wrong.
         findings: What is wrong whatever the tensors are; None where nothing is.
+        structures: What the candidate's structure has otherwise; None where nothing is known to be.
         nearest: Nodes nearest to their limit.
         origins: Nodes that make the largest differences.
         drawing: The model as SVG, coloured by verdict.
@@ -121,6 +123,7 @@ class NodesSection:
     counts: Sequence[VerdictCount]
     suspects: Sequence[Suspicion]
     findings: Table | None
+    structures: Table | None
     nearest: Table
     origins: Table
     drawing: str
@@ -318,6 +321,7 @@ def _nodes_section(results: ModelResults) -> NodesSection:
         ],
         suspects=suspicions(nodes),
         findings=findings_table(nodes),
+        structures=structures_table(nodes),
         nearest=nearest_table(nodes),
         origins=origins_table(nodes),
         drawing=drawing(nodes),
@@ -408,7 +412,11 @@ def _sections(results: ModelResults, pictures: Sequence[Picture]) -> list[Link]:
     nodes = results.nodes
     there = [
         ("Verdict", "verdict", True),
-        ("Suspects", "suspects", bool(nodes and (nodes.suspects or nodes.findings))),
+        (
+            "Suspects",
+            "suspects",
+            bool(nodes and (nodes.suspects or nodes.findings or nodes.structures)),
+        ),
         ("The model", "model", bool(nodes)),
         ("Depth", "depth", bool(nodes)),
         ("Closer look", "closeups", bool(nodes and nodes.closeups)),

@@ -87,6 +87,19 @@ def findings_table(nodes: NodesResult) -> Table | None:
     )
 
 
+def structures_table(nodes: NodesResult) -> Table | None:
+    """What the candidate's structure has otherwise; None where nothing is known to be."""
+    if not nodes.structures:
+        return None
+    rows: list[list[str | Link]] = [[item.slug, item.text] for item in nodes.structures]
+    return Table(
+        "What the candidate's structure has otherwise, read off its operations",
+        ["What", "What was found"],
+        rows,
+        [False, False],
+    )
+
+
 def nearest_table(nodes: NodesResult) -> Table:
     """The nodes nearest to their limit, or furthest beyond it."""
     rows: list[list[str | Link]] = [

@@ -171,7 +171,7 @@ class Bench:
             moves=self.moves(model),
             detected=detected,
             located=located,
-            named=bool(fault.slugs & set(names)),
+            named=all(slugs & set(names) for slugs in fault.each or (fault.slugs,)),
             misnamed=bool(names) and not fault.slugs & set(names),
             names=sorted(set(names)),
             failing=len(failing),

@@ -5,7 +5,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from faults import activations, fusion, inputs, modules, origins, values, weights, wiring
+from faults import activations, fusion, inputs, modules, origins, two, values, weights, wiring
 from faults.fault import Fault
 
 from efficientdet_spec import EfficientDetConfig
@@ -26,6 +26,8 @@ FAMILIES: Mapping[str, tuple[Fault, ...]] = {
     "missing parts": wiring.MISSING,
     "inputs": inputs.INPUTS,
     "outputs": inputs.OUTPUTS,
+    "two in one layer": two.IN_ONE,
+    "in two neighbours": two.IN_NEIGHBOURS,
 }
 """The faults by what they are about."""
 

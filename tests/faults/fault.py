@@ -63,6 +63,7 @@ class Fault:
         knock_on: Nodes that are right, but are given something else than the reference's tensors
             or are called at another time, so that they may be reported too.
         applies: Whether it can be made in a model.
+        each: Where it is several faults, the names of each; empty for one.
     """
 
     key: str
@@ -73,6 +74,7 @@ class Fault:
     visible: bool = True
     knock_on: Names = no_nodes
     applies: Callable[[EfficientDetConfig], bool] = any_model
+    each: tuple[frozenset[str], ...] = ()
 
 
 def fields(config: EfficientDetConfig) -> dict[str, int]:

@@ -188,6 +188,7 @@ def _examined(
     seconds: dict[str, float],
 ) -> tuple[Evidence, dict[str, Any]]:
     """What was found, and further fields of the result."""
+    from parity.diagnosis.structures import structures
     from parity.diagnosis.suspects import Known, diagnosed, findings, suspects
     from parity.lockstep.closeups import chosen, closeups
     from parity.lockstep.contributions import Observed, contributions
@@ -211,6 +212,7 @@ def _examined(
         found, in_training = _without_training(found)
         found, held = _held_otherwise(found, trials.runs, trials.nodes)
         in_training += held
+    otherwise = structures(telling.pairing, shown, opened.config)
     guilty = suspects(telling.pairing, shown)
     if guilty and settings.diagnose:
         with Progress("diagnosing", unit="suspects") as progress:
@@ -261,6 +263,7 @@ def _examined(
         "dtype": settings.dtype,
         "outputs": reference.outputs,
         "contributions": shares,
+        "structures": otherwise,
         "noise": noise,
         "closeups": [look.result() for look in looks],
         "seconds": {name: round(value, 3) for name, value in seconds.items()},

@@ -237,6 +237,29 @@ class Finding(Record, frozen=True):
     text: Annotated[str, says("what was found and what was expected")]
 
 
+class Statement(Record, frozen=True):
+    """What the candidate's structure has otherwise than the model's: a fact about its operations.
+
+    It explains, and decides nothing: what it acts on is judged at the nodes.
+    """
+
+    slug: Annotated[
+        str,
+        says(
+            "short name of what it is, such as `stride-other`, `bias-extra`, `batch-norm-missing`, "
+            "`batch-norm-epsilon`, `max-pool-other`, `padding-other`, `features-other`, "
+            "`activation-missing`, `batch-norm-shared` or `down-channelled-once`"
+        ),
+    ]
+    text: Annotated[str, says("what was found, of how many layers, and what the model has")]
+    nodes: Annotated[
+        Sequence[str], says("nodes of the model that it is about, as far as they are not right")
+    ] = ()
+    places: Annotated[
+        Sequence[str], says("the first lines of the candidate's code, or its modules, that do it")
+    ] = ()
+
+
 class Noise(Record, frozen=True):
     """How far one side is from itself when something is changed that should not matter."""
 
@@ -532,6 +555,13 @@ class NodesResult(ResultFile, kw_only=True, frozen=True):
     findings: Annotated[
         Sequence[Finding], says("what is wrong with the candidate whatever its tensors are")
     ]
+    structures: Annotated[
+        Sequence[Statement],
+        says(
+            "what the candidate's structure has otherwise, as far as its operations are seen; of "
+            "the input that shows most"
+        ),
+    ] = ()
     noise: Annotated[Sequence[Noise], says("with `--noise`, how far each side is from itself")]
     gradients: Annotated[
         GradientsResult | None,

@@ -80,6 +80,7 @@ class _Text:
         top = verdict_lines(report, self._lead, self._paths, width, verbose=verbose)
         sections = [
             ("", top),
+            ("What the candidate's structure has otherwise", self._structures()),
             ("Further suspects, the most harmful first", self._suspects()),
             ("The first suspect on its own (--reproduce)", self._reproduction()),
             ("Structure: what is wrong whatever the tensors are", self._findings()),
@@ -169,6 +170,10 @@ class _Text:
             f"right {made.right:.9g}, wrong {made.wrong:.9g} ({how}): {made.roundings:.3g} "
             f"roundings apart, where {made.limit:.4g} are allowed; checked by running the script"
         )
+
+    def _structures(self) -> list[str]:
+        """Each of them: there are few, and each says something of many layers."""
+        return [line for item in self._report.structures for line in self._item(item.text)]
 
     def _item(self, text: str) -> list[str]:
         return wrapped(text, self._width, indent="    ", first="  ")

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from parity.judge.verdict import Verdict
 from parity.process.outcome import Outcome
-from parity.results.records.nodes import Contribution, Noise
+from parity.results.records.nodes import Contribution, Noise, Statement
 from parity.results.text.nodes import nodes_text
 
 WIDTHS = (60, 80, 100, 160)
@@ -61,6 +61,16 @@ def test_parity_is_said_first_and_last():
     )
     assert last(GOOD) == "PARITY: 2 nodes, 1 input"
     assert "do first" not in text(GOOD) and "DIFFERENCE" not in text(GOOD)
+
+
+def test_what_the_structure_has_otherwise_stands_near_the_top():
+    told = [Statement("stride-other", "blocks.5 has stride 1 instead of 2 (port.py:57)")]
+    title = "What the candidate's structure has otherwise"
+    sections = text(BAD, suspects=[suspect("conv")], structures=told).split("\n\n")
+    (place,) = (i for i, item in enumerate(sections) if item.startswith(title))
+    assert "blocks.5 has stride 1 instead of 2 (port.py:57)" in sections[place]
+    assert all("Further suspects" not in item for item in sections[:place])
+    assert title not in text(BAD, suspects=[suspect("conv")])
 
 
 def test_a_known_fault_is_told_with_what_to_do():

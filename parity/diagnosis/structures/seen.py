@@ -1,0 +1,158 @@
+"""What statements on a candidate's structure are made from, and the form that they take."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from efficientdet_spec import EfficientDetConfig, Node, NodeKind, Part
+from parity.diagnosis.structures.flow import Flow, Kind, Layer
+from parity.diagnosis.structures.network import Network
+from parity.judge.verdict import NodeResult
+from parity.results.records.nodes import Statement
+from parity.sides.observed.pairs import Partners
+
+_KINDS = {
+    Kind.CONV: (NodeKind.CONV, NodeKind.DEPTHWISE),
+    Kind.NORM: (NodeKind.BATCH_NORM,),
+    Kind.ACTIVATION: (NodeKind.ACTIVATION,),
+    Kind.POOL: (NodeKind.POOL,),
+    Kind.UP: (NodeKind.UPSAMPLE,),
+    Kind.SUM: (NodeKind.FUSE, NodeKind.ADD),
+}
+
+_PLACES = 8
+"""Lines of code that a statement lists."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A candidate's layers beside the model's nodes.
+
+    Attributes:
+        flow: Its layers.
+        network: The same in parts.
+        config: The model.
+        nodes: The model's nodes, in order.
+        results: What was found about each.
+        partners: Which of the candidate's values are which nodes.
+        settings: By node those that the model has.
+        norms: Of the candidate's modules that are batch norms the settings, by path.
+    """
+
+    flow: Flow
+    network: Network
+    config: EfficientDetConfig
+    nodes: Sequence[Node]
+    results: Mapping[str, NodeResult]
+    partners: Partners
+    settings: Callable[[str], Mapping[str, Any]]
+    norms: Mapping[str, Any]
+
+    def open(self, kinds: Iterable[NodeKind], *parts: Part) -> list[str]:
+        """The nodes of some kinds, and of some parts of the network, that are not shown right."""
+        wanted = frozenset(kinds)
+        return [
+            node.name
+            for node in self.nodes
+            if node.kind in wanted
+            and (not parts or node.part in parts)
+            and not self.results[node.name].verdict.passes
+        ]
+
+    @cached_property
+    def folds(self) -> bool:
+        """Whether batch norms may be folded: few of the backbone's convolutions have one behind."""
+        kernels = [
+            self.flow.layers[number]
+            for number, node in self.network.backbone.items()
+            if ".se." not in node.name
+        ]
+        normed = [
+            layer
+            for layer in kernels
+            if any(reader.kind is Kind.NORM for reader in self.flow.read_by(layer))
+        ]
+        return 2 * len(normed) < len(kernels)
+
+    def node(self, layer: Layer) -> str | None:
+        """The node that a layer was found to make, if that is one of its kind."""
+        for name, partner in self.partners.found.items():
+            if self.flow.at(partner.value) == layer.number:
+                kinds = _KINDS.get(layer.kind, ())
+                if name in self.results and self.results[name].kind in kinds:
+                    return name
+        return None
+
+    def is_right(self, layer: Layer) -> bool:
+        """Whether a layer makes a node, and makes it as it should."""
+        name = self.node(layer)
+        return name is not None and self.results[name].verdict.passes
+
+    def wrong(self, layers: Iterable[Layer]) -> list[Layer]:
+        """Those of some layers that do not make a node as they should."""
+        return [layer for layer in layers if not self.is_right(layer)]
+
+    def statement(
+        self, slug: str, text: str, layers: Sequence[Layer], nodes: Iterable[str] = ()
+    ) -> Statement:
+        """A statement on some layers.
+
+        Args:
+            slug: Its short name.
+            text: What is so, without where.
+            layers: The layers that it is about, whose places are told.
+            nodes: The nodes that it is about; those that the layers make where none are given.
+        """
+        places = list(dict.fromkeys(layer.place for layer in layers if layer.place))
+        named = list(nodes) or [name for layer in layers if (name := self.node(layer))]
+        where = f" ({_listed(places)})" if places else ""
+        return Statement(
+            slug=slug,
+            text=f"{text}{where}",
+            nodes=tuple(dict.fromkeys(named)),
+            places=tuple(places[:_PLACES]),
+        )
+
+
+Statements = Callable[[Seen], Iterator[Statement]]
+"""Says what is so of a candidate, if anything is."""
+
+
+def share(count: int, total: int, what: str, plural: str = "") -> str:
+    """``in 3 of 8 fusions``; ``in the only fusion``."""
+    if total == 1:
+        return f"in the only {what}"
+    return f"in {count} of {total} {plural or what + 's'}"
+
+
+def by_text(texts: Iterable[str]) -> str:
+    """Texts with how often each is there: ``3 times relu, once relu6``."""
+    counts = Counter(texts).most_common()
+    if len(counts) == 1:
+        return counts[0][0]
+    return ", ".join(
+        f"{text} {count} times" if count > 1 else f"{text} once" for text, count in counts
+    )
+
+
+def _listed(places: Sequence[str]) -> str:
+    """The first place, and how many more there are."""
+    more = len(places) - 1
+    if not more:
+        return places[0]
+    return f"{places[0]}, and {more} more place{'s' if more > 1 else ''}"
+
+
+def listed(items: Sequence[object]) -> str:
+    """``1, 2 and 3``."""
+    texts = [str(item) for item in items]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def numbers(pair: Sequence[int]) -> str:
+    """``3`` for 3 along both axes, ``3x2`` for others."""
+    return str(pair[0]) if len(set(pair)) == 1 else "x".join(map(str, pair))
