@@ -60,6 +60,8 @@ PRECISIONS = (
     Precision("TF32, by cutting off", 10, None, cut=True),
     Precision("float16", 10, torch.float16),
     _BFLOAT16,
+    Precision("float8_e4m3fn", 3, torch.float8_e4m3fn),
+    Precision("float8_e5m2", 2, torch.float8_e5m2),
 )
 
 
