@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("--models", nargs="*", default=["d0", "d6"])
     parser.add_argument("--size", default="256x256")
-    parser.add_argument("--only", default="", help="keys that begin like this")
+    parser.add_argument("--only", default="*", help="pattern of the faults' keys")
     parser.add_argument("--trained", type=Path, help="checkpoint of a trained model")
     parser.add_argument("--images", type=Path, help="folder of photographs, for faithful models")
     parser.add_argument("--no-alarms", action="store_true", help="leave faithful models out")
@@ -115,7 +116,7 @@ def _injected(model, arguments, folder) -> "list[Outcome]":
     name = get_config(model).name
     bench = Bench(seeded(model, "seed", folder), name, parse_size(arguments.size))
     families = {fault.key: family for family, faults in FAMILIES.items() for fault in faults}
-    faults = [f for f in applicable(bench.config) if f.key.startswith(arguments.only)]
+    faults = [f for f in applicable(bench.config) if fnmatchcase(f.key, arguments.only)]
     outcomes = []
     with Progress(f"faults in {name}", unit="faults") as progress:
         for number, fault in enumerate(faults):

@@ -10,7 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from parity.faults.basics.case import ALL, Case, Evaluation, Hypothesis, Operation, Site, fitted
+from parity.faults.basics.case import (
+    ALL,
+    Case,
+    Channels,
+    Evaluation,
+    Hypothesis,
+    Operation,
+    Site,
+    fitted,
+)
 from parity.faults.basics.distance import roundings
 from parity.faults.basics.fault import CONVOLUTIONS, Fault, Variant, in_variants, with_numbers
 from parity.faults.basics.operations import Change, Convolution, convolution
@@ -45,22 +54,34 @@ def _fault(
     where: Callable[[Site], bool] = lambda site: True,
     put_in: int = 0,
     alike: tuple[str, ...] = (),
+    made: Callable[[Convolution, Change], Evaluation] | None = None,
 ) -> Fault:
     """A convolution with something else made of its kernel."""
+    changed = made or _with
 
     def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
         own = convolution(operation)
         for words, change in forms(own):
-            yield words, _with(own, change)
+            yield words, changed(own, change)
 
-    return in_variants(
-        slug, title, CONVOLUTIONS, variants, where=where, put_in=put_in, alike=alike
-    )
+    return in_variants(slug, title, CONVOLUTIONS, variants, where=where, put_in=put_in, alike=alike)
 
 
 def _with(own: Convolution, change: Change) -> Evaluation:
-    # The kernel is made only where it is held against something, in the type it is stored in.
+    # The kernel is made only where it is held against something.
     return lambda channels: replace(own, weight=change(own.weight))(channels)
+
+
+def _of_decomposed(own: Convolution, change: Change) -> Evaluation:
+    """A kernel that a decomposition has made, which carries the whole kernel's roundings."""
+
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        kernel = change(own.weight)
+        output, gauge = replace(own, weight=kernel)(channels)
+        size = kernel.abs() + own.weight.abs() + own.weight.square().mean().sqrt()
+        return output, gauge + replace(own, weight=size)(channels)[1]
+
+    return evaluate
 
 
 def _in_float32(change: Change) -> Change:
@@ -439,7 +460,7 @@ def _low_rank(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
         f"its kernel approximated by one of rank {rank} of {size} (singular values)",
         case,
         base,
-        lambda case, base: _with(convolution(case), partial(_of_rank, rank=rank, split=1)),
+        lambda case, base: _of_decomposed(convolution(case), partial(_of_rank, rank=rank, split=1)),
         1,
     )
 
@@ -457,7 +478,7 @@ FAULTS = (
     _fault("kernel-standardised", "standardised weights", _standardised, put_in=2),
     _fault("kernel-normed", "weights divided by their norm", _normed),
     _fault("kernel-sparse", "two of every four weights", _sparse, _dense),
-    _fault("kernel-separable", "separable filters", _separable, _wide),
+    _fault("kernel-separable", "separable filters", _separable, _wide, made=_of_decomposed),
     with_numbers(
         "kernel-pruned",
         "small weights zero",

@@ -23,7 +23,13 @@ from parity.faults.basics.case import (
     number,
 )
 from parity.faults.basics.fault import CONVOLUTIONS, Fault, Variant, in_variants, with_numbers
-from parity.faults.basics.operations import Convolution, Pads, convolution, padded_by
+from parity.faults.basics.operations import (
+    Convolution,
+    Pads,
+    convolution,
+    padded_by,
+    same_pads,
+)
 from parity.results.digits import told
 
 _WORDS = {
@@ -82,8 +88,9 @@ def _of_mode(mode: str) -> Fault:
                 )
 
     title = f"padding by {mode} instead of zeros"
-    # On a map of few pixels, or beside a border that says the same, several modes are one.
-    return in_variants(f"padding-{mode}", title, CONVOLUTIONS, variants)
+    # Of a kernel of three the border twice is the border repeated.
+    alike = ("padding-replicate",) if mode == "symmetric" else ()
+    return in_variants(f"padding-{mode}", title, CONVOLUTIONS, variants, alike=alike)
 
 
 def _mixed(operation: Operation, base: Evaluation) -> Iterator[Variant]:
@@ -146,9 +153,7 @@ def _elsewhere(operation: Operation, base: Evaluation) -> Iterator[Variant]:
     if max(own.kernel) == 1:
         return
     left, _, top, _ = own.pads
-    rows, columns = (
-        range(-_FURTHEST, side // 2 + _FURTHEST + 1) for side in own.kernel
-    )
+    rows, columns = (range(-_FURTHEST, side // 2 + _FURTHEST + 1) for side in own.kernel)
     pairs = [(up, along) for up, along in product(rows, columns) if (up, along) != (top, left)]
     # Little away from what it should be is likelier.
     for up, along in sorted(pairs, key=lambda pair: abs(pair[0] - top) + abs(pair[1] - left)):
@@ -283,6 +288,35 @@ def _by_channel(operation: Operation, values: Tensor, pads: Pads) -> Evaluation:
     return evaluate
 
 
+def _pooled(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    """Every pixel computed, then the size brought down by something else than a stride."""
+    own = convolution(operation)
+    if max(own.stride) == 1:
+        return
+    step = max(own.stride)
+    one = replace(own, stride=(1, 1))
+    for pads in dict.fromkeys((one.symmetric, same_pads(own.x, own.kernel, (1, 1)))):
+        for words, change in (
+            ("averaged", partial(F.avg_pool2d, kernel_size=step, stride=step, ceil_mode=True)),
+            (
+                "averaged over overlapping windows",
+                partial(F.avg_pool2d, kernel_size=step + 1, stride=step, padding=1),
+            ),
+            ("their largest", partial(F.max_pool2d, kernel_size=step, stride=step, ceil_mode=True)),
+            (
+                "the largest of overlapping windows",
+                partial(F.max_pool2d, kernel_size=step + 1, stride=step, padding=1),
+            ),
+            ("interpolated", partial(F.interpolate, size=own.size, mode="bilinear")),
+        ):
+            said = words if words == "interpolated" else f"{words} taken of each {step}x{step}"
+            whole = replace(one, pads=pads)
+            yield (
+                f"computed at every pixel, then {said}, instead of with stride {step}",
+                lambda channels, whole=whole, change=change: _both(change, whole(channels)),
+            )
+
+
 def _partial(operation: Operation, base: Evaluation) -> Iterator[Variant]:
     """Where the border lacks values, the others count for more."""
     own = convolution(operation)
@@ -317,10 +351,11 @@ FAULTS = (
     in_variants("padding-before", "the odd pixel of padding before", CONVOLUTIONS, _odd_before,
                 where=_wide, alike=("padding-symmetric",)),
     in_variants("padding-partial", "a partial convolution", CONVOLUTIONS, _partial, where=_wide),
+    in_variants("stride-pooled", "an average for a stride", CONVOLUTIONS, _pooled),
     in_variants("padding-none", "no padding, its size made up for", CONVOLUTIONS, _in_one_axis,
                 where=_wide),
     in_variants("padding-other", "windows that begin elsewhere", CONVOLUTIONS, _elsewhere,
-                where=_wide),
+                where=_wide, alike=("stride-moved",)),
     in_variants("padding-mixed", "one padding for rows, another for columns", CONVOLUTIONS, _mixed,
                 where=_wide),
     with_numbers(

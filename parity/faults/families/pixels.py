@@ -76,12 +76,6 @@ def _other_values(operation: Operation, base: Evaluation) -> Iterator[Variant]:
         )
     yield "normalised images without their negative values", replace(own, x=own.x.clamp(min=0))
     yield "normalised images rounded to whole numbers", replace(own, x=own.x.round())
-    yield "normalised images rounded to int8's 127 steps", replace(own, x=_int8(own.x))
-
-
-def _int8(x: Tensor) -> Tensor:
-    scale = x.abs().amax() / 127
-    return (x / scale).round() * scale
 
 
 def _linear_light(p: Tensor) -> Tensor:

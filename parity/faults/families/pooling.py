@@ -132,7 +132,13 @@ def _blurred(operation: Operation, base: Evaluation) -> Iterator[Variant]:
 
 
 def _blur(
-    own: Operation, taps: tuple[float, ...], side: int, first: int, before: int, fill: str, x: Tensor
+    own: Operation,
+    taps: tuple[float, ...],
+    side: int,
+    first: int,
+    before: int,
+    fill: str,
+    x: Tensor,
 ) -> Tensor:
     stride = strides(own)
     if side > 1:
@@ -308,8 +314,13 @@ def _of(slug: str, title: str, variants: Callable[..., Iterator[Variant]], put_i
 
 FAULTS = (
     # Beside a 2x2 window that begins with the map there are windows of simpler names.
-    _of("pool-window-other", "max-pool with other windows", _other_windows, 3 * 2,
-        alike=("pool-kernel-is-stride", "subsampled", "pool-moved")),
+    _of(
+        "pool-window-other",
+        "max-pool with other windows",
+        _other_windows,
+        3 * 2,
+        alike=("pool-kernel-is-stride", "subsampled", "pool-moved"),
+    ),
     _of("average-pool", "average over other windows", _averaged, 8),
     _of("blur-pool", "a blur-pool for a max-pool", _blurred),
     _of("pool-statistic", "the second largest value for the largest", _other_statistics),

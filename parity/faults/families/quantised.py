@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -199,8 +198,6 @@ def _in_steps(operation: Operation, base: Evaluation) -> Evaluation:
         return made[:, channels], gauge[:, channels]
 
     return evaluate
-
-
 
 
 FAULTS = (

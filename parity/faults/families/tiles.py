@@ -334,8 +334,6 @@ def _four(operation: Operation, base: Evaluation) -> Evaluation | None:
 
 
 FAULTS = (
-    with_numbers(
-        "tile-seams", "computed on four tiles", _KINDS, _fitted_tiles, _four, where=_wide
-    ),
+    with_numbers("tile-seams", "computed on four tiles", _KINDS, _fitted_tiles, _four, where=_wide),
 )
 """Seams between tiles."""
