@@ -51,11 +51,12 @@ def by_numpy(mode: str, axes: str = "hw", **options: object) -> Function:
 
 
 def around(*pads: int) -> Function:
-    """So many zeros left, right, above and below; the rest is cut off."""
+    """So many zeros left, right, above and below, and as many as it takes at the end."""
 
     def forward(module: nn.Module, x: Tensor) -> Tensor:
         size = [-(-side // module.stride[0]) for side in x.shape[2:]]
-        return conv(module, F.pad(x, pads))[..., : size[0], : size[1]].contiguous()
+        extended = F.pad(F.pad(x, pads), (0, 6, 0, 6))
+        return conv(module, extended)[..., : size[0], : size[1]].contiguous()
 
     return forward
 
@@ -70,11 +71,16 @@ def offset_of_channels(module: nn.Module, x: Tensor) -> Tensor:
 def without_border(module: nn.Module, x: Tensor) -> Tensor:
     """No padding; the output is laid into zeros."""
     half = module.kernel_size[0] // 2
+    if min(x.shape[2:]) <= 2 * half:
+        return conv(module, F.pad(x, [half] * 4))
     return F.pad(conv(module, x), [half] * 4)
 
 
 def without_padding_resized(module: nn.Module, x: Tensor) -> Tensor:
     """No padding; the output is interpolated to its size."""
+    half = module.kernel_size[0] // 2
+    if min(x.shape[2:]) <= 2 * half:
+        return conv(module, F.pad(x, [half] * 4))
     return F.interpolate(conv(module, x), size=x.shape[2:], mode="bilinear")
 
 
@@ -313,7 +319,7 @@ _OF_DEPTHWISE = (
      ("kernel-cropped",)),
     ("kernel-separable", "Separable filters", of_kernel(separable), ("kernel-separable",)),
     ("filters-moved", "Filters of other channels", instead(other_filters),
-     ("kernel-moved",)),
+     ("kernel-permuted",)),
     ("input-drawn", "Channels read in another order", channels(drawn),
      ("input-channels-permuted",)),
     ("input-blocks", "Channels read from the last quarter on", channels(blocks),
@@ -360,7 +366,7 @@ _OF_POINTWISE = (
 
 _OF_STRIDED = (
     ("padding-all-before", "Two pixels of padding before, none after", instead(around(2, 0, 2, 0)),
-     ("padding-other", "stride-moved")),
+     ("padding-symmetric", "padding-other", "stride-moved")),
     ("padding-rows-moved", "A row more above, a row less below", instead(around(0, 1, 1, 0)),
      ("padding-other", "stride-moved")),
     ("padding-columns-moved", "Two columns more on the left", instead(around(2, 0, 0, 1)),

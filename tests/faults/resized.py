@@ -151,9 +151,9 @@ _UPSAMPLE_KINDS = (
     ("up-rounded", "Pixels picked by rounding to nearest",
      by_index(lambda i, a, b: torch.round(i * a / b)), ("nearest-exact", "nearest-other",
                                                          "upsample-moved")),
-    ("up-aligned", "Pixels picked with corners aligned",
-     by_index(lambda i, a, b: torch.floor(i * (a - 1) / max(b - 1, 1) + 0.5)),
-     ("nearest-exact", "nearest-other")),
+    ("up-ceiled", "Pixels picked by rounding up",
+     by_index(lambda i, a, b: torch.ceil(i * a / b)),
+     ("nearest-exact", "nearest-other", "upsample-moved")),
     ("up-mirrored", "Pixels picked from the far end",
      by_index(lambda i, a, b: torch.floor((b - 1 - i) * a / b)),
      ("nearest-other", "flipped")),
@@ -186,7 +186,7 @@ RESIZED = (
 def again(p: Tensor) -> Tensor:
     """Pixels from 0 to 1 normalised."""
     mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN_RGB, STDDEV_RGB))
-    return (p - mean) / deviation
+    return (255 * p - mean) / deviation
 
 
 def of_pixels(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -237,8 +237,6 @@ IMAGES = (
             ("caffe", "Caffe's BGR mean", caffe, ("input-scaled", "input-unnormalised",
                                                   "input-colours-mixed")),
             ("own", "Another data set's statistics", own_statistics, ("input-scaled",)),
-            ("whole", "Whole grey levels", of_pixels(lambda p: torch.round(p * 255) / 255),
-             ("input-values",)),
             ("clamp", "Cut off at -1 and 1", lambda x: x.clamp(-1, 1), ("input-values",
                                                                        "activation-before")),
             ("grey", "Grey", of_pixels(lambda p: p.mean(1, True).repeat(1, 3, 1, 1)),

@@ -182,7 +182,7 @@ def _fitted_order(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
         order = _of_dense(case, own, base)
         order = _rolled(case, own, base) if order is None else order
     if order is not None:
-        yield from _said("input-channels", "its input's channels", order, _reading, case, base)
+        yield from _said("", "its input's channels", order, _reading, case, base)
 
 
 def _fitted_filters(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
@@ -192,7 +192,7 @@ def _fitted_filters(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
         return
     order = _of_depthwise(case, own, filters=True)
     if order is not None:
-        yield from _said("kernel", "its filters", order, _filtering, case, base)
+        yield from _said("kernel-permuted", "its filters", order, _filtering, case, base)
 
 
 def _said(
@@ -211,9 +211,13 @@ def _said(
 
     def hypothesis(name: str, words: str, constants: int) -> Hypothesis:
         return fitted(
-            f"{slug}-{name}", f"{what} {words}", case, base,
-            lambda case, base: reading(case, order), constants,
-        )  # fmt: skip
+            slug or f"input-channels-{name}",
+            f"{what} {words}",
+            case,
+            base,
+            lambda case, base: reading(case, order),
+            constants,
+        )
 
     step = -int(order[0]) % count
     if torch.equal(order, torch.arange(count).roll(step)):
@@ -367,6 +371,15 @@ def _two_exchanged(operation: Operation, base: Evaluation) -> Evaluation:
     return _reading(operation, order)
 
 
+def _one_repeated(operation: Operation, base: Evaluation) -> Evaluation | None:
+    own = convolution(operation)
+    if not own.depthwise:
+        return None
+    order = torch.arange(own.x.shape[1])
+    order[0] = order[-1]
+    return _reading(operation, order)
+
+
 def _filters_moved(operation: Operation, base: Evaluation) -> Evaluation | None:
     own = convolution(operation)
     if not own.depthwise:
@@ -415,7 +428,15 @@ FAULTS = (
         where=_reads_features,
     ),
     with_numbers(
-        "kernel-moved",
+        "input-channels-repeated",
+        "one input channel for another",
+        CONVOLUTIONS,
+        lambda case, base: iter(()),
+        _one_repeated,
+        where=lambda site: _reads_features(site) and not _dense(site),
+    ),
+    with_numbers(
+        "kernel-permuted",
         "filters of other channels",
         CONVOLUTIONS,
         _fitted_filters,

@@ -33,6 +33,9 @@ _BITS = (8, 4, 7, 6, 5, 3, 2)
 _TELLING = 4
 """Output channels by which a number is fitted."""
 
+_LARGEST_SEARCH = 1 << 30
+"""Products by which a limit for each output channel is looked for: some seconds' work."""
+
 _LARGEST = 1 << 24
 """Elements of an array that is made to fit a number."""
 
@@ -157,10 +160,7 @@ def _separable(own: Convolution) -> _Kernels:
 def _of_rank(weight: Tensor, rank: int, split: int) -> Tensor:
     """The nearest kernel of a lower rank, as a matrix of the axes before and after ``split``."""
     shape = weight.shape
-    if split == 2:
-        matrix = weight
-    else:
-        matrix = weight.flatten(1)
+    matrix = weight if split == 2 else weight.flatten(1)
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     kept = left[..., :rank] * values[..., None, :rank] @ right[..., :rank, :]
     return kept.reshape(shape)
@@ -381,7 +381,7 @@ def _pruned(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
 def _zeroed(
     case: Case, base: Evaluation, own: Convolution
 ) -> list[tuple[int, Tensor, Tensor]] | None:
-    """How many of the smallest weights each of the most telling channels does without.
+    """How many of the smallest weights each channel does without.
 
     With each count the largest magnitude among these, and the smallest among the others.
     """
@@ -389,20 +389,26 @@ def _zeroed(
     taps = own.weight[0].numel()
     places = case.candidate.shape[2] * case.candidate.shape[3]
     known = own.groups == 1 or own.depthwise
-    if output.shape != case.candidate.shape or not known or taps < 4 or taps * places > _LARGEST:
+    if output.shape != case.candidate.shape or not known or taps < 4:
         return None
-    found = []
-    for channel in telling(case, base):
+    if taps * places * output.shape[1] > _LARGEST_SEARCH:
+        return None
+    found: list[tuple[int, Tensor, Tensor]] = []
+    for channel in telling(case, base, output.shape[1]):
         one = own.only(slice(channel, channel + 1))
         order = one.weight.flatten().abs().argsort()
         columns = F.unfold(F.pad(one.x[:1], one.pads), own.kernel, own.dilation, 0, own.stride)[0]
         terms = (columns * one.weight.reshape(-1, 1))[order].cumsum(0)
         error = output[0, channel].flatten() - case.candidate[0, channel].double().flatten()
-        best = int((terms - error).square().sum(1).argmin())
-        sizes = one.weight.flatten().abs()[order]
-        if best + 1 >= taps:
+        sums = F.pad(terms, (0, 0, 1, 0))
+        count = int((sums - error).square().sum(1).argmin())
+        sizes = F.pad(one.weight.flatten().abs()[order], (1, 1), value=torch.inf)
+        sizes[0] = 0.0
+        found.append((count, sizes[count], sizes[count + 1]))
+        one_limit = max(item[1] for item in found) < min(item[2] for item in found)
+        # What agrees with neither is not worth looking at further.
+        if not one_limit and len({item[0] for item in found}) > 1:
             return None
-        found.append((best + 1, sizes[best], sizes[best + 1]))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import permutations, product
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,12 @@ from parity.faults.basics.operations import Change, Convolution, convolution
 from parity.faults.families.images import normalisation
 
 _KINDS = frozenset({NodeKind.CONV})
+
+_ENOUGH = 100
+"""Values by which as many as twelve numbers are fitted."""
+
+_ORDERS = list(permutations(range(3)))
+"""Orders of colours, the right one first."""
 
 _STEPS = 40
 """Steps within which a fitted number settles."""
@@ -62,7 +69,8 @@ def _other_values(operation: Operation, base: Evaluation) -> Iterator[Variant]:
         ("negative (255 - value, grey levels wrapped around)", lambda p: (255 - 255 * p) / 255),
         ("grey: the mean of the three colours", lambda p: p.mean(1, True).expand_as(p)),
         ("grey, by the weights 0.299, 0.587 and 0.114", partial(_grey, (0.299, 0.587, 0.114))),
-        ("grey, by the weights 0.2126, 0.7152 and 0.0722", partial(_grey, (0.2126, 0.7152, 0.0722))),
+        ("grey, by the weights 0.2126, 0.7152 and 0.0722",
+         partial(_grey, (0.2126, 0.7152, 0.0722))),
         ("in YCbCr instead of RGB", _ycbcr),
         ("rounded to bfloat16", lambda p: p.bfloat16().to(p.dtype)),
         ("rounded to float16", lambda p: p.half().to(p.dtype)),
@@ -189,49 +197,52 @@ def _settled(make: Callable[[float], Tensor], theirs: Tensor, value: float) -> f
     return value
 
 
-def _fitted_affine(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
-    """Each colour times a number plus a number, or a mixture of all three plus a number."""
+def _fitted_affine(case: Case, base: Evaluation, mixed: bool) -> Iterator[Hypothesis]:
+    """Each colour times a number plus a number, or a mixture of all three plus a number.
+
+    Args:
+        case: The failing node.
+        base: Its faithful operation.
+        mixed: Whether colours may be mixtures; if not, they may be in another order.
+    """
     own = _of_images(case)
     if own is None or base(ALL)[0].shape != case.candidate.shape:
         return
     bias = 0.0 if own.bias is None else own.bias[None, :, None, None]
     theirs = (case.candidate.double() - bias).flatten()
-    if len(theirs) < 100:
+    if len(theirs) < _ENOUGH:
         return
     bare = replace(own, bias=None)
-    blocks = []
-    for source in range(3):
-        for goal in range(3):
-            moved = torch.zeros_like(own.x)
-            moved[:, goal] = own.x[:, source]
-            blocks.append((source, goal, replace(bare, x=moved)(ALL)[0].flatten()))
+    blocks = {}
+    for source, goal in product(range(3), range(3)):
+        moved = torch.zeros_like(own.x)
+        moved[:, goal] = own.x[:, source]
+        blocks[source, goal] = replace(bare, x=moved)(ALL)[0].flatten()
     ones = []
     for goal in range(3):
         moved = torch.zeros_like(own.x)
         moved[:, goal] = 1
         ones.append(replace(bare, x=moved)(ALL)[0].flatten())
-    own_colours = [made for source, goal, made in blocks if source == goal]
-    for mixed in (False, True):
-        used = [made for _, _, made in blocks] if mixed else own_colours
-        matrix = torch.stack([*used, *ones], 1)
-        found = _solved(matrix, theirs)
+    choices = [list(blocks)] if mixed else [list(zip(o, range(3), strict=True)) for o in _ORDERS]
+    for used in choices:
+        found = _solved(torch.stack([*(blocks[pair] for pair in used), *ones], 1), theirs)
         if found is None:
             continue
-        offsets = found[-3:]
-        factors = torch.diag(found[:3])
-        if mixed:
-            factors = torch.zeros(3, 3, dtype=torch.float64)
-            for (source, goal, _), value in zip(blocks, found[:9].tolist(), strict=True):
-                factors[goal, source] = value
-        factors = torch.where(factors.abs() < 1e-6, 0.0, factors)
-        offsets = torch.where(offsets.abs() < 1e-6, 0.0, offsets)
+        factors = torch.zeros(3, 3, dtype=torch.float64)
+        for (source, goal), value in zip(used, found[:-3].tolist(), strict=True):
+            factors[goal, source] = value
+        size = float(factors.abs().max())
+        factors = torch.where(factors.abs() < 1e-6 * size, 0.0, factors)
+        offsets = torch.where(found[-3:].abs() < 1e-6, 0.0, found[-3:])
         yield fitted(
             "input-colours-mixed" if mixed else "input-scaled",
-            _in_words(factors, offsets, mixed, own.x),
+            _in_words(factors, offsets, [source for source, _ in used], mixed, own.x),
             case,
             base,
-            lambda case, base, factors=factors, offsets=offsets: _affine(case, factors, offsets),  # type: ignore[misc]
-            12 if mixed else 6,
+            lambda case, base, factors=factors, offsets=offsets: (  # type: ignore[misc]
+                _affine(case, factors, offsets)
+            ),
+            len(used) + 3,
         )
 
 
@@ -251,20 +262,22 @@ def _affine(operation: Operation, factors: Tensor, offsets: Tensor) -> Evaluatio
     return replace(own, x=x + offsets.to(own.x).view(1, 3, 1, 1))
 
 
-def _in_words(factors: Tensor, offsets: Tensor, mixed: bool, x: Tensor) -> str:
+def _in_words(factors: Tensor, offsets: Tensor, order: list[int], mixed: bool, x: Tensor) -> str:
     if mixed:
         rows = "; ".join(", ".join(f"{float(v):.3g}" for v in row) for row in factors)
         added = ", ".join(f"{float(v):.3g}" for v in offsets)
         return f"normalised images with mixed colours: [{rows}] times them plus [{added}]"
-    scale = torch.diagonal(factors)
-    mean, deviation = (v.flatten().double() for v in normalisation(x))
+    scale = factors[range(3), order]
+    mean, deviation = (v.flatten().double()[order] for v in normalisation(x))
     # (p - m') / s' = a (p - m) / s + b
     spread = deviation / scale
     centre = mean - offsets * spread
     means, deviations = (
         ", ".join(f"{float(v):.4g}" for v in values) for values in (centre, spread)
     )
-    return f"images normalised by mean {means} and deviation {deviations}"
+    letters = "".join("RGB"[i] for i in order)
+    how = "" if letters == "RGB" else f" in {letters} order"
+    return f"images{how} normalised by mean {means} and deviation {deviations}"
 
 
 def _moved(operation: Operation, base: Evaluation) -> Iterator[Variant]:
@@ -305,9 +318,18 @@ FAULTS = (
     with_numbers("input-gamma", "images to a power", _KINDS, _fitted_gamma,
                  lambda operation, base: _gamma(operation, 1.7), where=_reads_images),
     with_numbers(
-        "input-scaled", "each colour scaled and offset", _KINDS, _fitted_affine,
+        "input-scaled", "each colour scaled and offset", _KINDS,
+        partial(_fitted_affine, mixed=False),
         lambda operation, base: _affine(
             operation, torch.diag(torch.tensor([0.9, 1.1, 1.3])), torch.tensor([0.1, -0.2, 0.3])
+        ),
+        where=_reads_images,
+    ),
+    with_numbers(
+        "input-colours-mixed", "colours mixed", _KINDS, partial(_fitted_affine, mixed=True),
+        lambda operation, base: _affine(
+            operation, torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.3, 0.2, 0.5]]),
+            torch.zeros(3),
         ),
         where=_reads_images,
     ),

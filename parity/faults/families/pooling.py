@@ -31,6 +31,9 @@ _KINDS = frozenset({NodeKind.POOL})
 _LARGEST_KERNEL = 7
 """Side of the largest window that is looked for."""
 
+_VALUES = 3
+"""Values at the border that must show what a max-pool was padded with."""
+
 _REACH = 5
 """Side of the windows of which weighted sums are fitted."""
 
@@ -160,7 +163,8 @@ def _other_statistics(operation: Operation, base: Evaluation) -> Iterator[Varian
         ("the root of the windows' sum of squares", lambda w: w.square().sum(2).sqrt()),
         ("the largest magnitude of each window", lambda w: w.abs().amax(2)),
         ("the value of the largest magnitude of each window", _strongest),
-        ("a soft maximum (softmax-weighted mean) of each window", lambda w: (w * w.softmax(2)).sum(2)),
+        ("a soft maximum (softmax-weighted mean) of each window",
+         lambda w: (w * w.softmax(2)).sum(2)),
         ("the logarithm of the windows' sum of exponentials", lambda w: w.logsumexp(2)),
         ("the sum of each window", lambda w: w.sum(2)),
         ("the middle between the largest and the smallest value of each window",
@@ -194,21 +198,21 @@ def _strongest(windows: Tensor) -> Tensor:
 
 def _fitted_padding(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     """A max-pool padded with some value, which wins where the map's border is below it."""
-    output = base(ALL)[0]
     candidate = case.candidate.double()
-    if output.shape != candidate.shape:
-        return
-    wrong = candidate > output + case.bound * case.unit * output.abs()
-    if int(wrong.sum()) < 2:
-        return
-    value = float(candidate[wrong].median())
     for first in (None, 1):
+        output = _padded_with(case, -np.inf, first, case.arguments[0])
+        if output.shape != candidate.shape:
+            continue
+        wrong = candidate > output + case.bound * case.unit * output.abs()
+        if int(wrong.sum()) < _VALUES:
+            continue
+        value = float(candidate[wrong].median())
         yield fitted(
             "pool-padding-value",
             f"padded with {value:.5g} instead of -inf" + (", on every side" if first else ""),
             case,
             base,
-            lambda case, base, first=first: of_plane(  # type: ignore[misc]
+            lambda case, base, value=value, first=first: of_plane(  # type: ignore[misc]
                 case, partial(_padded_with, case, value, first)
             ),
             1,

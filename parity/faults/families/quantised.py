@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -161,6 +162,11 @@ def _outputs(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     if grid is None:
         return
     levels = round((grid.high - grid.low) / grid.step) + 1
+    # An end counts where something would lie beyond it.
+    slack = 0.75 * grid.step
+    low = grid.low if bool((output < grid.low - slack).any()) else -math.inf
+    high = grid.high if bool((output > grid.high + slack).any()) else math.inf
+    ends = replace(grid, low=low, high=high)
     zero = "" if grid.offset == 0 else f", of which one is {number(grid.offset)}"
     yield fitted(
         "output-quantised",
@@ -169,7 +175,7 @@ def _outputs(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
         f"{max(levels - 1, 1).bit_length()} bits",
         case,
         base,
-        lambda case, base: _on(case, base, grid),
+        lambda case, base: _on(case, base, ends),
         4,
     )
 

@@ -29,6 +29,7 @@ from parity.faults.basics.operations import (
     convolution,
     extended,
     of_plane,
+    padded_by,
     same_pads,
     strides,
 )
@@ -98,7 +99,9 @@ def _window(operation: Operation) -> Window:
     return Window(kernel, stride, (top, left), (rows, columns))
 
 
-def _on_tiles(operation: Operation, rule: _Rule, halo: int, mode: str) -> Evaluation:
+def _on_tiles(
+    operation: Operation, rule: _Rule, halo: int, mode: str, border: str = "zeros"
+) -> Evaluation:
     """The operation on tiles that know ``halo`` pixels of their neighbours."""
     window = _window(operation)
     if operation.kind is NodeKind.POOL:
@@ -113,7 +116,7 @@ def _on_tiles(operation: Operation, rule: _Rule, halo: int, mode: str) -> Evalua
 
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
         part = own.only(channels)
-        whole = partial(_joined, part.x, window, rule, halo, mode)
+        whole = partial(_joined, part.x, window, rule, halo, mode, border=border)
         return (
             whole(lambda tile: replace(part, x=tile, pads=(0, 0, 0, 0))(ALL)[0]),
             whole(lambda tile: replace(part, x=tile, pads=(0, 0, 0, 0))(ALL)[1]),
@@ -129,13 +132,14 @@ def _joined(
     halo: int,
     mode: str,
     compute: Callable[[Tensor], Tensor],
+    border: str = "zeros",
 ) -> Tensor:
     rows, columns = rule(window.size)
     bands = []
     for first, last in _spans(rows, window.size[0]):
-        band = _tile(x, 2, first, last, window, halo, mode)
+        band = _tile(x, 2, first, last, window, halo, mode, border)
         made = [
-            compute(_tile(band, 3, left, right, window, halo, mode))
+            compute(_tile(band, 3, left, right, window, halo, mode, border))
             for left, right in _spans(columns, window.size[1])
         ]
         bands.append(torch.cat(made, 3))
@@ -148,7 +152,14 @@ def _spans(seams: tuple[int, ...], size: int) -> list[tuple[int, int]]:
 
 
 def _tile(
-    x: Tensor, axis: int, first: int, last: int, window: Window, halo: int, mode: str
+    x: Tensor,
+    axis: int,
+    first: int,
+    last: int,
+    window: Window,
+    halo: int,
+    mode: str,
+    border: str,
 ) -> Tensor:
     """What the windows of outputs ``first`` to ``last`` see along an axis."""
     place, count = axis - 2, x.shape[axis]
@@ -159,15 +170,16 @@ def _tile(
     high = min(count, last * step + halo) if last < window.size[place] else count
     low, high = min(low, count), max(min(high, count), 0)
     known = x.narrow(axis, low, high - low)
-    # A tile's own border is padded as it likes; the map's border is padded as it should be.
     above, below = low - start, stop - high
-    if mode in ("-inf", "zeros"):
-        value = -np.inf if mode == "-inf" else 0.0
-        pads = (above, below) if axis == 3 else (0, 0, above, below)
-        return F.pad(known, pads, value=value)
+    if mode == "-inf":
+        return F.pad(known, (above, below) if axis == 3 else (0, 0, above, below), value=-np.inf)
+    # A tile's own border is padded as it likes; the map's border may be padded in another way.
+    ends = (mode if first else border, mode if last < window.size[place] else border)
+    if ends[0] == ends[1]:
+        return extended(known, axis, above, below, mode if first else border)
     inner = (above if first else 0, below if last < window.size[place] else 0)
     known = extended(known, axis, *inner, mode)
-    return extended(known, axis, above - inner[0], below - inner[1], "zeros")
+    return extended(known, axis, above - inner[0], below - inner[1], border)
 
 
 @dataclass(frozen=True)
@@ -289,17 +301,39 @@ def _cut_words(rows: _Cut, columns: _Cut) -> str:
 
 def _fitted_tiles(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     window = _window(case)
-    seen = _differing(case, base) if max(window.kernel) > 1 else None
+    if max(window.kernel) == 1:
+        return
+    if case.kind is NodeKind.POOL:
+        yield from _of_border(case, base, base, window, "zeros", ("-inf", "zeros"))
+        return
+    own = convolution(case)
+    for border in _MODES:
+        # A map's own border is padded as it should be, or as every tile's.
+        whole = base if border == "zeros" else padded_by(own, own.pads, (border, border))
+        modes = _MODES if border == "zeros" else (border,)
+        yield from _of_border(case, base, whole, window, border, modes)
+
+
+def _of_border(
+    case: Case,
+    base: Evaluation,
+    whole: Evaluation,
+    window: Window,
+    border: str,
+    modes: tuple[str, ...],
+) -> Iterator[Hypothesis]:
+    """Tiles of a map whose own border is padded in some way, as ``whole`` is."""
+    seen = _differing(case, whole)
     if seen is None:
         return
-    modes = ("-inf", "zeros") if case.kind is NodeKind.POOL else _MODES
     tried = set()
     for words, rule, constants in _rules(seen, window.size):
         seams = rule(window.size)
         for halo in range(max(window.kernel)):
-            if not any(seams) or (seams, halo, words == "") in tried:
+            key = (seams, halo, not words)
+            if not any(seams) or key in tried:
                 continue
-            tried.add((seams, halo, words == ""))
+            tried.add(key)
             if not seen.may_be(window, seams, halo):
                 continue
             for mode in modes:
@@ -311,7 +345,7 @@ def _fitted_tiles(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
                     case,
                     base,
                     lambda case, base, rule=rule, halo=halo, mode=mode: (  # type: ignore[misc]
-                        _on_tiles(case, rule, halo, mode)
+                        _on_tiles(case, rule, halo, mode, border)
                     ),
                     max(constants, 1),
                 )
