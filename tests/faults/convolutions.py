@@ -171,7 +171,7 @@ def whole_numbers(bits: int, by_channel: bool) -> Callable[[Tensor], Tensor]:
     """Weights as whole numbers times a scale."""
 
     def function(weight: Tensor) -> Tensor:
-        largest = weight.abs().flatten(1).max(1).values.view(-1, 1, 1, 1)
+        largest = weight.abs().flatten(1).max(1).values.view(-1, 1, 1, 1).clamp(min=1e-20)
         scale = (largest if by_channel else largest.max()) / (2 ** (bits - 1) - 1)
         return torch.round(weight / scale) * scale
 

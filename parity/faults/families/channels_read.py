@@ -24,8 +24,17 @@ from parity.faults.basics.fault import CONVOLUTIONS, Variant, in_variants, with_
 from parity.faults.basics.operations import Convolution, convolution
 from parity.faults.families.kernels import telling
 
+_MOST_COMPARED = 2048
+"""Input channels of which every two are compared."""
+
 _SAMPLES = 48
 """Positions by which channels are told apart."""
+
+_ALIKE = 1e-9
+"""Part of a channel's square by which two that are as near differ."""
+
+_ANY = -1
+"""Instead of a channel: any."""
 
 _LARGEST = 1 << 30
 """Products that a search for an order may take: some seconds' work."""
@@ -110,7 +119,11 @@ def _of_depthwise(case: Case, own: Convolution, *, filters: bool) -> Tensor | No
             tried = kernels @ columns[channel]
         else:
             tried = torch.einsum("k,jks->js", kernels[channel], columns)
-        found.append(int((tried - made[channel]).square().sum(1).argmin()))
+        misses = (tried - made[channel]).square().sum(1)
+        nearest = int(misses.argmin())
+        # Dead channels, and filters of zeros, come from anywhere.
+        alike = misses <= misses[nearest] + _ALIKE * float(made[channel].square().sum())
+        found.append(nearest if int(alike.sum()) == 1 else _ANY)
     return torch.tensor(found)
 
 
@@ -180,7 +193,12 @@ def _fitted_order(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
         order = _of_depthwise(case, own, filters=False)
     else:
         order = _of_dense(case, own, base)
-        order = _rolled(case, own, base) if order is None else order
+        if order is None:
+            others = _rolled(case, own, base), _exchanged(case, own, base)
+            for found in others:
+                if found is not None:
+                    yield from _said("", "its input's channels", found, _reading, case, base)
+            return
     if order is not None:
         yield from _said("", "its input's channels", order, _reading, case, base)
 
@@ -205,11 +223,12 @@ def _said(
 ) -> Iterator[Hypothesis]:
     """An order that was found, by its simplest name."""
     count = len(order)
-    changed = [i for i, source in enumerate(order.tolist()) if source != i]
+    known = order != _ANY
+    changed = [i for i, source in enumerate(order.tolist()) if source not in (i, _ANY)]
     if not changed:
         return
 
-    def hypothesis(name: str, words: str, constants: int) -> Hypothesis:
+    def hypothesis(name: str, words: str, order: Tensor, constants: int) -> Hypothesis:
         return fitted(
             slug or f"input-channels-{name}",
             f"{what} {words}",
@@ -219,25 +238,63 @@ def _said(
             constants,
         )
 
-    step = -int(order[0]) % count
-    if torch.equal(order, torch.arange(count).roll(step)):
-        signed = step if step <= count // 2 else step - count
-        yield hypothesis("moved", f"moved by {signed:+d}", 1)
-        return
-    for words, shuffle in _shuffles(count):
-        if torch.equal(order, shuffle):
-            yield hypothesis("shuffled", words, 1)
+    step = (changed[0] - int(order[changed[0]])) % count
+    signed = step if step <= count // 2 else step - count
+    whole = torch.arange(count)
+    for name, words, likely in (
+        ("moved", f"moved by {signed:+d}", whole.roll(step)),
+        *(("shuffled", words, shuffle) for words, shuffle in _shuffles(count)),
+        ("reversed", "in reverse order", whole.flip(0)),
+    ):
+        if torch.equal(order[known], likely[known]):
+            yield hypothesis(name, words, likely, 1)
             return
-    if torch.equal(order, torch.arange(count).flip(0)):
-        yield hypothesis("reversed", "in reverse order", 1)
-        return
-    proper = len(set(order.tolist())) == count
-    listed = ", ".join(f"{i} is {int(order[i])}" for i in changed[:4])
+    complete = _completed(order)
+    proper = len(set(complete.tolist())) == count
+    listed = ", ".join(f"{i} is {int(complete[i])}" for i in changed[:4])
     more = ", ..." if len(changed) > 4 else ""
     words = f"in another order ({len(changed)} of {count} moved: {listed}{more})"
     if not proper:
         words = f"repeated ({len(changed)} of {count} are another: {listed}{more})"
-    yield hypothesis("permuted" if proper else "repeated", words, len(changed))
+    yield hypothesis("permuted" if proper else "repeated", words, complete, len(changed))
+
+
+def _completed(order: Tensor) -> Tensor:
+    """An order in which channels that may come from anywhere come from what is left over."""
+    given = order.tolist()
+    left = [i for i in range(len(given)) if i not in set(given)]
+    # Those that may stay do.
+    for place, source in enumerate(given):
+        if source == _ANY and place in left:
+            given[place] = place
+            left.remove(place)
+    return torch.tensor([left.pop(0) if source == _ANY else source for source in given])
+
+
+def _exchanged(case: Case, own: Convolution, base: Evaluation) -> Tensor | None:
+    """Pairs of input channels that are exchanged, where an output shows too little for more.
+
+    What is wrong then is a sum of (w_i - w_j) (x_j - x_i): within its space the filters of the two
+    channels of a pair differ, and out of it they are one.
+    """
+    if own.groups != 1 or own.kernel != (1, 1) or own.weight.shape[1] > _MOST_COMPARED:
+        return None
+    error = (case.candidate.double() - base(ALL)[0]).transpose(0, 1).flatten(1)
+    left, values, _ = torch.linalg.svd(error, full_matrices=False)
+    space = left[:, values > 1e-4 * values[0]]
+    if space.shape[1] > min(error.shape) // 2:
+        return None
+    filters = own.weight[:, :, 0, 0]
+    outside = filters - space @ (space.T @ filters)
+    distances = torch.cdist(outside.T, outside.T, compute_mode="donot_use_mm_for_euclid_dist")
+    distances.fill_diagonal_(torch.inf)
+    nearest = distances.argmin(1)
+    apart = distances[torch.arange(len(nearest)), nearest]
+    order = torch.arange(len(nearest))
+    for i, j in enumerate(nearest.tolist()):
+        if int(nearest[j]) == i and float(apart[i]) < 1e-3 * float(filters[:, i].norm()):
+            order[i] = j
+    return order
 
 
 def _terms(own: Convolution, channel: int, places: Tensor) -> Tensor:

@@ -250,7 +250,8 @@ def _of_depthwise(own: Convolution, pads: Pads, error: Tensor) -> Tensor | None:
     axes = (0, 2, 3)
     power = response.square().sum(axes) * len(error)
     values = (error * response).sum(axes) / power
-    return torch.where(power > 0, values, 0.0)
+    # A filter of zeros shows nothing.
+    return torch.where(power > 1e-12 * power.max(), values, 0.0)
 
 
 def _of_dense(own: Convolution, pads: Pads, error: Tensor) -> Tensor | None:

@@ -43,18 +43,13 @@ def _left_out_partly(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     output = base(ALL)[0]
     if x.shape != made.shape or output.shape != made.shape:
         return
-    same = (made == x) & (output != x)
-    if int(same.sum()) < _ENOUGH or bool((made == x).all()):
-        return
     held = made == x
+    if int((held & (output != x)).sum()) < _ENOUGH or bool(held.all()):
+        return
     for axis, name in ((1, "channels"), (0, "images"), (2, "rows"), (3, "columns")):
-        others = tuple(i for i in range(4) if i != axis)
-        left = held.all(others[2]).all(others[1]).all(others[0])
+        left = _held(case, axis).flatten()
         count = int(left.sum())
         if 0 < count < len(left):
-            shape = [1] * 4
-            shape[axis] = -1
-            mask = left.view(shape)
             where = counted(left.nonzero().flatten().tolist())
             yield fitted(
                 "left-out-partly",
@@ -62,9 +57,18 @@ def _left_out_partly(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
                 f"input",
                 case,
                 base,
-                lambda case, base, mask=mask: _mixed(case, base, mask),  # type: ignore[misc]
+                # Rows and columns are others on a map of another size.
+                lambda case, base, axis=axis: _mixed(case, base, _held(case, axis)),  # type: ignore[misc]
                 2,
             )
+
+
+def _held(case: Case, axis: int) -> Tensor:
+    """Where along an axis all of the output is the input."""
+    held = case.candidate.double() == case.arguments[0]
+    for other in range(4):
+        held = held if other == axis else held.all(other, keepdim=True)
+    return held
 
 
 def _mixed(operation: Operation, base: Evaluation, mask: Tensor) -> Evaluation:

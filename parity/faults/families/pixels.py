@@ -76,6 +76,15 @@ def _other_values(operation: Operation, base: Evaluation) -> Iterator[Variant]:
         ("rounded to float16", lambda p: p.half().to(p.dtype)),
     ):  # fmt: skip
         yield f"images {words}", _changed(operation, change)
+    for step in (2, 4, 8, 16, 32, 64):
+        yield (
+            f"images of every {step}th grey level, cut off",
+            _changed(operation, partial(_in_steps, step=step, up=1e-4)),
+        )
+        yield (
+            f"images of every {step}th grey level, rounded",
+            _changed(operation, partial(_in_steps, step=step, up=0.5)),
+        )
     own = convolution(operation)
     for low, high in ((-1.0, 1.0), (0.0, 1.0), (-2.0, 2.0), (-2.5, 2.5), (-3.0, 3.0)):
         yield (
@@ -84,6 +93,10 @@ def _other_values(operation: Operation, base: Evaluation) -> Iterator[Variant]:
         )
     yield "normalised images without their negative values", replace(own, x=own.x.clamp(min=0))
     yield "normalised images rounded to whole numbers", replace(own, x=own.x.round())
+
+
+def _in_steps(p: Tensor, step: int, up: float) -> Tensor:
+    return (p * 255 / step + up).floor() * step / 255
 
 
 def _linear_light(p: Tensor) -> Tensor:

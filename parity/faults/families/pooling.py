@@ -233,10 +233,8 @@ def _fitted_mixture(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     largest = base(ALL)[0]
     if largest.shape != case.candidate.shape:
         return
-    side = strides(case)[0] + 1
-    first = same_pads(case.arguments[0], (side, side), strides(case))[2]
-    for counted in (False, True):
-        average = _mean(case, side, first, counted, case.arguments[0])
+    for side, counted in product((strides(case)[0] + 1, strides(case)[0]), (False, True)):
+        average = _averages(case, side, counted, case.arguments[0])
         matrix = torch.stack([largest.flatten(), average.flatten()], 1)
         if len(matrix) < 16:
             return
@@ -250,18 +248,24 @@ def _fitted_mixture(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
             f"{a:g} times the largest value and {b:g} times the average of each window",
             case,
             base,
-            lambda case, base, a=a, b=b, counted=counted: _mixed(case, a, b, counted),  # type: ignore[misc]
+            lambda case, base, a=a, b=b, side=side, counted=counted: (  # type: ignore[misc]
+                _mixed(case, a, b, side, counted)
+            ),
             2,
         )
 
 
-def _mixed(operation: Operation, a: float, b: float, counted: bool) -> Evaluation:
+def _averages(own: Operation, side: int, counted: bool, x: Tensor) -> Tensor:
+    first = same_pads(x, (side, side), strides(own))[2]
+    return _mean(own, side, first, counted, x)
+
+
+def _mixed(operation: Operation, a: float, b: float, side: int, counted: bool) -> Evaluation:
     stride = strides(operation)
     kernel = (stride[0] + 1, stride[1] + 1)
 
     def change(of_largest: float, of_average: float, x: Tensor) -> Tensor:
-        first = same_pads(x, kernel, stride)[2]
-        average = _mean(operation, kernel[0], first, counted, x)
+        average = _averages(operation, side, counted, x)
         return of_largest * same_max_pool(x, kernel, stride, -np.inf) + of_average * average
 
     magnitude = partial(change, abs(a), abs(b))
@@ -340,7 +344,7 @@ FAULTS = (
         "a mixture of maximum and average",
         _KINDS,
         _fitted_mixture,
-        lambda operation, base: _mixed(operation, 0.5, 0.5, False),
+        lambda operation, base: _mixed(operation, 0.5, 0.5, 3, False),
     ),
     with_numbers(
         "pool-linear",

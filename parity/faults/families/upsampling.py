@@ -20,6 +20,9 @@ _BOTH = _UPSAMPLE | {NodeKind.POOL}
 _CHANNELS = 8
 """Channels by which lines of pixels are told apart."""
 
+_FEW = 32
+"""Lines of a small map."""
+
 _FURTHEST = 4
 """Pixels from the nearest within which the one that was copied is looked for."""
 
@@ -186,6 +189,8 @@ def _fitted_pixels(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
         for number, line in enumerate(theirs):
             nearest = number * len(ours) // len(theirs)
             near = range(max(nearest - _FURTHEST, 0), min(nearest + _FURTHEST + 1, len(ours)))
+            # Of a small map all lines are looked at: it may have been turned or rolled.
+            near = range(len(ours)) if len(ours) <= _FEW else near
             # Each value of an output line is one of the input line's: the line that has most.
             held = {i: float(torch.isin(line, ours[i]).float().mean()) for i in near}
             zeros = bool((line == 0).all())
