@@ -360,8 +360,8 @@ _OF_POINTWISE = (
     ("output-int8", "Features written as bytes", then(steps_out), ("output-quantised",)),
     ("input-clamped", "Features cut off at 0.8 before", before(lambda x: x.clamp(max=0.8)),
      ("input-clamped",)),
-    ("output-shuffled-8", "Channels written shuffled in eight groups",
-     then(lambda x: x[:, shuffle(8)(x.shape[1])]), ("channels-shuffled",)),
+    ("output-shuffled-2", "Channels written shuffled in two groups",
+     then(lambda x: x[:, shuffle(2)(x.shape[1])]), ("channels-shuffled",)),
 )  # fmt: skip
 
 _OF_STRIDED = (

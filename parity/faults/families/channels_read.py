@@ -22,7 +22,7 @@ from parity.faults.basics.case import (
 )
 from parity.faults.basics.fault import CONVOLUTIONS, Variant, in_variants, with_numbers
 from parity.faults.basics.operations import Convolution, convolution
-from parity.faults.families.kernels import telling
+from parity.faults.families.kernels import shown, telling
 
 _MOST_COMPARED = 2048
 """Input channels of which every two are compared."""
@@ -132,7 +132,7 @@ def _of_dense(case: Case, own: Convolution, base: Evaluation) -> Tensor | None:
 
     The kernel that the output shows is compared with the faithful one column by column.
     """
-    kernel = _shown(case, own, base)
+    kernel = shown(case, own, base)
     if kernel is None:
         return None
     rows = len(own.weight)
@@ -165,23 +165,6 @@ def _rolled(case: Case, own: Convolution, base: Evaluation) -> Tensor | None:
         misses += (kernels @ columns - made).square().sum(1)
     step = int(misses.argmin())
     return torch.arange(count).roll(step)
-
-
-def _shown(case: Case, own: Convolution, base: Evaluation) -> Tensor | None:
-    """The kernel that an output shows; None where it shows too little."""
-    if own.groups != 1 or base(ALL)[0].shape != case.candidate.shape:
-        return None
-    taps = own.weight[0].numel()
-    columns = F.unfold(F.pad(own.x, own.pads), own.kernel, 1, 0, own.stride)
-    matrix = columns.transpose(0, 1).flatten(1).T
-    if len(matrix) < 1.2 * taps or matrix.numel() > 1 << 24:
-        return None
-    bias = 0.0 if own.bias is None else own.bias[None, :, None, None]
-    made = (case.candidate.double() - bias).transpose(0, 1).flatten(1).T
-    if not bool(torch.isfinite(matrix).all() and torch.isfinite(made).all()):
-        return None
-    found: Tensor = torch.linalg.lstsq(matrix, made).solution
-    return found.T.reshape(own.weight.shape)
 
 
 def _fitted_order(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
@@ -388,7 +371,7 @@ def _every_second(operation: Operation, base: Evaluation) -> Iterator[Variant]:
 def _fitted_columns(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     """Each input channel times a factor of its own."""
     own = convolution(case)
-    kernel = _shown(case, own, base)
+    kernel = None if own.depthwise else shown(case, own, base)
     if kernel is None or own.weight.shape[0] * own.weight[0, 0].numel() < 4:
         return
     axes = (0, 2, 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,9 @@ _Kernels = Iterator[tuple[str, Change]]
 
 _BITS = (8, 4, 7, 6, 5, 3, 2)
 """Bits of a weight, the likeliest first."""
+
+_MOST_LEVELS = 4096
+"""Levels beyond which weights lie on no grid that says anything."""
 
 _TELLING = 4
 """Output channels by which a number is fitted."""
@@ -438,6 +442,137 @@ def _without_smallest(weight: Tensor, count: int) -> Tensor:
     return flat.scatter(1, index, 0.0).reshape(weight.shape)
 
 
+def _fitted_taps(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """Each place of a kernel times a number of its own, the same in all filters."""
+    own = convolution(case)
+    output = base(ALL)[0]
+    rows, columns = own.kernel
+    if rows * columns == 1 or output.shape != case.candidate.shape:
+        return
+    channels = torch.tensor(telling(case, base))
+    part = replace(own.only(channels), bias=None)
+    made = []
+    for y, x in product(range(rows), range(columns)):
+        place = (slice(y, y + 1), slice(x, x + 1))
+        made.append(replace(part, weight=_part(part.weight, *place))(ALL)[0].flatten())
+    bias = 0.0 if own.bias is None else own.bias[channels].view(1, -1, 1, 1)
+    target = (case.candidate[:, channels].double() - bias).flatten()
+    matrix = torch.stack(made, 1)
+    if len(target) < 4 * len(made) or not bool(torch.isfinite(target).all()):
+        return
+    factors = torch.linalg.lstsq(matrix, target[:, None]).solution[:, 0].view(rows, columns)
+    for value in (0.0, 1.0):
+        factors = torch.where((factors - value).abs() < 1e-4, value, factors)
+    changed = (factors != 1).nonzero().tolist()
+    if not changed:
+        return
+    where = ", ".join(f"[{y}, {x}]" for y, x in changed[:6]) + ("..." if len(changed) > 6 else "")
+    zero = all(float(factors[y, x]) == 0 for y, x in changed)
+    reach = "zero" if zero else f"times {float(factors.min()):.4g} to {float(factors.max()):.4g}"
+    yield fitted(
+        "kernel-hollow" if zero else "kernel-taps-scaled",
+        f"{len(changed)} of its kernels' {rows}x{columns} values {reach} in every filter: {where}",
+        case,
+        base,
+        lambda case, base: _with(convolution(case), lambda w: w * factors.to(w)),
+        len(changed),
+    )
+
+
+def _fitted_levels(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """Weights that are whole multiples of one number, which the output shows."""
+    own = convolution(case)
+    kernel = shown(case, own, base)
+    if kernel is None:
+        return
+    step = _step_of(kernel)
+    if step is None:
+        return
+    numbers = (kernel / step).round()
+    low, high = float(numbers.min()), float(numbers.max())
+    # An end counts where a weight would lie beyond it.
+    whole = own.weight / step
+    low = low if bool((whole < low - 0.75).any()) else -torch.inf
+    high = high if bool((whole > high + 0.75).any()) else torch.inf
+    for said in dict.fromkeys((float(f"{step:.4g}"), step)):
+        yield fitted(
+            "kernel-quantised",
+            f"its kernel brought to whole multiples of {said:.6g} "
+            f"({int(numbers.max() - numbers.min()) + 1} levels)",
+            case,
+            base,
+            lambda case, base, said=said: _with(  # type: ignore[misc]
+                convolution(case), _in_float32(partial(_multiples, step=said, low=low, high=high))
+            ),
+            3,
+        )
+
+
+def _step_of(kernel: Tensor) -> float | None:
+    """The distance of the levels on which a kernel's values lie, known to some roundings."""
+    values = kernel.flatten().sort().values
+    noise = 1e-4 * float(values.abs().max())
+    gaps = values.diff()
+    real = gaps[gaps > 4 * noise]
+    if len(real) < 2 or len(real) > _MOST_LEVELS:
+        return None
+    step = float(real.min())
+    for _ in range(4):
+        counts = (values / step).round()
+        step = float((values * counts).sum() / counts.square().sum().clamp(min=1))
+        if not step:
+            return None
+    off = (values - counts * step).abs().max()
+    return step if float(off) < noise else None
+
+
+def _multiples(weight: Tensor, step: float, low: float, high: float) -> Tensor:
+    return (weight / step).round().clamp(low, high) * step
+
+
+def shown(case: Case, own: Convolution, base: Evaluation) -> Tensor | None:
+    """The kernel that an output shows; None where it shows too little."""
+    if base(ALL)[0].shape != case.candidate.shape or own.dilation != (1, 1):
+        return None
+    if own.depthwise:
+        return _shown_by_filter(case, own)
+    if own.groups != 1:
+        return None
+    taps = own.weight[0].numel()
+    columns = F.unfold(F.pad(own.x, own.pads), own.kernel, 1, 0, own.stride)
+    return _solved(columns.transpose(0, 1).flatten(1).T, case, own, slice(None), taps)
+
+
+def _shown_by_filter(case: Case, own: Convolution) -> Tensor | None:
+    padded = F.pad(own.x, own.pads)
+    if padded.numel() * own.weight[0].numel() > _LARGEST:
+        return None
+    filters = []
+    for channel in range(len(own.weight)):
+        place = slice(channel, channel + 1)
+        columns = F.unfold(padded[:, place], own.kernel, 1, 0, own.stride)
+        matrix = columns.transpose(0, 1).flatten(1).T
+        found = _solved(matrix, case, own, place, own.weight[0].numel())
+        if found is None:
+            return None
+        filters.append(found)
+    return torch.cat(filters)
+
+
+def _solved(
+    matrix: Tensor, case: Case, own: Convolution, channels: slice, taps: int
+) -> Tensor | None:
+    """Filters by least squares; None where there are too few values, or too many."""
+    if len(matrix) < 1.2 * taps or matrix.numel() > _LARGEST:
+        return None
+    bias = 0.0 if own.bias is None else own.bias[None, channels, None, None]
+    made = (case.candidate[:, channels].double() - bias).transpose(0, 1).flatten(1).T
+    if not bool(torch.isfinite(matrix).all() and torch.isfinite(made).all()):
+        return None
+    found: Tensor = torch.linalg.lstsq(matrix, made).solution
+    return found.T.reshape(-1, *own.weight.shape[1:])
+
+
 def _low_rank(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     """A dense kernel of lower rank, as truncated by singular values."""
     own = convolution(case)
@@ -492,6 +627,24 @@ FAULTS = (
         _pruned,
         _example(partial(_above, limit=0.05)),
         where=_dense,
+    ),
+    with_numbers(
+        "kernel-taps-scaled",
+        "places of a kernel scaled",
+        CONVOLUTIONS,
+        _fitted_taps,
+        lambda operation, base: _with(
+            convolution(operation),
+            lambda w: w * torch.linspace(0.5, 1.5, w[0, 0].numel()).view(w.shape[2:]).to(w),
+        ),
+        where=_wide,
+    ),
+    with_numbers(
+        "kernel-quantised",
+        "a kernel of multiples of a number",
+        CONVOLUTIONS,
+        _fitted_levels,
+        _example(partial(_multiples, step=0.07, low=-torch.inf, high=torch.inf)),
     ),
     with_numbers(
         "kernel-low-rank",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import islice
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from efficientdet_spec import NodeKind
@@ -21,7 +22,7 @@ from parity.faults.basics.case import (
     fitted,
 )
 from parity.faults.basics.fault import CONVOLUTIONS, Variant, in_variants, with_numbers
-from parity.faults.basics.operations import Convolution, convolution
+from parity.faults.basics.operations import Convolution, convolution, extended
 from parity.faults.families import activations
 from parity.results.digits import told
 
@@ -29,6 +30,15 @@ _UNARY = CONVOLUTIONS | {NodeKind.BATCH_NORM, NodeKind.ACTIVATION, NodeKind.GATE
 
 _ENOUGH = 16
 """Values that must be the input's own for a part to count as left out."""
+
+_FEW = 4
+"""Output channels by which a filter is fitted."""
+
+_SIDE = 5
+"""Side of the filters that are fitted."""
+
+_LARGEST = 1 << 22
+"""Elements of an input that a filter is fitted to: some seconds' work."""
 
 _STEPS = 30
 """Steps within which a limit settles."""
@@ -124,6 +134,127 @@ def _fitted_limit(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
             )
 
 
+def _fitted_limits(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """An input cut off at two numbers."""
+    own = convolution(case)
+    output = base(ALL)[0]
+    if output.shape != case.candidate.shape:
+        return
+    channels = torch.linspace(0, output.shape[1] - 1, min(output.shape[1], 8)).long()
+    part, theirs = own.only(channels), case.candidate[:, channels].double()
+    sample = part.x.flatten()
+    sample = sample[torch.linspace(0, len(sample) - 1, min(len(sample), 4096)).long()]
+
+    def made(low: float, high: float) -> Tensor:
+        return replace(part, x=part.x.clamp(low, high))(ALL)[0]
+
+    ends = [
+        (float(sample.quantile(share)), float(sample.quantile(1 - share)))
+        for share in (0.003, 0.01, 0.03, 0.1, 0.2)
+    ]
+    pairs = [(low, high) for low, _ in ends for _, high in ends]
+    low, high = min(pairs, key=lambda pair: float((made(*pair) - theirs).square().sum()))
+    bare = replace(part, bias=None)
+    for _ in range(_STEPS):
+        slopes = torch.stack(
+            [
+                replace(bare, x=cut.to(part.x.dtype))(ALL)[0].flatten()
+                for cut in (part.x < low, part.x > high)
+            ],
+            1,
+        )
+        change = torch.linalg.lstsq(slopes, (theirs - made(low, high)).flatten()[:, None]).solution
+        low, high = low + float(change[0]), high + float(change[1])
+        if not low < high:
+            return
+        if float(change.abs().max()) <= 1e-12 * max(abs(low), abs(high)):
+            break
+    for a, b in dict.fromkeys(((float(f"{low:.3g}"), float(f"{high:.3g}")), (low, high))):
+        yield fitted(
+            "input-clamped",
+            f"its input cut off at {a:.5g} and {b:.5g}",
+            case,
+            base,
+            lambda case, base, a=a, b=b: _within(case, a, b),  # type: ignore[misc]
+            2,
+        )
+
+
+def _within(operation: Operation, low: float, high: float) -> Evaluation:
+    own = convolution(operation)
+
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        part = own.only(channels)
+        return replace(part, x=part.x.clamp(low, high))(ALL)
+
+    return evaluate
+
+
+def _filtered(operation: Operation, kernel: Tensor, mode: str) -> Evaluation:
+    """A convolution of an input that a small filter has passed, the same for every channel."""
+    own = convolution(operation)
+
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        part = own.only(channels)
+        filters = kernel.to(part.x).expand(part.x.shape[1], 1, -1, -1)
+
+        def passed(x: Tensor, weights: Tensor) -> Tensor:
+            reach = kernel.shape[-1] // 2
+            x = extended(extended(x, 2, reach, reach, mode), 3, reach, reach, mode)
+            return F.conv2d(x, weights, groups=x.shape[1])
+
+        output = replace(part, x=passed(part.x, filters))(ALL)[0]
+        magnitude = replace(
+            part,
+            x=passed(part.x.abs(), filters.abs()),
+            weight=part.weight.abs(),
+            bias=None if part.bias is None else part.bias.abs(),
+        )(ALL)[0]
+        return output, magnitude
+
+    return evaluate
+
+
+def _fitted_filter(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """A blur or any other small filter of the input."""
+    own = convolution(case)
+    output = base(ALL)[0]
+    size = own.x.numel() if own.groups == 1 else own.x[:, 0].numel() * _FEW
+    if output.shape != case.candidate.shape or size > _LARGEST:
+        return
+    channels = torch.linspace(0, output.shape[1] - 1, min(output.shape[1], _FEW)).long()
+    part = replace(own.only(channels), bias=None)
+    bias = 0.0 if own.bias is None else own.bias[channels].view(1, -1, 1, 1)
+    target = (case.candidate[:, channels].double() - bias).flatten()
+    if len(target) < 8 * _SIDE**2 or not bool(torch.isfinite(target).all()):
+        return
+    reach = _SIDE // 2
+    for mode in ("zeros", "replicate", "reflect"):
+        around = extended(extended(part.x, 2, reach, reach, mode), 3, reach, reach, mode)
+        height, width = part.x.shape[2:]
+        made = [
+            replace(part, x=around[:, :, y : y + height, x : x + width])(ALL)[0].flatten()
+            for y in range(_SIDE)
+            for x in range(_SIDE)
+        ]
+        found = torch.linalg.lstsq(torch.stack(made, 1), target[:, None]).solution[:, 0]
+        found = torch.where(found.abs() < 1e-5 * found.abs().max(), 0.0, found)
+        used = int((found != 0).sum())
+        if not 1 < used or not bool(torch.isfinite(found).all()):
+            continue
+        kernel = found.view(1, 1, _SIDE, _SIDE)
+        middle = ", ".join(f"{float(v):.3g}" for v in kernel[0, 0, reach, 1:-1])
+        yield fitted(
+            "input-filtered",
+            f"its input passed through a filter of {used} pixels (its middle row {middle}; sum "
+            f"{float(found.sum()):.3g})",
+            case,
+            base,
+            lambda case, base, kernel=kernel, mode=mode: _filtered(case, kernel, mode),  # type: ignore[misc]
+            used,
+        )
+
+
 def _limited(operation: Operation, limit: float, *, above: bool) -> Evaluation:
     own = convolution(operation)
 
@@ -180,6 +311,23 @@ FAULTS = (
         _fitted_limit,
         lambda operation, base: _limited(operation, 0.7, above=True),
         alike=("activation-before",),
+    ),
+    with_numbers(
+        "input-clamped",
+        "an input cut off at both ends",
+        CONVOLUTIONS,
+        _fitted_limits,
+        lambda operation, base: _within(operation, -0.4, 0.7),
+        alike=("activation-before",),
+    ),
+    with_numbers(
+        "input-filtered",
+        "a blurred input",
+        CONVOLUTIONS,
+        _fitted_filter,
+        lambda operation, base: _filtered(
+            operation, F.pad(torch.ones(1, 1, 3, 3) / 9, (1, 1, 1, 1)), "zeros"
+        ),
     ),
 )  # fmt: skip
 """An operation of a part, or of a changed input."""
