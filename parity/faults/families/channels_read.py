@@ -20,7 +20,7 @@ from parity.faults.basics.case import (
     counted,
     fitted,
 )
-from parity.faults.basics.fault import CONVOLUTIONS, Variant, in_variants, with_numbers
+from parity.faults.basics.fault import CONVOLUTIONS, Variant, in_variants, kernel_of, with_numbers
 from parity.faults.basics.operations import Convolution, convolution
 from parity.faults.families.kernels import shown, telling
 
@@ -42,13 +42,11 @@ _LARGEST = 1 << 30
 
 def _reads_features(site: Site) -> bool:
     """For the network's images the same faults have names of their own."""
-    weight: Tensor = site.module.weight
-    return not site.is_input and (weight.shape[1] > 3 or weight.shape[0] > 3)
+    return not site.is_input and max(kernel_of(site).shape[:2]) > 3
 
 
 def _dense(site: Site) -> bool:
-    weight: Tensor = site.module.weight
-    return _reads_features(site) and weight.shape[1] > 3
+    return _reads_features(site) and kernel_of(site).shape[1] > 3
 
 
 def _reading(operation: Operation, order: Tensor) -> Evaluation:
@@ -431,7 +429,7 @@ def _ramp(operation: Operation, base: Evaluation) -> Evaluation | None:
     x = operation.arguments[0]
     count = x.shape[1]
     # Fewer values than unknowns show no kernel.
-    if x[:, 0].numel() < 2 * operation.module.weight[0].numel():
+    if x[:, 0].numel() < 2 * kernel_of(operation)[0].numel():
         return None
     return _masked(operation, torch.linspace(0.5, 2, count))
 
@@ -481,7 +479,7 @@ FAULTS = (
         CONVOLUTIONS,
         _fitted_filters,
         _filters_moved,
-        where=lambda site: site.module.weight.shape[1] == 1,
+        where=lambda site: kernel_of(site).shape[1] == 1,
     ),
     with_numbers(
         "input-channels-scaled",

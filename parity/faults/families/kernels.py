@@ -22,7 +22,14 @@ from parity.faults.basics.case import (
     fitted,
 )
 from parity.faults.basics.distance import roundings
-from parity.faults.basics.fault import CONVOLUTIONS, Fault, Variant, in_variants, with_numbers
+from parity.faults.basics.fault import (
+    CONVOLUTIONS,
+    Fault,
+    Variant,
+    in_variants,
+    kernel_of,
+    with_numbers,
+)
 from parity.faults.basics.operations import Change, Convolution, convolution
 
 _Kernels = Iterator[tuple[str, Change]]
@@ -45,13 +52,11 @@ _LARGEST = 1 << 24
 
 
 def _dense(site: Site) -> bool:
-    weight: Tensor = site.module.weight
-    return weight.shape[1] > 1
+    return kernel_of(site).shape[1] > 1
 
 
 def _wide(site: Site) -> bool:
-    weight: Tensor = site.module.weight
-    return max(weight.shape[2:]) > 1
+    return max(kernel_of(site).shape[2:]) > 1
 
 
 def _fault(
@@ -167,7 +172,8 @@ def _of_rank(weight: Tensor, rank: int, split: int) -> Tensor:
     matrix = weight if split == 2 else weight.flatten(1)
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     kept = left[..., :rank] * values[..., None, :rank] @ right[..., :rank, :]
-    return kept.reshape(shape)
+    nearest: Tensor = kept.reshape(shape)
+    return nearest
 
 
 # Groups
@@ -238,7 +244,8 @@ def _on_grid(weight: Tensor, bits: int, axes: tuple[int, ...], levels: int) -> T
     scale = ((high - low) / (2**bits - 1)).clamp(min=1e-30)
     zero = (-low / scale).round()
     number = ((weight / scale).round() + zero).clamp(0, 2**bits - 1)
-    return (number - zero) * scale
+    made: Tensor = (number - zero) * scale
+    return made
 
 
 def _on_power(weight: Tensor, bits: int) -> Tensor:

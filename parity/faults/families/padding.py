@@ -22,7 +22,14 @@ from parity.faults.basics.case import (
     fitted,
     number,
 )
-from parity.faults.basics.fault import CONVOLUTIONS, Fault, Variant, in_variants, with_numbers
+from parity.faults.basics.fault import (
+    CONVOLUTIONS,
+    Fault,
+    Variant,
+    in_variants,
+    kernel_of,
+    with_numbers,
+)
 from parity.faults.basics.operations import (
     Convolution,
     Pads,
@@ -49,8 +56,7 @@ _POSITIONS = 64
 
 def _wide(site: Site) -> bool:
     """Whether a kernel reaches beyond the border at all."""
-    weight: Tensor = site.module.weight
-    return max(weight.shape[2:]) > 1
+    return max(kernel_of(site).shape[2:]) > 1
 
 
 def _before(own: Convolution) -> Pads:
@@ -141,6 +147,10 @@ def _resized(short: Convolution, mode: str) -> Evaluation:
     return lambda channels: _both(
         lambda x: F.interpolate(x, size=short.size, mode=mode), short(channels)
     )
+
+
+def _then(change: Callable[[Tensor], Tensor], whole: Evaluation) -> Evaluation:
+    return lambda channels: _both(change, whole(channels))
 
 
 def _both(change: Callable[[Tensor], Tensor], made: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -273,7 +283,8 @@ def _of_dense(own: Convolution, pads: Pads, error: Tensor) -> Tensor | None:
     ])  # fmt: skip
     matrix = torch.einsum("pyx,oiyx->poi", taps, own.weight).flatten(0, 1)
     target = error[0, :, chosen[:, 0], chosen[:, 1]].T.reshape(-1, 1)
-    return torch.linalg.lstsq(matrix, target).solution[:, 0]
+    found: Tensor = torch.linalg.lstsq(matrix, target).solution[:, 0]
+    return found
 
 
 def _by_channel(operation: Operation, values: Tensor, pads: Pads) -> Evaluation:
@@ -314,7 +325,7 @@ def _pooled(operation: Operation, base: Evaluation) -> Iterator[Variant]:
             whole = replace(one, pads=pads)
             yield (
                 f"computed at every pixel, then {said}, instead of with stride {step}",
-                lambda channels, whole=whole, change=change: _both(change, whole(channels)),
+                _then(change, whole),
             )
 
 

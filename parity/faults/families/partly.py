@@ -75,7 +75,7 @@ def _left_out_partly(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
 
 def _held(case: Case, axis: int) -> Tensor:
     """Where along an axis all of the output is the input."""
-    held = case.candidate.double() == case.arguments[0]
+    held: Tensor = case.candidate.double() == case.arguments[0]
     for other in range(4):
         held = held if other == axis else held.all(other, keepdim=True)
     return held
@@ -240,7 +240,7 @@ def _fitted_filter(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
         found = torch.linalg.lstsq(torch.stack(made, 1), target[:, None]).solution[:, 0]
         found = torch.where(found.abs() < 1e-5 * found.abs().max(), 0.0, found)
         used = int((found != 0).sum())
-        if not 1 < used or not bool(torch.isfinite(found).all()):
+        if used < 2 or not bool(torch.isfinite(found).all()):
             continue
         kernel = found.view(1, 1, _SIDE, _SIDE)
         middle = ", ".join(f"{float(v):.3g}" for v in kernel[0, 0, reach, 1:-1])

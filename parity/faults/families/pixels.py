@@ -266,7 +266,9 @@ def _solved(matrix: Tensor, theirs: Tensor) -> Tensor | None:
     normal = matrix.T @ matrix
     found = torch.linalg.lstsq(normal, (matrix.T @ theirs)[:, None]).solution[:, 0]
     left = theirs - matrix @ found
-    return found + torch.linalg.lstsq(normal, (matrix.T @ left)[:, None]).solution[:, 0]
+    closer: Tensor = torch.linalg.lstsq(normal, (matrix.T @ left)[:, None]).solution[:, 0]
+    refined: Tensor = found + closer
+    return refined
 
 
 def _affine(operation: Operation, factors: Tensor, offsets: Tensor) -> Evaluation:

@@ -78,9 +78,9 @@ def _other_windows(operation: Operation, base: Evaluation) -> Iterator[Variant]:
         if gap == 1 or side > 1
     ]
     others = [
-        (kernel, first, (1, 1))
-        for kernel in product(range(1, 5), repeat=2)
-        for first in product(range(-1, 3), repeat=2)
+        ((rows, columns), (up, along), (1, 1))
+        for rows, columns in product(range(1, 5), repeat=2)
+        for up, along in product(range(-1, 3), repeat=2)
     ]
     for kernel, first, gap in dict.fromkeys(square + others):
         for fill, what in ((-np.inf, "-inf"), (0.0, "zeros")):

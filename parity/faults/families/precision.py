@@ -78,10 +78,11 @@ def _hypotheses(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     """
     for precision in PRECISIONS:
         stored = precision.dtype is not None and _holds(case.candidate, precision.dtype)
-        choices = _CHOICES if case.kind in CONVOLUTIONS else _CHOICES[:1]
+        count = len(_CHOICES) if case.kind in CONVOLUTIONS else 1
         if getattr(case.module, "bias", None) is None:
-            choices = choices[:3]
-        for what, features, kernel in choices:
+            # Without a bias the last two are the same as others.
+            count = min(count, 3)
+        for what, features, kernel in _CHOICES[:count]:
             evaluate = _rounding(case, precision, features, kernel)
             if case.kind in CONVOLUTIONS:
                 bits = f"{precision.title} ({precision.bits}-bit mantissa)"

@@ -48,12 +48,14 @@ def quantised(x: Tensor, bits: int, symmetric: bool, axes: tuple[int, ...] | Non
     most = 2 ** (bits - 1) - 1
     if symmetric:
         scale = (x.abs().amax(axes, keepdim=True) / most).clamp(min=1e-30)
-        return (x / scale).round().clamp(-most - 1, most) * scale
+        made: Tensor = (x / scale).round().clamp(-most - 1, most) * scale
+        return made
     low = x.amin(axes, keepdim=True).clamp(max=0)
     high = x.amax(axes, keepdim=True).clamp(min=0)
     scale = ((high - low) / (2**bits - 1)).clamp(min=1e-30)
     zero = (-low / scale).round()
-    return (((x / scale).round() + zero).clamp(0, 2**bits - 1) - zero) * scale
+    made = (((x / scale).round() + zero).clamp(0, 2**bits - 1) - zero) * scale
+    return made
 
 
 def _inputs(operation: Operation, base: Evaluation) -> Iterator[Variant]:

@@ -23,7 +23,7 @@ from parity.faults.basics.case import (
     counted,
     fitted,
 )
-from parity.faults.basics.fault import CONVOLUTIONS, with_numbers
+from parity.faults.basics.fault import CONVOLUTIONS, kernel_of, with_numbers
 from parity.faults.basics.operations import (
     Sides,
     convolution,
@@ -82,8 +82,7 @@ _Rule = Callable[[Sides], _Seams]
 def _wide(site: Site) -> bool:
     if site.kind is NodeKind.POOL:
         return True
-    weight: Tensor = site.module.weight  # type: ignore[assignment]
-    return max(weight.shape[2:]) > 1
+    return max(kernel_of(site).shape[2:]) > 1
 
 
 def _window(operation: Operation) -> Window:
@@ -254,13 +253,13 @@ def _rules(seen: _Seen, size: Sides) -> Iterator[tuple[str, _Rule, int]]:
     for rows in _cuts(size[0]):
         for columns in _cuts(size[1]):
             yield _cut_words(rows, columns), partial(_by_rule, rows, columns), 0
-    longest = max((last - first + 1 for held in seen.lines for first, last in _runs(held)))
+    longest = max(last - first + 1 for held in seen.lines for first, last in _runs(held))
     for by in range(longest + 1):
-        rows, columns = (
+        down, along = (
             tuple(first + by for first, _ in _runs(held) if 0 < first + by < side)
             for held, side in zip(seen.lines, size, strict=True)
         )
-        yield "", partial(_fixed, (rows, columns)), len(rows) + len(columns)
+        yield "", partial(_fixed, (down, along)), len(down) + len(along)
 
 
 _Cut = tuple[str, int]
