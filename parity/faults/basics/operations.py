@@ -137,6 +137,19 @@ class Convolution:
         return F.conv2d(x, weight, bias, self.stride, 0, self.dilation, groups)
 
 
+def reading(own: Convolution, change: Change) -> Evaluation:
+    """A convolution of something else made of its input, channel by channel.
+
+    Only the channels that are asked for are changed, where a convolution reads no others.
+    """
+
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        part = own.only(channels)
+        return replace(part, x=change(part.x))(ALL)
+
+    return evaluate
+
+
 def same_pads(x: Tensor, kernel: Sides, stride: Sides) -> Pads:
     """TensorFlow's SAME padding of an NCHW tensor."""
     top, bottom = same_padding(x.shape[2], kernel[0], stride[0])

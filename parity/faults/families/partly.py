@@ -22,7 +22,7 @@ from parity.faults.basics.case import (
     fitted,
 )
 from parity.faults.basics.fault import CONVOLUTIONS, Variant, in_variants, with_numbers
-from parity.faults.basics.operations import Convolution, convolution, extended
+from parity.faults.basics.operations import Convolution, convolution, extended, reading
 from parity.faults.families import activations
 from parity.results.digits import told
 
@@ -102,8 +102,8 @@ def _half(operation: Operation, base: Evaluation) -> Evaluation | None:
 def _activated(operation: Operation, base: Evaluation) -> Iterator[Variant]:
     own = convolution(operation)
     for _, title, function in islice(activations.ACTIVATIONS, _KNOWN, None):
-        yield f"{title} before it", replace(own, x=function(own.x))
-    yield "its input with the other sign", replace(own, x=-own.x)
+        yield f"{title} before it", reading(own, function)
+    yield "its input with the other sign", reading(own, torch.neg)
 
 
 def _fitted_limit(case: Case, base: Evaluation) -> Iterator[Hypothesis]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from efficientdet_spec import NodeKind
 from parity.faults.basics.case import ALL, Case, Evaluation, Hypothesis, Operation, Site, fitted
 from parity.faults.basics.fault import Variant, in_variants, with_numbers
-from parity.faults.basics.operations import Change, Convolution, convolution
+from parity.faults.basics.operations import Change, Convolution, convolution, reading
 from parity.faults.families.images import normalisation
 
 _KINDS = frozenset({NodeKind.CONV})
@@ -301,19 +301,24 @@ def _moved(operation: Operation, base: Evaluation) -> Iterator[Variant]:
     if operation.arguments[0].shape[2] == 1:
         return
     for turns in (1, 2, 3):
-        turned = own.x.rot90(turns, (2, 3))
-        if turned.shape == own.x.shape:
-            yield f"its input rotated by {90 * turns} degrees", replace(own, x=turned)
+        if turns == 2 or own.x.shape[2] == own.x.shape[3]:
+            yield (
+                f"its input rotated by {90 * turns} degrees",
+                reading(own, partial(torch.rot90, k=turns, dims=(2, 3))),
+            )
     steps = [
         (down, along) for down in range(-2, 3) for along in range(-2, 3) if (down, along) != (0, 0)
     ]
     for down, along in sorted(steps, key=lambda step: abs(step[0]) + abs(step[1])):
         words = f"its input moved by {down:+d} rows and {along:+d} columns"
-        yield f"{words}, cyclically", replace(own, x=own.x.roll((down, along), (2, 3)))
+        yield (
+            f"{words}, cyclically",
+            reading(own, partial(torch.roll, shifts=(down, along), dims=(2, 3))),
+        )
         for mode, filled in (("constant", "zeros"), ("replicate", "the border's pixels")):
             yield (
                 f"{words}, {filled} taking its place",
-                replace(own, x=_shifted(own.x, down, along, mode)),
+                reading(own, partial(_shifted, down=down, along=along, mode=mode)),
             )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ from parity.faults.basics.case import (
     number,
 )
 from parity.faults.basics.fault import CONVOLUTIONS, EVERY, Variant, in_variants, with_numbers
-from parity.faults.basics.operations import Change, convolution, faithful
+from parity.faults.basics.operations import convolution, faithful
 
 _LEVELS = 1 << 16
 """Levels beyond which values lie on no grid that says anything."""
@@ -35,69 +34,96 @@ _READING = CONVOLUTIONS | {
 }  # fmt: skip
 
 
-def quantised(x: Tensor, bits: int, symmetric: bool, axes: tuple[int, ...] | None) -> Tensor:
-    """Values on a grid of equal steps that spans them, in their own type.
+@dataclass(frozen=True)
+class Steps:
+    """Levels that a quantiser chooses for a tensor, whose steps hold over some of its axes.
+
+    Attributes:
+        scale: The distance of two levels, as large as the tensor along the other axes.
+        zero: The number of the level that is zero, likewise.
+        least: The lowest level's number.
+        most: The highest level's.
+    """
+
+    scale: Tensor
+    zero: Tensor
+    least: int
+    most: int
+
+    def of(self, x: Tensor, channels: Channels = ALL) -> Tensor:
+        """Some channels of the tensor at the nearest levels, in float32 as ports compute."""
+        scale, zero = (v[:, channels] if v.shape[1] > 1 else v for v in (self.scale, self.zero))
+        numbers = ((x.float() / scale).round() + zero).clamp(self.least, self.most)
+        return ((numbers - zero) * scale).to(x.dtype)
+
+
+def steps_for(x: Tensor, bits: int, symmetric: bool, axes: tuple[int, ...]) -> Steps:
+    """The levels for a tensor.
 
     Args:
-        x: The values.
+        x: It.
         bits: Of a level's number.
-        symmetric: Whether zero is in the middle of the grid.
-        axes: Over which one step holds; None for all.
+        symmetric: Whether zero is in the middle.
+        axes: Over which one step holds.
     """
-    axes = tuple(range(x.dim())) if axes is None else axes
-    most = 2 ** (bits - 1) - 1
+    low, high = x.amin(axes, keepdim=True).float(), x.amax(axes, keepdim=True).float()
+    return _steps(low, high, bits, symmetric)
+
+
+def _steps(low: Tensor, high: Tensor, bits: int, symmetric: bool) -> Steps:
     if symmetric:
-        scale = (x.abs().amax(axes, keepdim=True) / most).clamp(min=1e-30)
-        made: Tensor = (x / scale).round().clamp(-most - 1, most) * scale
-        return made
-    low = x.amin(axes, keepdim=True).clamp(max=0)
-    high = x.amax(axes, keepdim=True).clamp(min=0)
+        most = 2 ** (bits - 1) - 1
+        scale = (torch.maximum(-low, high) / most).clamp(min=1e-30)
+        return Steps(scale, torch.zeros_like(scale), -most - 1, most)
+    low, high = low.clamp(max=0), high.clamp(min=0)
     scale = ((high - low) / (2**bits - 1)).clamp(min=1e-30)
-    zero = (-low / scale).round()
-    made = (((x / scale).round() + zero).clamp(0, 2**bits - 1) - zero) * scale
-    return made
+    return Steps(scale, (-low / scale).round(), 0, 2**bits - 1)
 
 
 def _inputs(operation: Operation, base: Evaluation) -> Iterator[Variant]:
     """What is read brought to a grid, the steps as quantisers choose them."""
+    x = operation.arguments[0]
+    kernel = convolution(operation).weight if operation.kind in CONVOLUTIONS else None
+    scopes = []
+    for axes, each in (
+        ((0, 1, 2, 3), "one scale"), ((0, 2, 3), "a scale for each channel"),
+        ((1, 2, 3), "a scale for each image"),
+    ):  # fmt: skip
+        ends = x.amin(axes, keepdim=True).float(), x.amax(axes, keepdim=True).float()
+        scopes.append((ends, each))
     for bits in (8, 4, 6, 5, 7, 16):
         for symmetric, kind in ((True, "symmetric"), (False, "affine")):
-            for axes, each in (
-                (None, "one scale"), ((0, 2, 3), "a scale for each channel"),
-                ((1, 2, 3), "a scale for each image"),
-            ):  # fmt: skip
-                change = partial(
-                    _in_float32, partial(quantised, bits=bits, symmetric=symmetric, axes=axes)
-                )
+            for (low, high), each in scopes:
+                steps = _steps(low, high, bits, symmetric)
                 yield (
                     f"its input quantised to {bits} bits, {kind}, {each}",
-                    _reading(operation, change),
+                    _reading(operation, steps, None),
                 )
-                if operation.kind in CONVOLUTIONS and bits in (8, 4):
-                    for weights, how in (((1, 2, 3), "for each output channel"), (None, "in all")):
-                        kernel = partial(
-                            _in_float32,
-                            partial(quantised, bits=bits, symmetric=True, axes=weights),
-                        )
-                        yield (
-                            f"its input and its kernel quantised to {bits} bits, the input {kind} "
-                            f"with {each}, the kernel symmetric with one scale {how}",
-                            _reading(operation, change, kernel),
-                        )
+                if kernel is None or bits not in (8, 4):
+                    continue
+                for axes, how in (((1, 2, 3), "for each output channel"), ((0, 1, 2, 3), "in all")):
+                    weights = steps_for(kernel, bits, True, axes)
+                    yield (
+                        f"its input and its kernel quantised to {bits} bits, the input {kind} "
+                        f"with {each}, the kernel symmetric with one scale {how}",
+                        _reading(operation, steps, weights),
+                    )
 
 
-def _in_float32(change: Change, x: Tensor) -> Tensor:
-    return change(x.float()).to(x.dtype)
+def _reading(operation: Operation, steps: Steps, weights: Steps | None) -> Evaluation:
+    first, *others = operation.arguments
 
-
-def _reading(operation: Operation, change: Change, kernel: Change | None = None) -> Evaluation:
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
-        first, *others = operation.arguments
-        other = replace(operation, arguments=(change(first), *others))
-        if operation.kind not in CONVOLUTIONS:
-            return faithful(other)(channels)
-        own = convolution(other)
-        return replace(own, weight=own.weight if kernel is None else kernel(own.weight))(channels)
+        if operation.kind in CONVOLUTIONS:
+            own = convolution(operation)
+            part = own.only(channels)
+            kernel = part.weight if weights is None else weights.of(own.weight)[channels]
+            read = channels if own.depthwise else ALL
+            return replace(part, x=steps.of(part.x, read), weight=kernel)(ALL)
+        # These look at the channels alone that they are asked for.
+        x = first.clone()
+        x[:, channels] = steps.of(first[:, channels], channels)
+        return faithful(replace(operation, arguments=(x, *others)))(channels)
 
     return evaluate
 
@@ -126,7 +152,11 @@ class Grid:
 
 def _grid_of(values: Tensor, unit: float) -> Grid | None:
     """The grid that values lie on; None where there is none."""
-    levels = torch.unique(values.flatten().double())
+    flat = values.flatten()
+    sample = flat[torch.linspace(0, len(flat) - 1, min(len(flat), _LEVELS)).long()]
+    if len(torch.unique(sample)) > len(sample) // 2:
+        return None
+    levels = torch.unique(flat.double())
     if len(levels) < 3 or len(levels) > min(_LEVELS, values.numel() // 2):
         return None
     gaps = levels.diff()
@@ -202,7 +232,7 @@ def _on(case: Case, base: Evaluation, grid: Grid) -> Evaluation:
 def _in_steps(operation: Operation, base: Evaluation) -> Evaluation:
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
         output, gauge = base(ALL)
-        made = quantised(output, 8, True, None)
+        made = steps_for(output, 8, True, (0, 1, 2, 3)).of(output)
         return made[:, channels], gauge[:, channels]
 
     return evaluate
