@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -165,8 +166,14 @@ def _rolled(case: Case, own: Convolution, base: Evaluation) -> Tensor | None:
     return torch.arange(count).roll(step)
 
 
-def _fitted_order(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
-    """The input's channels in another order, whatever it is."""
+def _fitted_order(case: Case, base: Evaluation, proper: bool) -> Iterator[Hypothesis]:
+    """The input's channels in another order, whatever it is; or some of them more than once."""
+    for hypothesis in _orders(case, base):
+        if (hypothesis.slug != "input-channels-repeated") is proper:
+            yield hypothesis
+
+
+def _orders(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     own = convolution(case)
     if base(ALL)[0].shape != case.candidate.shape or own.x.shape[1] < 2:
         return
@@ -461,7 +468,7 @@ FAULTS = (
         "input-channels-permuted",
         "two input channels exchanged",
         CONVOLUTIONS,
-        _fitted_order,
+        partial(_fitted_order, proper=True),
         _two_exchanged,
         where=_reads_features,
     ),
@@ -469,7 +476,7 @@ FAULTS = (
         "input-channels-repeated",
         "one input channel for another",
         CONVOLUTIONS,
-        lambda case, base: iter(()),
+        partial(_fitted_order, proper=False),
         _one_repeated,
         where=lambda site: _reads_features(site) and not _dense(site),
     ),
