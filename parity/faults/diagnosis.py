@@ -115,7 +115,8 @@ class Attempt:
         best = min(fits, key=lambda fit: (fit.hypothesis.constants, fit.order))
         for fit in fits:
             alike = fit.hypothesis.slug == best.hypothesis.slug and fit.unit == best.unit
-            if alike and fit.order > best.order and fit.roundings <= best.roundings / 2:
+            closer = fit.roundings <= best.roundings / 2 and fit.roundings < best.roundings
+            if alike and fit.order > best.order and closer:
                 best = fit
         return Diagnosis(
             best.hypothesis.slug,

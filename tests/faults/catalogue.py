@@ -5,7 +5,19 @@
 
 from collections.abc import Iterable, Mapping
 
-from faults import activations, fusion, inputs, modules, origins, two, values, weights, wiring
+from faults import (
+    activations,
+    convolutions,
+    fusion,
+    inputs,
+    modules,
+    origins,
+    resized,
+    two,
+    values,
+    weights,
+    wiring,
+)
 from faults.fault import Fault
 
 from efficientdet_spec import EfficientDetConfig
@@ -15,16 +27,19 @@ FAMILIES: Mapping[str, tuple[Fault, ...]] = {
     "origin of parameters": origins.ORIGIN,
     "values of parameters": values.VALUES,
     "padding, stride, dilation": modules.CONVOLUTIONS,
+    "other convolutions": convolutions.UNUSUAL,
     "batch norms": modules.BATCH_NORMS,
     "activations, gates, means, sums": activations.ACTIVATIONS,
     "precision": activations.PRECISION,
     "pools and up-sampling": fusion.RESAMPLING,
+    "other pools and up-samplings": resized.RESIZED,
     "fusion": fusion.FUSION,
     "order of layers": wiring.ORDER,
     "sources of layers": wiring.SOURCES,
     "sharing of layers": wiring.SHARING,
     "missing parts": wiring.MISSING,
     "inputs": inputs.INPUTS,
+    "other images": resized.IMAGES,
     "outputs": inputs.OUTPUTS,
     "two in one layer": two.IN_ONE,
     "in two neighbours": two.IN_NEIGHBOURS,

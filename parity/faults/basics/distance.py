@@ -101,7 +101,8 @@ def _computed(evaluate: Evaluation, channels: Channels) -> tuple[Tensor | None, 
 
 def _count(case: Case, theirs: Tensor, output: Tensor, gauge: Tensor) -> Tensor:
     counts = (theirs - output).abs() / (case.unit * (gauge + case.underflow))
-    # An infinite gauge would make anything near; infinities agree where they are equal.
-    counts = torch.where(torch.isfinite(gauge), counts, math.inf)
+    # An infinite gauge, or one below zero, would make anything near; infinities agree where they
+    # are equal.
+    counts = torch.where(torch.isfinite(gauge) & (gauge >= 0), counts, math.inf)
     counts = torch.where(theirs == output, 0.0, counts)
     return counts.nan_to_num(nan=math.inf, posinf=math.inf).amax((0, 2, 3))

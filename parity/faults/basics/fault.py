@@ -26,6 +26,14 @@ Kinds = frozenset[NodeKind]
 CONVOLUTIONS: Kinds = frozenset({NodeKind.CONV, NodeKind.DEPTHWISE})
 EVERY: Kinds = frozenset(NodeKind)
 
+
+def kernel_of(site: Site) -> Tensor:
+    """The kernel of a convolution, OIHW."""
+    layer: Any = site.module
+    kernel: Tensor = layer.weight
+    return kernel
+
+
 Faulty = Callable[[Operation, Evaluation], Evaluation | None]
 """Makes the operation with the fault of an operation and its faithful evaluation; None where the
 operation cannot have it."""

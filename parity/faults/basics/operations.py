@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from efficientdet_spec import FUSION_EPSILON, Activation, Fusion, NodeKind, same_padding
-from parity.faults.basics.case import Channels, Evaluation, Operation, Site
+from parity.faults.basics.case import ALL, Channels, Evaluation, Operation, Site
 
 Change = Callable[[Tensor], Tensor]
 """A function of a tensor."""
@@ -71,8 +71,7 @@ class Convolution:
         stride: Along height and width.
         pads: Padding.
         groups: Number of channel groups.
-        dilation: Distance of neighbouring taps.
-        mode: What is padded with, as ``F.pad`` calls it.
+        dilation: Distance of neighbouring taps, along height and width.
     """
 
     x: Tensor
@@ -81,8 +80,7 @@ class Convolution:
     stride: Sides
     pads: Pads
     groups: int
-    dilation: int = 1
-    mode: str = "constant"
+    dilation: Sides = (1, 1)
 
     @property
     def depthwise(self) -> bool:
@@ -109,7 +107,7 @@ class Convolution:
             bias = None if bias is None else bias[channels]
         if self.depthwise:
             x, groups = x[:, channels], weight.shape[0]
-        x = F.pad(x, self.pads, mode=self.mode) if any(self.pads) else x
+        x = F.pad(x, self.pads) if any(self.pads) else x
         magnitude = None if bias is None else bias.abs()
         output = self._apply(x, weight, bias, groups)
         gauge = self._apply(x.abs(), weight.abs(), magnitude, groups)
@@ -117,8 +115,39 @@ class Convolution:
             return output[:, channels], gauge[:, channels]
         return output, gauge
 
+    def only(self, channels: Channels) -> Convolution:
+        """The convolution that gives some of its output channels, for one or as many groups."""
+        bias = None if self.bias is None else self.bias[channels]
+        weight = self.weight[channels]
+        if not self.depthwise:
+            return replace(self, weight=weight, bias=bias)
+        return replace(
+            self, x=self.x[:, channels], weight=weight, bias=bias, groups=weight.shape[0]
+        )
+
+    @property
+    def size(self) -> Sides:
+        """Height and width of what it gives with SAME padding."""
+        rows, columns = (
+            -(-side // step) for side, step in zip(self.x.shape[2:], self.stride, strict=True)
+        )
+        return rows, columns
+
     def _apply(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
         return F.conv2d(x, weight, bias, self.stride, 0, self.dilation, groups)
+
+
+def reading(own: Convolution, change: Change) -> Evaluation:
+    """A convolution of something else made of its input, channel by channel.
+
+    Only the channels that are asked for are changed, where a convolution reads no others.
+    """
+
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        part = own.only(channels)
+        return replace(part, x=change(part.x))(ALL)
+
+    return evaluate
 
 
 def same_pads(x: Tensor, kernel: Sides, stride: Sides) -> Pads:
@@ -292,12 +321,62 @@ def with_settings(operation: Operation, settings: Mapping[str, Any]) -> Evaluati
     own = convolution(operation)
     if settings["kernel"] != tuple(own.kernel) or settings["transposed"]:
         return None
-    if settings["groups"] != own.groups or len(set(dilation)) > 1:
+    if settings["groups"] != own.groups:
         return None
     if not isinstance(fill, str) and fill != 0:
         return None
-    mode = {"reflection": "reflect", "replication": "replicate"}.get(str(fill), "constant")
-    return replace(own, stride=stride, dilation=dilation[0], pads=pads, mode=mode)
+    mode = {"reflection": "reflect", "replication": "replicate"}.get(str(fill), "zeros")
+    return padded_by(replace(own, stride=stride, dilation=dilation), pads, (mode, mode))
+
+
+def padded_by(own: Convolution, pads: Pads, modes: tuple[str, str]) -> Evaluation:
+    """A convolution with another padding.
+
+    Args:
+        own: The convolution.
+        pads: How many pixels of it.
+        modes: What it is made of along height and along width, of :func:`extended`.
+    """
+
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        part = own.only(channels)
+        x = extended(part.x, 2, pads[2], pads[3], modes[0])
+        x = extended(x, 3, pads[0], pads[1], modes[1])
+        return replace(part, x=x, pads=(0, 0, 0, 0))(ALL)
+
+    return evaluate
+
+
+def extended(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
+    """Features with more pixels along an axis; fewer where numbers are negative.
+
+    Args:
+        x: Features.
+        axis: 2 for rows, 3 for columns.
+        before: Pixels before them.
+        after: Pixels after them.
+        mode: ``zeros``, ``replicate`` (the border), ``reflect`` (without the border),
+            ``symmetric`` (with it) or ``circular``.
+    """
+    count = x.shape[axis]
+    index = torch.arange(-before, count + after)
+    inside = (index >= 0) & (index < count)
+    if mode in ("zeros", "replicate"):
+        source = index.clamp(0, count - 1)
+    elif mode == "circular":
+        source = index % count
+    else:
+        # A mirror image, with or without the border twice.
+        double = mode == "symmetric"
+        period = max(2 * count - (0 if double else 2), 1)
+        source = index % period
+        source = torch.where(source < count, source, period - source - int(double))
+    taken = x.index_select(axis, source.to(x.device))
+    if mode != "zeros" or bool(inside.all()):
+        return taken
+    shape = [1] * x.dim()
+    shape[axis] = -1
+    return taken.masked_fill(~inside.view(shape).to(x.device), 0.0)
 
 
 def of_both(operation: Operation, function: Pair) -> Evaluation:

@@ -180,6 +180,15 @@ def _zeros(gone: Tensor, share: float) -> str:
         return f"images {counted(images)} zeroed"
     if channels and len(channels) * gone[:, 0].numel() == int(gone.sum()):
         return f"channels {counted(channels)} of {gone.shape[1]} zeroed"
+    plane = gone.all(1).all(0)
+    lines = [
+        f"{name} {counted(held)}"
+        for name, axis in (("rows", 1), ("columns", 0))
+        if (held := plane.all(axis).nonzero().flatten().tolist())
+    ]
+    inside = plane.all(1)[:, None] | plane.all(0)
+    if lines and not bool((gone & ~inside).any()):
+        return f"{' and '.join(lines)} of {plane.shape[0]}x{plane.shape[1]} zeroed"
     return f"{_percent(share)} of the values zeroed"
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from parity.faults.basics.case import ALL, Channels, Evaluation, Operation, Site, by_resemblance
 from parity.faults.basics.fault import CONVOLUTIONS, Fault, Variant, in_variants
 from parity.faults.basics.operations import Change, Convolution, convolution, same_pads
-from parity.faults.families import activations
+from parity.faults.families import activations, padding
 
 _Forms = Callable[[Convolution], Iterable[tuple[str, Convolution]]]
 """The forms that a fault may take: in words, and the convolution that has it."""
@@ -55,12 +55,6 @@ def _symmetric(own: Convolution) -> Iterator[tuple[str, Convolution]]:
         )
 
 
-def _padded_by(mode: str, own: Convolution) -> Iterator[tuple[str, Convolution]]:
-    if any(own.pads):
-        for pads in (own.pads, own.symmetric):
-            yield f"padding by {mode} instead of zeros", replace(own, pads=pads, mode=mode)
-
-
 def _not_padded(own: Convolution) -> Iterator[tuple[str, Convolution]]:
     if any(own.pads):
         yield "no padding", replace(own, pads=(0, 0, 0, 0))
@@ -87,15 +81,21 @@ def _other_stride(own: Convolution) -> Iterator[tuple[str, Convolution]]:
                 )
 
 
+_DILATIONS = ((2, 2), (3, 3), (4, 4), (1, 2), (2, 1), (1, 3), (3, 1), (2, 3), (3, 2))
+
+
 def _dilated(own: Convolution) -> Iterator[tuple[str, Convolution]]:
     height, width = own.kernel
     if max(height, width) == 1:
         return
-    for dilation in (2, 3):
-        reach = (dilation * (height - 1) + 1, dilation * (width - 1) + 1)
+    for rows, columns in _DILATIONS:
+        reach = (rows * (height - 1) + 1, columns * (width - 1) + 1)
         wide = (reach[1] // 2, reach[1] // 2, reach[0] // 2, reach[0] // 2)
+        words = f"dilation {rows} instead of 1"
+        if rows != columns:
+            words = f"dilation {rows} along its height and {columns} along its width instead of 1"
         for pads in dict.fromkeys((same_pads(own.x, reach, own.stride), wide, own.pads)):
-            yield f"dilation {dilation} instead of 1", replace(own, pads=pads, dilation=dilation)
+            yield words, replace(own, pads=pads, dilation=(rows, columns))
 
 
 def _biased(slug: str, title: str, words: str, change: Callable[[Tensor], Tensor | None]) -> Fault:
@@ -253,10 +253,7 @@ def _twice(operation: Operation, base: Evaluation) -> Iterator[Variant]:
 
 _GEOMETRY = (
     _fault("padding-symmetric", "symmetric padding at stride 2", _symmetric),
-    *(
-        _fault(f"padding-{mode}", f"padding by {mode} instead of zeros", partial(_padded_by, mode))
-        for mode in ("reflect", "replicate", "circular")
-    ),
+    *padding.MODES,
     _fault("padding-none", "no padding", _not_padded),
     _fault("stride-moved", "a stride that takes the other pixels", _other_phase),
     _fault("stride-other", "another stride", _other_stride),

@@ -117,8 +117,8 @@ def _rolled(count: int) -> Iterator[tuple[str, Tensor]]:
 
 
 def _shuffled(count: int) -> Iterator[tuple[str, Tensor]]:
-    for groups in (2, 3, 4, 8):
-        if count % groups == 0 and count > groups:
+    for groups in range(2, count // 2 + 1):
+        if count % groups == 0:
             order = torch.arange(count).view(groups, -1).T.reshape(-1)
             yield f"its channels shuffled in {groups} groups", order
 

@@ -23,7 +23,8 @@ STDDEV_RGB = (0.229, 0.224, 0.225)
 """Standard deviation of ImageNet's pixels, where white is 1 (likewise)."""
 
 
-def _mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
+def normalisation(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation that images are normalised by, both [1, 3, 1, 1]."""
     mean, deviation = (
         torch.tensor(values, dtype=x.dtype, device=x.device).view(1, 3, 1, 1)
         for values in (MEAN_RGB, STDDEV_RGB)
@@ -53,7 +54,7 @@ def _of_images(slug: str, title: str, changes: _Changes, *, in_bgr: bool = False
         if not operation.is_input or operation.arguments[0].shape[1] != 3:
             return
         own = convolution(operation)
-        for words, change in changes(*_mean_and_deviation(own.x)):
+        for words, change in changes(*normalisation(own.x)):
             x = change(own.x)
             yield words, replace(own, x=x)
             if in_bgr:
@@ -130,7 +131,7 @@ def _black_padding(operation: Operation, base: Evaluation) -> Iterator[Variant]:
     x = own.x
     if not operation.is_input or x.shape[1] != 3 or not any(own.pads):
         return
-    mean, std = _mean_and_deviation(x)
+    mean, std = normalisation(x)
     inside = F.pad(torch.ones_like(x[:, :1]), own.pads)
     padded = F.pad(x, own.pads) * inside + (1 - inside) * (-mean / std)
     yield (

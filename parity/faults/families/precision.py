@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -60,6 +60,8 @@ PRECISIONS = (
     Precision("TF32, by cutting off", 10, None, cut=True),
     Precision("float16", 10, torch.float16),
     _BFLOAT16,
+    Precision("float8_e4m3fn", 3, torch.float8_e4m3fn),
+    Precision("float8_e5m2", 2, torch.float8_e5m2),
 )
 
 
@@ -76,8 +78,11 @@ def _hypotheses(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     """
     for precision in PRECISIONS:
         stored = precision.dtype is not None and _holds(case.candidate, precision.dtype)
-        choices = _CHOICES if case.kind in CONVOLUTIONS else _CHOICES[:1]
-        for what, features, kernel in choices:
+        count = len(_CHOICES) if case.kind in CONVOLUTIONS else 1
+        if getattr(case.module, "bias", None) is None:
+            # Without a bias the last two are the same as others.
+            count = min(count, 3)
+        for what, features, kernel in _CHOICES[:count]:
             evaluate = _rounding(case, precision, features, kernel)
             if case.kind in CONVOLUTIONS:
                 bits = f"{precision.title} ({precision.bits}-bit mantissa)"
@@ -92,12 +97,18 @@ def _hypotheses(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
 
 _SLUG = "reduced-precision"
 
-_CHOICES = (("operands", True, True), ("input", True, False), ("kernel", False, True))
-"""What may be rounded: (name, whether the input is, whether the parameters are)."""
+_CHOICES = (
+    ("operands", True, ("weight", "bias")),
+    ("input", True, ()),
+    ("kernel", False, ("weight", "bias")),
+    ("input and its kernel without the bias", True, ("weight",)),
+    ("kernel without the bias", False, ("weight",)),
+)
+"""What may be rounded: (name, whether the input is, which parameters are)."""
 
 
 def _rounding(
-    operation: Operation, precision: Precision, features: bool, kernel: bool
+    operation: Operation, precision: Precision, features: bool, kernel: Collection[str]
 ) -> Evaluation:
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
         return faithful(_rounded(operation, precision, features, kernel))(channels)
@@ -109,13 +120,15 @@ def _in_bfloat16(operation: Operation, base: Evaluation) -> Evaluation:
     """What is read, the kernel and what is written, rounded."""
 
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
-        output, gauge = _rounding(operation, _BFLOAT16, True, True)(channels)
+        output, gauge = _rounding(operation, _BFLOAT16, True, ("weight", "bias"))(channels)
         return _BFLOAT16.rounded(output), gauge
 
     return evaluate
 
 
-def _rounded(operation: _Own, precision: Precision, features: bool, kernel: bool) -> _Own:
+def _rounded(
+    operation: _Own, precision: Precision, features: bool, kernel: Collection[str]
+) -> _Own:
     def change(value: Any) -> Any:
         if isinstance(value, Tensor) and value.dim() == 4:
             return precision.rounded(value)
@@ -124,8 +137,9 @@ def _rounded(operation: _Own, precision: Precision, features: bool, kernel: bool
     module, arguments = operation.module, operation.arguments
     if kernel and operation.kind in CONVOLUTIONS:
         module = copy.deepcopy(module)
-        for parameter in module.parameters():
-            parameter.data = precision.rounded(parameter.data)
+        for name, parameter in module.named_parameters():
+            if name in kernel:
+                parameter.data = precision.rounded(parameter.data)
     if features:
         arguments = tuple(change(value) for value in arguments)
     return replace(operation, module=module, arguments=arguments)

@@ -613,6 +613,175 @@ GENERAL = {
     ),
 }  # fmt: skip
 
+
+def tiled(module, x, rows, columns):
+    parts = [
+        torch.cat([module(part) for part in band.chunk(columns, 3)], 3) for band in x.chunk(rows, 2)
+    ]
+    return torch.cat(parts, 2)
+
+
+def eight_bits(weight):
+    scale = weight.abs().amax((1, 2, 3), keepdim=True) / 127
+    return (weight / scale).round() * scale
+
+
+def below_zero(weight, limit):
+    return weight * (weight.abs() >= limit)
+
+
+UNUSUAL = {
+    "border twice": (
+        "padding-symmetric", "border twice", depthwise(kernel=5), [features()],
+        lambda m, x: F.conv2d(
+            torch.cat([x[:, :, [1, 0]], x, x[:, :, [-1, -2]]], 2)[
+                ..., [1, 0, *range(12), 11, 10]], m.weight, groups=8),
+    ),
+    "one axis mirrored": (
+        "padding-reflect", "along its width", depthwise(), [features()],
+        lambda m, x: padded(m, F.pad(x, (1, 1, 0, 0), mode="reflect"), 0, 0, 1, 1),
+    ),
+    "a value around": (
+        "padding-constant", "padding by 0.7", depthwise(), [features()],
+        lambda m, x: m(x - 0.7) + F.conv2d(torch.full((1, 8, 14, 14), 0.7), m.weight, groups=8),
+    ),
+    "a value around dense filters": (
+        "padding-of-channel", "each channel", conv(3, 16, 3, 2), [features(3, 24, 24)],
+        lambda m, x: F.conv2d(
+            torch.cat([torch.cat([x, OFFSETS.expand(1, 3, 24, 1)], 3),
+                       OFFSETS.expand(1, 3, 1, 25)], 2), m.weight, m.bias, stride=2),
+    ),
+    "partial convolution": (
+        "padding-partial", "partial convolution", depthwise(), [features()],
+        lambda m, x: m(x) * 9 / F.conv2d(torch.ones_like(x[:, :1]), torch.ones(1, 1, 3, 3),
+                                         padding=1),
+    ),
+    "all padding before": (
+        "padding-other", "2 above and 2 left", depthwise(), [features()],
+        lambda m, x: padded(m, x, 2, 0, 2, 0),
+    ),
+    "rows further apart": (
+        "dilation", "2 along its height", depthwise(), [features()],
+        lambda m, x: padded(m, x, 1, 1, 2, 2, dilation=(2, 1)),
+    ),
+    "averaged for a stride": (
+        "stride-pooled", "averaged", depthwise(stride=2), [features()],
+        lambda m, x: F.avg_pool2d(padded(m, x, 1, 1, 1, 1, stride=1), 2),
+    ),
+    "centre of a kernel": (
+        "kernel-cropped", "only 3x3 of its kernel's 5x5", depthwise(kernel=5), [features()],
+        lambda m, x: F.conv2d(x, m.weight[:, :, 1:4, 1:4], padding=1, groups=8),
+    ),
+    "in groups": (
+        "kernel-grouped", "in 2 groups: each", conv(8, 10), [features()],
+        lambda m, x: F.conv2d(x, torch.cat([m.weight[:5, :4], m.weight[5:, 4:]]), m.bias,
+                              groups=2),
+    ),
+    "eight-bit weights": (
+        "kernel-quantised", "8 bits, symmetric, a scale for each output", conv(), [features()],
+        lambda m, x: changed(m, weight=eight_bits(m.weight))(x),
+    ),
+    "multiples of a number": (
+        "kernel-quantised", "multiples of 0.0173", conv(), [features()],
+        lambda m, x: changed(m, weight=(m.weight / 0.0173).round() * 0.0173)(x),
+    ),
+    "standardised": (
+        "kernel-standardised", "unbiased (epsilon 1e-05)", conv(8, 10, 3), [features()],
+        lambda m, x: changed(m, weight=(m.weight - m.weight.mean((1, 2, 3), True))
+                             / (m.weight.var((1, 2, 3), keepdim=True) + 1e-5).sqrt())(x),
+    ),
+    "pruned": (
+        "kernel-pruned", "weights below ", conv(16, 24), [features(16)],
+        lambda m, x: changed(m, weight=below_zero(m.weight, 0.1))(x),
+    ),
+    "low rank": (
+        "kernel-low-rank", "rank 3 of 10", conv(16, 10), [features(16)],
+        lambda m, x: changed(m, weight=rank(m.weight, 3))(x),
+    ),
+    "input shuffled": (
+        "input-channels-shuffled", "4 groups", conv(), [features()],
+        lambda m, x: m(F.channel_shuffle(x, 4)),
+    ),
+    "input in another order": (
+        "input-channels-permuted", "4 of 8 moved", conv(), [features()],
+        lambda m, x: m(x[:, [2, 1, 0, 3, 7, 5, 6, 4]]),
+    ),
+    "input moved by three": (
+        "input-channels-moved", "+3", depthwise(), [features()], lambda m, x: m(x.roll(3, 1)),
+    ),
+    "half of the input": (
+        "input-channels-left-out", "channels 4 to 7", conv(), [features()],
+        lambda m, x: F.conv2d(x[:, :4], m.weight[:, :4], m.bias),
+    ),
+    "half passed through": (
+        "left-out-partly", "4 of 8 channels", depthwise(), [features()],
+        lambda m, x: torch.cat([m(x)[:, :4], x[:, 4:]], 1),
+    ),
+    "four tiles": (
+        "tile-seams", "on 2x2 tiles", depthwise(), [features()], lambda m, x: tiled(m, x, 2, 2),
+    ),
+    "tiles of a max-pool": (
+        "tile-seams", "4x1 tiles", POOL, halved(24, 24),
+        lambda m, x, s: torch.cat(
+            [m(part, (3, 12)) for part in x.split(6, 2)], 2),
+    ),
+    "input cut off": (
+        "input-clamped", "at most 0.4", conv(), [features()], lambda m, x: m(x.clamp(max=0.4)),
+    ),
+    "input blurred": (
+        "input-filtered", "9 pixels", conv(), [features()],
+        lambda m, x: m(F.avg_pool2d(x, 3, 1, 1)),
+    ),
+    "eight-bit input": (
+        "input-quantised", "8 bits, symmetric, one scale", conv(), [features()],
+        lambda m, x: m((x / (x.abs().max() / 127)).round() * (x.abs().max() / 127)),
+    ),
+    "eight-bit output": (
+        "output-quantised", "0.05 apart", norm(), [features()],
+        lambda m, x: (m(x) / 0.05).round() * 0.05,
+    ),
+    "other windows": (
+        "pool-window-other", "windows of 2x2", POOL, halved(),
+        lambda m, x, s: F.max_pool2d(F.pad(x, (1, 0, 1, 0), value=-9e9), 2, 2),
+    ),
+    "a value around a max-pool": (
+        "pool-padding-value", "-1.5", POOL, halved(),
+        lambda m, x, s: F.max_pool2d(F.pad(x, (0, 1, 0, 1), value=-1.5), 3, 2),
+    ),
+    "maximum and mean": (
+        "pool-mixed", "0.5 times", POOL, halved(13, 13),
+        lambda m, x, s: 0.5 * m(x, s) + 0.5 * F.avg_pool2d(
+            x, 3, 2, 1, count_include_pad=False),
+    ),
+    "bilinear by corners": (
+        "bilinear", "pixel corners", UPSAMPLE, DOUBLED,
+        lambda m, x, s: by_corners(by_corners(x, 2), 3),
+    ),
+    "bicubic of Pillow": (
+        "bicubic", "a = -0.5", UPSAMPLE, DOUBLED,
+        lambda m, x, s: F.interpolate(x, s, mode="bicubic", antialias=True),
+    ),
+    "other pixels": (
+        "nearest-other", "copies", UPSAMPLE, DOUBLED,
+        lambda m, x, s: m(x, s)[:, :, [0, 0, 4, 4, 2, 2, 8, 8, 6, 6, 10, 10]],
+    ),
+}  # fmt: skip
+
+OFFSETS = torch.tensor([0.3, -1.2, 0.8]).view(1, 3, 1, 1)
+
+
+def rank(weight, count):
+    left, values, right = torch.linalg.svd(weight.flatten(1), full_matrices=False)
+    return (left[:, :count] * values[:count] @ right[:count]).view_as(weight)
+
+
+def by_corners(x, axis):
+    after = torch.cat([x.narrow(axis, 1, x.shape[axis] - 1), x.narrow(axis, x.shape[axis] - 1, 1)],
+                      axis)  # fmt: skip
+    both = torch.stack([x, (x + after) / 2], axis + 1)
+    return both.flatten(axis, axis + 1)
+
+
 FAULTS = {
     f"{family}: {name}": fault
     for family, faults in {
@@ -622,6 +791,7 @@ FAULTS = {
         "fusion": FUSIONS,
         "resampling": RESAMPLING,
         "any": GENERAL,
+        "unusual": UNUSUAL,
     }.items()
     for name, fault in faults.items()
 }
@@ -933,14 +1103,15 @@ def tried_on(module, sizes, wrong):
 def test_a_name_must_hold_at_every_node():
     module = depthwise()
 
-    def partial(x):
-        here = F.conv2d(torch.ones_like(x[:, :1]), torch.ones(1, 1, 3, 3), padding=1)
-        return module(x) * 9 / here
+    def in_a_corner(x):
+        factors = torch.ones(x.shape[2:])
+        factors[:2, :2] = 1.75
+        return module(x) * factors
 
-    # On two pixels by two every value lacks the same.
-    assert tried_on(module, [2], partial).title == "every value times 2.25"
-    assert tried_on(module, [2, 3, 12], partial) is None
-    assert tried_on(module, [12, 3, 2], partial) is None
+    # Where there are two pixels by two, all of them are times one number.
+    assert tried_on(module, [2], in_a_corner).title == "every value times 1.75"
+    assert tried_on(module, [2, 3, 12], in_a_corner) is None
+    assert tried_on(module, [12, 3, 2], in_a_corner) is None
 
 
 def test_fitted_numbers_must_be_the_same_at_every_node():
