@@ -56,6 +56,15 @@ class Known:
         nodes = list(iterate_nodes(self.config))
         return {base(node.name): node for node in reversed(nodes)}
 
+    @cached_property
+    def fusion_weights(self) -> Mapping[str, Any]:
+        """The weights of each fusion, by its path."""
+        return {
+            f"{name.removesuffix('.weights')}.fuse": weights.detach()
+            for name, weights in self.faithful.named_parameters()
+            if name.endswith(".weights")
+        }
+
 
 @dataclass(frozen=True)
 class Look:
@@ -363,6 +372,7 @@ def site_of(
         is_input=reads_images,
         outputs_per_anchor=predicted if predicts else None,
         num_anchors=config.num_anchors if predicts else None,
+        fusion_weights=known.fusion_weights if kind is NodeKind.FUSE else {},
     )
 
 

@@ -41,6 +41,7 @@ class Site:
         is_input: Whether the node reads the network's images.
         outputs_per_anchor: Number of classes, or 4 for boxes; None where nothing is predicted.
         num_anchors: Anchors at each location; None likewise.
+        fusion_weights: The weights of the model's other fusions, by node.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Site:
     is_input: bool = False
     outputs_per_anchor: int | None = None
     num_anchors: int | None = None
+    fusion_weights: Mapping[str, Tensor] = field(default_factory=dict)
 
     def around(self) -> dict[str, Any]:
         """All that a :class:`Site` holds, by name."""
