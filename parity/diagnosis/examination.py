@@ -110,6 +110,10 @@ _SURE = frozenset({"left-out", "left-out-or-relu"})
 """Diagnoses that say more than what the node reads."""
 
 
+_OF_ONE_RUN = frozenset({"dropout", "drop-connect"})
+"""Diagnoses of what is random, which are of the run that was seen."""
+
+
 class Examination:
     """A closer look at one suspect.
 
@@ -212,7 +216,8 @@ class Examination:
         suspect = replace(self._suspect, tried=bool(self._tried))
         diagnosis = self._attempt.result()
         if diagnosis is not None and diagnosis.constants and not self._known.repeats:
-            diagnosis = None
+            # What is left out is drawn anew, but the rate at which it is can be read off one run.
+            diagnosis = diagnosis if diagnosis.slug in _OF_ONE_RUN else None
         for named in (
             self._by_overwriting(),
             self._by_training(diagnosis),

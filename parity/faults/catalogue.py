@@ -48,7 +48,7 @@ _OPERATIONS: Mapping[str, tuple[Fault, ...]] = {
 FAMILIES: Mapping[str, tuple[Fault, ...]] = {
     **_OPERATIONS,
     "some channels or images": parts.in_parts(
-        [fault for family in _OPERATIONS.values() for fault in family]
+        [fault for family in _OPERATIONS.values() for fault in family], changed_values.UNIFORM
     ),
     "values in other places": general.MOVED,
     "images of a batch": batch.FAULTS,

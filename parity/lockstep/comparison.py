@@ -149,6 +149,7 @@ def _plainly(pairing: Pairing, progress: Progress | None, keep: int) -> Comparis
             second = second if judged.findings else observed
     if not elsewhere.unsteady and found.outcome is not Outcome.DIFFERENCE:
         judged = _together([judged, _judged_elsewhere(pairing, before, elsewhere)])
+    successive = [first, pairing.run_unobserved(), pairing.run_unobserved()] if not repeats else []
     runs = repetition_findings(
         first,
         second,
@@ -156,6 +157,8 @@ def _plainly(pairing: Pairing, progress: Progress | None, keep: int) -> Comparis
         pairing.outputs,
         gradients=recorded is not None,
         other_image=elsewhere.unsteady,
+        successive=successive,
+        of_first_call=before,
     )
     return replace(
         found,

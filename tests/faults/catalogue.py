@@ -5,7 +5,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from faults import activations, fusion, inputs, modules, origins, values, weights, wiring
+from faults import activations, fusion, inputs, kinds, modules, origins, values, weights, wiring
 from faults.fault import Fault
 
 from efficientdet_spec import EfficientDetConfig
@@ -26,6 +26,13 @@ FAMILIES: Mapping[str, tuple[Fault, ...]] = {
     "missing parts": wiring.MISSING,
     "inputs": inputs.INPUTS,
     "outputs": inputs.OUTPUTS,
+    "kinds of activations": kinds.ACTIVATIONS,
+    "kinds of norms": kinds.NORMS,
+    "kinds of branches": kinds.BRANCHES,
+    "dropout": kinds.DROPOUT,
+    "kinds of fusions": kinds.FUSIONS,
+    "kinds of predictions": kinds.PREDICTIONS,
+    "batches": kinds.BATCHES,
 }
 """The faults by what they are about."""
 

@@ -63,6 +63,7 @@ class Fault:
         knock_on: Nodes that are right, but are given something else than the reference's tensors
             or are called at another time, so that they may be reported too.
         applies: Whether it can be made in a model.
+        images: How many images it takes to show it.
     """
 
     key: str
@@ -73,6 +74,7 @@ class Fault:
     visible: bool = True
     knock_on: Names = no_nodes
     applies: Callable[[EfficientDetConfig], bool] = any_model
+    images: int = 1
 
 
 def fields(config: EfficientDetConfig) -> dict[str, int]:
@@ -149,6 +151,7 @@ def at(
     visible: bool = True,
     knock_on: tuple[str, ...] = (),
     applies: Callable[[EfficientDetConfig], bool] = any_model,
+    images: int = 1,
 ) -> Fault:
     """A fault that sits in single layers.
 
@@ -161,6 +164,7 @@ def at(
         visible: As for :class:`Fault`.
         knock_on: Templates of the nodes reported besides.
         applies: As for :class:`Fault`.
+        images: As for :class:`Fault`.
     """
     nodes = where if callable(where) else named(*([where] if isinstance(where, str) else where))
 
@@ -177,6 +181,7 @@ def at(
         visible=visible,
         knock_on=named(*knock_on),
         applies=applies,
+        images=images,
     )
 
 

@@ -136,6 +136,7 @@ class Hypothesis:
         again: The same fault at another node that the same module makes, with the numbers fitted
             here. None where nothing is fitted: there the same title says the same fault.
         stored: The type of lower precision that the output is rounded to; None for no other.
+        words: What there is to say of each node that it holds at, such as the number fitted there.
     """
 
     slug: str
@@ -144,6 +145,7 @@ class Hypothesis:
     constants: int = 0
     again: Again | None = None
     stored: LowerPrecision | None = None
+    words: Callable[[Case, Evaluation], str] | None = None
 
 
 class LowerPrecision(Protocol):

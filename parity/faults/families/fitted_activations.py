@@ -275,7 +275,16 @@ def _clamped_inputs(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     if x.shape != case.candidate.shape:
         return
     own, made = official(case), case.candidate.double()
-    bottoms = _cut_off(own, x, made, -1.0, ((-50.0, _LOWEST), (_LOWEST, 0.0)))
+    if float(x.min()) > _LOWEST - 0.01:
+        # Where swish only rises, the output may as well be cut off.
+        return
+    lowest = float(own(x.min()))
+    bottoms = [
+        bottom
+        for bottom in _cut_off(own, x, made, -1.0, ((-50.0, _LOWEST), (_LOWEST, 0.0)))
+        # Else no value falls below what is made there, and the output may as well be cut off.
+        if bottom < _LOWEST or lowest > float(own(torch.tensor(bottom).to(x))) + 1e-6
+    ]
     tops = [math.inf, *_cut_off(own, x, made, 1.0, ((0.0, 50.0),))]
     for bottom in bottoms:
         for top in tops:
@@ -315,10 +324,10 @@ def _slopes_by_channel(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     negative = torch.where(x < 0, x, 0.0)
     power = negative.square().sum((0, 2, 3))
     slopes = (negative * y).sum((0, 2, 3)) / power
-    slopes = torch.where(power > 0, slopes, 0.0)
-    if not bool(torch.isfinite(slopes).all()):
+    known = slopes[power > 0]
+    if not known.numel() or not bool(torch.isfinite(known).all()):
         return
-    low, high = float(slopes.min()), float(slopes.max())
+    low, high = float(known.min()), float(known.max())
     title = (
         f"leaky ReLU with a slope for each channel (PReLU), {low:.4g} to {high:.4g}, instead of "
         f"the official function"
@@ -327,6 +336,14 @@ def _slopes_by_channel(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
 
 
 def _prelu(slopes: Tensor, operation: Operation, base: Evaluation) -> Evaluation:
+    # A channel without negative values at one node may have some at another.
+    if isinstance(operation, Case) and bool(slopes.isnan().any()):
+        negative = operation.arguments[0].clamp(max=0)
+        here = (negative * operation.candidate.double()).sum((0, 2, 3)) / negative.square().sum(
+            (0, 2, 3)
+        )
+        slopes = torch.where(slopes.isnan(), here, slopes).nan_to_num()
+
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
         x = operation.arguments[0][:, channels]
         each = slopes.to(x)[channels].view(1, -1, 1, 1)

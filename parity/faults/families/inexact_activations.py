@@ -232,28 +232,32 @@ def _steps(case: Case, chosen: Sample, share: bool) -> Iterator[tuple[str, Chang
     """The official function of the nearest, or the next lower, point of a grid."""
     points = _points(chosen, share)
     near = points.where(points.y.abs() < 4)
-    if len(near) < 64:
+    if len(near) < _FEWEST:
         return
     # Those beyond a table's ends are further away than any step.
     apart = near.y - near.x
     spread = float(apart.quantile(0.95) - apart.quantile(0.05))
     if not 1e-4 < spread < 4:
         return
+    own: Change = torch.sigmoid if share else F.silu
     found = _grid(near.y, spread)
     if found is None:
+        yield from _usual(chosen, own, spread)
         return
     step, start = found
     lows, highs = _ends(chosen, share, step)
+    # An end that no value shows is likely to be as far away as the one that is shown.
     guesses = [
         (low, high)
-        for low in lows or [*(-v for v in _ENDS), 0.0]
-        for high in highs or _ENDS
+        for low in lows or [*(-v for v in highs[:1]), *(-v for v in _ENDS), 0.0]
+        for high in highs or [*(-v for v in lows[:1]), *_ENDS]
         if _even(low, high, step, start)
     ]
-    own: Change = torch.sigmoid if share else F.silu
     for low, high in guesses[:_GUESSES]:
         count, even = _even(low, high, step, start) or (0, step)
         words = f"a table of {count} entries from {low:.5g} to {high:.5g}"
+        if not (lows and highs):
+            words = f"a table with steps of {even:.5g}, such as one of {words[11:]}"
         for how, shift in _ROUNDINGS:
             function = partial(_looked_up, own, low, even, shift, low, high)
             yield f"{words}, the {how} taken", function, abs(low) + even
@@ -264,6 +268,30 @@ def _steps(case: Case, chosen: Sample, share: bool) -> Iterator[tuple[str, Chang
             words = f"a table with steps of {step:.5g}, the {how} taken"
             yield words, function, abs(start) + step
 
+
+def _usual(chosen: Sample, own: Change, spread: float) -> Iterator[tuple[str, Change, float]]:
+    """Tables that are likely, where there are fewer values than entries."""
+    few = chosen.where(torch.arange(len(chosen)) % max(1, len(chosen) // _FEW) == 0)
+    for end in _ENDS:
+        for count in _COUNTS:
+            step = 2 * end / (count - 1)
+            if not 0.5 < step / spread < 2.5:
+                continue
+            for how, shift in _ROUNDINGS:
+                function = partial(_looked_up, own, -end, step, shift, -end, end)
+                if float((function(few.x) - few.y).abs().quantile(0.9)) < 1e-6:
+                    words = f"a table of {count} entries from {-end:.5g} to {end:.5g}"
+                    yield f"{words}, the {how} taken", function, end + step
+
+
+_FEWEST = 24
+"""Values that must show the points of a table."""
+
+_COUNTS = sorted(
+    {2**n + more for n in range(4, 15) for more in (0, 1)}
+    | {digit * 10**n + more for n in range(1, 4) for digit in (1, 2, 5) for more in (0, 1)}
+)
+"""Numbers of entries that tables are likely to have."""
 
 _GUESSES = 6
 """Ranges of a table that are tried."""

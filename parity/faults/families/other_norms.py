@@ -34,7 +34,7 @@ _ENOUGH = 16
 
 
 def _normalised(
-    own: BatchNorm, mean: Tensor, scale: Tensor, *, affine: bool = True, magnitude: float = 1.0
+    own: BatchNorm, mean: Tensor, scale: Tensor, *, affine: bool = True
 ) -> Evaluation:
     """``(x - mean) scale gamma + beta`` with mean and scale of any shape that spreads over x."""
 
@@ -48,7 +48,8 @@ def _normalised(
             gamma, beta = torch.ones_like(gamma), torch.zeros_like(beta)
         output = (x - centre) * factor * gamma + beta
         reach = (x.abs() + centre.abs()) * (factor * gamma).abs()
-        return output, magnitude * reach + beta.abs()
+        # A mean is off by roundings of the values that it is the mean of, here about 1 / factor.
+        return output, reach + gamma.abs() + beta.abs()
 
     return evaluate
 

@@ -178,18 +178,21 @@ def _zeroed_third(operation: Operation, base: Evaluation, axis: int) -> Evaluati
     return _inside(base, lambda channels: (-chosen, gauge.index_select(axis, places)), places, axis)
 
 
-def in_parts(faults: Sequence[Fault]) -> tuple[Fault, ...]:
+def in_parts(faults: Sequence[Fault], of_images: Sequence[Fault] = ()) -> tuple[Fault, ...]:
     """The faults of a part, whatever is wrong there.
 
     Args:
         faults: What may be wrong with it, in the order of simplicity.
+        of_images: What may be wrong with images besides. Of channels it has names of its own.
     """
     return (
         with_numbers(
             "part-of-images",
             "a fault in some images of a batch",
             EVERY,
-            partial(_recognise, faults=faults, slug="part-of-images", axis=_IMAGES),
+            partial(
+                _recognise, faults=[*faults, *of_images], slug="part-of-images", axis=_IMAGES
+            ),
             partial(_zeroed_third, axis=_IMAGES),
         ),
         with_numbers(
