@@ -1,4 +1,4 @@
-"""Kinds of faults in norms, activations, gates, sums, fusions and predictions, each in three places.
+"""Kinds of faults in norms, activations, gates, sums, fusions, predictions, in three places each.
 
 ``early`` is in the backbone's first blocks, ``neck`` in the BiFPN, ``head`` in a head; what only
 the backbone has is put in its first, middle and last part.
@@ -660,8 +660,10 @@ _BATCHES = (
     ("one-into-other", "The first image added to the second",
      then(lambda x: torch.cat([x[:1], x[1:] + 0.25 * x[:1]])), "images-mixed"),
     ("relu-of-second", "ReLU of the second image", some_images(F.relu), "part-of-images"),
-    ("scaled-second", "The second image scaled", some_images(lambda x: 1.2 * x), "part-of-images"),
-    ("mean", "The batch's mean for all", then(lambda x: x.mean(0, keepdim=True).expand_as(x).clone()),
+    ("scaled-second", "The second image scaled", some_images(lambda x: 1.2 * x),
+     "part-of-images"),
+    ("mean", "The batch's mean for all",
+     then(lambda x: x.mean(0, keepdim=True).expand_as(x).clone()),
      "batch-reduced"),
 )  # fmt: skip
 

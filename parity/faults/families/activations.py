@@ -137,7 +137,12 @@ def _of_negative(operation: Operation, base: Evaluation) -> Iterator[Variant]:
 
 
 def _softmax(operation: Operation, base: Evaluation) -> Iterator[Variant]:
-    for axis, words in ((1, "the channels"), (0, "the images"), (2, "the rows"), (3, "the columns")):
+    for axis, words in (
+        (1, "the channels"),
+        (0, "the images"),
+        (2, "the rows"),
+        (3, "the columns"),
+    ):
         yield f"softmax over {words}", _softmax_over(operation, axis)
     yield "softmax over all pixels", _softmax_over(operation, None)
 
@@ -189,6 +194,7 @@ def _gated_by(operation: Operation, other: Tensor) -> Evaluation:
         return x * torch.sigmoid(y), x.abs() * (1 + y.abs())
 
     return evaluate
+
 
 def _clamped(operation: Operation, base: Evaluation) -> Iterator[Variant]:
     own = official(operation)

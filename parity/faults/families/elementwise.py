@@ -394,7 +394,10 @@ _SCALES = (
         partial(_affine_gate, factor=0.5, offset=0.5),
     ),
     with_numbers(
-        "gate-permuted", "a gate's channels in another order", _SCALE, _fitted_gate_order,
+        "gate-permuted",
+        "a gate's channels in another order",
+        _SCALE,
+        _fitted_gate_order,
         lambda operation, base: _gate_in_order(
             torch.arange(operation.arguments[1].shape[1]).roll(2), operation, base
         ),
@@ -459,7 +462,11 @@ _SUMS = (
     in_variants("shortcut-activated", "an activation of the shortcut", _ADD, _activated_shortcut),
     in_variants("shortcut-moved", "a shortcut of other channels", _ADD, _moved_shortcut),
     with_numbers(
-        "drop-connect", "drop-connect left on", _ADD, _fitted_drops, _dropped,
+        "drop-connect",
+        "drop-connect left on",
+        _ADD,
+        _fitted_drops,
+        _dropped,
     ),
     with_numbers(
         "weighted",
@@ -469,7 +476,10 @@ _SUMS = (
         partial(_weighted_sum, a=1.25, b=1.0),
     ),
     with_numbers(
-        "branch-scaled", "a factor for each channel of a branch", _ADD, _fitted_scales,
+        "branch-scaled",
+        "a factor for each channel of a branch",
+        _ADD,
+        _fitted_scales,
         _channels_scaled,
     ),
 )

@@ -202,8 +202,7 @@ def _lines(x: Tensor, share: Tensor) -> Iterator[tuple[float, float]]:
     inside = (share > 0.02) & (share < 0.98)
     found = _line(x[inside], share[inside])
     if found is not None:
-        for slopes, offsets in zip(*(rounded(v, (1, 2, 3)) for v in found), strict=False):
-            yield slopes, offsets
+        yield from zip(*(rounded(v, (1, 2, 3)) for v in found), strict=False)
         third = 1 / 6 if abs(found[0] - 1 / 6) < 1e-4 else found[0]
         yield third, float(f"{found[1]:.4g}")
 

@@ -148,11 +148,13 @@ def _late_relu(own: Tensor) -> Iterator[tuple[str, Tensor]]:
     total = own.sum()
     shares = own / (total + FUSION_EPSILON)
     yield "relu after its weights were divided by their sum", F.relu(shares)
-    yield "relu of each weight, divided by the sum without relu", F.relu(own) / (
-        total + FUSION_EPSILON
+    yield (
+        "relu of each weight, divided by the sum without relu",
+        F.relu(own) / (total + FUSION_EPSILON),
     )
-    yield "its weights without relu, divided by the sum of their relu", own / (
-        F.relu(own).sum() + FUSION_EPSILON
+    yield (
+        "its weights without relu, divided by the sum of their relu",
+        own / (F.relu(own).sum() + FUSION_EPSILON),
     )
 
 
@@ -249,9 +251,12 @@ def _smallest(operation: Operation, base: Evaluation) -> Iterator[Variant]:
     features = operation.arguments[0]
     if len(features) > 1:
         yield "the smallest of the inputs", _of_stack(features, lambda v: v.amin(0))
-        yield "the largest of the weighted inputs", _of_stack(
-            [x * share for x, share in zip(features, shares(operation), strict=True)],
-            lambda v: v.amax(0),
+        yield (
+            "the largest of the weighted inputs",
+            _of_stack(
+                [x * share for x, share in zip(features, shares(operation), strict=True)],
+                lambda v: v.amax(0),
+            ),
         )
         yield "the median of the inputs", _of_stack(features, lambda v: v.median(0)[0])
 

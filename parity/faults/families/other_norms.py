@@ -33,9 +33,7 @@ _ENOUGH = 16
 """Values of a channel that must show its scale and its offset."""
 
 
-def _normalised(
-    own: BatchNorm, mean: Tensor, scale: Tensor, *, affine: bool = True
-) -> Evaluation:
+def _normalised(own: BatchNorm, mean: Tensor, scale: Tensor, *, affine: bool = True) -> Evaluation:
     """``(x - mean) scale gamma + beta`` with mean and scale of any shape that spreads over x."""
 
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:

@@ -190,9 +190,7 @@ def in_parts(faults: Sequence[Fault], of_images: Sequence[Fault] = ()) -> tuple[
             "part-of-images",
             "a fault in some images of a batch",
             EVERY,
-            partial(
-                _recognise, faults=[*faults, *of_images], slug="part-of-images", axis=_IMAGES
-            ),
+            partial(_recognise, faults=[*faults, *of_images], slug="part-of-images", axis=_IMAGES),
             partial(_zeroed_third, axis=_IMAGES),
         ),
         with_numbers(
