@@ -198,7 +198,7 @@ def _fitted_zeros(case: Case, base: Evaluation, slug: str, scaled: bool) -> Iter
     text = told(factor, 1.0) if abs(factor - 1) > _EQUAL else None
     if (text is not None) is not scaled:
         return
-    what = _zeros(gone, share)
+    what = _below(case, gone) or _zeros(gone, share)
     if text is None:
         yield fitted(slug, what, case, base, _dropped(1.0), 2)
     else:
@@ -215,6 +215,20 @@ def _draws(gone: Tensor) -> int:
     """How many times it was drawn what is dropped: for each value, or for each channel."""
     whole = gone.flatten(2).all(2) | ~gone.flatten(2).any(2)
     return gone.shape[0] * gone.shape[1] if bool(whole.all()) else gone.numel()
+
+
+def _below(case: Case, gone: Tensor) -> str:
+    """Which values are zero, where that depends on an activation's input alone."""
+    x = case.arguments[0]
+    if case.kind is not NodeKind.ACTIVATION or x.shape != gone.shape:
+        return ""
+    highest, lowest = float(x[gone].max()), float(x[~gone].min())
+    if highest < lowest:
+        return f"zero wherever its input is below {number((highest + lowest) / 2)}"
+    highest, lowest = float(x[~gone].max()), float(x[gone].min())
+    if highest < lowest:
+        return f"zero wherever its input is above {number((highest + lowest) / 2)}"
+    return ""
 
 
 def _zeros(gone: Tensor, share: float) -> str:

@@ -96,6 +96,32 @@ def _fitted_gate(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
         yield fitted("gate-affine", title, case, base, again, constants)
 
 
+def _fitted_power(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """``x gate^p`` with the power that fits best."""
+    x, gate = case.arguments
+    if x.shape != case.candidate.shape or gate.numel() < 8:
+        return
+    shown = (x * case.candidate.double()).sum((2, 3)) / x.square().sum((2, 3))
+    usable = (shown > 1e-6) & (gate[..., 0, 0] > 1e-6) & ((gate[..., 0, 0] - 1).abs() > 0.05)
+    if int(usable.sum()) < 8:
+        return
+    power = float((shown[usable].log() / gate[..., 0, 0][usable].log()).median())
+    for value in _as_written(power):
+        if value not in (0.0, 1.0):
+            title = f"scaled by the gate to the power of {value:.5g}"
+            again = partial(_to_the_power, value)
+            yield fitted("gate-power", title, case, base, again, 1)
+
+
+def _to_the_power(power: float, operation: Operation, base: Evaluation) -> Evaluation:
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        x, gate = (value[:, channels] for value in operation.arguments)
+        output = x * gate.pow(power)
+        return output, output.abs() * (1 + abs(power) * (1 + gate.clamp(min=1e-30).log().abs()))
+
+    return evaluate
+
+
 def _as_written(value: float) -> tuple[float, float]:
     return float(f"{value:.3g}"), value
 
@@ -392,6 +418,9 @@ _SCALES = (
         _SCALE,
         _fitted_gate,
         partial(_affine_gate, factor=0.5, offset=0.5),
+    ),
+    with_numbers(
+        "gate-power", "a power of a gate", _SCALE, _fitted_power, partial(_to_the_power, 1.5)
     ),
     with_numbers(
         "gate-permuted",

@@ -356,6 +356,48 @@ def _prelu_example(operation: Operation, base: Evaluation) -> Evaluation:
     return _prelu(torch.linspace(0.05, 0.4, count), operation, base)
 
 
+_DEGREES = (2, 3, 4, 5, 6, 7)
+"""Degrees of polynomials that are tried."""
+
+
+def _polynomials(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """A polynomial of each value, of the smallest degree that fits."""
+    chosen = sample(case)
+    if chosen is None or len(chosen) < 256:
+        return
+    reach = float(chosen.x.abs().max())
+    if not reach:
+        return
+    for degree in _DEGREES:
+        powers = torch.stack([(chosen.x / reach) ** i for i in range(degree + 1)], 1)
+        found = torch.linalg.lstsq(powers, chosen.y[:, None]).solution[:, 0]
+        left = (powers @ found - chosen.y).abs()
+        scale = (powers.abs() @ found.abs()).clamp(min=1e-30)
+        if float((left / scale).max()) > 8 * case.bound * case.unit:
+            continue
+        factors = [float(c) / reach**i for i, c in enumerate(found)]
+        kept = [
+            f"{c:+.4g}" + (f" x^{i}" if i > 1 else " x" if i else "")
+            for i, c in enumerate(factors)
+            if abs(c) * reach**i > 1e-6 * float(scale.max())
+        ]
+        title = (
+            f"a polynomial of degree {degree}, {' '.join(kept)}, instead of the official function"
+        )
+        again = partial(_polynomial, tuple(factors))
+        yield fitted("polynomial", title, case, base, again, degree + 1)
+
+
+def _polynomial(factors: tuple[float, ...], operation: Operation, base: Evaluation) -> Evaluation:
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        x = operation.arguments[0][:, channels]
+        parts = [c * x**i for i, c in enumerate(factors)]
+        # With cancelling terms each is rounded on its own.
+        return sum(parts, torch.zeros_like(x)), sum((v.abs() for v in parts), x.abs())
+
+    return evaluate
+
+
 FAULTS = (
     _fault("leaky-relu", "leaky ReLU of any slope", _leaky_slopes, partial(_leaky, 0.37)),
     _fault("elu", "ELU of any alpha", _elus, partial(_elu, 0.63)),
@@ -381,6 +423,10 @@ FAULTS = (
     with_numbers(
         "prelu", "leaky ReLU with a slope for each channel", KINDS, _slopes_by_channel,
         _prelu_example,
+    ),
+    with_numbers(
+        "polynomial", "a polynomial in place of an activation", KINDS, _polynomials,
+        partial(_polynomial, (0.1, 0.5, 0.2, -0.01)),
     ),
 )  # fmt: skip
 """Functions of which numbers are fitted, those with fewer first."""

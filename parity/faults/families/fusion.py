@@ -281,7 +281,10 @@ def _of_other_node(operation: Operation, base: Evaluation) -> Iterator[Variant]:
 def _fitted_epsilon(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     """The epsilon by which all shares are smaller than they would be without one."""
     features, weights = case.arguments
-    if weights is None or features[0].shape != case.candidate.shape:
+    module: Any = case.module
+    if weights is None or Fusion(module.fusion) is not Fusion.FAST_ATTENTION:
+        return
+    if features[0].shape != case.candidate.shape:
         return
     own = weights.detach().to(features[0].dtype)
     total = float(F.relu(own).sum())
@@ -303,12 +306,16 @@ _LARGEST_EPSILON = 2.0
 """Nobody adds more to a sum of a few weights near one."""
 
 
-def _with_epsilon(operation: Operation, base: Evaluation, epsilon: float) -> Evaluation | None:
+def _with_epsilon(operation: Operation, base: Evaluation, epsilon: float) -> Evaluation:
     features, weights = operation.arguments
-    module: Any = operation.module
-    if weights is None or Fusion(module.fusion) is not Fusion.FAST_ATTENTION:
-        return None
     return weighted(features, fast_attention(weights.detach().to(features[0].dtype), epsilon))
+
+
+def _epsilon_example(operation: Operation, base: Evaluation) -> Evaluation | None:
+    module: Any = operation.module
+    if operation.arguments[1] is None or Fusion(module.fusion) is not Fusion.FAST_ATTENTION:
+        return None
+    return _with_epsilon(operation, base, 0.023)
 
 
 def _fitted_input(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
@@ -403,7 +410,7 @@ FAULTS = (
         "an epsilon of fusion that nobody uses",
         _KINDS,
         _fitted_epsilon,
-        partial(_with_epsilon, epsilon=0.023),
+        _epsilon_example,
     ),
     with_numbers(
         "input-multiplied",

@@ -263,7 +263,7 @@ def _steps(case: Case, chosen: Sample, share: bool) -> Iterator[tuple[str, Chang
             yield f"{words}, the {how} taken", function, abs(low) + even
     if not guesses:
         for how, shift in _ROUNDINGS:
-            ends = (lows or [None])[-1], (highs or [None])[-1]
+            ends = lows[-1] if lows else None, highs[-1] if highs else None
             function = partial(_looked_up, own, start, step, shift, *ends)
             words = f"a table with steps of {step:.5g}, the {how} taken"
             yield words, function, abs(start) + step
@@ -360,20 +360,23 @@ def _lines(case: Case, chosen: Sample, share: bool) -> Iterator[tuple[str, Chang
     best: tuple[float, float, float, int] | None = None
     pairs = {(low, high) for low in ends[0][:3] for high in ends[1][:3]}
     pairs |= {(-v, v) for v in _ENDS} | {(0.0, v) for v in _ENDS}
-    for low, high in pairs:
+    for low, high in sorted(pairs, key=lambda pair: pair[1] - pair[0]):
         if low >= high:
             continue
         guess = (high - low) / about + 1
         for count in range(max(3, int(guess * 0.9)), int(guess * 1.15) + 3):
             step = (high - low) / (count - 1)
             error = float((_interpolated(own, low, step, count, few.x) - few.y).abs().max())
-            if best is None or error < best[0]:
+            # Of those that are as near the narrowest is as good.
+            if best is None or error < 0.8 * best[0]:
                 best = error, low, high, count
     if best is None or best[0] > 1e-3 * largest + 1e-5:
         return
     _, low, high, count = best
     step = (high - low) / (count - 1)
     words = f"a table of {count} entries from {low:.5g} to {high:.5g}, interpolated"
+    if float(x.min()) > low or float(x.max()) < high:
+        words = f"a table with steps of {step:.5g}, such as one of {words[11:]}"
     yield words, partial(_interpolated, own, low, step, count), abs(low) + step
 
 

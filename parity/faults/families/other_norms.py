@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -215,7 +216,7 @@ def _rounded_values(operation: Operation, base: Evaluation) -> Iterator[Variant]
         if precision.dtype is None:
             continue
         for words, names in choices:
-            values = {name: precision.rounded(getattr(own, name)) for name in names}
+            values: dict[str, Any] = {name: precision.rounded(getattr(own, name)) for name in names}
             yield f"its {words} rounded to {precision.title}", replace(own, **values)
 
 
@@ -258,7 +259,7 @@ def _one_of_sibling(operation: Operation, base: Evaluation) -> Iterator[Variant]
         other = batch_norm_of(operation.siblings[name], own.x, own.epsilon)
         if other.gamma.shape == own.gamma.shape:
             for taken in ("gamma", "beta", "mean", "variance"):
-                values = {taken: getattr(other, taken)}
+                values: dict[str, Any] = {taken: getattr(other, taken)}
                 yield f"with the {taken} of {name}", replace(own, **values)
 
 
@@ -337,7 +338,7 @@ def _fitted_variance(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     count = own.x[:, 0].numel()
     guesses: list[tuple[float, str]] = []
     if abs(factor - 1) < 0.5 and factor not in (1.0,):
-        whole = round(factor / (factor - 1)) if factor != 1 else 0
+        whole = round(factor / (factor - 1) if factor > 1 else 1 / (1 - factor))
         for n in dict.fromkeys((count, whole)):
             if n > 1:
                 guesses.append((n / (n - 1), f"n / (n - 1) with n = {n}"))
@@ -421,7 +422,7 @@ def _lost_values(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
 
 def _with_lost(lost: Tensor, operation: Operation, base: Evaluation) -> Evaluation:
     own = batch_norm(operation)
-    values: dict[str, Tensor] = {}
+    values: dict[str, Any] = {}
     for name, initial in (("gamma", 1.0), ("beta", 0.0), ("mean", 0.0), ("variance", 1.0)):
         values[name] = torch.where(lost, initial, getattr(own, name))
     return replace(own, **values)

@@ -154,7 +154,8 @@ def _fitted_bias(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     """One number in place of all of a bias, such as the one that it is initialised with."""
     module: Any = case.module
     output, _ = base(ALL)
-    if module.bias is None or output.shape != case.candidate.shape:
+    predicts = case.outputs_per_anchor and case.num_anchors
+    if not predicts or module.bias is None or output.shape != case.candidate.shape:
         return
     own = module.bias.detach()
     shown = (case.candidate.double() - output).mean((0, 2, 3)) + own
@@ -166,10 +167,8 @@ def _fitted_bias(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
             yield fitted("bias-constant", title, case, base, again, 1)
 
 
-def _with_bias(constant: float, operation: Operation, base: Evaluation) -> Evaluation | None:
+def _with_bias(constant: float, operation: Operation, base: Evaluation) -> Evaluation:
     module: Any = operation.module
-    if module.bias is None:
-        return None
     own = module.bias.detach()
 
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
