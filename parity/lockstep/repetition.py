@@ -132,16 +132,17 @@ def depends_on_earlier(runs: Sequence[Sequence[Value]]) -> str:
         factors.append((_multiple(one, two), _multiple(two, three)))
     if not shares:
         return ""
-    grown = [a for a, b in factors if a is not None and b is not None and abs(a / b - 1) < _SMOOTH]
-    if len(grown) == len(factors) and _one_number(grown):
-        return f"each call multiplies its outputs by {grown[0]:.4g} once more"
     known = [share for share in shares if share is not None]
     if len(known) < len(shares) or not _one_number(known):
         return ""
-    if abs(known[0] - 1) < _SMOOTH:
+    share = known[0]
+    if abs(share - 1) < _SMOOTH:
         return "each call adds the same to them once more: something counts or sums up the calls"
+    # Of a series of powers the steps grow as the values do.
+    if all(a is not None and abs(a / share - 1) < _SMOOTH for pair in factors for a in pair):
+        return f"each call multiplies its outputs by {share:.4g} once more"
     return (
-        f"each call's outputs depend on earlier calls: {known[0]:.3g} times the outputs of the "
+        f"each call's outputs depend on earlier calls: {share:.3g} times the outputs of the "
         f"call before take part in them (a running mean of outputs)"
     )
 

@@ -385,7 +385,9 @@ _NORMS = (
     ("gamma-missing", "Gamma missing", folded(lambda x, g, b, m, v, d: (x - m) / d + b),
      "gamma-missing"),
     ("variance-as-deviation", "Variance for deviation",
-     folded(lambda x, g, b, m, v, d: (x - m) * g / (v + 1e-3) + b), "variance-as-deviation"),
+     folded(lambda x, g, b, m, v, d: (x - m) * g / (v + 1e-3) + b),
+     # Where each scale is its channel's deviation the two are one.
+     "variance-as-deviation", "gamma-missing"),
     ("variance-unbiased", "Variance times 26/25", stored("running_var", lambda v: v * 26 / 25),
      "variance-scaled", "parameters-different"),
     ("updated", "Statistics moved by a tenth", updated(0.1), "statistics-updated"),

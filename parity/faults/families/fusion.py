@@ -361,6 +361,38 @@ def _fitted_shares(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     yield fitted("weights-other", title, case, base, again, len(factors))
 
 
+def _fitted_temperature(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """Softmax of the weights times a number, which the ratios of the shares show."""
+    features, weights = case.arguments
+    if weights is None or not all(x.shape == case.candidate.shape for x in features):
+        return
+    factors = least_squares(features, case.candidate)
+    if factors is None or min(factors) <= 0:
+        return
+    own = weights.detach().to(features[0].dtype)
+    logs = torch.tensor(factors, dtype=own.dtype).log()
+    apart, shown = own - own.mean(), logs - logs.mean()
+    power = float(apart.square().sum())
+    temperature = float((apart * shown).sum()) / power if power else 0.0
+    for value in dict.fromkeys((float(f"{temperature:.3g}"), temperature)):
+        if value not in (0.0, 1.0):
+            title = f"softmax of {value:.5g} times its weights"
+            again = partial(_with_temperature, temperature=value)
+            yield fitted("softmax-temperature", title, case, base, again, 1)
+
+
+def _with_temperature(operation: Operation, base: Evaluation, temperature: float) -> Evaluation:
+    features, weights = operation.arguments
+    own = weights.detach().to(features[0].dtype)
+    return weighted(features, torch.softmax(temperature * own, 0))
+
+
+def _temperature_example(operation: Operation, base: Evaluation) -> Evaluation | None:
+    if operation.arguments[1] is None or len(operation.arguments[0]) < 3:
+        return None
+    return _with_temperature(operation, base, 2.5)
+
+
 def _with_shares(operation: Operation, factors: Iterable[float]) -> Evaluation:
     features = list(operation.arguments[0])
     return weighted(features, torch.tensor(list(factors), dtype=features[0].dtype))
@@ -418,6 +450,13 @@ FAULTS = (
         _KINDS,
         _fitted_input,
         partial(_with_input_times, number=0, factor=_FACTOR),
+    ),
+    with_numbers(
+        "softmax-temperature",
+        "softmax of a multiple of fusion's weights",
+        _KINDS,
+        _fitted_temperature,
+        _temperature_example,
     ),
     with_numbers("weights-other", "other shares of fusion", _KINDS, _fitted_shares, _example),
 )

@@ -327,7 +327,7 @@ _ENDS = (8.0, 6.0, 10.0, 5.0, 4.0, 12.0, 16.0, 20.0, 3.0, 7.0, 9.0, 15.0, 30.0, 
 _BLUR = 1e-6
 """How far roundings alone put a value off its chord, in units of the curvature."""
 
-_FEW = 512
+_FEW = 256
 """Values on which tables are tried."""
 
 
@@ -349,6 +349,8 @@ def _lines(case: Case, chosen: Sample, share: bool) -> Iterator[tuple[str, Chang
     if largest < 3e-6 or float(off.quantile(0.01)) < -0.02 * largest - _BLUR:
         return
     about = math.sqrt(8 * largest)
+    # The largest is that of a chord's middle but for roundings.
+    near = 1.01 + _BLUR / largest
     few = chosen.where(torch.arange(len(chosen)) % max(1, len(chosen) // _FEW) == 0)
     x = case.arguments[0]
     ends = []
@@ -364,7 +366,7 @@ def _lines(case: Case, chosen: Sample, share: bool) -> Iterator[tuple[str, Chang
         if low >= high:
             continue
         guess = (high - low) / about + 1
-        for count in range(max(3, int(guess * 0.9)), int(guess * 1.15) + 3):
+        for count in range(max(3, int(guess / near)), int(guess * near) + 2):
             step = (high - low) / (count - 1)
             error = float((_interpolated(own, low, step, count, few.x) - few.y).abs().max())
             # Of those that are as near the narrowest is as good.
