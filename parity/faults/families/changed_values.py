@@ -25,6 +25,7 @@ from parity.faults.basics.case import (
 from parity.faults.basics.fault import (
     CONVOLUTIONS,
     EVERY,
+    Fault,
     Kinds,
     with_numbers,
 )
@@ -123,10 +124,6 @@ def _refitted(case: Case, base: Evaluation) -> Evaluation:
 def _level_in_words(case: Case, base: Evaluation) -> str:
     level = case.name.rpartition("@")[2].partition(" ")[0]
     return f"{_factor(case, base) or 1.0:.5g} at {level}"
-
-
-def _by_size(operation: Operation, base: Evaluation) -> Evaluation:
-    return _affine(base, _one(1 + 0.01 * base(ALL)[0].shape[2]), _one(0.0))
 
 
 def _fitted_offset(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
@@ -379,9 +376,12 @@ FAULTS = (
         partial(_clamped, low=None, high=_CLAMP),
     ),
     *UNIFORM,
-    with_numbers(
-        "scaled-by-level", "an output scaled by another number at each level", EVERY,
-        _fitted_by_level, _by_size, alike=("scaled",),
+    Fault(
+        "scaled-by-level",
+        "an output scaled by another number at each level",
+        EVERY,
+        _fitted_by_level,
+        without="it takes several levels to show that each has a number of its own",
     ),
     with_numbers(
         "zeroed",
