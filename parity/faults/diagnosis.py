@@ -37,7 +37,7 @@ _SCREENED = 2
 _PROPOSALS = 3
 """Nodes that may propose, one after another."""
 
-_KEPT = 1 << 25
+_KEPT = 2**25
 """Values of nodes that are kept to be asked once more: a quarter of a gigabyte."""
 
 

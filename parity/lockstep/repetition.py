@@ -105,7 +105,10 @@ def _first_call_findings(now: Sequence[Value], of_first: Sequence[Value]) -> lis
 
 
 _SMOOTH = 1e-3
-"""Part of what two runs differ by that a rule may leave over, where float32 rounds both."""
+"""How far two numbers of one rule may be apart, where float32 rounds what they are read off."""
+
+_LEFT = 1e-2
+"""Part of a step from one run to the next that a rule may leave over, likewise."""
 
 
 def depends_on_earlier(runs: Sequence[Sequence[Value]]) -> str:
@@ -154,11 +157,11 @@ def _multiple(one: Any, other: Any) -> float | None:
         return None
     factor = float(one @ other) / power
     left = float(np.linalg.norm(other - factor * one))
-    return factor if left <= 10 * _SMOOTH * float(np.linalg.norm(other)) else None
+    return factor if left <= _LEFT * float(np.linalg.norm(other)) else None
 
 
 def _one_number(values: Sequence[float]) -> bool:
-    return bool(values) and max(values) - min(values) < 10 * _SMOOTH * max(map(abs, values))
+    return bool(values) and max(values) - min(values) < _LEFT * max(map(abs, values))
 
 
 def equal_runs(one: Sequence[Value], other: Sequence[Value]) -> bool:
