@@ -103,7 +103,7 @@ class Bench:
         first = preprocess(waves(height, width), height, width)
         # Each is another one, none is the mean of others.
         self.images = np.stack([np.roll(first, 37 * n, 1) * 0.8**n for n in range(images)])
-        built = reference_tf.build(self.config, height, width)
+        built = reference_tf.build(self.config, height, width, batch=images)
         reference = TensorflowReference(built)
         self.session = reference_tf.open_session(built.graph, threads)
         built.restore(self.session, files.prefix, ema=True)

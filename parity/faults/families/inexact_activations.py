@@ -341,7 +341,7 @@ def _lines(case: Case, chosen: Sample, share: bool) -> Iterator[tuple[str, Chang
     inside = (bend.abs() > 0.1) & (chosen.x.abs() < 2)
     if share:
         inside = (bend.abs() > 0.02) & (chosen.x.abs() < 3)
-    if int(inside.sum()) < 64:
+    if int(inside.sum()) < _FEWEST:
         return
     # Between two points a chord lies t (h - t) / 2 of the curvature off.
     off = ((chosen.y - own(chosen.x)) / bend)[inside]
