@@ -61,7 +61,9 @@ FAULTS = {
         f"{BLOCK}.depthwise_act", held_out.table(F.silu, -16, 16, 1 << 16), "table",
     ),
     "a leak between images": (ACT, held_out.leak(0.01), "images-mixed"),
-    "a leak between images in a batch norm": (f"{BLOCK}.depthwise_bn", held_out.leak(0.01), "images-mixed"),
+    "a leak between images in a batch norm": (
+        f"{BLOCK}.depthwise_bn", held_out.leak(0.01), "images-mixed",
+    ),
     "a small leak between images": (DEPTHWISE, held_out.leak(0.001), "images-mixed"),
     "every image the mean of all": (PREDICT, held_out.leak(1.0), "batch-reduced"),
     "the branch smaller": (
