@@ -57,6 +57,15 @@ class Known:
         nodes = list(iterate_nodes(self.config))
         return {base(node.name): node for node in reversed(nodes)}
 
+    @cached_property
+    def fusion_weights(self) -> Mapping[str, Any]:
+        """The weights of each fusion, by its path."""
+        return {
+            f"{name.removesuffix('.weights')}.fuse": weights.detach()
+            for name, weights in self.faithful.named_parameters()
+            if name.endswith(".weights")
+        }
+
 
 @dataclass(frozen=True)
 class Inner:
@@ -124,6 +133,10 @@ _OF_NORMS = frozenset(fault.slug for fault in FAMILIES["batch norm"])
 
 _SURE = frozenset({"left-out", "left-out-or-relu"})
 """Diagnoses that say more than what the node reads."""
+
+
+_OF_ONE_RUN = frozenset({"dropout", "drop-connect"})
+"""Diagnoses of what is random, which are of the run that was seen."""
 
 
 class Examination:
@@ -257,7 +270,8 @@ class Examination:
         suspect = replace(self._suspect, tried=bool(self._tried))
         diagnosis = self._attempt.result()
         if diagnosis is not None and diagnosis.constants and not self._known.repeats:
-            diagnosis = None
+            # What is left out is drawn anew, but the rate at which it is can be read off one run.
+            diagnosis = diagnosis if diagnosis.slug in _OF_ONE_RUN else None
         for named in (
             self._by_overwriting(),
             self._by_training(diagnosis),
@@ -435,6 +449,7 @@ def site_of(
         is_input=reads_images,
         outputs_per_anchor=predicted if predicts else None,
         num_anchors=config.num_anchors if predicts else None,
+        fusion_weights=known.fusion_weights if kind is NodeKind.FUSE else {},
     )
 
 

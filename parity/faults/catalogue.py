@@ -8,20 +8,25 @@ from parity.faults.basics.case import Case, Evaluation, Hypothesis
 from parity.faults.basics.fault import Fault
 from parity.faults.families import (
     activations,
+    batch,
     batch_norm,
     changed_values,
     channels_read,
     convolution,
     elementwise,
+    fitted_activations,
     fusion,
     general,
     images,
+    inexact_activations,
     kernel_fit,
     kernels,
     mean,
+    other_norms,
     padding,
     parameters,
     partly,
+    parts,
     pixels,
     pooling,
     precision,
@@ -32,17 +37,28 @@ from parity.faults.families import (
     upsampling,
 )
 
-FAMILIES: Mapping[str, tuple[Fault, ...]] = {
+_OPERATIONS: Mapping[str, tuple[Fault, ...]] = {
     "the whole output": general.WHOLE,
     "predictions": predictions.FAULTS,
     "images": images.FAULTS,
     "convolution": convolution.FAULTS,
     "batch norm": batch_norm.FAULTS,
+    "norms of other kinds": other_norms.FAULTS,
     "activation and gate": activations.FAULTS,
+    "activations with numbers": fitted_activations.FAULTS,
+    "activations less exact": inexact_activations.FAULTS,
     "fusion": fusion.FAULTS,
     "mean": mean.FAULTS,
     "scale and sum": elementwise.FAULTS,
     "max-pool and up-sampling": resampling.FAULTS,
+}
+"""What is done to the whole output, and what the operation does."""
+
+FAMILIES: Mapping[str, tuple[Fault, ...]] = {
+    **_OPERATIONS,
+    "some channels or images": parts.in_parts(
+        [fault for family in _OPERATIONS.values() for fault in family], changed_values.UNIFORM
+    ),
     "values in other places": general.MOVED,
     "other padding": padding.FAULTS,
     "what is made of a kernel": kernels.FAULTS,
@@ -52,6 +68,7 @@ FAMILIES: Mapping[str, tuple[Fault, ...]] = {
     "other pixels of an up-sampling": upsampling.FAULTS,
     "operations of a part": partly.FAULTS,
     "tiles": tiles.FAULTS,
+    "images of a batch": batch.FAULTS,
     "values changed": changed_values.FAULTS,
     "values of a kernel": kernel_fit.FAULTS,
     "precision": precision.FAULTS,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,13 @@ _SCREENED = 2
 """Channels on which a hypothesis is tried before it is tried on all."""
 
 
+_PROPOSALS = 3
+"""Nodes that may propose, one after another."""
+
+_KEPT = 2**25
+"""Values of nodes that are kept to be asked once more: a quarter of a gigabyte."""
+
+
 @dataclass(frozen=True)
 class _Fit:
     """A hypothesis that has reproduced all that was seen so far.
@@ -44,6 +52,7 @@ class _Fit:
         roundings: The largest distance from it, in ``unit``.
         without: The largest distance from the faithful operation, in ``unit``.
         unit: The unit roundoff in which both are counted.
+        words: What it has to say of the nodes that it holds at, one after another.
     """
 
     hypothesis: Hypothesis
@@ -51,6 +60,13 @@ class _Fit:
     roundings: float
     without: float
     unit: float
+    words: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The fault as part of a sentence, with what was fitted at each node."""
+        title = self.hypothesis.title
+        return f"{title}: {', '.join(self.words)}" if self.words else title
 
 
 @dataclass(frozen=True)
@@ -75,7 +91,9 @@ class Attempt:
 
     The first node that fails proposes: all hypotheses that reproduce it. Each further one
     refutes those that do not reproduce it too, with the very same numbers where some were fitted.
-    Nothing of a node is kept, whatever its size.
+    A node may show too little of a fault to be told apart from others: where none is left, the
+    node that refuted the last proposes, and the nodes before it are asked once more. They are kept
+    for that as long as they are small.
 
     Args:
         alone: Whether only one node will come, so that the search may end with the first
@@ -86,22 +104,49 @@ class Attempt:
         self._alone = alone
         self._fits: list[_Fit] | None = None
         self._tried = 0
+        self._before: list[Case] = []
+        self._room = _KEPT
+        self._proposals = 0
 
     @torch.no_grad()
     def see(self, case: Case) -> None:
         """Try the hypotheses on a node; on one that needs no explanation none is tried."""
         candidate = case.candidate
         if candidate.dim() != 4 or not candidate.numel() or not candidate.is_floating_point():
-            self._fits = []
+            self._fits, self._room = [], -1
             return
-        if self._fits == []:
+        if self._fits == [] and not self._may_propose:
             return
         seen = _seen(case)
         if seen is None:
-            self._fits = []
+            self._fits, self._room = [], -1
         elif seen.without > case.limit:
-            first = self._fits is None
-            self._fits = self._proposed(seen) if first else self._remaining(seen)
+            if self._fits is not None:
+                self._fits = self._remaining(self._fits, seen)
+            if not self._fits and self._may_propose:
+                self._fits = self._proposed_again(seen)
+            self._keep(case)
+
+    @property
+    def _may_propose(self) -> bool:
+        return self._room >= 0 and self._proposals < _PROPOSALS
+
+    def _proposed_again(self, seen: _Seen) -> list[_Fit]:
+        """What a node proposes and those before it do not refute."""
+        self._proposals += 1
+        fits = self._proposed(seen)
+        for case in self._before:
+            before = _seen(case) if fits else None
+            if before is not None:
+                fits = self._remaining(fits, before)
+        return fits
+
+    def _keep(self, case: Case) -> None:
+        self._room -= sum(value.numel() for value in _tensors((*case.arguments, case.candidate)))
+        if self._alone or not self._may_propose:
+            self._before = []
+        else:
+            self._before.append(case)
 
     def result(self) -> Diagnosis | None:
         """The simplest hypothesis that reproduced every node seen; None where there is none.
@@ -120,7 +165,7 @@ class Attempt:
                 best = fit
         return Diagnosis(
             best.hypothesis.slug,
-            best.hypothesis.title,
+            best.title,
             best.roundings,
             best.without,
             self._tried,
@@ -155,9 +200,8 @@ class Attempt:
                 return [fit]
         return []
 
-    def _remaining(self, seen: _Seen) -> list[_Fit]:
+    def _remaining(self, fits: list[_Fit], seen: _Seen) -> list[_Fit]:
         """The hypotheses that hold here too."""
-        fits = self._fits or []
         due = {_name(fit.hypothesis) for fit in fits if fit.hypothesis.again is None}
         here: dict[tuple[str, str], list[Hypothesis]] = {}
         if due:
@@ -187,6 +231,7 @@ class Attempt:
                         fit,
                         roundings=max(fit.roundings, closest.roundings),
                         without=max(fit.without, closest.without),
+                        words=(*fit.words, *closest.words),
                     )
                 )
         return kept
@@ -205,6 +250,14 @@ def diagnose(case: Case) -> Diagnosis | None:
     attempt = Attempt(alone=True)
     attempt.see(case)
     return attempt.result()
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list):
+            yield from _tensors(value)
 
 
 def _name(hypothesis: Hypothesis) -> tuple[str, str]:
@@ -258,7 +311,8 @@ def _fit(seen: _Seen, hypothesis: Hypothesis, order: int, *, telling: bool) -> _
     distance, without = beside(case, hypothesis.evaluate, seen.base, ALL)
     if distance > case.bound or (telling and distance * CLOSER > without):
         return None
-    return _Fit(_bare(hypothesis), order, distance, seen.without, case.unit)
+    words = () if hypothesis.words is None else (hypothesis.words(case, seen.base),)
+    return _Fit(_bare(hypothesis), order, distance, seen.without, case.unit, words)
 
 
 def _stored(seen: _Seen, hypothesis: Hypothesis, order: int) -> _Fit | None:

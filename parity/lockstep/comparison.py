@@ -149,6 +149,7 @@ def _plainly(pairing: Pairing, progress: Progress | None, keep: int) -> Comparis
             second = second if judged.findings else observed
     if not elsewhere.unsteady and found.outcome is not Outcome.DIFFERENCE:
         judged = _together([judged, _judged_elsewhere(pairing, before, elsewhere)])
+    successive = [] if repeats else _successive(pairing, others)
     runs = repetition_findings(
         first,
         second,
@@ -156,6 +157,8 @@ def _plainly(pairing: Pairing, progress: Progress | None, keep: int) -> Comparis
         pairing.outputs,
         gradients=recorded is not None,
         other_image=elsewhere.unsteady,
+        successive=successive,
+        of_first_call=before,
     )
     return replace(
         found,
@@ -165,6 +168,12 @@ def _plainly(pairing: Pairing, progress: Progress | None, keep: int) -> Comparis
         notes=[*found.notes, *seen, *notes, *elsewhere.notes, *judged.notes],
         outputs=_arrays(free.outputs),
     )
+
+
+def _successive(pairing: Pairing, others: Pairing) -> list[Sequence[Value]]:
+    """Outputs of three calls, one right after another, the first of them after another image."""
+    others.run_unobserved()
+    return [pairing.run_unobserved() for _ in range(3)]
 
 
 def _in_two_forms(pairing: Pairing, progress: Progress | None, keep: int) -> Comparison:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from parity.results.records.nodes import NOT_REPEATABLE, Finding
 from parity.sides.side import Value
@@ -16,6 +19,8 @@ def repetition_findings(
     *,
     gradients: bool = True,
     other_image: tuple[Sequence[Value], Sequence[Value]] | None = None,
+    successive: Sequence[Sequence[Value]] = (),
+    of_first_call: Sequence[Value] = (),
 ) -> list[Finding]:
     """What is wrong where runs of one candidate on one input do not agree bit for bit.
 
@@ -31,6 +36,9 @@ def repetition_findings(
         gradients: Whether what gradients need was recorded in the second call.
         other_image: Outputs for another image of the same shape: of its very first call, and of
             a later one.
+        successive: Outputs of three unobserved calls on the same input, one right after another,
+            where the others do not agree.
+        of_first_call: Outputs of the very first call, which was given another image.
     """
     middle = "a run with gradients on" if gradients else "its second run"
     runs = {"an unobserved run": first, middle: second, "the observed run": observed}
@@ -40,7 +48,7 @@ def repetition_findings(
         (labels[a], labels[b]) for a, b in pairs if not equal_runs(runs[labels[a]], runs[labels[b]])
     ]
     if not unequal:
-        return _state_findings(other_image, names)
+        return _state_findings(other_image, names) or _first_call_findings(first, of_first_call)
     one, other = unequal[0]
     odd = (
         next((label for label in labels if all(label in pair for pair in unequal)), None)
@@ -57,7 +65,10 @@ def repetition_findings(
         ),
         "the observed run": "observing its layers changes it, as it changes compiled code",
     }
-    if odd is not None:
+    history = depends_on_earlier(successive)
+    if history:
+        text = f"runs on the same input give other outputs each time ({told}): {history}"
+    elif odd is not None:
         text = (
             f"{odd} gives other outputs than the other two runs on the same input ({told}): "
             f"{causes[odd]}"
@@ -80,6 +91,77 @@ def _state_findings(
         f"({outputs_apart(*other_image, names)}): it keeps state that its first call changes"
     )
     return [Finding(NOT_REPEATABLE, "the candidate", text)]
+
+
+def _first_call_findings(now: Sequence[Value], of_first: Sequence[Value]) -> list[Finding]:
+    """Where another image has the very same outputs."""
+    if not of_first or not equal_runs(now, of_first):
+        return []
+    text = (
+        "its outputs for these images are, bit for bit, those of its first call, which was given "
+        "another image: it returns the result of its first call for ever, or reads no image"
+    )
+    return [Finding(NOT_REPEATABLE, "the candidate", text)]
+
+
+_SMOOTH = 1e-3
+"""How far two numbers of one rule may be apart, where float32 rounds what they are read off."""
+
+_LEFT = 1e-2
+"""Part of a step from one run to the next that a rule may leave over, likewise."""
+
+
+def depends_on_earlier(runs: Sequence[Sequence[Value]]) -> str:
+    """How the outputs of a call follow from those of the call before, in words.
+
+    Args:
+        runs: Outputs of three calls on the same input, one right after another.
+
+    Returns:
+        Nothing where no rule holds for all outputs, as where something random is at work.
+    """
+    if len(runs) != 3 or len({len(run) for run in runs}) != 1:
+        return ""
+    shares, factors = [], []
+    for values in zip(*runs, strict=True):
+        if len({value.dims for value in values}) != 1 or values[0].shape is None:
+            return ""
+        one, two, three = (np.asarray(value.array(), np.float64).ravel() for value in values)
+        if not all(np.isfinite(item).all() for item in (one, two, three)):
+            return ""
+        if np.array_equal(one, two) and np.array_equal(two, three):
+            continue
+        shares.append(_multiple(two - one, three - two))
+        factors.append((_multiple(one, two), _multiple(two, three)))
+    if not shares:
+        return ""
+    known = [share for share in shares if share is not None]
+    if len(known) < len(shares) or not _one_number(known):
+        return ""
+    share = known[0]
+    if abs(share - 1) < _SMOOTH:
+        return "each call adds the same to them once more: something counts or sums up the calls"
+    # Of a series of powers the steps grow as the values do.
+    if all(a is not None and abs(a / share - 1) < _SMOOTH for pair in factors for a in pair):
+        return f"each call multiplies its outputs by {share:.4g} once more"
+    return (
+        f"each call's outputs depend on earlier calls: {share:.3g} times the outputs of the "
+        f"call before take part in them (a running mean of outputs)"
+    )
+
+
+def _multiple(one: Any, other: Any) -> float | None:
+    """The number that makes one array of another; None where none does."""
+    power = float(one @ one)
+    if not power:
+        return None
+    factor = float(one @ other) / power
+    left = float(np.linalg.norm(other - factor * one))
+    return factor if left <= _LEFT * float(np.linalg.norm(other)) else None
+
+
+def _one_number(values: Sequence[float]) -> bool:
+    return bool(values) and max(values) - min(values) < _LEFT * max(map(abs, values))
 
 
 def equal_runs(one: Sequence[Value], other: Sequence[Value]) -> bool:

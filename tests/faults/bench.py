@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from faults.fault import Context
 from made_images import waves
@@ -91,16 +92,18 @@ class Remembering(FaithfulReferee):
 
 
 class Bench:
-    """One model's reference on one image, and faithful candidates to be broken."""
+    """One model's reference on some images, and faithful candidates to be broken."""
 
-    def __init__(self, folder, model, size, threads=2):
+    def __init__(self, folder, model, size, threads=2, images=1):
         files = resolve(str(folder), folder)
         self.conversion = convert(files, model=model)
         self.raw = convert(files, model=model, weights="raw").arrays
         self.config = self.conversion.config
         height, width = size or self.config.image_size
-        self.images = preprocess(waves(height, width), height, width)[None]
-        built = reference_tf.build(self.config, height, width)
+        first = preprocess(waves(height, width), height, width)
+        # Each is another one, none is the mean of others.
+        self.images = np.stack([np.roll(first, 37 * n, 1) * 0.8**n for n in range(images)])
+        built = reference_tf.build(self.config, height, width, batch=images)
         reference = TensorflowReference(built)
         self.session = reference_tf.open_session(built.graph, threads)
         built.restore(self.session, files.prefix, ema=True)

@@ -10,6 +10,7 @@ from faults import (
     convolutions,
     fusion,
     inputs,
+    kinds,
     modules,
     origins,
     resized,
@@ -43,6 +44,13 @@ FAMILIES: Mapping[str, tuple[Fault, ...]] = {
     "outputs": inputs.OUTPUTS,
     "two in one layer": two.IN_ONE,
     "in two neighbours": two.IN_NEIGHBOURS,
+    "kinds of activations": kinds.ACTIVATIONS,
+    "kinds of norms": kinds.NORMS,
+    "kinds of branches": kinds.BRANCHES,
+    "dropout": kinds.DROPOUT,
+    "kinds of fusions": kinds.FUSIONS,
+    "kinds of predictions": kinds.PREDICTIONS,
+    "batches": kinds.BATCHES,
 }
 """The faults by what they are about."""
 

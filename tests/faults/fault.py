@@ -64,6 +64,7 @@ class Fault:
             or are called at another time, so that they may be reported too.
         applies: Whether it can be made in a model.
         each: Where it is several faults, the names of each; empty for one.
+        images: How many images it takes to show it.
     """
 
     key: str
@@ -75,6 +76,7 @@ class Fault:
     knock_on: Names = no_nodes
     applies: Callable[[EfficientDetConfig], bool] = any_model
     each: tuple[frozenset[str], ...] = ()
+    images: int = 1
 
 
 def fields(config: EfficientDetConfig) -> dict[str, int]:
@@ -151,6 +153,7 @@ def at(
     visible: bool = True,
     knock_on: tuple[str, ...] = (),
     applies: Callable[[EfficientDetConfig], bool] = any_model,
+    images: int = 1,
 ) -> Fault:
     """A fault that sits in single layers.
 
@@ -163,6 +166,7 @@ def at(
         visible: As for :class:`Fault`.
         knock_on: Templates of the nodes reported besides.
         applies: As for :class:`Fault`.
+        images: As for :class:`Fault`.
     """
     nodes = where if callable(where) else named(*([where] if isinstance(where, str) else where))
 
@@ -179,6 +183,7 @@ def at(
         visible=visible,
         knock_on=named(*knock_on),
         applies=applies,
+        images=images,
     )
 
 

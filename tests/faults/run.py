@@ -118,6 +118,7 @@ def main(argv=None):
     parser.add_argument("--size", default="256x256")
     parser.add_argument("--only", default="*", help="pattern of the keys, such as 'kernel-*'")
     parser.add_argument("--one-place", action="store_true", help="each kind at one of its places")
+    parser.add_argument("--checkpoint", type=Path, help="put faults into this one, not a seeded")
     parser.add_argument("--trained", type=Path, help="checkpoint of a trained model")
     parser.add_argument("--images", type=Path, help="folder of photographs, for faithful models")
     parser.add_argument("--no-alarms", action="store_true", help="leave faithful models out")
@@ -145,17 +146,23 @@ def _injected(model, arguments, folder) -> "list[Outcome]":
 
     torch.set_num_threads(2)
     name = get_config(model).name
-    bench = Bench(seeded(model, "seed", folder), name, parse_size(arguments.size))
+    config = get_config(name)
     families = {fault.key: family for family, faults in FAMILIES.items() for fault in faults}
-    faults = [f for f in applicable(bench.config) if fnmatchcase(f.key, arguments.only)]
+    faults = [f for f in applicable(config) if fnmatchcase(f.key, arguments.only)]
     if arguments.one_place:
         faults = one_of_each_kind(faults)
-    outcomes = []
+    # Those that need as many images share a reference.
+    faults.sort(key=lambda fault: fault.images)
+    outcomes, done = [], 0
     with Progress(f"faults in {name}", unit="faults") as progress:
-        for number, fault in enumerate(faults):
-            outcomes.append(bench.outcome(families[fault.key], fault))
-            progress(number + 1, len(faults))
-    bench.session.close()
+        for images, group in groupby(faults, lambda fault: fault.images):
+            checkpoint = arguments.checkpoint or seeded(model, "seed", folder)
+            bench = Bench(checkpoint, name, parse_size(arguments.size), images=images)
+            for fault in group:
+                outcomes.append(bench.outcome(families[fault.key], fault))
+                done += 1
+                progress(done, len(faults))
+            bench.session.close()
     return outcomes
 
 

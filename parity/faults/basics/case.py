@@ -41,6 +41,7 @@ class Site:
         is_input: Whether the node reads the network's images.
         outputs_per_anchor: Number of classes, or 4 for boxes; None where nothing is predicted.
         num_anchors: Anchors at each location; None likewise.
+        fusion_weights: The weights of the model's other fusions, by node.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Site:
     is_input: bool = False
     outputs_per_anchor: int | None = None
     num_anchors: int | None = None
+    fusion_weights: Mapping[str, Tensor] = field(default_factory=dict)
 
     def around(self) -> dict[str, Any]:
         """All that a :class:`Site` holds, by name."""
@@ -134,6 +136,7 @@ class Hypothesis:
         again: The same fault at another node that the same module makes, with the numbers fitted
             here. None where nothing is fitted: there the same title says the same fault.
         stored: The type of lower precision that the output is rounded to; None for no other.
+        words: What there is to say of each node that it holds at, such as the number fitted there.
     """
 
     slug: str
@@ -142,6 +145,7 @@ class Hypothesis:
     constants: int = 0
     again: Again | None = None
     stored: LowerPrecision | None = None
+    words: Callable[[Case, Evaluation], str] | None = None
 
 
 class LowerPrecision(Protocol):

@@ -52,8 +52,24 @@ ACTIVATIONS: tuple[tuple[str, str, Change], ...] = (
     ("absolute", "the absolute value", torch.abs),
     ("square", "the square", torch.square),
     ("exponential", "the exponential", torch.exp),
+    ("relu-squared", "squared ReLU", lambda x: F.relu(x).square()),
+    ("tanh", "1.7159 tanh(2x/3)", lambda x: 1.7159 * torch.tanh(2 * x / 3)),
+    ("log-sigmoid", "log sigmoid", F.logsigmoid),
+    ("hard-tanh", "hard tanh, clip(x, -1, 1)", F.hardtanh),
+    ("tanh-shrink", "x - tanh(x)", F.tanhshrink),
+    ("soft-shrink", "soft shrinkage by 0.5", F.softshrink),
+    ("hard-shrink", "hard shrinkage at 0.5", F.hardshrink),
+    ("tanh-exp", "x tanh(exp(x))", lambda x: x * torch.tanh(torch.exp(x))),
+    ("swish-squared", "x sigmoid(x) squared", lambda x: F.silu(x).square()),
+    ("sigmoid-squared", "sigmoid squared", lambda x: torch.sigmoid(x).square()),
+    ("sine", "the sine", torch.sin),
+    ("gaussian", "exp(-x^2)", lambda x: torch.exp(-x.square())),
+    ("reciprocal", "1 / x", torch.reciprocal),
 )
 """(slug, title, function), likely ones first."""
+
+_STEEP = frozenset({"square", "exponential", "relu-squared", "swish-squared", "reciprocal"})
+"""Functions that stretch an error by more than a little."""
 
 _CLAMPS = (20.0, 10.0, 6.0, 5.0, 3.0, 1.0)
 """Magnitudes that inputs are cut off at."""
@@ -74,7 +90,7 @@ def on_top(kinds: Kinds, *, alike: Iterable[str] = ()) -> Fault:
 
     def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
         for slug, title, function in ACTIVATIONS:
-            if slug not in ("square", "exponential"):
+            if slug not in _STEEP:
                 yield f"{title} on top", then(base, function)
 
     title = "an activation that does not belong there"
@@ -121,11 +137,63 @@ def _of_negative(operation: Operation, base: Evaluation) -> Iterator[Variant]:
 
 
 def _softmax(operation: Operation, base: Evaluation) -> Iterator[Variant]:
-    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
-        output = torch.softmax(operation.arguments[0], 1)[:, channels]
-        return output, output
+    for axis, words in (
+        (1, "the channels"),
+        (0, "the images"),
+        (2, "the rows"),
+        (3, "the columns"),
+    ):
+        yield f"softmax over {words}", _softmax_over(operation, axis)
+    yield "softmax over all pixels", _softmax_over(operation, None)
 
-    yield "softmax over the channels", evaluate
+
+def _softmax_over(operation: Operation, axis: int | None) -> Evaluation:
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        x = operation.arguments[0]
+        if axis == 1:
+            output = torch.softmax(x, 1)[:, channels]
+        elif axis is None:
+            chosen = x[:, channels]
+            output = torch.softmax(chosen.flatten(2), 2).view_as(chosen)
+        else:
+            output = torch.softmax(x[:, channels], axis)
+        # A rounding of an input moves its exponential by as much as the input is large.
+        return output, output * (2 + 2 * x.abs().max())
+
+    return evaluate
+
+
+def _gate_elsewhere(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    """``x sigmoid(y)`` where y is another tensor made of the same input."""
+    if operation.kind is not NodeKind.ACTIVATION:
+        return
+    x = operation.arguments[0]
+    count = x.shape[1]
+    others: list[tuple[str, Tensor]] = [
+        (f"the channel {step:+d} further on", x.roll(-step, 1)) for step in (1, -1)
+    ]
+    if count % 2 == 0:
+        others.append(("the channel half as many further on", x.roll(count // 2, 1)))
+    others += [
+        ("the channel as far from the end", x.flip(1)),
+        ("the next image", x.roll(-1, 0)),
+        ("the mean of its channel", x.mean((2, 3), keepdim=True).expand_as(x)),
+        ("the mean of the channels", x.mean(1, keepdim=True).expand_as(x)),
+        ("the largest of the channels", x.amax(1, keepdim=True).expand_as(x)),
+        ("the pixel before it", x.roll(1, 3)),
+        ("the pixel above it", x.roll(1, 2)),
+    ]
+    for words, other in others:
+        if not torch.equal(other, x):
+            yield f"x sigmoid(y) where y is {words}", _gated_by(operation, other)
+
+
+def _gated_by(operation: Operation, other: Tensor) -> Evaluation:
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        x, y = operation.arguments[0][:, channels], other[:, channels]
+        return x * torch.sigmoid(y), x.abs() * (1 + y.abs())
+
+    return evaluate
 
 
 def _clamped(operation: Operation, base: Evaluation) -> Iterator[Variant]:
@@ -189,6 +257,12 @@ FAULTS = (
     in_variants("applied-twice", "an activation applied twice", _BOTH, _twice),
     in_variants("input-negated", "an activation of the negative of its input", _BOTH, _of_negative),
     in_variants("softmax", "softmax over the channels", _BOTH, _softmax),
+    in_variants(
+        "gate-elsewhere",
+        "a swish gated by another value",
+        frozenset({NodeKind.ACTIVATION}),
+        _gate_elsewhere,
+    ),
     with_numbers("other-slope", "x sigmoid(b x) with another b", _BOTH, _other_slope, _steeper),
     in_variants(
         "input-clamped",

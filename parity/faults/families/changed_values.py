@@ -25,6 +25,7 @@ from parity.faults.basics.case import (
 from parity.faults.basics.fault import (
     CONVOLUTIONS,
     EVERY,
+    Fault,
     Kinds,
     with_numbers,
 )
@@ -93,6 +94,36 @@ def _fitted_factor(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     if text is not None:
         again = _times(_one(factor), _one(0.0))
         yield fitted("scaled", f"every value times {text}", case, base, again, 1)
+
+
+def _fitted_by_level(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """All values times a number that is another one at each of the module's nodes."""
+    if "@" not in case.name:
+        return
+    factor = _factor(case, base)
+    if factor is not None and told(factor, 1.0) is not None:
+        title = "every value times a number of its own at each level"
+        yield Hypothesis(
+            "scaled-by-level", title, _refitted(case, base), 2, _refitted, words=_level_in_words
+        )
+
+
+def _factor(case: Case, base: Evaluation) -> float | None:
+    both = _comparable(case, base)
+    if both is None or both[0].numel() < _VALUES:
+        return None
+    output, candidate = both
+    power = float(output.square().sum())
+    return float((output * candidate).sum()) / power if power else None
+
+
+def _refitted(case: Case, base: Evaluation) -> Evaluation:
+    return _affine(base, _one(_factor(case, base) or 1.0), _one(0.0))
+
+
+def _level_in_words(case: Case, base: Evaluation) -> str:
+    level = case.name.rpartition("@")[2].partition(" ")[0]
+    return f"{_factor(case, base) or 1.0:.5g} at {level}"
 
 
 def _fitted_offset(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
@@ -164,12 +195,37 @@ def _fitted_zeros(case: Case, base: Evaluation, slug: str, scaled: bool) -> Iter
     text = told(factor, 1.0) if abs(factor - 1) > _EQUAL else None
     if (text is not None) is not scaled:
         return
-    what = _zeros(gone, share)
+    what = _below(case, gone) or _zeros(gone, share)
     if text is None:
         yield fitted(slug, what, case, base, _dropped(1.0), 2)
     else:
         title = f"{what}, the others times {text}"
+        rate = 1 - 1 / factor if factor > 1 else 0.0
+        # A rate that is drawn scatters around what it is scaled by.
+        scatter = math.sqrt(max(rate * (1 - rate), 1e-9) / _draws(gone))
+        if rate and abs(share - rate) < 5 * scatter:
+            title = f"dropout with p = {rate:.3g}, left on: {title}"
         yield fitted(slug, title, case, base, _dropped(factor), 3)
+
+
+def _draws(gone: Tensor) -> int:
+    """How many times it was drawn what is dropped: for each value, or for each channel."""
+    whole = gone.flatten(2).all(2) | ~gone.flatten(2).any(2)
+    return gone.shape[0] * gone.shape[1] if bool(whole.all()) else gone.numel()
+
+
+def _below(case: Case, gone: Tensor) -> str:
+    """Which values are zero, where that depends on an activation's input alone."""
+    x = case.arguments[0]
+    if case.kind is not NodeKind.ACTIVATION or x.shape != gone.shape:
+        return ""
+    highest, lowest = float(x[gone].max()), float(x[~gone].min())
+    if highest < lowest:
+        return f"zero wherever its input is below {number((highest + lowest) / 2)}"
+    highest, lowest = float(x[~gone].max()), float(x[gone].min())
+    if highest < lowest:
+        return f"zero wherever its input is above {number((highest + lowest) / 2)}"
+    return ""
 
 
 def _zeros(gone: Tensor, share: float) -> str:
@@ -305,15 +361,7 @@ _ACTIVATED_ELSEWHERE: Kinds = CONVOLUTIONS | {
     NodeKind.BATCH_NORM, NodeKind.SCALE, NodeKind.ADD, NodeKind.FUSE,
 }  # fmt: skip
 
-FAULTS = (
-    activations.on_top(EVERY - _ACTIVATED_ELSEWHERE),
-    with_numbers(
-        "clamped",
-        "an output clamped",
-        EVERY,
-        _fitted_clamp,
-        partial(_clamped, low=None, high=_CLAMP),
-    ),
+UNIFORM = (
     with_numbers(
         "scaled",
         "an output larger by a thousandth",
@@ -323,6 +371,26 @@ FAULTS = (
     ),
     with_numbers(
         "offset", "an offset of every value", EVERY, _fitted_offset, _times(_one(1.0), _one(0.01))
+    ),
+)
+"""What is done alike to every value."""
+
+FAULTS = (
+    activations.on_top(EVERY - _ACTIVATED_ELSEWHERE),
+    with_numbers(
+        "clamped",
+        "an output clamped",
+        EVERY,
+        _fitted_clamp,
+        partial(_clamped, low=None, high=_CLAMP),
+    ),
+    *UNIFORM,
+    Fault(
+        "scaled-by-level",
+        "an output scaled by another number at each level",
+        EVERY,
+        _fitted_by_level,
+        without="it takes several levels to show that each has a number of its own",
     ),
     with_numbers(
         "zeroed",
@@ -359,5 +427,5 @@ FAULTS = (
         partial(_fitted_channels, how="affine"),
         partial(_channelwise, scaled=True, offset=True),
     ),
-)
+)  # fmt: skip
 """What was done to the right values."""

@@ -13,12 +13,14 @@ from torch import Tensor
 
 from efficientdet_spec import FUSION_EPSILON, Fusion, NodeKind
 from parity.faults.basics.case import (
+    ALL,
     Case,
     Channels,
     Evaluation,
     Hypothesis,
     Operation,
     Site,
+    by_resemblance,
     fitted,
 )
 from parity.faults.basics.fault import Fault, Variant, in_variants, with_numbers
@@ -103,6 +105,15 @@ def _other_functions(own: Tensor) -> Iterator[tuple[str, Tensor]]:
         ("the absolute value", torch.abs),
         ("swish", F.silu),
         ("relu6", F.relu6),
+        ("the square", torch.square),
+        ("the exponential", torch.exp),
+        ("tanh", torch.tanh),
+        ("ELU plus one", lambda own: F.elu(own) + 1),
+        ("GELU", F.gelu),
+        ("leaky ReLU", F.leaky_relu),
+        ("hard sigmoid", F.hardsigmoid),
+        ("1 plus relu", lambda own: 1 + F.relu(own)),
+        ("the root of relu", lambda own: F.relu(own).sqrt()),
     )
     for title, function in functions:
         positive = function(own)
@@ -110,7 +121,41 @@ def _other_functions(own: Tensor) -> Iterator[tuple[str, Tensor]]:
             f"{title} of its weights instead of relu",
             positive / (positive.sum() + FUSION_EPSILON),
         )
+        yield f"{title} of its weights instead of relu, no epsilon", positive / positive.sum()
         yield f"{title} of its weights, not normalised", positive
+
+
+def _other_norms(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    kept = F.relu(own)
+    for weights, words in ((kept, ""), (own, ", without relu")):
+        yield f"its weights divided by their largest{words}", weights / weights.max()
+        yield f"its weights divided by their length{words}", weights / weights.norm()
+        yield f"its weights divided by their number{words}", weights / len(own)
+    magnitudes = own.abs().sum() + FUSION_EPSILON
+    yield "its weights divided by the sum of their magnitudes", own / magnitudes
+    yield "relu of its weights, divided by the sum of all magnitudes", kept / magnitudes
+    yield "softmax of relu of its weights", torch.softmax(kept, 0)
+    yield "softmax of the shares", torch.softmax(fast_attention(own), 0)
+
+
+def _twice_normalised(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    shares = fast_attention(own)
+    yield "its weights normalised twice", fast_attention(shares)
+    yield "softmax of its weights, then normalised", fast_attention(torch.softmax(own, 0))
+
+
+def _late_relu(own: Tensor) -> Iterator[tuple[str, Tensor]]:
+    total = own.sum()
+    shares = own / (total + FUSION_EPSILON)
+    yield "relu after its weights were divided by their sum", F.relu(shares)
+    yield (
+        "relu of each weight, divided by the sum without relu",
+        F.relu(own) / (total + FUSION_EPSILON),
+    )
+    yield (
+        "its weights without relu, divided by the sum of their relu",
+        own / (F.relu(own).sum() + FUSION_EPSILON),
+    )
 
 
 def _scaled(own: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -193,9 +238,84 @@ def _product(operation: Operation, base: Evaluation) -> Iterator[Variant]:
 
 
 def _activated(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    features = operation.arguments[0]
     for _, title, function in activations.ACTIVATIONS[:2]:
-        changed = [function(x) for x in operation.arguments[0]]
+        changed = [function(x) for x in features]
         yield f"{title} of the inputs before the sum", weighted(changed, shares(operation))
+        for number in range(len(features)):
+            one = [changed[i] if i == number else x for i, x in enumerate(features)]
+            yield f"{title} of input {number} before the sum", weighted(one, shares(operation))
+
+
+def _smallest(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    features = operation.arguments[0]
+    if len(features) > 1:
+        yield "the smallest of the inputs", _of_stack(features, lambda v: v.amin(0))
+        yield (
+            "the largest of the weighted inputs",
+            _of_stack(
+                [x * share for x, share in zip(features, shares(operation), strict=True)],
+                lambda v: v.amax(0),
+            ),
+        )
+        yield "the median of the inputs", _of_stack(features, lambda v: v.median(0)[0])
+
+
+def _of_stack(features: Iterable[Tensor], function: Change) -> Evaluation:
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        output = function(torch.stack([x[:, channels] for x in features]))
+        return output, output.abs()
+
+    return evaluate
+
+
+def _of_other_node(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+    """The weights of another fusion of as many inputs, alike first."""
+    features, weights = operation.arguments
+    for name in by_resemblance(operation.name, operation.fusion_weights):
+        other = operation.fusion_weights[name].to(features[0].dtype)
+        if weights is not None and other.shape == weights.shape:
+            yield f"with the weights of {name}", weighted(features, fast_attention(other))
+
+
+def _fitted_epsilon(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """The epsilon by which all shares are smaller than they would be without one."""
+    features, weights = case.arguments
+    module: Any = case.module
+    if weights is None or Fusion(module.fusion) is not Fusion.FAST_ATTENTION:
+        return
+    if features[0].shape != case.candidate.shape:
+        return
+    own = weights.detach().to(features[0].dtype)
+    total = float(F.relu(own).sum())
+    if not total:
+        return
+    # With another epsilon all shares are others by one factor.
+    output, candidate = base(ALL)[0], case.candidate.double()
+    factor = float((output * candidate).sum() / output.square().sum())
+    epsilon = (total + FUSION_EPSILON) / factor - total
+    # Any factor is that of some epsilon; somebody writes down a round one.
+    for value in (float(f"{epsilon:.1g}"), float(f"{epsilon:.2g}")):
+        if 0 < value < _LARGEST_EPSILON and value != FUSION_EPSILON:
+            again = partial(_with_epsilon, epsilon=value)
+            title = f"fusion with epsilon {value:g} instead of {FUSION_EPSILON:g}"
+            yield fitted("fusion-epsilon", title, case, base, again, 1)
+
+
+_LARGEST_EPSILON = 2.0
+"""Nobody adds more to a sum of a few weights near one."""
+
+
+def _with_epsilon(operation: Operation, base: Evaluation, epsilon: float) -> Evaluation:
+    features, weights = operation.arguments
+    return weighted(features, fast_attention(weights.detach().to(features[0].dtype), epsilon))
+
+
+def _epsilon_example(operation: Operation, base: Evaluation) -> Evaluation | None:
+    module: Any = operation.module
+    if operation.arguments[1] is None or Fusion(module.fusion) is not Fusion.FAST_ATTENTION:
+        return None
+    return _with_epsilon(operation, base, 0.023)
 
 
 def _fitted_input(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
@@ -241,6 +361,38 @@ def _fitted_shares(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     yield fitted("weights-other", title, case, base, again, len(factors))
 
 
+def _fitted_temperature(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """Softmax of the weights times a number, which the ratios of the shares show."""
+    features, weights = case.arguments
+    if weights is None or not all(x.shape == case.candidate.shape for x in features):
+        return
+    factors = least_squares(features, case.candidate)
+    if factors is None or min(factors) <= 0:
+        return
+    own = weights.detach().to(features[0].dtype)
+    logs = torch.tensor(factors, dtype=own.dtype).log()
+    apart, shown = own - own.mean(), logs - logs.mean()
+    power = float(apart.square().sum())
+    temperature = float((apart * shown).sum()) / power if power else 0.0
+    for value in dict.fromkeys((float(f"{temperature:.3g}"), temperature)):
+        if value not in (0.0, 1.0):
+            title = f"softmax of {value:.5g} times its weights"
+            again = partial(_with_temperature, temperature=value)
+            yield fitted("softmax-temperature", title, case, base, again, 1)
+
+
+def _with_temperature(operation: Operation, base: Evaluation, temperature: float) -> Evaluation:
+    features, weights = operation.arguments
+    own = weights.detach().to(features[0].dtype)
+    return weighted(features, torch.softmax(temperature * own, 0))
+
+
+def _temperature_example(operation: Operation, base: Evaluation) -> Evaluation | None:
+    if operation.arguments[1] is None or len(operation.arguments[0]) < 3:
+        return None
+    return _with_temperature(operation, base, 2.5)
+
+
 def _with_shares(operation: Operation, factors: Iterable[float]) -> Evaluation:
     features = list(operation.arguments[0])
     return weighted(features, torch.tensor(list(factors), dtype=features[0].dtype))
@@ -258,6 +410,9 @@ FAULTS = (
     _shared("not-normalised", "fusion not divided by the sum of its weights", _not_normalised),
     _shared("weights-function", "another function of fusion's weights", _other_functions),
     _shared("weights-scaled", "fusion's shares times the number of inputs", _scaled),
+    _shared("weights-normalised-otherwise", "fusion's weights normalised otherwise", _other_norms),
+    _shared("normalised-twice", "fusion's weights normalised twice", _twice_normalised),
+    _shared("late-relu", "relu of one side of fusion's division", _late_relu),
     _shared("epsilon-each", "fusion's epsilon added to each weight", _epsilon_each),
     in_variants("plain-sum", "a plain sum for fusion", _KINDS, _plain_sum),
     in_variants("plain-mean", "a plain mean for fusion", _KINDS, _plain_mean),
@@ -269,16 +424,39 @@ FAULTS = (
     in_variants("input-missing", "an input of fusion left out", _KINDS, _missing, alike=("zero",)),
     in_variants("input-repeated", "an input of fusion taken twice", _KINDS, _repeated),
     in_variants("maximum", "the largest input for fusion", _KINDS, _largest),
+    in_variants(
+        "weights-of-other-node",
+        "another fusion's weights",
+        _KINDS,
+        _of_other_node,
+        # A node whose weights are much like another's.
+        alike=("weights-permuted",),
+    ),
     in_variants("product", "the product of the inputs for fusion", _KINDS, _product),
     in_variants("inputs-activated", "an activation before fusion", _KINDS, _activated),
     # Where one input counts alone, to activate it and to activate the sum are one.
     activations.on_top(_KINDS, alike=("inputs-activated",)),
+    in_variants("minimum", "the smallest input for fusion", _KINDS, _smallest),
+    with_numbers(
+        "fusion-epsilon",
+        "an epsilon of fusion that nobody uses",
+        _KINDS,
+        _fitted_epsilon,
+        _epsilon_example,
+    ),
     with_numbers(
         "input-multiplied",
         "an input of fusion multiplied",
         _KINDS,
         _fitted_input,
         partial(_with_input_times, number=0, factor=_FACTOR),
+    ),
+    with_numbers(
+        "softmax-temperature",
+        "softmax of a multiple of fusion's weights",
+        _KINDS,
+        _fitted_temperature,
+        _temperature_example,
     ),
     with_numbers("weights-other", "other shares of fusion", _KINDS, _fitted_shares, _example),
 )

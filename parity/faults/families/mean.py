@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from efficientdet_spec import NodeKind
-from parity.faults.basics.case import Channels, Evaluation, Operation
-from parity.faults.basics.fault import Fault, Variant, in_variants
+from parity.faults.basics.case import Case, Channels, Evaluation, Hypothesis, Operation, fitted
+from parity.faults.basics.fault import Fault, Variant, in_variants, with_numbers
 from parity.faults.basics.operations import Change, mean, of_plane
 
 _KINDS = frozenset({NodeKind.MEAN})
@@ -59,6 +59,87 @@ def _of_part(operation: Operation, base: Evaluation) -> Iterator[Variant]:
     for title, region in regions:
         if region.numel():
             yield f"the mean of {title} only", _region(region)
+
+
+def _fitted_part(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """The rows, the columns, the margin or the corner over which the mean is taken."""
+    x, made = case.arguments[0], case.candidate.double()
+    if made.shape != (*x.shape[:2], 1, 1):
+        return
+    # The channels that vary most over the map tell one part from another.
+    telling = x.var((0, 2, 3)).argsort(descending=True)[:_CHANNELS]
+    few, shown = x[:, telling], made[:, telling, 0, 0]
+    sums = F.pad(few, (1, 0, 1, 0)).cumsum(2).cumsum(3)
+    best: tuple[float, str, Region] | None = None
+    for words, region in _regions(few):
+        error = float((_mean_over(few, sums, region) - shown).abs().max())
+        if best is None or error < best[0]:
+            best = error, words, region
+    if best is not None:
+        _, words, region = best
+        again = partial(_again_over, region)
+        yield fitted("mean-of-part", f"the mean of {words} only", case, base, again, 2)
+
+
+Region = tuple[slice, slice]
+"""Rows and columns."""
+
+_CHANNELS = 4
+"""Channels by which parts of a map are told apart."""
+
+_LONG = 96
+"""Rows or columns beyond which only parts at an edge are tried: the others are too many."""
+
+
+def _regions(x: Tensor) -> Iterator[tuple[str, Region]]:
+    height, width = x.shape[2:]
+    everything = slice(None)
+    for size, axis, what in ((height, 0, "rows"), (width, 1, "columns")):
+        for first in range(size):
+            for end in range(first + 1, size + 1):
+                if (first, end) == (0, size) or (size > _LONG and first and end < size):
+                    continue
+                part = slice(first, end)
+                region = (part, everything) if axis == 0 else (everything, part)
+                words = f"{what} {first} to {end - 1} of {size}"
+                yield words if end - first > 1 else f"{what[:-1]} {first} of {size}", region
+    for margin in range(1, (min(height, width) + 1) // 2):
+        inside = slice(margin, -margin)
+        yield f"what is {margin} pixels or more from the border", (inside, inside)
+    for rows in range(1, height):
+        columns = max(1, round(rows * width / height))
+        low, high = (slice(0, rows), slice(0, columns)), (slice(-rows, None), slice(-columns, None))
+        yield f"the first {rows}x{columns} pixels", low
+        yield f"the last {rows}x{columns} pixels", high
+        yield f"the last rows, {rows}, and first columns, {columns}", (high[0], low[1])
+        yield f"the first rows, {rows}, and last columns, {columns}", (low[0], high[1])
+    for step in range(2, 9):
+        for first in range(step):
+            grid = slice(first, None, step)
+            yield f"every {step}. row from {first} on", (grid, everything)
+            yield f"every {step}. column from {first} on", (everything, grid)
+            yield f"every {step}. row and column from {first} on", (grid, grid)
+
+
+def _mean_over(x: Tensor, sums: Tensor, region: Region) -> Tensor:
+    """The mean of a part, from the sums of all that is above and before each pixel."""
+    (top, bottom, down), (left, right, along) = (
+        part.indices(size) for part, size in zip(region, x.shape[2:], strict=True)
+    )
+    if down > 1 or along > 1:
+        return x[:, :, region[0], region[1]].mean((2, 3))
+    total = sums[..., bottom, right] - sums[..., top, right] - sums[..., bottom, left]
+    return (total + sums[..., top, left]) / ((bottom - top) * (right - left))
+
+
+def _again_over(region: Region, operation: Operation, base: Evaluation) -> Evaluation:
+    return _region(operation.arguments[0][:, :, region[0], region[1]])
+
+
+def _rows_two_on(operation: Operation, base: Evaluation) -> Evaluation | None:
+    if operation.arguments[0].shape[2] < 4:
+        return None
+    return _again_over((slice(2, -1), slice(None)), operation, base)
 
 
 def _region(region: Tensor) -> Evaluation:
@@ -209,6 +290,9 @@ FAULTS = (
         ("the mean of swish of the values", lambda x: mean(F.silu(x))),
     ),
     in_variants("mean-of-part", "the mean of a part", _KINDS, _of_part),
+    with_numbers(
+        "mean-of-part", "the mean of any rows or columns", _KINDS, _fitted_part, _rows_two_on
+    ),
     in_variants("divisor", "another divisor of the mean", _KINDS, _other_divisor),
     in_variants(
         "mean-over-other-axes",

@@ -10,7 +10,7 @@ from torch import nn
 
 from parity.judge.verdict import Verdict
 from parity.lockstep.comparison import compare
-from parity.lockstep.repetition import repetition_findings
+from parity.lockstep.repetition import depends_on_earlier, repetition_findings
 from parity.process.outcome import Outcome
 from parity.results.records.nodes import NOT_REPEATABLE as SLUG
 from parity.sides.pytorch import TorchValue
@@ -94,6 +94,47 @@ def test_state_kept_of_an_image_is_used_for_the_next(lockstep, number):
     assert comparison.outcome is Outcome.DIFFERENCE
     failing = [node.name for node in comparison.nodes if node.verdict.fails]
     assert failing == [f"backbone.blocks.{number}.se.gate"]
+
+
+class Remembers(nn.Module):
+    """A candidate whose outputs depend on those of the call before."""
+
+    def __init__(self, model, made_of):
+        super().__init__()
+        self.model = model
+        self.made_of = made_of
+        self.before = None
+
+    def forward(self, images):
+        classes, boxes = self.model(images)
+        made = [*classes, *boxes]
+        if self.before is not None:
+            made = [self.made_of(a, b) for a, b in zip(made, self.before, strict=True)]
+        self.before = made
+        return made[: len(classes)], made[len(classes) :]
+
+
+@pytest.mark.parametrize(
+    "made_of, words",
+    [
+        (
+            lambda now, before: 0.6 * now + 0.4 * before,
+            "each call's outputs depend on earlier calls: 0.4 times the outputs of the call before",
+        ),
+        (lambda now, before: before, "it returns the result of its first call for ever"),
+        (lambda now, before: 1.01 * before, "each call multiplies its outputs by 1.01 once more"),
+    ],
+)
+def test_it_is_told_how_outputs_depend_on_the_call_before(lockstep, made_of, words):
+    comparison = compared(lockstep, Remembers(lockstep.candidate(), made_of))
+    assert words in only_finding(comparison)
+
+
+def test_what_is_random_is_no_rule():
+    generator = torch.Generator().manual_seed(0)
+    runs = [[TorchValue(torch.rand(1, 2, 3, 4, generator=generator))] for _ in range(3)]
+    assert depends_on_earlier(runs) == ""
+    assert depends_on_earlier(runs[:2]) == depends_on_earlier([runs[0]] * 3) == ""
 
 
 def test_another_function_where_gradients_are_recorded(lockstep):

@@ -55,15 +55,17 @@ FAULTS = {
         f"{BLOCK}.expand_conv", held_out.quantised_on_the_fly, None,
     ),
     "an output in int8": (PREDICT, then(held_out.quantised_output), None),
-    "a sigmoid out of a table": (f"{BLOCK}.se.gate", held_out.table(torch.sigmoid, -8, 8), None),
-    "a swish out of a table": (f"{BLOCK}.depthwise_act", held_out.table(F.silu, -8, 8), None),
+    "a sigmoid out of a table": (f"{BLOCK}.se.gate", held_out.table(torch.sigmoid, -8, 8), "table"),
+    "a swish out of a table": (f"{BLOCK}.depthwise_act", held_out.table(F.silu, -8, 8), "table"),
     "a swish out of a fine table": (
-        f"{BLOCK}.depthwise_act", held_out.table(F.silu, -16, 16, 1 << 16), None,
+        f"{BLOCK}.depthwise_act", held_out.table(F.silu, -16, 16, 1 << 16), "table",
     ),
-    "a leak between images": (ACT, held_out.leak(0.01), None),
-    "a leak between images in a batch norm": (f"{BLOCK}.depthwise_bn", held_out.leak(0.01), None),
-    "a small leak between images": (DEPTHWISE, held_out.leak(0.001), None),
-    "every image the mean of all": (PREDICT, held_out.leak(1.0), None),
+    "a leak between images": (ACT, held_out.leak(0.01), "images-mixed"),
+    "a leak between images in a batch norm": (
+        f"{BLOCK}.depthwise_bn", held_out.leak(0.01), "images-mixed",
+    ),
+    "a small leak between images": (DEPTHWISE, held_out.leak(0.001), "images-mixed"),
+    "every image the mean of all": (PREDICT, held_out.leak(1.0), "batch-reduced"),
     "the branch smaller": (
         RESIDUAL, instead(lambda m, x, shortcut: 0.999 * x + shortcut), "weighted",
     ),
@@ -90,10 +92,12 @@ FAULTS = {
     "noise as large as TF32's": (PREDICT, held_out.noise(2**-12), None),
     "values of the next pixel mixed in": (DEPTHWISE, then(held_out.smoothed), None),
     "a swish with a sigmoid in float16": (
-        f"{BLOCK}.depthwise_act", instead(lambda m, x: x * x.half().sigmoid().float()), None,
+        f"{BLOCK}.depthwise_act", instead(lambda m, x: x * x.half().sigmoid().float()),
+        "reduced-precision",
     ),
     "a swish that cancels": (
-        f"{BLOCK}.depthwise_act", instead(lambda m, x: x * (1 - torch.sigmoid(-x))), None,
+        f"{BLOCK}.depthwise_act", instead(lambda m, x: x * (1 - torch.sigmoid(-x))),
+        "poor-formula",
     ),
     "one convolution under autocast": (
         PREDICT,
@@ -101,7 +105,8 @@ FAULTS = {
         "reduced-precision",
     ),
     "a mean without its first row": (
-        f"{BLOCK}.se.pool", instead(lambda m, x: x[:, :, 1:].mean((2, 3), keepdim=True)), None,
+        f"{BLOCK}.se.pool", instead(lambda m, x: x[:, :, 1:].mean((2, 3), keepdim=True)),
+        "mean-of-part",
     ),
     "a thousandth added to a mean": (f"{BLOCK}.se.pool", then(lambda x: x + 1e-3), "offset"),
 }  # fmt: skip
