@@ -85,10 +85,28 @@ class Remembering(FaithfulReferee):
             ruling = rule(node)
             if not (ruling.certain and ruling.reference_certain):
                 return ruling
-            return self._rulings.setdefault(node, ruling)
+            if node not in self._rulings:
+                self._rulings[node] = _with_memory(ruling)
+            return self._rulings[node]
 
         sitting.rule = remembered
         return sitting
+
+
+def _with_memory(ruling):
+    """A ruling whose exact values are computed once, as they are the same at every fault."""
+    computed = ruling.figures
+    found = {}
+
+    def figures(lines):
+        key = lines.start, lines.stop
+        if key not in found:
+            found[key] = computed(lines)
+        return found[key]
+
+    # It is frozen, since what it says never changes; nor does it here.
+    object.__setattr__(ruling, "figures", figures)
+    return ruling
 
 
 class Bench:

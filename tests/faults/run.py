@@ -7,6 +7,7 @@ faithful models, none of which may raise an alarm, and the largest error that pa
 """
 
 import argparse
+import random
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -118,10 +119,12 @@ def main(argv=None):
     parser.add_argument("--size", default="256x256")
     parser.add_argument("--only", default="*", help="pattern of the keys, such as 'kernel-*'")
     parser.add_argument("--one-place", action="store_true", help="each kind at one of its places")
+    parser.add_argument("--sample", type=int, help="so many of them, drawn at random")
     parser.add_argument("--checkpoint", type=Path, help="put faults into this one, not a seeded")
     parser.add_argument("--trained", type=Path, help="checkpoint of a trained model")
     parser.add_argument("--images", type=Path, help="folder of photographs, for faithful models")
     parser.add_argument("--no-alarms", action="store_true", help="leave faithful models out")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("out/faults"))
     arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -144,13 +147,15 @@ def _injected(model, arguments, folder) -> "list[Outcome]":
     from faults.bench import Bench
     from faults.catalogue import FAMILIES, applicable
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(arguments.threads)
     name = get_config(model).name
     config = get_config(name)
     families = {fault.key: family for family, faults in FAMILIES.items() for fault in faults}
     faults = [f for f in applicable(config) if fnmatchcase(f.key, arguments.only)]
     if arguments.one_place:
         faults = one_of_each_kind(faults)
+    if arguments.sample and arguments.sample < len(faults):
+        faults = random.Random(0).sample(faults, arguments.sample)
     # Those that need as many images share a reference.
     faults.sort(key=lambda fault: fault.images)
     outcomes, done = [], 0
@@ -210,7 +215,7 @@ def _write(arguments, outcomes, sharp, found) -> None:
     write_text(arguments.out / "faults.md", text)
     result = FaultsResult(
         size=arguments.size,
-        environment=environment.describe(2),
+        environment=environment.describe(arguments.threads),
         outcomes=[made(InjectedFault, item) for item in outcomes],
         alarms=[made(FaithfulRun, alarm) for alarm in found],
         sharpness=[made(SharpnessRow, {"input": label, **asdict(row)}) for label, row in sharp],
