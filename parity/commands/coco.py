@@ -29,7 +29,8 @@ from parity.settings.coco import CANDIDATE, CocoSettings
 if TYPE_CHECKING:
     from parity.coco.report import CocoReport
     from parity.detections.annotations import Annotations
-    from parity.detections.shards import Compute, Shard, Work
+    from parity.detections.shards import Compute, ImageResult, Shard, Work
+    from parity.pipelines.explanation import Explanation
 
 
 SETTINGS = CocoSettings
@@ -113,19 +114,9 @@ def evaluate_images(
         if candidate is not None:
             report = replace(report, candidate=candidate.described, notes=candidate.notes())
         if settings.explains and CANDIDATE in names:
-            from parity.commands.detecting.pipelines import explained
-
-            rows = {
-                item.image_id: item.rows
-                for shard in results[CANDIDATE]
-                for item in shard.images
-                if item.failure is None
-            }
-            images = [image for image in annotations.images if image.id in rows]
-            ids = sorted(annotations.categories)
-            report = replace(
-                report, explanation=explained(setup, settings.images, ids, images, rows)
-            )
+            found = [item for shard in results[CANDIDATE] for item in shard.images]
+            explanation = _explanation(settings, setup, annotations, found)
+            report = replace(report, explanation=explanation)
         if not settings.stage_swap:
             return report
         stage_swap = swaps.run(
@@ -137,6 +128,22 @@ def evaluate_images(
             with_tensorflow=REFERENCE in names,
         )
     return replace(report, stage_swap=stage_swap)
+
+
+def _explanation(
+    settings: CocoSettings,
+    setup: Detection,
+    annotations: Annotations,
+    found: Sequence[ImageResult],
+) -> Explanation | None:
+    """What explains another program's detections; None where it has none."""
+    from parity.commands.detecting.pipelines import explained
+
+    rows = {item.image_id: item.rows for item in found if item.failure is None}
+    images = [image for image in annotations.images if image.id in rows]
+    if not any(len(item) for item in rows.values()):
+        return None
+    return explained(setup, settings.images, sorted(annotations.categories), images, rows)
 
 
 def _annotations(settings: CocoSettings, setup: Detection) -> tuple[Annotations, Annotations]:

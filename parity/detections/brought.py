@@ -14,7 +14,7 @@ from efficientdet_spec import Cause, InputError
 from parity.detections.annotations import Annotations
 from parity.detections.rows import Rows
 
-MAX_BYTES = 2**30
+MAX_BYTES = 2**29
 """Largest file of results; those of 5000 images with 100 detections each take 0.07 GB."""
 
 MAX_DETECTIONS = 5000

@@ -244,6 +244,15 @@ class Runner:
         with np.errstate(all="ignore"):
             return self._found(pipeline, seen)
 
+    def apart(self, one: Pipeline, other: Pipeline, image: CocoImage) -> float:
+        """How far two pipelines' inputs of the network are apart: root of the mean square.
+
+        Raises:
+            InputError: The image cannot be used.
+        """
+        first, second = (self._prepared(each, image)[0] for each in (one, other))
+        return float(np.sqrt(np.mean((first.astype(np.float64) - second) ** 2)))
+
     def _image(self, decode: str, image: CocoImage) -> NDArray[np.uint8]:
         key = decode, image.id
         found = self._decoded.get(key)

@@ -33,6 +33,9 @@ _LOOKED_AHEAD = 6
 _FEW = 50
 _MOST_MISTAKES = 16
 
+_FAR = 0.02
+"""Inputs further apart, a whole grey level on every pixel, are not tried as doing the same."""
+
 _LEAST_GAIN = 1e-3
 """Part of the closeness still missing by which a step must bring the boxes nearer."""
 
@@ -53,6 +56,9 @@ class Detects(Protocol):
 
     def detect(self, pipeline: Pipeline, image: CocoImage) -> Found:
         """The detections of an image."""
+
+    def apart(self, one: Pipeline, other: Pipeline, image: CocoImage) -> float:
+        """How far two pipelines' inputs of the network are apart: root of the mean square."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,13 @@ class Trials:
             unequal=sum(item.unequal for item in found),
             closeness=sum(item.closeness for item in found),
         )
+
+    def apart(self, one: Set, other: Set, image: CocoImage) -> float:
+        """How far the network's inputs of two sets are apart; infinite where there is none."""
+        try:
+            return self._runner.apart(self.pipeline(one), self.pipeline(other), image)
+        except InputError:
+            return np.inf
 
     def changed(self, before: Set, mistakes: Set, image: CocoImage) -> tuple[int, int]:
         """Detections that a set makes and another does not, and how many the port has too."""
@@ -398,6 +411,8 @@ def merged(
 ) -> Set:
     """The set with two mistakes replaced by a single one wherever it does no worse."""
     for pair in combinations(mistakes, 2):
+        if pair[0].stage != pair[1].stage:
+            continue
         rest = tuple(item for item in mistakes if item not in pair)
         for other in known:
             if not any(other.excludes(item) for item in pair) or other in pair:
@@ -449,6 +464,8 @@ def alternatives(
         if any(other.excludes(item) for item in rest):
             return False
         changed = (*rest, other)
+        if one.needs_network and trials.apart(mistakes, changed, order[0]) > _FAR:
+            return False
         return all(
             trials.agreement(changed, image).unequal == trials.agreement(mistakes, image).unequal
             and np.array_equal(

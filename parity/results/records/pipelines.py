@@ -51,7 +51,8 @@ class ExplanationResult(Record, kw_only=True, frozen=True):
     complete: Annotated[bool, says("whether no box of either side is left unexplained")]
     steps: Annotated[Sequence[StepResult], says("the mistakes, in the order of what they explain")]
     code_bound: Annotated[
-        Figure, says("how far box codes of equal boxes may differ ([why](pipelines.md#equal))")
+        Figure,
+        says("how far box codes of equal boxes may differ ([why](pipelines.md#equal-boxes))"),
     ]
     score_bound: Annotated[Figure, says("how far scores of equal boxes may differ")]
     searched_images: Annotated[Sequence[Whole], says("images on which mistakes were looked for")]

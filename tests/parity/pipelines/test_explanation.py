@@ -88,7 +88,7 @@ def test_a_faithful_program_is_not_accused(explained, folder):
         ("contiguous-zero",),
         ("hard-nms", "zero-based"),
         ("opencv-decode", "centred", "written-normalised"),
-        ("resize-first", "plain-hard-nms", "threshold-0.2"),
+        ("resize-first", "plain-hard-nms", "clip-first"),
         ("zero-padded-pool", "corner-anchors", "scale-per-axis"),
     ],
     ids="+".join,
