@@ -103,6 +103,11 @@ def _matching(report: CocoReport) -> str:
         f"explain: {values.apart} pairs, {values.reference_unexplained} only {reference}'s, "
         f"{values.candidate_unexplained} only {judged}'s"
     ]
+    if values.ties:
+        lines.append(
+            f"  {values.ties} of these that differ are ties: {reference} itself takes {judged}'s "
+            f"boxes where scores are changed by no more than those of other pairs differ"
+        )
     lines += [
         f"  {report.file_names[item.image_id]}: {item.unmatched} without a partner, "
         f"score {item.score:.2e}, box {item.box:.2e} pixels"

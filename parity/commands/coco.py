@@ -198,6 +198,7 @@ def _coco_report(
     from parity.coco.bootstrap import ap_difference
     from parity.coco.metrics import evaluate
     from parity.coco.report import CocoReport, SideResults
+    from parity.commands.detecting.tied import explained_ties
     from parity.detections.matching import match
 
     tables = {
@@ -224,7 +225,12 @@ def _coco_report(
         )
         sizes = {image.id: (image.height, image.width) for image in annotations.images}
         longest = setup.longest_anchors(sizes.values())
-        matching = match(reference, judged, dict(zip(sizes, longest, strict=True)))
+        anchors = dict(zip(sizes, longest, strict=True))
+        matching = match(reference, judged, anchors)
+        if REFERENCE in tables:
+            images = {image.id: image for image in annotations.images}
+            both = reference, judged
+            matching = explained_ties(setup, settings.images, images, matching, both, anchors)
         first, second = evaluations.values()
         if usable and first and second:
             with Progress("resampling", unit="resamples") as progress:

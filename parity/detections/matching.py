@@ -60,6 +60,7 @@ class ImageMatch:
         reference_unexplained: Of ``reference_only``, the rows whose absence on the other side is
             explained neither by its cut nor by its threshold nor by a tie.
         candidate_unexplained: The same of ``candidate_only``.
+        ties: Detections that differ and are known to be ties; see :mod:`parity.detections.ties`.
     """
 
     image_id: int
@@ -72,6 +73,7 @@ class ImageMatch:
     apart: NDArray[np.int64]
     reference_unexplained: NDArray[np.int64]
     candidate_unexplained: NDArray[np.int64]
+    ties: int = 0
 
     @property
     def unexplained(self) -> int:
@@ -97,6 +99,7 @@ class ImageMatch:
             apart=len(self.apart),
             reference_unexplained=len(self.reference_unexplained),
             candidate_unexplained=len(self.candidate_unexplained),
+            ties=self.ties,
         )
 
 
@@ -146,6 +149,7 @@ class Matching:
             apart=sum(len(item.apart) for item in images),
             reference_unexplained=sum(len(item.reference_unexplained) for item in images),
             candidate_unexplained=sum(len(item.candidate_unexplained) for item in images),
+            ties=sum(item.ties for item in images),
             worst_images=[item.result() for item in self.worst],
         )
 

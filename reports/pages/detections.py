@@ -211,6 +211,15 @@ def _matching(matching: MatchingResult | None, called: Mapping[str, str]) -> lis
         f"{scientific(matching.largest_score_difference)}, box "
         f"{scientific(matching.largest_box_difference_pixels)} pixels; "
         f"{plural(matching.rank_flips, 'pair')} in another order.",
+        *(
+            [
+                f"{plural(matching.ties, 'detection')} that differ are ties: {reference} itself "
+                f"takes {judged}'s boxes where scores are changed by no more than those of other "
+                f"pairs differ."
+            ]
+            if matching.ties
+            else []
+        ),
     ]
 
 

@@ -333,7 +333,7 @@ def open_pipelines(setup: Detection, slugs: set[str]) -> Iterator[dict[str, Pipe
                 raw = detector_of(setup, raw_values(setup), device)
                 changes["raw-weights"] = partial(forward, raw)
             if any(swap.origin == TENSORFLOW and swap.slug in slugs for swap in SWAPS):
-                changes |= _of_tensorflow(setup, stack)
+                changes |= of_tensorflow(setup, stack)
             pipelines = {BASELINE: baseline} | {
                 swap.slug: _exchanged(baseline, swap.stage, changes[swap.slug])
                 for swap in SWAPS
@@ -433,8 +433,13 @@ def _postprocess_of(
     return these.boxes * scale, these.scores, these.classes
 
 
-def _of_tensorflow(setup: Detection, stack: ExitStack) -> dict[str, Any]:
-    """TensorFlow's stages, with this side's types; closed with the stack."""
+def of_tensorflow(setup: Detection, stack: ExitStack) -> dict[str, Any]:
+    """TensorFlow's stages, with PyTorch's types, by the names of their exchanges.
+
+    Args:
+        setup: The model and the stages; one image goes through the network at a time.
+        stack: Closes them.
+    """
     from parity.commands.detecting.tensorflow_detection import tensorflow_stages
     from torch_model.postprocess import Outputs
     from torch_model.preprocess import NetworkInput

@@ -34,6 +34,13 @@ class MatchCounts(Record, kw_only=True, frozen=True):
         ),
     ]
     candidate_unexplained: Annotated[Count, says("the same of `candidate_only`")]
+    ties: Annotated[
+        Count,
+        says(
+            "detections that differ as each side has taken another of two boxes of equal score, "
+            "which the reference's own scores show"
+        ),
+    ] = 0
 
 
 class ImageMatching(MatchCounts, kw_only=True, frozen=True):
