@@ -36,6 +36,10 @@ _MOST_MISTAKES = 16
 _FAR = 0.02
 """Inputs further apart, a whole grey level on every pixel, are not tried as doing the same."""
 
+_CHANCE = 2
+"""A single box, which is unequal on both sides, may be equal by chance: rounded to whole pixels it
+goes up or down with the last digit of a resize."""
+
 _LEAST_GAIN = 1e-3
 """Part of the closeness still missing by which a step must bring the boxes nearer."""
 
@@ -376,7 +380,7 @@ class Gain:
         the hundred, another number of candidates also makes some boxes equal, but not most.
         """
         few_lost = 10 * self.lost <= max(self.gained, self.fewer)
-        return self.fewer > 0 and few_lost and 2 * self.right >= self.made
+        return self.fewer > _CHANCE and few_lost and 2 * self.right >= self.made
 
 
 def gain(trials: Trials, mistakes: Set, one: Mistake, images: Sequence[CocoImage]) -> Gain:
