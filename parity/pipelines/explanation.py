@@ -11,7 +11,7 @@ from parity.pipelines import search
 from parity.pipelines.equality import CODE_BOUND, SCORE_BOUND
 from parity.pipelines.pipeline import Mistake, Pipeline
 from parity.pipelines.search import Progress
-from parity.pipelines.stages import MISTAKES, resizing
+from parity.pipelines.stages import MISTAKES, read_off, resizing
 from parity.results.records.pipelines import (
     ExplanationResult,
     MistakeResult,
@@ -144,7 +144,7 @@ def explain(
         progress: Shows how far it has come.
     """
     trials = search.Trials(runner, faithful, port)
-    known = search.applicable(MISTAKES, faithful, port, networks)
+    known = search.applicable((*MISTAKES, *read_off(port)), faithful, port, networks)
     tried = search.without_larger_limits(known)
 
     def fitted(image: CocoImage, way: str) -> tuple[int, int]:

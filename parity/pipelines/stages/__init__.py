@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import numpy as np
+
+from parity.detections.rows import Rows
 from parity.pipelines.pipeline import Mistake
 from parity.pipelines.stages import (
     anchors,
@@ -34,5 +37,17 @@ MISTAKES: tuple[Mistake, ...] = (
     *writing.MISTAKES,
 )
 """Every known mistake, in the order of the stages."""
+
+
+def read_off(port: Mapping[int, Rows]) -> tuple[Mistake, ...]:
+    """Mistakes with numbers that no list has, and a program's detections show.
+
+    Args:
+        port: Its detections by image.
+    """
+    counts = [len(rows) for rows in port.values()]
+    scores = np.concatenate([np.zeros(0), *(rows[:, 4] for rows in port.values())])
+    return (*suppressing.read_off(counts), *writing.read_off(scores))
+
 
 BY_SLUG: Mapping[str, Mistake] = MappingProxyType({item.slug: item for item in MISTAKES})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,8 @@ from torch_model import nms
 
 Floats = NDArray[np.float32]
 
-IOUS = (0.3, 0.4, 0.45, 0.5, 0.6, 0.65, 0.7)
+IOUS = tuple(round(0.05 * step, 2) for step in range(4, 19))
+"""Overlaps from 0.2 to 0.9 above which hard NMS drops a box."""
 SIGMAS = (0.25, 0.3, 0.5, 1.0)
 LIMITS = (10, 20, 50, 100, 200, 300, 500, 1000, 10_000)
 
@@ -66,6 +69,19 @@ MISTAKES = (
         )
     ),
 )
+
+
+def read_off(counts: Sequence[int]) -> Iterator[Mistake]:
+    """A number of boxes that several images have and none exceeds.
+
+    Args:
+        counts: How many boxes a program has found in each image.
+    """
+    most = max(counts, default=0)
+    if most not in (0, *LIMITS) and list(counts).count(most) > 1:
+        yield Mistake(
+            "best-other", f"at most {most} boxes of an image", "postprocess", {"limit": most}
+        )
 
 
 def clipped(boxes: Floats, clipping: str, geometry: Geometry, size: tuple[int, int]) -> Floats:

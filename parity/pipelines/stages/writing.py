@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +17,31 @@ Numbers = NDArray[np.float64]
 
 THRESHOLDS = (0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
 """Least scores that ports write."""
+
+
+_LOWEST = 20
+"""Scores from which their density at the lower end is taken."""
+
+_EMPTY = 7.0
+"""Mean distances of neighbouring scores that may lie between a threshold and the least score. That
+many are empty by chance with a probability of exp(-7), a thousandth."""
+
+
+def read_off(scores: Numbers) -> Iterator[Mistake]:
+    """A score threshold where a program's scores end, unless one of the list may have cut there.
+
+    Args:
+        scores: All that the program has written.
+    """
+    lowest = np.sort(scores)[: _LOWEST + 1]
+    if len(lowest) < 2 or lowest[0] <= 0:
+        return
+    least = float(lowest[0])
+    apart = float(lowest[-1] - least) / (len(lowest) - 1)
+    if not any(least - _EMPTY * apart <= known <= least for known in THRESHOLDS):
+        yield Mistake(
+            "threshold-other", f"score threshold near {least:.3g}", "output", {"threshold": least}
+        )
 
 
 def undone(boxes: Floats, undo: str, geometry: Geometry, size: tuple[int, int]) -> Floats:

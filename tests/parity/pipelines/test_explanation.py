@@ -104,6 +104,18 @@ def test_mistakes_are_named(explained, folder, wrong):
     assert result.complete and len(result.steps) == len(wrong) and not result.worst_images
 
 
+def test_numbers_that_no_list_has_are_read_off_the_boxes(explained, folder):
+    """A least score between two of the list, an overlap, and a number of boxes."""
+    faithful = port(folder, ())
+    least = float(np.quantile(np.concatenate([rows[:, 4] for rows in faithful.values()]), 0.8))
+    found = explained(port(folder, {f"threshold-{least:.6f}"}))
+    assert named(found) == {"threshold-other"} and found.complete
+    assert f"score threshold near 0.61" in explanation_text(found, NAMES)
+    found = explained(port(folder, {"hard-nms", "iou-0.35", "best-37"}))
+    assert named(found) == {"hard-nms", "iou-0.35", "best-other"} and found.complete
+    assert "at most 37 boxes of an image" in explanation_text(found, NAMES)
+
+
 def test_the_profile_says_what_is_faithful(explained, folder):
     rows = port(folder, {"hard-nms"})
     assert not named(explained(rows, Pipeline(nms="hard")))
