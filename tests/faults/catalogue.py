@@ -63,6 +63,18 @@ def applicable(config: EfficientDetConfig) -> list[Fault]:
     return [fault for fault in CATALOGUE if fault.applies(config)]
 
 
+def one_of_each_kind(faults: Iterable[Fault]) -> list[Fault]:
+    """Each kind of fault at one of its places: the first kind at its first, the next at its second.
+
+    Args:
+        faults: The kind of each is what its key begins with.
+    """
+    kinds: dict[str, list[Fault]] = {}
+    for fault in faults:
+        kinds.setdefault(fault.key.partition("/")[0], []).append(fault)
+    return [places[number % len(places)] for number, places in enumerate(kinds.values())]
+
+
 def table(families: Mapping[str, Iterable[Fault]] = FAMILIES) -> str:
     """The number of faults of each family, and of all, one a line."""
     counts = {name: len(list(faults)) for name, faults in families.items()}

@@ -492,14 +492,14 @@ BRANCHES = (
         fault
         for key, title, function, *slugs in _GATED
         for fault in everywhere(
-            f"gate-{key}", title, instead(lambda m, x, g, f=function: f(x, g)), SCALES_AT, *slugs
+            f"gated-{key}", title, instead(lambda m, x, g, f=function: f(x, g)), SCALES_AT, *slugs
         )
     ),
     *(
         fault
         for key, title, function, *slugs in _SUMS
         for fault in everywhere(
-            f"residual-{key}", title, instead(lambda m, x, y, f=function: f(x, y)), SUMS_AT, *slugs
+            f"shortcut-{key}", title, instead(lambda m, x, y, f=function: f(x, y)), SUMS_AT, *slugs
         )
     ),
 )

@@ -64,20 +64,6 @@ def faults_table(outcomes: Sequence["Outcome"]) -> str:
     return "\n".join(lines)
 
 
-def one_of_each_kind(faults):
-    """Each kind of fault at one of its places: the first kind at its first, the next at its second.
-
-    Args:
-        faults: Those of a kind, which is what their keys begin with, one after another.
-    """
-    kinds = [list(group) for _, group in groupby(sorted(faults, key=_kind), _kind)]
-    return [places[number % len(places)] for number, places in enumerate(kinds)]
-
-
-def _kind(fault) -> str:
-    return fault.key.partition("/")[0]
-
-
 def kinds_table(outcomes: Sequence["Outcome"]) -> str:
     """How many kinds there are, and in how many places each was put, in Markdown."""
     lines = ["| model | kinds | in three places or more | named at every place |"]
@@ -145,7 +131,7 @@ def main(argv=None):
 def _injected(model, arguments, folder) -> "list[Outcome]":
     import torch
     from faults.bench import Bench
-    from faults.catalogue import FAMILIES, applicable
+    from faults.catalogue import FAMILIES, applicable, one_of_each_kind
 
     torch.set_num_threads(arguments.threads)
     name = get_config(model).name

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from faults.catalogue import CATALOGUE, FAMILIES, applicable, table
+from faults.catalogue import CATALOGUE, FAMILIES, applicable, one_of_each_kind, table
 from faults.fault import Context, layers, places
 from faults.weights import owner
 
@@ -30,12 +30,19 @@ CONFIGS = {
 
 
 def cases():
-    """Each fault once, on the first of the models in which it can be made."""
+    """Each fault once, on the first of the models in which it can be made.
+
+    Of each kind one place is tried in the suite, and all are in the heavy tests.
+    """
     chosen = {}
     for name, config in CONFIGS.items():
         for fault in applicable(config):
-            chosen.setdefault(fault.key, pytest.param(name, fault, id=fault.key))
-    return list(chosen.values())
+            chosen.setdefault(fault.key, (name, fault))
+    light = {fault.key for fault in one_of_each_kind(fault for _, fault in chosen.values())}
+    return [
+        pytest.param(*case, id=key, marks=() if key in light else pytest.mark.heavy)
+        for key, case in chosen.items()
+    ]
 
 
 class Bench:
@@ -44,12 +51,12 @@ class Bench:
     It has hooks of its own, since the catalogue is to prove the harness and not the reverse.
     """
 
-    def __init__(self, model, raw):
+    def __init__(self, model, raw, images=1):
         self.faithful = model
         self.context = Context(model.config, raw)
         # Large enough that no level has a single pixel, which would hide what padding does.
         rng = np.random.default_rng(0)
-        self.images = torch.from_numpy(rng.standard_normal((1, 3, 192, 256)).astype("float32"))
+        self.images = torch.from_numpy(rng.standard_normal((images, 3, 192, 256)).astype("float32"))
         self.tensors = {}
 
         def keep(name, call, output):
@@ -112,11 +119,12 @@ def benches(tiny_checkpoint, tiny_conversion):
     prefix = tiny_checkpoint / "model"
     raw = convert(CheckpointFiles(prefix, str(prefix), None), weights="raw").arrays
 
-    def tiny(config, chosen):
+    def tiny(config, chosen, images=1):
         arrays = {name: array.copy() for name, array in tiny_conversion.arrays.items()}
         return Bench(
             from_arrays(config, {name: arrays[name] for name in arrays if chosen(name)}, "tiny"),
             {name: raw[name] for name in raw if chosen(name)},
+            images,
         )
 
     def deep(config):
@@ -133,6 +141,7 @@ def benches(tiny_checkpoint, tiny_conversion):
 
     return {
         "tiny": tiny(TINY, lambda name: True),
+        "two images": tiny(TINY, lambda name: True, 2),
         "sum": tiny(CONFIGS["sum"], lambda name: not name.endswith(".weights")),
         "deep": deep(CONFIGS["deep"]),
     }
@@ -144,7 +153,7 @@ def equal(first, second):
 
 @pytest.mark.parametrize("name, fault", cases())
 def test_a_fault_is_at_the_nodes_it_names_and_nowhere_else(benches, name, fault):
-    bench = benches[name]
+    bench = benches["two images" if fault.images > 1 else name]
     expected = fault.nodes(bench.faithful, bench.context)
     allowed = expected | fault.knock_on(bench.faithful, bench.context)
     model = bench.spoilt(fault)

@@ -110,7 +110,7 @@ def test_numbers_that_no_list_has_are_read_off_the_boxes(explained, folder):
     least = float(np.quantile(np.concatenate([rows[:, 4] for rows in faithful.values()]), 0.8))
     found = explained(port(folder, {f"threshold-{least:.6f}"}))
     assert named(found) == {"threshold-other"} and found.complete
-    assert f"score threshold near 0.61" in explanation_text(found, NAMES)
+    assert "score threshold near 0.61" in explanation_text(found, NAMES)
     found = explained(port(folder, {"hard-nms", "iou-0.35", "best-37"}))
     assert named(found) == {"hard-nms", "iou-0.35", "best-other"} and found.complete
     assert "at most 37 boxes of an image" in explanation_text(found, NAMES)
