@@ -144,6 +144,7 @@ def coco(delta=0.0, complete=True, **other):
         "apart": 0,
         "reference_unexplained": 0,
         "candidate_unexplained": 0,
+        "ties": 0,
     }
     failures = [] if complete else [{"image_id": 7, "file_name": "7.jpg", "reason": "cut short"}]
     counts = {"all": 80, "failed": len(failures), "failures": failures}
@@ -249,6 +250,7 @@ def detect(picture="one.png", **other):
         "apart": 0,
         "reference_unexplained": 0,
         "candidate_unexplained": 0,
+        "ties": 0,
     }
     values = {
         "schema": "efficientdet-parity/detect",

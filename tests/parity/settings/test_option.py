@@ -67,6 +67,10 @@ def filled(kind, folder):
     # Each is refused with others of these.
     for name in ("from_", "backward", "scheduler", "naming", "framework", "stage_swap"):
         values.pop(name, None)
+    if "detections" in values:
+        # It is a whole program, in place of a candidate's network.
+        values.pop("candidate")
+        values.pop("names")
     return kind(**values)
 
 
