@@ -7,6 +7,7 @@ faithful models, none of which may raise an alarm, and the largest error that pa
 """
 
 import argparse
+import json
 import random
 import sys
 import tempfile
@@ -133,6 +134,8 @@ def _injected(model, arguments, folder) -> "list[Outcome]":
     from faults.bench import Bench
     from faults.catalogue import FAMILIES, applicable, one_of_each_kind
 
+    from parity.sides.side import CandidateError
+
     torch.set_num_threads(arguments.threads)
     name = get_config(model).name
     config = get_config(name)
@@ -150,11 +153,22 @@ def _injected(model, arguments, folder) -> "list[Outcome]":
             checkpoint = arguments.checkpoint or seeded(model, "seed", folder)
             bench = Bench(checkpoint, name, parse_size(arguments.size), images=images)
             for fault in group:
-                outcomes.append(bench.outcome(families[fault.key], fault))
+                try:
+                    outcomes.append(bench.outcome(families[fault.key], fault))
+                except CandidateError as error:
+                    # Such as a border that is mirrored where a level has a single pixel.
+                    print(f"left out, as it cannot be at this size: {fault.key} ({error})")
                 done += 1
+                _keep(arguments, outcomes)
                 progress(done, len(faults))
             bench.session.close()
     return outcomes
+
+
+def _keep(arguments, outcomes) -> None:
+    """Write what is known so far, which an hour's work should not be lost for."""
+    text = "\n".join(json.dumps(asdict(item)) for item in outcomes)
+    write_text(arguments.out / "so-far.jsonl", text + "\n")
 
 
 def _sharpness(arguments):
