@@ -77,6 +77,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--zylo117", type=Path, help="a checkout")
     parser.add_argument("--signatrix", type=Path, help="a checkout")
     parser.add_argument("--limit", type=int, help="so many images only")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each command")
     parser.add_argument("--work", type=Path, default=Path("out/published-ports"))
     parser.add_argument("--out", type=Path, default=Path("docs/published-ports.md"))
     return parser.parse_args()
@@ -114,14 +115,15 @@ def _measure(
     checkpoint, network = str(arguments.checkpoint), ["--candidate", port.function("build")]
     image = sorted(arguments.images.glob("*.jpg"))[0]
     result = work / "nodes.json"
-    nodes = ["compare.py", "nodes", checkpoint, *network, "--image", str(image)]
+    threads = ["--threads", str(arguments.threads)]
+    nodes = ["compare.py", "nodes", checkpoint, *network, *threads, "--image", str(image)]
     _python([*nodes, "--json", str(result)], environment)
     port.results["nodes"] = json.loads(result.read_text("utf-8"))
     if not port.detects:
         return
     coco = ["compare.py", "coco", checkpoint, "--images", str(arguments.images)]
     coco += ["--annotations", str(arguments.annotations)]
-    coco += ["--limit", str(arguments.limit)] if arguments.limit else []
+    coco += [*threads, *(["--limit", str(arguments.limit)] if arguments.limit else [])]
     for name, side in (
         ("network", network),
         ("pipeline", ["--detections", port.function("detect")]),
