@@ -177,6 +177,14 @@ class CocoReport:
                 f"{values.candidate_unexplained} of {judged}'s are missing on the other side "
                 f"without a reason"
             )
+        made = self.explanation
+        if made is not None and made.differs:
+            unlike = made.boxes - made.start + made.start_extra
+            found.append(
+                f"the program's boxes are not the faithful pipeline's: {unlike} of either side on "
+                f"{made.counted} images have no equal one"
+                + (f", by {len(made.steps)} known mistakes" if made.steps else "")
+            )
         return found
 
     def _lack(self) -> str:

@@ -110,6 +110,7 @@ def evaluate_images(
                 )
                 for side in sides
             }
+        _require_some(results)
         report = _coco_report(settings, setup, annotations, results, runner.environment)
         if candidate is not None:
             report = replace(report, candidate=candidate.described, notes=candidate.notes())
@@ -144,6 +145,18 @@ def _explanation(
     if not any(len(item) for item in rows.values()):
         return None
     return explained(setup, settings.images, sorted(annotations.categories), images, rows)
+
+
+def _require_some(results: Mapping[str, Sequence[Shard]]) -> None:
+    """Refuse a candidate that fails on every image, which compares nothing.
+
+    Raises:
+        InputError: With the first reason.
+    """
+    found = [item.failure for shard in results.get(CANDIDATE, ()) for item in shard.images]
+    if found and all(found):
+        more = f" So it does on all {len(found)} images." if len(found) > 1 else ""
+        raise InputError(f"{found[0]}{more}", Cause.CANDIDATE)
 
 
 def _annotations(settings: CocoSettings, setup: Detection) -> tuple[Annotations, Annotations]:

@@ -84,6 +84,14 @@ def as_sorted(rows: Any) -> Rows:
     return table[np.argsort(-table[:, 4], kind="stable")]
 
 
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose every key is there once: of two it would not be known which is meant."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has a key twice")
+    return found
+
+
 def _entries(path: Path) -> list[Any]:
     try:
         if not path.is_file():
@@ -93,7 +101,7 @@ def _entries(path: Path) -> list[Any]:
                 f"{path} has {path.stat().st_size} bytes; at most {MAX_BYTES} are read.",
                 Cause.FORMAT,
             )
-        values = json.loads(path.read_bytes())
+        values = json.loads(path.read_bytes(), object_pairs_hook=_without_repeats)
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}); give {FORMAT}.", Cause.of(error)
@@ -206,10 +214,14 @@ def _returned(source: str, what: str) -> InputError:
 def _checked(source: str, boxes: Any, scores: Any, classes: Any) -> Rows:
     """One image's detections; corners become x, y, width, height."""
     try:
-        corners = np.asarray(boxes, np.float64)
-        values, labels = np.asarray(scores, np.float64), np.asarray(classes, np.float64)
+        found = [np.asarray(part) for part in (boxes, scores, classes)]
     except (TypeError, ValueError):
         raise _returned(source, "what is no array of numbers") from None
+    # Texts, truth values and complex numbers would be taken for numbers by a cast.
+    if any(part.size and part.dtype.kind not in "iuf" for part in found):
+        types = ", ".join(str(part.dtype) for part in found)
+        raise _returned(source, f"arrays of {types:.60}, which are not all of real numbers")
+    corners, values, labels = (part.astype(np.float64) for part in found)
     corners = corners.reshape(0, 4) if not corners.size else corners
     shapes = (
         f"boxes {list(corners.shape)}, scores {list(values.shape)}, classes {list(labels.shape)}"

@@ -131,6 +131,12 @@ class Look:
 _OF_NORMS = frozenset(fault.slug for fault in FAMILIES["batch norm"])
 """Names of faults that only a batch norm can have, and not the convolution before it."""
 
+_OF_PLACES = (
+    "tile", "padding", "moved", "zero", "stride", "pool", "average-pool", "nearest", "bilinear",
+    "interpolated", "left-out", "upsample", "input-moved",
+)  # fmt: skip
+"""How names begin whose numbers are rows and columns, which are others for other sizes."""
+
 _SURE = frozenset({"left-out", "left-out-or-relu"})
 """Diagnoses that say more than what the node reads."""
 
@@ -178,6 +184,8 @@ class Examination:
         self._sources: dict[str, tuple[str, ...]] = {}
         self._overwritten: dict[str, tuple[str, ...]] = {}
         self._in_training = ""
+        self._of_one_input = ""
+        self._elsewhere = False
 
     @property
     def done(self) -> bool:
@@ -210,6 +218,27 @@ class Examination:
                     pytorch.nchw(look.ruling.gauge),
                     limit,
                 )
+
+    @property
+    def fitted(self) -> bool:
+        """Whether its name has numbers that were fitted to values, and not to places."""
+        found = self._attempt.result()
+        return bool(found and found.constants and not found.slug.startswith(_OF_PLACES))
+
+    def see_elsewhere(self, node: NodeResult, look: Look) -> None:
+        """Hold the name against the same node on another input.
+
+        Args:
+            node: What was found about it on this input.
+            look: What can be seen of it there.
+        """
+        before = self._attempt.result()
+        if look.comparable and before is not None:
+            self._elsewhere = True
+            self._attempt.hold(_case(node, look, self._known))
+            after = self._attempt.result()
+            if after is None or after.slug != before.slug:
+                self._of_one_input = before.title
 
     def _hold(self, node: NodeResult, look: Look) -> None:
         """Hold every explanation against a node."""
@@ -265,6 +294,9 @@ class Examination:
     def answer(self) -> Suspect:
         """The suspect with what is wrong with it, once its nodes have been looked at."""
         evidence = tuple(f"{item.place}: {item.text}" for item in self._findings)
+        if self._of_one_input:
+            told = f"{self._of_one_input}: so on this input, and otherwise on another"
+            evidence = (f"{told}, so that its numbers go with the image", *evidence)
         node = self._largest
         assert node is not None
         suspect = replace(self._suspect, tried=bool(self._tried))

@@ -121,6 +121,7 @@ def diagnosed(
     what: Sequence[Finding],
     limit: int,
     progress: Progress | None = None,
+    elsewhere: Sequence[tuple[Pairing, Sequence[NodeResult]]] = (),
 ) -> list[Suspect]:
     """The suspects with what is wrong with them, as far as that can be told.
 
@@ -135,6 +136,8 @@ def diagnosed(
         what: Findings about the candidate's structure.
         limit: Number of suspects to try hypotheses on.
         progress: Told how many suspects are done.
+        elsewhere: The same comparison on other inputs, with its results: what was fitted to one
+            input is a name only where it holds on these too.
     """
     results = {node.name: node for node in nodes}
     examinations: dict[int, Examination] = {}
@@ -155,6 +158,8 @@ def diagnosed(
     if examinations:
         visited = [name for name, node in results.items() if node.shape]
         _inspect(pairing, visited, looked_at, examine, _inner(pairing, results))
+    for other, there in elsewhere:
+        _hold_elsewhere(other, there, examinations, looked_at)
     answers = [
         examinations[index].answer()
         if index in examinations and examinations[index].seen
@@ -163,6 +168,30 @@ def diagnosed(
     ]
     answers = [_with_steps(suspect, pairing) for suspect in answers]
     return sorted(answers, key=lambda suspect: _is_merely_not_covered(suspect, pairing))
+
+
+def _hold_elsewhere(
+    pairing: Pairing,
+    nodes: Sequence[NodeResult],
+    examinations: Mapping[int, Examination],
+    looked_at: Mapping[str, Sequence[int]],
+) -> None:
+    """Hold names with fitted numbers against another input; no run where there is none."""
+    results = {node.name: node for node in nodes}
+    due = {
+        name: [index for index in indices if examinations[index].fitted]
+        for name, indices in looked_at.items()
+        if name in results and results[name].shape
+    }
+    due = {name: indices for name, indices in due.items() if indices}
+
+    def examine(name: str, look: Look) -> None:
+        for index in due[name]:
+            examinations[index].see_elsewhere(results[name], look)
+
+    if due:
+        visited = [name for name, node in results.items() if node.shape]
+        _inspect(pairing, visited, due, examine, _inner(pairing, results))
 
 
 def _with_steps(suspect: Suspect, pairing: Pairing) -> Suspect:

@@ -127,6 +127,15 @@ class Attempt:
                 self._fits = self._proposed_again(seen)
             self._keep(case)
 
+    @torch.no_grad()
+    def hold(self, case: Case) -> None:
+        """Hold what has been proposed against a node of another input; nothing new is proposed."""
+        seen = _seen(case) if self._fits else None
+        if seen is not None:
+            numbers = [fit for fit in self._fits or [] if fit.hypothesis.again is not None]
+            others = [fit for fit in self._fits or [] if fit.hypothesis.again is None]
+            self._fits = [*others, *self._remaining(numbers, seen)]
+
     @property
     def _may_propose(self) -> bool:
         return self._room >= 0 and self._proposals < _PROPOSALS

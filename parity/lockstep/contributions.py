@@ -70,6 +70,9 @@ def contributions(
     own = known.own if known else OwnDifferences()
     if not own.arrays.keys() >= set(nodes):
         own = _collect(pairing, nodes, seen)
+    if not own.outputs.keys() >= set(pairing.outputs):
+        # An output that could not be measured has no difference to be attributed.
+        return []
     reference = [own.outputs[name] for name in pairing.outputs]
     done(1)
 

@@ -19,6 +19,13 @@ from parity.results.records.pipelines import (
     UnexplainedImage,
 )
 
+_MUCH = 0.02
+"""Share of the boxes that may be left before the names are called uncertain; decides no verdict."""
+
+CHANCE = 1 / 1000
+"""Share of a faithful program's boxes that chance may leave without an equal one; measured: eight
+times fewer (docs/pipelines.md)."""
+
 ACCOUNTED = 200
 """Each step is counted on at most so many images; what remains is counted on all."""
 
@@ -76,6 +83,20 @@ class Explanation:
     extra: int
     ties: int
     remaining: Mapping[int, tuple[int, int]]
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether so much is left that what is named may stand for what is not known."""
+        return self.unexplained + self.extra > _MUCH * self.all_boxes
+
+    @property
+    def differs(self) -> bool:
+        """Whether the program is another one than the faithful pipeline.
+
+        It is where a mistake is named, and where more is left than chance leaves between two
+        faithful programs: measured, one box of 8000, at a tie or at the cut.
+        """
+        return bool(self.steps) or self.unexplained + self.extra > CHANCE * self.all_boxes
 
     @property
     def complete(self) -> bool:

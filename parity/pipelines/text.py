@@ -24,6 +24,11 @@ def explanation_text(explanation: Explanation, names: Mapping[int, str]) -> str:
         lines.append(_step(number, step, equal, extra, explanation.boxes))
         equal, extra = step.equal, step.extra
     lines.append(_rest(explanation))
+    if explanation.steps and explanation.uncertain:
+        lines.append(
+            "  as long as that many are unexplained, one of these mistakes may stand for another "
+            "that is not known, such as a number of which no list has the like"
+        )
     lines += [
         f"  {names[number]}: {own} of the candidate's, {more} more of the pipeline's"
         for number, (own, more) in list(explanation.remaining.items())[:_SHOWN]
@@ -37,6 +42,11 @@ def _head(explanation: Explanation) -> str:
             return (
                 f"the candidate's whole pipeline: all {explanation.all_boxes:,} boxes equal the "
                 f"faithful pipeline's; no mistake is named"
+            )
+        if not explanation.unexplained:
+            return (
+                f"the candidate's whole pipeline: all of its boxes equal the faithful pipeline's, "
+                f"which has {explanation.extra:,} more; no mistake is named"
             )
         return "the candidate's whole pipeline: no known mistake makes boxes equal; none is named"
     count = len(explanation.steps)

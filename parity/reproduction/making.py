@@ -99,7 +99,9 @@ def reproduced(
         size = write_files(folder, written.script, written.tensors)
         return _result(sample, written, folder, size, passed_over)
     more = len(accused) - _TRIED
-    text = "none was written" + (f", and {more} more nodes were not tried" if more > 0 else "")
+    text = "no script shows any of these nodes" + (
+        f", and {more} more nodes were not tried" if more > 0 else ""
+    )
     return ReproductionResult(reason=text, passed_over=passed_over)
 
 
@@ -240,8 +242,8 @@ def _packed(
     notes = [_kept(tensors), *notes]
     if not computed:
         notes.append(
-            "What is wrong is not computed here, since no function is known that makes the "
-            "candidate's whole output; the value is the one that it has made."
+            "What is wrong is not computed here: this script has no text for it. The value is the "
+            "one that the candidate has made."
         )
     if not sample.certain:
         notes.append(

@@ -217,7 +217,14 @@ def _examined(
     if guilty and settings.diagnose:
         with Progress("diagnosing", unit="suspects") as progress:
             guilty = diagnosed(
-                telling.pairing, guilty, shown, known, found, settings.diagnose, progress
+                telling.pairing,
+                guilty,
+                shown,
+                known,
+                found,
+                settings.diagnose,
+                progress,
+                trials.elsewhere,
             )
     seconds["diagnosis"] = time.perf_counter() - started
     started = time.perf_counter()

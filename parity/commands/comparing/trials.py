@@ -63,6 +63,7 @@ class Trials:
 
     Attributes:
         telling: The trial that shows most: the first with the worst outcome.
+        elsewhere: Of another trial, if there is one, what was compared and the results.
         nodes: The worst result of each node.
         runs: What is wrong with the candidate's runs as such.
         not_shown: Sentences on what could not be compared besides nodes.
@@ -86,6 +87,7 @@ class Trials:
         self._described: list[Mapping[str, Any]] = []
         self._shapes: dict[tuple[int, ...], None] = {}
         self.telling: Trial
+        self.elsewhere: list[tuple[Pairing, Sequence[NodeResult]]] = []
         self.nodes: list[NodeResult] = []
         self.runs: list[Finding] = []
         self._notes: list[str] = []
@@ -111,9 +113,13 @@ class Trials:
                     self._shapes[trial.pairing.images.shape] = None
                     for name, value in comparison.seconds.items():
                         seconds[name] = seconds.get(name, 0.0) + value
+                    other: Trial | None = trial
                     if worst is None or Outcome.worst((worst, comparison.outcome)) is not worst:
+                        other = None if worst is None else self.telling
                         worst = comparison.outcome
                         self.telling = trial
+                    if other is not None:
+                        self.elsewhere = [(other.pairing, other.comparison.nodes)]
         self.nodes = merged_nodes([found.nodes for found in self._comparisons])
         # The same is wrong with the runs on every input.
         self.runs = next((list(found.runs) for found in self._comparisons if found.runs), [])

@@ -212,4 +212,9 @@ def _plain(value: Any) -> Any:
     """A tensor as an array; anything else as it is."""
     import torch
 
-    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+    if not isinstance(value, torch.Tensor):
+        return value
+    value = value.detach().cpu()
+    # NumPy has no type for some of PyTorch's, and float32 holds them all.
+    short = value.is_floating_point() and value.dtype not in (torch.float32, torch.float64)
+    return (value.float() if short else value).resolve_conj().resolve_neg().numpy()

@@ -60,6 +60,9 @@ def structures(
     candidate, referee = pairing.candidate, pairing.referee
     if not isinstance(candidate, ObservedCandidate) or not isinstance(referee, FaithfulReferee):
         return []
+    if all(node.verdict.passes for node in nodes):
+        # However its layers are written, they are the model's.
+        return []
     try:
         found, _ = candidate.seen()
     except ValueError:

@@ -13,6 +13,12 @@ from parity.results.records.nodes import Statement
 _KEPT = ("relu", "clamp", "clip", "threshold", "maximum", "softplus", "abs", "pow", "exp")
 
 
+def _known(seen: Seen) -> bool:
+    """Whether no more sums are taken for fusions than the model has: others are not known."""
+    due = sum(node.kind is NodeKind.FUSE for node in seen.nodes)
+    return len(seen.network.fusions) <= due
+
+
 def count(seen: Seen) -> Iterator[Statement]:
     """How many there are."""
     due = [node for node in seen.nodes if node.kind is NodeKind.FUSE]
@@ -33,7 +39,7 @@ def count(seen: Seen) -> Iterator[Statement]:
 def weights(seen: Seen) -> Iterator[Statement]:
     """Fusions of fast attention without a relu on their weights, without epsilon, without any."""
     nodes = seen.open((NodeKind.FUSE,))
-    if not nodes or seen.config.fusion is not Fusion.FAST_ATTENTION:
+    if not nodes or not _known(seen) or seen.config.fusion is not Fusion.FAST_ATTENTION:
         return
     layers = {number: seen.flow.layers[number] for number in seen.network.fusions}
     wrong = {n: layer for n, layer in layers.items() if not seen.is_right(layer)}
@@ -75,6 +81,8 @@ def weights(seen: Seen) -> Iterator[Statement]:
 
 def behind(seen: Seen) -> Iterator[Statement]:
     """What follows upon a fusion: an activation, a separable convolution, a batch norm."""
+    if not _known(seen):
+        return
     chains = [chain for chain in seen.network.behind_fusions if _has(chain, Kind.CONV)]
     total = len(chains)
     inactive, others, after, whole, unnormed = [], [], [], [], []

@@ -13,8 +13,8 @@ from torch_model import nms
 
 Floats = NDArray[np.float32]
 
-IOUS = tuple(round(0.05 * step, 2) for step in range(4, 19))
-"""Overlaps from 0.2 to 0.9 above which hard NMS drops a box."""
+IOUS = (0.2, 0.25, *(round(0.01 * step, 2) for step in range(30, 71)), 0.75, 0.8, 0.85, 0.9)
+"""Overlaps above which hard NMS drops a box."""
 SIGMAS = (0.25, 0.3, 0.5, 1.0)
 LIMITS = (10, 20, 50, 100, 200, 300, 500, 1000, 10_000)
 

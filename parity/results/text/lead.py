@@ -113,7 +113,8 @@ def _of_node(report: NodesResult, node: Node) -> Lead:
         if suspect.tried
         else "what is wrong is not known; no hypothesis could be tried"
     )
-    details = (*suspect.evidence, *suspect.patterns)
+    # What the difference looks like says more than which operations make it.
+    details = (*suspect.patterns[:2], *suspect.evidence, *suspect.patterns[2:])
     return Lead(node.name, f"{node.verdict.value}; {why}", step, others, details, suspect)
 
 

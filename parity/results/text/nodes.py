@@ -125,7 +125,7 @@ class _Text:
     def _suspect(self, group: Group[Suspect]) -> list[str]:
         suspect = group.first
         what = suspect.diagnosis
-        details = [*suspect.evidence, *suspect.patterns]
+        details = [*suspect.patterns[:2], *suspect.evidence, *suspect.patterns[2:]]
         if what is None:
             what = details.pop(0) if details else "nothing more is known of it"
         lines = self._item(f"{suspect.nodes[0]}: {suspect.verdict.value}; {what}")

@@ -87,7 +87,7 @@ def test_a_diagnosis_that_does_not_reproduce_the_output_gives_way_to_what_was_re
     moved = sample.output.copy()
     moved[0, 0, 0, 0] += 1
     written = making.written_of(replace(sample, output=moved), suspect, "tiny", "port")
-    assert not written.computed and "no function is known" in " ".join(written.notes)
+    assert not written.computed and "has no text for it" in " ".join(written.notes)
     assert written.found["wrong"] == written.found["recorded"]
     assert "def wrong" not in written.script
 
@@ -281,7 +281,7 @@ def test_what_is_accused_first_is_taken_and_else_it_is_said_why(lockstep, tmp_pa
     assert result.passed_over == [f"{FAULTS['norm'][1]}: of a reason"]
     monkeypatch.setattr(making, "take", lambda *given: "of a reason")
     _, result = reproduction_of(lockstep, model, tmp_path / "third")
-    assert result.reason == "none was written" and len(result.passed_over) == 2
+    assert result.reason == "no script shows any of these nodes" and len(result.passed_over) == 2
     assert not (tmp_path / "third").exists()
 
 
