@@ -4,9 +4,10 @@
 :func:`detect`.
 """
 
+import functools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -30,28 +31,37 @@ def build(faithful):
     return model.eval()
 
 
-def detect(paths: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+@functools.cache
+def _network():
+    faithful = efficientdet_parity.load(os.environ["CHECKPOINT_PTH"]).eval()
+    return build(faithful), faithful.config.image_size[0]
+
+
+def detect(paths: Sequence[str]) -> tuple[list[np.ndarray], ...]:
     """Its evaluation, ``coco_eval.py``: OpenCV, scores from 0.05, IoU 0.5.
 
     Args:
         paths: Image files.
 
-    Yields:
+    Returns:
         For each image boxes [K, 4] as x1, y1, x2, y2 in its pixels, scores and classes.
     """
+    boxes, scores, classes = zip(*map(_found, paths), strict=True)
+    return list(boxes), list(scores), list(classes)
+
+
+def _found(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     from efficientdet.utils import BBoxTransform, ClipBoxes
     from utils.utils import invert_affine, postprocess, preprocess
 
-    faithful = efficientdet_parity.load(os.environ["CHECKPOINT_PTH"]).eval()
-    model = build(faithful)
-    for path in paths:
-        _, framed, metas = preprocess(str(path), max_size=faithful.config.image_size[0])
-        batch = torch.from_numpy(framed[0]).float()[None].permute(0, 3, 1, 2)
-        with torch.no_grad():
-            _, regression, classification, anchors = model(batch)
-            found = postprocess(
-                batch, anchors, regression, classification, BBoxTransform(), ClipBoxes(), 0.05, 0.5
-            )
-        (found,) = invert_affine(metas, found)
-        boxes = np.asarray(found["rois"], np.float32).reshape(-1, 4)
-        yield boxes, np.asarray(found["scores"]), np.asarray(found["class_ids"], int) + 1
+    model, size = _network()
+    _, framed, metas = preprocess(str(path), max_size=size)
+    batch = torch.from_numpy(framed[0]).float()[None].permute(0, 3, 1, 2)
+    with torch.no_grad():
+        _, regression, classification, anchors = model(batch)
+        found = postprocess(
+            batch, anchors, regression, classification, BBoxTransform(), ClipBoxes(), 0.05, 0.5
+        )
+    (found,) = invert_affine(metas, found)
+    boxes = np.asarray(found["rois"], np.float32).reshape(-1, 4)
+    return boxes, np.asarray(found["scores"]), np.asarray(found["class_ids"], int) + 1
