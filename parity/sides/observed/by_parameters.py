@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from parity.sides.observed.pairs import SAME, WITH_PARAMETERS, How, Partner
 from parity.sides.observed.record import Content
 from parity.sides.observed.search import Search
@@ -27,6 +29,7 @@ def _with_parameters(search: Search, node: str, wanted: frozenset[Content]) -> P
     due = search.due(node)
     shared = search.shares[wanted] > 1
     best: tuple[tuple[float, ...], Partner] | None = None
+    parts: Counter[bool] = Counter()
     for value in search.values:
         held = search.contents[value.number]
         if max(wanted) not in held or not search.may_be(value, node):
@@ -37,6 +40,7 @@ def _with_parameters(search: Search, node: str, wanted: frozenset[Content]) -> P
         layout = layout or search.layout_of_any_size(value, node)
         if not placed and (shared or layout is None):
             continue
+        parts[placed] += not fits
         distance = search.distance(value, node)
         rank = (
             float(placed),
@@ -49,4 +53,7 @@ def _with_parameters(search: Search, node: str, wanted: frozenset[Content]) -> P
         )
         if best is None or rank > best[0]:
             best = rank, Partner(value.number, layout, How.PARAMETERS, distance)
-    return None if best is None else best[1]
+    if best is None or (not best[0][1] and parts[bool(best[0][0])] > 1):
+        # Several of another shape are parts, such as tiles, of what is put together later.
+        return None
+    return best[1]

@@ -290,7 +290,10 @@ class ObservedCandidate:
             name = waiting.pop()
             sources = sought.sources[name]
             given = partners.found.get(sources[0])
-            found[name] = settings_of(sought.kinds[name], span, given.layout if given else None)
+            # Of two nodes of one kind in a span it is not known which one an operation makes.
+            alone = sought.kinds[name] not in {sought.kinds[other] for other in found}
+            layout = given.layout if given else None
+            found[name] = settings_of(sought.kinds[name], span, layout) if alone else {}
             # What has no partner is made on the way.
             hidden = [one for one in sources if one in sought.kinds and one not in partners.found]
             waiting += [one for one in hidden if one not in found]
