@@ -298,7 +298,13 @@ def _settled_limit(part: Convolution, theirs: Tensor, above: bool) -> float | No
 
 FAULTS = (
     with_numbers(
-        "left-out-partly", "half of the channels passed through", _UNARY, _left_out_partly, _half
+        "left-out-partly",
+        "half of the channels passed through",
+        _UNARY,
+        _left_out_partly,
+        _half,
+        # What is left out in a part of the channels is as rightly called that.
+        alike=("part-of-channels", "part-of-images"),
     ),
     in_variants(
         "activation-before", "an unusual activation before", CONVOLUTIONS, _activated,
