@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from benchmarks.common import ROOT
 from parity.process.files import write_text
 
 _PORTS = Path(__file__).parent / "published"
+_MANY = 6
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
@@ -57,7 +59,8 @@ def main() -> int:
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     converted = work / "model.pth"
-    _python(["convert.py", str(arguments.checkpoint), str(converted)], {})
+    if not (arguments.keep and converted.is_file()):
+        _python(["convert.py", str(arguments.checkpoint), str(converted)], {})
     for port in ports:
         environment = {**port.environment, "CHECKPOINT_PTH": str(converted.absolute())}
         _measure(port, arguments, work / Path(port.file).stem, environment)
@@ -78,6 +81,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--signatrix", type=Path, help="a checkout")
     parser.add_argument("--limit", type=int, help="so many images only")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each command")
+    parser.add_argument("--keep", action="store_true", help="use results that are in --work")
     parser.add_argument("--work", type=Path, default=Path("out/published-ports"))
     parser.add_argument("--out", type=Path, default=Path("docs/published-ports.md"))
     return parser.parse_args()
@@ -117,7 +121,8 @@ def _measure(
     result = work / "nodes.json"
     threads = ["--threads", str(arguments.threads)]
     nodes = ["compare.py", "nodes", checkpoint, *network, *threads, "--image", str(image)]
-    _python([*nodes, "--json", str(result)], environment)
+    if not (arguments.keep and result.is_file()):
+        _python([*nodes, "--json", str(result)], environment)
     port.results["nodes"] = json.loads(result.read_text("utf-8"))
     if not port.detects:
         return
@@ -129,7 +134,8 @@ def _measure(
         ("pipeline", ["--detections", port.function("detect")]),
     ):
         folder = work / name
-        _python([*coco, *side, "--out", str(folder)], environment)
+        if not (arguments.keep and (folder / "coco.json").is_file()):
+            _python([*coco, *side, "--out", str(folder)], environment)
         port.results[name] = json.loads((folder / "coco.json").read_text("utf-8"))
 
 
@@ -170,19 +176,17 @@ def _account(port: Port) -> str:
 def _network(nodes: Mapping[str, Any]) -> str:
     images = "x".join(str(nodes["inputs"][0][side]) for side in ("height", "width"))
     lines = [f"**The network**, on one photograph at {images}: {nodes['sentence']}."]
-    told = dict.fromkeys(item["diagnosis"] for item in nodes["suspects"] if item["diagnosis"])
-    for diagnosis in told:
+    structures = [item["text"] for item in nodes["structures"]]
+    # Where the structure is another one, what single nodes read follows from that.
+    suspects = [] if len(structures) > _MANY else nodes["suspects"]
+    for diagnosis in dict.fromkeys(item["diagnosis"] for item in suspects if item["diagnosis"]):
         places = [
-            name
-            for item in nodes["suspects"]
-            if item["diagnosis"] == diagnosis
-            for name in item["nodes"]
+            name for item in suspects if item["diagnosis"] == diagnosis for name in item["nodes"]
         ]
         more = f" and {len(places) - 2} more" if len(places) > 2 else ""
         lines.append(f"- {diagnosis}: {', '.join(f'`{name}`' for name in places[:2])}{more}")
-    lines += [f"- `{item['place']}`: {item['text']}" for item in nodes["findings"][:12]]
-    if len(nodes["findings"]) > 12:
-        lines.append(f"- and {len(nodes['findings']) - 12} more findings of this kind")
+    # Where somebody keeps a checkout is nobody else's business.
+    lines += ["- " + re.sub(r"(?<= )/\S*/(?=[\w.]+:)", "", text) for text in structures]
     return "\n".join([lines[0], "", *lines[1:]]) if lines[1:] else lines[0]
 
 

@@ -36,8 +36,8 @@ _LAST = (*predictions.FAULTS, *general.WHOLE, *general.MOVED)
 
 _FIRST = frozenset(
     fault.slug
-    for family in ("images", "convolution", "batch norm", "activation and gate", "fusion", "mean",
-                   "scale and sum", "max-pool and up-sampling")
+    for family in ("images", "convolution", "other padding", "batch norm", "activation and gate",
+                   "fusion", "mean", "scale and sum", "max-pool and up-sampling")
     for fault in FAMILIES[family]
 )  # fmt: skip
 """Faults in what an operation computes."""

@@ -72,6 +72,7 @@ class Convolution:
         pads: Padding.
         groups: Number of channel groups.
         dilation: Distance of neighbouring taps, along height and width.
+        modes: What padding is made of along height and along width, of :func:`extended`.
     """
 
     x: Tensor
@@ -81,6 +82,7 @@ class Convolution:
     pads: Pads
     groups: int
     dilation: Sides = (1, 1)
+    modes: tuple[str, str] = ("zeros", "zeros")
 
     @property
     def depthwise(self) -> bool:
@@ -107,13 +109,20 @@ class Convolution:
             bias = None if bias is None else bias[channels]
         if self.depthwise:
             x, groups = x[:, channels], weight.shape[0]
-        x = F.pad(x, self.pads) if any(self.pads) else x
+        x = self._padded(x)
         magnitude = None if bias is None else bias.abs()
         output = self._apply(x, weight, bias, groups)
         gauge = self._apply(x.abs(), weight.abs(), magnitude, groups)
         if groups > 1 and not self.depthwise:
             return output[:, channels], gauge[:, channels]
         return output, gauge
+
+    def _padded(self, x: Tensor) -> Tensor:
+        if self.modes == ("zeros", "zeros"):
+            return F.pad(x, self.pads) if any(self.pads) else x
+        left, right, top, bottom = self.pads
+        rows = extended(x, 2, top, bottom, self.modes[0])
+        return extended(rows, 3, left, right, self.modes[1])
 
     def only(self, channels: Channels) -> Convolution:
         """The convolution that gives some of its output channels, for one or as many groups."""
@@ -329,7 +338,7 @@ def with_settings(operation: Operation, settings: Mapping[str, Any]) -> Evaluati
     return padded_by(replace(own, stride=stride, dilation=dilation), pads, (mode, mode))
 
 
-def padded_by(own: Convolution, pads: Pads, modes: tuple[str, str]) -> Evaluation:
+def padded_by(own: Convolution, pads: Pads, modes: tuple[str, str]) -> Convolution:
     """A convolution with another padding.
 
     Args:
@@ -337,14 +346,7 @@ def padded_by(own: Convolution, pads: Pads, modes: tuple[str, str]) -> Evaluatio
         pads: How many pixels of it.
         modes: What it is made of along height and along width, of :func:`extended`.
     """
-
-    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
-        part = own.only(channels)
-        x = extended(part.x, 2, pads[2], pads[3], modes[0])
-        x = extended(x, 3, pads[0], pads[1], modes[1])
-        return replace(part, x=x, pads=(0, 0, 0, 0))(ALL)
-
-    return evaluate
+    return replace(own, pads=pads, modes=modes)
 
 
 def extended(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:

@@ -44,15 +44,17 @@ FAULTS = {
     "dropout left on, after a convolution": (
         DEPTHWISE, held_out.dropout_left_on(0.001), "dropout",
     ),
-    "partial convolution": (DEPTHWISE, instead(held_out.partial), None),
+    "partial convolution": (DEPTHWISE, instead(held_out.partial), "padding-partial"),
     "partial convolution of one pixel": (
-        "fpn.cells.0.nodes.0.conv.depthwise", instead(held_out.partial), None,
+        "fpn.cells.0.nodes.0.conv.depthwise", instead(held_out.partial), "padding-partial",
     ),
-    "weights in int8": (PREDICT, held_out.quantised_in_place, "parameters-different"),
-    "depthwise weights in int8": (DEPTHWISE, held_out.quantised_in_place, "parameters-different"),
-    "weights brought to int8 as they are used": (PREDICT, held_out.quantised_on_the_fly, None),
+    "weights in int8": (PREDICT, held_out.quantised_in_place, "kernel-quantised"),
+    "depthwise weights in int8": (DEPTHWISE, held_out.quantised_in_place, "kernel-quantised"),
+    "weights brought to int8 as they are used": (
+        PREDICT, held_out.quantised_on_the_fly, "kernel-quantised",
+    ),
     "the same in the backbone": (
-        f"{BLOCK}.expand_conv", held_out.quantised_on_the_fly, None,
+        f"{BLOCK}.expand_conv", held_out.quantised_on_the_fly, "kernel-quantised",
     ),
     "an output in int8": (PREDICT, then(held_out.quantised_output), None),
     "a sigmoid out of a table": (f"{BLOCK}.se.gate", held_out.table(torch.sigmoid, -8, 8), "table"),
@@ -84,7 +86,8 @@ FAULTS = {
     "a channel shuffle": (
         ACT, then(lambda x: torch.channel_shuffle(x, 4)), "channels-shuffled",
     ),
-    "a clamp above": (ACT, then(lambda x: x.clamp(max=1.0)), "clamped"),
+    # A swish is never below -1, so that this is hard tanh on top of it.
+    "a clamp above": (ACT, then(lambda x: x.clamp(max=1.0)), "activation-extra"),
     "a clamp below": (PREDICT, then(lambda x: x.clamp(min=-4.6)), "clamped"),
     "some channels scaled": (PREDICT, held_out.some_channels(1.001), "channels-scaled"),
     "some channels scaled a little": (ACT, held_out.some_channels(1.00001), "channels-scaled"),
@@ -129,7 +132,8 @@ def test_a_fault_has_its_own_name_or_none(large, fault):
 
 def test_a_factor_is_told_as_it_is(large):
     (suspect,) = told_of(large, DEPTHWISE, held_out.dropout_left_on(0.001)).suspects
-    assert suspect.diagnosis == "0.098% of the values zeroed, the others times 1.001"
+    told = "dropout with p = 0.001, left on: 0.098% of the values zeroed, the others times 1.001"
+    assert suspect.diagnosis == told
     assert " at each of 5 nodes" in suspect.evidence[0]
     (suspect,) = told_of(large, ACT, held_out.some_channels(1.00001)).suspects
     assert "times 1.00001 in 5 of 16, channels 0, 1, 2, 3, 4" in suspect.diagnosis

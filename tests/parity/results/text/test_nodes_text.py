@@ -160,7 +160,8 @@ def test_the_candidates_module_is_named_where_it_has_another_path():
 def test_an_unknown_fault_shows_what_it_looks_like():
     unknown = suspect("conv", patterns=("only channel 3",), evidence=("sound",), tried=True)
     told = first(BAD, suspects=[unknown])
-    assert "culprit conv function differs; no known fault reproduces it - sound - only" in told
+    culprit = "culprit conv function differs; no known fault reproduces it"
+    assert f"{culprit} - only channel 3 - sound" in told
     assert "--closeups 1 --json FILE" in told
     seen = structs.replace(unknown, tried=False)
     assert "no hypothesis could be tried" in first(BAD, suspects=[seen])
