@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from efficientdet_spec import Cause, InputError
+from parity.commands.detecting.brought_detection import _plain
 from parity.detections.annotations import Annotations, CocoImage
-from parity.detections.brought import MAX_DETECTIONS, read_results, rows_of_call
+from parity.detections.brought import MAX_DETECTIONS, _entries, read_results, rows_of_call
 
 ANNOTATIONS = Annotations(
     Path("a.json"), [CocoImage(3, "3.jpg", 40, 30), CocoImage(5, "5.jpg", 40, 30)], {1: "one"}, None
@@ -116,7 +118,10 @@ def test_what_a_function_returns():
         ((BOXES, [[0.5, np.nan], []], CLASSES), "numbers that are not finite"),
         ((BOXES, [[0.5, 1.5], []], CLASSES), "scores that are not from 0 to 1"),
         ((BOXES, SCORES, [[1, 2.5], []]), "classes that are no whole numbers"),
-        ((["a", "b"], SCORES, CLASSES), "what is no array of numbers"),
+        ((["a", "b"], SCORES, CLASSES), "arrays of <U1, .* not all of real numbers"),
+        (([[["1"] * 4] * 2, []], SCORES, CLASSES), "not all of real numbers"),
+        (([np.ones((2, 4), complex), []], SCORES, CLASSES), "arrays of complex128"),
+        ((BOXES, [[True, False], []], CLASSES), "float64, bool, int64"),
         (([np.zeros((2, 5)), []], SCORES, CLASSES), "boxes \\[2, 5\\]"),
     ],
 )
@@ -124,3 +129,19 @@ def test_what_is_refused(found, message):
     with pytest.raises(InputError, match=message) as caught:
         called(found)
     assert caught.value.cause is Cause.CANDIDATE and len(str(caught.value)) < 1000
+
+
+def test_an_object_with_a_key_twice_is_refused(tmp_path):
+    """Of two scores it would not be known which is meant."""
+    path = tmp_path / "twice.json"
+    path.write_text(
+        '[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5, "score": 0.6}]'
+    )
+    with pytest.raises(InputError, match="an object has a key twice"):
+        _entries(path)
+
+
+def test_types_of_pytorch_that_numpy_lacks_are_taken():
+    value = torch.tensor([0.5, 0.25], dtype=torch.bfloat16)
+    assert _plain(value).tolist() == [0.5, 0.25]
+    assert _plain("no tensor") == "no tensor"

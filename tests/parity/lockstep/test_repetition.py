@@ -130,6 +130,15 @@ def test_it_is_told_how_outputs_depend_on_the_call_before(lockstep, made_of, wor
     assert words in only_finding(comparison)
 
 
+def test_outputs_that_are_equal_for_any_image_tell_nothing():
+    """No boxes at all, or the zeros behind a dead layer."""
+    values = torch.arange(32.0).view(1, 1, 4, 8)
+    for kept, telling in ((values, True), (0 * values, False), (torch.zeros(0, 4), False)):
+        run = [TorchValue(kept)]
+        found = repetition_findings(run, run, run, NAMES, of_first_call=run)
+        assert bool(found) is telling
+
+
 def test_what_is_random_is_no_rule():
     generator = torch.Generator().manual_seed(0)
     runs = [[TorchValue(torch.rand(1, 2, 3, 4, generator=generator))] for _ in range(3)]

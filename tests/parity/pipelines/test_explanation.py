@@ -73,6 +73,7 @@ def named(explanation):
 def test_a_faithful_program_is_not_accused(explained, folder):
     found = explained(port(folder, ()))
     assert found.complete and not found.steps and found.start == found.all_boxes == 300
+    assert not found.differs
     text = explanation_text(found, NAMES)
     assert "all 300 boxes equal the faithful pipeline's; no mistake is named" in text
 
@@ -98,6 +99,8 @@ def test_mistakes_are_named(explained, folder, wrong):
     found = explained(port(folder, wrong))
     assert named(found) == set(wrong) and found.complete, explanation_text(found, NAMES)
     assert not any(step.alternatives for step in found.steps)
+    # Equal boxes are not what it wrote, whatever its AP is.
+    assert found.differs
     assert all(step.only_with > 0 for step in found.steps)
     assert found.steps[-1].equal == found.boxes > found.start
     result = found.result(NAMES)
@@ -148,7 +151,7 @@ def test_a_network_that_is_a_little_off_is_not_explained_either(explained, folde
         return type(outputs)([x * np.float32(1.003) for x in outputs.classes], outputs.boxes)
 
     found = explained(port(folder, (), {"faithful": off}))
-    assert not found.steps and found.unexplained > 100
+    assert not found.steps and found.unexplained > 100 and found.differs
 
 
 def test_a_part_that_nobody_knows_is_counted(explained, folder):
