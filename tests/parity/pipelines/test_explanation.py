@@ -115,7 +115,10 @@ def test_numbers_that_no_list_has_are_read_off_the_boxes(explained, folder):
     assert named(found) == {"threshold-other"} and found.complete
     assert "score threshold near 0.61" in explanation_text(found, NAMES)
     found = explained(port(folder, {"hard-nms", "iou-0.35", "best-37"}))
-    assert named(found) == {"hard-nms", "iou-0.35", "best-other"} and found.complete
+    # Of two overlaps that these images do not tell apart both are told.
+    told = {item.slug for step in found.steps for item in (step.mistake, *step.alternatives)}
+    assert {"hard-nms", "iou-0.35", "best-other"} <= told and found.complete
+    assert len(found.steps) == 3
     assert "at most 37 boxes of an image" in explanation_text(found, NAMES)
 
 

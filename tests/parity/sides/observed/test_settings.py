@@ -172,7 +172,7 @@ PADDED = f"padding (1, 1, 1, 1) {SIDES}"
 NAMED = [
     ("backbone.blocks.2.depthwise_bn", with_epsilon, "epsilon", "eps 1e-05 instead of 0.001"),
     (STRIDED, called(padding=1), "padding-symmetric", f"its convolution has {PADDED}"),
-    (STRIDED, odd_padding, "settings-other", f"padding (2, -1, 2, -1) {SIDES}"),
+    (STRIDED, odd_padding, "padding-other", f"padding (2, -1, 2, -1) {SIDES}"),
     (STRIDED, every_pixel, "stride-other", "its convolution has stride 1 instead of 2"),
     (PLAIN, called(padding=2, dilation=2), "dilation", "dilation 2 instead of 1"),
     (PLAIN, dense, "groups-ignored", "its convolution has groups 1 instead of 16"),
