@@ -120,8 +120,8 @@ def test_what_is_refused(coco, dataset, capsys, detections, options, message):
 
 
 def test_a_function_that_fails(coco, dataset):
-    """Its images are those that failed, each with the reason."""
+    """Nothing was compared, and the first reason says why."""
     code, result = coco(dataset[0] / "port.py:wrong")
-    failures = result["images"]["candidate"]["failures"]
-    assert code == 3 and len(failures) == 3 and result["explanation"] is None
-    assert "ZeroDivisionError" in failures[0]["reason"] and "port.py:18" in failures[0]["reason"]
+    told = str(result)
+    assert code == 2 and "ZeroDivisionError" in told and "port.py:18" in told
+    assert "So it does on all 3 images." in told
