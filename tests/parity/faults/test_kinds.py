@@ -35,9 +35,11 @@ FAULTS = [
 
 
 def of_kind(faults):
+    """The places of each kind; two of three kinds are left to the heavy tests."""
+    kinds = groupby(faults, lambda fault: fault.key.partition("/")[0])
     return [
-        pytest.param(list(group), id=kind)
-        for kind, group in groupby(faults, lambda fault: fault.key.partition("/")[0])
+        pytest.param(list(group), id=kind, marks=pytest.mark.heavy if number % 3 else ())
+        for number, (kind, group) in enumerate(kinds)
     ]
 
 

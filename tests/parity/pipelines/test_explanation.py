@@ -82,17 +82,19 @@ def test_a_faithful_program_is_not_accused(explained, folder):
     "wrong",
     [
         ("bgr",),
-        ("pair-anchors",),
-        ("normalise-half",),
-        ("normalise-levels",),
-        ("written-xyxy",),
+        pytest.param(("pair-anchors",), marks=pytest.mark.heavy),
+        pytest.param(("normalise-half",), marks=pytest.mark.heavy),
+        pytest.param(("normalise-levels",), marks=pytest.mark.heavy),
+        pytest.param(("written-xyxy",), marks=pytest.mark.heavy),
         ("contiguous-zero",),
         ("hard-nms", "zero-based"),
-        ("opencv-decode", "centred", "written-normalised"),
+        pytest.param(("opencv-decode", "centred", "written-normalised"), marks=pytest.mark.heavy),
         ("resize-first", "plain-hard-nms", "clip-first"),
-        ("zero-padded-pool", "corner-anchors", "scale-per-axis"),
+        pytest.param(
+            ("zero-padded-pool", "corner-anchors", "scale-per-axis"), marks=pytest.mark.heavy
+        ),
     ],
-    ids="+".join,
+    ids=lambda wrong: "+".join(wrong),
 )
 def test_mistakes_are_named(explained, folder, wrong):
     """None of the code that makes them here has a line in common with what finds them."""
