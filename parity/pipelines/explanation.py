@@ -9,9 +9,9 @@ from parity.detections.annotations import CocoImage
 from parity.detections.rows import Rows
 from parity.pipelines import search
 from parity.pipelines.equality import CODE_BOUND, SCORE_BOUND
-from parity.pipelines.pipeline import Mistake, Pipeline
 from parity.pipelines.search import Progress
 from parity.pipelines.stages import MISTAKES, read_off, resizing
+from parity.pipelines.stages.pipeline import Mistake, Pipeline
 from parity.results.records.pipelines import (
     ExplanationResult,
     MistakeResult,

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from parity.detections.annotations import CocoImage
 from parity.detections.rows import Rows
-from parity.pipelines.pipeline import Pipeline
 from parity.pipelines.stages import (
     anchors,
     coding,
@@ -25,6 +24,7 @@ from parity.pipelines.stages import (
     suppressing,
     writing,
 )
+from parity.pipelines.stages.pipeline import Pipeline
 from parity.pipelines.stages.resizing import Geometry
 from parity.pipelines.stages.selecting import Predictions
 from torch_model.postprocess import Chosen, Outputs, sigmoid

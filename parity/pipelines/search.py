@@ -14,8 +14,8 @@ from efficientdet_spec import InputError
 from parity.detections.annotations import CocoImage
 from parity.detections.rows import Rows
 from parity.pipelines.equality import SCORE_BOUND, Agreement, agreement, equal_pairs
-from parity.pipelines.pipeline import Mistake, Pipeline, with_mistakes
 from parity.pipelines.running import Found
+from parity.pipelines.stages.pipeline import Mistake, Pipeline, with_mistakes
 
 SEARCHED = 8
 """Images that mistakes are searched on."""

@@ -15,8 +15,8 @@ from parity.commands.detecting.other_stages import decode, torch_resizes
 from parity.detections.annotations import CocoImage
 from parity.detections.rows import Rows
 from parity.pipelines.explanation import Explanation, explain
-from parity.pipelines.pipeline import Pipeline
 from parity.pipelines.running import Runner, Tools
+from parity.pipelines.stages.pipeline import Pipeline
 
 
 def explained(

@@ -22,9 +22,9 @@ from parity.commands.detecting.other_stages import decode, torch_resizes
 from parity.commands.detecting.torch_detection import TorchDetecting
 from parity.detections.rows import as_rows
 from parity.detections.shards import ImageResult, Shard, Work, claim, read_shard, write_shard
-from parity.pipelines import pipeline as whole_pipelines
 from parity.pipelines import running
 from parity.pipelines.stages import BY_SLUG
+from parity.pipelines.stages import pipeline as whole_pipelines
 from parity.pipelines.stages.anchors import of_pipeline
 from parity.pipelines.stages.resizing import RESIZES, Geometry
 from parity.pipelines.stages.selecting import Predictions

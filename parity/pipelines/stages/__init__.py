@@ -12,7 +12,6 @@ from types import MappingProxyType
 import numpy as np
 
 from parity.detections.rows import Rows
-from parity.pipelines.pipeline import Mistake
 from parity.pipelines.stages import (
     anchors,
     coding,
@@ -24,6 +23,7 @@ from parity.pipelines.stages import (
     suppressing,
     writing,
 )
+from parity.pipelines.stages.pipeline import Mistake
 
 MISTAKES: tuple[Mistake, ...] = (
     *decoding.MISTAKES,

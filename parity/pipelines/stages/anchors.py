@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientdet_spec import EfficientDetConfig
-from parity.pipelines.pipeline import Mistake, Pipeline
+from parity.pipelines.stages.pipeline import Mistake, Pipeline
 from torch_model.anchors import PAIR_ASPECTS, SQRT_ASPECTS, make_anchors
 
 ASPECTS: Mapping[str, tuple[tuple[float, float], ...]] = MappingProxyType(

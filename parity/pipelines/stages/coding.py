@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.pipelines.pipeline import Mistake
+from parity.pipelines.stages.pipeline import Mistake
 from torch_model.postprocess import decode_boxes
 
 Floats = NDArray[np.float32]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.pipelines.pipeline import Mistake
+from parity.pipelines.stages.pipeline import Mistake
 
 MISTAKES = (
     Mistake(

@@ -1,6 +1,6 @@
 """The network's own mistakes that are known whole; single layers are for ``nodes`` to find."""
 
-from parity.pipelines.pipeline import Mistake
+from parity.pipelines.stages.pipeline import Mistake
 
 MISTAKES = (
     Mistake(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientdet_spec import Cause, InputError
-from parity.pipelines.pipeline import Mistake
+from parity.pipelines.stages.pipeline import Mistake
 from torch_model.preprocess import fit, resize_bilinear
 
 Array = NDArray[Any]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.pipelines.pipeline import Mistake
+from parity.pipelines.stages.pipeline import Mistake
 from torch_model.postprocess import Chosen, Outputs, select_best_class, select_top
 
 MOST = 10_000

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.pipelines.pipeline import Mistake, Pipeline
+from parity.pipelines.stages.pipeline import Mistake, Pipeline
 from parity.pipelines.stages.resizing import Geometry
 from torch_model import nms
 

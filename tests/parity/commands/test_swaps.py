@@ -26,8 +26,8 @@ from parity.commands.detecting.other_stages import decode
 from parity.detections.annotations import read_annotations
 from parity.detections.matching import match
 from parity.detections.shards import ImageResult, Shard
-from parity.pipelines.pipeline import Pipeline
 from parity.pipelines.running import prepared
+from parity.pipelines.stages.pipeline import Pipeline
 from parity.pipelines.stages.resizing import RESIZES
 from parity.results.records.coco import ImageFailure
 from torch_model import nms

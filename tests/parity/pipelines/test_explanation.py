@@ -13,9 +13,9 @@ from parity.commands.detecting.other_stages import decode, torch_resizes
 from parity.detections.annotations import CocoImage
 from parity.pipelines import equality, search
 from parity.pipelines.explanation import explain
-from parity.pipelines.pipeline import Pipeline
 from parity.pipelines.running import Found, Runner, Tools
 from parity.pipelines.stages import MISTAKES
+from parity.pipelines.stages.pipeline import Pipeline
 from parity.pipelines.text import explanation_text
 
 SIDE = 128

@@ -6,8 +6,8 @@ import pytest
 from made_images import waves
 
 from efficientdet_spec import get_config
-from parity.pipelines.pipeline import PARTS, STAGES, Pipeline, with_mistakes
 from parity.pipelines.stages import BY_SLUG, MISTAKES, anchors, resizing, writing
+from parity.pipelines.stages.pipeline import PARTS, STAGES, Pipeline, with_mistakes
 from torch_model.anchors import PAIR_ASPECTS, make_anchors
 from torch_model.profiles import PROFILES
 
