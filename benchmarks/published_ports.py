@@ -26,6 +26,8 @@ from parity.process.files import write_text
 
 _PORTS = Path(__file__).parent / "published"
 _MANY = 6
+"""Statements on a structure beyond which single nodes are not listed as well."""
+
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 import efficientdet_parity
+from benchmarks.published import Found, one_by_one
 from parity.commands.packages.effdet import build as make
 
 
@@ -34,19 +35,11 @@ def _pipeline():
 
 
 def detect(paths: Sequence[str]) -> tuple[list[np.ndarray], ...]:
-    """Its evaluation: Pillow, its transforms and its bench with hard NMS.
-
-    Args:
-        paths: Image files.
-
-    Returns:
-        For each image boxes [K, 4] as x1, y1, x2, y2 in its pixels, scores and classes.
-    """
-    boxes, scores, classes = zip(*map(_found, paths), strict=True)
-    return list(boxes), list(scores), list(classes)
+    """Its evaluation: Pillow, its transforms and its bench with hard NMS."""
+    return one_by_one(_found, paths)
 
 
-def _found(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _found(path: str) -> Found:
     from effdet.data.transforms import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
     from PIL import Image
 

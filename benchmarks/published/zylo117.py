@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 import efficientdet_parity
+from benchmarks.published import Found, one_by_one
 from converter.mappings.state_dicts import get_naming, to_naming
 
 sys.path.insert(0, os.environ["ZYLO117"])
@@ -38,19 +39,11 @@ def _network():
 
 
 def detect(paths: Sequence[str]) -> tuple[list[np.ndarray], ...]:
-    """Its evaluation, ``coco_eval.py``: OpenCV, scores from 0.05, IoU 0.5.
-
-    Args:
-        paths: Image files.
-
-    Returns:
-        For each image boxes [K, 4] as x1, y1, x2, y2 in its pixels, scores and classes.
-    """
-    boxes, scores, classes = zip(*map(_found, paths), strict=True)
-    return list(boxes), list(scores), list(classes)
+    """Its evaluation, ``coco_eval.py``: OpenCV, scores from 0.05, IoU 0.5."""
+    return one_by_one(_found, paths)
 
 
-def _found(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _found(path: str) -> Found:
     from efficientdet.utils import BBoxTransform, ClipBoxes
     from utils.utils import invert_affine, postprocess, preprocess
 

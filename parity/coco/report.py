@@ -180,10 +180,15 @@ class CocoReport:
         made = self.explanation
         if made is not None and made.differs:
             unlike = made.boxes - made.start + made.start_extra
+            named = len(made.steps)
             found.append(
-                f"the program's boxes are not the faithful pipeline's: {unlike} of either side on "
-                f"{made.counted} images have no equal one"
-                + (f", by {len(made.steps)} known mistakes" if made.steps else "")
+                f"the program's boxes are not the faithful pipeline's: on {made.counted} images "
+                f"{unlike} of both sides' have no equal one, "
+                + (
+                    f"and {named} known mistake{'s are' if named > 1 else ' is'} named"
+                    if named
+                    else "and no known mistake is named"
+                )
             )
         return found
 

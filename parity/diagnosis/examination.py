@@ -131,12 +131,6 @@ class Look:
 _OF_NORMS = frozenset(fault.slug for fault in FAMILIES["batch norm"])
 """Names of faults that only a batch norm can have, and not the convolution before it."""
 
-_OF_PLACES = (
-    "tile", "padding", "moved", "zero", "stride", "pool", "average-pool", "nearest", "bilinear",
-    "interpolated", "left-out", "upsample", "input-moved",
-)  # fmt: skip
-"""How names begin whose numbers are rows and columns, which are others for other sizes."""
-
 _SURE = frozenset({"left-out", "left-out-or-relu"})
 """Diagnoses that say more than what the node reads."""
 
@@ -221,9 +215,8 @@ class Examination:
 
     @property
     def fitted(self) -> bool:
-        """Whether its name has numbers that were fitted to values, and not to places."""
-        found = self._attempt.result()
-        return bool(found and found.constants and not found.slug.startswith(_OF_PLACES))
+        """Whether its name has numbers that need not hold on another input."""
+        return self._attempt.fitted
 
     def see_elsewhere(self, node: NodeResult, look: Look) -> None:
         """Hold the name against the same node on another input.
@@ -236,8 +229,7 @@ class Examination:
         if look.comparable and before is not None:
             self._elsewhere = True
             self._attempt.hold(_case(node, look, self._known))
-            after = self._attempt.result()
-            if after is None or after.slug != before.slug:
+            if self._attempt.result() is None:
                 self._of_one_input = before.title
 
     def _hold(self, node: NodeResult, look: Look) -> None:
@@ -412,6 +404,8 @@ class Examination:
         if self._inner and diagnosis.slug in _OF_NORMS:
             told = f"{self._inner}, which is made together with it in one span, is right"
             proof = (*proof, told)
+        if self.fitted and not self._elsewhere:
+            proof = (*proof, "its numbers were fitted to this input alone; a second one tests them")
         return diagnosis.slug, diagnosis.title, proof
 
 

@@ -127,13 +127,19 @@ class Attempt:
                 self._fits = self._proposed_again(seen)
             self._keep(case)
 
+    @property
+    def fitted(self) -> bool:
+        """Whether the answer has numbers of values, which need not hold on another input."""
+        best = self._best()
+        return best is not None and _of_values(best)
+
     @torch.no_grad()
     def hold(self, case: Case) -> None:
         """Hold what has been proposed against a node of another input; nothing new is proposed."""
         seen = _seen(case) if self._fits else None
         if seen is not None:
-            numbers = [fit for fit in self._fits or [] if fit.hypothesis.again is not None]
-            others = [fit for fit in self._fits or [] if fit.hypothesis.again is None]
+            numbers = [fit for fit in self._fits or [] if _of_values(fit)]
+            others = [fit for fit in self._fits or [] if not _of_values(fit)]
             self._fits = [*others, *self._remaining(numbers, seen)]
 
     @property
@@ -163,15 +169,9 @@ class Attempt:
         Of those under its name (other epsilons, other siblings) a later one is preferred where it
         fits at least twice as closely.
         """
-        fits = self._fits or []
-        if not fits:
+        best = self._best()
+        if best is None:
             return None
-        best = min(fits, key=lambda fit: (fit.hypothesis.constants, fit.order))
-        for fit in fits:
-            alike = fit.hypothesis.slug == best.hypothesis.slug and fit.unit == best.unit
-            closer = fit.roundings <= best.roundings / 2 and fit.roundings < best.roundings
-            if alike and fit.order > best.order and closer:
-                best = fit
         return Diagnosis(
             best.hypothesis.slug,
             best.title,
@@ -182,6 +182,18 @@ class Attempt:
             best.hypothesis.constants,
             best.hypothesis.stored is not None,
         )
+
+    def _best(self) -> _Fit | None:
+        fits = self._fits or []
+        if not fits:
+            return None
+        best = min(fits, key=lambda fit: (fit.hypothesis.constants, fit.order))
+        for fit in fits:
+            alike = fit.hypothesis.slug == best.hypothesis.slug and fit.unit == best.unit
+            closer = fit.roundings <= best.roundings / 2 and fit.roundings < best.roundings
+            if alike and fit.order > best.order and closer:
+                best = fit
+        return best
 
     def _proposed(self, seen: _Seen) -> list[_Fit]:
         found: list[_Fit] = []
@@ -267,6 +279,11 @@ def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
             yield value
         elif isinstance(value, list):
             yield from _tensors(value)
+
+
+def _of_values(fit: _Fit) -> bool:
+    """Whether numbers were fitted that are not rows and columns of one size of map."""
+    return fit.hypothesis.again is not None and not fit.hypothesis.of_sizes
 
 
 def _name(hypothesis: Hypothesis) -> tuple[str, str]:

@@ -380,3 +380,23 @@ def test_notes_on_noise_stay_with_the_comparison_that_asked_for_them(reference):
     again = reference.compare(images=network_input(), noise=True).record
     assert noisy.noise and noisy.reference.notes == again.reference.notes
     assert not quiet.noise and len(quiet.reference.notes or ()) < len(noisy.reference.notes)
+
+
+def test_a_number_that_goes_with_the_image_is_described_and_no_name(tiny_checkpoint, model):
+    def on_top(module, inputs, output):
+        return output + 0.05 * output.mean()
+
+    model.fpn.cells[0].nodes[6].bn.register_forward_hook(on_top)
+    images = [photograph(), 255 - photograph()]
+    result = ep.compare(
+        model, tiny_checkpoint, reference="exact", images=images, size=SIZE, contributions=0
+    )
+    (suspect,) = result.record.suspects
+    assert suspect.slug is None and not result.passes
+    assert "so on this input, and otherwise on another" in suspect.evidence[0]
+    alone = ep.compare(
+        model, tiny_checkpoint, reference="exact", images=images[:1], size=SIZE, contributions=0
+    )
+    (suspect,) = alone.record.suspects
+    assert suspect.slug == "offset"
+    assert "fitted to this input alone" in " ".join(suspect.evidence), suspect

@@ -67,16 +67,20 @@ class Detection:
             "batch": self.batch,
         }
 
+    def anchors(self) -> Any:
+        """The profile's anchors, [A, 4] as [y1, x1, y2, x2] in pixels of the network's input."""
+        from torch_model.anchors import PAIR_ASPECTS, SQRT_ASPECTS, make_anchors
+
+        aspects = SQRT_ASPECTS if self.profile.aspects == "sqrt" else PAIR_ASPECTS
+        return make_anchors(self.conversion.config, *self.size, aspects)
+
     def longest_anchors(self, sizes: Iterable[tuple[int, int]]) -> list[float]:
         """The longest side of an anchor, in pixels of each image.
 
         Args:
             sizes: (height, width) of each image.
         """
-        from torch_model.anchors import PAIR_ASPECTS, SQRT_ASPECTS, make_anchors
-
-        aspects = SQRT_ASPECTS if self.profile.aspects == "sqrt" else PAIR_ASPECTS
-        anchors = make_anchors(self.conversion.config, *self.size, aspects)
+        anchors = self.anchors()
         longest = float((anchors[:, 2:] - anchors[:, :2]).max())
         # That side of the image by which it is scaled most.
         return [longest * max(h / self.size[0], w / self.size[1]) for h, w in sizes]

@@ -65,14 +65,13 @@ class _Untied:
     @classmethod
     def of(cls, setup: Detection, stages: Mapping[str, Any], path: Path) -> _Untied:
         """The predictions for an image."""
-        from torch_model.anchors import PAIR_ASPECTS, SQRT_ASPECTS, make_anchors
         from torch_model.postprocess import decode_boxes
 
         image = stages["tensorflow-preprocess"](path, stages["tensorflow-decode"](path))
         outputs = stages["tensorflow-network"](image.pixels)
-        aspects = SQRT_ASPECTS if setup.profile.aspects == "sqrt" else PAIR_ASPECTS
-        anchors = make_anchors(setup.conversion.config, *setup.size, aspects)
-        decoded = decode_boxes(outputs.box_codes, anchors).astype(np.float64) * float(image.scale)
+        decoded = decode_boxes(outputs.box_codes, setup.anchors()).astype(np.float64) * float(
+            image.scale
+        )
         y1, x1, y2, x2 = decoded.T
         boxes = np.stack([x1, y1, x2 - x1, y2 - y1], axis=1)
         return cls(stages, outputs, image.scale, boxes)

@@ -137,6 +137,7 @@ class Hypothesis:
             here. None where nothing is fitted: there the same title says the same fault.
         stored: The type of lower precision that the output is rounded to; None for no other.
         words: What there is to say of each node that it holds at, such as the number fitted there.
+        of_sizes: Whether its numbers are rows and columns, which are others on maps of other sizes.
     """
 
     slug: str
@@ -146,6 +147,7 @@ class Hypothesis:
     again: Again | None = None
     stored: LowerPrecision | None = None
     words: Callable[[Case, Evaluation], str] | None = None
+    of_sizes: bool = False
 
 
 class LowerPrecision(Protocol):
@@ -164,7 +166,14 @@ class LowerPrecision(Protocol):
 
 
 def fitted(
-    slug: str, title: str, case: Case, base: Evaluation, again: Again, constants: int
+    slug: str,
+    title: str,
+    case: Case,
+    base: Evaluation,
+    again: Again,
+    constants: int,
+    *,
+    of_sizes: bool = False,
 ) -> Hypothesis:
     """A hypothesis with numbers that were fitted to the candidate's output.
 
@@ -175,8 +184,19 @@ def fitted(
         base: Its faithful operation.
         again: As for :class:`Hypothesis`.
         constants: As for :class:`Hypothesis`.
+        of_sizes: As for :class:`Hypothesis`.
     """
-    return Hypothesis(slug, title, again(case, base), constants, again)
+    return Hypothesis(slug, title, again(case, base), constants, again, of_sizes=of_sizes)
+
+
+def with_these(function: Callable[..., Evaluation], *numbers: Any) -> Again:
+    """A fault with numbers, to be made again of other nodes.
+
+    Args:
+        function: Makes it of an operation and the numbers.
+        numbers: That were fitted.
+    """
+    return lambda case, base: function(case, *numbers)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from parity.faults.basics.case import (
 )
 from parity.faults.basics.fault import CONVOLUTIONS, Variant, in_variants, kernel_of, with_numbers
 from parity.faults.basics.operations import Convolution, convolution
+from parity.faults.families.general import shuffles
 from parity.faults.families.kernels import shown, telling
 
 _MOST_COMPARED = 2048
@@ -71,16 +72,9 @@ def _filtering(operation: Operation, order: Tensor) -> Evaluation:
     return lambda channels: replace(own.only(channels), weight=own.weight[order[channels]])(ALL)
 
 
-def _shuffles(count: int) -> Iterator[tuple[str, Tensor]]:
-    for groups in range(2, count // 2 + 1):
-        if count % groups == 0:
-            order = torch.arange(count).view(groups, -1).T.reshape(-1)
-            yield f"shuffled in {groups} groups", order
-
-
 def _shuffled(operation: Operation, base: Evaluation) -> Iterator[Variant]:
     own = convolution(operation)
-    for words, order in _shuffles(own.x.shape[1]):
+    for words, order in shuffles(own.x.shape[1]):
         yield f"its input's channels {words}", _reading(operation, order)
 
 
@@ -231,7 +225,7 @@ def _said(
     whole = torch.arange(count)
     for name, words, likely in (
         ("moved", f"moved by {signed:+d}", whole.roll(step)),
-        *(("shuffled", words, shuffle) for words, shuffle in _shuffles(count)),
+        *(("shuffled", words, shuffle) for words, shuffle in shuffles(count)),
         ("reversed", "in reverse order", whole.flip(0)),
     ):
         if torch.equal(order[known], likely[known]):

@@ -116,11 +116,21 @@ def _rolled(count: int) -> Iterator[tuple[str, Tensor]]:
         yield f"its channels moved by {step:+d}", torch.arange(count).roll(step)
 
 
-def _shuffled(count: int) -> Iterator[tuple[str, Tensor]]:
+def shuffles(count: int) -> Iterator[tuple[str, Tensor]]:
+    """Every shuffle of channels in groups of one size, in words and as the order they come in.
+
+    Args:
+        count: Number of channels.
+    """
     for groups in range(2, count // 2 + 1):
         if count % groups == 0:
             order = torch.arange(count).view(groups, -1).T.reshape(-1)
-            yield f"its channels shuffled in {groups} groups", order
+            yield f"shuffled in {groups} groups", order
+
+
+def _shuffled(count: int) -> Iterator[tuple[str, Tensor]]:
+    for words, order in shuffles(count):
+        yield f"its channels {words}", order
 
 
 def _reshaped(operation: Operation, base: Evaluation) -> Iterator[Variant]:

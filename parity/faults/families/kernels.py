@@ -20,6 +20,7 @@ from parity.faults.basics.case import (
     Operation,
     Site,
     fitted,
+    with_these,
 )
 from parity.faults.basics.distance import roundings
 from parity.faults.basics.fault import (
@@ -508,9 +509,7 @@ def _fitted_levels(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
             f"({int(numbers.max() - numbers.min()) + 1} levels)",
             case,
             base,
-            lambda case, base, said=said: _with(  # type: ignore[misc]
-                convolution(case), _in_float32(partial(_multiples, step=said, low=low, high=high))
-            ),
+            with_these(_of_multiples, said, low, high),
             3,
         )
 
@@ -531,6 +530,11 @@ def _step_of(kernel: Tensor) -> float | None:
             return None
     off = (values - counts * step).abs().max()
     return step if float(off) < noise else None
+
+
+def _of_multiples(operation: Operation, step: float, low: float, high: float) -> Evaluation:
+    change = partial(_multiples, step=step, low=low, high=high)
+    return _with(convolution(operation), _in_float32(change))
 
 
 def _multiples(weight: Tensor, step: float, low: float, high: float) -> Tensor:

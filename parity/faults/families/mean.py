@@ -78,7 +78,9 @@ def _fitted_part(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     if best is not None:
         _, words, region = best
         again = partial(_again_over, region)
-        yield fitted("mean-of-part", f"the mean of {words} only", case, base, again, 2)
+        yield fitted(
+            "mean-of-part", f"the mean of {words} only", case, base, again, 2, of_sizes=True
+        )
 
 
 Region = tuple[slice, slice]

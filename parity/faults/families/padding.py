@@ -21,6 +21,7 @@ from parity.faults.basics.case import (
     Site,
     fitted,
     number,
+    with_these,
 )
 from parity.faults.basics.fault import (
     CONVOLUTIONS,
@@ -215,7 +216,7 @@ def _fitted_constant(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
                     f"padding by {said:.5g} instead of zeros{where}",
                     case,
                     base,
-                    lambda case, base, said=said, pads=pads: _constant(case, said, pads),  # type: ignore[misc]
+                    with_these(_constant, said, pads),
                     1,
                 )
 
@@ -248,7 +249,7 @@ def _fitted_of_channel(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
             f"{number(high)}{where}, as where padding comes before a batch norm",
             case,
             base,
-            lambda case, base, values=values, pads=pads: _by_channel(case, values, pads),  # type: ignore[misc]
+            with_these(_by_channel, values, pads),
             len(values),
         )
 

@@ -20,10 +20,11 @@ from parity.faults.basics.case import (
     Hypothesis,
     Operation,
     computed,
+    counted,
     fitted,
 )
 from parity.faults.basics.distance import roundings
-from parity.faults.basics.fault import EVERY, Fault, Kinds, with_numbers
+from parity.faults.basics.fault import CONVOLUTIONS, EVERY, Fault, Kinds, with_numbers
 from parity.faults.basics.operations import faithful
 
 BY_CHANNEL: Kinds = frozenset({
@@ -39,6 +40,11 @@ _LISTED = 6
 """Ranges that a title lists."""
 
 _IMAGES, _CHANNELS = 0, 1
+
+_UNARY = CONVOLUTIONS | {NodeKind.BATCH_NORM, NodeKind.ACTIVATION, NodeKind.GATE}
+
+_ENOUGH = 16
+"""Values that must be the input's own for a part to count as left out."""
 
 
 def _wrong(case: Case, base: Evaluation, axis: int) -> Tensor | None:
@@ -202,3 +208,73 @@ def in_parts(faults: Sequence[Fault], of_images: Sequence[Fault] = ()) -> tuple[
             alike=("channels-scaled",),
         ),
     )
+
+
+def _left_out_partly(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
+    """Its input where it should have acted, in whole channels, images, rows or columns."""
+    x, made = case.arguments[0], case.candidate.double()
+    output = base(ALL)[0]
+    if x.shape != made.shape or output.shape != made.shape:
+        return
+    held = made == x
+    if int((held & (output != x)).sum()) < _ENOUGH or bool(held.all()):
+        return
+    for axis, name in ((1, "channels"), (0, "images"), (2, "rows"), (3, "columns")):
+        left = _held(case, axis).flatten()
+        count = int(left.sum())
+        if 0 < count < len(left):
+            where = counted(left.nonzero().flatten().tolist())
+            yield fitted(
+                "left-out-partly",
+                f"left out in {count} of {len(left)} {name}, {where}, where its output is its "
+                f"input",
+                case,
+                base,
+                # Rows and columns are others on a map of another size.
+                partial(_left_out_along, axis),
+                2,
+            )
+
+
+def _left_out_along(axis: int, case: Case, base: Evaluation) -> Evaluation:
+    return _mixed(case, base, _held(case, axis))
+
+
+def _held(case: Case, axis: int) -> Tensor:
+    """Where along an axis all of the output is the input."""
+    held: Tensor = case.candidate.double() == case.arguments[0]
+    for other in range(4):
+        held = held if other == axis else held.all(other, keepdim=True)
+    return held
+
+
+def _mixed(operation: Operation, base: Evaluation, mask: Tensor) -> Evaluation:
+    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
+        output, gauge = base(channels)
+        x = operation.arguments[0][:, channels]
+        here = mask[:, channels] if mask.shape[1] > 1 else mask
+        return torch.where(here, x, output), torch.where(here, x.abs(), gauge)
+
+    return evaluate
+
+
+def _half(operation: Operation, base: Evaluation) -> Evaluation | None:
+    x = operation.arguments[0]
+    if base(ALL)[0].shape != x.shape or x.shape[1] < 2:
+        return None
+    mask = (torch.arange(x.shape[1]) >= x.shape[1] // 2).view(1, -1, 1, 1)
+    return _mixed(operation, base, mask)
+
+
+LEFT_OUT = (
+    with_numbers(
+        "left-out-partly",
+        "half of the channels passed through",
+        _UNARY,
+        _left_out_partly,
+        _half,
+        # What is left out in a part of the channels is as rightly called that.
+        alike=("part-of-channels", "part-of-images"),
+    ),
+)
+"""An operation that leaves a part of its input as it is."""

@@ -12,7 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from efficientdet_spec import NodeKind
-from parity.faults.basics.case import ALL, Case, Evaluation, Hypothesis, Operation, Site, fitted
+from parity.faults.basics.case import (
+    ALL,
+    Case,
+    Evaluation,
+    Hypothesis,
+    Operation,
+    Site,
+    fitted,
+    with_these,
+)
 from parity.faults.basics.fault import Variant, in_variants, with_numbers
 from parity.faults.basics.operations import Change, Convolution, convolution, reading
 from parity.faults.families.images import normalisation
@@ -178,7 +187,7 @@ def _fitted_gamma(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
             f"images to the power of {value:.5g} (gamma)",
             case,
             base,
-            lambda case, base, value=value: _gamma(case, value),  # type: ignore[misc]
+            with_these(_gamma, value),
             1,
         )
     for value in (1 / 2.2, 2.2, 1 / 2.4, 2.4, 1 / 1.8, 1.8):
@@ -189,7 +198,7 @@ def _fitted_gamma(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
                 f"{1 / value if value < 1 else value:.2g} (gamma)",
                 case,
                 base,
-                lambda case, base, value=value: _gamma(case, value),  # type: ignore[misc]
+                with_these(_gamma, value),
                 1,
             )
 
@@ -252,9 +261,7 @@ def _fitted_affine(case: Case, base: Evaluation, mixed: bool) -> Iterator[Hypoth
             _in_words(factors, offsets, [source for source, _ in used], mixed, own.x),
             case,
             base,
-            lambda case, base, factors=factors, offsets=offsets: (  # type: ignore[misc]
-                _affine(case, factors, offsets)
-            ),
+            with_these(_affine, factors, offsets),
             len(used) + 3,
         )
 

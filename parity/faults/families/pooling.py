@@ -12,7 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from efficientdet_spec import NodeKind
-from parity.faults.basics.case import ALL, Case, Evaluation, Hypothesis, Operation, fitted
+from parity.faults.basics.case import (
+    ALL,
+    Case,
+    Evaluation,
+    Hypothesis,
+    Operation,
+    fitted,
+    with_these,
+)
 from parity.faults.basics.fault import Fault, Variant, in_variants, with_numbers
 from parity.faults.basics.operations import (
     Change,
@@ -212,11 +220,13 @@ def _fitted_padding(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
             f"padded with {value:.5g} instead of -inf" + (", on every side" if first else ""),
             case,
             base,
-            lambda case, base, value=value, first=first: of_plane(  # type: ignore[misc]
-                case, partial(_padded_with, case, value, first)
-            ),
+            with_these(_with_padding, value, first),
             1,
         )
+
+
+def _with_padding(operation: Operation, value: float, first: int | None) -> Evaluation:
+    return of_plane(operation, partial(_padded_with, operation, value, first))
 
 
 def _padded_with(own: Operation, value: float, first: int | None, x: Tensor) -> Tensor:
@@ -248,9 +258,7 @@ def _fitted_mixture(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
             f"{a:g} times the largest value and {b:g} times the average of each window",
             case,
             base,
-            lambda case, base, a=a, b=b, side=side, counted=counted: (  # type: ignore[misc]
-                _mixed(case, a, b, side, counted)
-            ),
+            with_these(_mixed, a, b, side, counted),
             2,
         )
 
@@ -296,7 +304,7 @@ def _fitted_sum(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
             f"{float(found[found != 0].min()):.4g} to {float(found.max()):.4g}",
             case,
             base,
-            lambda case, base, kernel=kernel, fill=fill: _summed(case, kernel, fill),  # type: ignore[misc]
+            with_these(_summed, kernel, fill),
             used,
         )
 

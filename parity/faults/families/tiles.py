@@ -22,6 +22,7 @@ from parity.faults.basics.case import (
     Site,
     counted,
     fitted,
+    with_these,
 )
 from parity.faults.basics.fault import CONVOLUTIONS, kernel_of, with_numbers
 from parity.faults.basics.operations import (
@@ -348,10 +349,9 @@ def _of_border(
                     f"wrong at the seams {_where(*seams)}",
                     case,
                     base,
-                    lambda case, base, rule=rule, halo=halo, mode=mode: (  # type: ignore[misc]
-                        _on_tiles(case, rule, halo, mode, border)
-                    ),
+                    with_these(_on_tiles, rule, halo, mode, border),
                     max(constants, 1),
+                    of_sizes=True,
                 )
 
 

@@ -10,7 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from efficientdet_spec import NodeKind
-from parity.faults.basics.case import ALL, Case, Evaluation, Hypothesis, Operation, fitted
+from parity.faults.basics.case import (
+    ALL,
+    Case,
+    Evaluation,
+    Hypothesis,
+    Operation,
+    fitted,
+    with_these,
+)
 from parity.faults.basics.fault import Fault, Variant, in_variants, with_numbers
 from parity.faults.basics.operations import extended, of_plane, target
 
@@ -203,8 +211,9 @@ def _fitted_pixels(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
         f"instead of the nearest",
         case,
         base,
-        lambda case, base: _taken(case, rows, columns),
+        with_these(_taken, rows, columns),
         3,
+        of_sizes=True,
     )
 
 
@@ -240,8 +249,9 @@ def _fitted_phases(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
             f"{steps[0]}x{steps[1]} by {shown}), instead of nearest neighbours",
             case,
             base,
-            lambda case, base, weights=weights, edge=edge: _phased(case, weights, edge),  # type: ignore[misc]
+            with_these(_phased, weights, edge),
             int((weights != 0).sum()),
+            of_sizes=True,
         )
 
 

@@ -19,6 +19,7 @@ from parity.pipelines.stages.pipeline import Pipeline
 from parity.pipelines.text import explanation_text
 
 SIDE = 128
+FAITHFUL = Pipeline()
 SIZES = {1: (90, 150), 2: (200, 121), 3: (61, 64)}
 CONFIG = get_config("efficientdet-d0").with_classes(20)
 NETWORKS = {
@@ -60,7 +61,7 @@ def runner(folder):
 
 @pytest.fixture
 def explained(runner):
-    def call(rows, faithful=Pipeline(), networks=frozenset(NETWORKS)):  # noqa: B008
+    def call(rows, faithful=FAITHFUL, networks=frozenset(NETWORKS)):
         return explain(runner, faithful, rows, IMAGES, (SIDE, SIDE), networks, in_silence)
 
     return call

@@ -1,4 +1,4 @@
-"""An operation that acts on a part of its input only, or on an input that was changed before."""
+"""A convolution of an input that something was done to before: activated, cut off, filtered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from efficientdet_spec import NodeKind
 from parity.faults.basics.case import (
     ALL,
     Case,
@@ -18,18 +17,13 @@ from parity.faults.basics.case import (
     Evaluation,
     Hypothesis,
     Operation,
-    counted,
     fitted,
+    with_these,
 )
 from parity.faults.basics.fault import CONVOLUTIONS, Variant, in_variants, with_numbers
 from parity.faults.basics.operations import Convolution, convolution, extended, reading
 from parity.faults.families import activations
 from parity.results.digits import told
-
-_UNARY = CONVOLUTIONS | {NodeKind.BATCH_NORM, NodeKind.ACTIVATION, NodeKind.GATE}
-
-_ENOUGH = 16
-"""Values that must be the input's own for a part to count as left out."""
 
 _FEW = 4
 """Output channels by which a filter is fitted."""
@@ -45,58 +39,6 @@ _STEPS = 30
 
 _KNOWN = 3
 """Activations before a convolution that have been looked for by then."""
-
-
-def _left_out_partly(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
-    """Its input where it should have acted, in whole channels, images, rows or columns."""
-    x, made = case.arguments[0], case.candidate.double()
-    output = base(ALL)[0]
-    if x.shape != made.shape or output.shape != made.shape:
-        return
-    held = made == x
-    if int((held & (output != x)).sum()) < _ENOUGH or bool(held.all()):
-        return
-    for axis, name in ((1, "channels"), (0, "images"), (2, "rows"), (3, "columns")):
-        left = _held(case, axis).flatten()
-        count = int(left.sum())
-        if 0 < count < len(left):
-            where = counted(left.nonzero().flatten().tolist())
-            yield fitted(
-                "left-out-partly",
-                f"left out in {count} of {len(left)} {name}, {where}, where its output is its "
-                f"input",
-                case,
-                base,
-                # Rows and columns are others on a map of another size.
-                lambda case, base, axis=axis: _mixed(case, base, _held(case, axis)),  # type: ignore[misc]
-                2,
-            )
-
-
-def _held(case: Case, axis: int) -> Tensor:
-    """Where along an axis all of the output is the input."""
-    held: Tensor = case.candidate.double() == case.arguments[0]
-    for other in range(4):
-        held = held if other == axis else held.all(other, keepdim=True)
-    return held
-
-
-def _mixed(operation: Operation, base: Evaluation, mask: Tensor) -> Evaluation:
-    def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
-        output, gauge = base(channels)
-        x = operation.arguments[0][:, channels]
-        here = mask[:, channels] if mask.shape[1] > 1 else mask
-        return torch.where(here, x, output), torch.where(here, x.abs(), gauge)
-
-    return evaluate
-
-
-def _half(operation: Operation, base: Evaluation) -> Evaluation | None:
-    x = operation.arguments[0]
-    if base(ALL)[0].shape != x.shape or x.shape[1] < 2:
-        return None
-    mask = (torch.arange(x.shape[1]) >= x.shape[1] // 2).view(1, -1, 1, 1)
-    return _mixed(operation, base, mask)
 
 
 def _activated(operation: Operation, base: Evaluation) -> Iterator[Variant]:
@@ -129,7 +71,7 @@ def _fitted_limit(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
                 f"{f'{limit:.5g}' if limit == short else text}",
                 case,
                 base,
-                lambda case, base, limit=limit, above=above: _limited(case, limit, above=above),  # type: ignore[misc]
+                with_these(_limited, limit, above),
                 1,
             )
 
@@ -175,7 +117,7 @@ def _fitted_limits(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
             f"its input cut off at {a:.5g} and {b:.5g}",
             case,
             base,
-            lambda case, base, a=a, b=b: _within(case, a, b),  # type: ignore[misc]
+            with_these(_within, a, b),
             2,
         )
 
@@ -250,12 +192,12 @@ def _fitted_filter(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
             f"{float(found.sum()):.3g})",
             case,
             base,
-            lambda case, base, kernel=kernel, mode=mode: _filtered(case, kernel, mode),  # type: ignore[misc]
+            with_these(_filtered, kernel, mode),
             used,
         )
 
 
-def _limited(operation: Operation, limit: float, *, above: bool) -> Evaluation:
+def _limited(operation: Operation, limit: float, above: bool) -> Evaluation:
     own = convolution(operation)
 
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
@@ -297,15 +239,6 @@ def _settled_limit(part: Convolution, theirs: Tensor, above: bool) -> float | No
 
 
 FAULTS = (
-    with_numbers(
-        "left-out-partly",
-        "half of the channels passed through",
-        _UNARY,
-        _left_out_partly,
-        _half,
-        # What is left out in a part of the channels is as rightly called that.
-        alike=("part-of-channels", "part-of-images"),
-    ),
     in_variants(
         "activation-before", "an unusual activation before", CONVOLUTIONS, _activated,
         where=lambda site: not site.is_input,
@@ -315,7 +248,7 @@ FAULTS = (
         "an input cut off",
         CONVOLUTIONS,
         _fitted_limit,
-        lambda operation, base: _limited(operation, 0.7, above=True),
+        lambda operation, base: _limited(operation, 0.7, True),
         alike=("activation-before",),
     ),
     with_numbers(
