@@ -75,6 +75,9 @@ def evaluate_images(
 
     if candidate is None and settings.candidate is not None:
         candidate = CandidateDetecting.named(settings.candidate, settings.names)
+    if candidate is not None and (settings.workers is not None or settings.scheduler is not None):
+        # One that cannot be sent should not be refused after workers have been started.
+        candidate.elsewhere()
     if settings.detections is not None:
         check_brought(settings.detections)
     names = settings.sides(candidate=candidate is not None or settings.detections is not None)

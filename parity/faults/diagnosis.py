@@ -214,6 +214,9 @@ class Attempt:
 
     def _two(self, seen: _Seen, singles: Sequence[Hypothesis]) -> list[_Fit]:
         """The first pair of faults that reproduces a node that no single one does."""
+        if not bool(torch.isfinite(seen.case.candidate).all()):
+            # Two faults do not make what is not finite out of what is.
+            return []
         for hypothesis in pairs(seen.case, singles):
             self._tried += 1
             fit = _fit(seen, hypothesis, self._tried, telling=True)

@@ -16,6 +16,7 @@ from parity.detections.rows import Rows
 from parity.pipelines.equality import SCORE_BOUND, Agreement, agreement, equal_pairs
 from parity.pipelines.running import Found
 from parity.pipelines.stages.pipeline import Mistake, Pipeline, with_mistakes
+from parity.pipelines.stages.suppressing import acting
 
 SEARCHED = 8
 """Images that mistakes are searched on."""
@@ -101,7 +102,7 @@ class Trials:
 
     def pipeline(self, mistakes: Set) -> Pipeline:
         """The pipeline with these mistakes."""
-        return with_mistakes(self.faithful, mistakes)
+        return acting(with_mistakes(self.faithful, mistakes))
 
     def agreement(self, mistakes: Set, image: CocoImage) -> Agreement:
         """How far a pipeline with mistakes agrees with the port on an image."""

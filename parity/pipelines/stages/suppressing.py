@@ -84,6 +84,26 @@ def read_off(counts: Sequence[int]) -> Iterator[Mistake]:
         )
 
 
+_READ = {
+    "soft": {"sigma", "least", "last_pixel", "scope"},
+    "hard": {"iou", "last_pixel", "scope"},
+    "tf-soft": {"sigma", "least", "scope"},
+    "tf-hard": {"iou", "scope"},
+    "none": set(),
+}
+"""Which choices each kind of suppression reads."""
+
+
+def acting(pipeline: Pipeline) -> Pipeline:
+    """The same pipeline, in which choices that its suppression does not read are the usual ones.
+
+    So it is known that it does the same as another, without computing either.
+    """
+    unread = set().union(*_READ.values()) - _READ[pipeline.nms]
+    usual = Pipeline()
+    return pipeline.changed({name: getattr(usual, name) for name in unread})
+
+
 def clipped(boxes: Floats, clipping: str, geometry: Geometry, size: tuple[int, int]) -> Floats:
     """Boxes [K, 4] as [y1, x1, y2, x2] in pixels of the input, cut off.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from parity.sides.observed.pairs import SAME, WITH_PARAMETERS, How, Partner
-from parity.sides.observed.record import Content
+from parity.sides.observed.record import Content, Made
 from parity.sides.observed.search import Search
 
 
@@ -40,7 +40,7 @@ def _with_parameters(search: Search, node: str, wanted: frozenset[Content]) -> P
         layout = layout or search.layout_of_any_size(value, node)
         if not placed and (shared or layout is None):
             continue
-        parts[placed] += not fits
+        parts[placed] += not fits and _reads(search, value, wanted)
         distance = search.distance(value, node)
         rank = (
             float(placed),
@@ -53,7 +53,15 @@ def _with_parameters(search: Search, node: str, wanted: frozenset[Content]) -> P
         )
         if best is None or rank > best[0]:
             best = rank, Partner(value.number, layout, How.PARAMETERS, distance)
-    if best is None or (not best[0][1] and parts[bool(best[0][0])] > 1):
+    if best is None:
+        return None
+    (is_placed, is_fitting, *_), partner = best
+    if not is_fitting and parts[bool(is_placed)] > 1:
         # Several of another shape are parts, such as tiles, of what is put together later.
         return None
-    return best[1]
+    return partner
+
+
+def _reads(search: Search, value: Made, wanted: frozenset[Content]) -> bool:
+    """Whether the operation that makes a value is itself given one of the parameters."""
+    return any(search.values[parent].content in wanted for parent in value.parents)

@@ -90,7 +90,7 @@ def test_a_faithful_program_is_not_accused(explained, folder):
         ("contiguous-zero",),
         ("hard-nms", "zero-based"),
         pytest.param(("opencv-decode", "centred", "written-normalised"), marks=pytest.mark.heavy),
-        ("resize-first", "plain-hard-nms", "clip-first"),
+        pytest.param(("resize-first", "plain-hard-nms", "clip-first"), marks=pytest.mark.heavy),
         pytest.param(
             ("zero-padded-pool", "corner-anchors", "scale-per-axis"), marks=pytest.mark.heavy
         ),
@@ -131,6 +131,7 @@ def test_the_profile_says_what_is_faithful(explained, folder):
     assert named(explained(port(folder, ()), Pipeline(nms="hard"))) == {"numpy-soft-nms"}
 
 
+@pytest.mark.heavy
 def test_mistakes_that_do_the_same_are_both_told(explained, folder):
     """Any number of boxes, where no image has more than 100 that are above the threshold."""
     found = explained(port(folder, {"class-agnostic", "plain-hard-nms", "best-1000"}))

@@ -6,7 +6,7 @@ import pytest
 from made_images import waves
 
 from efficientdet_spec import get_config
-from parity.pipelines.stages import BY_SLUG, MISTAKES, anchors, resizing, writing
+from parity.pipelines.stages import BY_SLUG, MISTAKES, anchors, resizing, suppressing, writing
 from parity.pipelines.stages.pipeline import PARTS, STAGES, Pipeline, with_mistakes
 from torch_model.anchors import PAIR_ASPECTS, make_anchors
 from torch_model.profiles import PROFILES
@@ -170,3 +170,25 @@ def test_categories_are_numbered_in_different_ways():
     assert writing.labelled(classes, "contiguous-zero", ids).tolist() == [0, nan, 1, 2]
     assert writing.labelled(classes, "contiguous-one", ids).tolist() == [1, nan, 2, 3]
     assert writing.labelled(classes, "mapped", ids).tolist() == [1, 3, 6, nan]
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard", "tf-soft", "tf-hard", "none"])
+def test_choices_that_a_suppression_does_not_read_change_nothing(kind):
+    """And those that it reads change its detections, so that none is forgotten."""
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 60, (80, 2)).astype(np.float32)
+    boxes = np.concatenate([corners, corners + rng.uniform(10, 60, (80, 2))], 1).astype(np.float32)
+    scores = np.sort(rng.uniform(0.002, 1, 80)).astype(np.float32)[::-1].copy()
+    classes = rng.integers(0, 3, 80)
+
+    def kept(pipeline):
+        found = suppressing.suppressed(boxes, scores, classes, pipeline)
+        return found.indices.tolist(), found.scores.tolist()
+
+    whole = Pipeline(nms=kind)
+    for name, other in {
+        "iou": 0.2, "sigma": 0.1, "least": 0.3, "last_pixel": False, "scope": "global",
+    }.items():  # fmt: skip
+        changed = whole.changed({name: other})
+        reads = suppressing.acting(changed) != suppressing.acting(whole)
+        assert reads is (kept(changed) != kept(whole)), name
