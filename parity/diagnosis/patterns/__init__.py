@@ -164,7 +164,9 @@ def _rearranged(exact: Tensor, made: Tensor) -> str | None:
     for what, axis in (("Each plane has", 2), ("Each image has", 1), ("It has", 0)):
         one, other = (x.flatten(axis).sort(-1).values for x in (exact, made))
         rms = float(exact.square().mean().sqrt())
-        if float((one - other).abs().max()) < _SAME * rms:
+        # Values that are hardly off are in their own places, in whatever order they are.
+        near = min(_SAME * rms, float((exact - made).abs().max()) / 10)
+        if float((one - other).abs().max()) < near:
             return f"{what} the true values, in other places."
     return None
 

@@ -137,7 +137,8 @@ class Hypothesis:
             here. None where nothing is fitted: there the same title says the same fault.
         stored: The type of lower precision that the output is rounded to; None for no other.
         words: What there is to say of each node that it holds at, such as the number fitted there.
-        of_sizes: Whether its numbers are rows and columns, which are others on maps of other sizes.
+        of_sizes: Whether its numbers are rows, columns or images, which are others in maps or
+            batches of other sizes.
     """
 
     slug: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -71,7 +71,8 @@ def _fitted_order(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     if moved:
         listed = ", ".join(f"image {i} has those of image {int(order[i])}" for i in moved[:4])
         title = f"another image's values: {listed}" + (", ..." if len(moved) > 4 else "")
-        yield fitted("images-permuted", title, case, base, partial(_again_in_order, order), 1)
+        again = partial(_again_in_order, order)
+        yield fitted("images-permuted", title, case, base, again, 1, of_sizes=True)
 
 
 def _again_in_order(order: Tensor, operation: Operation, base: Evaluation) -> Evaluation:
@@ -93,8 +94,8 @@ def _fitted_mixture(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     beyond = shares - own
     if not bool((beyond[own == 0].abs() > _NOTHING).any()):
         return
-    for title, matrix in _even(shares, beyond, own):
-        yield fitted("images-mixed", title, case, base, partial(_again_mixed, matrix), 1)
+    for title, mixture in _even(beyond, own):
+        yield fitted("images-mixed", title, case, base, partial(_again_mixed_alike, mixture), 1)
     changed = (beyond.abs() > _NOTHING).nonzero().tolist()
     kept = torch.where(beyond.abs() > _NOTHING, shares, own)
     parts = [
@@ -105,32 +106,55 @@ def _fitted_mixture(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     ]
     title = "images mixed: " + "; ".join(parts) + ("; ..." if len(changed) > 4 else "")
     constants = min(len(changed), 1 + count)
-    yield fitted("images-mixed", title, case, base, partial(_again_mixed, kept), constants)
+    again = partial(_again_mixed, kept)
+    yield fitted("images-mixed", title, case, base, again, constants, of_sizes=True)
 
 
-def _even(shares: Tensor, beyond: Tensor, own: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Mixtures that do the same to each image."""
-    count = len(shares)
-    others = beyond[own == 0]
-    rest = float(others.median())
-    even = torch.full_like(shares, 1 / count)
-    share = rest * count
-    for value in rounded(share):
+def _even(beyond: Tensor, own: Tensor) -> Iterator[tuple[str, Mixture]]:
+    """Mixtures that do the same to each image.
+
+    Args:
+        beyond: [images, images], what each image has of each besides itself.
+        own: [images, images], what each has of each where nothing is mixed.
+
+    Yields:
+        What is done in words, and that for a batch of any number of images.
+    """
+    count = len(beyond)
+    for value in rounded(float(beyond[own == 0].median()) * count):
+        left = float(beyond.diagonal().median()) - value / count
         if value == -1:
-            yield "the mean over the batch subtracted", own - even
-        elif math.isclose(float(beyond.diagonal().median()), value / count - value, rel_tol=1e-3,
-                          abs_tol=1e-5):  # fmt: skip
+            yield "the mean over the batch subtracted", partial(_with_mean, 1, -1)
+        elif math.isclose(left, -value, rel_tol=1e-3, abs_tol=1e-5):
             title = f"mixed with the mean of the batch, of which it is {number(value)}"
-            yield title, (1 - value) * own + value * even
+            yield title, partial(_with_mean, 1 - value, value)
         else:
-            yield f"{number(value)} times the mean of the batch added", own + value * even
+            title = f"{number(value)} times the mean of the batch added"
+            yield title, partial(_with_mean, 1, value)
     for step in range(1, count):
-        near = own.roll(step, 1)
-        value = float(beyond[near > 0].median())
-        for factor in rounded(value):
+        near = float(beyond[own.roll(step, 1) > 0].median())
+        for factor in rounded(near):
             words = f"{number(factor)} times the image {step} further on"
-            yield f"{words} added to each", own + factor * near
-            yield f"mixed with {words}", (1 - factor) * own + factor * near
+            yield f"{words} added to each", partial(_with_next, step, 1, factor)
+            yield f"mixed with {words}", partial(_with_next, step, 1 - factor, factor)
+
+
+Mixture = Callable[[int], Tensor]
+"""For a number of images [images, images], what each image has of each."""
+
+
+def _with_mean(kept: float, share: float, count: int) -> Tensor:
+    own = torch.eye(count, dtype=torch.float64)
+    return kept * own + share * torch.full_like(own, 1 / count)
+
+
+def _with_next(step: int, kept: float, share: float, count: int) -> Tensor:
+    own = torch.eye(count, dtype=torch.float64)
+    return kept * own + share * own.roll(step, 1)
+
+
+def _again_mixed_alike(mixture: Mixture, operation: Operation, base: Evaluation) -> Evaluation:
+    return _again_mixed(mixture(len(base(ALL)[0])), operation, base)
 
 
 def _again_mixed(shares: Tensor, operation: Operation, base: Evaluation) -> Evaluation:
@@ -145,11 +169,8 @@ def _again_mixed(shares: Tensor, operation: Operation, base: Evaluation) -> Eval
 
 
 def _leak(operation: Operation, base: Evaluation) -> Evaluation | None:
-    count = base(ALL)[0].shape[0]
-    if count < 2:
-        return None
-    even = torch.full((count, count), 1 / count, dtype=torch.float64)
-    return _again_mixed(0.9 * torch.eye(count).double() + 0.1 * even, operation, base)
+    count = len(base(ALL)[0])
+    return None if count < 2 else _again_mixed(_with_mean(0.9, 0.1, count), operation, base)
 
 
 def _extremes(operation: Operation, base: Evaluation) -> Iterator[Variant]:

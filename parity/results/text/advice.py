@@ -122,8 +122,9 @@ def for_unknown(suspect: Suspect | None, node: Node, report: NodesResult) -> str
     if node.verdict is Verdict.CANDIDATE_DIFFERS:
         return _sentence(
             f"look for what makes this layer's arithmetic inaccurate in {report.candidate}: half "
-            f"precision, bfloat16, TF32, a quantised or approximate operation, or a formula in "
-            f"which digits cancel, as in 1 + tanh(x / 2) for a sigmoid; {_AGAIN}"
+            f"precision, bfloat16, TF32, a quantised or approximate operation, a convolution by "
+            f"FFT or Winograd, or a formula in which digits cancel, as in 1 + tanh(x / 2) for a "
+            f"sigmoid; {_AGAIN}"
         )
     return _sentence(
         f"read this layer's code in {report.candidate} with the description above in mind, all "

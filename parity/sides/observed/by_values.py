@@ -45,7 +45,7 @@ def find_by_values(
             search.trace(value)
             continue
         near = search.distances.get(value.number)
-        if not near:
+        if not near or search.is_again(value):
             continue
         made_from = search.origins[value.number]
         fits = [
@@ -113,6 +113,7 @@ def find_by_values_alone(search: Search) -> None:
             and node in alike
             and alike[node][0] < SAME
             and not search.values[number].moved
+            and not search.is_again(search.values[number])
         ]
         if len(close) == 1:
             number, distance, layout = close[0]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from efficientdet_spec import NodeKind
-from parity.sides.observed.kinds import holds_more, is_certain, makes_products
-from parity.sides.observed.pairs import KERNELS, How, Partner
+from parity.sides.observed.kinds import holds_more, is_certain, is_layer, makes_products
+from parity.sides.observed.pairs import KERNELS, WITH_PARAMETERS, How, Partner
 from parity.sides.observed.search import Search
 
 
@@ -33,15 +33,20 @@ def _in_gap(search: Search, node: str, whole: bool) -> Partner | None:
     readers = [search.found[name] for name in search.readers_of(node)]
     between = [search.behind([reader.value]) for reader in readers]
     kind = search.sought.kinds[node]
-    fitting = [
+    here = [
         value
         for value in search.values
         if search.origins[value.number] <= due
         and search.origins[value.number]
-        and search.may_be(value, node)
         and all(value.number in behind for behind in between)
         and search.layout(value, node) is not None
     ]
+    fitting = [value for value in here if search.may_be(value, node)]
+    if not fitting and readers and kind not in WITH_PARAMETERS:
+        # Something that no one would write for it lies between what it reads and what reads it.
+        fitting = [
+            value for value in here if search.is_free(value) and not is_layer(value.operation)
+        ]
     possible = [value for value in fitting if search.origins[value.number] == due]
     if not possible and not whole and len(search.sought.sources[node]) == 1:
         possible = fitting

@@ -57,6 +57,13 @@ def makes_products(operation: Operation | None) -> bool:
     return operation is not None and any(part in operation.name for part in _PRODUCTS)
 
 
+def is_layer(operation: Operation | None) -> bool:
+    """Whether an operation is one of a layer with parameters: products, or a norm."""
+    norms = ("batch_norm", "group_norm", "layer_norm", "instance_norm")
+    normalises = operation is not None and any(part in operation.name for part in norms)
+    return normalises or makes_products(operation)
+
+
 def holds_more(operation: Operation | None) -> bool:
     """Whether an operation behind a convolution can be more than its bias: a batch norm's."""
     parts = ("norm", "mul", "div", "sub")

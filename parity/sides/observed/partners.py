@@ -14,6 +14,7 @@ from parity.sides.observed.by_order import find_by_order
 from parity.sides.observed.by_parameters import find_by_parameters
 from parity.sides.observed.by_readers import find_by_readers
 from parity.sides.observed.by_values import find_by_values, find_by_values_alone
+from parity.sides.observed.changed_behind import move_behind_changes
 from parity.sides.observed.in_gaps import find_in_gaps
 from parity.sides.observed.kinds import is_certain
 from parity.sides.observed.pairs import WITH_PARAMETERS, How, Partner, Partners, Sought
@@ -42,6 +43,7 @@ def partners(
     find_by_values(search, given, frozenset(named), native=True)
     find_by_values(search, given, frozenset(named), native=False)
     find_by_values_alone(search)
+    move_behind_changes(search, frozenset(named))
     find_by_parameters(search)
     find_by_order(search)
     find_in_gaps(search, whole=True)

@@ -53,6 +53,7 @@ class Made:
         content: Of what the candidate holds: what is in it.
         held: Likewise the name of the parameter or buffer; empty where it has none.
         samples: By layout, elements at the positions of :func:`positions` of the layout's node.
+        real: Whether its elements are real numbers, and not complex ones, such as a spectrum's.
     """
 
     number: int
@@ -65,6 +66,7 @@ class Made:
     content: Content | None = None
     held: str = ""
     samples: Mapping[Layout, Array] = field(default_factory=dict)
+    real: bool = True
 
 
 @dataclass(frozen=True)

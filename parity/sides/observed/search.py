@@ -53,6 +53,10 @@ class Search:
         self.contents: list[frozenset[Content]] = []
         self.kernels: list[int] = []
         self._images = record.images
+        self._made_of: dict[int, list[int]] = {}
+        for value in record.values:
+            for parent in value.parents[:1]:
+                self._made_of.setdefault(parent, []).append(value.number)
         self.known = frozenset(
             max(sought.contents[node])
             for node, kind in sought.kinds.items()
@@ -82,14 +86,37 @@ class Search:
 
     def may_be(self, value: Made, node: str) -> bool:
         """Whether a value without a node can be this one, as far as its operation tells."""
-        if value.operation is None or value.number in self.node_of:
+        if value.operation is None or not self.is_free(value):
             return False
         kind = self.sought.kinds[node]
+        if kind in KERNELS and self.puts_together(value):
+            return True
         moves = value.moved and kind is not NodeKind.UPSAMPLE
         if moves or not may_end(value.operation.name, kind):
             return False
         # What is multiplied by something that the candidate holds is no activation.
         return kind is not NodeKind.ACTIVATION or not self.reads_parameters(value)
+
+    def puts_together(self, value: Made) -> bool:
+        """Whether a value is put together of several that are computed, such as tiles."""
+        joins = value.operation is not None and value.operation.name in ("cat", "stack")
+        return joins and sum(bool(self.origins[parent]) for parent in value.parents) > 1
+
+    def is_free(self, value: Made) -> bool:
+        """Whether a value is one that a step has made of real numbers, and no node so far."""
+        made = value.operation is not None and value.real and value.number not in self.node_of
+        return made and not self.is_again(value)
+
+    def is_again(self, value: Made) -> bool:
+        """Whether a value is what the candidate has made of the very same for a node already."""
+        if value.operation is None:
+            return False
+        return any(
+            number < value.number and _alike(self.values[number], value)
+            for parent in value.parents[:1]
+            for number in self._made_of.get(parent, ())
+            if number in self.node_of
+        )
 
     def reads_parameters(self, value: Made) -> bool:
         """Whether an operation itself reads something that the candidate holds."""
@@ -255,3 +282,14 @@ def _scaled(was: int, becomes: int, own: int) -> int:
     if becomes <= was:
         return -(-own // -(-was // becomes))
     return max(1, round(own * becomes / was))
+
+
+def _alike(first: Made, second: Made) -> bool:
+    """Whether two values are made by the same operation of the same."""
+    assert second.operation is not None
+    return (
+        first.operation is not None
+        and (first.parents, first.output) == (second.parents, second.output)
+        and first.operation.name == second.operation.name
+        and first.operation.settings == second.operation.settings
+    )

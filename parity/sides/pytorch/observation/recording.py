@@ -160,9 +160,9 @@ class Recording(Watching):  # type: ignore[no-untyped-call]
         samples = {} if operation is None else self._samples(tensor)
         shape = tuple(tensor.shape)
         native = tensor.dtype is self._dtype
-        self._values.append(
-            Made(number, operation, output, parents, shape, native, moved, content, held, samples)
-        )
+        real = not tensor.is_complex()
+        made = (operation, output, parents, shape, native, moved, content, held, samples, real)
+        self._values.append(Made(number, *made))
         return number
 
     def _samples(self, tensor: Tensor) -> Mapping[Layout, Array]:

@@ -1,0 +1,90 @@
+"""Nodes whose values are changed once more before anything reads them.
+
+A port may compute a layer rightly and then do something to what it made, such as mix the images of
+a batch. Everything that reads the layer reads the changed values. These are the layer's, then:
+what the layer makes by itself tells nothing, and each of its readers would be accused instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import numpy as np
+
+from parity.sides.observed.pairs import How
+from parity.sides.observed.record import Made
+from parity.sides.observed.search import Search
+
+
+def move_behind_changes(search: Search, named: Collection[str]) -> None:
+    """Let the last value that all readers of a node share be its partner, where that differs.
+
+    A node with a single reader stays where it is: what lies between the two is that reader's.
+
+    Args:
+        search: What was found so far.
+        named: Nodes that names give, which stay.
+    """
+    last_read = _last_read(search)
+    for node, partner in list(search.found.items()):
+        several = len(search.readers.get(node, ())) > 1
+        if not several or partner.how is not How.VALUES or node in named:
+            continue
+        changed = _changed(search, node, partner.value, last_read)
+        if changed is None:
+            continue
+        distance, layout = search.distances[changed.number][node]
+        del search.node_of[partner.value]
+        search.take(
+            node,
+            replace(
+                partner, value=changed.number, layout=layout, how=How.READERS, distance=distance
+            ),
+        )
+        search.trace_from(partner.value)
+
+
+def _last_read(search: Search) -> dict[int, int]:
+    """By value the last one that is made from it."""
+    return {parent: value.number for value in search.values for parent in value.parents}
+
+
+def _changed(search: Search, node: str, begin: int, last_read: dict[int, int]) -> Made | None:
+    """The last value that differs from a node, and through which alone the node is read."""
+    reached, waited_for = {begin}, last_read.get(begin, -1)
+    found = None
+    for value in search.values[begin + 1 :]:
+        if value.number > waited_for:
+            break
+        if reached.isdisjoint(value.parents):
+            continue
+        if value.number in search.node_of or not _is_still(search, node, value):
+            break
+        if value.number == waited_for:
+            # Whatever is made from the node from here on is made from this value.
+            found = value
+        reached.add(value.number)
+        waited_for = max(waited_for, last_read.get(value.number, -1))
+    if found is None or np.isinf(search.distance(found, node)) or _same(search, node, begin, found):
+        return None
+    return found
+
+
+def _same(search: Search, node: str, number: int, other: Made) -> bool:
+    """Whether two values that are of a node's size hold the same elements."""
+    one, two = (
+        value.samples[search.distances[value.number][node][1]]
+        for value in (search.values[number], other)
+    )
+    return np.array_equal(one, two)
+
+
+def _is_still(search: Search, node: str, value: Made) -> bool:
+    """Whether a value is made from a node, and from what that is made from, and no next layer."""
+    others = search.known - search.sought.contents.get(node, frozenset())
+    return (
+        search.origins[value.number] <= search.due(node) | {node}
+        and not search.kernels[value.number]
+        and not search.contents[value.number] & others
+    )
