@@ -29,6 +29,7 @@ from parity.settings.coco import CANDIDATE, CocoSettings
 if TYPE_CHECKING:
     from parity.coco.report import CocoReport
     from parity.detections.annotations import Annotations
+    from parity.detections.rows import Rows
     from parity.detections.shards import Compute, ImageResult, Shard, Work
     from parity.pipelines.explanation import Explanation
 
@@ -72,6 +73,7 @@ def evaluate_images(
     """
     from parity.commands.detecting import swaps
     from parity.detections import shards
+    from parity.detections.rows import told_of_repeats
 
     if candidate is None and settings.candidate is not None:
         candidate = CandidateDetecting.named(settings.candidate, settings.names)
@@ -116,7 +118,9 @@ def evaluate_images(
         _require_some(results)
         report = _coco_report(settings, setup, annotations, results, runner.environment)
         if candidate is not None:
-            report = replace(report, candidate=candidate.described, notes=candidate.notes())
+            repeats = told_of_repeats(_rows_by_image(results.get(CANDIDATE, ())))
+            notes = (*candidate.notes(), *([repeats] if repeats else []))
+            report = replace(report, candidate=candidate.described, notes=notes)
         if settings.explains and CANDIDATE in names:
             found = [item for shard in results[CANDIDATE] for item in shard.images]
             explanation = _explanation(settings, setup, annotations, found)
@@ -197,11 +201,14 @@ def _detected(
 
     with Progress(progress_title(side), unit="images") as progress:
         found = shards.run(settings.out / "shards" / side, manifest, work, compute, progress)
-    rows = [(item.image_id, item.rows) for shard in found for item in shard.images]
     for kind in kinds:
         path = settings.out / f"{kind}_{side}.json"
-        write_text(path, results_json(rows, submission=kind == "submission"))
+        write_text(path, results_json(_rows_by_image(found), submission=kind == "submission"))
     return found
+
+
+def _rows_by_image(found: Sequence[Shard]) -> list[tuple[int, Rows]]:
+    return [(item.image_id, item.rows) for shard in found for item in shard.images]
 
 
 def _coco_report(

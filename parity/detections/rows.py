@@ -48,6 +48,27 @@ def as_rows(boxes: Any, scores: Any, classes: Any) -> Rows:
     return rows
 
 
+def told_of_repeats(images: Iterable[tuple[int, Rows]]) -> str | None:
+    """A sentence on boxes that are given more than once; None where there are none.
+
+    Args:
+        images: Id and detections of each image.
+    """
+    repeated = {
+        number: len(rows) - len(np.unique(rows, axis=0)) for number, rows in images if len(rows)
+    }
+    where = [number for number, count in repeated.items() if count]
+    if not where:
+        return None
+    count = sum(repeated.values())
+    boxes = "1 detection repeats another" if count == 1 else f"{count:,} detections repeat others"
+    of = f"image {where[0]}" if len(where) == 1 else f"{len(where)} images, the first {where[0]}"
+    return (
+        f"{boxes} of the same image in class, score and corners, which no suppression leaves: "
+        f"in {of}"
+    )
+
+
 def results_json(images: Iterable[tuple[int, Rows]], *, submission: bool = False) -> str:
     """The text of COCO's file of results, one detection a line.
 

@@ -86,6 +86,6 @@ def _rest(explanation: Explanation) -> str:
     done = explanation.all_boxes - explanation.unexplained
     return (
         f"  {done:,} of {explanation.all_boxes:,} boxes are equal{ties}; UNEXPLAINED: "
-        f"{explanation.unexplained:,} boxes of the candidate, and {explanation.extra:,} of the "
-        f"pipeline that the candidate has not"
+        f"{explanation.unexplained:,} box{'' if explanation.unexplained == 1 else 'es'} of the "
+        f"candidate, and {explanation.extra:,} of the pipeline that the candidate has not"
     )

@@ -21,7 +21,7 @@ from parity.coco.metrics import METRICS, evaluate
 from parity.coco.names import category_names
 from parity.detections.annotations import choose, read_annotations
 from parity.detections.matching import SCORE_LIMIT
-from parity.detections.rows import as_rows, results_json
+from parity.detections.rows import as_rows, results_json, told_of_repeats
 from parity.settings.coco import FRAMEWORKS
 
 ROOT = Path(compare.__file__).resolve().parent
@@ -208,6 +208,18 @@ def test_results_are_read_as_they_were(tmp_path):
         for value, exact in zip(entry["bbox"], row, strict=False)
     )
     assert results_json([]) == "[]\n"
+
+
+def test_detections_that_are_given_twice_are_told():
+    one = np.array([[1.0, 2, 3, 4, 0.5, 7], [1, 2, 3, 4, 0.25, 7], [1, 2, 3, 4, 0.5, 8]])
+    assert told_of_repeats([(3, one), (4, one), (5, one[:0])]) is None
+    twice = np.concatenate([one, one[:1]])
+    assert told_of_repeats([(3, one), (4, twice)]) == (
+        "1 detection repeats another of the same image in class, score and corners, which no "
+        "suppression leaves: in image 4"
+    )
+    told = told_of_repeats([(3, np.concatenate([one, one])), (4, twice)])
+    assert told.startswith("4 detections repeat others") and told.endswith("2 images, the first 3")
 
 
 def test_the_official_names():
