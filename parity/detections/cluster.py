@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
@@ -273,7 +274,7 @@ def _connect(address: str, name: str, gpu: bool) -> Iterator[Cluster]:
 
     try:
         # A client that cannot connect takes its time to end.
-        asyncio.run(asyncio.wait_for(_greet(address), CONNECT_TIMEOUT))
+        _greeted(address)
         client: Client = Client(  # type: ignore[no-untyped-call]
             address, timeout=CONNECT_TIMEOUT, set_as_default=False
         )
@@ -290,13 +291,21 @@ def _connect(address: str, name: str, gpu: bool) -> Iterator[Cluster]:
             yield Cluster(name, count, client, models, gpu)
 
 
+def _greeted(address: str) -> None:
+    """See that a scheduler answers; a thread of its own, as a notebook's has a running loop."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(
+            lambda: asyncio.run(asyncio.wait_for(_greet(address), CONNECT_TIMEOUT))
+        ).result()
+
+
 async def _greet(address: str) -> None:
     """Exchange the first message with a scheduler."""
     from distributed.comm.core import connect
 
     # Its types are not declared.
     opener: Any = connect
-    comm = await opener(address, timeout=CONNECT_TIMEOUT)
+    comm = await asyncio.wait_for(opener(address, timeout=CONNECT_TIMEOUT), CONNECT_TIMEOUT)
     await comm.close()
 
 

@@ -1,5 +1,6 @@
 """Shards computed by a Dask cluster: the same bytes, whatever happens to its processes."""
 
+import asyncio
 import json
 import logging
 import multiprocessing
@@ -88,6 +89,15 @@ def test_shards_are_those_of_this_process(tmp_path, connected, work, opener):
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert len(contents(tmp_path / "a")) == 4
     assert told[0] == (0, 40) and told[-1] == (40, 40) and len(told) == 4
+
+
+def test_within_a_running_loop_as_a_notebook_has(tmp_path, scheduler, work, opener):
+    async def cell():
+        with clusters.existing_cluster(scheduler, gpu=False) as cluster:
+            return call(tmp_path / "a", cluster.compute(opener), work)
+
+    shards = asyncio.run(cell())
+    assert sum(len(shard.images) for shard in shards) == 40
 
 
 def test_a_model_stays_open_until_another_is_wanted(tmp_path, scheduler, work, opener):
