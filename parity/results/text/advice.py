@@ -8,8 +8,8 @@ from parity.results.records.nodes import CONVERTED, Node, NodesResult, Suspect
 _AGAIN = "then run this command again"
 
 _PARAMETERS = (
-    "load this parameter from the checkpoint as convert.py does, in PyTorch's layout, and change "
-    "it nowhere else"
+    "load this parameter from the checkpoint as convert.py does, in PyTorch's layout, and let the "
+    "layer compute with it as it is"
 )
 _TRAINING = "call the candidate's eval() before it is returned"
 _INPUT = "give this layer the input that the model gives it"
