@@ -66,9 +66,9 @@ def _changed(search: Search, node: str, begin: int, last_read: dict[int, int]) -
             found = value
         reached.add(value.number)
         waited_for = max(waited_for, last_read.get(value.number, -1))
-    if found is None or np.isinf(search.distance(found, node)) or _same(search, node, begin, found):
+    if found is None or not 0 < search.distance(found, node) < np.inf:
         return None
-    return found
+    return None if _same(search, node, begin, found) else found
 
 
 def _same(search: Search, node: str, number: int, other: Made) -> bool:
