@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from hypothesis_cases import MODULES, SWISH, case, conv, depthwise, features, norm
+from sampling import one_in
 
 from parity.diagnosis import patterns
 from parity.diagnosis.relations import Pool, relate
@@ -48,11 +49,10 @@ def places(name):
     return ["candidate", "argument", *(["parameter"] if held else [])]
 
 
-CASES = [(name, place) for name in MODULES for place in places(name)]
+CASES = [(name, place, poison) for name in MODULES for place in places(name) for poison in VALUES]
 
 
-@pytest.mark.parametrize("poison", VALUES)
-@pytest.mark.parametrize("name, place", CASES, ids=[f"{a}-{b}" for a, b in CASES])
+@pytest.mark.parametrize("name, place, poison", one_in(4, CASES))
 def test_no_diagnosis_fails_or_names_what_is_no_number(name, place, poison):
     module, arguments = MODULES[name]
     value = VALUES[poison]
@@ -164,16 +164,17 @@ def output_with(poison):
     return lambda module, inputs, output: poisoned(output, poison)
 
 
-@pytest.mark.parametrize("poison", VALUES)
+WHERE = [
+    "backbone.stem_conv",
+    "backbone.blocks.1.depthwise_conv",
+    "backbone.blocks.1.depthwise_bn",
+    "backbone.blocks.1.se.gate",
+    "class_head.predict.pointwise",
+]
+
+
 @pytest.mark.parametrize(
-    "where",
-    [
-        "backbone.stem_conv",
-        "backbone.blocks.1.depthwise_conv",
-        "backbone.blocks.1.depthwise_bn",
-        "backbone.blocks.1.se.gate",
-        "class_head.predict.pointwise",
-    ],
+    "where, poison", one_in(2, [(where, poison) for where in WHERE for poison in VALUES])
 )
 def test_a_candidate_with_one_is_compared_to_the_end(lockstep, where, poison):
     model = lockstep.candidate()
