@@ -389,7 +389,7 @@ _NORMS = (
      # Where each scale is its channel's deviation the two are one.
      "variance-as-deviation", "gamma-missing"),
     ("variance-unbiased", "Variance times 26/25", stored("running_var", lambda v: v * 26 / 25),
-     "variance-scaled", "parameters-different"),
+     "variance-scaled", "parameters-different", "parameters-scaled"),
     ("updated", "Statistics moved by a tenth", updated(0.1), "statistics-updated"),
     ("updated-thrice", "Statistics moved by three calls", updated(1 - 0.9**3),
      "statistics-updated"),
@@ -626,7 +626,7 @@ _PREDICTIONS = (
     ("no-bias", "No bias", lambda module: module.bias.data.zero_(), "bias-missing",
      "parameters-zeros", "parameters-different"),
     ("prior-bias", "The initial bias", lambda module: module.bias.data.fill_(-4.595),
-     "bias-constant", "parameters-different"),
+     "bias-constant", "parameters-different", "parameters-constant"),
     ("offset", "A prior added", then(lambda x: x - 4.595), "offset"),
     ("negated", "Sign", then(torch.neg), "negated"),
     ("by-level", "A factor for each level", then(lambda x: x * (1 + 0.01 * x.shape[2])),

@@ -79,7 +79,7 @@ def fixed_filter(pool: nn.Module, x: Tensor, size: Size) -> Tensor:
     """A strided filter with the same weights everywhere."""
     kernel = torch.tensor([[0.1, 0.2, 0.05], [0.15, 0.3, 0.1], [0.02, 0.05, 0.03]])
     kernel = kernel.expand(x.shape[1], 1, 3, 3)
-    return F.conv2d(F.pad(x, (0, 1, 0, 1)), kernel, None, 2, groups=x.shape[1])
+    return F.conv2d(pad_same(x, (3, 3), (2, 2), 0.0), kernel, None, 2, groups=x.shape[1])
 
 
 def by_index(index: Callable[[Tensor, int, int], Tensor]) -> Function:
