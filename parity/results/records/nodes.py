@@ -260,6 +260,20 @@ class Statement(Record, frozen=True):
     ] = ()
 
 
+OF_WHOLE_LAYERS = frozenset(
+    (
+        "features-other",
+        "down-channelled-once",
+        "extra-levels-other",
+        "cells-other",
+        "repeats-other",
+        "channels-other",
+        "convolution-not-separable",
+    )
+)
+"""Statements of layers that are missing or too many, so that others stand in their places."""
+
+
 class Noise(Record, frozen=True):
     """How far one side is from itself when something is changed that should not matter."""
 

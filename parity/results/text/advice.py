@@ -85,6 +85,20 @@ def for_fault(slug: str, report: NodesResult, *, several: bool = False) -> str:
     return _sentence(f"{where} {step}; {_AGAIN}")
 
 
+def for_structure(report: NodesResult) -> str:
+    """What to do about a candidate whose layers are not the model's.
+
+    Args:
+        report: The comparison.
+    """
+    if not is_a_port(report):
+        return _of_this_project()
+    return _sentence(
+        f"make the layers in {report.candidate} those of the model, one statement below after "
+        f"another; {_AGAIN}"
+    )
+
+
 def step_for(slug: str) -> str | None:
     """What to do at the place of a fault, an order without its full stop; None where not known.
 

@@ -6,10 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parity.process.outcome import Outcome
-from parity.results.records.nodes import NOT_REPEATABLE, Finding, Node, NodesResult, Suspect
+from parity.results.records.nodes import (
+    NOT_REPEATABLE,
+    OF_WHOLE_LAYERS,
+    Finding,
+    Node,
+    NodesResult,
+    Suspect,
+)
 from parity.results.text import advice
 from parity.results.text.groups import finding_groups, reason_groups, suspect_groups
 from parity.results.text.layout import same_at
+
+_READS_OTHERS = frozenset(("input-from-other-node", "inputs-permuted"))
+"""Names that say only what a node reads."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,10 @@ def _of_node(report: NodesResult, node: Node) -> Lead:
         step = advice.for_unknown(None, node, report)
         named = [suspect.diagnosis] if suspect.diagnosis else []
         return Lead(node.name, node.reason, step, others, [*named, *suspect.evidence], suspect)
+    if suspect.slug in _READS_OTHERS and any(
+        item.slug in OF_WHOLE_LAYERS for item in report.structures
+    ):
+        return _of_structure(report, node, suspect)
     if suspect.diagnosis and suspect.slug:
         step = advice.for_fault(suspect.slug, report, several=len(group.places) > 1)
         return Lead(node.name, suspect.diagnosis, step, others, suspect.evidence, suspect)
@@ -116,6 +130,23 @@ def _of_node(report: NodesResult, node: Node) -> Lead:
     # What the difference looks like says more than which operations make it.
     details = (*suspect.patterns[:2], *suspect.evidence, *suspect.patterns[2:])
     return Lead(node.name, f"{node.verdict.value}; {why}", step, others, details, suspect)
+
+
+def _of_structure(report: NodesResult, node: Node, suspect: Suspect) -> Lead:
+    """What is built otherwise, where a node that reads something else follows from that."""
+    count = len(report.structures)
+    told = "as the statement below says" if count == 1 else f"as {count} statements below say"
+    return Lead(
+        "the candidate's structure",
+        f"it is not the model's: layers are missing or too many, {told}",
+        advice.for_structure(report),
+        details=(
+            "in such a place a layer of the candidate may be taken for another node than it is "
+            "meant to be",
+            f"the first node that differs is {node.name}, which {suspect.diagnosis}",
+        ),
+        suspect=suspect,
+    )
 
 
 def _of_gaps(report: NodesResult) -> Lead:
