@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -403,7 +404,7 @@ class TorchCandidate:
                 raise
             raise CandidateError(
                 f"The candidate fails on [{len(images)}, 3, H, W] images of {size} with "
-                f"{failure(error)}; {_advice(self.model)}.",
+                f"{failure(error)}; {_advice(self.model, error)}.",
                 failure(error),
             ) from error
         if ours:
@@ -444,8 +445,14 @@ def returned_tensors(returned: Any, images: Array) -> list[Tensor]:
     return tensors
 
 
-def _advice(model: nn.Module) -> str:
+def _advice(model: nn.Module, error: BaseException) -> str:
     """What to do about a candidate that fails."""
+    types = {str(value.dtype).removeprefix("torch.") for value in model.parameters()}
+    if len(types) == 1 and re.search(r"scalar type|\bdtype|data type", str(error)):
+        return (
+            f"its parameters and the images have been brought to {types.pop()}, so let its own "
+            f"code bring nothing to another type"
+        )
     if any(module.training for module in model.modules()):
         return "it is in training mode, so call its eval() first, or run it by itself"
     return "run it by itself and correct it"

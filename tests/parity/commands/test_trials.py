@@ -84,6 +84,16 @@ def test_a_size_that_was_asked_for_is_another_matter(tiny_checkpoint, tmp_path, 
     assert "fails on [1, 3, H, W] images of 97x129 with ValueError: no" in capsys.readouterr().err
 
 
+def test_a_port_that_casts_by_itself_is_told_of_the_type(tiny_checkpoint, tmp_path, capsys):
+    code, failure = compared(
+        tiny_checkpoint, tmp_path, "images = images.half()", "--size", "97x129"
+    )
+    assert (code, failure["cause"]) == (2, "candidate")
+    told = capsys.readouterr().err
+    assert "have been brought to float32, so let its own code bring nothing to another" in told
+    assert "training mode" not in told
+
+
 def test_a_difference_on_one_input_says_on_which(tiny_checkpoint, tmp_path):
     code, result = compared(tiny_checkpoint, tmp_path, "images = images * 1.01")
     assert code == 1
