@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from parity.sides.observed.pairs import How
+from parity.sides.observed.pairs import KERNELS, How
 from parity.sides.observed.record import Made
 from parity.sides.observed.search import Search
 
@@ -20,7 +20,8 @@ from parity.sides.observed.search import Search
 def move_behind_changes(search: Search, named: Collection[str]) -> None:
     """Let the last value that all readers of a node share be its partner, where that differs.
 
-    A node with a single reader stays where it is: what lies between the two is that reader's.
+    Where a node has a single reader, what lies between the two is that reader's. It is the node's
+    only if that is followed by a convolution, and the module that makes it returns what is changed.
 
     Args:
         search: What was found so far.
@@ -28,21 +29,28 @@ def move_behind_changes(search: Search, named: Collection[str]) -> None:
     """
     last_read = _last_read(search)
     for node, partner in list(search.found.items()):
-        several = len(search.readers.get(node, ())) > 1
-        if not several or partner.how is not How.VALUES or node in named:
+        if partner.how is not How.VALUES or node in named:
             continue
         changed = _changed(search, node, partner.value, last_read)
-        if changed is None:
+        if changed is None or not _is_of(search, node, partner.value, changed):
             continue
         distance, layout = search.distances[changed.number][node]
         del search.node_of[partner.value]
-        search.take(
-            node,
-            replace(
-                partner, value=changed.number, layout=layout, how=How.READERS, distance=distance
-            ),
-        )
+        moved = replace(partner, value=changed.number, layout=layout, distance=distance)
+        search.take(node, replace(moved, how=How.READERS))
         search.trace_from(partner.value)
+
+
+def _is_of(search: Search, node: str, number: int, changed: Made) -> bool:
+    """Whether a change of what a node makes belongs to it, and not to what reads it."""
+    readers = search.readers.get(node, ())
+    if len(readers) != 1:
+        return len(readers) > 1
+    if search.sought.kinds[readers[0]] not in KERNELS:
+        return False
+    # The innermost module comes first.
+    call = next((call for call in search.calls if call.begin <= number < call.end), None)
+    return call is not None and changed.number in call.outputs
 
 
 def _last_read(search: Search) -> dict[int, int]:

@@ -24,6 +24,7 @@ class Search:
 
     Attributes:
         values: Of the run.
+        calls: Of modules, in the order in which they ended.
         sought: As given.
         found: Partners by node.
         node_of: Nodes by the number of the value.
@@ -39,6 +40,7 @@ class Search:
 
     def __init__(self, record: Record, sought: Sought) -> None:
         self.values = record.values
+        self.calls = record.calls
         self.sought = sought
         self.found: dict[str, Partner] = {}
         self.node_of: dict[int, str] = {}

@@ -125,11 +125,51 @@ def test_a_convolution_by_spectra_is_inaccurate_at_most(two_images):
     assert not any("other places" in pattern for pattern in first.patterns)
 
 
+class OfOtherNames(torch.nn.Module):
+    """The faithful model, of which no module has its name."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.features, self.neck = model.backbone, model.fpn
+        self.classes, self.boxes = model.class_head, model.box_head
+
+    def forward(self, images):
+        levels = self.neck(self.features(images))
+        return self.classes(levels), self.boxes(levels)
+
+
+def partial_convolution(layer):
+    """What the border lacks is made up for, behind the convolution and within its module."""
+    faithful = layer.forward
+
+    def forward(x):
+        ones = layer.weight.new_ones(1, 1, *layer.kernel_size)
+        there = F.conv2d(F.pad(torch.ones_like(x[:, :1]), pads(x, ones.shape[2:], (1, 1))), ones)
+        return faithful(x) * ones.numel() / there
+
+    layer.forward = forward
+
+
+def test_what_a_module_does_behind_its_layer_is_the_layers(two_images):
+    """Also where a single node reads it: that one is another module's."""
+    model = two_images.candidate().eval()
+    partial_convolution(model.class_head.convs[0].depthwise)
+    found, first = compared(two_images, OfOtherNames(model).eval())
+    failing = {item.name.partition("@")[0] for item in found.nodes if item.verdict.fails}
+    assert failing == {"class_head.convs.0.depthwise"}
+    assert (len(first.nodes), first.slug) == (5, "padding-partial")
+
+
 def looked_at(lockstep, node, fault, style):
     """The results of a port with a fault at a node's place, and the first suspect."""
     nodes = [name for name in lockstep.kinds if name.partition("@")[0] == node]
     faults = dict.fromkeys(nodes, fault)
     model = Port(lockstep.referee, lockstep.outputs, STYLES[style](), faults, False).eval()
+    return compared(lockstep, model)
+
+
+def compared(lockstep, model):
+    """The results of a port, and the first suspect."""
     reference = lockstep.pairing(lockstep.faithful).reference
     candidate = ObservedCandidate(model, list(lockstep.kinds))
     pairing = Pairing(reference, candidate, lockstep.referee, lockstep.images)
