@@ -222,7 +222,7 @@ def _other_slope(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     x = case.arguments[0]
     if x.shape != case.candidate.shape:
         return
-    sample = (x.abs() > 0.3) & (x.abs() < 4)
+    sample = (x != 0) & (x.abs() < 4)
     values = x[sample][:4096]
     made = case.candidate[sample][:4096].double()
     for title, share, function in (
@@ -232,7 +232,10 @@ def _other_slope(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
         inside = (share > 1e-3) & (share < 1 - 1e-3)
         if int(inside.sum()) < 4:
             continue
-        slope = float((torch.logit(share[inside]) / values[inside]).median())
+        held, x = share[inside], values[inside]
+        # Where the gate changes most with the slope, a rounding of it changes the slope least.
+        telling = (held * (1 - held) * x).abs().topk(max(4, len(x) // 4)).indices
+        slope = float((torch.logit(held[telling]) / x[telling]).median())
         if not math.isfinite(slope):
             continue
         for b in (round(slope, 3), slope):

@@ -1181,3 +1181,11 @@ def test_where_no_value_is_negative_relu_and_nothing_are_one(function):
     found = diagnose(case(SWISH, (x,), function(x)))
     assert found.slug == "left-out-or-relu"
     assert found.title.startswith("left out, or a ReLU")
+
+
+@pytest.mark.parametrize("spread, centre", [(0.02, 0), (0.1, 0), (0.1, 1), (1, -2), (3, 0)])
+def test_a_slope_is_told_also_of_few_and_small_values(spread, centre):
+    generator = torch.Generator().manual_seed(0)
+    x = spread * torch.randn(1, 16, 1, 1, generator=generator) + centre
+    named = diagnose(case(GATE, [x], torch.sigmoid(x / 1.1)))
+    assert named.slug == "other-slope" and "b = 0.9091" in named.title
