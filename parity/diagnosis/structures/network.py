@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -62,12 +63,15 @@ class Network:
         self.config = config
         self.nodes = list(iterate_nodes(config))
         due = [node for node in self.nodes if node.part is Part.BACKBONE and node.kind in _KERNELS]
-        kernels = flow.of_kind(Kind.CONV)
-        pairs = _aligned(
-            [tuple(weights[node.name]) for node in due], [layer.weight for layer in kernels]
-        )
-        self.backbone: dict[int, Node] = {kernels[j].number: due[i] for i, j in pairs}
-        self.known = len(pairs) >= _KNOWN * len(due)
+        wanted = [tuple(weights[node.name]) for node in due]
+        every = flow.of_kind(Kind.CONV)
+        # A filter that is made on the way, such as one that smooths, is no layer of the backbone.
+        for kernels in ([layer for layer in every if _holds_its_weight(layer)], every):
+            pairs = _aligned(wanted, [layer.weight for layer in kernels])
+            self.backbone: dict[int, Node] = {kernels[j].number: due[i] for i, j in pairs}
+            self.known = len(pairs) >= _KNOWN * len(due)
+            if self.known:
+                break
 
     @cached_property
     def _behind(self) -> dict[int, tuple[int, bool]]:
@@ -193,6 +197,11 @@ class Network:
             if layer.number in found:
                 found.update(layer.inputs)
         return found
+
+
+def _holds_its_weight(layer: Layer) -> bool:
+    """Whether a convolution's weight is one that the candidate holds, or made of such a one."""
+    return any(count == math.prod(layer.weight) for count, _, _ in layer.held)
 
 
 def _aligned(

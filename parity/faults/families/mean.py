@@ -51,7 +51,7 @@ def _of_part(operation: Operation, base: Evaluation) -> Iterator[Variant]:
         ("the left half", x[..., : width // 2]),
         ("the right half", x[..., width // 2 :]),
         ("all but the last row and column", x[:, :, :-1, :-1]),
-        ("all but the border", x[:, :, 1:-1, 1:-1]),
+        ("what lies inside the border", x[:, :, 1:-1, 1:-1]),
         ("every second pixel", x[:, :, ::2, ::2]),
         ("the last 7x7 pixels", x[:, :, -7:, -7:]),
         ("the first 7x7 pixels", x[:, :, :7, :7]),

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from parity.sides.observed.pairs import KERNELS, How
+from efficientdet_spec import NodeKind
+from parity.sides.observed.pairs import How
 from parity.sides.observed.record import Made
 from parity.sides.observed.search import Search
 
@@ -21,7 +22,7 @@ def move_behind_changes(search: Search, named: Collection[str]) -> None:
     """Let the last value that all readers of a node share be its partner, where that differs.
 
     Where a node has a single reader, what lies between the two is that reader's. It is the node's
-    only if that is followed by a convolution, and the module that makes it returns what is changed.
+    only if the module that makes it returns what is changed, and is none that often makes both.
 
     Args:
         search: What was found so far.
@@ -46,7 +47,9 @@ def _is_of(search: Search, node: str, number: int, changed: Made) -> bool:
     readers = search.readers.get(node, ())
     if len(readers) != 1:
         return len(readers) > 1
-    if search.sought.kinds[readers[0]] not in KERNELS:
+    kind = search.sought.kinds[readers[0]]
+    if kind in (NodeKind.ACTIVATION, NodeKind.GATE, NodeKind.BATCH_NORM):
+        # One module may well make both, and the change be what is wrong with the second.
         return False
     # The innermost module comes first.
     call = next((call for call in search.calls if call.begin <= number < call.end), None)

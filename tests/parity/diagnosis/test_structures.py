@@ -1,6 +1,8 @@
 """What a candidate's structure has otherwise is named, and nothing of what it has not."""
 
 import pytest
+import torch
+import torch.nn.functional as F
 from port_styles import STYLES, Port
 from structural_defects import DEFECTS, TOGETHER, Departed, all_at_once, relu
 
@@ -57,6 +59,29 @@ def test_all_defects_of_one_port_are_named(lockstep):
 def test_nothing_is_said_of_a_faithful_port(lockstep, style):
     model = Port(lockstep.referee, lockstep.outputs, STYLES[style]()).eval()
     assert said(lockstep, model) == ([], Outcome.PARITY)
+
+
+def test_neither_a_filter_on_the_way_nor_a_reflected_border_is_another_structure(lockstep):
+    """A filter has the weights of no layer; a border that is reflected is a border."""
+    fault = {
+        "backbone.blocks.1.depthwise_conv": smoothed,
+        "fpn.cells.0.nodes.4.conv.depthwise": reflected,
+    }
+    model = Port(lockstep.referee, lockstep.outputs, STYLES["functions"](), fault).eval()
+    assert said(lockstep, model) == ([], Outcome.DIFFERENCE)
+
+
+def smoothed(style, layer, given, step):
+    (x,) = given
+    row = torch.tensor([1.0, 2.0, 1.0]) / 4
+    kernel = (row[:, None] * row).expand(x.shape[1], 1, 3, 3)
+    smooth = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, groups=x.shape[1])
+    return style.depthwise(smooth, layer)
+
+
+def reflected(style, layer, given, step):
+    x = F.pad(given[0], (1, 1, 1, 1), mode="reflect")
+    return F.conv2d(x, layer.weight, layer.bias, groups=layer.groups)
 
 
 def test_a_folded_batch_norm_is_not_missing(lockstep):

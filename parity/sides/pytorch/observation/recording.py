@@ -21,6 +21,7 @@ from parity.sides.pytorch.observation.modules import Running, place
 _MOVES = frozenset(
     (
         *("clone", "copy", "contiguous", "constant_pad_nd", "pad", "cat", "stack"),
+        *("reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d"),
         *("index_select", "index", "gather", "flip", "roll", "repeat", "view_copy", "slice_copy"),
         *("permute_copy", "transpose_copy", "_reshape_copy", "_unsafe_view", "detach_copy"),
         *("slice_scatter", "select_scatter", "index_put", "unfold_copy", "lift_fresh_copy"),
