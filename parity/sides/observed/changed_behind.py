@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from efficientdet_spec import NodeKind
+from parity.sides.observed.kinds import is_certain_step
 from parity.sides.observed.pairs import How
 from parity.sides.observed.record import Made
 from parity.sides.observed.search import Search
@@ -32,8 +33,15 @@ def move_behind_changes(search: Search, named: Collection[str]) -> None:
     for node, partner in list(search.found.items()):
         if partner.how is not How.VALUES or node in named:
             continue
-        changed = _changed(search, node, partner.value, last_read)
-        if changed is None or not _is_of(search, node, partner.value, changed):
+        changed = next(
+            (
+                value
+                for value in reversed(_changes(search, node, partner.value, last_read))
+                if _is_of(search, node, partner.value, value)
+            ),
+            None,
+        )
+        if changed is None or _same(search, node, partner.value, changed):
             continue
         distance, layout = search.distances[changed.number][node]
         del search.node_of[partner.value]
@@ -47,13 +55,18 @@ def _is_of(search: Search, node: str, number: int, changed: Made) -> bool:
     readers = search.readers.get(node, ())
     if len(readers) != 1:
         return len(readers) > 1
-    kind = search.sought.kinds[readers[0]]
-    if kind in (NodeKind.ACTIVATION, NodeKind.GATE, NodeKind.BATCH_NORM):
-        # One module may well make both, and the change be what is wrong with the second.
-        return False
     # The innermost module comes first.
     call = next((call for call in search.calls if call.begin <= number < call.end), None)
-    return call is not None and changed.number in call.outputs
+    if call is None or changed.number not in call.outputs:
+        return False
+    kind = search.sought.kinds[readers[0]]
+    if kind not in (NodeKind.ACTIVATION, NodeKind.GATE, NodeKind.BATCH_NORM):
+        return True
+    # One module may well make both, and the change be what is wrong with the second.
+    return any(
+        changed.number in value.parents and is_certain_step(value.operation, kind)
+        for value in search.values[call.end :]
+    )
 
 
 def _last_read(search: Search) -> dict[int, int]:
@@ -61,10 +74,10 @@ def _last_read(search: Search) -> dict[int, int]:
     return {parent: value.number for value in search.values for parent in value.parents}
 
 
-def _changed(search: Search, node: str, begin: int, last_read: dict[int, int]) -> Made | None:
-    """The last value that differs from a node, and through which alone the node is read."""
+def _changes(search: Search, node: str, begin: int, last_read: dict[int, int]) -> list[Made]:
+    """The values of a node's size through each of which alone the node is read, in order."""
     reached, waited_for = {begin}, last_read.get(begin, -1)
-    found = None
+    found = []
     for value in search.values[begin + 1 :]:
         if value.number > waited_for:
             break
@@ -72,18 +85,19 @@ def _changed(search: Search, node: str, begin: int, last_read: dict[int, int]) -
             continue
         if value.number in search.node_of or not _is_still(search, node, value):
             break
-        if value.number == waited_for:
+        if value.number == waited_for and search.distance(value, node) < np.inf:
             # Whatever is made from the node from here on is made from this value.
-            found = value
+            found.append(value)
         reached.add(value.number)
         waited_for = max(waited_for, last_read.get(value.number, -1))
-    if found is None or not 0 < search.distance(found, node) < np.inf:
-        return None
-    return None if _same(search, node, begin, found) else found
+    return found
 
 
 def _same(search: Search, node: str, number: int, other: Made) -> bool:
     """Whether two values that are of a node's size hold the same elements."""
+    if search.distance(other, node) == 0:
+        # It is made of the reference's tensor, which has taken the place of the first.
+        return True
     one, two = (
         value.samples[search.distances[value.number][node][1]]
         for value in (search.values[number], other)
@@ -94,8 +108,11 @@ def _same(search: Search, node: str, number: int, other: Made) -> bool:
 def _is_still(search: Search, node: str, value: Made) -> bool:
     """Whether a value is made from a node, and from what that is made from, and no next layer."""
     others = search.known - search.sought.contents.get(node, frozenset())
+    made_from = search.origins[value.number]
+    # What the node is made from may go through the node's own layer once more.
+    kernels = 0 if made_from == {node} else search.kernels_due(node)
     return (
-        search.origins[value.number] <= search.due(node) | {node}
-        and not search.kernels[value.number]
+        made_from <= search.due(node) | {node}
+        and search.kernels[value.number] <= kernels
         and not search.contents[value.number] & others
     )

@@ -52,6 +52,18 @@ def is_certain(operation: str, kind: NodeKind) -> bool:
     return kind in _CERTAIN and _CERTAIN[kind] in operation
 
 
+_STEPS = {
+    NodeKind.ACTIVATION: ("silu", "sigmoid"),
+    NodeKind.GATE: ("sigmoid",),
+    NodeKind.BATCH_NORM: ("batch_norm",),
+}
+
+
+def is_certain_step(operation: Operation | None, kind: NodeKind) -> bool:
+    """Whether an operation begins what one would write for an activation, a gate or a norm."""
+    return operation is not None and any(part in operation.name for part in _STEPS.get(kind, ()))
+
+
 def makes_products(operation: Operation | None) -> bool:
     """Whether an operation is a convolution, or a product of matrices."""
     return operation is not None and any(part in operation.name for part in _PRODUCTS)
