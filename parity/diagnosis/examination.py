@@ -214,6 +214,11 @@ class Examination:
                 )
 
     @property
+    def named(self) -> bool:
+        """Whether a hypothesis gives it a name."""
+        return self._attempt.result() is not None
+
+    @property
     def fitted(self) -> bool:
         """Whether its name has numbers that need not hold on another input."""
         return self._attempt.fitted
@@ -225,12 +230,14 @@ class Examination:
             node: What was found about it on this input.
             look: What can be seen of it there.
         """
-        before = self._attempt.result()
+        before, fitted = self._attempt.result(), self.fitted
         if look.comparable and before is not None:
             self._elsewhere = True
             self._attempt.hold(_case(node, look, self._known))
             if self._attempt.result() is None:
-                self._of_one_input = before.title
+                numbers = "so that its numbers go with the image"
+                why = f"and otherwise on another, {numbers}" if fitted else "but not on another"
+                self._of_one_input = f"{before.title}: so on this input, {why}"
 
     def _hold(self, node: NodeResult, look: Look) -> None:
         """Hold every explanation against a node."""
@@ -287,8 +294,7 @@ class Examination:
         """The suspect with what is wrong with it, once its nodes have been looked at."""
         evidence = tuple(f"{item.place}: {item.text}" for item in self._findings)
         if self._of_one_input:
-            told = f"{self._of_one_input}: so on this input, and otherwise on another"
-            evidence = (f"{told}, so that its numbers go with the image", *evidence)
+            evidence = (self._of_one_input, *evidence)
         node = self._largest
         assert node is not None
         suspect = replace(self._suspect, tried=bool(self._tried))

@@ -136,8 +136,8 @@ def diagnosed(
         what: Findings about the candidate's structure.
         limit: Number of suspects to try hypotheses on.
         progress: Told how many suspects are done.
-        elsewhere: The same comparison on other inputs, with its results: what was fitted to one
-            input is a name only where it holds on these too.
+        elsewhere: The same comparison on other inputs, with its results: what fits one input is a
+            name only where it holds on these too.
     """
     results = {node.name: node for node in nodes}
     examinations: dict[int, Examination] = {}
@@ -176,10 +176,10 @@ def _hold_elsewhere(
     examinations: Mapping[int, Examination],
     looked_at: Mapping[str, Sequence[int]],
 ) -> None:
-    """Hold names with fitted numbers against another input; no run where there is none."""
+    """Hold names against another input; no run where there is none."""
     results = {node.name: node for node in nodes}
     due = {
-        name: [index for index in indices if examinations[index].fitted]
+        name: [index for index in indices if examinations[index].named]
         for name, indices in looked_at.items()
         if name in results and results[name].shape
     }

@@ -135,12 +135,45 @@ class Attempt:
 
     @torch.no_grad()
     def hold(self, case: Case) -> None:
-        """Hold what has been proposed against a node of another input; nothing new is proposed."""
+        """Hold what has been proposed against the same node on another input.
+
+        Where nothing is left, all that the nodes seen before allow is held against it: the search
+        may have ended with the first name of several that do the same there.
+        """
         seen = _seen(case) if self._fits else None
-        if seen is not None:
-            numbers = [fit for fit in self._fits or [] if _of_values(fit)]
-            others = [fit for fit in self._fits or [] if not _of_values(fit)]
-            self._fits = [*others, *self._remaining(numbers, seen)]
+        if seen is None:
+            return
+        self._fits = self._holding(self._fits or [], seen)
+        first = _seen(self._before[0]) if self._before and not self._fits else None
+        if first is not None:
+            self._alone = False
+            fits = self._proposed(first)
+            for other in self._before[1:]:
+                before = _seen(other) if fits else None
+                fits = self._remaining(fits, before) if before is not None else fits
+            self._fits = self._holding(fits, seen)
+
+    def _holding(self, fits: Sequence[_Fit], seen: _Seen) -> list[_Fit]:
+        """The hypotheses that hold, or may hold, on another input.
+
+        Numbers of values have to reproduce it. What has no numbers may be told in other words of
+        maps of another size, so there its name has to, if anything is wrong there; if nothing is,
+        it must not say that something would be.
+        """
+        numbers = [fit for fit in fits if _of_values(fit)]
+        plain = [fit for fit in fits if fit.hypothesis.again is None and "+" not in _slug(fit)]
+        others = [fit for fit in fits if fit not in numbers and fit not in plain]
+        due = {_slug(fit) for fit in plain}
+        here: dict[str, list[Hypothesis]] = {slug: [] for slug in due}
+        if due:
+            for slug, group in groupby(
+                hypotheses(seen.case, seen.base), lambda hypothesis: hypothesis.slug
+            ):
+                if slug in due:
+                    here[slug] += group
+        fails = seen.without > seen.case.limit
+        kept = [fit for fit in plain if _may_hold(fit, here[_slug(fit)], seen, fails=fails)]
+        return [*others, *kept, *self._remaining(numbers, seen)]
 
     @property
     def _may_propose(self) -> bool:
@@ -158,10 +191,12 @@ class Attempt:
 
     def _keep(self, case: Case) -> None:
         self._room -= sum(value.numel() for value in _tensors((*case.arguments, case.candidate)))
-        if self._alone or not self._may_propose:
+        if not self._may_propose:
             self._before = []
         else:
-            self._before.append(case)
+            # What a candidate made may be written over before it is asked for again.
+            kept = replace(case, arguments=_copied(case.arguments))
+            self._before.append(replace(kept, candidate=case.candidate.clone()))
 
     def result(self) -> Diagnosis | None:
         """The simplest hypothesis that reproduced every node seen; None where there is none.
@@ -284,9 +319,36 @@ def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
             yield from _tensors(value)
 
 
+def _copied(values: Any) -> Any:
+    if isinstance(values, Tensor):
+        return values.clone()
+    if isinstance(values, list | tuple):
+        return type(values)(_copied(value) for value in values)
+    return values
+
+
 def _of_values(fit: _Fit) -> bool:
     """Whether numbers were fitted that are not rows and columns of one size of map."""
     return fit.hypothesis.again is not None and not fit.hypothesis.of_sizes
+
+
+def _slug(fit: _Fit) -> str:
+    return fit.hypothesis.slug
+
+
+def _may_hold(fit: _Fit, here: Sequence[Hypothesis], seen: _Seen, *, fails: bool) -> bool:
+    """Whether a hypothesis without numbers may be what is wrong on another input.
+
+    Args:
+        fit: The hypothesis.
+        here: What its name can mean there.
+        seen: The node there.
+        fails: Whether something is wrong with it there.
+    """
+    same = [item for item in here if fails or item.title == fit.hypothesis.title]
+    if not same:
+        return not fails
+    return any(_fit(seen, item, fit.order, telling=False) is not None for item in same)
 
 
 def _name(hypothesis: Hypothesis) -> tuple[str, str]:

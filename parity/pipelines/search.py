@@ -364,6 +364,8 @@ class Gain:
         made: Detections of the pipeline that are there only with it, on images where it makes any
             of the port's equal.
         right: Of these, the ones that are equal to one of the port.
+        kept: Detections of the pipeline with it.
+        equal: Of these, the ones that are equal to one of the port.
     """
 
     gained: int
@@ -371,6 +373,8 @@ class Gain:
     fewer: int
     made: int = 0
     right: int = 0
+    kept: int = 0
+    equal: int = 0
 
     @property
     def shows(self) -> bool:
@@ -378,26 +382,31 @@ class Gain:
 
         A mistake that was made leaves no equal box unequal, and what it changes becomes as the
         port has it, but for chance and for what is wrong there besides. Where scores are tied by
-        the hundred, another number of candidates also makes some boxes equal, but not most.
+        the hundred, another number of candidates also makes some boxes equal, but not most. One
+        that only takes boxes away, as a threshold does, says something where it leaves the right
+        ones; from wrong boxes any may be taken.
         """
         few_lost = 10 * self.lost <= max(self.gained, self.fewer)
-        return self.fewer > _CHANCE and few_lost and 2 * self.right >= self.made
+        leaves_right = self.gained > _CHANCE or 2 * self.equal >= self.kept
+        return self.fewer > _CHANCE and few_lost and 2 * self.right >= self.made and leaves_right
 
 
 def gain(trials: Trials, mistakes: Set, one: Mistake, images: Sequence[CocoImage]) -> Gain:
     """What a mistake of a set is worth."""
     rest = without(mistakes, one)
-    gained = lost = fewer = made = right = 0
+    gained = lost = fewer = made = right = kept = equal = 0
     for image in images:
         with_it, without_it = (trials.agreement(each, image) for each in (mistakes, rest))
         fresh = int((with_it.equal & ~without_it.equal).sum())
         gained += fresh
         lost += int((without_it.equal & ~with_it.equal).sum())
         fewer += without_it.unequal - with_it.unequal
+        equal += int(with_it.equal.sum())
+        kept += int(with_it.equal.sum()) + with_it.lone
         if fresh:
             changed = trials.changed(rest, mistakes, image)
             made, right = made + changed[0], right + changed[1]
-    return Gain(gained, lost, fewer, made, right)
+    return Gain(gained, lost, fewer, made, right, kept, equal)
 
 
 def pruned(trials: Trials, mistakes: Set, images: Sequence[CocoImage]) -> Set:

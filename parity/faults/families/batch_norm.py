@@ -132,9 +132,8 @@ def _batch_statistics(operation: Operation, base: Evaluation) -> Iterator[Varian
 
 def _instance_statistics(operation: Operation, base: Evaluation) -> Iterator[Variant]:
     own = batch_norm(operation)
-    # Of a single image these are the batch's.
-    if own.x.shape[0] > 1:
-        yield "with each image's own statistics", _of_groups(own, own.x.shape[1])
+    # Of a single image these are the batch's, which another input tells apart.
+    yield "with each image's own statistics", _of_groups(own, own.x.shape[1])
 
 
 def _group_statistics(operation: Operation, base: Evaluation) -> Iterator[Variant]:

@@ -167,7 +167,9 @@ def _recognise(
             )
             return _inside(base, same.evaluate, places, axis)
 
-        yield fitted(slug, f"{where}: {inner.title}", case, base, again, 1 + inner.constants)
+        title, constants = f"{where}: {inner.title}", 1 + inner.constants
+        alone = axis == _IMAGES
+        yield fitted(slug, title, case, base, again, constants, of_sizes=alone)
 
 
 def _zeroed_third(operation: Operation, base: Evaluation, axis: int) -> Evaluation | None:

@@ -22,8 +22,10 @@ from parity.sides.observed.search import Search
 def move_behind_changes(search: Search, named: Collection[str]) -> None:
     """Let the last value that all readers of a node share be its partner, where that differs.
 
-    Where a node has a single reader, what lies between the two is that reader's. It is the node's
-    only if the module that makes it returns what is changed, and is none that often makes both.
+    What is done to an output of the network before it is returned is the output's, but for a
+    sigmoid. Where a node has a single reader, what lies between the two is that reader's. It is the
+    node's only if the module that makes it returns what is changed, and is none that often makes
+    both.
 
     Args:
         search: What was found so far.
@@ -53,8 +55,11 @@ def move_behind_changes(search: Search, named: Collection[str]) -> None:
 def _is_of(search: Search, node: str, number: int, changed: Made) -> bool:
     """Whether a change of what a node makes belongs to it, and not to what reads it."""
     readers = search.readers.get(node, ())
-    if len(readers) != 1:
-        return len(readers) > 1
+    if not readers:
+        # An output of the network is what is returned.
+        return number not in search.returned
+    if len(readers) > 1:
+        return True
     # The innermost module comes first.
     call = next((call for call in search.calls if call.begin <= number < call.end), None)
     if call is None or changed.number not in call.outputs:
@@ -77,13 +82,17 @@ def _last_read(search: Search) -> dict[int, int]:
 def _changes(search: Search, node: str, begin: int, last_read: dict[int, int]) -> list[Made]:
     """The values of a node's size through each of which alone the node is read, in order."""
     reached, waited_for = {begin}, last_read.get(begin, -1)
-    found = []
+    found: list[Made] = []
+    is_output = node not in search.readers
     for value in search.values[begin + 1 :]:
         if value.number > waited_for:
             break
         if reached.isdisjoint(value.parents):
             continue
         if value.number in search.node_of or not _is_still(search, node, value):
+            break
+        if is_output and value.operation is not None and "sigmoid" in value.operation.name:
+            # Probabilities may be returned for logits.
             break
         if value.number == waited_for and search.distance(value, node) < np.inf:
             # Whatever is made from the node from here on is made from this value.

@@ -25,6 +25,7 @@ class Search:
     Attributes:
         values: Of the run.
         calls: Of modules, in the order in which they ended.
+        returned: Numbers of the values that the run returns.
         sought: As given.
         found: Partners by node.
         node_of: Nodes by the number of the value.
@@ -41,6 +42,7 @@ class Search:
     def __init__(self, record: Record, sought: Sought) -> None:
         self.values = record.values
         self.calls = record.calls
+        self.returned = frozenset(record.returned)
         self.sought = sought
         self.found: dict[str, Partner] = {}
         self.node_of: dict[int, str] = {}

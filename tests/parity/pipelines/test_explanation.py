@@ -170,6 +170,16 @@ def test_a_part_that_nobody_knows_is_counted(explained, folder):
     assert list(found.remaining) == [2]
 
 
+def test_boxes_of_other_images_are_explained_by_nothing(explained, folder):
+    """A mistake that leaves fewer boxes leaves fewer wrong ones, which says nothing."""
+    rows = port(folder, ())
+    numbers = list(rows)
+    moved = dict(zip(numbers, [rows[n] for n in (*numbers[1:], numbers[0])], strict=True))
+    found = explained(moved)
+    assert not found.steps and found.differs
+    assert "no known mistake makes boxes equal" in explanation_text(found, NAMES)
+
+
 # Equality
 
 
@@ -223,3 +233,8 @@ def test_a_mistake_that_also_makes_equal_boxes_unequal_is_not_named():
     assert not search.Gain(gained=0, lost=0, fewer=0).shows
     assert search.Gain(gained=50, lost=0, fewer=50, made=90, right=50).shows
     assert not search.Gain(gained=50, lost=0, fewer=50, made=190, right=50).shows
+
+
+def test_a_mistake_that_takes_boxes_away_is_named_where_the_right_ones_are_left():
+    assert search.Gain(gained=0, lost=0, fewer=50, kept=100, equal=99).shows
+    assert not search.Gain(gained=0, lost=0, fewer=50, kept=100, equal=10).shows
