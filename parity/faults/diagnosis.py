@@ -345,9 +345,11 @@ def _may_hold(fit: _Fit, here: Sequence[Hypothesis], seen: _Seen, *, fails: bool
         seen: The node there.
         fails: Whether something is wrong with it there.
     """
-    same = [item for item in here if fails or item.title == fit.hypothesis.title]
-    if not same:
-        return not fails
+    same = [item for item in here if item.title == fit.hypothesis.title]
+    if not same and not fails:
+        return True
+    # In other words where it is not told in these.
+    same = same or list(here)
     return any(_fit(seen, item, fit.order, telling=False) is not None for item in same)
 
 

@@ -68,6 +68,8 @@ def normalised(images, seed):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(images, 8, 12, 12, generator=generator) * 3 + 1
     norm = layers.BatchNorm2d(8).double()
+    norm.weight.data = torch.linspace(0.5, 2, 8).double()
+    norm.bias.data = torch.linspace(-1, 1, 8).double()
     made = F.instance_norm(x, weight=norm.weight.float(), bias=norm.bias.float(), eps=norm.eps)
     return Case(
         name="backbone.stem_bn",
