@@ -156,8 +156,8 @@ def depends_on_earlier(runs: Sequence[Sequence[Value]]) -> str:
     if all(a is not None and abs(a / share - 1) < _SMOOTH for pair in factors for a in pair):
         return f"each call multiplies its outputs by {share:.4g} once more"
     return (
-        f"each call's outputs depend on earlier calls: {share:.3g} times the outputs of the "
-        f"call before take part in them (a running mean of outputs)"
+        f"each call's outputs depend on earlier calls: from one call to the next they change "
+        f"{share:.3g} times as much as before, as by a running mean of outputs or of statistics"
     )
 
 

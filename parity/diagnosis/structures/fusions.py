@@ -98,7 +98,8 @@ def behind(seen: Seen) -> Iterator[Statement]:
         after += [layer for layer in rest if layer.kind is Kind.ACTIVATION]
         if not rest[0].depthwise and max(rest[0].kernel) > 1:
             whole.append(rest[0])
-        unknown = any(item.kind is Kind.OTHER for item in chain.end)
+        # A norm that is not the only one to read the convolution is one all the same.
+        unknown = any(item.kind in (Kind.OTHER, Kind.NORM) for item in chain.end)
         if not any(layer.kind is Kind.NORM for layer in rest) and not unknown:
             unnormed.append([layer for layer in rest if layer.kind is Kind.CONV][-1])
     acts = seen.open((NodeKind.ACTIVATION,), Part.BIFPN)

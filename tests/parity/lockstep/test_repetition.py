@@ -119,7 +119,8 @@ class Remembers(nn.Module):
     [
         (
             lambda now, before: 0.6 * now + 0.4 * before,
-            "each call's outputs depend on earlier calls: 0.4 times the outputs of the call before",
+            "each call's outputs depend on earlier calls: from one call to the next they change "
+            "0.4 times as much as before",
         ),
         (lambda now, before: before, "it returns the result of its first call for ever"),
         (lambda now, before: 1.01 * before, "each call multiplies its outputs by 1.01 once more"),
