@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from parity.sides.observed.layouts import Layout, layouts
+from parity.sides.observed.pairs import How
 from parity.sides.observed.record import Record
 from parity.sides.pytorch.hooks import same
 from parity.sides.pytorch.observation.arranging import nchw_of
@@ -138,7 +139,9 @@ class Returned:
             order = layout.order if layout is not None else ()
             held, is_same = _layout_in(returned[here[0]], self.kept[node], order)
             shape = _nhwc(self.kept[node])
-            found.append(Place(here[0], shape, held, processed=not is_same))
+            # What was changed before it was returned is the node, but not what its layer made.
+            processed = not is_same or partners[node].how is How.READERS
+            found.append(Place(here[0], shape, held, processed=processed))
         half = len(places) // 2
         tensors = [place.taken(returned) for place in found]
         for what, part in (("class", slice(half)), ("box", slice(half, None))):
