@@ -305,6 +305,30 @@ def nearest(x: Tensor, size: Sides) -> Tensor:
     return F.interpolate(x, size=size, mode="nearest")
 
 
+def interpolated(x: Tensor, size: Sides, mode: str, dtype: torch.dtype, **options: bool) -> Tensor:
+    """A map of another size, its pixels in the shares that a candidate's precision gives them.
+
+    In float32 the place of a pixel among many is known to few digits, and neighbours may be far
+    apart: the error is no rounding of the result.
+
+    Args:
+        x: [N, C, H, W].
+        size: Height and width of the result.
+        mode: As of ``torch.nn.functional.interpolate``; one that treats the axes alike.
+        dtype: That the candidate computes in.
+        options: Likewise.
+    """
+    # PyTorch computes places in float32 for all types that are not wider.
+    wide = torch.promote_types(dtype, torch.float32)
+
+    def shares(before: int, after: int) -> Tensor:
+        each = torch.eye(before, dtype=wide)[None, None]
+        return F.interpolate(each, size=(after, before), mode=mode, **options)[0, 0].to(x)
+
+    rows, columns = (shares(*sides) for sides in zip(x.shape[2:], size, strict=True))
+    return rows @ x @ columns.T
+
+
 def with_settings(operation: Operation, settings: Mapping[str, Any]) -> Evaluation | None:
     """A convolution or a max-pool with other settings; None where they say too little.
 

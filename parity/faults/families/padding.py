@@ -35,6 +35,7 @@ from parity.faults.basics.operations import (
     Convolution,
     Pads,
     convolution,
+    interpolated,
     padded_by,
     same_pads,
 )
@@ -131,7 +132,7 @@ def _in_one_axis(operation: Operation, base: Evaluation) -> Iterator[Variant]:
         yield f"{what}, the missing rows and columns zeros around", _filled(short, True, 0.0)
         yield f"{what}, its output's border repeated around", _filled(short, True, None)
         for mode in ("nearest", "bilinear"):
-            resized = partial(_resized, own.size, mode, operation.dtype)
+            resized = partial(interpolated, size=own.size, mode=mode, dtype=operation.dtype)
             yield f"{what}, its output brought to size ({mode})", _then(resized, short)
 
 
@@ -143,20 +144,6 @@ def _filled(short: Convolution, around: bool, value: float | None) -> Evaluation
         return F.pad(x, pads, mode="replicate") if value is None else F.pad(x, pads, value=value)
 
     return lambda channels: _both(fill, short(channels))
-
-
-def _resized(size: tuple[int, int], mode: str, dtype: torch.dtype, x: Tensor) -> Tensor:
-    """A map of another size, of which the shares of the pixels are as a candidate rounds them.
-
-    The place of a pixel among many is known to few digits in float32, and its neighbours may be
-    far apart.
-    """
-    one_axis = {"bilinear": "linear"}.get(mode, mode)
-    rows, columns = (
-        F.interpolate(torch.eye(before, dtype=dtype)[None], size=after, mode=one_axis)[0].to(x)
-        for before, after in zip(x.shape[2:], size, strict=True)
-    )
-    return torch.einsum("nchw,hy,wx->ncyx", x, rows, columns)
 
 
 def _then(change: Callable[[Tensor], Tensor], whole: Evaluation) -> Evaluation:
@@ -329,7 +316,10 @@ def _pooled(operation: Operation, base: Evaluation) -> Iterator[Variant]:
                 "the largest of overlapping windows",
                 partial(F.max_pool2d, kernel_size=step + 1, stride=step, padding=1),
             ),
-            ("interpolated", partial(_resized, own.size, "bilinear", operation.dtype)),
+            (
+                "interpolated",
+                partial(interpolated, size=own.size, mode="bilinear", dtype=operation.dtype),
+            ),
         ):
             said = words if words == "interpolated" else f"{words} taken of each {step}x{step}"
             whole = replace(one, pads=pads)

@@ -17,6 +17,7 @@ from parity.faults.basics.fault import Fault, Kinds, Variant, in_variants
 from parity.faults.basics.operations import (
     Pads,
     Sides,
+    interpolated,
     nearest,
     of_plane,
     same_max_pool,
@@ -37,11 +38,13 @@ class Resampling:
         before: Height and width of what is given.
         size: Height and width of the result.
         stride: Of a max-pool.
+        dtype: That the candidate computes in.
     """
 
     before: Sides
     size: Sides
     stride: Sides
+    dtype: torch.dtype
 
     @property
     def kernel(self) -> Sides:
@@ -102,7 +105,8 @@ def _fault(
 
     def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
         rows, columns = operation.arguments[0].shape[2:]
-        own = Resampling((int(rows), int(columns)), target(operation), strides(operation))
+        before = int(rows), int(columns)
+        own = Resampling(before, target(operation), strides(operation), operation.dtype)
         for words, function in forms:
             changed = partial(function, own)
             gauge = changed if averages else magnitude and partial(magnitude, own)
@@ -122,7 +126,9 @@ def _moved_pool(by: int, own: Resampling, x: Tensor) -> Tensor:
 
 
 def _interpolated(mode: str, own: Resampling, x: Tensor, **options: bool) -> Tensor:
-    return F.interpolate(x, size=own.size, mode=mode, **options)
+    if mode in ("nearest-exact", "area"):
+        return F.interpolate(x, size=own.size, mode=mode)
+    return interpolated(x, own.size, mode, own.dtype, **options)
 
 
 def _subsampled(first: int, own: Resampling, x: Tensor) -> Tensor:
