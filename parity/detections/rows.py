@@ -64,8 +64,8 @@ def told_of_repeats(images: Iterable[tuple[int, Rows]]) -> str | None:
     boxes = "1 detection repeats another" if count == 1 else f"{count:,} detections repeat others"
     of = f"image {where[0]}" if len(where) == 1 else f"{len(where)} images, the first {where[0]}"
     return (
-        f"{boxes} of the same image in class, score and corners, which no suppression leaves: "
-        f"in {of}"
+        f"{boxes} of the same image in class, score and corners, as if nothing had been "
+        f"suppressed: in {of}"
     )
 
 

@@ -161,8 +161,8 @@ class Attempt:
         it must not say that something would be.
         """
         numbers = [fit for fit in fits if _of_values(fit)]
-        plain = [fit for fit in fits if fit.hypothesis.again is None and "+" not in _slug(fit)]
-        others = [fit for fit in fits if fit not in numbers and fit not in plain]
+        plain = [fit for fit in fits if fit.hypothesis.again is None]
+        places = [fit for fit in fits if fit.hypothesis.again and fit.hypothesis.of_sizes]
         due = {_slug(fit) for fit in plain}
         here: dict[str, list[Hypothesis]] = {slug: [] for slug in due}
         if due:
@@ -173,7 +173,7 @@ class Attempt:
                     here[slug] += group
         fails = seen.without > seen.case.limit
         kept = [fit for fit in plain if _may_hold(fit, here[_slug(fit)], seen, fails=fails)]
-        return [*others, *kept, *self._remaining(numbers, seen)]
+        return [*places, *kept, *self._remaining(numbers, seen)]
 
     @property
     def _may_propose(self) -> bool:
@@ -328,7 +328,7 @@ def _copied(values: Any) -> Any:
 
 
 def _of_values(fit: _Fit) -> bool:
-    """Whether numbers were fitted that are not rows and columns of one size of map."""
+    """Whether numbers were fitted that are not places in maps or batches of one size."""
     return fit.hypothesis.again is not None and not fit.hypothesis.of_sizes
 
 

@@ -36,7 +36,7 @@ def levels(seen: Seen) -> Iterator[Statement]:
     if last > read[-1]:
         unread = f"block {last}" if last == read[-1] + 1 else f"blocks {read[-1] + 1} to {last}"
         text += f"; what {unread} make is read by nothing"
-    yield seen.statement("features-other", text, layers, missing)
+    yield seen.statement("features-other", text, layers, missing, other_layers=True)
 
 
 def inner(seen: Seen) -> Iterator[Statement]:
@@ -47,7 +47,7 @@ def inner(seen: Seen) -> Iterator[Statement]:
             f"a feature is read from inside of block {taps[0].block} of the backbone, before its "
             f"projection"
         )
-        yield seen.statement("features-other", text, [tap.layer for tap in taps])
+        yield seen.statement("features-other", text, [tap.layer for tap in taps], other_layers=True)
 
 
 def once(seen: Seen) -> Iterator[Statement]:
@@ -83,7 +83,7 @@ def once(seen: Seen) -> Iterator[Statement]:
             f"{listed(told)} {'is' if len(told) == 1 else 'are'} down-channelled once, and what "
             f"the one 1x1 convolution makes is read again; the model has two layers for each"
         )
-        yield seen.statement("down-channelled-once", text, layers, nodes)
+        yield seen.statement("down-channelled-once", text, layers, nodes, other_layers=True)
 
 
 def extra_levels(seen: Seen) -> Iterator[Statement]:
@@ -110,7 +110,7 @@ def extra_levels(seen: Seen) -> Iterator[Statement]:
             f"convolutions{stride}; the model makes P6 by a 1x1 convolution, a batch norm and a "
             f"max-pool, and further levels by a max-pool alone"
         )
-        yield seen.statement("extra-levels-other", text, layers, missing)
+        yield seen.statement("extra-levels-other", text, layers, missing, other_layers=True)
 
 
 def _size(layer: Layer) -> str:

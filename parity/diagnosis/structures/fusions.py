@@ -33,7 +33,9 @@ def count(seen: Seen) -> Iterator[Statement]:
             f"{seen.config.fpn_cells}"
         )
         last = seen.flow.layers[list(seen.network.fusions)[-1]]
-        yield seen.statement("cells-other", text, [last], seen.open((NodeKind.FUSE,))[-in_cell:])
+        yield seen.statement(
+            "cells-other", text, [last], seen.open((NodeKind.FUSE,))[-in_cell:], other_layers=True
+        )
 
 
 def weights(seen: Seen) -> Iterator[Statement]:
@@ -129,7 +131,7 @@ def behind(seen: Seen) -> Iterator[Statement]:
             f"{_behind(len(whole), total)} there is one {_size(whole[0])} convolution over all "
             f"channels instead of a depthwise and a pointwise one"
         )
-        yield seen.statement("convolution-not-separable", text, whole, kernels)
+        yield seen.statement("convolution-not-separable", text, whole, kernels, other_layers=True)
     if unnormed and behind_norms and not seen.folds:
         text = f"{_behind(len(unnormed), total)} no batch norm follows upon the convolution"
         yield seen.statement("batch-norm-missing", text, unnormed, behind_norms)

@@ -39,7 +39,7 @@ def layers(seen: Seen) -> Iterator[Statement]:
             f"in {len(whole)} {where} there is one {size} convolution over all channels instead "
             f"of a depthwise and a pointwise one"
         )
-        yield seen.statement("convolution-not-separable", text, whole, nodes)
+        yield seen.statement("convolution-not-separable", text, whole, nodes, other_layers=True)
     norms = seen.open((NodeKind.BATCH_NORM,), *_PARTS)
     if unnormed and norms and not seen.folds:
         text = f"in {len(unnormed)} {where} no batch norm follows upon the convolution"
@@ -63,7 +63,7 @@ def _number(seen: Seen, chains: Sequence[Chain]) -> Iterator[Statement]:
     if len(counts) == 1 and counts != {seen.config.head_repeats} and nodes:
         (count,) = counts
         text = f"the heads have {count} repeats; the model has {seen.config.head_repeats}"
-        yield seen.statement("repeats-other", text, [chains[0].layers[0]], nodes)
+        yield seen.statement("repeats-other", text, [chains[0].layers[0]], nodes, other_layers=True)
     widths = {
         layer.weight[0]
         for chain in chains
@@ -74,7 +74,9 @@ def _number(seen: Seen, chains: Sequence[Chain]) -> Iterator[Statement]:
     if len(widths) == 1 and widths != {seen.config.fpn_channels} and nodes:
         (width,) = widths
         text = f"the heads have {width} channels; the model has {seen.config.fpn_channels}"
-        yield seen.statement("channels-other", text, [chains[0].layers[0]], nodes)
+        yield seen.statement(
+            "channels-other", text, [chains[0].layers[0]], nodes, other_layers=True
+        )
 
 
 def sharing(seen: Seen) -> Iterator[Statement]:

@@ -97,7 +97,13 @@ class Seen:
         return [layer for layer in layers if not self.is_right(layer)]
 
     def statement(
-        self, slug: str, text: str, layers: Sequence[Layer], nodes: Iterable[str] = ()
+        self,
+        slug: str,
+        text: str,
+        layers: Sequence[Layer],
+        nodes: Iterable[str] = (),
+        *,
+        other_layers: bool = False,
     ) -> Statement:
         """A statement on some layers.
 
@@ -106,6 +112,8 @@ class Seen:
             text: What is so, without where.
             layers: The layers that it is about, whose places are told.
             nodes: The nodes that it is about; those that the layers make where none are given.
+            other_layers: Whether layers are missing, too many or of another sort, so that a layer
+                may be taken for another node than it is meant to be.
         """
         places = list(dict.fromkeys(layer.place for layer in layers if layer.place))
         named = list(nodes) or [name for layer in layers if (name := self.node(layer))]
@@ -115,6 +123,7 @@ class Seen:
             text=f"{text}{where}",
             nodes=tuple(dict.fromkeys(named)),
             places=tuple(places[:_PLACES]),
+            other_layers=other_layers,
         )
 
 

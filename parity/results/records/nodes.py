@@ -258,20 +258,13 @@ class Statement(Record, frozen=True):
     places: Annotated[
         Sequence[str], says("the first lines of the candidate's code, or its modules, that do it")
     ] = ()
-
-
-OF_WHOLE_LAYERS = frozenset(
-    (
-        "features-other",
-        "down-channelled-once",
-        "extra-levels-other",
-        "cells-other",
-        "repeats-other",
-        "channels-other",
-        "convolution-not-separable",
-    )
-)
-"""Statements of layers that are missing or too many, so that others stand in their places."""
+    other_layers: Annotated[
+        bool,
+        says(
+            "whether layers are missing, too many or of another sort, so that a layer may be taken "
+            "for another node than it is meant to be"
+        ),
+    ] = False
 
 
 class Noise(Record, frozen=True):

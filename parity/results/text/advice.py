@@ -94,8 +94,8 @@ def for_structure(report: NodesResult) -> str:
     if not is_a_port(report):
         return _of_this_project()
     return _sentence(
-        f"make the layers in {report.candidate} those of the model, one statement below after "
-        f"another; {_AGAIN}"
+        f"make the layers in {report.candidate} those of the model, one statement on its structure "
+        f"after another; {_AGAIN}"
     )
 
 

@@ -6,14 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parity.process.outcome import Outcome
-from parity.results.records.nodes import (
-    NOT_REPEATABLE,
-    OF_WHOLE_LAYERS,
-    Finding,
-    Node,
-    NodesResult,
-    Suspect,
-)
+from parity.results.records.nodes import NOT_REPEATABLE, Finding, Node, NodesResult, Suspect
 from parity.results.text import advice
 from parity.results.text.groups import finding_groups, reason_groups, suspect_groups
 from parity.results.text.layout import same_at
@@ -114,9 +107,7 @@ def _of_node(report: NodesResult, node: Node) -> Lead:
         step = advice.for_unknown(None, node, report)
         named = [suspect.diagnosis] if suspect.diagnosis else []
         return Lead(node.name, node.reason, step, others, [*named, *suspect.evidence], suspect)
-    if suspect.slug in _READS_OTHERS and any(
-        item.slug in OF_WHOLE_LAYERS for item in report.structures
-    ):
+    if suspect.slug in _READS_OTHERS and any(item.other_layers for item in report.structures):
         return _of_structure(report, node, suspect)
     if suspect.diagnosis and suspect.slug:
         step = advice.for_fault(suspect.slug, report, several=len(group.places) > 1)
@@ -135,7 +126,7 @@ def _of_node(report: NodesResult, node: Node) -> Lead:
 def _of_structure(report: NodesResult, node: Node, suspect: Suspect) -> Lead:
     """What is built otherwise, where a node that reads something else follows from that."""
     count = len(report.structures)
-    told = "as the statement below says" if count == 1 else f"as {count} statements below say"
+    told = "as a statement on it says" if count == 1 else f"as {count} statements on it say"
     return Lead(
         "the candidate's structure",
         f"it is not the model's: layers are missing or too many, {told}",

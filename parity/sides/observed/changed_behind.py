@@ -48,7 +48,7 @@ def move_behind_changes(search: Search, named: Collection[str]) -> None:
         distance, layout = search.distances[changed.number][node]
         del search.node_of[partner.value]
         moved = replace(partner, value=changed.number, layout=layout, distance=distance)
-        search.take(node, replace(moved, how=How.READERS))
+        search.take(node, replace(moved, how=How.CHANGED))
         search.trace_from(partner.value)
 
 

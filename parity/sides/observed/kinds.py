@@ -57,6 +57,7 @@ _STEPS = {
     NodeKind.GATE: ("sigmoid",),
     NodeKind.BATCH_NORM: ("batch_norm",),
 }
+"""What the names of the operations contain with which one would begin such a node."""
 
 
 def is_certain_step(operation: Operation | None, kind: NodeKind) -> bool:

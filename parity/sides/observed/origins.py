@@ -15,6 +15,7 @@ _FOUND = {
     How.PARAMETERS: "parameters",
     How.DATAFLOW: "place",
     How.READERS: "place",
+    How.CHANGED: "place",
     How.ORDER: "place",
     How.NAMES: "name",
 }

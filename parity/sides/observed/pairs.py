@@ -33,6 +33,7 @@ class How(str, Enum):
     READERS = "what reads it"
     ORDER = "its place in the order of convolutions"
     NAMES = "name"
+    CHANGED = "what is done to its values behind it"
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ class Search:
         self.contents: list[frozenset[Content]] = []
         self.kernels: list[int] = []
         self._images = record.images
+        # By the first value that it is made of; of equal parents the first are equal.
         self._made_of: dict[int, list[int]] = {}
         for value in record.values:
             for parent in value.parents[:1]:

@@ -215,8 +215,8 @@ def test_detections_that_are_given_twice_are_told():
     assert told_of_repeats([(3, one), (4, one), (5, one[:0])]) is None
     twice = np.concatenate([one, one[:1]])
     assert told_of_repeats([(3, one), (4, twice)]) == (
-        "1 detection repeats another of the same image in class, score and corners, which no "
-        "suppression leaves: in image 4"
+        "1 detection repeats another of the same image in class, score and corners, as if "
+        "nothing had been suppressed: in image 4"
     )
     told = told_of_repeats([(3, np.concatenate([one, one])), (4, twice)])
     assert told.startswith("4 detections repeat others") and told.endswith("2 images, the first 3")

@@ -1183,6 +1183,20 @@ def test_where_no_value_is_negative_relu_and_nothing_are_one(function):
     assert found.title.startswith("left out, or a ReLU")
 
 
+@pytest.mark.parametrize("before, after", [(20, 40), (64, 128), (96, 191)])
+@pytest.mark.parametrize(
+    "mode, aligned", [("bilinear", True), ("bilinear", False), ("bicubic", False)]
+)
+def test_interpolations_are_told_of_maps_of_any_size(before, after, mode, aligned):
+    """The places of many pixels are rounded in float32 by more than the values are."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 4, before, before, generator=generator)
+    made = F.interpolate(x, size=(after, after), mode=mode, align_corners=aligned)
+    named = diagnose(case(UPSAMPLE, [x, (after, after)], made))
+    assert named.slug == mode and named.roundings < 4
+    assert ("aligned corners" in named.title) == aligned
+
+
 @pytest.mark.parametrize("spread, centre", [(0.02, 0), (0.1, 0), (0.1, 1), (1, -2), (3, 0)])
 def test_a_slope_is_told_also_of_few_and_small_values(spread, centre):
     generator = torch.Generator().manual_seed(0)

@@ -15,6 +15,7 @@ from faults import kinds, unseen
 from faults.fault import Context
 from hypothesis_cases import KINDS, doubled
 from made_images import waves
+from sampling import one_in
 
 from parity.diagnosis.examination import Known, site_of
 from parity.faults import Attempt, Case
@@ -36,11 +37,9 @@ FAULTS = [
 
 def of_kind(faults):
     """The places of each kind; two of three kinds are left to the heavy tests."""
-    kinds = groupby(faults, lambda fault: fault.key.partition("/")[0])
-    return [
-        pytest.param(list(group), id=kind, marks=pytest.mark.heavy if number % 3 else ())
-        for number, (kind, group) in enumerate(kinds)
-    ]
+    grouped = groupby(faults, lambda fault: fault.key.partition("/")[0])
+    kinds, groups = zip(*((kind, list(group)) for kind, group in grouped), strict=True)
+    return one_in(3, groups, kinds)
 
 
 class Given:

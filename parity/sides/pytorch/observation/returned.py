@@ -140,7 +140,7 @@ class Returned:
             held, is_same = _layout_in(returned[here[0]], self.kept[node], order)
             shape = _nhwc(self.kept[node])
             # What was changed before it was returned is the node, but not what its layer made.
-            processed = not is_same or partners[node].how is How.READERS
+            processed = not is_same or partners[node].how is How.CHANGED
             found.append(Place(here[0], shape, held, processed=processed))
         half = len(places) // 2
         tensors = [place.taken(returned) for place in found]

@@ -78,11 +78,11 @@ def test_where_layers_are_missing_that_comes_before_what_reads_something_else():
         "conv", slug="input-from-other-node", diagnosis="reads stem instead of out", tried=True
     )
     named = suspect("conv", slug="epsilon", diagnosis="another epsilon", tried=True)
-    cells = Statement("cells-other", "there are 2 BiFPN cells; the model has 3")
+    cells = Statement("cells-other", "there are 2 BiFPN cells", other_layers=True)
     eps = Statement("batch-norm-epsilon", "64 of 64 batch norms have epsilon 1e-05")
     told = first(BAD, suspects=[reads], structures=[eps, cells])
     assert "culprit the candidate's structure it is not the model's" in told
-    assert "as 2 statements below say" in told and "conv, which reads stem instead" in told
+    assert "as 2 statements on it say" in told and "conv, which reads stem instead" in told
     assert "do first Make the layers in model.py:build those of the model" in told
     assert last(BAD, suspects=[reads], structures=[cells]).endswith("the candidate's structure")
     # What says more than what a node reads is right wherever it stands.
