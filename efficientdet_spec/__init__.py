@@ -15,8 +15,14 @@ from efficientdet_spec.extras import (
 from efficientdet_spec.files import (
     discard,
     file_sha256,
+    locked,
+    open_regular,
     put_in_place,
+    read_regular,
     replacing,
+    sweep,
+    sync,
+    sync_folder,
     temporary_beside,
 )
 from efficientdet_spec.models import (
@@ -46,6 +52,7 @@ from efficientdet_spec.operations import (
     NodeKind,
 )
 from efficientdet_spec.padding import same_outputs, same_padding
+from efficientdet_spec.texts import printable
 from efficientdet_spec.versions import installed_version
 
 __all__ = [
@@ -83,11 +90,18 @@ __all__ = [
     "installed_version",
     "iterate_cells",
     "iterate_nodes",
+    "locked",
+    "open_regular",
     "parse_size",
+    "printable",
     "put_in_place",
+    "read_regular",
     "replacing",
     "round_channels",
     "same_outputs",
     "same_padding",
+    "sweep",
+    "sync",
+    "sync_folder",
     "temporary_beside",
 ]

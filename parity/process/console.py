@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, printable
 from parity.process.frames import first_line, in_project, innermost
 from parity.process.interruption import Interruptions, exit_code, message
 from parity.process.outcome import BROKEN_PIPE, DEFECT, MISTAKE, Ending
@@ -185,10 +185,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 def _line(text: str) -> str:
     """One line of printable characters, and not too long."""
-    line = "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text.replace("\n", " ")
-    )
+    line = printable(text.replace("\n", " "))
     if len(line) > _MAX_LENGTH:
         # The end says what to do.
         line = f"{line[: _MAX_LENGTH - 305]} ... {line[-300:]}"

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ def check_writable(path: Path, keep: Iterable[Path] = ()) -> None:
             raise InputError(
                 f"{path} is not a regular file; name another file for the result.", Cause.FILE
             )
+        # A name may be too long for the one that is written to first.
         temporary_beside(path).exists()
         # Rights do not tell it all: a system may be full, read-only or none for files.
         if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
@@ -81,8 +82,25 @@ def write_text(path: Path, text: str) -> None:
         InputError: The file cannot be written.
     """
     check_writable(path)
-    with writing(path), replacing(path) as temporary:
+    with writing_to(path) as temporary, writing(path):
         temporary.write_text(text, "utf-8")
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[Path]:
+    """A file to write to that takes the place of ``path`` at the end of the context.
+
+    What the body raises passes; see :func:`efficientdet_spec.replacing`.
+
+    Raises:
+        InputError: The file cannot be made, completed or put in its place.
+    """
+    with ExitStack() as stack:
+        with writing(path):
+            temporary = stack.enter_context(replacing(path))
+        yield temporary
+        with writing(path):
+            stack.pop_all().close()
 
 
 @contextmanager

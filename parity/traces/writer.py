@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from efficientdet_spec import Cause, InputError, discard, put_in_place, temporary_beside
+from efficientdet_spec import Cause, InputError
 from parity.process.arrays import Array
-from parity.process.files import check_writable, writing
+from parity.process.files import check_writable, writing, writing_to
 from parity.sides.side import Reference
 from parity.sides.stream import Stream, StreamError
 from parity.traces.file import COMPLETE, HEADER, IMAGES, NODES, load_h5py
@@ -115,21 +115,17 @@ def write_trace(
     check_writable(path)
     if not compress:
         _check_room(path, header.bytes + _OVERHEAD_BYTES * (len(header.nodes) + 1))
-    temporary = temporary_beside(path)
-    try:
-        with writing(path):
-            raw = open(temporary, "w+b", buffering=0)  # noqa: SIM115
-        with raw:
-            sink = _Sink(raw, path)
-            # Since 1.10 HDF5 has checksums of its own for all that is not values.
-            with h5py.File(sink, "w", libver=("v110", "v110")) as file:
-                _record(_Parts(file, sink, header, compress), header, images, stream, progress)
-            sink.check()
-            with writing(path):
-                raw.close()
-                put_in_place(temporary, path)
-    finally:
-        discard(temporary)
+    with writing_to(path) as temporary, _raw(temporary, path) as raw:
+        sink = _Sink(raw, path)
+        # Since 1.10 HDF5 has checksums of its own for all that is not values.
+        with h5py.File(sink, "w", libver=("v110", "v110")) as file:
+            _record(_Parts(file, sink, header, compress), header, images, stream, progress)
+        sink.check()
+
+
+def _raw(temporary: Path, path: Path) -> io.FileIO:
+    with writing(path):
+        return open(temporary, "w+b", buffering=0)
 
 
 def _check_room(path: Path, needed: int) -> None:

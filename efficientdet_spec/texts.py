@@ -1,0 +1,22 @@
+"""Texts from elsewhere: names in files, servers' answers, what other people's code says."""
+
+from __future__ import annotations
+
+
+def printable(text: object) -> str:
+    r"""A text in which every character that a terminal would obey stands as its escape sequence.
+
+    So a name from a file can neither move the cursor nor begin a line of its own: a line break
+    becomes ``\n``, an escape character ``\x1b``, and what turns the direction of writing
+    ``\u202e``. Whatever can be printed stays, in any script.
+
+    Args:
+        text: The text, or what has one.
+    """
+    found = str(text)
+    if found.isprintable():
+        return found
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "replace").decode()
+        for letter in found
+    )
