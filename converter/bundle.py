@@ -4,24 +4,23 @@ A bundle is an index file, a table of one record per tensor, and data files that
 little-endian bytes one after another. Every tensor's record has its place and its CRC32C.
 """
 
-import contextlib
 import glob
 import hashlib
 import math
-import mmap
 import os
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any
 
 import google_crc32c
 import numpy as np
 
 from converter import wire
-from converter.table import mask_crc, read_table, unmask_crc, write_table
-from efficientdet_spec import Cause, InputError, replacing
+from converter.table import read_table, unmask_crc
+from efficientdet_spec import Cause, InputError, open_regular, printable, read_regular
 
 # TensorFlow's types by number: its name for each, and NumPy's type if there is one.
 _TYPES: Mapping[int, tuple[str, np.dtype[Any] | None]] = MappingProxyType(
@@ -51,9 +50,10 @@ _TYPES: Mapping[int, tuple[str, np.dtype[Any] | None]] = MappingProxyType(
         23: ("DT_UINT64", np.dtype("<u8")),
     }
 )
-_TYPE_NUMBERS = MappingProxyType(
+TYPE_NUMBERS = MappingProxyType(
     {dtype: number for number, (_, dtype) in _TYPES.items() if dtype is not None}
 )
+"""TensorFlow's number of each of NumPy's types."""
 
 # The first bytes of files that are handed over in place of a checkpoint.
 _LOOKALIKES = MappingProxyType(
@@ -69,8 +69,9 @@ _LOOKALIKES = MappingProxyType(
 _OBJECTS = frozenset(("DT_STRING", "DT_RESOURCE", "DT_VARIANT"))
 
 _CHUNK_BYTES = 1 << 20  # a multiple of every element's size
-_MAX_INDEX_BYTES = 1 << 28  # D7x's index has about 0.2 MB
+_MAX_INDEX_BYTES = 1 << 25  # D7x's index has about 0.2 MB
 _MAX_RANK = 32  # what every NumPy can hold
+_MAX_NAME = 1000  # the longest official name has 89 characters
 
 
 @dataclass(frozen=True)
@@ -130,29 +131,64 @@ class BundleIndex:
         return digest.hexdigest()
 
 
+class _DataFile:
+    """A data file, open to be read at any place; it is closed when nobody needs it any more.
+
+    It is not mapped into memory: a mapped file that another program shortens ends the process.
+
+    Attributes:
+        path: The file.
+        size: Its size in bytes when it was opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with open_regular(path) as stream:
+            self._descriptor = os.dup(stream.fileno())
+        weakref.finalize(self, os.close, self._descriptor)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def fill(self, target: memoryview, offset: int) -> None:
+        """Read as many bytes as there is room for.
+
+        Raises:
+            InputError: The file cannot be read, or has become shorter.
+        """
+        while target:
+            try:
+                count = os.preadv(self._descriptor, [target], offset)
+            except OSError as error:
+                raise _unreadable(self.path, error) from error
+            if not count:
+                raise InputError(
+                    f"{self.path} has become shorter than the {self.size} bytes that it had; "
+                    f"copy or download it again",
+                    Cause.FORMAT,
+                )
+            target, offset = target[count:], offset + count
+
+
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A checkpoint with its data files mapped into memory.
+    """A checkpoint whose data files are open.
 
-    There is nothing to close: a file stays mapped as long as the bundle or an array read from it
-    lives. The files may be replaced or deleted meanwhile, but must not be shortened in place.
+    There is nothing to close: a file stays open as long as the bundle lives. The files may be
+    replaced or deleted meanwhile; what is changed in place is found by the checksums.
 
     Attributes:
         prefix: What the names of all files of the checkpoint begin with.
         index: What the checkpoint holds.
-        shards: The bytes of each data file, by number.
     """
 
     prefix: Path
     index: BundleIndex
-    shards: Mapping[int, np.ndarray[Any, np.dtype[np.uint8]]]
+    _files: Mapping[int, _DataFile]
 
     def read(self, name: str) -> np.ndarray[Any, np.dtype[Any]]:
         """Return a tensor's values after verifying their checksum.
 
         Returns:
-            A read-only view of the mapped file, or a read-only copy where the tensor starts at
-            an odd place of the file, because not all consumers bear unaligned arrays.
+            An array of its own that cannot be written to.
 
         Raises:
             InputError: There is no such tensor, it is not numeric, or its bytes are damaged.
@@ -170,13 +206,11 @@ class Bundle:
                 " that NumPy has, so leave it out or save it as float32",
                 Cause.FORMAT,
             )
-        content = self.shards[entry.shard][entry.offset : entry.offset + entry.size]
+        content = np.empty(entry.size, np.uint8)
+        self._files[entry.shard].fill(content.data, entry.offset)
+        content.flags.writeable = False
         self._check(entry, google_crc32c.value(content))
-        array = content.view(entry.dtype).reshape(entry.shape)
-        if not array.flags.aligned:
-            array = array.copy()
-            array.flags.writeable = False
-        return array
+        return content.view(entry.dtype).reshape(entry.shape)
 
     def verify(self, name: str) -> int:
         """Verify a tensor's checksum, with little memory, and look at its values meanwhile.
@@ -195,22 +229,23 @@ class Bundle:
                 " verified; expected numbers, so save the checkpoint without it",
                 Cause.FORMAT,
             )
-        shard = self.shards[entry.shard]
         dtype = entry.dtype if entry.dtype is not None and entry.dtype.kind == "f" else None
+        buffer = np.empty(min(_CHUNK_BYTES, entry.size), np.uint8)
         checksum = odd = 0
-        for start in range(entry.offset, entry.offset + entry.size, _CHUNK_BYTES):
-            chunk = shard[start : min(start + _CHUNK_BYTES, entry.offset + entry.size)]
+        for start in range(0, entry.size, _CHUNK_BYTES):
+            chunk = buffer[: min(_CHUNK_BYTES, entry.size - start)]
+            self._files[entry.shard].fill(chunk.data, entry.offset + start)
             # Its signature asks for bytes, but any memory that cannot be written will do.
+            chunk.flags.writeable = False
             checksum = google_crc32c.extend(checksum, chunk)
             if dtype is not None:
                 odd += count_not_finite(chunk.view(dtype))
-            _release(shard, start, len(chunk))
         self._check(entry, checksum)
         return odd
 
     def _check(self, entry: BundleEntry, computed: int) -> None:
         if computed != entry.crc32c:
-            path = _shard_path(self.prefix, entry.shard, self.index.num_shards)
+            path = shard_path(self.prefix, entry.shard, self.index.num_shards)
             raise InputError(
                 f"{path} is damaged: bytes {entry.offset} to {entry.offset + entry.size}, tensor"
                 f" {entry.name!r}, have CRC32C {computed:#010x}, but {self.index.path.name} expects"
@@ -226,15 +261,6 @@ def count_not_finite(array: np.ndarray[Any, np.dtype[Any]]) -> int:
         if np.isfinite(array.sum()):
             return 0
     return int(array.size - np.count_nonzero(np.isfinite(array)))
-
-
-def _release(shard: np.ndarray[Any, np.dtype[np.uint8]], start: int, size: int) -> None:
-    """Tell the system that bytes of a mapped file will hardly be needed again."""
-    mapped = getattr(shard.base, "obj", None)
-    if not isinstance(mapped, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
-        return
-    first = start - start % mmap.PAGESIZE
-    mapped.madvise(mmap.MADV_DONTNEED, first, start + size - first)
 
 
 def read_index(path: Path) -> BundleIndex:
@@ -281,11 +307,31 @@ def read_index(path: Path) -> BundleIndex:
         entries[entry.name] = entry
     if has_slices:
         raise _damaged(path, "it holds pieces of partitioned tensors, but no such tensor")
+    _require_gapless(path, entries.values())
     return BundleIndex(path, header.num_shards, MappingProxyType(entries))
 
 
+def _require_gapless(path: Path, entries: Iterable[BundleEntry]) -> None:
+    """Refuse tensors that share bytes, or leave some to none: TensorFlow writes one after another.
+
+    Every checksum of such a file can be right, and its values are still not those that were saved.
+    """
+    ends: dict[int, tuple[int, str]] = {}
+    # An empty tensor lies at the beginning of the one behind it.
+    for entry in sorted(entries, key=lambda entry: (entry.shard, entry.offset, entry.size)):
+        end, before = ends.get(entry.shard, (0, "the beginning"))
+        if entry.offset != end:
+            what = "overlaps" if entry.offset < end else f"leaves {entry.offset - end} bytes behind"
+            raise _damaged(
+                path,
+                f"tensor {entry.name!r} at bytes {entry.offset} to {entry.offset + entry.size} of "
+                f"data file {entry.shard} {what} {before}, which ends at {end}",
+            )
+        ends[entry.shard] = end + entry.size, f"tensor {entry.name!r}"
+
+
 def open_bundle(prefix: Path, index: BundleIndex | None = None) -> Bundle:
-    """Open a checkpoint: read its index, map its data files and check that they are long enough.
+    """Open a checkpoint: read its index, open its data files and check that they are as long.
 
     Args:
         prefix: What the names of the files begin with, such as `.../model` for
@@ -308,64 +354,22 @@ def open_bundle(prefix: Path, index: BundleIndex | None = None) -> Bundle:
     last: dict[int, BundleEntry] = {}
     for entry in index.entries.values():
         known = last.get(entry.shard)
-        if known is None or known.offset + known.size < entry.offset + entry.size:
+        if known is None or known.offset + known.size <= entry.offset + entry.size:
             last[entry.shard] = entry
-    shards = {}
+    files = {}
     for shard, entry in sorted(last.items()):
-        path = _shard_path(prefix, shard, index.num_shards)
-        content = _map_file(path, index_path)
-        if entry.offset + entry.size > len(content):
+        path = shard_path(prefix, shard, index.num_shards)
+        files[shard] = _open_data(path, index_path)
+        end, size = entry.offset + entry.size, files[shard].size
+        if end != size:
+            state = "is truncated" if end > size else "has bytes behind its last tensor"
             raise InputError(
-                f"{path} is truncated: it has {len(content)} bytes, but tensor {entry.name!r} lies"
-                f" at bytes {entry.offset} to {entry.offset + entry.size}; expected the data file"
+                f"{path} {state}: it has {size} bytes, but tensor {entry.name!r} lies"
+                f" at bytes {entry.offset} to {end}; expected the data file"
                 f" that belongs to {index_path.name}, so copy or download both again",
                 Cause.FORMAT,
             )
-        shards[shard] = content
-    return Bundle(prefix, index, MappingProxyType(shards))
-
-
-def write_bundle(prefix: Path, tensors: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> None:
-    """Write a checkpoint as TensorFlow's Saver does: data file, index and `checkpoint` state file.
-
-    All files are written under temporary names and then take the place of earlier ones, the index
-    last, so that a failure leaves what was there before.
-
-    Args:
-        prefix: What the names of the files begin with.
-        tensors: Values by name; stored in name order.
-
-    Raises:
-        InputError: The files cannot be written.
-        TypeError: TensorFlow has no type for a tensor's elements.
-        ValueError: A tensor's name is empty or begins with a zero byte.
-    """
-    for name, tensor in tensors.items():
-        if not name or name.startswith("\0"):
-            raise ValueError(f"a tensor cannot be named {name!r}")
-        if tensor.dtype.newbyteorder("<") not in _TYPE_NUMBERS:
-            raise TypeError(f"tensor {name!r} has dtype {tensor.dtype}, which cannot be stored")
-    index_path = index_file(prefix)
-    # Each takes its place as its context ends, the last one first.
-    targets = [index_path, prefix.with_name("checkpoint"), _shard_path(prefix, 0, 1)]
-    try:
-        for target in targets:
-            if target.is_dir():
-                raise IsADirectoryError(f"{target.name} is a folder")
-        with contextlib.ExitStack() as stack:
-            index, state, data = (stack.enter_context(replacing(target)) for target in targets)
-            with open(data, "wb") as stream:
-                items = _write_tensors(stream, tensors)
-            with open(state, "wb") as stream:
-                stream.write(_state_text(prefix.name))
-            with open(index, "wb") as stream:
-                stream.write(write_table(items))
-    except OSError as error:
-        raise InputError(
-            f"the checkpoint {prefix} cannot be written: {error.strerror or error}; expected a"
-            " folder that exists, is writable and has enough space, so give another or make room",
-            Cause.of(error),
-        ) from error
+    return Bundle(prefix, index, MappingProxyType(files))
 
 
 def _damaged(path: Path, found: str) -> InputError:
@@ -407,7 +411,8 @@ def checkpoint_files(prefix: Path) -> list[Path]:
     )
 
 
-def _shard_path(prefix: Path, shard: int, num_shards: int) -> Path:
+def shard_path(prefix: Path, shard: int, num_shards: int) -> Path:
+    """The data file of a checkpoint with this number, of so many."""
     return prefix.with_name(f"{prefix.name}.data-{shard:05d}-of-{num_shards:05d}")
 
 
@@ -416,7 +421,7 @@ def _describe(path: Path) -> str:
     if not path.is_file():
         return "is a folder" if path.is_dir() else "is not a regular file"
     try:
-        with open(path, "rb") as stream:
+        with open_regular(path) as stream:
             head = stream.read(64)
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
@@ -428,21 +433,20 @@ def _describe(path: Path) -> str:
 
 def _read_index_file(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        # Reading a pipe or a device could wait for ever.
-        if not path.is_file():
+        if path.exists() and not path.is_file():
             raise InputError(
                 f"{path} is not a regular file; expected the .index file of a TensorFlow"
                 " checkpoint, so give that file",
                 Cause.FILE,
             )
+        size = path.stat().st_size
         if size > _MAX_INDEX_BYTES:
             raise InputError(
                 f"{path} has {size} bytes; expected a checkpoint index, which takes at most"
                 f" {_MAX_INDEX_BYTES}, so give the .index file and not the data",
                 Cause.FORMAT,
             )
-        data = path.read_bytes()
+        data = read_regular(path, _MAX_INDEX_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from error
     if not data or data.startswith(tuple(_LOOKALIKES)):
@@ -459,7 +463,10 @@ def _decode_entry(path: Path, key: bytes, value: bytes, num_shards: int) -> Bund
     try:
         name = key.decode()
     except UnicodeDecodeError as error:
-        raise _damaged(path, f"the tensor name {key!r} is not UTF-8") from error
+        raise _damaged(path, f"the tensor name {key!r:.100} is not UTF-8") from error
+    # TensorFlow gives no such names, and they would write what they like on a terminal.
+    if not name.isprintable() or len(name) > _MAX_NAME:
+        raise _damaged(path, f"the tensor name {printable(f'{name:.100}')!r} cannot be printed")
     try:
         record = wire.decode_record(value)
     except wire.WireError as error:
@@ -506,8 +513,7 @@ def _decode_entry(path: Path, key: bytes, value: bytes, num_shards: int) -> Bund
     )
 
 
-def _map_file(path: Path, index_path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Map a data file for reading."""
+def _open_data(path: Path, index_path: Path) -> _DataFile:
     if not os.path.isfile(path):
         raise InputError(
             f"{path} is missing or not a regular file; expected this data file beside"
@@ -515,39 +521,6 @@ def _map_file(path: Path, index_path: Path) -> np.ndarray[Any, np.dtype[np.uint8
             Cause.FILE,
         )
     try:
-        with open(path, "rb") as stream:
-            # An empty file cannot be mapped, and one that holds only empty tensors is in order.
-            if not os.fstat(stream.fileno()).st_size:
-                return np.frombuffer(b"", np.uint8)
-            content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        return _DataFile(path)
     except OSError as error:
         raise _unreadable(path, error) from error
-    return np.frombuffer(content, np.uint8)
-
-
-def _write_tensors(
-    stream: BinaryIO, tensors: Mapping[str, np.ndarray[Any, np.dtype[Any]]]
-) -> list[tuple[bytes, bytes]]:
-    """Write the tensors' bytes; return the pairs of the index."""
-    items = [(b"", wire.encode_header(num_shards=1))]
-    offset = 0
-    for name, tensor in sorted(tensors.items()):
-        dtype = tensor.dtype.newbyteorder("<")
-        content = tensor.astype(dtype, order="C", copy=False).reshape(-1).view(np.uint8)
-        stream.write(content.data)
-        crc = google_crc32c.value(content)
-        record = wire.Record(
-            _TYPE_NUMBERS[dtype], tensor.shape, 0, offset, content.size, mask_crc(crc)
-        )
-        items.append((name.encode(), wire.encode_record(record)))
-        offset += content.size
-    return items
-
-
-def _state_text(name: str) -> bytes:
-    """Return the text by which TensorFlow finds the newest checkpoint of a folder."""
-    quoted = "".join(
-        chr(byte) if 0x20 <= byte < 0x7F and byte not in b"\"'\\" else f"\\{byte:03o}"
-        for byte in os.fsencode(name)
-    )
-    return (f'model_checkpoint_path: "{quoted}"\nall_model_checkpoint_paths: "{quoted}"\n').encode()

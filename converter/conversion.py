@@ -28,6 +28,7 @@ from efficientdet_spec import (
     get_config,
     installed_version,
 )
+from efficientdet_spec.releases import FINGERPRINTS, LICENCE, STORAGE_URL
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def convert(
         "index_sha256": file_sha256(index.path),
         "checkpoint_fingerprint": index.fingerprint(),
         "values_fingerprint": index.fingerprint(used),
+        "licence": _licence(files, index),
         "weights": weights,
         "variables": ledger.counts(),
         "notes": list(ledger.notes),
@@ -127,6 +129,12 @@ def convert(
         },
     }
     return Conversion(ledger, arrays, provenance)
+
+
+def _licence(files: CheckpointFiles, index: BundleIndex) -> str | None:
+    """The licence of a release of Google's, known by its content or address; else None."""
+    released = index.fingerprint() in FINGERPRINTS.values()
+    return LICENCE if released or files.origin.startswith(f"{STORAGE_URL}/") else None
 
 
 def examine(

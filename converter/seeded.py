@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.bundle import write_bundle
+from converter.bundle_writer import write_bundle
 from converter.conversion import to_tensorflow
 from converter.mappings.official import iterate_pairs
 from efficientdet_spec import EMA_SUFFIX, Cause, EfficientDetConfig, InputError
@@ -111,5 +111,4 @@ def write_seeded(
             f"{folder} cannot be made ({error.strerror}); name a folder that can be written.",
             Cause.of(error),
         ) from error
-    write_bundle(folder / "model", tensors)
-    return folder / "model"
+    return write_bundle(folder / "model", tensors)

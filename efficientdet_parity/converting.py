@@ -64,12 +64,9 @@ def load(path: str | os.PathLike[str]) -> EfficientDet:
     Raises:
         InputError: It cannot be read, or is no such file.
     """
-    from torch_model.checkpoint import from_state_dict, load_checkpoint
+    from torch_model import checkpoint
 
-    found = load_checkpoint(Path(path).expanduser())
-    model = from_state_dict(found.config, found.state_dict, source=str(path))
-    model.provenance = dict(found.provenance)
-    return model
+    return checkpoint.load(Path(path).expanduser())
 
 
 def save(model: EfficientDet, path: str | os.PathLike[str]) -> None:

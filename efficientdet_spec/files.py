@@ -164,8 +164,10 @@ def replacing(target: Path) -> Iterator[Path]:
             raise FileNotFoundError(errno.ENOENT, "nothing was written", str(target))
         put_in_place(temporary, target)
     finally:
-        discard(temporary)
-        os.close(held)
+        try:
+            discard(temporary)
+        finally:
+            os.close(held)
 
 
 def _begun(target: Path) -> tuple[Path, int]:

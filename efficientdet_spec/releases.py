@@ -17,6 +17,9 @@ from efficientdet_spec.errors import Cause, InputError
 STORAGE_URL = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientdet/coco2"
 """The folder that the README links for the checkpoints trained on COCO."""
 
+LICENCE = "Apache-2.0"
+"""Of the released checkpoints (the repository's LICENSE), as SPDX calls it."""
+
 DOWNLOADS = "EFFICIENTDET_DOWNLOADS"
 """The environment variable that names another folder with the same archives, such as a mirror."""
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from converter.bundle import open_bundle, write_bundle
+from converter.bundle import open_bundle
+from converter.bundle_writer import write_bundle
 from converter.conversion import convert
 from converter.sources import CheckpointFiles
 from parity.process.environment import prepare

@@ -655,7 +655,7 @@ HOSTILE = {
     write_zip: "is a damaged PyTorch file",
     write_state_dict: "not one that convert.py wrote",
     write_tensor: "not one that convert.py wrote",
-    write_other_version: "has format version 2",
+    write_other_version: f"has format version {FORMAT_VERSION + 1}, but this program reads up to",
     write_tensor_version: "has format version tensor",
     write_without_config: "garbles a part of it ('config')",
     write_odd_config: "surprise",

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
+import json
 import os
-import pickle
-import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from efficientdet_spec import Cause, EfficientDetConfig, InputError, replacing
+from efficientdet_spec import Cause, EfficientDetConfig, InputError, printable, replacing
+from torch_model.container import TorchFile, open_torch_file
 from torch_model.model import EfficientDet, build
+from torch_model.pickled import StoredTensor
 
 FORMAT = "efficientdet-parity"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 2 has digests; version 1, in files of releases up to 0.5, is read too."""
 
 _INSIDE = ("state_dict", "model_state_dict", "model")
 """Under which keys trainers keep a state dict in a file with more in it."""
@@ -51,15 +52,51 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: ModelCheckpoint) -
     Raises:
         InputError: The file cannot be written (no such folder, no right, disk full).
     """
+    # Each with bytes of its own, row by row, so that a digest covers all that the file holds.
+    state = {name: _row_major(value) for name, value in checkpoint.state_dict.items()}
     content = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "model": checkpoint.config.name,
         "config": checkpoint.config.to_dict(),
-        "state_dict": dict(checkpoint.state_dict),
+        "licence": checkpoint.provenance.get("licence"),
         "provenance": dict(checkpoint.provenance),
+        "digests": {name: tensor_digest(value.numpy()) for name, value in state.items()},
     }
-    _write(Path(path), content)
+    _write(Path(path), {**content, "seal": _seal(content), "state_dict": state})
+
+
+def _row_major(value: Tensor) -> Tensor:
+    plain = value.detach().cpu().contiguous()
+    whole = plain.untyped_storage().nbytes() == plain.numel() * plain.element_size()
+    return plain if whole else plain.clone()
+
+
+def tensor_digest(array: NDArray[Any]) -> str:
+    """SHA-256 of a tensor: its type, its shape and its values row by row, little-endian.
+
+    Args:
+        array: The values.
+    """
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(f"{array.dtype.name} {list(array.shape)}\n".encode())
+    digest.update(little.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a file says but its tensors, whose digests are part of it."""
+    said = {name: value for name, value in content.items() if name not in ("state_dict", "seal")}
+    try:
+        text = json.dumps(said, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"What a model file says of itself holds something that is no plain value "
+            f"({printable(error)!s:.120}); keep texts, numbers, lists and dictionaries in the "
+            f"provenance.",
+            Cause.FORMAT,
+        ) from error
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def save_state_dict(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -121,62 +158,8 @@ def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def _first_line(error: Exception) -> str:
-    """An error's own words, or its kind where it has none."""
-    return f"{str(error).partition(chr(10))[0] or type(error).__name__:.120}"
-
-
-def _as_program(path: Path, error: Exception) -> str | None:
-    """What a file holds besides tensors that only code could bring back; None if nothing known.
-
-    Args:
-        path: The file.
-        error: Why PyTorch's restricted unpickler refuses it.
-    """
-    # It names the first class or function that the file asks for and that makes no tensor.
-    if found := re.search(r"\bGLOBAL ([\w.]+)", str(error)):
-        return f"a pickled {found[1]}"
-    with contextlib.suppress(OSError, ValueError, zipfile.BadZipFile):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        if any(name.endswith("/constants.pkl") for name in names):
-            return "a TorchScript program"
-    return None
-
-
-def _read(path: Path) -> Any:
-    """What a PyTorch file of plain tensors holds.
-
-    Raises:
-        InputError: The file is missing, is no such file, or holds more than plain tensors.
-    """
-    if not path.is_file():
-        raise InputError(f"{path} is not a file; give the .pth that convert.py wrote.", Cause.FILE)
-    try:
-        with warnings.catch_warnings():
-            # What it warns about is refused below, or does not matter to plain tensors.
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        if program := _as_program(path, error):
-            raise InputError(
-                f"{path} is not a PyTorch file of plain tensors but holds {program}, and loading "
-                f"it would run code; give the .pth that convert.py wrote, or for a model of your "
-                f"own FILE.py:FUNCTION, where the function loads the file and returns the module.",
-                Cause.FORMAT,
-            ) from error
-        # The restricted unpickler raises whatever a damaged byte leads to.
-        kind = "a damaged" if zipfile.is_zipfile(path) else "not a"
-        # What the unpickler says is advice on trusting files, which would be wrong here.
-        own = "" if isinstance(error, pickle.UnpicklingError) else f" ({_first_line(error)})"
-        raise InputError(
-            f"{path} is {kind} PyTorch file of plain tensors{own}; convert the checkpoint again.",
-            Cause.of(error),
-        ) from error
-
-
 def plain_keys(path: str | os.PathLike[str]) -> list[str]:
-    """The keys of a plain state dict, as other code bases write it.
+    """The keys of a plain state dict, as other code bases write it; no tensor is read.
 
     Trainers put it into a dictionary with more in it, and wrappers of a model put the name of
     their attribute before every key; neither belongs to the model.
@@ -190,12 +173,13 @@ def plain_keys(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         InputError: The file is missing, damaged, or holds more than plain tensors.
     """
-    content = _read(Path(path))
+    with open_torch_file(Path(path)) as file:
+        content = file.content
     if not isinstance(content, dict):
         return []
     for state in (content, *(content.get(name) for name in _INSIDE)):
         if isinstance(state, dict):
-            keys = [str(key) for key, value in state.items() if isinstance(value, Tensor)]
+            keys = [str(key) for key, value in state.items() if isinstance(value, StoredTensor)]
             for wrapper in _WRAPPERS:
                 if keys and all(key.startswith(wrapper) for key in keys):
                     keys = [key.removeprefix(wrapper) for key in keys]
@@ -205,14 +189,47 @@ def plain_keys(path: str | os.PathLike[str]) -> list[str]:
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
-    """Read a converted ``.pth`` file without executing anything in it.
+    """Read a converted ``.pth`` file without executing anything in it, and verify all of it.
 
     Raises:
-        InputError: The file is missing, is no such file, or holds more than plain tensors.
+        InputError: The file is missing, is no such file, holds more than plain tensors, is not as
+            it was written, or its tensors are not its model's.
     """
     path = Path(path)
-    content = _read(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    with open_torch_file(path) as file:
+        content = _ours(file)
+        try:
+            config = EfficientDetConfig.from_dict(content["config"])
+            stored, provenance = content["state_dict"], dict(content["provenance"])
+            digests = content["digests"] if content["version"] > 1 else None
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{path} lacks or garbles a part of it ({printable(error)}); convert the "
+                f"checkpoint again.",
+                Cause.FORMAT,
+            ) from error
+        if digests is not None and not (isinstance(digests, dict) and _is_sealed(content)):
+            raise _altered(path, "what it says of itself does not have its digest")
+        if not isinstance(stored, dict) or not all(
+            isinstance(name, str) and isinstance(value, StoredTensor)
+            for name, value in stored.items()
+        ):
+            raise InputError(
+                f"{path}: state_dict is no mapping of names to tensors; convert again.",
+                Cause.FORMAT,
+            )
+        # Before any memory is taken for what a file claims.
+        _check_fit(config, {name: _stored_kind(value) for name, value in stored.items()}, str(path))
+        state_dict = {name: _verified(file, name, stored[name], digests) for name in stored}
+    return ModelCheckpoint(config, state_dict, provenance)
+
+
+def _ours(file: TorchFile) -> dict[str, Any]:
+    """The content of a file that says that it is of this format."""
+    path, content = file.path, file.content
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not file.is_archive:
         raise InputError(
             f"{path} is a PyTorch file, but not one that convert.py wrote (no format mark "
             f"{FORMAT!r}); convert the TensorFlow checkpoint with convert.py, or give a model of "
@@ -220,29 +237,39 @@ def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
             Cause.FORMAT,
         )
     version = content.get("version")
-    if not isinstance(version, int) or version != FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        found = "tensor" if isinstance(version, StoredTensor) else printable(f"{version!r:.40}")
         raise InputError(
-            f"{path} has format version {version!r}, but this program reads "
+            f"{path} has format version {found}, but this program reads up to "
             f"{FORMAT_VERSION}; convert the checkpoint again or update the program.",
             Cause.FORMAT,
         )
+    return content
+
+
+def _is_sealed(content: Mapping[str, Any]) -> bool:
     try:
-        config = EfficientDetConfig.from_dict(content["config"])
-        state_dict, provenance = content["state_dict"], dict(content["provenance"])
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{path} lacks or garbles a part of it ({error}); convert the checkpoint again.",
-            Cause.FORMAT,
-        ) from error
-    if not isinstance(state_dict, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state_dict.items()
-    ):
-        raise InputError(
-            f"{path}: state_dict is no mapping of names to tensors; convert again.", Cause.FORMAT
-        )
-    return ModelCheckpoint(config, state_dict, provenance)
+        return bool(content.get("seal") == _seal(content))
+    except InputError:
+        return False
+
+
+def _verified(
+    file: TorchFile, name: str, stored: StoredTensor, digests: Mapping[str, str] | None
+) -> Tensor:
+    """A tensor whose values have the digest that they were written with."""
+    array = file.read(stored)
+    if digests is not None and digests.get(name) != tensor_digest(array):
+        raise _altered(file.path, f"the values of {printable(name)!s:.100} do not have theirs")
+    return torch.from_numpy(array)
+
+
+def _altered(path: Path, found: str) -> InputError:
+    return InputError(
+        f"{path} is not as it was written: {found}; copy the file again, convert the checkpoint "
+        f"again, or save a model that was changed with efficientdet_parity.save.",
+        Cause.FORMAT,
+    )
 
 
 def load(path: str | os.PathLike[str]) -> EfficientDet:
@@ -252,7 +279,9 @@ def load(path: str | os.PathLike[str]) -> EfficientDet:
         InputError: The file cannot be read, or its tensors are not this model's.
     """
     checkpoint = load_checkpoint(path)
-    return from_state_dict(checkpoint.config, checkpoint.state_dict, source=str(path))
+    model = _taking(checkpoint.config, checkpoint.state_dict)
+    model.provenance = dict(checkpoint.provenance)
+    return model
 
 
 def load_same(path: str | os.PathLike[str], config: EfficientDetConfig) -> EfficientDet:
@@ -283,6 +312,42 @@ def _kind(tensor: Tensor) -> str:
     return f"{layout}{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
+def _stored_kind(tensor: StoredTensor) -> str:
+    return f"{tensor.storage.type} {list(tensor.shape)}"
+
+
+def _bare(config: EfficientDetConfig) -> EfficientDet:
+    """The model without memory for its values."""
+    with torch.device("meta"):
+        return EfficientDet(config)
+
+
+def _check_fit(config: EfficientDetConfig, kinds: Mapping[str, str], source: str) -> None:
+    """Raise where tensors are not those of a model.
+
+    Args:
+        config: The model.
+        kinds: Type and shape of each tensor.
+        source: Where they came from, for messages.
+
+    Raises:
+        InputError: A tensor is missing, unknown or of another type or shape; all are listed.
+    """
+    expected = {name: _kind(value) for name, value in _bare(config).state_dict().items()}
+    found = {name for name in kinds if not name.endswith("num_batches_tracked")}
+    wanted = {name for name in expected if not name.endswith("num_batches_tracked")}
+    findings = [f"{name} is missing" for name in sorted(wanted - found)]
+    findings += [f"{printable(name)} is unknown" for name in sorted(kinds.keys() - expected.keys())]
+    findings += [
+        f"{name} is {kinds[name]}, not {expected[name]}"
+        for name in sorted(kinds.keys() & expected.keys())
+        if kinds[name] != expected[name]
+    ]
+    if findings:
+        shown = "; ".join(findings[:8]) + (f"; and {len(findings) - 8} more" * (len(findings) > 8))
+        raise InputError(f"{source} does not fit {config.name}: {shown}.", Cause.MODEL)
+
+
 def from_state_dict(
     config: EfficientDetConfig, state_dict: Mapping[str, Tensor], source: str
 ) -> EfficientDet:
@@ -290,28 +355,21 @@ def from_state_dict(
 
     Args:
         config: What the model is.
-        state_dict: Parameters and statistics by name.
+        state_dict: Parameters and statistics by name, which are copied.
         source: Where they came from, for messages.
 
     Raises:
         InputError: A tensor is missing, unknown or of another type or shape; all are listed.
     """
-    with torch.device("meta"):
-        model = EfficientDet(config)
-    expected = model.state_dict()
-    found = {name for name in state_dict if not name.endswith("num_batches_tracked")}
-    wanted = {name for name in expected if not name.endswith("num_batches_tracked")}
-    findings = [f"{name} is missing" for name in sorted(wanted - found)]
-    findings += [f"{name} is unknown" for name in sorted(state_dict.keys() - expected.keys())]
-    findings += [
-        f"{name} is {_kind(state_dict[name])}, not {_kind(expected[name])}"
-        for name in sorted(state_dict.keys() & expected.keys())
-        if _kind(state_dict[name]) != _kind(expected[name])
-    ]
-    if findings:
-        shown = "; ".join(findings[:8]) + (f"; and {len(findings) - 8} more" * (len(findings) > 8))
-        raise InputError(f"{source} does not fit {config.name}: {shown}.", Cause.MODEL)
+    _check_fit(config, {name: _kind(value) for name, value in state_dict.items()}, source)
     model = build(config)
     # A plain dict carries no version, so batch norms may lack their unused batch counter.
     model.load_state_dict(dict(state_dict), strict=True)
     return model
+
+
+def _taking(config: EfficientDetConfig, state_dict: Mapping[str, Tensor]) -> EfficientDet:
+    """As :func:`from_state_dict` of tensors that fit and that nobody else has; none is copied."""
+    model = _bare(config)
+    model.load_state_dict(dict(state_dict), strict=True, assign=True)
+    return model.to(memory_format=torch.channels_last).eval()

@@ -156,7 +156,7 @@ def seed(subject: Subject, folder: Path) -> Step:
     """
     settings = SeedSettings(model=subject.source, folder=folder / "seeded")
     title = "Make a checkpoint with seeded weights"
-    return Step("seed", title, settings, "seeded/model.index", ("seeded/*",))
+    return Step("seed", title, settings, "seeded/checkpoint", ("seeded/*",))
 
 
 def convert(subject: Subject, source: str, folder: Path, choice: ReportSettings) -> Step:

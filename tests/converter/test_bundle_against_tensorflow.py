@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from converter.bundle import open_bundle, read_index, write_bundle
+from converter.bundle import open_bundle, read_index
+from converter.bundle_writer import write_bundle
 from converter.table import read_table
 from efficientdet_spec import InputError
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converter.bundle import BundleEntry, open_bundle, read_index, write_bundle
+from converter.bundle import BundleEntry, open_bundle, read_index
+from converter.bundle_writer import write_bundle
 from converter.conversion import account, convert, examine, to_tensorflow, to_torch
 from converter.ledger import EMA, make_ledger
 from converter.mappings.layouts import DEPTHWISE, Stacked

@@ -134,7 +134,7 @@ def run(command):
     if command[0] == "convert.py" and command[1] in NAMES:
         return processes.run(command)
     if command[1] == "seed":
-        written, values = Path(command[3]) / "model.index", {}
+        written, values = Path(command[3]) / "checkpoint", {}
     elif command[0] == "convert.py":
         written, values = Path(command[command.index("--json") + 1]), made.conversion()
         Path(command[2]).touch()

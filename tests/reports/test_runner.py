@@ -55,7 +55,7 @@ class Fake:
 
     def files(self, name, command):
         if name == "seed":
-            return [Path(command[3]) / "model.index"]
+            return [Path(command[3]) / "checkpoint"]
         if "--json" not in command:
             name = {"coco": "coco.json", "detect": "detect.json"}[command[1]]
             return [Path(command[command.index("--out") + 1]) / name]

@@ -61,6 +61,10 @@ class Provenance(Record, kw_only=True, frozen=True):
     values_fingerprint: Annotated[
         str | UnsetType, says("the same of the tensors that were used")
     ] = UNSET
+    licence: Annotated[
+        str | None | UnsetType,
+        says("of the checkpoint; null where it is none of Google's releases, or not known as one"),
+    ] = UNSET
     weights: Annotated[str | UnsetType, says("which values were taken, `ema` or `raw`")] = UNSET
     variables: Annotated[
         Mapping[str, Count] | UnsetType, says("number of variables by use or reason of exclusion")
