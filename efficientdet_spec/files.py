@@ -75,8 +75,10 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
     """
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
+        data = b"" if size > limit else stream.read(size)
         # Some files of the system claim no size, and another program may be writing.
-        data = stream.read(limit + 1) if size <= limit else b""
+        while size <= limit and len(data) <= limit and (more := stream.read(_BLOCK)):
+            data += more
     if size > limit or len(data) > limit:
         found = f"{size:,}" if size > limit else f"more than {limit:,}"
         raise OSError(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
+from efficientdet_spec.encoded import check_encoded, read_encoded
 
 v1 = tf.compat.v1
 
@@ -71,13 +71,11 @@ def read_image(
     Raises:
         InputError: The file cannot be read, or TensorFlow decodes it to no single image.
     """
+    data = read_encoded(path)
+    # TensorFlow takes the memory for whatever a header claims, and ends the process without it.
+    check_encoded(data, str(path))
     try:
-        image = decode(Path(path).read_bytes(), stages)
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}); give an image file.",
-            Cause.of(error),
-        ) from error
+        image = decode(data, stages)
     except tf.errors.OpError as error:
         raise InputError(
             f"{path} is no image that TensorFlow decodes ({error.message.splitlines()[0]:.120}); "

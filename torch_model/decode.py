@@ -8,26 +8,22 @@ and their pixels differ by up to 4 grey levels. Like TensorFlow, nothing here ap
 from __future__ import annotations
 
 import os
-import re
-import struct
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efficientdet_spec import Cause, InputError, install_command
-
-MAX_SIDE = 30_000
-"""Longest side of an image in pixels."""
-
-MAX_PIXELS = 2**27
-"""Most pixels of an image; decoded they take 400 MB."""
-
-_JPEG = b"\xff\xd8\xff"
-_PNG = b"\x89PNG\r\n\x1a\n"
-_BMP = b"BM"
-_ANIMATED = re.compile(rb"GIF8|RIFF....WEBP", re.DOTALL)
+from efficientdet_spec.encoded import (
+    BMP,
+    JPEG,
+    PNG,
+    check_pixels,
+    damaged,
+    no_image,
+    read_encoded,
+    unpack,
+)
 
 RGBImage = NDArray[np.uint8]
 
@@ -42,14 +38,7 @@ def read_image(path: str | os.PathLike[str], *, fast_dct: bool = True) -> RGBIma
     Raises:
         InputError: The file cannot be read or is no image that can be decoded exactly.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}); give an image file.",
-            Cause.of(error),
-        ) from error
-    return decode_image(data, str(path), fast_dct=fast_dct)
+    return decode_image(read_encoded(path), str(path), fast_dct=fast_dct)
 
 
 def decode_image(data: bytes, source: str = "image", *, fast_dct: bool = True) -> RGBImage:
@@ -65,50 +54,14 @@ def decode_image(data: bytes, source: str = "image", *, fast_dct: bool = True) -
         InputError: The data are damaged, cut short, too large, or of a format whose pixels
             cannot be had exactly.
     """
-    if data.startswith(_JPEG):
+    if data.startswith(JPEG):
         return _decode_jpeg(data, source, fast_dct)
-    if data.startswith(_PNG):
-        width, height = _unpack(">II", data, 16, source)
+    if data.startswith(PNG):
+        width, height = unpack(">II", data, 16, source)
         return _decode_lossless(data, source, height, width)
-    if data.startswith(_BMP):
+    if data.startswith(BMP):
         return _decode_lossless(data, source, *_bmp_size(data, source))
-    if _ANIMATED.match(data):
-        raise InputError(
-            f"{source} is a GIF or WebP file, which TensorFlow decodes to a sequence of frames "
-            f"that the official code refuses; convert it to PNG.",
-            Cause.FORMAT,
-        )
-    raise InputError(
-        f"{source} ({len(data)} bytes) is no JPEG, PNG or BMP image; give one of these.",
-        Cause.FORMAT,
-    )
-
-
-def _damaged(source: str, reason: str) -> InputError:
-    return InputError(
-        f"{source} is damaged or cut short ({reason}); fetch or save the image again.",
-        Cause.FORMAT,
-    )
-
-
-def _unpack(layout: str, data: bytes, offset: int, source: str) -> tuple[int, ...]:
-    try:
-        return struct.unpack_from(layout, data, offset)
-    except struct.error:
-        raise _damaged(source, f"its header ends after {len(data)} bytes") from None
-
-
-def _check_size(source: str, height: int, width: int) -> None:
-    if min(height, width) < 1 or max(height, width) > MAX_SIDE:
-        raise InputError(
-            f"{source} is {width}x{height} pixels; give an image of 1 to {MAX_SIDE} a side.",
-            Cause.FORMAT,
-        )
-    if height * width > MAX_PIXELS:
-        raise InputError(
-            f"{source} is {width}x{height} pixels; give an image of at most {MAX_PIXELS} in all.",
-            Cause.FORMAT,
-        )
+    raise no_image(data, source)
 
 
 def _decode_jpeg(data: bytes, source: str, fast_dct: bool) -> RGBImage:
@@ -122,7 +75,7 @@ def _decode_jpeg(data: bytes, source: str, fast_dct: bool) -> RGBImage:
         ) from None
     try:
         height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
-        _check_size(source, height, width)
+        check_pixels(source, height, width)
         # TensorFlow asks libjpeg for CMYK where the file is, and converts the inks itself.
         in_inks = colour_space in ("CMYK", "YCCK")
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
@@ -136,7 +89,7 @@ def _decode_jpeg(data: bytes, source: str, fast_dct: bool) -> RGBImage:
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise _damaged(source, str(error).strip()) from error
+        raise damaged(source, str(error).strip()) from error
     return _rgb_from_inks(pixels, inverted=_has_adobe_marker(data)) if in_inks else pixels
 
 
@@ -168,8 +121,8 @@ def _has_adobe_marker(data: bytes) -> bool:
 
 def _bmp_size(data: bytes, source: str) -> tuple[int, int]:
     """Height and width of a BMP whose pixels are stored plainly, in 24 or 32 bits."""
-    start, header = _unpack("<II", data, 10, source)
-    width, height, _, bits, compression = _unpack("<iiHHI", data, 18, source)
+    start, header = unpack("<II", data, 10, source)
+    width, height, _, bits, compression = unpack("<iiHHI", data, 18, source)
     if header < 40 or bits not in (24, 32) or compression != 0:
         raise InputError(
             f"{source} is a BMP file of {bits} bits with compression {compression}, but only "
@@ -177,15 +130,15 @@ def _bmp_size(data: bytes, source: str) -> tuple[int, int]:
             Cause.FORMAT,
         )
     # A negative height means rows from top to bottom.
-    _check_size(source, abs(height), width)
+    check_pixels(source, abs(height), width)
     row = (width * bits // 8 + 3) // 4 * 4
     if start + row * abs(height) > len(data):
-        raise _damaged(source, f"{len(data)} bytes cannot hold its pixels")
+        raise damaged(source, f"{len(data)} bytes cannot hold its pixels")
     return abs(height), width
 
 
 def _decode_lossless(data: bytes, source: str, height: int, width: int) -> RGBImage:
-    _check_size(source, height, width)
+    check_pixels(source, height, width)
     try:
         import cv2
     except ImportError:
@@ -199,7 +152,7 @@ def _decode_lossless(data: bytes, source: str, height: int, width: int) -> RGBIm
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        raise _damaged(source, str(error).strip().splitlines()[0]) from error
+        raise damaged(source, str(error).strip().splitlines()[0]) from error
     if decoded is None or decoded.shape != (height, width, 3):
-        raise _damaged(source, "OpenCV cannot decode it")
+        raise damaged(source, "OpenCV cannot decode it")
     return np.ascontiguousarray(decoded[..., ::-1])

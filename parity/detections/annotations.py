@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import Cause, InputError
+import msgspec
 
-MAX_BYTES = 2**31
+from efficientdet_spec import Cause, InputError, printable, read_regular
+
+MAX_BYTES = 2**30
 """Largest annotation file; that of COCO's training images has 0.45 GB."""
+
+MAX_OBJECTS = 3_000_000
+"""Most objects in a list; that of COCO's training images has 0.9 million."""
+
+MAX_VALUE_BYTES = 1000
+"""Longest value of a field that is read."""
 
 MAX_ID = 2**53 - 1
 """Largest id; pycocotools keeps ids in double precision."""
@@ -71,28 +80,78 @@ class Annotations:
     boxes: Sequence[TrueBox] | None
 
 
+class _File(msgspec.Struct):
+    """The lists that are read; everything else in a file is passed over without being kept."""
+
+    images: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    categories: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    annotations: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Entry(msgspec.Struct):
+    """The values that are read of an entry, as they stand in the file."""
+
+    id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    file_name: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    width: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    height: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    name: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    image_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    category_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    bbox: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    area: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    iscrowd: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
 class _Entries:
     """One of the file's lists, which names the entry and the field in every complaint."""
 
-    def __init__(self, source: Path, values: Mapping[str, Any], name: str) -> None:
+    def __init__(self, source: Path, values: _File, name: str) -> None:
         self.source, self.name = source, name
-        entries = values.get(name)
-        if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
+        raw = getattr(values, name)
+        listed = b"" if raw is msgspec.UNSET else bytes(raw)
+        if (count := listed.count(b"{")) > MAX_OBJECTS:
+            raise InputError(
+                f"{source} has {count:,} objects in its list {name!r}; at most {MAX_OBJECTS:,} are "
+                f"read, so give a part of it.",
+                Cause.FORMAT,
+            )
+        try:
+            self.entries = msgspec.json.decode(listed, type=list[_Entry])
+        except (msgspec.DecodeError, RecursionError) as error:
             raise InputError(
                 f"{source} has no list {name!r} of objects; give a COCO annotation file such as "
                 f"instances_val2017.json.",
                 Cause.FORMAT,
+            ) from error
+
+    def has(self, place: int, key: str) -> bool:
+        """Whether an entry has a field."""
+        return getattr(self.entries[place], key) is not msgspec.UNSET
+
+    def value(self, place: int, key: str) -> Any:
+        """A field of an entry; None where it is missing."""
+        if not self.has(place, key):
+            return None
+        raw = bytes(getattr(self.entries[place], key))
+        if len(raw) > MAX_VALUE_BYTES:
+            raise self.wrong(
+                place, f"{key} of {len(raw):,} bytes", f"at most {MAX_VALUE_BYTES:,} bytes"
             )
-        self.entries: list[dict[str, Any]] = entries
+        try:
+            return json.loads(raw)
+        except (ValueError, RecursionError):
+            raise self.wrong(place, f"{key} {raw!r:.80}", "a value") from None
 
     def wrong(self, place: int, found: str, expected: str) -> InputError:
         return InputError(
-            f"{self.source}: {self.name}[{place}] has {found:.120}; expected {expected}.",
+            f"{self.source}: {self.name}[{place}] has {printable(found):.120}; "
+            f"expected {expected}.",
             Cause.FORMAT,
         )
 
     def whole(self, place: int, key: str, lowest: int = 0, highest: int = MAX_ID) -> int:
-        value = self.entries[place].get(key)
+        value = self.value(place, key)
         if type(value) is not int or not lowest <= value <= highest:
             raise self.wrong(
                 place, f"{key} {value!r}", f"a whole number from {lowest} to {highest}"
@@ -100,13 +159,13 @@ class _Entries:
         return value
 
     def text(self, place: int, key: str) -> str:
-        value = self.entries[place].get(key)
+        value = self.value(place, key)
         if not isinstance(value, str) or not value or not value.isprintable():
             raise self.wrong(place, f"{key} {value!r}", "printable text")
         return value
 
     def number(self, place: int, key: str) -> float:
-        value: Any = self.entries[place].get(key)
+        value = self.value(place, key)
         if not _is_length(value):
             raise self.wrong(place, f"{key} {value!r}", "a finite number of at least 0")
         return float(value)
@@ -152,37 +211,43 @@ def read_annotations(path: Path, num_classes: int, *, need_boxes: bool = True) -
     images = _images(_Entries(path, values, "images"))
     categories = _categories(_Entries(path, values, "categories"), num_classes)
     boxes = None
-    if need_boxes or "annotations" in values:
+    if need_boxes or values.annotations is not msgspec.UNSET:
         known = {image.id for image in images}
         boxes = _boxes(_Entries(path, values, "annotations"), known, categories)
     return Annotations(path, images, categories, boxes)
 
 
-def _load(path: Path) -> Mapping[str, Any]:
+def _load(path: Path) -> _File:
+    if not path.is_file():
+        raise InputError(f"{path} is no file; give a COCO annotation file.", Cause.FILE)
     try:
-        if not path.is_file():
-            raise InputError(f"{path} is no file; give a COCO annotation file.", Cause.FILE)
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise InputError(
-                f"{path} has {size} bytes; at most {MAX_BYTES} are read.", Cause.FORMAT
-            )
-        values = json.loads(path.read_bytes())
+        data = read_regular(path, MAX_BYTES)
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}); give a COCO annotation file.",
             Cause.of(error),
         ) from error
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
+    try:
+        return msgspec.json.decode(data, type=_File)
+    except msgspec.ValidationError:
         raise InputError(
-            f"{path} is no JSON ({str(error):.120}); give a COCO annotation file.",
+            f"{path} holds no JSON object; give a COCO annotation file.", Cause.FORMAT
+        ) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError(
+            f"{path} is no JSON ({_malformed(str(error), data)}); give a COCO annotation file.",
             Cause.FORMAT,
         ) from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds no JSON object; give a COCO annotation file.", Cause.FORMAT)
-    return values
+
+
+def _malformed(message: str, data: bytes) -> str:
+    """What is wrong with a text that is no JSON, and what stands there."""
+    place = re.search(r"byte (\d+)", message)
+    if place is None:
+        return printable(f"{message:.120}")
+    start = max(0, int(place[1]) - 40)
+    near = data[start : start + 60].decode("utf-8", "replace")
+    return printable(f"{message:.80}, near {near!r}")
 
 
 def _images(entries: _Entries) -> list[CocoImage]:
@@ -226,7 +291,7 @@ def _boxes(
     entries: _Entries, images: Collection[int], categories: Mapping[int, str]
 ) -> list[TrueBox]:
     boxes = []
-    for place, entry in enumerate(entries.entries):
+    for place in range(len(entries.entries)):
         image, category = (entries.whole(place, key) for key in ("image_id", "category_id"))
         if image not in images:
             raise entries.wrong(place, f"image_id {image}", "the id of an image of this file")
@@ -234,7 +299,7 @@ def _boxes(
             raise entries.wrong(
                 place, f"category_id {category}", "the id of a category of this file"
             )
-        bbox = entry.get("bbox")
+        bbox = entries.value(place, "bbox")
         if (
             not isinstance(bbox, list)
             or len(bbox) != 4
@@ -243,8 +308,8 @@ def _boxes(
         ):
             raise entries.wrong(place, f"bbox {bbox!r}", "[x, y, width, height] in pixels")
         x, y, width, height = map(float, bbox)
-        crowd = entries.whole(place, "iscrowd", 0, 1) if "iscrowd" in entry else 0
-        area = entries.number(place, "area") if "area" in entry else width * height
+        crowd = entries.whole(place, "iscrowd", 0, 1) if entries.has(place, "iscrowd") else 0
+        area = entries.number(place, "area") if entries.has(place, "area") else width * height
         boxes.append(TrueBox(image, category, (x, y, width, height), area, bool(crowd)))
     return boxes
 

@@ -1,5 +1,7 @@
 """The TensorFlow side of detection: Google's values, and its own graph."""
 
+import struct
+
 import numpy as np
 import pytest
 import stage_cases
@@ -126,11 +128,28 @@ def test_both_sides_agree_on_every_variant():
         np.testing.assert_allclose(ours.boxes, theirs.boxes.numpy(), rtol=0, atol=2e-4)
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff broken", b"GIF89a broken"])
-def test_what_is_no_image_is_refused(tmp_path, content):
+REFUSED = {
+    "empty": (b"", r"image.jpg \(0 bytes\) is no JPEG, PNG or BMP image"),
+    "text": (b"no image", r"image.jpg \(8 bytes\) is no JPEG"),
+    "broken JPEG": (b"\xff\xd8\xff broken", "image.jpg is damaged .*no frame header"),
+    "broken PNG": (
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x05\0\0\0\x05 broken",
+        "image.jpg is no image that TensorFlow decodes",
+    ),
+    "GIF": (b"GIF89a broken", "sequence of frames"),
+    "58,900 bytes that stand for 1.4 GB": (
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 22000, 22000) + bytes(58_000),
+        "image.jpg is 22000x22000 pixels; give an image of at most",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_image_is_refused(tmp_path, name):
+    content, message = REFUSED[name]
     path = tmp_path / "image.jpg"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="image.jpg is no image that TensorFlow decodes"):
+    with pytest.raises(InputError, match=message):
         detection.read_image(path)
     with pytest.raises(InputError, match="missing.jpg cannot be read"):
         detection.read_image(tmp_path / "missing.jpg")

@@ -1,5 +1,6 @@
 """Decoding: TensorFlow's pixels, bit for bit, or a clear refusal."""
 
+import os
 import struct
 import zlib
 
@@ -10,6 +11,7 @@ import simplejpeg
 from made_images import waves
 
 from efficientdet_spec import InputError
+from efficientdet_spec.encoded import check_encoded
 from torch_model.decode import decode_image, read_image
 
 IMAGE = waves(61, 77)
@@ -145,6 +147,34 @@ def test_a_huge_jpeg_is_refused_before_it_is_decoded():
     data[at + 5 : at + 9] = struct.pack(">HH", 65000, 65000)
     with pytest.raises(InputError, match="65000x65000"):
         decode_image(bytes(data), "big.jpg")
+
+
+@pytest.mark.parametrize("between", [b"", b"\xff\xff", b"garbage", b"\xff\x00\xff\x01"])
+def test_the_size_of_a_jpeg_is_where_libjpeg_finds_it(between):
+    """It skips what belongs to no segment, with a warning."""
+    data = jpeg()
+    at = data.index(b"\xff\xc0")
+    odd = data[:at] + between + data[at:]
+    check_encoded(odd, "odd.jpg")
+    large = bytearray(odd)
+    at += len(between)
+    large[at + 5 : at + 9] = struct.pack(">HH", 60000, 50000)
+    with pytest.raises(InputError, match="odd.jpg is 50000x60000 pixels"):
+        check_encoded(bytes(large), "odd.jpg")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "zeros", "sparse"])
+def test_what_is_no_image_file_is_not_waited_for(kind, tmp_path):
+    path = tmp_path / "image.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "zeros":
+        path.symlink_to("/dev/zero")
+    else:
+        path.touch()
+        os.truncate(path, 2**40)
+    with pytest.raises(InputError, match=r"cannot be read \(it (is|has)"):
+        read_image(path)
 
 
 def test_a_missing_file(tmp_path):

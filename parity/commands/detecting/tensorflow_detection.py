@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from efficientdet_spec import Cause, InputError
+from efficientdet_spec.encoded import check_encoded, read_encoded
 from parity.commands.detecting.detection import Detection, Stopwatch
 from parity.sides.tensorflow_import import import_tensorflow
 
@@ -76,13 +77,9 @@ class TensorflowStages:
         Raises:
             InputError: The file cannot be read, or TensorFlow decodes it to no single image.
         """
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"{path} cannot be read ({error.strerror}); give an image file.",
-                Cause.of(error),
-            ) from error
+        data = read_encoded(path)
+        # TensorFlow takes the memory for whatever a header claims, and ends the process without it.
+        check_encoded(data, str(path))
         image = self._run(path, self._graph["decoded"], {self._graph["data"]: data})
         if image.ndim != 3:
             raise InputError(

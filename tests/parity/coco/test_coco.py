@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -156,7 +157,46 @@ def test_what_is_no_annotation_file(tmp_path, text, message):
         read_annotations(write(tmp_path / "a.json", text), CLASSES)
 
 
+def test_what_is_not_needed_takes_no_memory(tmp_path):
+    """Outlines are most of such a file, and are never read."""
+    values = annotated()
+    outline = [[float(number) for number in range(1000)]] * 100
+    values["annotations"] = [{**item, "segmentation": outline} for item in values["annotations"]]
+    values["annotations"] *= 10
+    path = write(tmp_path / "a.json", values)
+    size = path.stat().st_size
+    tracemalloc.start()
+    try:
+        assert len(read_annotations(path, CLASSES).boxes) == 60
+        # The text, once more the list, and little besides.
+        assert tracemalloc.get_traced_memory()[1] < 2 * size + 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_lists_and_values_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(read_annotations.__globals__["__name__"] + ".MAX_OBJECTS", 5)
+    path = write(tmp_path / "a.json", annotated())
+    with pytest.raises(InputError, match="has 6 objects in its list 'annotations'; at most 5"):
+        read_annotations(path, CLASSES)
+    monkeypatch.undo()
+    values = annotated()
+    values["annotations"][2]["bbox"] = [[]] * 1000
+    with pytest.raises(
+        InputError, match=r"annotations\[2\] has bbox of .* bytes; expected at most"
+    ):
+        read_annotations(write(path, values), CLASSES)
+    path.unlink()
+    path.touch()
+    os.truncate(path, 2**31)
+    with pytest.raises(InputError, match="cannot be read .it has 2,147,483,648 bytes, and at most"):
+        read_annotations(path, CLASSES)
+
+
 def test_files_that_are_not_there(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="is no file"):
+        read_annotations(tmp_path / "pipe", CLASSES)
     with pytest.raises(InputError, match="is no file"):
         read_annotations(tmp_path / "missing.json", CLASSES)
     with pytest.raises(InputError, match="is no file"):
