@@ -12,7 +12,7 @@ from pathlib import Path
 from efficientdet_parity.results import Comparison, Evaluation
 from efficientdet_spec import Cause, InputError, file_sha256, require_extra
 from parity.process import environment
-from parity.process.files import make_folder
+from parity.process.files import held, make_folder
 from parity.process.outcome import Outcome
 from parity.results.records.nodes import CONVERTED
 from parity.results.records.record import write
@@ -66,11 +66,10 @@ def report(
     if not pages:
         raise InputError("No result is given; give at least one.", Cause.OPTION)
     folder = Path(out).expanduser()
-    make_folder(folder)
     names: dict[str, int] = {}
     code = code_digest()
     # Apart from the pages: results of an earlier report there are none of this one's.
-    with tempfile.TemporaryDirectory(prefix="efficientdet-parity-") as kept:
+    with held(folder), tempfile.TemporaryDirectory(prefix="efficientdet-parity-") as kept:
         for page in pages:
             names[page.model] = names.get(page.model, 0) + 1
             number = names[page.model]

@@ -194,10 +194,19 @@ def _begun(target: Path) -> tuple[Path, int]:
 
 def sweep(target: Path) -> None:
     """Remove the temporary files of processes that were killed while they wrote ``target``."""
-    for name in glob.glob(f".{glob.escape(target.name)}.*.tmp", root_dir=target.parent):
-        with contextlib.suppress(OSError), locked(target.with_name(name)) as ours:
-            # The lock's end removes the file.
-            del ours
+    _sweep(target.parent, f".{glob.escape(target.name)}.*.tmp")
+
+
+def sweep_folder(folder: Path) -> None:
+    """Remove the temporary files of killed processes, whatever they wrote in this folder."""
+    _sweep(folder, ".*.tmp")
+
+
+def _sweep(folder: Path, pattern: str) -> None:
+    for name in glob.glob(pattern, root_dir=folder):
+        with contextlib.suppress(OSError), locked(folder / name):
+            # What nobody holds the lock of is removed as ours ends.
+            continue
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from parity.coco.published import Measured, against_published
 from parity.coco.swaps import StageSwap, SwapRow, image_failures
 from parity.coco.titles import titles
 from parity.detections.matching import Matching
-from parity.detections.shards import Shard
+from parity.detections.shard_files import Shard
 from parity.process.outcome import Outcome
 from parity.results.records.coco import (
     Bootstrap,

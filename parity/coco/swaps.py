@@ -11,7 +11,7 @@ from parity.coco.metrics import METRICS, Evaluation, evaluate
 from parity.detections.annotations import Annotations
 from parity.detections.matching import match
 from parity.detections.rows import Rows
-from parity.detections.shards import ImageResult
+from parity.detections.shard_files import ImageResult
 from parity.results.records.coco import ImageFailure, StageSwapResult, SwapOrigin, SwapResult
 
 STAGES = ("decode", "preprocess", "network", "postprocess")

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from parity.coco.report import CocoReport
     from parity.detections.annotations import Annotations
     from parity.detections.rows import Rows
-    from parity.detections.shards import Compute, ImageResult, Shard, Work
+    from parity.detections.shard_files import ImageResult, Shard
+    from parity.detections.shards import Compute, Work
     from parity.pipelines.explanation import Explanation
 
 
@@ -74,6 +75,7 @@ def evaluate_images(
     from parity.commands.detecting import swaps
     from parity.detections import shards
     from parity.detections.rows import told_of_repeats
+    from parity.detections.shard_files import ShardFolder
 
     if candidate is None and settings.candidate is not None:
         candidate = CandidateDetecting.named(settings.candidate, settings.names)
@@ -93,12 +95,12 @@ def evaluate_images(
     files = [f"{kind}_{name}.json" for kind in kinds for name in names]
     keep = [settings.annotations, *checkpoint_files(setup.prefix)]
     keep += candidate.files() if candidate else []
-    open_folder(settings.out, [settings.RESULT_NAME, *files], keep, place)
-
     sides = [candidate if candidate and name == CANDIDATE else detecting(name) for name in names]
     work = shards.Work(settings.images, annotations.images, setup.batch)
-    fingerprint = shards.fingerprint(work)
     with ExitStack() as stack:
+        files = [settings.RESULT_NAME, *files]
+        stack.enter_context(open_folder(settings.out, files, keep, place))
+        fingerprint = shards.fingerprint(work)
         if names != (REFERENCE,) or settings.stage_swap:
             from parity.sides.pytorch.device import settings_kept
 
@@ -106,7 +108,7 @@ def evaluate_images(
         # What is wrong with a candidate should not be said after hours of the reference's work.
         manifests = {side.name: {**side.manifest(setup), "images": fingerprint} for side in sides}
         for name, manifest in manifests.items():
-            shards.claim(settings.out / "shards" / name, manifest)
+            ShardFolder.claim(settings.out / "shards" / name, manifest)
         with open_runner(settings, setup) as runner:
             computes = {side.name: runner.compute(side) for side in sides}
             results = {

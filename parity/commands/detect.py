@@ -81,20 +81,19 @@ def detect_images(
     pictures = [settings.out / name for name in _picture_names(paths)]
     keep = [*paths, *checkpoint_files(setup.prefix), *(candidate.files() if candidate else [])]
     names_in_folder = [settings.RESULT_NAME, *(path.name for path in pictures)]
-    open_folder(settings.out, names_in_folder, keep, place)
-    with settings_kept():
+    with open_folder(settings.out, names_in_folder, keep, place), settings_kept():
         if candidate is not None:
             # What is wrong with it should not be said after TensorFlow has been started.
             candidate.manifest(setup)
         sides = [detecting(REFERENCE), candidate or detecting(FRAMEWORKS[1])]
         found = [_detect_all(setup, side, paths) for side in sides]
         described = describe_environment(setup, True)
-    called = titles(candidate.described if candidate else None)
-    shown = _Shown(called, names, settings.min_score)
-    entries = [
-        _compare(setup, path, picture, dict(zip(called, rows, strict=True)), shown)
-        for path, picture, rows in zip(paths, pictures, zip(*found, strict=True), strict=True)
-    ]
+        called = titles(candidate.described if candidate else None)
+        shown = _Shown(called, names, settings.min_score)
+        entries = [
+            _compare(setup, path, picture, dict(zip(called, rows, strict=True)), shown)
+            for path, picture, rows in zip(paths, pictures, zip(*found, strict=True), strict=True)
+        ]
     outcome, sentence, compared = judge(entries, settings.min_score, called)
     return DetectResult(
         outcome=outcome,

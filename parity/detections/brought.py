@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, printable
 from parity.detections.annotations import Annotations
 from parity.detections.rows import Rows
+from parity.process.json_text import read_json
 
 MAX_BYTES = 2**29
 """Largest file of results; those of 5000 images with 100 detections each take 0.07 GB."""
@@ -93,24 +93,17 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _entries(path: Path) -> list[Any]:
+    if not path.is_file():
+        raise InputError(f"{path} is no file; give {FORMAT}.", Cause.FILE)
     try:
-        if not path.is_file():
-            raise InputError(f"{path} is no file; give {FORMAT}.", Cause.FILE)
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(
-                f"{path} has {path.stat().st_size} bytes; at most {MAX_BYTES} are read.",
-                Cause.FORMAT,
-            )
-        values = json.loads(path.read_bytes(), object_pairs_hook=_without_repeats)
+        values = read_json(path, MAX_BYTES, pairs=_without_repeats, constants=True)
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}); give {FORMAT}.", Cause.of(error)
         ) from error
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
+    except ValueError as error:
         raise InputError(
-            f"{path} is no JSON ({str(error):.120}); give {FORMAT}.", Cause.FORMAT
+            f"{path} is no JSON ({printable(error)!s:.120}); give {FORMAT}.", Cause.FORMAT
         ) from error
     if not isinstance(values, list):
         raise InputError(

@@ -12,7 +12,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -24,11 +24,8 @@ import numpy as np
 from efficientdet_spec import Cause, InputError, file_sha256
 from parity.detections.annotations import CocoImage
 from parity.detections.rows import Rows, as_rows
-from parity.process.files import write_json, write_text
+from parity.detections.shard_files import ImageResult, Shard, ShardFolder
 from parity.process.prefetch import ahead
-
-SCHEMA = "efficientdet-parity/shards"
-VERSION = 1
 
 MIN_IMAGES = 16
 """Images of a shard, or the next multiple of the batch: what an interruption costs at most."""
@@ -76,35 +73,6 @@ class Side(Protocol):
 
         A side that has rows already may give these.
         """
-
-
-@dataclass(frozen=True)
-class ImageResult:
-    """What became of an image.
-
-    Attributes:
-        image_id: The image.
-        rows: Its detections; none where it failed.
-        failure: Why it failed.
-    """
-
-    image_id: int
-    rows: Rows
-    failure: str | None = None
-
-
-@dataclass(frozen=True)
-class Shard:
-    """The results of consecutive images.
-
-    Attributes:
-        images: In order.
-        seconds: Spent in each stage, all images together, and as ``wall`` what passed meanwhile;
-            the stages overlap, so that they may add up to more.
-    """
-
-    images: Sequence[ImageResult]
-    seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -194,13 +162,10 @@ def run(
     Raises:
         InputError: The folder holds another run's shards or cannot be written.
     """
-    claim(folder, manifest)
+    files = ShardFolder.claim(folder, manifest)
     parts = work.parts()
-    paths = [folder / f"{number:05}.json" for number in range(len(parts))]
     shards = {
-        number: read_shard(path, part)
-        for number, (path, part) in enumerate(zip(paths, parts, strict=True))
-        if path.exists()
+        number: files.read(number, part) for number, part in enumerate(parts) if files.has(number)
     }
     left = {number: part for number, part in enumerate(parts) if number not in shards}
     done, total = sum(len(shard.images) for shard in shards.values()), len(work.images)
@@ -209,82 +174,9 @@ def run(
         # What computes must end with the run, also where a shard cannot be written.
         with closing(compute(work, left, lambda further: progress(done + further, total))) as found:
             for number, shard in found:
-                write_shard(paths[number], shard)
+                files.write(number, shard)
                 shards[number] = shard
     return [shards[number] for number in range(len(parts))]
-
-
-def claim(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Make the folder this run's, or see that it is already.
-
-    Raises:
-        InputError: It holds another run's shards or cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be used ({error.strerror}); choose another folder to write to.",
-            Cause.of(error),
-        ) from error
-    path = folder / "manifest.json"
-    # As another run reads it.
-    ours = json.loads(json.dumps({"schema": SCHEMA, "version": VERSION, **manifest}))
-    if path in entries:
-        theirs = _load(path)
-        if theirs != ours:
-            raise InputError(
-                f"{folder} holds the detections of another run: {_difference(theirs, ours)}; "
-                f"choose another folder to write to, or delete this one.",
-                Cause.FILE,
-            )
-    else:
-        if any(entry.suffix == ".json" for entry in entries):
-            raise InputError(
-                f"{folder} holds files but no manifest.json that says what they are; choose "
-                f"another folder to write to, or delete this one.",
-                Cause.FILE,
-            )
-        write_json(path, ours)
-    # What a run that was killed while it wrote has left.
-    for entry in entries:
-        if entry.suffix == ".tmp":
-            with suppress(OSError):
-                entry.unlink()
-
-
-def _difference(theirs: Any, ours: Mapping[str, Any]) -> str:
-    """What two manifests disagree on, the values shortened."""
-    if not isinstance(theirs, dict):
-        return "its manifest is no JSON object"
-    before, now = _flat(theirs), _flat(ours)
-    differing = [
-        f"{name} was {before.get(name)!s:.40}, now {now.get(name)!s:.40}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    ]
-    return ", ".join(differing[:5])
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            result |= _flat(value, f"{before}{name} ")
-        else:
-            result[f"{before}{name}"] = value
-    return result
-
-
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path} cannot be read ({str(error):.120}); delete it and run again.",
-            Cause.of(error),
-        ) from error
 
 
 def detect_shards(
@@ -389,51 +281,3 @@ def _result(image: CocoImage, found: tuple[Any, Any, Any] | Rows) -> ImageResult
 
 def _failed(image: CocoImage, error: InputError) -> ImageResult:
     return ImageResult(image.id, np.zeros((0, 6)), str(error))
-
-
-def write_shard(path: Path, shard: Shard) -> None:
-    """Write a shard; the file appears complete or not at all.
-
-    Raises:
-        InputError: The file cannot be written.
-    """
-    values = {
-        "images": [
-            {"image_id": item.image_id, "failure": item.failure, "detections": item.rows.tolist()}
-            for item in shard.images
-        ],
-        "seconds": dict(shard.seconds),
-    }
-    write_text(path, json.dumps(values, allow_nan=False) + "\n")
-
-
-def read_shard(path: Path, images: Sequence[CocoImage]) -> Shard:
-    """Read a shard of these images.
-
-    Raises:
-        InputError: The file cannot be read or holds something else.
-    """
-    values = _load(path)
-    try:
-        results = [
-            ImageResult(
-                item["image_id"],
-                np.array(item["detections"], np.float64).reshape(-1, 6),
-                item["failure"],
-            )
-            for item in values["images"]
-        ]
-        seconds = {str(name): float(value) for name, value in values["seconds"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{path} is no shard of detections ({str(error):.120}); delete it and run again.",
-            Cause.FORMAT,
-        ) from error
-    expected = [image.id for image in images]
-    if [item.image_id for item in results] != expected or not all(
-        np.isfinite(item.rows).all() for item in results
-    ):
-        raise InputError(
-            f"{path} holds other images' detections; delete it and run again.", Cause.FORMAT
-        )
-    return Shard(results, seconds)

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import Cause, InputError, replacing, temporary_beside
+from efficientdet_spec import Cause, InputError, locked, replacing, temporary_beside
 
 
 def check_writable(path: Path, keep: Iterable[Path] = ()) -> None:
@@ -64,6 +64,32 @@ def make_folder(path: Path) -> None:
             f"{path} cannot be made a folder ({error.strerror}); choose another --out.",
             Cause.of(error),
         ) from error
+
+
+LOCK = ".lock"
+"""The file in a folder of results that its run holds."""
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other runs from writing to a folder at the same time; it is made if need be.
+
+    The lock ends with the context, and with the process, however it ends.
+
+    Raises:
+        InputError: Another run holds it, or the folder cannot be made.
+    """
+    make_folder(folder)
+    with ExitStack() as stack:
+        with writing(folder):
+            ours = stack.enter_context(locked(folder / LOCK))
+        if not ours:
+            raise InputError(
+                f"{folder} is in use by another run; wait until it has ended, or choose another "
+                f"--out.",
+                Cause.FILE,
+            )
+        yield
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

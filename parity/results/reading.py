@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, printable
+from parity.process.json_text import read_json
 from parity.results.records.failure import Failure
 from parity.results.records.record import Record, ResultFile, identity, made
 
@@ -106,22 +106,18 @@ def is_result(path: Path) -> bool:
 def _values(path: Path) -> Any:
     """What a file holds as JSON."""
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MiB")
-        values = json.loads(data.decode("utf-8"), parse_constant=_refuse)
+        values = read_json(path, MAX_BYTES)
         if _is_deep(values):
             raise ValueError(f"lists and objects lie within each other more than {MAX_DEPTH} deep")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"{path} cannot be read ({str(error):.120}); make it again.", Cause.of(error)
+            f"{path} cannot be read ({_why(error):.120}); make it again.", Cause.of(error)
         ) from error
     return values
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"it holds {constant}, which is no JSON")
+def _why(error: Exception) -> str:
+    return printable((isinstance(error, OSError) and error.strerror) or error)
 
 
 def _is_deep(values: Any) -> bool:

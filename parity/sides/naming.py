@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, printable
+from parity.process.json_text import read_json
 
 WRITTEN = ("efficientdet-parity/names", 1)
 """Schema and version of the files that ``--write-names`` writes."""
@@ -179,12 +180,12 @@ def _read_object(path: Path) -> dict[str, Any]:
                 f"most {_MAX_BYTES >> 20} MiB.",
                 Cause.FORMAT,
             )
-        values = json.loads(
-            path.read_text("utf-8"), object_pairs_hook=partial(_without_repetition, path)
-        )
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        values = read_json(path, _MAX_BYTES, pairs=partial(_without_repetition, path))
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
-            f"{path} cannot be read as JSON ({str(error).splitlines()[0]:.200}); give a file "
+            f"{path} cannot be read as JSON ({printable(error)!s:.200}); give a file "
             f"with one object that maps nodes to paths of submodules.",
             Cause.of(error),
         ) from error

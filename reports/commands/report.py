@@ -9,7 +9,7 @@ from pathlib import Path
 
 from efficientdet_spec import InputError
 from parity.commands.comparing.candidates import check_candidate
-from parity.process.files import make_folder
+from parity.process.files import held
 from parity.results.place import ResultPlace
 from parity.settings.option import words
 from parity.settings.report import ReportSettings
@@ -28,11 +28,11 @@ def run(settings: ReportSettings, place: ResultPlace) -> int:
     Raises:
         InputError: Something about the input cannot be used.
     """
-    results = settings.from_ or _computed(settings)
-    from reports.pages import render
+    with held(settings.out):
+        results = settings.from_ or _computed(settings)
+        from reports.pages import render
 
-    make_folder(settings.out)
-    summary = render.render(results, settings.out, data=not settings.no_data)
+        summary = render.render(results, settings.out, data=not settings.no_data)
     print(f"wrote {settings.out / 'index.html'}")
     print(summary.text)
     return summary.outcome.exit_code
@@ -44,11 +44,11 @@ def _computed(settings: ReportSettings) -> Path:
     check_candidate(settings.candidate)
     from reports.run import runner
 
-    make_folder(settings.out)
     results = settings.results or settings.out / "results"
     command = shlex.join(["efficientdet-parity", *words(settings)])
     try:
-        runner.run_all(found, settings, results, command)
+        with held(results):
+            runner.run_all(found, settings, results, command)
     except KeyboardInterrupt:
         _show_what_is_there(results, settings)
         raise

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from converter.conversion import Conversion
 from efficientdet_spec import Cause, InputError
 from parity.commands.asking.options import convert_checkpoint, resolve_checkpoint
 from parity.process import environment
-from parity.process.files import check_writable, make_folder
+from parity.process.files import check_writable, held
 from parity.results.place import ResultPlace
 from parity.settings.shared import DetectionSettings
 
@@ -151,10 +152,11 @@ def _stage(text: str) -> tuple[str, str]:
     return name, variant
 
 
+@contextmanager
 def open_folder(
     folder: Path, names: Sequence[str], keep: Sequence[Path], place: ResultPlace
-) -> None:
-    """Make the folder of results and check that each file in it can be written.
+) -> Iterator[None]:
+    """The folder of results, in which each file can be written, and by this run alone.
 
     Args:
         folder: The folder.
@@ -163,12 +165,15 @@ def open_folder(
         place: Where the result is to go, which is given up where that is no place for one.
 
     Raises:
-        InputError: The folder cannot be made, or a file in it is one to keep.
+        InputError: The folder cannot be made, another run is writing there, or a file in it is
+            one to keep.
     """
-    with place.checking():
-        make_folder(folder)
-        for name in names:
-            check_writable(folder / name, keep)
+    with ExitStack() as stack:
+        with place.checking():
+            stack.enter_context(held(folder))
+            for name in names:
+                check_writable(folder / name, keep)
+        yield
 
 
 def describe_environment(setup: Detection, with_torch: bool) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from parity.commands.detecting.detection import Detection
 from parity.commands.detecting.other_stages import decode, torch_resizes
 from parity.commands.detecting.torch_detection import TorchDetecting
 from parity.detections.rows import as_rows
-from parity.detections.shards import ImageResult, Shard, Work, claim, read_shard, write_shard
+from parity.detections.shard_files import ImageResult, Shard, ShardFolder
+from parity.detections.shards import Work
 from parity.pipelines import running
 from parity.pipelines.stages import BY_SLUG
 from parity.pipelines.stages import pipeline as whole_pipelines
@@ -176,13 +177,13 @@ def run(
     """
     setup, work = replace(setup, batch=1), replace(work, batch=1)
     swaps = swaps_of(setup, with_tensorflow=with_tensorflow)
-    folders = {slug: folder / f"swap-{slug}" for slug in [BASELINE, *(s.slug for s in swaps)]}
+    folders: dict[str, ShardFolder] = {}
     origins = {swap.slug: swap.origin for swap in swaps}
-    for slug, path in folders.items():
+    for slug in [BASELINE, *(swap.slug for swap in swaps)]:
         manifest = {**TorchDetecting().manifest(setup)} | {"images": fingerprint, "swap": slug}
         if origins.get(slug) == TENSORFLOW:
             manifest["tensorflow"] = environment.describe(None)["packages"]["tensorflow"]
-        claim(path, manifest)
+        folders[slug] = ShardFolder.claim(folder / f"swap-{slug}", manifest)
     with Progress("exchanging stages", unit="images") as progress:
         results = _results(setup, folders, work, progress)
     with Progress("evaluating exchanged stages", unit="stages") as progress:
@@ -192,14 +193,14 @@ def run(
 
 def _results(
     setup: Detection,
-    folders: Mapping[str, Path],
+    folders: Mapping[str, ShardFolder],
     work: Work,
     progress: Callable[[int, int], None],
 ) -> dict[str, list[ImageResult]]:
     """Each pipeline's results of all images, computed where its shard is missing."""
     parts = list(enumerate(work.parts()))
     left = {
-        number: [slug for slug, folder in folders.items() if not _path(folder, number).exists()]
+        number: [slug for slug, folder in folders.items() if not folder.has(number)]
         for number, _ in parts
     }
     needed = {slug for slugs in left.values() for slug in slugs}
@@ -218,20 +219,11 @@ def _results(
                 done += 1
                 progress(done, len(work.images))
             for slug in wanted:
-                shard = Shard([results[slug] for results in found], {})
-                write_shard(_path(folders[slug], number), shard)
+                folders[slug].write(number, Shard([results[slug] for results in found], {}))
     return {
-        slug: [
-            result
-            for number, part in parts
-            for result in read_shard(_path(folder, number), part).images
-        ]
+        slug: [result for number, part in parts for result in folder.read(number, part).images]
         for slug, folder in folders.items()
     }
-
-
-def _path(folder: Path, number: int) -> Path:
-    return folder / f"{number:05}.json"
 
 
 def detect(

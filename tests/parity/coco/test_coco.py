@@ -23,6 +23,7 @@ from parity.coco.names import category_names
 from parity.detections.annotations import choose, read_annotations
 from parity.detections.matching import SCORE_LIMIT
 from parity.detections.rows import as_rows, results_json, told_of_repeats
+from parity.detections.shard_files import ShardFolder
 from parity.settings.coco import FRAMEWORKS
 
 ROOT = Path(compare.__file__).resolve().parent
@@ -619,12 +620,13 @@ def test_a_run_goes_on_where_another_was_killed(tiny_checkpoint, tmp_path, frame
         return [*map(str, ["coco", tiny_checkpoint, *fixed]), *options]
 
     dying = (
-        "import os, signal, sys, parity.detections.shards as s, compare\n"
-        "write = s.write_shard\n"
-        "def last(path, shard):\n"
-        "    write(path, shard)\n"
+        "import os, signal, sys, compare\n"
+        "from parity.detections.shard_files import ShardFolder\n"
+        "write = ShardFolder.write\n"
+        "def last(*shard):\n"
+        "    write(*shard)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "s.write_shard = last\n"
+        "ShardFolder.write = last\n"
         "sys.exit(compare.main(sys.argv[1:]))\n"
     )
     command = [sys.executable, "-c", dying, *arguments(tmp_path / "killed")]
@@ -647,12 +649,10 @@ def test_a_run_goes_on_where_another_was_killed(tiny_checkpoint, tmp_path, frame
 
 
 def test_interruption_leaves_only_whole_files(coco, monkeypatch, tmp_path, capsys):
-    import parity.detections.shards
-
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(parity.detections.shards, "write_shard", interrupted)
+    monkeypatch.setattr(ShardFolder, "write", interrupted)
     assert coco("--framework", "torch") == (130, "interrupted")
     assert "interrupted" in capsys.readouterr().err
     assert not list((tmp_path / "out").rglob("*.tmp"))

@@ -25,7 +25,7 @@ from parity.commands.detecting import swaps
 from parity.commands.detecting.other_stages import decode
 from parity.detections.annotations import read_annotations
 from parity.detections.matching import match
-from parity.detections.shards import ImageResult, Shard
+from parity.detections.shard_files import ImageResult, Shard, ShardFolder
 from parity.pipelines.running import prepared
 from parity.pipelines.stages.pipeline import Pipeline
 from parity.pipelines.stages.resizing import RESIZES
@@ -447,15 +447,16 @@ def test_without_the_option_there_is_no_table(tiny_checkpoint, dataset, tmp_path
 def test_a_stopped_run_goes_on(coco, monkeypatch, tmp_path, capsys):
     """Stopped between two pipelines' shards of one part; the rest is computed, nothing twice."""
     monkeypatch.setattr("parity.detections.shards.MIN_IMAGES", 1)
-    write, written = swaps.write_shard, []
+    write, written = ShardFolder.write, []
 
-    def stopping(path, shard):
-        if len(written) == 20:
-            raise KeyboardInterrupt
-        written.append(path)
-        write(path, shard)
+    def stopping(folder, number, shard):
+        if "swap" in folder.folder.name:
+            if len(written) == 20:
+                raise KeyboardInterrupt
+            written.append(folder.path(number))
+        write(folder, number, shard)
 
-    monkeypatch.setattr(swaps, "write_shard", stopping)
+    monkeypatch.setattr(ShardFolder, "write", stopping)
     assert coco("--framework", "torch") == (130, "interrupted")
     before = {path: path.stat().st_mtime_ns for path in written}
     images = []
@@ -465,7 +466,7 @@ def test_a_stopped_run_goes_on(coco, monkeypatch, tmp_path, capsys):
         images.append((image.id, len(pipelines)))
         return detect(folder, image, pipelines)
 
-    monkeypatch.setattr(swaps, "write_shard", write)
+    monkeypatch.setattr(ShardFolder, "write", write)
     monkeypatch.setattr(swaps, "detect", watched)
     code, result = coco("--framework", "torch")
     # 15 mistakes and the baseline: 16 shards of the first image, 4 of the second.

@@ -3,12 +3,14 @@
 import contextlib
 import errno
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from efficientdet_spec import InputError
+from efficientdet_spec import InputError, replacing
 from parity.detections.annotations import CocoImage
 from parity.detections.shards import Prepared, Work, fingerprint, in_process, run
 
@@ -64,7 +66,7 @@ def contents(folder):
 def without_times(files):
     """What is the same in every run."""
     values = {name: json.loads(data) for name, data in files.items()}
-    return {name: value | {"seconds": None} for name, value in values.items()}
+    return {name: value | {"seconds": None, "sha256": None} for name, value in values.items()}
 
 
 def test_shards_hold_whole_batches(tmp_path, side, work):
@@ -150,6 +152,63 @@ def test_a_damaged_shard_is_named(tmp_path, side, work, text):
     (tmp_path / "s" / "00001.json").write_text(text)
     with pytest.raises(InputError, match=r"00001\.json .*delete it and run again"):
         call(tmp_path / "s", side, work)
+
+
+def scored(values, score):
+    values["images"][3]["detections"][0][4] = score
+
+
+CHANGES = {
+    "a digit of a score": lambda values: scored(values, 0.6),
+    "a score that is no number": lambda values: scored(values, "0.5"),
+    "a detection more": lambda v: v["images"][0]["detections"].append([0, 0, 1, 1, 0.9, 1]),
+    "a failure less": lambda values: values["images"][1].update(failure="none"),
+    "a digest of something else": lambda values: values.update(sha256="0" * 64),
+    "no digest": lambda values: values.pop("sha256"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_finished_shard_that_was_changed_is_refused(tmp_path, side, work, change):
+    call(tmp_path / "s", side, work)
+    path = tmp_path / "s" / "00001.json"
+    values = json.loads(path.read_text())
+    # Written otherwise, it is still the same.
+    path.write_text(json.dumps(dict(reversed(values.items())), indent=3))
+    call(tmp_path / "s", side, work)
+    change(values)
+    path.write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"00001\.json is (no|not as).*delete it and run again"):
+        call(tmp_path / "s", side, work)
+
+
+def test_a_shard_of_another_run_is_refused(tmp_path, side, work):
+    """Of the same images, and whole."""
+    call(tmp_path / "s", side, work)
+    call(tmp_path / "other", side, work, {**MANIFEST, "size": [9, 9]})
+    shutil.copy(tmp_path / "other" / "00001.json", tmp_path / "s" / "00001.json")
+    with pytest.raises(InputError, match=r"00001\.json is of another run; delete it"):
+        call(tmp_path / "s", side, work)
+
+
+def test_what_is_no_file_is_no_shard(tmp_path, side, work):
+    call(tmp_path / "s", side, work)
+    path = tmp_path / "s" / "00001.json"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match=r"00001\.json cannot be read .*named pipe"):
+        call(tmp_path / "s", side, work)
+
+
+def test_only_what_killed_runs_have_left_is_removed(tmp_path, side, work):
+    folder = tmp_path / "s"
+    call(folder, side, work)
+    left = folder / ".00001.json.123-abcdef01.tmp"
+    left.write_text("half")
+    with replacing(folder / "00009.json") as written:
+        written.write_text("another process is writing this")
+        call(folder, side, work)
+        assert written.exists() and not left.exists()
 
 
 def test_damaged_or_missing_manifests(tmp_path, side, work):
