@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from efficientdet_spec import printable
 from parity.coco.metrics import METRICS
 from parity.coco.report import CocoReport
 from parity.coco.swaps import MISTAKE, SwapRow
@@ -17,7 +18,7 @@ _SHOWN = 5
 def coco_text(report: CocoReport) -> str:
     """The whole report as text."""
     parts = [_metrics(report), _categories(report), _matching(report), _seconds(report)]
-    parts.append("\n".join(report.notes))
+    parts.append("\n".join(map(printable, report.notes)))
     if report.explanation is not None:
         parts.append(explanation_text(report.explanation, report.file_names))
     published = report.published()
@@ -69,7 +70,7 @@ def _heading(report: CocoReport, side: str) -> str:
 
 def _candidate(report: CocoReport) -> list[str]:
     """A line that says what the candidate is; none where the converted model is judged."""
-    return [] if report.candidate is None else [f"candidate: {report.candidate}"]
+    return [] if report.candidate is None else [f"candidate: {printable(report.candidate)}"]
 
 
 def _categories(report: CocoReport) -> str:
@@ -132,7 +133,7 @@ def _stage_swap(report: CocoReport) -> str:
     ]
     lines += [
         f"{len(row.failures)} images failed with {row.swap.title}; the first: "
-        f"{next(iter(row.failures.values()))}"
+        f"{printable(next(iter(row.failures.values())))}"
         for row in table.rows
         if row.failures
     ]
@@ -174,7 +175,7 @@ def _failures(report: CocoReport) -> str:
             title = report.titles[name]
             lines.append(f"{len(failures)} of {outcome.images} images failed in {title}:")
             lines += [
-                f"  {report.file_names[number]}: {failures[number]}"
+                printable(f"  {report.file_names[number]}: {failures[number]}")
                 for number in list(failures)[:_SHOWN]
             ]
             if len(failures) > _SHOWN:
@@ -186,4 +187,4 @@ def _conclusion(report: CocoReport) -> str:
     if len(report.outcomes) == 1 and report.complete:
         name = report.titles[next(iter(report.outcomes))]
         return f"complete with {name} alone: nothing was compared"
-    return f"{report.outcome.value}: {report.sentence}"
+    return f"{report.outcome.value}: {printable(report.sentence)}"

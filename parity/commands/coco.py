@@ -22,6 +22,7 @@ from parity.commands.detecting.detection import (
 )
 from parity.commands.detecting.detectors import Detecting, detecting, progress_title
 from parity.commands.detecting.runner import open_runner, threads_of
+from parity.process.console import say
 from parity.process.files import write_text
 from parity.results.place import ResultPlace
 from parity.settings.coco import CANDIDATE, CocoSettings
@@ -52,7 +53,7 @@ def run(settings: CocoSettings, place: ResultPlace) -> int:
 
     report = evaluate_images(settings, place)
     place.write(report.result())
-    print(coco_text(report))
+    say(coco_text(report))
     if len(report.outcomes) == 1 and report.complete:
         # Nothing was to be compared, and what was to be done is.
         return 0

@@ -19,7 +19,7 @@ from converter.progress import READING_PATIENCE, Progress
 from converter.sources import CheckpointFiles
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from parity.commands.asking.options import check_results, convert_checkpoint, resolve_checkpoint
-from parity.process.console import output_width
+from parity.process.console import output_width, say
 from parity.results.place import ResultPlace
 from parity.results.records.conversion import ConversionResult, LedgerResult, Provenance, Variable
 from parity.results.records.record import made, plain
@@ -145,10 +145,10 @@ def _report(
     settings: ConvertSettings, place: ResultPlace, result: ConversionResult, text: str
 ) -> None:
     if settings.json == PRINTED:
-        print(json.dumps(plain(result), indent=2))
+        say(json.dumps(plain(result), indent=2))
         return
     place.write(result)
-    print(text)
+    say(text)
 
 
 def summary_text(

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from converter.bundle import checkpoint_files
 from converter.progress import Progress
-from efficientdet_spec import InputError
+from efficientdet_spec import InputError, printable
 from parity.coco.titles import REFERENCE, TITLES, titles
 from parity.commands.asking.options import describe_checkpoint
 from parity.commands.detecting.candidate_detection import CandidateDetecting
@@ -26,6 +26,7 @@ from parity.commands.detecting.detection import (
 from parity.commands.detecting.detectors import Detecting, detecting, progress_title
 from parity.detections.images import image_files
 from parity.detections.shards import BATCHES_AHEAD, Prepared, Side
+from parity.process.console import say
 from parity.process.outcome import Outcome
 from parity.process.prefetch import ahead
 from parity.results.place import ResultPlace
@@ -50,10 +51,10 @@ def run(settings: DetectSettings, place: ResultPlace) -> int:
     place.write(result)
     called = titles(result.candidate)
     for entry in result.images:
-        print("\n".join(_told(entry, settings.out, called)))
+        say("\n".join(_told(entry, settings.out, called)))
     for note in result.notes:
-        print(note)
-    print(f"{result.outcome.value}: {result.sentence}")
+        say(printable(note))
+    say(f"{result.outcome.value}: {printable(result.sentence)}")
     return result.outcome.exit_code
 
 
@@ -118,7 +119,7 @@ def _told(entry: DetectImage, folder: Path, titles: Mapping[str, str]) -> list[s
     found = entry.matching
     if not found:
         return [
-            f"{entry.file}: failed in {titles[side]}: {reason}"
+            printable(f"{entry.file}: failed in {titles[side]}: {reason}")
             for side, reason in entry.failures.items()
         ]
     return [

@@ -17,6 +17,7 @@ from efficientdet_spec import (
     packages_of,
 )
 from parity.process import machine
+from parity.process.console import say
 from parity.process.files import check_writable
 from parity.results.place import ResultPlace
 from parity.results.records.doctor import (
@@ -71,7 +72,7 @@ def run(settings: DoctorSettings, place: ResultPlace) -> int:
         with place.checking():
             check_writable(settings.json)
     found = examine(settings.cache or default_cache())
-    print("\n".join(_lines(found)))
+    say("\n".join(_lines(found)))
     place.write(found)
     return 0 if found.healthy else 2
 

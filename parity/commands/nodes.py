@@ -13,7 +13,7 @@ from parity.commands.comparing.candidates import check_candidate
 from parity.commands.comparing.nodes import compare
 from parity.commands.comparing.opened import Opened
 from parity.gradients.text import gradients_text
-from parity.process.console import output_width
+from parity.process.console import output_width, say
 from parity.process.files import write_text
 from parity.reproduction.files import check_folder, files_in
 from parity.results.junit import junit
@@ -52,7 +52,7 @@ def run(settings: NodesSettings, place: ResultPlace) -> int:
     command = shlex.join(["efficientdet-parity", *words(settings)])
     found = replace(found, result=structs.replace(found.result, command=command))
     width = output_width()
-    print(
+    say(
         nodes_text(
             found.result,
             verbose=settings.verbose,

@@ -10,7 +10,7 @@ from parity.commands.asking.inputs import read_input
 from parity.commands.asking.options import check_results, resolve_checkpoint
 from parity.commands.comparing.opened import Opened
 from parity.process import environment
-from parity.process.console import output_width
+from parity.process.console import output_width, say
 from parity.results.place import ResultPlace
 from parity.results.records.record import plain
 from parity.settings.record import RecordSettings
@@ -47,7 +47,7 @@ def run(settings: RecordSettings, place: ResultPlace) -> int:
             globs=settings.nodes,
             nodes=trace_nodes(reference, settings.nodes),
         )
-        print(textwrap.fill(summary(header), output_width(), subsequent_indent="  "))
+        say(textwrap.fill(summary(header), output_width(), subsequent_indent="  "))
         with Progress("recording", unit="nodes") as progress:
             write_trace(
                 settings.trace,
@@ -58,5 +58,5 @@ def run(settings: RecordSettings, place: ResultPlace) -> int:
                 progress=progress,
             )
     size = settings.trace.stat().st_size
-    print(f"wrote {settings.trace} ({size / 1e9:.2f} GB)")
+    say(f"wrote {settings.trace} ({size / 1e9:.2f} GB)")
     return 0

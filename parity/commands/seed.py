@@ -8,6 +8,7 @@ from converter.seeded import write_seeded
 from efficientdet_spec import get_config
 from parity.commands.asking.inputs import Images, prepared
 from parity.detections.images import high_amplitude, photograph_like
+from parity.process.console import say
 from parity.results.place import ResultPlace
 from parity.settings.seed import SeedSettings
 
@@ -37,7 +38,7 @@ def run(settings: SeedSettings, place: ResultPlace) -> int:
 
     statistics = partial(calibrated_statistics, _calibration_images())
     prefix = write_seeded(config, settings.folder, settings.salt, statistics)
-    print(f"wrote {prefix} ({config.name}, seeded weights, not trained; salt {settings.salt!r})")
+    say(f"wrote {prefix} ({config.name}, seeded weights, not trained; salt {settings.salt!r})")
     return 0
 
 

@@ -14,6 +14,7 @@ from parity.commands.asking.options import check_results, resolve_checkpoint
 from parity.commands.comparing.opened import Opened, computing
 from parity.commands.comparing.trials import pair
 from parity.process import environment
+from parity.process.console import say
 from parity.results.place import ResultPlace
 from parity.results.records.record import made
 from parity.results.records.self_check import FaultResult, SelfCheckResult
@@ -80,12 +81,12 @@ def run(settings: SelfCheckSettings, place: ResultPlace) -> int:
             outcomes, hidden = _outcomes(opened, images, chosen(every=settings.all))
     passes = all(item.passes for item in outcomes)
     for item in outcomes:
-        print(_line(item))
+        say(_line(item))
     if hidden:
-        print(
+        say(
             f"not put in, since nothing in this model shows them on this input: {', '.join(hidden)}"
         )
-    print("SELF-CHECK PASSED" if passes else "SELF-CHECK FAILED")
+    say("SELF-CHECK PASSED" if passes else "SELF-CHECK FAILED")
     place.write(
         SelfCheckResult(
             passes=passes,

@@ -40,6 +40,17 @@ def output_width() -> int:
     return shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
 
 
+def say(text: str, *, to_errors: bool = False) -> None:
+    """Print a text of one or several lines, of which no character but the breaks moves a cursor.
+
+    Args:
+        text: The text.
+        to_errors: Print it to standard error, at once.
+    """
+    lines = "\n".join(printable(line) for line in text.split("\n"))
+    print(lines, file=sys.stderr if to_errors else None, flush=to_errors)
+
+
 _MEMORY_TYPES = frozenset(
     (
         ("torch", "OutOfMemoryError"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from parity.process.console import output_width
+from efficientdet_spec import printable
+from parity.process.console import output_width, say
 from parity.process.files import check_writable
 from parity.results.changes.comparison import compare_files
 from parity.results.changes.text import changes_text
@@ -26,12 +27,12 @@ def run(settings: DiffSettings, place: ResultPlace) -> int:
         with place.checking():
             check_writable(settings.json, [settings.old, settings.new])
     diff = compare_files(settings.old, settings.new)
-    print(changes_text(diff, output_width()))
+    say(changes_text(diff, output_width()))
     if settings.out:
         from reports.pages.diff import render_diff
 
         render_diff(settings.old, settings.new, settings.out)
-        print(f"\nwrote {settings.out / 'diff.html'}")
+        say(f"\nwrote {settings.out / 'diff.html'}")
     place.write(diff)
-    print(f"\n{diff.sentence}")
+    say(f"\n{printable(diff.sentence)}")
     return diff.outcome.exit_code

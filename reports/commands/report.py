@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import sys
 from pathlib import Path
 
 from efficientdet_spec import InputError
 from parity.commands.comparing.candidates import check_candidate
+from parity.process.console import say
 from parity.process.files import held
 from parity.results.place import ResultPlace
 from parity.settings.option import words
 from parity.settings.report import ReportSettings
-from reports.run.steps import subjects
+from reports.run.steps import Subject, subjects
 
 SETTINGS = ReportSettings
 
@@ -28,20 +28,20 @@ def run(settings: ReportSettings, place: ResultPlace) -> int:
     Raises:
         InputError: Something about the input cannot be used.
     """
+    found = [] if settings.from_ else subjects(settings.sources)
+    check_candidate(settings.candidate)
     with held(settings.out):
-        results = settings.from_ or _computed(settings)
+        results = settings.from_ or _computed(settings, found)
         from reports.pages import render
 
         summary = render.render(results, settings.out, data=not settings.no_data)
-    print(f"wrote {settings.out / 'index.html'}")
-    print(summary.text)
+    say(f"wrote {settings.out / 'index.html'}")
+    say(summary.text)
     return summary.outcome.exit_code
 
 
-def _computed(settings: ReportSettings) -> Path:
+def _computed(settings: ReportSettings, found: list[Subject]) -> Path:
     """Run everything; the folder of the results."""
-    found = subjects(settings.sources)
-    check_candidate(settings.candidate)
     from reports.run import runner
 
     results = settings.results or settings.out / "results"
@@ -62,9 +62,8 @@ def _show_what_is_there(results: Path, settings: ReportSettings) -> None:
     # Whoever stops a program wants it to stop, whatever a page may lack.
     with contextlib.suppress(InputError):
         render.render(results, settings.out, data=not settings.no_data)
-        print(
+        say(
             f"the pages of what is done so far: {settings.out / 'index.html'}; the same command "
             f"goes on",
-            file=sys.stderr,
-            flush=True,
+            to_errors=True,
         )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from efficientdet_spec import printable
 from parity.coco.titles import titles
 from parity.process.outcome import Outcome
 from parity.results import ranking
@@ -167,7 +168,8 @@ def _line(row: Row) -> str:
         text += " (seeded weights)"
     precision = row.figures.AP
     published = [precision.official_text] if precision and precision.official_text else []
-    return "\n  ".join([text, *published, *further_remarks(row)])
+    # Names of other people's files begin no line of their own.
+    return "\n  ".join(map(printable, [text, *published, *further_remarks(row)]))
 
 
 def further_remarks(row: Row) -> list[str]:

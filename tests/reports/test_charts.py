@@ -130,7 +130,7 @@ def test_metrics_stages_and_times_are_those_of_the_results():
     assert bar["value"] == -1.0
     assert [row[0] for row in by_id(charts, "coco-categories").table[1:]] == ["cat"]
     assert len(by_id(charts, "coco-curves").option["series"]) == 6
-    assert coco_charts(coco(metrics={})) == []
+    assert coco_charts(coco(metrics={}, metric_deltas={})) == []
     assert "coco-swaps" not in [chart.id for chart in coco_charts(coco(stage_swap=None))]
     times = timing_charts(run(*STEPS), None)
     assert times[0].table == [["step", "seconds"], ["nodes", "12.5"]]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from msgspec import field
+from msgspec import Meta, field
 
 from parity.process.outcome import Outcome
 from parity.results.records.detections import BySide, ImageMatching, MatchCounts
@@ -24,7 +24,13 @@ from parity.results.records.record import (
 )
 from parity.results.records.shared import Checkpoint
 
-Metrics = Mapping[str, Fraction | None]
+Metric = Annotated[str, Meta(pattern="^(AP(50|75|[sml])?|AR(10?0?|[sml]))$")]
+"""One of COCO's twelve."""
+
+Metrics = Mapping[Metric, Fraction | None]
+
+Curve = Annotated[str, Meta(pattern="^AP(50|75)?$")]
+"""A metric that has a curve."""
 
 
 class Compared(Record, frozen=True):
@@ -213,7 +219,9 @@ class CocoResult(ResultFile, kw_only=True, frozen=True):
     ]
     categories: Annotated[Sequence[Category], says("one entry for each category")]
     precision_by_recall: Annotated[
-        Mapping[Side, Mapping[str, Annotated[Sequence[Fraction], says("one curve", min_length=2)]]],
+        Mapping[
+            Side, Mapping[Curve, Annotated[Sequence[Fraction], says("one curve", min_length=2)]]
+        ],
         says(
             "by side, `AP` (all IoU thresholds), `AP50`, `AP75`: precision at recall 0, 0.01 "
             "to 1, averaged over the categories; its mean is the metric"
@@ -249,3 +257,10 @@ class CocoResult(ResultFile, kw_only=True, frozen=True):
             "the stages may add up to more than `wall`"
         ),
     ]
+
+    def __post_init__(self) -> None:
+        """Check that differences are of metrics that are there on both sides."""
+        judged = "candidate" if self.candidate is not None else "torch"
+        for side in ("tensorflow", judged):
+            if missing := self.metric_deltas.keys() - self.metrics.get(side, {}).keys():
+                raise ValueError(f"has a difference of {min(missing)}, which {side} lacks")

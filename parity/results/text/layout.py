@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from efficientdet_spec import printable
+
 LEAST = 60
 """Narrower lines would cut figures."""
 
@@ -19,6 +21,9 @@ _LABEL = 13
 
 _SHORTEST_NAME = 12
 
+_BLANKS = str.maketrans("\t\n\v\f\r", "     ")
+"""What a text may be broken at already."""
+
 
 def wrapped(text: str, width: int, *, indent: str = "", first: str | None = None) -> list[str]:
     """A text in lines of at most ``width`` columns.
@@ -29,8 +34,9 @@ def wrapped(text: str, width: int, *, indent: str = "", first: str | None = None
         indent: What every line begins with.
         first: What the first line begins with instead.
     """
+    # A name within it must neither begin a line nor do what a terminal obeys.
     return textwrap.wrap(
-        text,
+        printable(text.translate(_BLANKS)),
         width,
         initial_indent=indent if first is None else first,
         subsequent_indent=indent,
@@ -119,7 +125,10 @@ def table(columns: Sequence[Column], width: int, *, indent: str = "  ") -> list[
         width: Columns of a line.
         indent: What every line begins with.
     """
-    kept = list(columns)
+    kept = [
+        Column(column.title, [printable(cell) for cell in column.cells], column.rank, column.right)
+        for column in columns
+    ]
     while _width(kept, indent) > width and any(column.rank for column in kept):
         highest = max(column.rank for column in kept)
         kept.remove(next(column for column in kept if column.rank == highest))
