@@ -18,7 +18,7 @@ from typing import Any
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from efficientdet_spec import MAX_SIDE, Cause, EfficientDetConfig, InputError
+from efficientdet_spec import MAX_SIDE, Cause, EfficientDetConfig, InputError, open_regular
 from reference_tf.graph import ReferenceGraph, build
 from reference_tf.placement import GraphPart, Placement, pair
 from reference_tf.places import (
@@ -177,7 +177,7 @@ def _check(
 
 def _read(path: Path) -> Any:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(

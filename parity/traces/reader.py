@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import Cause, EfficientDetConfig, InputError, NodeKind
+from efficientdet_spec import Cause, EfficientDetConfig, InputError, NodeKind, open_regular
 from parity.process.arrays import Array
 from parity.sides.stream import StreamError
 from parity.traces.file import (
@@ -165,7 +165,7 @@ def is_trace(path: Path) -> bool:
     if path.suffix.lower() in (".h5", ".hdf5"):
         return True
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(len(_SIGNATURE)) == _SIGNATURE
     except OSError:
         return False

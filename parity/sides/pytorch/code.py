@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, read_regular
 from parity.process.frames import first_line, innermost, of_user
 
 Size = tuple[int, int]
@@ -22,6 +22,9 @@ Size = tuple[int, int]
 
 SIZE = "size"
 """An argument of this name is given the size; one of any other name the faithful model."""
+
+MAX_SOURCE_BYTES = 2**24
+"""Largest Python file of a candidate."""
 
 
 class Maker:
@@ -231,7 +234,7 @@ def _no_function(path: Path, function: str, names: Sequence[str]) -> InputError:
 
 def _parsed(path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_bytes())
+        return ast.parse(read_regular(path, MAX_SOURCE_BYTES))
     except (OSError, SyntaxError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read as Python ({first_line(error)}); give a Python file.",

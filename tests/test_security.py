@@ -1,0 +1,47 @@
+"""Every promise of docs/security.md has a test, and its limits are those of the code."""
+
+import ast
+import re
+
+import pytest
+from documents import ROOT
+
+PAGE = (ROOT / "docs" / "security.md").read_text()
+PROMISES = re.findall(r"^\| (.+?) \| `(tests/[\w/]+\.py)::(\w+)` \|$", PAGE, re.MULTILINE)
+
+
+def test_every_promise_names_a_test():
+    promised = PAGE.partition("## Promised")[2].partition("\n## ")[0]
+    rows = [line for line in promised.splitlines() if line.startswith("| ")][1:]
+    assert len(PROMISES) == len(rows) > 15
+
+
+@pytest.mark.parametrize(("promise", "path", "name"), PROMISES, ids=lambda text: text[:60])
+def test_the_test_of_a_promise_exists(promise, path, name):
+    tree = ast.parse((ROOT / path).read_text())
+    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_the_limits_are_those_of_the_code():
+    from converter import bundle, table
+    from efficientdet_spec import encoded
+    from parity.detections import annotations, brought, shard_files
+    from parity.process import json_text
+    from parity.results import reading
+    from torch_model import container, pickled
+
+    limits = PAGE.partition("## Limits of size")[2].partition("\n## ")[0]
+    mebi = 2**20
+    for words in (
+        f"{bundle._MAX_INDEX_BYTES // mebi} MiB, {table._MAX_PAIRS:,} tensors",
+        f"names of {bundle._MAX_NAME:,} characters",
+        f"{pickled.MAX_BYTES // mebi} MiB and {pickled.MAX_INSTRUCTIONS:,} instructions",
+        f"table of contents {container._MAX_DIRECTORY // mebi} MiB",
+        f"2^{encoded.MAX_PIXELS.bit_length() - 1} pixels, {encoded.MAX_SIDE:,} a side",
+        f"the file {encoded.MAX_FILE_BYTES // mebi} MiB",
+        f"{annotations.MAX_BYTES // 2**30} GiB, {annotations.MAX_OBJECTS:,} objects",
+        f"{brought.MAX_BYTES // mebi} MiB, {json_text.MAX_VALUES:,} values",
+        f"{reading.MAX_BYTES // mebi} MiB, {json_text.MAX_VALUES:,} values",
+        f"a shard {shard_files.MAX_BYTES // mebi} MiB",
+    ):
+        assert words in limits, words
