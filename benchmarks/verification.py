@@ -95,9 +95,8 @@ def main() -> None:
         sizes = f"data file {data.stat().st_size / 1e6:.0f} MB"
         print(f"{options.model}, {sizes}, .pth {(folder / 'now.pth').stat().st_size / 1e6:.0f} MB")
     for what, seconds in found.items():
-        print(
-            f"{what:40}{statistics.median(seconds):8.2f} s  ({min(seconds):.2f} to {max(seconds):.2f})"
-        )
+        spread = f"({min(seconds):.2f} to {max(seconds):.2f})"
+        print(f"{what:40}{statistics.median(seconds):8.2f} s  {spread}")
 
 
 if __name__ == "__main__":
