@@ -75,6 +75,7 @@ types: $(ALL)
 
 bench: $(ALL)
 	$(BIN)/python -m benchmarks.conversion
+	$(BIN)/python -m benchmarks.verification
 	$(BIN)/python -m benchmarks.forward
 	$(BIN)/python -m benchmarks.soft_nms
 	$(BIN)/python -m benchmarks.detection
