@@ -40,7 +40,8 @@ class _CarefulClient(Client):
 
 def _reason(exception: Any) -> str:
     """What kind of failure it is, by looking at the bytes of the pickle."""
-    frames = getattr(exception, "frames", ())
+    # The scheduler's own come as they are, those of workers in parts.
+    frames = [exception] if isinstance(exception, bytes) else getattr(exception, "frames", ())
     return KILLED if any(KILLED.encode() in bytes(frame) for frame in frames) else "unknown"
 
 

@@ -27,7 +27,7 @@ from parity.detections.messages import WorkerDefect
 from parity.detections.shards import Work, in_process, run
 
 distributed = pytest.importorskip("distributed")
-from distributed.scheduler import KilledWorker  # noqa: E402
+import dask  # noqa: E402
 
 from parity.detections import cluster as clusters  # noqa: E402
 from parity.detections import cluster_worker, computing  # noqa: E402
@@ -61,7 +61,7 @@ def made_cluster(certificates):
 
     def make(**options):
         return distributed.LocalCluster(
-            protocol="tls", security=certificates.security(), **IN_THREADS, **options
+            **{"protocol": "tls", "security": certificates.security(), **IN_THREADS, **options}
         )
 
     return make
@@ -387,15 +387,18 @@ def test_dasks_own_client_is_caught_in_each_trap(tmp_path, scheduler, certificat
             assert is_caught(client, path), kind
 
 
-def test_a_shard_that_kills_its_workers_is_named(tmp_path, connected, work, monkeypatch):
-    def die(task):
-        raise KilledWorker("task", None, 3)
-
+def test_a_shard_that_kills_its_workers_is_named(tmp_path, work, made_cluster, connect):
+    """In processes of their own, by a real death, which the scheduler tells in its own way."""
     with (
-        answering(monkeypatch, die),
-        pytest.raises(InputError, match=r"Shard 0 \(images 0\.png to 15\.png\).* died of it"),
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        made_cluster(n_workers=1, processes=True) as made,
+        connect(made.scheduler_address) as cluster,
+        pytest.raises(
+            InputError, match=r"Shard 1 \(images 16\.png to 31\.png\).* died of it again"
+        ),
     ):
-        call(tmp_path / "a", connected.compute(recipe()), work)
+        call(tmp_path / "a", cluster.compute(recipe(fatal=20)), work)
+    assert "00000.json" in contents(tmp_path / "a")
 
 
 # Who may take part
