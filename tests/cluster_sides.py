@@ -1,24 +1,48 @@
-"""Sides that the worker processes of test clusters open; processes find them by name."""
+"""Sides and programs of the worker processes of tests; processes find them by name."""
 
 import contextlib
 import os
 import signal
-from dataclasses import dataclass
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 
 from efficientdet_spec import InputError
+from parity.detections import messages, worker
 from parity.detections.shards import Prepared
 
 
-@dataclass
+def recipe(**values):
+    """A recipe for :func:`opened`.
+
+    Args:
+        values: ``log``: a file that gets a line for each opening and closing; ``failure`` and
+            ``error``: what is wrong with opening it; ``fatal``: first byte of images that end the
+            process; ``noise``: whether it prints, reads and writes; ``slow``: seconds for images.
+    """
+    return messages.Recipe(
+        prefix="/a",
+        model="none",
+        num_classes=1,
+        weights="ema",
+        profile={},
+        size=(1, 1),
+        device="cpu",
+        threads=1,
+        batch=1,
+        side=messages.SideName(kind="torch"),
+        manifest=values,
+    )
+
+
 class Content:
     """A side whose one detection in an image tells the image's first byte."""
 
-    fatal: int
-
-    def __post_init__(self):
+    def __init__(self, options):
+        self.options = options
         self.seconds = {"network": 0.0}
 
     def prepare(self, path):
@@ -27,37 +51,52 @@ class Content:
         return Prepared(4, 6, path.read_bytes()[0])
 
     def detect(self, images):
-        if self.fatal in [item.value for item in images]:
+        if self.options.get("noise"):
+            _make_noise()
+        if self.options.get("fatal") in [item.value for item in images]:
+            print("the last words\x1b[2J", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(self.options.get("slow", 0))
         return [(np.array([[0, 0, 1, item.value]]), [0.5], [0]) for item in images]
 
 
-@dataclass(frozen=True)
-class Opener:
-    """Opens :class:`Content` and notes it.
+def _make_noise():
+    """What code that knows of no pipes may do to them."""
+    print('{"answer":"shard"}')
+    sys.stdout.flush()
+    os.write(1, b"from C\n" * 20_000)
+    os.write(2, b"warnings\n" * 20_000)
+    subprocess.run(["echo", "from a child"], check=True)
+    assert sys.stdin.read() == ""
+    assert subprocess.run(["cat"], capture_output=True, check=True).stdout == b""
 
-    Attributes:
-        log: Gets a line for each opening and closing.
-        failure: What is wrong with opening it, if anything.
-        error: Raised as the error of a program.
-        fatal: First byte of images that end the process.
-    """
 
-    log: str
-    failure: str | None = None
-    error: str | None = None
-    fatal: int = 256
+@contextlib.contextmanager
+def opened(made):
+    """What opens :class:`Content` and notes it."""
+    options = made.manifest
+    if "failure" in options:
+        raise InputError(options["failure"])
+    if "error" in options:
+        raise RuntimeError(options["error"])
+    _note(options, "open")
+    yield Content(options)
+    _note(options, "close")
 
-    @contextlib.contextmanager
-    def __call__(self):
-        if self.failure:
-            raise InputError(self.failure)
-        if self.error:
-            raise RuntimeError(self.error)
-        self._note("open")
-        yield Content(self.fatal)
-        self._note("close")
 
-    def _note(self, word):
-        with Path(self.log).open("a") as stream:
-            stream.write(f"{word} {os.getpid()}\n")
+def _note(options, word):
+    if "log" in options:
+        with Path(options["log"]).open("a") as stream:
+            stream.write(f"{word} {os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
+
+
+def main(name):
+    """The program of a local worker."""
+    said = os.environ.get("TEST_WORKER_SAYS")
+    if said is None:
+        worker.serve(opened, name)
+        return
+    sys.stdin.readline()
+    for _ in range(int(os.environ.get("TEST_WORKER_REPEATS", "1"))):
+        os.write(1, said.encode())
+    sys.stdin.read()

@@ -1,33 +1,34 @@
-"""Shards computed by the processes of a Dask cluster, on this machine or on others.
+"""Shards computed by the processes of a Dask cluster, which its scheduler hands them out to.
 
 The process that asks for them keeps at most one shard a worker under way, and gets each back as
 it is done. So what a killed worker takes with it is the one shard that it was computing, which
 another worker computes again; and what a killed client loses are the shards under way.
+
+Tasks and answers are JSON text, and an answer is used once it has been checked. Dask itself is made
+to run code of whoever takes part, so what keeps others out is that it asks for certificates.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
-from efficientdet_spec import Cause, InputError, installed_version, require_extra
+from efficientdet_spec import Cause, InputError, installed_version, printable, require_extra
 from parity.detections.annotations import CocoImage
+from parity.detections.certificates import Certificates
+from parity.detections.computing import Opener, fingerprints
+from parity.detections.messages import Recipe, Task, no_answer, read_answer, written
 from parity.detections.shards import Compute, Shard, Work
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
-
-    from parity.detections.cluster_worker import Opener
+    from distributed import Client, Future, Security
 
 CONNECT_TIMEOUT = 10.0
 """Seconds in which a scheduler must answer and have a worker."""
@@ -35,13 +36,13 @@ CONNECT_TIMEOUT = 10.0
 WORKERS_TIMEOUT = 60.0
 """Seconds without any worker after which the work is given up; a killed one restarts in a few."""
 
-ALLOWED_FAILURES = 3
-"""Worker processes of a local cluster that may die while computing one shard."""
-
 GPU = "GPU"
 """The resource that a worker declares for each GPU and a task on a GPU takes one of."""
 
 _LOOK_INTERVAL = 2.0
+_ANSWER_TIMEOUT = 60.0
+_TLS = "tls"
+
 _INSTALL = "install the same version of efficientdet-parity for scheduler and workers"
 
 
@@ -50,21 +51,23 @@ class Cluster:
     """A connection to a scheduler and its workers.
 
     Attributes:
-        name: What messages and results call it: the scheduler's address, or ``local``.
+        name: What messages and results call it: the scheduler's address.
         workers: Their number when the connection was made.
+        encrypted: Whether its members know each other by certificates.
     """
 
     name: str
     workers: int
+    encrypted: bool
     _client: Client
     _models: str
     _gpu: bool
 
-    def compute(self, opener: Opener) -> Compute:
+    def compute(self, recipe: Recipe) -> Compute:
         """Compute shards on the cluster.
 
         Args:
-            opener: Opens the model in each worker process, once for all its shards.
+            recipe: Of what computes; each worker process opens it once for all its shards.
 
         Returns:
             What computes; it raises an InputError that names the worker or the shard where a
@@ -74,19 +77,19 @@ class Cluster:
         def compute(
             work: Work, left: Mapping[int, Sequence[CocoImage]], progress: Callable[[int], None]
         ) -> Generator[tuple[int, Shard], None, None]:
-            # Workers have a current folder of their own.
+            # Tasks name absolute paths.
             everything = replace(work, folder=work.folder.absolute())
             waiting = deque(left.items())
-            running: dict[Future[Shard], int] = {}
+            running: dict[Future[str], int] = {}
             done = 0
             try:
                 while waiting or running:
-                    self._submit(opener, everything, waiting, running)
+                    self._submit(recipe, everything, waiting, running)
                     for future in self._finished(running):
                         number = running.pop(future)
                         shard = self._result(future, number, left[number])
                         # No worker is idle while the caller writes a file.
-                        self._submit(opener, everything, waiting, running)
+                        self._submit(recipe, everything, waiting, running)
                         done += len(left[number])
                         progress(done)
                         yield number, shard
@@ -99,21 +102,22 @@ class Cluster:
     def describe(self) -> dict[str, Any]:
         """What results say about it, as plain values."""
         versions = {name: installed_version(name) for name in ("dask", "distributed")}
-        return {"scheduler": self.name, "workers": self.workers, **versions}
+        here = {"scheduler": self.name, "encrypted": self.encrypted, "workers": self.workers}
+        return {"cluster": {**here, **versions}}
 
     def _submit(
         self,
-        opener: Opener,
+        recipe: Recipe,
         work: Work,
         waiting: deque[tuple[int, Sequence[CocoImage]]],
-        running: dict[Future[Shard], int],
+        running: dict[Future[str], int],
     ) -> None:
         """Keep one shard a worker under way.
 
         More at a time would let the death of a worker count against shards that only waited for
         it.
         """
-        from parity.detections.cluster_worker import Task, compute_shard, fingerprints
+        from parity.detections.cluster_worker import compute_shard
 
         for _ in range(max(1, self._usable()) - len(running)):
             if not waiting:
@@ -123,7 +127,7 @@ class Cluster:
             future = self._client.submit(
                 compute_shard,
                 self._models,
-                Task(opener, part, fingerprints(part)),
+                written(Task.of(recipe, part, fingerprints(part))).decode(),
                 resources={GPU: 1} if self._gpu else None,
                 pure=False,
             )
@@ -135,7 +139,7 @@ class Cluster:
         except (OSError, RuntimeError) as error:
             raise self._lost() from error
 
-    def _finished(self, running: Mapping[Future[Shard], int]) -> list[Future[Shard]]:
+    def _finished(self, running: Mapping[Future[str], int]) -> list[Future[str]]:
         """Those that are done, once there are some; failed ones last, so that no shard is lost."""
         from distributed import CancelledError, wait
 
@@ -160,33 +164,47 @@ class Cluster:
                         Cause.NETWORK,
                     ) from None
 
-    def _result(self, future: Future[Shard], number: int, images: Sequence[CocoImage]) -> Shard:
-        from distributed import CancelledError
-        from distributed.scheduler import KilledWorker
-
-        from parity.detections.cluster_worker import IN_TASK
-
+    def _result(self, future: Future[str], number: int, images: Sequence[CocoImage]) -> Shard:
+        if future.status == "cancelled" or future.status == "lost":
+            raise self._lost()
+        if future.status != "finished":
+            raise self._failure(future, number, images)
         try:
-            return future.result()
-        except KilledWorker as error:
-            raise InputError(
-                f"Shard {number} (images {images[0].file_name} to {images[-1].file_name}) could "
-                f"not be computed: {error.allowed_failures + 1} worker processes died of it, the "
-                f"last {error.last_worker.address}; give them more memory or a smaller "
-                f"--batch-size, and run the same command again.",
-                Cause.NETWORK,
-            ) from error
-        except CancelledError as error:
+            answer = future.result(timeout=_ANSWER_TIMEOUT)
+        except TypeError as error:
+            # What is not plain is not even unpacked.
+            raise no_answer(self._worker_of(future), str(error)) from error
+        except Exception as error:
             raise self._lost() from error
-        except (ImportError, RuntimeError) as error:
-            # The scheduler says so by a plain RuntimeError, and a task's own bears a mark.
-            if isinstance(error, RuntimeError) and hasattr(error, IN_TASK):
-                raise
-            raise InputError(
-                f"The cluster {self.name} cannot load what is sent to it ({_short(error)}); "
-                f"{_INSTALL}.",
+        if not isinstance(answer, str):
+            raise no_answer(self._worker_of(future), f"it is a {type(answer).__name__}")
+        return read_answer(answer, images, self._worker_of(future))
+
+    def _failure(self, future: Future[str], number: int, images: Sequence[CocoImage]) -> InputError:
+        """What is said of a shard without an answer, which only the cluster itself brings about."""
+        from parity.detections.cluster_client import KILLED
+
+        if str(future.exception(timeout=_ANSWER_TIMEOUT)) == KILLED:  # type: ignore[no-untyped-call]
+            return InputError(
+                f"Shard {number} (images {images[0].file_name} to {images[-1].file_name}) could "
+                f"not be computed: worker processes died of it again and again; give them more "
+                f"memory or a smaller --batch-size, and run the same command again.",
                 Cause.NETWORK,
-            ) from error
+            )
+        return InputError(
+            f"The cluster {self.name} cannot load what is sent to it, so that shard {number} was "
+            f"not computed; {_INSTALL}, and look into the logs of its workers.",
+            Cause.NETWORK,
+        )
+
+    def _worker_of(self, future: Future[str]) -> str:
+        """What a sentence calls the worker that has a result."""
+        with suppress(Exception):
+            holders = self._client.who_has([future])  # type: ignore[no-untyped-call]
+            for addresses in holders.values():
+                if addresses:
+                    return f"Worker {printable(addresses[0]):.80}"
+        return f"A worker of {self.name}"
 
     def _lost(self) -> InputError:
         return InputError(
@@ -197,115 +215,93 @@ class Cluster:
 
 
 @contextmanager
-def local_cluster(count: int, gpus: Sequence[str] | None = None) -> Iterator[Cluster]:
-    """A cluster of processes on this machine, ended with the context.
-
-    Args:
-        count: Number of worker processes.
-        gpus: The GPU of each worker as ``CUDA_VISIBLE_DEVICES`` has it; None where the work needs
-            none.
-
-    Raises:
-        InputError: Dask is not installed, or the processes cannot be started.
-    """
-    _require_dask()
-    import dask
-    from distributed import Nanny, Scheduler, SpecCluster
-
-    with ExitStack() as stack:
-        stack.enter_context(_quiet())
-        # Else workers have OpenMP and malloc set up for small tasks, and give every freed buffer
-        # back to the system.
-        stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": {}}))
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="efficientdet-parity-"))
-        shared = {"host": "127.0.0.1", "dashboard": False}
-        options = {
-            **shared,
-            "nthreads": 1,
-            # A process that needs much memory is not to be killed for it.
-            "memory_limit": 0,
-            "local_directory": folder,
-            "silence_logs": logging.CRITICAL,
-        }
-        placed = [
-            options | ({"resources": {GPU: 1}, "env": {"CUDA_VISIBLE_DEVICES": gpus[number]}})
-            if gpus is not None
-            else options
-            for number in range(count)
-        ]
-        scheduler = {
-            **shared,
-            "port": 0,
-            # Any port: another cluster may have the usual one.
-            "dashboard_address": "127.0.0.1:0",
-            "allowed_failures": ALLOWED_FAILURES,
-        }
-        with _interrupts_held():
-            cluster = stack.enter_context(
-                SpecCluster(  # type: ignore[no-untyped-call]
-                    scheduler={"cls": Scheduler, "options": scheduler},
-                    workers=dict(enumerate({"cls": Nanny, "options": each} for each in placed)),
-                    silence_logs=logging.CRITICAL,
-                )
-            )
-        yield stack.enter_context(_connect(cluster.scheduler_address, "local", gpus is not None))
-
-
-@contextmanager
-def existing_cluster(address: str, gpu: bool) -> Iterator[Cluster]:
+def existing_cluster(
+    address: str, open_side: Opener, gpu: bool, certificates: Certificates | None
+) -> Iterator[Cluster]:
     """The cluster of a scheduler that is running already, and goes on running.
 
     Args:
-        address: Of the scheduler, such as ``tcp://host:8786``.
+        address: Of the scheduler, such as ``tls://host:8786``.
+        open_side: Opens what computes in each worker process; sent by name.
         gpu: Whether each shard needs a GPU.
+        certificates: By which its members know each other; None to connect to anybody.
 
     Raises:
-        InputError: Dask is not installed, no scheduler answers at the address, or it has no
-            worker, or none with a GPU where one is needed.
+        InputError: Dask is not installed, no scheduler that may be trusted answers at the address,
+            or it has no worker, or none with a GPU where one is needed.
     """
-    _require_dask()
-    with _quiet(), _connect(address, address, gpu) as cluster:
-        yield cluster
+    require_extra("cluster", "Computing on a cluster")
+    if certificates is not None:
+        address = _encrypted(address)
+    security = certificates.security() if certificates is not None else None
+    with _quiet(), _connected(address, security) as client:
+        count = _check_workers(client, address, gpu)
+        models = f"efficientdet-parity-{client.id}"
+        with _models(client, models, open_side, address):
+            yield Cluster(address, count, security is not None, client, models, gpu)
+
+
+def _encrypted(address: str) -> str:
+    """The address in full.
+
+    Raises:
+        InputError: It is of a connection without encryption.
+    """
+    protocol, separator, host = address.rpartition("://")
+    if separator and protocol != _TLS:
+        raise InputError(
+            f"--scheduler is {printable(address)!r:.120}, whose connections are not encrypted, but "
+            f"certificates are given; give {_TLS}://{printable(host):.80} and start the scheduler "
+            f"with certificates too (docs/cluster.md says how).",
+            Cause.OPTION,
+        )
+    return f"{_TLS}://{host}"
 
 
 @contextmanager
-def _connect(address: str, name: str, gpu: bool) -> Iterator[Cluster]:
-    from distributed import Client
+def _connected(address: str, security: Security | None) -> Iterator[Client]:
+    from parity.detections.cluster_client import careful_client
 
     try:
         # A client that cannot connect takes its time to end.
-        _greeted(address)
-        client: Client = Client(  # type: ignore[no-untyped-call]
-            address, timeout=CONNECT_TIMEOUT, set_as_default=False
-        )
+        _greeted(address, security)
+        client = careful_client(address, security, CONNECT_TIMEOUT)
     except (OSError, asyncio.TimeoutError, ValueError, TypeError, RuntimeError) as error:
+        trusted = ", or none whose certificate holds before --tls-ca" if security else ""
+        advice = (
+            f"the address that dask scheduler prints, such as {_TLS}://host:8786, and start it "
+            f"with --tls-ca-file, --tls-cert and --tls-key"
+            if security
+            else "the address that dask scheduler prints, such as tcp://host:8786"
+        )
         raise InputError(
-            f"No Dask scheduler answers at {address!r:.120} ({_short(error)}); give the "
-            f"address that dask scheduler prints, such as tcp://host:8786.",
+            f"No Dask scheduler answers at {printable(address)!r:.120}{trusted} "
+            f"({_short(error)}); give {advice}.",
             Cause.NETWORK,
         ) from error
     with client:
-        count = _check_workers(client, address, gpu)
-        models = f"efficientdet-parity-{client.id}"
-        with _models(client, models, address):
-            yield Cluster(name, count, client, models, gpu)
+        yield client
 
 
-def _greeted(address: str) -> None:
+def _greeted(address: str, security: Security | None) -> None:
     """See that a scheduler answers; a thread of its own, as a notebook's has a running loop."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(
-            lambda: asyncio.run(asyncio.wait_for(_greet(address), CONNECT_TIMEOUT))
+            lambda: asyncio.run(asyncio.wait_for(_greet(address, security), CONNECT_TIMEOUT))
         ).result()
 
 
-async def _greet(address: str) -> None:
+async def _greet(address: str, security: Security | None) -> None:
     """Exchange the first message with a scheduler."""
     from distributed.comm.core import connect
 
     # Its types are not declared.
     opener: Any = connect
-    comm = await asyncio.wait_for(opener(address, timeout=CONNECT_TIMEOUT), CONNECT_TIMEOUT)
+    given: Any = security
+    trust = given.get_connection_args("client") if security is not None else {}
+    comm = await asyncio.wait_for(
+        opener(address, timeout=CONNECT_TIMEOUT, **trust), CONNECT_TIMEOUT
+    )
     await comm.close()
 
 
@@ -336,12 +332,12 @@ def _usable(client: Client, gpu: bool) -> int:
 
 
 @contextmanager
-def _models(client: Client, name: str, address: str) -> Iterator[None]:
+def _models(client: Client, name: str, open_side: Opener, address: str) -> Iterator[None]:
     """Have the workers, also those to come, keep a model; they close it with the context."""
     from parity.detections.cluster_worker import Models
 
     try:
-        client.register_plugin(Models(name), name)
+        client.register_plugin(Models(name, open_side), name)
     except Exception as error:
         # A worker's error comes with its type or as text alone.
         raise InputError(
@@ -355,21 +351,6 @@ def _models(client: Client, name: str, address: str) -> Iterator[None]:
         # A cluster that is gone has closed everything.
         with suppress(Exception):
             client.unregister_worker_plugin(name)  # type: ignore[no-untyped-call]
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back, here until the context ends, in threads and processes begun in it for good.
-
-    A terminal sends it to all processes, but this one alone is to end the others.
-    """
-    # Begun by the first process otherwise, and lets Ctrl-C through again where it is begun.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -391,8 +372,4 @@ def _quiet() -> Iterator[None]:
 
 def _short(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    return f"{text:.160}"
-
-
-def _require_dask() -> None:
-    require_extra("cluster", "Computing on a cluster")
+    return f"{printable(text):.160}"

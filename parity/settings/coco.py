@@ -106,8 +106,8 @@ class CocoSettings(DetectionSettings):
         group=COMPUTING,
     )
     workers: int | None = option(
-        "compute in N processes of a local Dask cluster, which share the processors; default: in "
-        "this process",
+        "compute in N processes of this machine, which share the processors; default: in this "
+        "process alone",
         default=None,
         lowest=1,
         highest=_MAX_WORKERS,
@@ -115,11 +115,36 @@ class CocoSettings(DetectionSettings):
         metavar="N",
     )
     scheduler: str | None = option(
-        "compute on the Dask cluster of this scheduler, such as tcp://host:8786; see "
-        "docs/cluster.md",
+        "compute on the Dask cluster of this scheduler, such as tls://host:8786, with --tls-ca, "
+        "--tls-cert and --tls-key; see docs/cluster.md",
         default=None,
         group=COMPUTING,
         metavar="ADDRESS",
+    )
+    tls_ca: Path | None = option(
+        "with --scheduler, who signs the certificates of the cluster's members; whoever holds such "
+        "a certificate can run code as you",
+        default=None,
+        group=COMPUTING,
+        metavar="FILE",
+    )
+    tls_cert: Path | None = option(
+        "with --scheduler, the certificate of this command",
+        default=None,
+        group=COMPUTING,
+        metavar="FILE",
+    )
+    tls_key: Path | None = option(
+        "with --scheduler, the key of --tls-cert, without a passphrase",
+        default=None,
+        group=COMPUTING,
+        metavar="FILE",
+    )
+    insecure: bool = option(
+        "with --scheduler, go on without certificates: whoever reaches a port of the cluster, or "
+        "stands in between, can run code as you",
+        default=False,
+        group=COMPUTING,
     )
     stage_swap: bool = option(
         "also what each stage is worth: the metrics of PyTorch's pipeline with one stage at a time "
@@ -139,7 +164,7 @@ class CocoSettings(DetectionSettings):
         found = ["tensorflow"] if self.framework in ("tensorflow", "both") else []
         found += [] if self.submission else ["coco"]
         found += ["images"] if self.stage_swap or self.explains else []
-        return [*found, "cluster"] if self.workers or self.scheduler else found
+        return [*found, "cluster"] if self.scheduler is not None else found
 
     @property
     def explains(self) -> bool:
@@ -163,8 +188,41 @@ class CocoSettings(DetectionSettings):
             self.sides(candidate=True)
         if self.workers is not None and self.scheduler is not None:
             raise InputError(
-                "--workers and --scheduler are both given; the first starts a cluster on this "
-                "machine, the second uses one that runs already: give one of them.",
+                "--workers and --scheduler are both given; the first starts processes on this "
+                "machine, the second uses a cluster that runs already: give one of them.",
+                Cause.OPTION,
+            )
+        self._check_trust()
+
+    def _check_trust(self) -> None:
+        """Refuse a cluster whose members nobody knows, unless that is asked for.
+
+        Raises:
+            InputError: Says what is missing or too much.
+        """
+        files = {"--tls-ca": self.tls_ca, "--tls-cert": self.tls_cert, "--tls-key": self.tls_key}
+        given = [name for name, value in files.items() if value is not None]
+        missing = [name for name, value in files.items() if value is None]
+        trust = [*given, *(["--insecure"] if self.insecure else [])]
+        if self.scheduler is None:
+            if trust:
+                raise InputError(
+                    f"{' and '.join(trust)} cannot be used without --scheduler, whose connections "
+                    f"alone they are for; leave them out or give --scheduler.",
+                    Cause.OPTION,
+                )
+        elif given and self.insecure:
+            raise InputError(
+                f"--insecure is given together with {' and '.join(given)}; give the certificates "
+                f"or --insecure, not both.",
+                Cause.OPTION,
+            )
+        elif missing and not self.insecure:
+            raise InputError(
+                f"--scheduler is given without {' and '.join(missing)}, and Dask runs code of "
+                f"whoever takes part in a cluster; give --tls-ca, --tls-cert and --tls-key as the "
+                f"scheduler and its workers have them, use --workers, which needs no network, or "
+                f"give --insecure where you trust everybody who can reach the cluster.",
                 Cause.OPTION,
             )
 

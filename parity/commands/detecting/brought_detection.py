@@ -12,6 +12,7 @@ from parity.commands.detecting.detection import Detection, Stopwatch
 from parity.commands.detecting.detectors import Detecting
 from parity.detections.annotations import Annotations
 from parity.detections.brought import FORMAT, FUNCTION, read_results, rows_of_call
+from parity.detections.messages import SideName
 from parity.detections.rows import Rows
 from parity.detections.shards import Prepared
 from parity.settings.coco import CANDIDATE
@@ -102,9 +103,8 @@ class FileDetecting:
         """Nothing: a file tells nothing of how it was made."""
         return ()
 
-    def elsewhere(self) -> FileDetecting:
-        """The same: what it holds goes along."""
-        return self
+    def elsewhere(self) -> None:
+        """None: what it holds is here already."""
 
 
 @contextmanager
@@ -169,9 +169,9 @@ class FunctionDetecting:
             f"what it reads or imports; delete the folder of results when that has changed",
         )
 
-    def elsewhere(self) -> FunctionDetecting:
-        """The same by its absolute path."""
-        return FunctionDetecting(f"{self._path.absolute()}:{self._function}")
+    def elsewhere(self) -> SideName:
+        """The function by its file's absolute path."""
+        return SideName(kind="function", text=f"{self._path.absolute()}:{self._function}")
 
 
 class _FunctionSide:

@@ -23,6 +23,7 @@ from parity.commands.comparing.candidates import (
 from parity.commands.comparing.opened import computing
 from parity.commands.detecting.detection import Detection
 from parity.commands.detecting.torch_detection import PACKAGES, TorchSide
+from parity.detections.messages import SideName
 from parity.settings.coco import CANDIDATE
 from parity.sides.naming import check_paths, read_names, split_candidate
 from parity.sides.side import CandidateError
@@ -102,16 +103,16 @@ class CandidateDetecting:
         """How it takes images and returns its outputs."""
         return () if self._ready is None else self._ready.reading.notes
 
-    def elsewhere(self) -> CandidateDetecting:
-        """The same by the absolute paths of its files.
+    def elsewhere(self) -> SideName:
+        """Its name, with the absolute paths of its files.
 
         Raises:
             InputError: It is alive.
         """
         if self._text is None:
             raise InputError(
-                "A live module cannot be sent to the workers of a cluster; leave workers and "
-                "scheduler out, or give the candidate as FILE.py:FUNCTION.",
+                "A live module cannot be sent to other processes; leave workers and scheduler "
+                "out, or give the candidate as FILE.py:FUNCTION.",
                 Cause.OPTION,
             )
         name = split_candidate(self._text)
@@ -119,7 +120,8 @@ class CandidateDetecting:
         if name.file is not None:
             path = str(name.file.absolute())
             text = f"{path}:{name.maker}" if name.maker is not None else path
-        return CandidateDetecting(text, self._names.absolute() if self._names else None)
+        names = str(self._names.absolute()) if self._names else None
+        return SideName(kind="candidate", text=text, names=names)
 
     def _made(self, setup: Detection) -> _Ready:
         """The candidate for this size, and how its outputs are read; made once."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from parity.commands.detecting.detection import Detection
+from parity.detections.messages import SideName
 from parity.detections.shards import Side
 from parity.settings.coco import CANDIDATE
 
@@ -56,8 +57,8 @@ class Detecting(Protocol):
     def notes(self) -> Sequence[str]:
         """Sentences that a reader of the result should know, once its manifest has been made."""
 
-    def elsewhere(self) -> Detecting:
-        """The same for another process, to which it is pickled.
+    def elsewhere(self) -> SideName | None:
+        """Its name for another process; None where it has nothing to compute.
 
         Raises:
             InputError: It is of this process alone.

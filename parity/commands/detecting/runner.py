@@ -1,25 +1,27 @@
-"""Where detections are computed: in this process or on a Dask cluster."""
+"""Where detections are computed: in this process, in others of this machine, or on a cluster."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converter.conversion import convert
-from converter.sources import CheckpointFiles
 from efficientdet_spec import Cause, InputError
 from parity.commands.detecting.detection import Detection
 from parity.commands.detecting.detectors import Detecting
-from parity.process import environment
+from parity.commands.detecting.recipes import opened, recipe_of
+from parity.detections.shards import Compute, in_process
 from parity.settings.coco import CocoSettings
 
 if TYPE_CHECKING:
-    from parity.detections.shards import Compute, Side
+    from parity.detections.certificates import Certificates
+    from parity.detections.messages import Recipe
+
+WORKER = "parity.commands.detecting.worker"
+"""The program of a local worker."""
 
 
 @dataclass(frozen=True)
@@ -61,21 +63,42 @@ def open_runner(settings: CocoSettings, setup: Detection) -> Iterator[Runner]:
     if settings.scheduler is not None:
         from parity.detections.cluster import existing_cluster
 
-        opened = existing_cluster(settings.scheduler, gpu)
+        with existing_cluster(settings.scheduler, opened, gpu, _certificates(settings)) as cluster:
+            yield Runner(_sending(setup, cluster.compute), cluster.describe())
     elif settings.workers is not None:
-        from parity.detections.cluster import local_cluster
+        from parity.detections.workers import local_workers
 
-        opened = local_cluster(settings.workers, _gpus(settings.workers) if gpu else None)
+        gpus = _gpus(settings.workers) if gpu else None
+        with local_workers(settings.workers, WORKER, gpus) as workers:
+            yield Runner(_sending(setup, workers.compute), workers.describe())
     else:
-        from parity.detections.shards import in_process
+        yield Runner(partial(_here, setup))
 
-        yield Runner(lambda side: in_process(partial(side.open, setup)))
-        return
-    with opened as cluster:
-        yield Runner(
-            lambda side: cluster.compute(Recipe.of(setup, side)),
-            {"cluster": cluster.describe()},
-        )
+
+def _sending(
+    setup: Detection, compute: Callable[[Recipe], Compute]
+) -> Callable[[Detecting], Compute]:
+    """What has a side's shards computed by other processes, where there is anything to compute."""
+
+    def choose(side: Detecting) -> Compute:
+        name = side.elsewhere()
+        return _here(setup, side) if name is None else compute(recipe_of(setup, side, name))
+
+    return choose
+
+
+def _here(setup: Detection, side: Detecting) -> Compute:
+    return in_process(partial(side.open, setup))
+
+
+def _certificates(settings: CocoSettings) -> Certificates | None:
+    """The files by which machines of a cluster know each other; None where they do not."""
+    from parity.detections.certificates import Certificates
+
+    authority, certificate, key = settings.tls_ca, settings.tls_cert, settings.tls_key
+    if authority is None or certificate is None or key is None:
+        return None
+    return Certificates.checked(authority, certificate, key)
 
 
 def _gpus(workers: int) -> list[str]:
@@ -91,68 +114,3 @@ def _gpus(workers: int) -> list[str]:
         )
     named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return named[:workers] if len(named) >= count else [str(number) for number in range(workers)]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What another process needs to set up one side's detection for itself.
-
-    Attributes:
-        settings: The attributes of :class:`Detection`, without the checkpoint's values.
-        model: Name of the model.
-        num_classes: The checkpoint's number of classes.
-        side: What detects.
-        manifest: What the other process's detections must depend on.
-    """
-
-    settings: Mapping[str, Any]
-    model: str
-    num_classes: int
-    side: Detecting
-    manifest: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, setup: Detection, side: Detecting) -> Recipe:
-        """The recipe for what has been set up here.
-
-        Raises:
-            InputError: The side is of this process alone.
-        """
-        names = [item.name for item in fields(Detection) if item.name != "conversion"]
-        settings = {name: getattr(setup, name) for name in names}
-        # Another process has a current folder of its own.
-        settings["prefix"] = setup.prefix.absolute()
-        config = setup.conversion.config
-        manifest = side.manifest(setup)
-        return cls(settings, config.name, config.num_classes, side.elsewhere(), manifest)
-
-    @contextmanager
-    def __call__(self) -> Iterator[Side]:
-        """Set it up.
-
-        Raises:
-            InputError: The checkpoint cannot be read here, or the detections would depend on
-                something else than those of the process that sent the recipe.
-        """
-        environment.prepare(in_turns=False)
-        prefix: Path = self.settings["prefix"]
-        conversion = convert(
-            CheckpointFiles(prefix, str(prefix), None),
-            model=self.model,
-            num_classes=self.num_classes,
-            weights=self.settings["weights"],
-        )
-        setup = Detection(conversion=conversion, **self.settings)
-        found = self.side.manifest(setup)
-        differing = [
-            f"{name} is {found.get(name)!s:.40}, not {wanted!s:.40}"
-            for name, wanted in self.manifest.items()
-            if found.get(name) != wanted
-        ]
-        if differing:
-            raise InputError(
-                f"{prefix} would be detected with otherwise than by the machine of this command: "
-                f"{', '.join(differing)}; let every machine have the same files and versions."
-            )
-        with self.side.open(setup) as side:
-            yield side

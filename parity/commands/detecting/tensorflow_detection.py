@@ -13,6 +13,7 @@ import numpy as np
 from efficientdet_spec import Cause, InputError
 from efficientdet_spec.encoded import check_encoded, read_encoded
 from parity.commands.detecting.detection import Detection, Stopwatch
+from parity.detections.messages import SideName
 from parity.sides.tensorflow_import import import_tensorflow
 
 
@@ -39,9 +40,9 @@ class TensorflowDetecting:
         """None."""
         return ()
 
-    def elsewhere(self) -> TensorflowDetecting:
-        """Itself."""
-        return self
+    def elsewhere(self) -> SideName:
+        """The framework's name."""
+        return SideName(kind="tensorflow")
 
 
 class TensorflowStages:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.commands.detecting.detection import Detection, Stopwatch
+from parity.detections.messages import SideName
 
 PACKAGES = ("torch", "numpy", "opencv-python", "simplejpeg")
 """What computes and decodes."""
@@ -37,9 +38,9 @@ class TorchDetecting:
         """None."""
         return ()
 
-    def elsewhere(self) -> TorchDetecting:
-        """Itself."""
-        return self
+    def elsewhere(self) -> SideName:
+        """The framework's name."""
+        return SideName(kind="torch")
 
 
 class TorchSide:

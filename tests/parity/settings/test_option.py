@@ -65,7 +65,8 @@ def filled(kind, folder):
             value = "-odd name"
         values[setting.field] = (value,) if setting.multiple else value
     # Each is refused with others of these.
-    for name in ("from_", "backward", "scheduler", "naming", "framework", "stage_swap"):
+    for name in ("from_", "backward", "scheduler", "naming", "framework", "stage_swap",
+                 "tls_ca", "tls_cert", "tls_key", "insecure"):  # fmt: skip
         values.pop(name, None)
     if "detections" in values:
         # It is a whole program, in place of a candidate's network.
@@ -152,6 +153,16 @@ def test_settings_cannot_be_changed_unchecked():
     with pytest.raises(InputError, match="--threads is -1"):
         replace(settings, threads=-1)
     assert all(item.default is MISSING for item in settings_of(RecordSettings) if item.required)
+
+
+def test_a_cluster_is_trusted_by_certificates_or_by_word():
+    given = {"checkpoint": "d0", "images": "i", "annotations": "a", "out": "o", "scheduler": "x"}
+    files = {"tls_ca": "a.pem", "tls_cert": "b.pem", "tls_key": "b.key"}
+    for trust in (files, {"insecure": True}):
+        settings = CocoSettings(**given, **trust)
+        assert typed(*words(settings)) == settings and "cluster" in settings.needs()
+    with pytest.raises(InputError, match="without --tls-ca and --tls-cert and --tls-key, and Dask"):
+        CocoSettings(**given)
 
 
 def test_a_cluster_is_one_of_two():
