@@ -25,7 +25,8 @@ from parity.detections.annotations import CocoImage
 from parity.detections.certificates import Certificates
 from parity.detections.computing import Opener, fingerprints
 from parity.detections.messages import Recipe, Task, no_answer, read_answer, written
-from parity.detections.shards import Compute, Shard, Work
+from parity.detections.shard_files import Shard
+from parity.detections.shards import Compute, Work
 
 if TYPE_CHECKING:
     from distributed import Client, Future, Security

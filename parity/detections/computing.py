@@ -20,7 +20,8 @@ from parity.detections.messages import (
     read_task,
     written,
 )
-from parity.detections.shards import Shard, Side, Work, fingerprint, in_process
+from parity.detections.shard_files import Shard
+from parity.detections.shards import Side, Work, fingerprint, in_process
 from parity.process.console import out_of_memory
 
 Opener = Callable[[Recipe], AbstractContextManager[Side]]

@@ -19,7 +19,8 @@ from msgspec import Meta
 from efficientdet_spec import Cause, InputError, printable
 from parity.detections.annotations import CocoImage
 from parity.detections.brought import MAX_DETECTIONS
-from parity.detections.shards import ImageResult, Shard, Work
+from parity.detections.shard_files import ImageResult, Shard
+from parity.detections.shards import Work
 
 MAX_TASK_BYTES = 2**26
 """Longest task; one of a few images has some kilobytes."""

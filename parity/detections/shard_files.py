@@ -42,6 +42,11 @@ class ImageResult:
     rows: Rows
     failure: str | None = None
 
+    @classmethod
+    def failed(cls, image_id: int, error: InputError) -> ImageResult:
+        """That of an image which cannot be used, and why in one printable line."""
+        return cls(image_id, np.zeros((0, 6)), printable(error))
+
 
 @dataclass(frozen=True)
 class Shard:

@@ -237,7 +237,7 @@ def _detect_batch(
         if isinstance(prepared, Prepared):
             ready.append((image, prepared))
         else:
-            results[image.id] = _failed(image, prepared)
+            results[image.id] = ImageResult.failed(image.id, prepared)
     for result in _detect(side, ready):
         results[result.image_id] = result
     return [results[image.id] for image, _ in images]
@@ -265,7 +265,7 @@ def _detect(side: Side, ready: Sequence[tuple[CocoImage, Prepared]]) -> list[Ima
         found = side.detect([prepared for _, prepared in ready])
     except InputError as error:
         if len(ready) == 1:
-            return [_failed(ready[0][0], error)]
+            return [ImageResult.failed(ready[0][0].id, error)]
         # Others of the batch must not suffer from the one that cannot be used.
         return [result for item in ready for result in _detect(side, [item])]
     return [_result(image, item) for (image, _), item in zip(ready, found, strict=True)]
@@ -276,8 +276,4 @@ def _result(image: CocoImage, found: tuple[Any, Any, Any] | Rows) -> ImageResult
         rows = found if isinstance(found, np.ndarray) else as_rows(*found)
         return ImageResult(image.id, rows)
     except InputError as error:
-        return _failed(image, error)
-
-
-def _failed(image: CocoImage, error: InputError) -> ImageResult:
-    return ImageResult(image.id, np.zeros((0, 6)), str(error))
+        return ImageResult.failed(image.id, error)

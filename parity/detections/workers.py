@@ -18,7 +18,8 @@ from efficientdet_spec import Cause, InputError
 from parity.detections.annotations import CocoImage
 from parity.detections.computing import fingerprints
 from parity.detections.messages import Recipe, Task, WorkerDefect, read_answer
-from parity.detections.shards import Compute, Shard, Work
+from parity.detections.shard_files import Shard
+from parity.detections.shards import Compute, Work
 from parity.detections.worker_process import WorkerProcess, listen
 
 ALLOWED_FAILURES = 3

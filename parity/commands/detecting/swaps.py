@@ -251,7 +251,7 @@ def detect(
             if both not in prepared:
                 prepared[both] = pipeline.preprocess(path, decoded[decode])
         except InputError as error:
-            results[slug] = _failed(image, error)
+            results[slug] = ImageResult.failed(image.id, error)
             continue
         # Different ways often lead to the very same pixels.
         key = _digest(prepared[both])
@@ -261,7 +261,7 @@ def detect(
         try:
             outputs = network(inputs[key].pixels)
         except InputError as error:
-            results |= {slug: _failed(image, error) for slug in slugs}
+            results |= {slug: ImageResult.failed(image.id, error) for slug in slugs}
             continue
         for slug in slugs:
             try:
@@ -270,7 +270,7 @@ def detect(
                     found = pipelines[slug].postprocess(outputs, inputs[key].scale)
                 results[slug] = ImageResult(image.id, as_rows(*found))
             except InputError as error:
-                results[slug] = _failed(image, error)
+                results[slug] = ImageResult.failed(image.id, error)
     return results
 
 
@@ -289,10 +289,6 @@ def _decode(decode: Callable[[Path], Any], path: Path, image: CocoImage) -> Any:
 def _digest(prepared: Any) -> bytes:
     pixels = np.ascontiguousarray(prepared.pixels)
     return hashlib.sha256(pixels.tobytes() + np.float32(prepared.scale).tobytes()).digest()
-
-
-def _failed(image: CocoImage, error: InputError) -> ImageResult:
-    return ImageResult(image.id, np.zeros((0, 6)), str(error))
 
 
 @contextmanager

@@ -22,7 +22,8 @@ from parity.detections.messages import (
     read_task,
     written,
 )
-from parity.detections.shards import ImageResult, Shard, Work
+from parity.detections.shard_files import ImageResult, Shard
+from parity.detections.shards import Work
 
 IMAGES = [CocoImage(number, f"{number}.png", 6, 4) for number in (7, 8)]
 ROW = [0.1, -1e11, 3.4e38, 2.5, 0.5, 3.0]

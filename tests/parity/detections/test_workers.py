@@ -20,6 +20,7 @@ from efficientdet_spec import InputError
 from parity.detections import computing, worker_process, workers
 from parity.detections.annotations import CocoImage
 from parity.detections.messages import WorkerDefect
+from parity.detections.shard_files import ShardFolder
 from parity.detections.shards import Work, in_process, run
 from parity.detections.workers import local_workers
 from parity.settings.coco import CocoSettings
@@ -310,18 +311,16 @@ def children():
 
 def test_killed_workers_lose_nothing(arguments, tmp_path, monkeypatch, capfd):
     """All workers are killed when the first shard is there, those computing the others included."""
-    import parity.detections.shards
+    write, killed = ShardFolder.write, []
 
-    write, killed = parity.detections.shards.write_shard, []
-
-    def kill_workers(path, shard):
-        write(path, shard)
+    def kill_workers(*shard):
+        write(*shard)
         if not killed:
             killed.extend(children())
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
-    monkeypatch.setattr(parity.detections.shards, "write_shard", kill_workers)
+    monkeypatch.setattr(ShardFolder, "write", kill_workers)
     out = tmp_path / "workers"
     assert compare.main([*arguments, str(out), "--workers", "2", "--threads", "1"]) == 0
     monkeypatch.undo()
@@ -348,18 +347,19 @@ def test_a_signal_ends_every_process_without_noise(arguments, tmp_path, number, 
     """A terminal interrupts the whole group of processes."""
     # What runs in the background of a shell ignores interruptions; a terminal's does not.
     script = (
-        "import os, signal, sys, compare, parity.detections.shards as s\n"
+        "import os, signal, sys, compare\n"
+        "from parity.detections.shard_files import ShardFolder as s\n"
         "from parity.detections.worker_process import WorkerProcess\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "write, start, made = s.write_shard, WorkerProcess._start, []\n"
+        "write, start, made = s.write, WorkerProcess._start, []\n"
         "def started(self):\n"
         "    start(self)\n"
         "    made.append(self._process.pid)\n"
-        "def interrupted(path, shard):\n"
-        "    write(path, shard)\n"
+        "def interrupted(*shard):\n"
+        "    write(*shard)\n"
         "    print(*made, flush=True)\n"
         f"    os.killpg(0, signal.{number})\n"
-        "s.write_shard, WorkerProcess._start = interrupted, started\n"
+        "s.write, WorkerProcess._start = interrupted, started\n"
         "sys.exit(compare.main(sys.argv[1:]))\n"
     )
     path = tmp_path / "interrupted.py"
