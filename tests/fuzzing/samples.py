@@ -6,7 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from parity.judge.verdict import Verdict
+
 _SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schema"
+
+_TEXT = "one.png"
+"""Stands wherever any text may: some of them have to be the name of a picture."""
 
 
 def samples() -> dict[str, dict[str, Any]]:
@@ -46,7 +51,7 @@ class _Sampler:
         return self._of_type(schema)
 
     def _of_type(self, schema: dict[str, Any]) -> Any:
-        kind = schema.get("type", "object")
+        kind = schema.get("type", "string" if "pattern" in schema else "object")
         if isinstance(kind, list):
             kind = next(item for item in kind if item != "null")
         if kind == "object":
@@ -54,12 +59,17 @@ class _Sampler:
         if kind == "array":
             return self._array(schema)
         if kind == "string":
-            pattern = schema.get("pattern", "")
-            return pattern.strip("^$()").split("|")[0] if "|" in pattern else "a text"
+            return self._text(schema)
         if kind in ("integer", "number"):
             low = schema.get("minimum", schema.get("exclusiveMinimum", 0))
             return max(low, 1) if kind == "integer" else max(low, 0.5)
         return {"boolean": True, "null": None}[kind]
+
+    def _text(self, schema: dict[str, Any]) -> str:
+        pattern = schema.get("pattern", "")
+        if "|" in pattern:
+            return str(pattern.strip("^$()").split("|")[0])
+        return "0" * 64 if pattern else _TEXT
 
     def _array(self, schema: dict[str, Any]) -> list[Any]:
         if "prefixItems" in schema:
@@ -73,5 +83,7 @@ class _Sampler:
         found = {name: self.value(item) for name, item in schema.get("properties", {}).items()}
         more = schema.get("additionalProperties")
         if isinstance(more, dict) and more:
-            found |= {key: self.value(more) for key in ("first", "second")}
+            names = schema.get("propertyNames")
+            keys = [self.value(names)] if names else [Verdict.EXACT.value]
+            found |= {key: self.value(more) for key in keys}
         return found
