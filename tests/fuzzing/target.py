@@ -34,6 +34,8 @@ class Target:
     """At most so many kinds of damage are done to one input."""
     BATCH: ClassVar[int] = 50
     """Inputs that are made of one of hypothesis's examples."""
+    EVERY: ClassVar[bool] = False
+    """Whether every kind of damage is done once, rather than some at random."""
     SECONDS: ClassVar[float] = 10.0
     """A reader that takes longer hangs."""
     MEMORY: ClassVar[int] = 64 * MIB

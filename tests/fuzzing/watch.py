@@ -112,6 +112,7 @@ class _Watched:
         command += ["--folder", str(self.folder), "--material", str(plan.material)]
         command += ["--kept", str(plan.kept), "--seed", str(plan.seed + 7919 * restart)]
         command += ["--examples", str(examples), "--seconds", str(seconds)]
+        command += ["--done", str(tally.tried)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=self.log, env=quiet(), text=True
         )
@@ -178,7 +179,7 @@ class _Watched:
         self.tally.tried += 1
         self.tally.failed += 1
         lines = [line.strip() for line in self._logged().splitlines() if line.strip()]
-        start = next((n for n, line in enumerate(lines) if "most recent call first" in line), None)
+        start = next((n for n, line in enumerate(lines) if line.startswith("Current thread")), None)
         stack = lines[start + 1 : start + 13] if start is not None else lines[-8:]
         code = "" if kind is Kind.HANG else f"exit {self.process.returncode}; "
         where = next((line for line in stack if "/tests/" not in line), "?")

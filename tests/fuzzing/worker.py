@@ -71,12 +71,31 @@ class Worker:
         memory.forget()
         self._before = memory.taken()
 
-    def explore(self, seed: int, examples: int, until: float) -> None:
-        """Try damaged inputs until there have been enough of them or time is over."""
+    def explore(self, seed: int, examples: int, until: float, done: int = 0) -> None:
+        """Try damaged inputs until there have been enough of them or time is over.
+
+        Args:
+            seed: Of all that is drawn.
+            examples: How many are enough.
+            until: When time is over.
+            done: How many an earlier worker has tried.
+        """
         turn = 0
+        if self.target.EVERY:
+            self._each(seed, until, done)
+            return
         while self.board.tried < examples and time.monotonic() < until:
             self._round(seed * 1_000_003 + turn, examples, until)
             turn += 1
+
+    def _each(self, seed: int, until: float, done: int) -> None:
+        """Try every kind of damage once."""
+        pairs = [(file, kind) for file, kinds in self.target.damages.items() for kind in kinds]
+        for file, kind in pairs[done:]:
+            if time.monotonic() > until:
+                return
+            self.measure()
+            self.try_steps([Step(file, kind, str(seed))])
 
     def _round(self, seed: int, examples: int, until: float) -> None:
         @hypothesis.seed(seed)
@@ -213,6 +232,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--examples", type=int, default=10**9)
     parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--done", type=int, default=0)
     parser.add_argument("--repeat", type=Path)
     asked = parser.parse_args()
     faulthandler.enable()
@@ -225,7 +245,8 @@ def main() -> int:
     board.show()
     if asked.repeat is not None:
         return _repeat(worker, asked.repeat)
-    worker.explore(asked.seed, asked.examples, time.monotonic() + asked.seconds)
+    until = time.monotonic() + asked.seconds
+    worker.explore(asked.seed, asked.examples, until, asked.done)
     return 0
 
 
