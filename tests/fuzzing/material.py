@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
+
+from made_images import waves
 
 SMALL = {
     "a/gamma": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3),
@@ -20,12 +24,15 @@ SMALL = {
 }
 """A few tensors of several types, as the whole of a small checkpoint."""
 
+_IMAGES = 20
+
 
 def ready(folder: Path) -> Path:
     """The folder with all of it, made unless it is complete.
 
     It holds ``tiny``, a checkpoint of the tiny model, ``tiny.pth``, its conversion, ``other`` and
-    ``other.pth``, the same of other values, and ``small``, a checkpoint of a few tensors.
+    ``other.pth``, the same of other values, ``small``, a checkpoint of a few tensors, ``small-2``, one
+    of the same names and other values, and ``coco``, some images with annotations.
     """
     if (folder / "complete").is_file():
         return folder
@@ -42,8 +49,25 @@ def ready(folder: Path) -> Path:
     write_bundle(folder / "small" / "model", SMALL)
     (folder / "small-2").mkdir()
     write_bundle(folder / "small-2" / "model", {k: v[::-1] if v.ndim else v for k, v in SMALL.items()})
+    _images(folder / "coco")
     (folder / "complete").write_text("")
     return folder
+
+
+def _images(folder: Path) -> None:
+    """Images with annotations, some more than a shard holds."""
+    (folder / "images").mkdir(parents=True)
+    images, boxes = [], []
+    for number in range(1, _IMAGES + 1):
+        levels = waves(64, 80, number)[..., ::-1]
+        assert cv2.imwrite(str(folder / "images" / f"{number}.png"), levels)
+        size = {"width": 80, "height": 64}
+        images.append({"id": number, "file_name": f"{number}.png", **size})
+        box = {"bbox": [4, 4, 30, 20], "area": 600, "iscrowd": 0}
+        boxes.append({"id": number, "image_id": number, "category_id": 1 + number % 7, **box})
+    categories = [{"id": number, "name": f"class {number}"} for number in range(1, 8)]
+    values = {"images": images, "categories": categories, "annotations": boxes}
+    (folder / "annotations.json").write_text(json.dumps(values), "utf-8")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def main() -> int:
     if asked.repeat is not None:
         return _repeat(asked.repeat)
     material = _material()
-    names = asked.only or list(targets.ALL)
+    names = [] if asked.none else asked.only or list(targets.ALL)
     kept = _OUT / "failures"
     began, tallies = time.monotonic(), {}
     for place, name in enumerate(names):
@@ -38,7 +38,7 @@ def main() -> int:
     if asked.kills:
         from fuzzing.kills import killed
 
-        kills = killed(asked.kills, asked.seed, kept, asked.commands)
+        kills = killed(asked.kills, asked.seed, material, kept, asked.commands)
         _say("kills", kills)
     return _told(asked, tallies, kills)
 
@@ -55,12 +55,8 @@ def _asked() -> argparse.Namespace:
     add("--json", type=Path, help="write everything here")
     add("--markdown", type=Path, help="put the table between the marks of this document")
     add("--repeat", type=Path, help="read the kept input of this folder again, and nothing else")
-    add("--none", action="store_true", help="try no target")
-    asked = parser.parse_args()
-    if asked.none:
-        asked.only = []
-        targets.ALL = ()
-    return asked
+    add("--none", action="store_true", help="kill commands alone")
+    return parser.parse_args()
 
 
 def _material() -> Path:

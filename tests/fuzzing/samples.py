@@ -13,6 +13,11 @@ _SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schema"
 _TEXT = "one.png"
 """Stands wherever any text may: some of them have to be the name of a picture."""
 
+_COUNTS = {verdict.value: 1 for verdict in Verdict}
+
+_EMPTY: dict[str, Any] = {"counts": _COUNTS, "closeups": []}
+"""Of which a schema does not say all: names of an enumeration, rows that fit a number."""
+
 
 def samples() -> dict[str, dict[str, Any]]:
     """By the file name of its schema, such as ``nodes-3``, a result with every field filled."""
@@ -86,5 +91,4 @@ class _Sampler:
             names = schema.get("propertyNames")
             keys = [self.value(names)] if names else [Verdict.EXACT.value]
             found |= {key: self.value(more) for key in keys}
-        # Their names are those of an enumeration, about which a schema says nothing.
-        return {name: {} if name == "counts" else value for name, value in found.items()}
+        return {name: _EMPTY.get(name, value) for name, value in found.items()}
