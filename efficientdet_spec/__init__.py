@@ -4,7 +4,7 @@ Nothing here computes on tensors. Every other package builds from these values, 
 the architecture stands in exactly one place.
 """
 
-from efficientdet_spec.errors import Cause, InputError, did_you_mean
+from efficientdet_spec.errors import Cause, InputError, did_you_mean, in_one_line
 from efficientdet_spec.extras import (
     EXTRAS,
     install_command,
@@ -88,6 +88,7 @@ __all__ = [
     "discard",
     "file_sha256",
     "get_config",
+    "in_one_line",
     "installed_version",
     "iterate_cells",
     "iterate_nodes",

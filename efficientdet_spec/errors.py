@@ -8,6 +8,14 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import ClassVar
 
+from efficientdet_spec.texts import printable
+
+MAX_BYTES = 990
+"""Longest message."""
+
+_END_BYTES = 300
+_BREAKS = str.maketrans("\n\r\t", "   ")
+
 
 class Cause(str, Enum):
     """Why an input cannot be used: what programs decide by, as people do by the message."""
@@ -52,7 +60,8 @@ class InputError(ValueError):
     """A user's mistake: a file, name or option that cannot be used.
 
     The message is one sentence that names the thing, what was found, what was
-    expected and what to do. Command lines print it and exit with code 2.
+    expected and what to do. Command lines print it and exit with code 2. Whatever names
+    from elsewhere are in it, it is one printable line of less than a kilobyte.
 
     Attributes:
         cause: Of which kind the mistake is. Programs decide by it, never by the message.
@@ -62,8 +71,25 @@ class InputError(ValueError):
     """The cause where none is given; a subclass may have its own."""
 
     def __init__(self, message: str, cause: Cause | None = None) -> None:
-        super().__init__(message)
+        super().__init__(in_one_line(message))
         self.cause = self.DEFAULT if cause is None else cause
+
+
+def in_one_line(text: str) -> str:
+    """A text as messages have it: printable, without line breaks, of less than a kilobyte.
+
+    Of a longer one the middle is left out: the beginning says what it is about, the end what to do.
+
+    Args:
+        text: Any text.
+    """
+    line = printable(text.translate(_BREAKS))
+    encoded = line.encode("utf-8", "replace")
+    if len(encoded) <= MAX_BYTES:
+        return line
+    head, tail = encoded[: MAX_BYTES - _END_BYTES - 5], encoded[-_END_BYTES:]
+    # A character that was cut through is left out.
+    return f"{head.decode('utf-8', 'ignore')} ... {tail.decode('utf-8', 'ignore')}"
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

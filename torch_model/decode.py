@@ -8,6 +8,7 @@ and their pixels differ by up to 4 grey levels. Like TensorFlow, nothing here ap
 from __future__ import annotations
 
 import os
+import zlib
 from typing import Any
 
 import numpy as np
@@ -57,11 +58,33 @@ def decode_image(data: bytes, source: str = "image", *, fast_dct: bool = True) -
     if data.startswith(JPEG):
         return _decode_jpeg(data, source, fast_dct)
     if data.startswith(PNG):
+        _check_png(data, source)
         width, height = unpack(">II", data, 16, source)
         return _decode_lossless(data, source, height, width)
     if data.startswith(BMP):
         return _decode_lossless(data, source, *_bmp_size(data, source))
     raise no_image(data, source)
+
+
+def _check_png(data: bytes, source: str) -> None:
+    """Verify the checksums of a PNG as TensorFlow's decoder does, which OpenCV's does not.
+
+    Chunks whose names begin with a small letter need not be understood (PNG specification, 5.4),
+    and decoders leave out those that are damaged.
+
+    Raises:
+        InputError: A chunk that matters does not have its CRC-32, or is cut short.
+    """
+    offset, kind = len(PNG), b""
+    while kind != b"IEND":
+        (size,) = unpack(">I", data, offset, source)
+        kind = data[offset + 4 : offset + 8]
+        end = offset + 8 + size
+        (stored,) = unpack(">I", data, end, source)
+        if kind[:1].isupper() and zlib.crc32(data[offset + 4 : end]) != stored:
+            name = kind.decode("latin-1")
+            raise damaged(source, f"its part {name!r} does not have its checksum")
+        offset = end + 4
 
 
 def _decode_jpeg(data: bytes, source: str, fast_dct: bool) -> RGBImage:

@@ -123,7 +123,7 @@ def read_pickle(stream: BinaryIO) -> Any:
             if instruction.name == "STOP":
                 return machine.pop()
             machine.carry_out(instruction.name, argument)
-    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
         reason = f"{error!s:.80}" or type(error).__name__
         raise PickleError(f"its pickle cannot be read: {reason}") from error
     raise PickleError("its pickle has no end")
@@ -315,7 +315,7 @@ def _storage(described: Any) -> Storage:
 
 def _whole(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 2**62:
-        raise ValueError(f"{value!r:.40} stands where a size belongs")
+        raise ValueError(f"{type(value).__name__} stands where a size belongs")
     return value
 
 

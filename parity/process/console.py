@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from efficientdet_spec import Cause, InputError, printable
+from efficientdet_spec import Cause, InputError, in_one_line, printable
 from parity.process.frames import first_line, in_project, innermost
 from parity.process.interruption import Interruptions, exit_code, message
 from parity.process.outcome import BROKEN_PIPE, DEFECT, MISTAKE, Ending
@@ -26,8 +26,6 @@ EXIT_CODES = (
     "(SIGTERM)"
 )
 """For the end of a ``--help``."""
-
-_MAX_LENGTH = 1000
 
 PLAIN_WIDTH = 100
 """Columns of a line of text that does not go to a terminal."""
@@ -137,7 +135,7 @@ def guarded(
 def _stopped(program: str, number: signal.Signals) -> Ended:
     """What to say after a signal."""
     cause = Ending.INTERRUPTED if number == signal.SIGINT else Ending.TERMINATED
-    return Ended(exit_code(number), cause, _line(message(program, number)))
+    return Ended(exit_code(number), cause, in_one_line(message(program, number)))
 
 
 def _ended(program: str, error: BaseException, debug: bool) -> Ended:
@@ -150,7 +148,7 @@ def _ended(program: str, error: BaseException, debug: bool) -> Ended:
     if isinstance(error, InputError):
         told = str(error)
         line = f"{program}: error: {told}{'' if told.endswith('.') else '.'}"
-        return Ended(MISTAKE, error.cause, _line(line))
+        return Ended(MISTAKE, error.cause, in_one_line(line))
     frame = innermost(error, in_project)
     place = f" at {in_project(frame.filename)}:{frame.lineno}" if frame is not None else ""
     advice = (
@@ -159,7 +157,7 @@ def _ended(program: str, error: BaseException, debug: bool) -> Ended:
         else "run again with --debug for the traceback and report it"
     )
     line = f"{program}: this is a defect of the program: {first_line(error)}{place}; {advice}"
-    return Ended(DEFECT, Ending.DEFECT, _line(line))
+    return Ended(DEFECT, Ending.DEFECT, in_one_line(line))
 
 
 def _circumstance(error: BaseException) -> InputError | None:
@@ -192,15 +190,6 @@ def out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and any(known in text for known in _MEMORY_TEXTS)
-
-
-def _line(text: str) -> str:
-    """One line of printable characters, and not too long."""
-    line = printable(text.replace("\n", " "))
-    if len(line) > _MAX_LENGTH:
-        # The end says what to do.
-        line = f"{line[: _MAX_LENGTH - 305]} ... {line[-300:]}"
-    return line
 
 
 def _fitted(line: str) -> str:

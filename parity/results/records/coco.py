@@ -24,12 +24,12 @@ from parity.results.records.record import (
 )
 from parity.results.records.shared import Checkpoint
 
-Metric = Annotated[str, Meta(pattern="^(AP(50|75|[sml])?|AR(10?0?|[sml]))$")]
+Metric = Annotated[str, Meta(pattern="^(AP|AP50|AP75|APs|APm|APl|AR1|AR10|AR100|ARs|ARm|ARl)$")]
 """One of COCO's twelve."""
 
 Metrics = Mapping[Metric, Fraction | None]
 
-Curve = Annotated[str, Meta(pattern="^AP(50|75)?$")]
+Curve = Annotated[str, Meta(pattern="^(AP|AP50|AP75)$")]
 """A metric that has a curve."""
 
 

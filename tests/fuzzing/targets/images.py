@@ -15,7 +15,8 @@ from fuzzing.damage.pictures import BMP, JPEG, PNG
 from fuzzing.damage.raw import RAW, splice
 from fuzzing.target import MIB, Target
 from made_images import waves
-from torch_model.decode import MAX_PIXELS, MAX_SIDE, read_image
+from efficientdet_spec.encoded import MAX_PIXELS, MAX_SIDE
+from torch_model.decode import read_image
 
 _LARGE = 2**22
 """TensorFlow does not decode again what has more pixels."""

@@ -11,7 +11,7 @@ from fuzzing.damage.raw import splice
 from fuzzing.damage.texts import JSON
 from fuzzing.target import Target
 from parity.detections.annotations import CocoImage
-from parity.detections.shards import ImageResult, Shard, claim, read_shard, write_shard
+from parity.detections.shard_files import ImageResult, Shard, ShardFolder
 
 _MANIFEST = {"framework": "torch", "profile": {"nms": "soft"}, "size": [8, 8], "images": "0" * 64}
 _IMAGES = [CocoImage(number + 100, f"{number}.png", 6, 4) for number in range(3)]
@@ -21,24 +21,22 @@ _NAME = "shards/00000.json"
 class Reader(Target):
     """The detections of a shard, in a folder that is this run's."""
 
-    WHAT = "shards of detections and their manifest (`claim`, `read_shard`)"
-    CHECKSUMS = False
+    WHAT = "shards of detections and their manifest (`ShardFolder`)"
     EXAMPLES = 20_000
 
     def __init__(self, material: Path) -> None:
         super().__init__(material)
         folder = material / "shards-sound"
-        claim(folder, _MANIFEST)
-        shard, other = _shard(0.5), _shard(0.25)
-        for name, content in (("00000.json", shard), ("other", other)):
-            write_shard(folder / name, content)
+        shards = ShardFolder.claim(folder, _MANIFEST)
+        for number, score in enumerate((0.5, 0.25)):
+            shards.write(number, _shard(score))
         self.files = {
             name: (folder / Path(name).name).read_bytes()
             for name in ("shards/manifest.json", _NAME)
         }
-        spliced = {**JSON, "splice": splice((folder / "other").read_bytes())}
+        spliced = {**JSON, "splice": splice((folder / "00001.json").read_bytes())}
         self.damages = {_NAME: spliced, "shards/manifest.json": JSON}
-        self._sound = self._plain(read_shard(folder / "00000.json", _IMAGES))
+        self._sound = self._plain(shards.read(0, _IMAGES))
 
     @staticmethod
     def _plain(shard: Shard) -> Any:
@@ -46,8 +44,7 @@ class Reader(Target):
         return found, dict(shard.seconds)
 
     def read(self, folder: Path, changed: frozenset[str]) -> Shard:
-        claim(folder / "shards", _MANIFEST)
-        return read_shard(folder / _NAME, _IMAGES)
+        return ShardFolder.claim(folder / "shards", _MANIFEST).read(0, _IMAGES)
 
     def same(self, value: Any, changed: frozenset[str]) -> bool:
         return bool(self._plain(value) == self._sound)
@@ -73,5 +70,3 @@ def _shard(score: float) -> Shard:
         ImageResult(102, rows[:1]),
     ]
     return Shard(images, {"network": 1.5, "wall": 2.0})
-
-
