@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from converter.fetch.sources import default_cache
 from converter.progress import Progress
-from converter.sources import default_cache
 from efficientdet_spec import (
     EXTRAS,
     install_command,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from converter.bundle import checkpoint_files
 from converter.conversion import Conversion, convert
+from converter.fetch.sources import CheckpointFiles, default_cache, resolve
 from converter.progress import READING_PATIENCE, Progress
-from converter.sources import CheckpointFiles, default_cache, resolve
 from parity.process.files import check_writable
 from parity.results.place import ResultPlace
 from parity.results.records.shared import Checkpoint, Weights

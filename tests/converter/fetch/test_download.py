@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from converter import download as download_module
-from converter.download import display_url, download
+from converter.fetch import download as download_module
+from converter.fetch.download import display_url, download
 from efficientdet_spec import InputError
 
 CONTENT = bytes(range(256)) * 4000  # 1 MB, more than one chunk.

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from converter import sources
-from converter.archive import ArchiveError
-from converter.sources import CheckpointFiles, default_cache, resolve
+from converter.fetch import sources
+from converter.fetch.archive import ArchiveError
+from converter.fetch.sources import CheckpointFiles, default_cache, resolve
 from efficientdet_spec import InputError
 
 FILES = {

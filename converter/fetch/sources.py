@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from converter.archive import (
+from converter.fetch.archive import (
     STATE_FILE,
     STATE_FILE_MAX_BYTES,
     ArchiveError,
@@ -15,7 +15,7 @@ from converter.archive import (
     extract_checkpoint,
     parse_state_file,
 )
-from converter.download import display_url, download
+from converter.fetch.download import display_url, download
 from efficientdet_spec import OFFICIAL_MODELS, Cause, InputError, did_you_mean, file_sha256
 from efficientdet_spec.releases import ARCHIVE_SHA256, archive_address
 

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from converter import archive as archive_module
-from converter.archive import (
+from converter.fetch import archive as archive_module
+from converter.fetch.archive import (
     ArchiveError,
     checkpoint_prefix,
     extract_checkpoint,
