@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from efficientdet_spec import Cause, InputError
+from parity.commands.asking.options import unchanged
 from parity.commands.detecting.detection import Detection, Stopwatch
 from parity.sides.tensorflow_import import import_tensorflow
 
@@ -208,5 +209,6 @@ def tensorflow_stages(setup: Detection) -> Iterator[TensorflowStages]:
             "found": (found.boxes, found.scores, found.classes),
         }
     with reference_tf.open_session(built.graph, setup.threads, device=setup.device) as session:
-        built.restore(session, setup.prefix, ema=setup.weights == "ema")
+        with unchanged(setup.conversion, setup.prefix):
+            built.restore(session, setup.prefix, ema=setup.weights == "ema")
         yield TensorflowStages(session, graph)
