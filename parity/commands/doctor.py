@@ -140,7 +140,8 @@ def _checkpoints(cache: Path) -> Iterator[FoundCheckpoint]:
     except OSError:
         return
     for path in places:
-        if path.suffix == ".lock":
+        # Locks, and notes on what is not complete.
+        if path.suffix in (".lock", ".json"):
             continue
         # In front stands a digest of the address.
         name = path.name.partition("-")[2] or path.name
