@@ -16,7 +16,7 @@ from converter.bundle import (
     open_bundle,
     read_index,
 )
-from converter.fetch.sources import CheckpointFiles
+from converter.fetch.cached import CheckpointFiles
 from converter.ledger import Ledger, choose_config, make_ledger
 from converter.mappings.layouts import Array
 from converter.mappings.official import iterate_pairs

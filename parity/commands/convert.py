@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from converter.bundle import checkpoint_files
 from converter.conversion import Conversion, account, examine
-from converter.fetch.sources import CheckpointFiles
+from converter.fetch.cached import CheckpointFiles
 from converter.ledger import Ledger
 from converter.listing import account_lines, listing
 from converter.mappings.keys import Naming

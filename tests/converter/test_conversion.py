@@ -11,7 +11,7 @@ import pytest
 
 from converter.bundle import BundleEntry, open_bundle, read_index, write_bundle
 from converter.conversion import account, convert, examine, to_tensorflow, to_torch
-from converter.fetch.sources import CheckpointFiles
+from converter.fetch.cached import CheckpointFiles
 from converter.ledger import EMA, make_ledger
 from converter.mappings.layouts import DEPTHWISE, Stacked
 from converter.mappings.official import iterate_pairs

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from converter.bundle import checkpoint_files, index_file
 from converter.conversion import Conversion, convert
-from converter.fetch.sources import CheckpointFiles, default_cache, resolve
+from converter.fetch.cached import CheckpointFiles
+from converter.fetch.sources import default_cache, resolve
 from converter.progress import READING_PATIENCE, Progress
 from efficientdet_spec import Cause, InputError, file_sha256
 from parity.process.files import check_writable

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.conversion import convert
-from converter.fetch.sources import CheckpointFiles
+from converter.fetch.cached import CheckpointFiles
 from efficientdet_spec import Cause, InputError
 from parity.commands.detecting.detection import Detection
 from parity.commands.detecting.detectors import Detecting

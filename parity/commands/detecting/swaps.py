@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from converter.conversion import account, convert
-from converter.fetch.sources import CheckpointFiles
+from converter.fetch.cached import CheckpointFiles
 from converter.progress import Progress
 from efficientdet_spec import Cause, InputError, NodeKind, require_extra
 from parity.coco.swaps import MISTAKE, TENSORFLOW, StageSwap, Swap, judge

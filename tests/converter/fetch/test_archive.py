@@ -14,12 +14,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from converter.fetch import archive as archive_module
-from converter.fetch.archive import (
-    ArchiveError,
-    checkpoint_prefix,
-    extract_checkpoint,
-    parse_state_file,
-)
+from converter.fetch.archive import ArchiveError, extract_checkpoint
+from converter.fetch.naming import checkpoint_prefix, parse_state_file
 from efficientdet_spec import InputError, locked
 
 ROOT = Path(__file__).parents[3]

@@ -16,7 +16,8 @@ import pytest
 
 from converter.fetch import sources
 from converter.fetch.archive import ArchiveError
-from converter.fetch.sources import CheckpointFiles, default_cache, resolve
+from converter.fetch.cached import CheckpointFiles
+from converter.fetch.sources import default_cache, resolve
 from efficientdet_spec import Cause, InputError
 
 FILES = {
