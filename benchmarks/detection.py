@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import common
 from converter.conversion import convert
-from converter.sources import default_cache, resolve
+from converter.fetch.sources import default_cache, resolve
 from parity.commands.detecting.detection import Detection
 from parity.commands.detecting.detectors import detecting
 from parity.detections.shards import BATCHES_AHEAD, Side

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks import common
 from converter.conversion import convert
-from converter.sources import default_cache, resolve
+from converter.fetch.sources import default_cache, resolve
 from efficientdet_spec import EfficientDetConfig
 from parity.sides.tensorflow_import import import_tensorflow
 

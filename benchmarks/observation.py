@@ -57,7 +57,7 @@ def paired(checkpoint: Path, size: int, way: str) -> Any:
     import numpy as np
 
     from converter.conversion import convert
-    from converter.sources import default_cache, resolve
+    from converter.fetch.sources import default_cache, resolve
     from efficientdet_spec import iterate_nodes
     from parity.lockstep.pairing import Pairing
     from parity.sides.naming import own_paths

@@ -16,8 +16,8 @@ import google_crc32c
 import numpy as np
 
 from converter import wire
-from converter.archive import STATE_FILE, STATE_FILE_MAX_BYTES, parse_state_file
 from converter.bundle import TYPE_NUMBERS, index_file, shard_path
+from converter.fetch.naming import STATE_FILE, STATE_FILE_MAX_BYTES, parse_state_file
 from converter.table import mask_crc, write_table
 from efficientdet_spec import (
     Cause,

@@ -16,10 +16,10 @@ from converter.bundle import (
     open_bundle,
     read_index,
 )
+from converter.fetch.cached import CheckpointFiles
 from converter.ledger import Ledger, choose_config, make_ledger
 from converter.mappings.layouts import Array
 from converter.mappings.official import iterate_pairs
-from converter.sources import CheckpointFiles
 from efficientdet_spec import (
     Cause,
     EfficientDetConfig,

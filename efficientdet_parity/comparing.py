@@ -26,7 +26,18 @@ _WRITTEN = {"json", "junit", "write_names", "verbose"}
 _IMAGE = "image"
 """The setting whose place the argument ``images`` takes."""
 
-_OPENING = ("weights", "model", "num_classes", "cache", "dtype", "threads", "device", "reference")
+_OPENING = (
+    "weights",
+    "model",
+    "num_classes",
+    "cache",
+    "sha256",
+    "offline",
+    "dtype",
+    "threads",
+    "device",
+    "reference",
+)
 """Settings that belong to an opened reference, and are the same for all it is compared with."""
 
 
@@ -92,8 +103,8 @@ def open_reference(
     Args:
         checkpoint: As of :func:`efficientdet_parity.convert`.
         progress: Called as the work proceeds.
-        settings: ``weights``, ``model``, ``num_classes``, ``cache``, ``dtype``, ``threads``,
-            ``device``, ``reference``, as of the command line.
+        settings: ``weights``, ``model``, ``num_classes``, ``cache``, ``sha256``, ``offline``,
+            ``dtype``, ``threads``, ``device``, ``reference``, as of the command line.
 
     Raises:
         InputError: The checkpoint or the reference cannot be used.

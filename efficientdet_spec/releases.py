@@ -3,16 +3,22 @@
 Sources: the README of ``google/automl``'s ``efficientdet`` at commit 6a54c87 (addresses, and both
 columns of AP with one decimal), the evaluation's output files beside the checkpoints
 (``coco2/val``), and the checkpoints' own index files, from which the fingerprints are computed.
+All figures stand in ``releases.json`` beside this module, which is checked when it is read.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from types import MappingProxyType
+from typing import Any, cast
 
 from efficientdet_spec.errors import Cause, InputError
+from efficientdet_spec.models import OFFICIAL_MODELS
 
 STORAGE_URL = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientdet/coco2"
 """The folder that the README links for the checkpoints trained on COCO."""
@@ -23,62 +29,110 @@ LICENCE = "Apache-2.0"
 DOWNLOADS = "EFFICIENTDET_DOWNLOADS"
 """The environment variable that names another folder with the same archives, such as a mirror."""
 
-ARCHIVE_SHA256: Mapping[str, str] = MappingProxyType(
-    {
-        "efficientdet-d0": "74794c937aa1fa2f559c2393d22b251b1f7135a49b108bd0414bc4f4800ca15d",
-        "efficientdet-d1": "31d8741da9840ab8bddfaa041d395d84a8c1e4e54db01cf8d277471afad5d6e0",
-    }
-)
+
+@dataclass(frozen=True)
+class _Release:
+    """What is known of one model's release; None where it is not.
+
+    Attributes:
+        ap_val: See :data:`AP_VAL`.
+        ap_test_dev: See :data:`AP_TEST_DEV`.
+        ap_val_file: See :data:`AP_VAL_FILES`.
+        archive_sha256: See :data:`ARCHIVE_SHA256`.
+        archive_bytes: See :data:`ARCHIVE_BYTES`.
+        fingerprint: See :data:`FINGERPRINTS`.
+    """
+
+    ap_val: float
+    ap_test_dev: float
+    ap_val_file: tuple[str, float] | None
+    archive_sha256: str | None
+    archive_bytes: int | None
+    fingerprint: str | None
+
+
+def read_releases(content: bytes) -> dict[str, _Release]:
+    """The releases by model, in the order of the models, from a file such as ``releases.json``.
+
+    Args:
+        content: The file's bytes.
+
+    Raises:
+        ValueError: Something in it is missing, unknown or impossible; says what and where.
+    """
+    models = json.loads(content)
+    if not isinstance(models, dict) or tuple(models) != tuple(OFFICIAL_MODELS):
+        raise ValueError(f"expected an object with {', '.join(OFFICIAL_MODELS)}, in this order")
+    return {model: _release(model, known) for model, known in models.items()}
+
+
+def _release(model: str, known: Any) -> _Release:
+    names = {field.name for field in fields(_Release)}
+    if not isinstance(known, dict) or not set(known) <= names:
+        raise ValueError(f"{model}: expected an object with some of {', '.join(sorted(names))}")
+
+    def value(name: str, sound: Callable[[Any], bool], wanted: str) -> Any:
+        found = known.get(name)
+        if found is not None and not sound(found):
+            raise ValueError(f"{model}: {name} is {found!r:.100}, expected {wanted}")
+        return found
+
+    for name in ("ap_val", "ap_test_dev"):
+        if known.get(name) is None:
+            raise ValueError(f"{model}: {name} is missing")
+    file = value("ap_val_file", _is_figure, "an object with a name and an ap between 0 and 1")
+    return _Release(
+        ap_val=value("ap_val", _is_ap, "a number between 0 and 1"),
+        ap_test_dev=value("ap_test_dev", _is_ap, "a number between 0 and 1"),
+        ap_val_file=None if file is None else (file["name"], file["ap"]),
+        archive_sha256=value("archive_sha256", _is_sha256, "64 lower-case hexadecimal digits"),
+        archive_bytes=value("archive_bytes", _is_count, "a positive whole number"),
+        fingerprint=value("fingerprint", _is_sha256, "64 lower-case hexadecimal digits"),
+    )
+
+
+def _is_ap(value: Any) -> bool:
+    return type(value) is float and 0 < value < 1
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_sha256(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+def _is_figure(value: Any) -> bool:
+    whole = isinstance(value, dict) and set(value) == {"name", "ap"}
+    return whole and isinstance(value["name"], str) and _is_ap(value["ap"])
+
+
+_RELEASES = read_releases(cast(bytes, pkgutil.get_data("efficientdet_spec", "releases.json")))
+
+
+def _known(field: str) -> Mapping[str, Any]:
+    """One thing that is known of some or all releases, by model."""
+    found = {model: getattr(release, field) for model, release in _RELEASES.items()}
+    return MappingProxyType({model: item for model, item in found.items() if item is not None})
+
+
+ARCHIVE_SHA256: Mapping[str, str] = _known("archive_sha256")
 """Of the archives, where it is known."""
 
-FINGERPRINTS: Mapping[str, str] = MappingProxyType(
-    {
-        "efficientdet-d0": "c7ae28b60494dd4ba9ddcfe588071d760087ac5f8cb38ec5ed023ecbf6608060",
-        "efficientdet-d1": "76f95b0567c86de4e5c05cd6e8ead0d730dc9c8730dfd01cc5734a2328ab61cf",
-        "efficientdet-d2": "55276433f8d8725fdf633ab069f19c999398415946405dddd16bc8e4543c1c27",
-        "efficientdet-d3": "17e4a9f7fa05f262006b9acd942f708944daa4aba0fadc50f6377f32f06b32db",
-    }
-)
+ARCHIVE_BYTES: Mapping[str, int] = _known("archive_bytes")
+"""Size of the archives, where it is known."""
+
+FINGERPRINTS: Mapping[str, str] = _known("fingerprint")
 """SHA-256 of the sorted (name, CRC32C) pairs of a released checkpoint, where it is known."""
 
-AP_VAL: Mapping[str, float] = MappingProxyType(
-    {
-        "efficientdet-d0": 0.343,
-        "efficientdet-d1": 0.402,
-        "efficientdet-d2": 0.435,
-        "efficientdet-d3": 0.468,
-        "efficientdet-d4": 0.493,
-        "efficientdet-d5": 0.512,
-        "efficientdet-d6": 0.521,
-        "efficientdet-d7": 0.534,
-        "efficientdet-d7x": 0.544,
-    }
-)
+AP_VAL: Mapping[str, float] = _known("ap_val")
 """The README's AP on COCO val2017. Until March 2021 it had 0.425 for D2 and 0.472 for D3."""
 
-AP_TEST_DEV: Mapping[str, float] = MappingProxyType(
-    {
-        "efficientdet-d0": 0.346,
-        "efficientdet-d1": 0.405,
-        "efficientdet-d2": 0.439,
-        "efficientdet-d3": 0.472,
-        "efficientdet-d4": 0.497,
-        "efficientdet-d5": 0.515,
-        "efficientdet-d6": 0.526,
-        "efficientdet-d7": 0.537,
-        "efficientdet-d7x": 0.551,
-    }
-)
+AP_TEST_DEV: Mapping[str, float] = _known("ap_test_dev")
 """The README's AP on COCO test-dev2017, whose true boxes only COCO's evaluation server has."""
 
-AP_VAL_FILES: Mapping[str, tuple[str, float]] = MappingProxyType(
-    {
-        "efficientdet-d0": ("coco2/val/d0_coco_val.txt", 0.34292528),
-        "efficientdet-d1": ("coco2/val/d1_coco_val.txt", 0.40172336),
-        "efficientdet-d2": ("coco2/val/d2_coco_val.txt", 0.43513247),
-        "efficientdet-d3": ("coco2/val/d3_coco_val_softnms.txt", 0.47151694),
-    }
-)
+AP_VAL_FILES: Mapping[str, tuple[str, float]] = _known("ap_val_file")
 """The same AP with more digits: the file beside the checkpoint, and what it says. The files of the
 other models are not known here."""
 

@@ -8,7 +8,7 @@ import pytest
 from converter.bundle import open_bundle
 from converter.bundle_writer import write_bundle
 from converter.conversion import convert
-from converter.sources import CheckpointFiles
+from converter.fetch.cached import CheckpointFiles
 from parity.process.environment import prepare
 from parity.sides.tensorflow_import import import_triton_first
 

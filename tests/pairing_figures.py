@@ -26,7 +26,7 @@ from scripted_port import STEPS, Written, scripted_port
 
 from benchmarks import common
 from converter.conversion import convert
-from converter.sources import default_cache, resolve
+from converter.fetch.sources import default_cache, resolve
 from efficientdet_spec import iterate_nodes
 from parity.judge.verdict import Verdict
 from parity.lockstep.comparison import compare_isolated

@@ -11,12 +11,12 @@ from msgspec import UNSET
 
 from converter.bundle import checkpoint_files
 from converter.conversion import Conversion, account, examine
+from converter.fetch.cached import CheckpointFiles
 from converter.ledger import Ledger
 from converter.listing import account_lines, listing
 from converter.mappings.keys import Naming
 from converter.mappings.state_dicts import get_naming, to_naming
 from converter.progress import READING_PATIENCE, Progress
-from converter.sources import CheckpointFiles
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from parity.commands.asking.options import check_results, convert_checkpoint, resolve_checkpoint
 from parity.process.console import output_width, say

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from converter.fetch.sources import default_cache
 from converter.progress import Progress
-from converter.sources import default_cache
 from efficientdet_spec import (
     EXTRAS,
     install_command,
@@ -141,7 +141,8 @@ def _checkpoints(cache: Path) -> Iterator[FoundCheckpoint]:
     except OSError:
         return
     for path in places:
-        if path.suffix == ".lock":
+        # Locks, and notes on what is not complete.
+        if path.suffix in (".lock", ".json"):
             continue
         # In front stands a digest of the address.
         name = path.name.partition("-")[2] or path.name

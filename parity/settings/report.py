@@ -11,8 +11,8 @@ from parity.settings.nodes import EXACT, GRAPH, needs_of_reference
 from parity.settings.option import CHECKPOINT, COMPUTING, INPUT, RESULTS, SIDES, STEPS, option
 from parity.settings.shared import (
     WEIGHTS,
-    CacheSettings,
     DeviceSettings,
+    DownloadSettings,
     SizeSettings,
     ThreadSettings,
 )
@@ -28,7 +28,7 @@ _MAX_COUNT = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportSettings(CacheSettings, SizeSettings, ThreadSettings, DeviceSettings):
+class ReportSettings(DownloadSettings, SizeSettings, ThreadSettings, DeviceSettings):
     """Everything for one model or all of them, and pages of it."""
 
     COMMAND = "report"
@@ -160,6 +160,12 @@ class ReportSettings(CacheSettings, SizeSettings, ThreadSettings, DeviceSettings
         anything = reference is not None and (reference == EXACT or reference.suffix == ".pth")
         return reference if anything else None
 
+    def _number(self) -> str:
+        """Of how many models the pages are, in words."""
+        if self.from_ is not None:
+            return "an earlier run"
+        return "all models" if ALL in self.sources else f"{len(self.sources)} models"
+
     def needs(self) -> Sequence[str]:
         """What makes the pages, and what every step that is asked for needs."""
         if self.from_ is not None:
@@ -187,6 +193,18 @@ class ReportSettings(CacheSettings, SizeSettings, ThreadSettings, DeviceSettings
                 )
         elif not self.sources:
             raise InputError("No model is given; name one, a checkpoint, or all.", Cause.OPTION)
+        if self.sha256 is not None and (len(self.sources) != 1 or ALL in self.sources):
+            raise InputError(
+                f"--sha256 is of one archive, but the pages are of {self._number()}; name one "
+                f"model or leave it out.",
+                Cause.OPTION,
+            )
+        if self.sha256 is not None and self.seeded:
+            raise InputError(
+                "--seeded makes the weights here, and --sha256 is of an archive that is not used "
+                "then; leave one of the two out.",
+                Cause.OPTION,
+            )
         if bool(self.images) != bool(self.annotations):
             missing, there = ("annotations", "images") if self.images else ("images", "annotations")
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +51,41 @@ class CacheSettings(Settings):
     )
 
 
+def _sha256(text: str) -> str:
+    """A SHA-256, in lower case.
+
+    Raises:
+        InputError: It is none.
+    """
+    if not re.fullmatch("[0-9A-Fa-f]{64}", text):
+        raise InputError(
+            f"--sha256 is {text!r:.100}; give the 64 hexadecimal digits of the archive's SHA-256.",
+            Cause.OPTION,
+        )
+    return text.lower()
+
+
 @dataclass(frozen=True, kw_only=True)
-class CheckpointSettings(CacheSettings):
+class DownloadSettings(CacheSettings):
+    """Whether something may be downloaded, and what it must be."""
+
+    sha256: str | None = option(
+        "refuse an archive, downloaded or given as a file, with another SHA-256",
+        default=None,
+        group=CHECKPOINT,
+        metavar="HEX",
+        read=_sha256,
+    )
+    offline: bool = option(
+        "download nothing, use what is on the disk; the environment variable "
+        "EFFICIENTDET_OFFLINE=1 says it too",
+        default=False,
+        group=CHECKPOINT,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSettings(DownloadSettings):
     """A checkpoint, and which of its values are taken."""
 
     checkpoint: str = option(

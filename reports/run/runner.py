@@ -282,8 +282,9 @@ def _account(
 
 
 def own_code() -> list[str]:
-    """The source files of this project that results may depend on; pages depend on others."""
+    """This project's files that results may depend on, code and data; pages depend on others."""
     found = [path for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
+    found += (ROOT / "efficientdet_spec").glob("*.json")
     found += [ROOT / name for name in SCRIPTS]
     pages = Path(__file__).parents[1]
     return sorted(str(path) for path in found if not path.is_relative_to(pages))

@@ -172,7 +172,7 @@ def convert(subject: Subject, source: str, folder: Path, choice: ReportSettings)
         checkpoint=source,
         target=folder / "model.pth",
         json=str(folder / "conversion.json"),
-        **_identity(subject, choice),
+        **_identity(subject, source, choice),
     )
     title = "Convert the checkpoint to PyTorch"
     return Step("convert", title, settings, "conversion.json", ("model.pth",))
@@ -193,7 +193,7 @@ def comparisons(
     common = {
         "checkpoint": source,
         "threads": choice.threads,
-        **_identity(subject, choice),
+        **_identity(subject, source, choice),
     }
     steps = _of_nodes(folder, choice, common)
     if choice.self_check:
@@ -265,7 +265,7 @@ def _of_detections(
     return steps
 
 
-def _identity(subject: Subject, choice: ReportSettings) -> dict[str, Any]:
+def _identity(subject: Subject, source: str, choice: ReportSettings) -> dict[str, Any]:
     """Which checkpoint it is, beyond its file."""
     # D6 and D7 have the same variables; an official name says which it is.
     official = subject.official and subject.source in MODELS
@@ -273,4 +273,7 @@ def _identity(subject: Subject, choice: ReportSettings) -> dict[str, Any]:
         "model": subject.source if official else choice.model,
         "weights": choice.weights,
         "cache": choice.cache,
+        # Of the archive, which seeded weights are not from.
+        "sha256": choice.sha256 if source == subject.source else None,
+        "offline": choice.offline,
     }

@@ -16,7 +16,7 @@ import pytest
 from converter import bundle, bundle_writer, wire
 from converter.bundle import open_bundle, read_index
 from converter.bundle_writer import write_bundle
-from converter.sources import resolve
+from converter.fetch.sources import resolve
 from converter.table import mask_crc, write_table
 from efficientdet_spec import InputError, locked
 

@@ -12,10 +12,10 @@ import pytest
 from converter.bundle import BundleEntry, open_bundle, read_index
 from converter.bundle_writer import write_bundle
 from converter.conversion import account, convert, examine, to_tensorflow, to_torch
+from converter.fetch.cached import CheckpointFiles
 from converter.ledger import EMA, make_ledger
 from converter.mappings.layouts import DEPTHWISE, Stacked
 from converter.mappings.official import iterate_pairs
-from converter.sources import CheckpointFiles
 from efficientdet_spec import TINY, Fusion, InputError
 
 

@@ -15,7 +15,7 @@ from paired import reference as streamed
 
 import reference_tf
 from converter.conversion import convert
-from converter.sources import resolve
+from converter.fetch.sources import resolve
 from parity.diagnosis.suspects import Known, diagnosed, findings, suspects
 from parity.lockstep.comparison import compare_isolated
 from parity.sides.naming import base, own_paths

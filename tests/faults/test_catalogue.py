@@ -15,7 +15,7 @@ from faults.weights import owner
 from sampling import one_in
 
 from converter.conversion import convert
-from converter.sources import CheckpointFiles
+from converter.fetch.cached import CheckpointFiles
 from efficientdet_spec import OFFICIAL_MODELS, Fusion, get_config
 from torch_model import EfficientDet, build
 from torch_model.calibrate import calibrated_statistics

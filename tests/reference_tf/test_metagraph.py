@@ -12,7 +12,7 @@ from tensorflow.python.framework import function
 
 import reference_tf
 from converter.conversion import convert
-from converter.sources import resolve
+from converter.fetch.sources import resolve
 from efficientdet_spec import Fusion, InputError, get_config
 from parity.lockstep.comparison import compare
 from parity.sides.naming import own_paths

@@ -124,3 +124,38 @@ def test_a_name_that_is_nearly_right_and_a_home_folder(monkeypatch, tmp_path):
     assert subjects(["mine=~/model"]) == [Subject("mine", str(tmp_path / "model"), False)]
     with pytest.raises(InputError, match="neither a checkpoint"):
         subjects(["x="])
+
+
+def test_what_may_be_downloaded_is_handed_on():
+    subject = Subject("d0", "efficientdet-d0", True)
+    folder = Path("results/d0")
+    choice = choice_of(sha256="AB" * 32, offline=True, self_check=True)
+    trained = [
+        steps.convert(subject, subject.source, folder, choice),
+        *steps.comparisons(subject, subject.source, folder, choice, trained=True),
+    ]
+    for step in trained:
+        assert option(step.command, "--sha256") == "ab" * 32 and "--offline" in step.command
+    # Seeded weights come from no archive.
+    for step in (
+        steps.convert(subject, "seeded", folder, choice),
+        *steps.comparisons(subject, "seeded", folder, choice, trained=False),
+    ):
+        assert "--sha256" not in step.command and "--offline" in step.command
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"sources": ("efficientdet-d0", "efficientdet-d1")},
+            "the pages are of 2 models; name one",
+        ),
+        ({"sources": ("all",)}, "the pages are of all models"),
+        ({"sources": (), "from_": "."}, "the pages are of an earlier run"),
+        ({"sources": ("efficientdet-d0",), "seeded": True}, "--seeded makes the weights here"),
+    ],
+)
+def test_a_digest_is_of_one_archive(settings, message):
+    with pytest.raises(InputError, match=message):
+        ReportSettings(out="out", sha256="0" * 64, **settings)

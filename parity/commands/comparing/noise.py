@@ -87,6 +87,8 @@ def measured_noise(
         image=image,
         model=settings.model,
         cache=settings.cache,
+        sha256=settings.sha256,
+        offline=settings.offline,
     )
 
     def command(trace: Path) -> list[str]:
@@ -95,7 +97,9 @@ def measured_noise(
 
     try:
         with noise.recorded(command, variables) as trace:
-            check_matches(trace, images_sha256=described["sha256"])
+            # The other process has read the checkpoint anew.
+            fingerprint = opened.conversion.provenance["checkpoint_fingerprint"]
+            check_matches(trace, fingerprint=fingerprint, images_sha256=described["sha256"])
             found += noise.reference_noise(stream, [(variation, trace.stream)], names)
     except InputError as error:
         # What was measured so far must not be lost.

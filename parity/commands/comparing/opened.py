@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.conversion import convert
-from converter.sources import CheckpointFiles
+from converter.fetch.cached import CheckpointFiles
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from parity.commands.asking.options import convert_checkpoint, describe_checkpoint
 from parity.commands.references import Wanted, kind_of, open_reference, open_reference_trace

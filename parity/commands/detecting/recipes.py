@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from converter.conversion import convert
-from converter.sources import CheckpointFiles
+from converter.fetch.cached import CheckpointFiles
 from efficientdet_spec import InputError
 from parity.commands.detecting.brought_detection import FunctionDetecting
 from parity.commands.detecting.candidate_detection import CandidateDetecting

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from converter.conversion import account, convert
+from converter.fetch.cached import CheckpointFiles
 from converter.progress import Progress
-from converter.sources import CheckpointFiles
 from efficientdet_spec import Cause, InputError, NodeKind, require_extra
 from parity.coco.swaps import MISTAKE, TENSORFLOW, StageSwap, Swap, judge
 from parity.commands.detecting.detection import Detection

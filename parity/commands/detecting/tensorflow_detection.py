@@ -12,6 +12,7 @@ import numpy as np
 
 from efficientdet_spec import Cause, InputError
 from efficientdet_spec.encoded import check_encoded, read_encoded
+from parity.commands.asking.options import unchanged
 from parity.commands.detecting.detection import Detection, Stopwatch
 from parity.detections.messages import SideName
 from parity.sides.tensorflow_import import import_tensorflow
@@ -206,5 +207,6 @@ def tensorflow_stages(setup: Detection) -> Iterator[TensorflowStages]:
             "found": (found.boxes, found.scores, found.classes),
         }
     with reference_tf.open_session(built.graph, setup.threads, device=setup.device) as session:
-        built.restore(session, setup.prefix, ema=setup.weights == "ema")
+        with unchanged(setup.conversion, setup.prefix):
+            built.restore(session, setup.prefix, ema=setup.weights == "ema")
         yield TensorflowStages(session, graph)

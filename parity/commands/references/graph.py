@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from parity.commands.asking.options import unchanged
 from parity.commands.references import Wanted
 from parity.gradients.sides import ReferenceGradients
 from parity.process.arrays import Array
@@ -52,16 +53,17 @@ def gradients(wanted: Wanted) -> ReferenceGradients:
     def compute(
         images: Array, patterns: Sequence[Array], *, dtype: str, training: bool
     ) -> Gradients:
-        found = of_variables(
-            wanted.config,
-            wanted.prefix,
-            images,
-            patterns,
-            ema=wanted.weights == "ema",
-            dtype=dtype,
-            training=training,
-            threads=wanted.threads,
-        )
+        with unchanged(wanted.conversion, wanted.prefix):
+            found = of_variables(
+                wanted.config,
+                wanted.prefix,
+                images,
+                patterns,
+                ema=wanted.weights == "ema",
+                dtype=dtype,
+                training=training,
+                threads=wanted.threads,
+            )
         return Gradients(
             found.scalar,
             found.images,
@@ -82,12 +84,13 @@ def filled(wanted: Wanted, built: Any, described: dict[str, Any]) -> Iterator[Re
         described: Where it comes from.
 
     Raises:
-        InputError: The checkpoint is of another model.
+        InputError: The checkpoint is of another model, or no longer the one that was converted.
     """
     import reference_tf
     from parity.sides.tensorflow_graph import TensorflowReference
 
     taps = TensorflowReference(built)
     with reference_tf.open_session(built.graph, wanted.threads, device=wanted.device) as session:
-        built.restore(session, wanted.prefix, ema=wanted.weights == "ema")
+        with unchanged(wanted.conversion, wanted.prefix):
+            built.restore(session, wanted.prefix, ema=wanted.weights == "ema")
         yield taps.reference(session, described)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.conversion import convert
-from converter.sources import resolve
+from converter.fetch.sources import resolve
 from fuzzing.damage.raw import RAW, splice
 from fuzzing.damage.tables import TABLE
 from fuzzing.target import Target

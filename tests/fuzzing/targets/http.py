@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from converter.download import download
+from converter.fetch.download import download
 from fuzzing.answering import Answering
 from fuzzing.damage.http import HTTP
 from fuzzing.damage.raw import RAW

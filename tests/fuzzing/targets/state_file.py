@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from converter.sources import resolve
+from converter.fetch.sources import resolve
 from fuzzing.damage.raw import RAW
 from fuzzing.target import Target
 

@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from converter.archive import extract_checkpoint
+from converter.fetch.archive import extract_checkpoint
 from converter.bundle import open_bundle
 from fuzzing.damage import tars
 from fuzzing.damage.raw import RAW

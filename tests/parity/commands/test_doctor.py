@@ -29,12 +29,14 @@ def test_a_machine_that_has_everything(probed, tmp_path, capsys):
     (downloads / "0123-efficientdet-d0.tar.gz").write_bytes(b"x" * 2_000_000)
     (downloads / "0123-efficientdet-d1.tar.gz.part").write_bytes(b"x" * 1_000_000)
     (downloads / "0123-efficientdet-d1.tar.gz.lock").touch()
+    (downloads / "0123-efficientdet-d1.tar.gz.part.json").touch()
     path = tmp_path / "doctor.json"
     words = ["doctor", "--cache", str(tmp_path / "cache"), "--json", str(path)]
     assert main(words) == 0
     out = capsys.readouterr().out
     assert "efficientdet-d0.tar.gz  2.0 MB\n" in out
     assert "efficientdet-d1.tar.gz  1.0 MB, not complete" in out and ".lock" not in out
+    assert ".json" not in out
     assert out.endswith("\nEverything that is installed works.\n")
     found = read(path, DoctorResult)
     assert found.healthy and [item.name for item in found.commands][:2] == ["convert", "nodes"]

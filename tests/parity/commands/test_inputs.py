@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from handmade import distance, node
 
-from converter.sources import CheckpointFiles
+from converter.fetch.cached import CheckpointFiles
 from efficientdet_spec import OFFICIAL_MODELS, InputError, get_config
 from parity.commands.asking import inputs
 from parity.commands.asking.inputs import AMPLITUDE, plan_inputs

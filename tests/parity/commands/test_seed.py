@@ -6,7 +6,7 @@ import torch
 
 import compare
 from converter.conversion import convert
-from converter.sources import resolve
+from converter.fetch.sources import resolve
 from parity.detections.images import high_amplitude, photograph_like
 from parity.judge.reach import reach
 from parity.sides import pytorch

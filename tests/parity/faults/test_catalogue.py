@@ -15,7 +15,7 @@ from lockstep import Lockstep
 from sampling import one_in
 
 from converter.conversion import convert
-from converter.sources import CheckpointFiles
+from converter.fetch.cached import CheckpointFiles
 from efficientdet_spec import Fusion
 from parity.diagnosis.examination import Known, site_of
 from parity.diagnosis.suspects import findings

@@ -15,7 +15,7 @@ from paired import paired
 
 import reference_tf
 from converter.conversion import convert
-from converter.sources import resolve
+from converter.fetch.sources import resolve
 from efficientdet_spec import InputError, NodeKind
 from parity.detections.images import photograph_like
 from parity.lockstep.noise import (

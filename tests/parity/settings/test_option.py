@@ -46,6 +46,8 @@ def filled(kind, folder):
             value = next(item for item in known.choices if item != setting.default)
         elif setting.field == "size":
             value = (96, 128)
+        elif setting.field == "sha256":
+            value = "ab" * 32
         elif setting.field == "image_ids":
             value = (139, 285)
         elif setting.kind is int:
@@ -68,6 +70,9 @@ def filled(kind, folder):
     for name in ("from_", "backward", "scheduler", "naming", "framework", "stage_swap",
                  "tls_ca", "tls_cert", "tls_key", "insecure"):  # fmt: skip
         values.pop(name, None)
+    if kind is ReportSettings:
+        # Seeded weights are from no archive.
+        values.pop("sha256")
     if "detections" in values:
         # It is a whole program, in place of a candidate's network.
         values.pop("candidate")
@@ -127,6 +132,12 @@ def test_values_are_what_is_declared_whoever_gives_them(monkeypatch):
         ({"size": 512}, "--size is 512"),
         ({"size": (512,)}, "--size is"),
         ({"size": (0, 512)}, "'0x512' is no image size"),
+        ({"sha256": "0" * 63}, "--sha256 is '0.*'; give the 64 hexadecimal digits"),
+        ({"sha256": "0" * 64 + "\n"}, "--sha256 is '0.*; give the 64"),
+        ({"sha256": "g" * 64}, "--sha256 is 'g"),
+        ({"sha256": "sha256:" + "0" * 57}, "--sha256 is 'sha256:"),
+        ({"sha256": ""}, "--sha256 is ''"),
+        ({"sha256": 64}, "--sha256 is '64'"),
         ({"json": ""}, "--json is ''; give a path"),
         ({"json": "a\0b"}, r"--json is 'a\\x00b'; give a path"),
         ({"candidate": ""}, "--candidate is ''; give a path"),
@@ -141,6 +152,17 @@ def test_values_that_no_setting_can_have(values, message):
     with pytest.raises(InputError, match=message) as raised:
         NodesSettings.of(checkpoint="d0", **values)
     assert raised.value.cause is Cause.OPTION
+
+
+def test_a_digest_is_read_in_either_case():
+    assert NodesSettings(checkpoint="d0", sha256="AB" * 32).sha256 == "ab" * 32
+
+
+def test_every_command_with_a_checkpoint_says_what_may_be_downloaded():
+    for kind in KINDS:
+        names = {setting.field for setting in settings_of(kind)}
+        if {"checkpoint", "sources"} & names:
+            assert {"cache", "sha256", "offline"} <= names, kind.COMMAND
 
 
 def test_what_is_missing_is_named():

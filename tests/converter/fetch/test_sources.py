@@ -4,6 +4,9 @@ import hashlib
 import http.server
 import io
 import os
+import re
+import shutil
+import socket
 import tarfile
 import threading
 from functools import partial
@@ -11,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from converter import sources
-from converter.archive import ArchiveError
-from converter.sources import CheckpointFiles, default_cache, resolve
-from efficientdet_spec import InputError
+from converter.fetch import sources
+from converter.fetch.archive import ArchiveError
+from converter.fetch.cached import CheckpointFiles
+from converter.fetch.sources import default_cache, resolve
+from efficientdet_spec import Cause, InputError
 
 FILES = {
     "checkpoint": b'model_checkpoint_path: "model"\n',
@@ -329,6 +333,9 @@ def test_official_name_with_a_known_hash(mirror, cache, monkeypatch):
         resolve("efficientdet-d0", cache)
     assert not list(cache.rglob("*.tar.gz"))
     monkeypatch.setattr(sources, "ARCHIVE_SHA256", {"efficientdet-d0": sha256(path)})
+    with pytest.raises(InputError, match="bytes, expected 28,828,936"):
+        resolve("efficientdet-d0", cache)
+    monkeypatch.setattr(sources, "ARCHIVE_BYTES", {"efficientdet-d0": path.stat().st_size})
     assert resolve("efficientdet-d0", cache).archive_sha256 == sha256(path)
     # A cached file that has decayed is not trusted.
     (cached,) = cache.rglob("*-efficientdet-d0.tar.gz")
@@ -386,3 +393,200 @@ def test_default_cache_without_a_home(monkeypatch):
     monkeypatch.setattr(Path, "home", homeless)
     with pytest.raises(InputError, match="set EFFICIENTDET_CACHE"):
         default_cache()
+
+
+# Files that are none.
+
+
+def make_socket(path):
+    with socket.socket(socket.AF_UNIX) as found:
+        found.bind(str(path))
+
+
+@pytest.mark.parametrize("name", ["model.index", "model.data-00000-of-00001", "model.meta"])
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, make_socket])
+@pytest.mark.parametrize("named", ["", "model", "model.index"])
+def test_a_checkpoint_with_a_file_that_is_none(model, cache, monkeypatch, name, make, named):
+    monkeypatch.chdir(model)
+    (model / name).unlink()
+    make(Path(name))
+    with pytest.raises(
+        InputError, match="it is a (named pipe|folder|socket)|neither a file nor|holds no check"
+    ):
+        resolve(str(model / named), cache)
+
+
+@pytest.mark.parametrize("name", ["d0.tar.gz", "d0.tgz", "model.index", "checkpoint", "d0"])
+@pytest.mark.parametrize("make", [os.mkfifo, make_socket])
+def test_a_source_that_is_no_file(tmp_path, cache, monkeypatch, name, make):
+    monkeypatch.chdir(tmp_path)
+    make(Path(name))
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        resolve(name, cache)
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        resolve("/dev/zero", cache)
+
+
+def test_an_archive_in_the_cache_that_is_none_is_replaced(web, cache):
+    path = pack(web.folder / "d0.tar.gz")
+    url = f"{web.url}/d0.tar.gz"
+    resolve(url, cache)
+    (kept,) = cache.rglob("*-d0.tar.gz")
+    kept.unlink()
+    os.mkfifo(kept)
+    assert resolve(url, cache).archive_sha256 == sha256(path)
+
+
+def test_a_file_of_an_extracted_checkpoint_that_was_swapped_is_not_used(tmp_path, cache):
+    path = pack(tmp_path / "d0.tgz")
+    index = Path(f"{resolve(str(path), cache).prefix}.index")
+    index.write_bytes(b"THE INDEX")
+    found = resolve(str(path), cache)
+    assert Path(f"{found.prefix}.index").read_bytes() == b"the index"
+    assert found.archive_sha256 == sha256(path)
+
+
+def test_an_archive_that_is_swapped_between_digest_and_extraction(tmp_path, cache, monkeypatch):
+    path = pack(tmp_path / "d0.tgz")
+    before, real = sha256(path), sources.file_sha256
+
+    def swapped(file):
+        found = real(file)
+        pack(path, FILES | {"model.index": b"another"})
+        return found
+
+    monkeypatch.setattr(sources, "file_sha256", swapped)
+    with pytest.raises(ArchiveError, match="changed while it was read"):
+        resolve(str(path), cache)
+    assert before != sha256(path) and not list(cache.rglob("*.index"))
+
+
+# A digest that the user gives.
+
+
+def test_the_digest_of_a_file(tmp_path, cache):
+    path = pack(tmp_path / "d0.tgz")
+    assert resolve(str(path), cache, sha256=sha256(path)).archive_sha256 == sha256(path)
+    other = "0" * 64
+    with pytest.raises(InputError, match=f"SHA-256 {sha256(path)}, expected {other}: it") as caught:
+        resolve(str(path), tmp_path / "other", sha256=other)
+    assert caught.value.cause is Cause.FORMAT
+    assert not (tmp_path / "other").exists() and path.exists()
+
+
+def test_the_digest_of_a_download(web, cache):
+    path = pack(web.folder / "d0.tar.gz")
+    url, other = f"{web.url}/d0.tar.gz", "0" * 64
+    for _ in range(2):
+        with pytest.raises(
+            InputError, match=f"{sha256(path)}, expected {other}.* --sha256$"
+        ) as told:
+            resolve(url, cache, sha256=other)
+        assert told.value.cause is Cause.FORMAT
+        assert not [path for path in cache.rglob("*") if path.is_file()]
+        # What was kept without being asked for a digest is not it either.
+        resolve(url, cache)
+        (kept,) = cache.rglob("*-d0.tar.gz")
+        assert kept.exists()
+        with pytest.raises(InputError, match="expected 000"):
+            resolve(url, cache, sha256=other)
+        assert not kept.exists()
+        shutil.rmtree(cache)
+    assert resolve(url, cache, sha256=sha256(path)).archive_sha256 == sha256(path)
+    before = len(web.hits)
+    assert resolve(url, cache, sha256=sha256(path)).archive_sha256 == sha256(path)
+    assert len(web.hits) == before
+
+
+def test_a_newer_file_is_fetched_where_its_digest_is_asked_for(web, cache):
+    path = pack(web.folder / "d0.tar.gz")
+    url = f"{web.url}/d0.tar.gz"
+    before = resolve(url, cache).archive_sha256
+    pack(path, FILES | {"model.index": b"newer"})
+    assert resolve(url, cache).archive_sha256 == before
+    assert resolve(url, cache, sha256=sha256(path)).archive_sha256 == sha256(path) != before
+
+
+@pytest.mark.parametrize("name", ["", "model", "model.index", "checkpoint", "model.meta"])
+def test_a_digest_is_of_no_use_for_a_folder(model, cache, name):
+    with pytest.raises(InputError, match="is no archive, and --sha256 is of") as caught:
+        resolve(str(model / name), cache, sha256="0" * 64)
+    assert caught.value.cause is Cause.OPTION
+
+
+def test_a_digest_that_is_not_the_known_one(mirror, cache):
+    with pytest.raises(InputError, match="--sha256 is 000.* of efficientdet-d0 has 74794c937aa1"):
+        resolve("efficientdet-d0", cache, sha256="0" * 64)
+    assert not mirror.hits
+    path = pack(mirror.folder / "efficientdet-d2.tar.gz")
+    found = resolve("efficientdet-d2", cache, sha256=sha256(path))
+    assert found.archive_sha256 == sha256(path) and found.official_model == "efficientdet-d2"
+
+
+# Without a network.
+
+
+@pytest.fixture(params=["option", "environment"])
+def offline(request, monkeypatch):
+    """What ``resolve`` is given, and how the obstacle is called."""
+    if request.param == "option":
+        return {"offline": True}, "--offline is given"
+    monkeypatch.setenv("EFFICIENTDET_OFFLINE", "1")
+    return {}, "EFFICIENTDET_OFFLINE is set"
+
+
+def test_offline_what_is_there_is_used(mirror, cache, model, tmp_path, offline, monkeypatch):
+    settings, obstacle = offline
+    path = pack(mirror.folder / "efficientdet-d4.tar.gz")
+    with pytest.raises(
+        InputError, match=f"^{obstacle}, and http://127.* is not in the cache"
+    ) as no:
+        resolve("efficientdet-d4", cache, **settings)
+    assert no.value.cause is Cause.NETWORK and not mirror.hits
+    place = re.search("as '([^']*)'; .* put it there under that name", str(no.value))[1]
+    # What it says to do is enough.
+    shutil.copy(path, place)
+    found = resolve("efficientdet-d4", cache, **settings)
+    assert found.archive_sha256 == sha256(path) and not mirror.hits
+    assert resolve(str(model), cache, **settings).prefix == model / "model"
+    assert resolve(str(pack(tmp_path / "x.tgz")), cache, **settings).prefix.name == "model"
+    # A file that cannot be had again is not removed because it is of no use.
+    Path(place).write_bytes(b"no archive")
+    with pytest.raises(ArchiveError):
+        resolve("efficientdet-d4", cache, **settings)
+    assert Path(place).exists() and not mirror.hits
+
+
+def test_offline_another_digest_is_refused(mirror, cache):
+    path = pack(mirror.folder / "x.tgz")
+    url = f"{mirror.url}/x.tgz"
+    resolve(url, cache)
+    with pytest.raises(InputError, match=f"cache with SHA-256 {sha256(path)}, expected 000"):
+        resolve(url, cache, sha256="0" * 64, offline=True)
+    assert len(mirror.hits) == 1
+    assert resolve(url, cache, sha256=sha256(path), offline=True).archive_sha256 == sha256(path)
+
+
+@pytest.mark.parametrize("value", ["", "0", "no", "False", "OFF"])
+def test_a_variable_that_forbids_nothing(mirror, cache, monkeypatch, value):
+    monkeypatch.setenv("EFFICIENTDET_OFFLINE", value)
+    pack(mirror.folder / "x.tgz")
+    assert resolve(f"{mirror.url}/x.tgz", cache).prefix.name == "model"
+
+
+# Names that a terminal would obey.
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2J", "a\rwrote good.pth", "a\u202e", "a\x9b", "a\nb"])
+def test_names_of_files_move_no_cursor(tmp_path, cache, name):
+    folder = fill(tmp_path / "x", {f"{name}.index": b""})
+    assert resolve(str(folder), cache).origin.isprintable()
+    assert resolve(str(pack(folder / f"{name}.tgz")), cache).origin.isprintable()
+    fill(folder, {"b.index": b"", "checkpoint": f'model_checkpoint_path: "{name}"'.encode()})
+    fill(tmp_path / "y", {name: b""})
+    for source in (folder, tmp_path / "y", tmp_path / "y" / name, tmp_path / name):
+        with pytest.raises(InputError) as caught:
+            (folder / f"{name}.index").unlink(missing_ok=True)
+            fill(folder, {"c.index": b""})
+            resolve(str(source), cache)
+        assert str(caught.value).isprintable()

@@ -1,8 +1,11 @@
 """Unpacking checkpoints, from honest archives and from hostile ones."""
 
 import gzip
+import hashlib
 import io
 import os
+import subprocess
+import sys
 import tarfile
 from collections import namedtuple
 from collections.abc import Callable
@@ -10,15 +13,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from converter import archive as archive_module
-from converter.archive import (
-    ArchiveError,
-    checkpoint_prefix,
-    extract_checkpoint,
-    parse_state_file,
-)
-from efficientdet_spec import InputError
+from converter.fetch import archive as archive_module
+from converter.fetch.archive import ArchiveError, extract_checkpoint
+from converter.fetch.naming import checkpoint_prefix, parse_state_file
+from efficientdet_spec import InputError, locked
 
+ROOT = Path(__file__).parents[3]
 INDEX = b"the index"
 DATA = bytes(range(256)) * 100
 MODEL = {
@@ -246,7 +246,10 @@ def test_no_such_archive(tmp_path, out):
         extract_checkpoint(tmp_path / "none.tgz", out)
 
 
-def test_byte_flips_never_escape_as_other_errors(tmp_path):
+def test_byte_flips_never_escape_as_other_errors(tmp_path, monkeypatch):
+    # What is written here need not outlive a loss of power.
+    monkeypatch.setattr(archive_module, "sync", lambda path: None)
+    monkeypatch.setattr(archive_module, "sync_folder", lambda path: None)
     plain = tmp_path / "a.tar"
     pack(plain, *entries(MODEL), mode="w")
     original = plain.read_bytes()
@@ -340,10 +343,13 @@ def test_disk_too_small(tmp_path, out, monkeypatch):
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_nothing_is_left_when_writing_ends_early(tmp_path, out, monkeypatch, error):
     real: Callable = archive_module._chunks
+    read = []
 
     def failing(tar, member, reader):
         yield from real(tar, member, reader)
-        if member.name.endswith("meta"):
+        read.append(member.name)
+        # It is read to be checked first, and then to be written.
+        if read.count("d0/model.meta") == 2:
             raise error
 
     path = pack(tmp_path / "a.tgz", *entries(MODEL))
@@ -364,12 +370,13 @@ def test_full_disk_while_writing(tmp_path, out, monkeypatch):
     assert list(out.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("change", ["links", "names", "sizes", "fewer", "shorter"])
+@pytest.mark.parametrize("change", ["links", "names", "sizes", "contents", "fewer", "shorter"])
 def test_an_archive_that_changes_between_check_and_extraction(tmp_path, out, monkeypatch, change):
     path = pack(tmp_path / "a.tar", *entries(MODEL), mode="w")
     members = {
         "links": [entry(name, kind=tarfile.SYMTYPE, link="/etc/passwd") for name in MODEL],
         "names": [entry(name + "2", content) for name, content in MODEL.items()],
+        "contents": [entry(name, content[::-1]) for name, content in MODEL.items()],
         "sizes": [entry(name, content + b"2") for name, content in MODEL.items()],
         "fewer": entries(MODEL)[:2],
         "shorter": entries(MODEL),
@@ -385,6 +392,153 @@ def test_an_archive_that_changes_between_check_and_extraction(tmp_path, out, mon
     with pytest.raises(ArchiveError):
         extract_checkpoint(path, out)
     assert list(out.parent.iterdir()) == []
+
+
+def test_what_was_extracted_is_verified_each_time(tmp_path, out):
+    path = pack(tmp_path / "a.tgz", *entries(MODEL))
+    extract_checkpoint(path, out)
+    for name, content in MODEL.items():
+        file = out / PurePosixPath(name).name
+        # Of the same name and size, and at the same moment.
+        before = file.stat()
+        file.write_bytes(b"?" * len(content))
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert extract_checkpoint(path, out) == out / "model"
+        assert file.read_bytes() == content
+    assert [entry.name for entry in out.parent.iterdir()] == [out.name]
+
+
+@pytest.mark.parametrize("make", [os.symlink, "fifo", "folder"])
+def test_what_is_no_regular_file_is_replaced_or_left_but_never_used(tmp_path, out, make):
+    path = pack(tmp_path / "a.tgz", *entries(MODEL))
+    extract_checkpoint(path, out)
+    index, elsewhere = out / "model.index", tmp_path / "elsewhere"
+    elsewhere.write_bytes(INDEX)
+    index.unlink()
+    if make == "folder":
+        index.mkdir()
+        with pytest.raises(InputError, match="cannot be written"):
+            extract_checkpoint(path, out)
+        assert index.is_dir()
+        return
+    if make == "fifo":
+        os.mkfifo(index)
+    else:
+        os.symlink(elsewhere, index)
+    extract_checkpoint(path, out)
+    assert index.read_bytes() == INDEX and not index.is_symlink()
+    assert elsewhere.read_bytes() == INDEX
+
+
+def test_a_folder_behind_a_link_is_not_replaced(tmp_path, out):
+    path = pack(tmp_path / "a.tgz", *entries(MODEL))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "model.index").write_bytes(b"somebody's")
+    out.parent.mkdir()
+    os.symlink(other, out)
+    with pytest.raises(InputError, match="cannot be written"):
+        extract_checkpoint(path, out)
+    assert (other / "model.index").read_bytes() == b"somebody's"
+
+
+def test_extra_files_do_not_keep_a_swapped_one_in_use(tmp_path, out):
+    path = pack(tmp_path / "a.tgz", *entries(MODEL))
+    extract_checkpoint(path, out)
+    (out / "thesis.txt").write_text("the only copy")
+    assert extract_checkpoint(path, out) == out / "model"
+    (out / "model.index").write_bytes(INDEX[::-1])
+    with pytest.raises(InputError, match="cannot be written"):
+        extract_checkpoint(path, out)
+    assert (out / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w"])
+def test_the_archive_itself_is_digested_in_the_same_pass(tmp_path, out, mode):
+    path = pack(tmp_path / "a.tgz", *entries(MODEL), mode=mode)
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    extract_checkpoint(path, out, sha256=digest)
+    with pytest.raises(ArchiveError, match="changed while it was read"):
+        extract_checkpoint(path, out, sha256="0" * 64)
+    other = tmp_path / "other"
+    with pytest.raises(ArchiveError, match="changed while it was read"):
+        extract_checkpoint(path, other, sha256=digest[::-1])
+    assert not other.exists()
+
+
+def test_files_and_folders_are_synced_before_and_after_the_renames(tmp_path, out, monkeypatch):
+    done = []
+    monkeypatch.setattr(archive_module, "sync", lambda path: done.append(path.name))
+    monkeypatch.setattr(archive_module, "sync_folder", lambda path: done.append(path.name))
+    real = os.rename
+    monkeypatch.setattr(
+        archive_module.os, "rename", lambda *paths: (done.append("rename"), real(*paths))
+    )
+    extract_checkpoint(pack(tmp_path / "a.tgz", *entries(MODEL)), out)
+    files = [PurePosixPath(name).name for name in MODEL]
+    assert done == [*files, "new", "rename", out.parent.name]
+
+
+def test_workspaces_of_killed_processes_are_swept_and_no_others(tmp_path, out):
+    path = pack(tmp_path / "a.tgz", *entries(MODEL))
+    left = [f".partial-{out.name}-0123abcd", f".partial-{out.name}-4567cdef"]
+    foreign = [".partial-thesis", f".partial-{out.name}-mine", f".partial-other{out.name}-0123abcd"]
+    for name in [*left, *foreign]:
+        (out.parent / name / "new").mkdir(parents=True)
+    (out.parent / f"{left[0]}.lock").touch()
+    (out.parent / f".partial-{out.name}-89ab0123.lock").touch()
+    used = out.parent / f".partial-{out.name}-ffffffff"
+    used.mkdir()
+    with locked(used.with_name(used.name + ".lock")) as ours:
+        assert ours
+        extract_checkpoint(path, out)
+        names = sorted(entry.name for entry in out.parent.iterdir())
+        assert names == sorted([*foreign, used.name, used.name + ".lock", out.name])
+    # A link of such a name leads somewhere else, where nothing is removed.
+    (tmp_path / "precious").mkdir()
+    os.symlink(tmp_path / "precious", out.parent / left[0])
+    (out / "model.index").unlink()
+    extract_checkpoint(path, out)
+    assert (tmp_path / "precious").is_dir() and not used.exists()
+
+
+def test_a_killed_extraction_leaves_nothing_for_the_next(tmp_path, out):
+    path = pack(tmp_path / "a.tgz", *entries(MODEL))
+    script = (
+        "import os, sys; from pathlib import Path; from converter.fetch import archive\n"
+        "archive._move = lambda *arguments: os.kill(os.getpid(), 9)\n"
+        "archive.extract_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+    )
+    command = [sys.executable, "-c", script, str(path), str(out)]
+    assert subprocess.run(command, cwd=ROOT).returncode == -9
+    assert len(list(out.parent.iterdir())) == 2
+    extract_checkpoint(path, out)
+    assert [entry.name for entry in out.parent.iterdir()] == [out.name]
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "no-ending"])
+def test_an_archive_that_is_no_regular_file_does_not_hang(tmp_path, out, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="cannot be opened .it is a named pipe"):
+        extract_checkpoint(tmp_path / name, out)
+    with pytest.raises(InputError, match="cannot be opened .it is a device"):
+        extract_checkpoint(Path("/dev/zero"), out)
+
+
+@pytest.mark.parametrize("name", ["mo\x1b[2Jdel", "mo\rdel", "mo\u202edel", "mo\x9bdel"])
+def test_names_in_an_archive_move_no_cursor(tmp_path, out, name):
+    for files in (
+        {f"d0/{name}.index": INDEX},
+        {
+            "d0/checkpoint": f'model_checkpoint_path: "{name}"'.encode(),
+            "a.index": b"",
+            "b.index": b"",
+        },
+    ):
+        with pytest.raises(ArchiveError) as caught:
+            extract_checkpoint(pack(tmp_path / "a.tgz", *entries(files)), out)
+        assert str(caught.value).isprintable()
 
 
 def test_another_process_was_faster(tmp_path, out, monkeypatch):

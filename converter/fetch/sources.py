@@ -1,24 +1,37 @@
 """Turns what a user names as the source into a checkpoint on the local disk."""
 
-import hashlib
+from __future__ import annotations
+
+import glob
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from converter.archive import (
+from converter.fetch.addresses import display_url
+from converter.fetch.cached import CheckpointFiles, Expected, Fetching, from_archive
+from converter.fetch.naming import (
     STATE_FILE,
     STATE_FILE_MAX_BYTES,
-    ArchiveError,
     checkpoint_prefix,
-    extract_checkpoint,
     parse_state_file,
 )
-from converter.download import display_url, download
-from efficientdet_spec import OFFICIAL_MODELS, Cause, InputError, did_you_mean, file_sha256
-from efficientdet_spec.releases import ARCHIVE_SHA256, archive_address
+from efficientdet_spec import (
+    OFFICIAL_MODELS,
+    Cause,
+    InputError,
+    did_you_mean,
+    file_sha256,
+    open_regular,
+    printable,
+)
+from efficientdet_spec.releases import ARCHIVE_BYTES, ARCHIVE_SHA256, archive_address
 
+OFFLINE = "EFFICIENTDET_OFFLINE"
+"""The environment variable that forbids downloads, as ``--offline`` does."""
+
+_NO = frozenset({"", "0", "no", "off", "false"})
 _ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 _FORMS = (
     "a checkpoint folder, a checkpoint prefix, an .index file, a .tar.gz or .tgz archive, an http "
@@ -33,23 +46,6 @@ _FOREIGN = {
     (".tflite",): "a TensorFlow Lite model",
     (".onnx",): "an ONNX model",
 }
-
-
-@dataclass(frozen=True)
-class CheckpointFiles:
-    """A checkpoint on the local disk and where it came from.
-
-    Attributes:
-        prefix: The path of the `.index` file without `.index`.
-        origin: The absolute path or the address (without its query) that the source stood for.
-        archive_sha256: The SHA-256 of the archive that held it, or None if there was none.
-        official_model: The official name, where the source was one.
-    """
-
-    prefix: Path
-    origin: str
-    archive_sha256: str | None
-    official_model: str | None = None
 
 
 def default_cache() -> Path:
@@ -78,6 +74,9 @@ def resolve(
     source: str,
     cache: Path,
     progress: Callable[[int, int | None], None] | None = None,
+    *,
+    sha256: str | None = None,
+    offline: bool = False,
 ) -> CheckpointFiles:
     """Finds, unpacks or downloads the checkpoint that a source stands for.
 
@@ -92,14 +91,17 @@ def resolve(
             an archive, or an official name.
         cache: The folder for downloads and unpacked archives.
         progress: Called with the bytes downloaded and, where known, their total.
+        sha256: What the archive must have, in lower-case hexadecimal; None where any will do.
+        offline: Connect to nothing. The environment variable EFFICIENTDET_OFFLINE says so too.
 
     Returns:
         The checkpoint's files.
 
     Raises:
-        InputError: The source is none of these, cannot be read or holds no single checkpoint, or
-            the cache cannot be written.
+        InputError: The source is none of these, cannot be read or holds no single checkpoint, has
+            another SHA-256, would have to be downloaded, or the cache cannot be written.
     """
+    fetch = Fetching(cache, progress, _obstacle(offline))
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", source)
     if scheme is not None:
         if scheme[1].lower() not in ("http", "https"):
@@ -108,20 +110,20 @@ def resolve(
                 "download it by hand and pass the file",
                 Cause.OPTION,
             )
-        return _from_url(source, None, cache, progress)
+        return fetch.address(source, Expected(sha256, asked=sha256 is not None))
     try:
-        found = _local(source, cache)
+        found = _local(source, cache, sha256)
     except (OSError, RuntimeError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
+        reason = (isinstance(error, OSError) and error.strerror) or printable(error)
         raise InputError(
-            f"source {source!r} cannot be read ({reason}); check its path and permissions",
+            f"source {source!r} cannot be read ({_place(error, source)}{reason}); check its path "
+            f"and permissions",
             Cause.FILE,
         ) from error
     if found is not None:
         return found
     if source in OFFICIAL_MODELS:
-        url = archive_address(source)
-        files = _from_url(url, ARCHIVE_SHA256.get(source), cache, progress)
+        files = fetch.address(archive_address(source), _official(source, sha256))
         return replace(files, official_model=source)
     raise InputError(
         f"source {source!r} does not exist{did_you_mean(source, OFFICIAL_MODELS)}; pass {_FORMS}",
@@ -129,17 +131,46 @@ def resolve(
     )
 
 
-def _local(source: str, cache: Path) -> CheckpointFiles | None:
+def _place(error: Exception, source: str) -> str:
+    """Which of a source's files an error is about, where it is another than what was named."""
+    name = error.filename if isinstance(error, OSError) else None
+    return f"{str(name)!r}: " if name is not None and str(name) != source else ""
+
+
+def _obstacle(offline: bool) -> str | None:
+    """What forbids downloads; None where nothing does."""
+    if offline:
+        return "--offline is given"
+    return None if os.environ.get(OFFLINE, "").lower() in _NO else f"{OFFLINE} is set"
+
+
+def _official(model: str, sha256: str | None) -> Expected:
+    known = ARCHIVE_SHA256.get(model)
+    if None not in (sha256, known) and sha256 != known:
+        raise InputError(
+            f"--sha256 is {sha256}, but the official archive of {model} has {known}; leave "
+            f"--sha256 out, or pass the address or file of the archive that you mean",
+            Cause.OPTION,
+        )
+    return Expected(sha256 or known, ARCHIVE_BYTES.get(model), asked=sha256 is not None)
+
+
+def _local(source: str, cache: Path, sha256: str | None) -> CheckpointFiles | None:
     """Looks for the source on the disk; None if nothing there has its name."""
     if not source or "\0" in source:
         return None
     path = Path(source).expanduser()
-    if path.is_dir():
-        return _here(_in_folder(path))
-    if _index(path).is_file():
-        return _here(path)
+    prefix = _checkpoint_at(path)
+    if prefix is not None:
+        if sha256 is not None:
+            raise InputError(
+                f"source {source!r} is no archive, and --sha256 is of an archive's bytes; leave "
+                f"--sha256 out or pass the archive",
+                Cause.OPTION,
+            )
+        return _here(prefix)
     if path.is_file():
-        return _from_file(path, cache)
+        return _from_local_archive(path, cache, sha256)
     # A device or pipe would be read without end.
     if path.exists():
         raise InputError(
@@ -148,10 +179,21 @@ def _local(source: str, cache: Path) -> CheckpointFiles | None:
     return None
 
 
-def _from_file(path: Path, cache: Path) -> CheckpointFiles:
+def _checkpoint_at(path: Path) -> Path | None:
+    """The prefix of the checkpoint that a path names by its folder or one of its files."""
+    if path.is_dir():
+        return _in_folder(path)
+    index = _index(path)
+    if index.is_file() or (index.exists() and not path.is_file()):
+        return path
+    return _of_file(path) if path.is_file() else None
+
+
+def _of_file(path: Path) -> Path | None:
+    """The prefix of the checkpoint that a file belongs to; None where it is none of its files."""
     prefix = checkpoint_prefix(path.name)
     if path.name.endswith(".index") and prefix is not None:
-        return _here(path.with_name(prefix))
+        return path.with_name(prefix)
     if prefix is not None:
         if not _index(path.with_name(prefix)).is_file():
             raise InputError(
@@ -159,24 +201,33 @@ def _from_file(path: Path, cache: Path) -> CheckpointFiles:
                 "beside it; copy that file there too",
                 Cause.FILE,
             )
-        return _here(path.with_name(prefix))
-    if path.name == STATE_FILE:
-        return _here(_in_folder(path.parent))
+        return path.with_name(prefix)
+    return _in_folder(path.parent) if path.name == STATE_FILE else None
+
+
+def _from_local_archive(path: Path, cache: Path, sha256: str | None) -> CheckpointFiles:
     looks = _foreign_kind(path)
     if looks is not None:
         raise InputError(f"source {str(path)!r} looks like {looks}; {_NEEDED}", Cause.FORMAT)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         compressed = file.read(2) == b"\x1f\x8b"
-    if compressed or path.name.lower().endswith(_ARCHIVE_SUFFIXES):
-        return _from_archive(path, str(path.absolute()), file_sha256(path), cache)
-    raise InputError(
-        f"source {str(path)!r} is a file of an unknown kind; pass {_FORMS}", Cause.FORMAT
-    )
+    if not compressed and not path.name.lower().endswith(_ARCHIVE_SUFFIXES):
+        raise InputError(
+            f"source {str(path)!r} is a file of an unknown kind; pass {_FORMS}", Cause.FORMAT
+        )
+    found = file_sha256(path)
+    if found != (sha256 or found):
+        raise InputError(
+            f"archive {str(path)!r} has SHA-256 {found}, expected {sha256}: it is another file or "
+            f"was altered, and nothing of it was used; get it again or correct --sha256",
+            Cause.FORMAT,
+        )
+    return from_archive(path, printable(path.absolute()), found, cache)
 
 
 def _foreign_kind(path: Path) -> str | None:
     """Says what a model file of another format looks like."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(8)
     if start == b"\x89HDF\r\n\x1a\n":
         return "Keras weights (HDF5)"
@@ -222,7 +273,7 @@ def _named_by_state_file(folder: Path) -> str | None:
     state = folder / STATE_FILE
     if not state.is_file():
         return None
-    with state.open("rb") as file:
+    with open_regular(state) as file:
         return parse_state_file(file.read(STATE_FILE_MAX_BYTES))
 
 
@@ -240,54 +291,18 @@ def _inside(folder: Path, named: str) -> list[Path]:
     return [by_name] if leads_out else [folder.joinpath(*parts), by_name]
 
 
-def _from_url(
-    url: str,
-    sha256: str | None,
-    cache: Path,
-    progress: Callable[[int, int | None], None] | None,
-) -> CheckpointFiles:
-    shown = display_url(url)
-    # The same file name comes from many addresses; the query may hold an access token.
-    hashed = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", shown.rpartition("/")[2])[-80:]
-    archive = _cache_folder(cache, "downloads") / f"{hashed}-{name}"
-    try:
-        found = file_sha256(archive) if archive.is_file() else None
-    except OSError as error:
-        raise InputError(
-            f"cached file {str(archive)!r} cannot be read ({error.strerror}); delete it",
-            Cause.of(error),
-        ) from error
-    if found is None or found != (sha256 or found):
-        found = download(url, archive, sha256=sha256, progress=progress)
-    try:
-        return _from_archive(archive, shown, found, cache)
-    except ArchiveError as error:
-        # A login page or a file broken on the server must not stay in the cache for ever.
-        archive.unlink(missing_ok=True)
-        raise ArchiveError(f"{shown} cannot be used: {error}", error.cause) from error
-
-
-def _from_archive(archive: Path, origin: str, sha256: str, cache: Path) -> CheckpointFiles:
-    folder = _cache_folder(cache, "checkpoints") / sha256
-    return CheckpointFiles(extract_checkpoint(archive, folder), origin, sha256)
-
-
-def _cache_folder(cache: Path, name: str) -> Path:
-    folder = cache / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"cache folder {str(folder)!r} cannot be created ({error.strerror}); set "
-            "EFFICIENTDET_CACHE to a folder that can be written",
-            Cause.of(error),
-        ) from error
-    return folder
-
-
 def _here(prefix: Path) -> CheckpointFiles:
-    return CheckpointFiles(prefix, str(prefix.absolute()), None)
+    """A checkpoint whose files can be read: what reads them later would wait for a pipe for ever.
+
+    Raises:
+        OSError: One of them cannot be opened.
+    """
+    open_regular(_index(prefix)).close()
+    for path in map(Path, glob.glob(f"{glob.escape(str(prefix))}.*")):
+        belongs = checkpoint_prefix(path.name) == prefix.name
+        if belongs and path.exists() and not path.is_file():
+            open_regular(path).close()
+    return CheckpointFiles(prefix, printable(prefix.absolute()), None)
 
 
 def _index(prefix: Path) -> Path:

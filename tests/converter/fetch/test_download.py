@@ -1,10 +1,15 @@
 """Downloads from a local server that misbehaves in every way that servers do."""
 
+import contextlib
 import errno
 import hashlib
 import json
 import re
+import shutil
 import socket
+import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,9 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from converter import download as download_module
-from converter.download import display_url, download
-from efficientdet_spec import InputError
+from converter.fetch import addresses, parts, versions
+from converter.fetch import download as download_module
+from converter.fetch.addresses import display_url, redirected
+from converter.fetch.download import MismatchError, download
+from efficientdet_spec import Cause, InputError
+
+ROOT = Path(__file__).parents[3]
 
 CONTENT = bytes(range(256)) * 4000  # 1 MB, more than one chunk.
 OTHER = CONTENT[::-1]
@@ -199,7 +208,7 @@ def test_the_version_check_prevents_a_mixed_file(server, target, monkeypatch):
     with pytest.raises(InputError):
         get(server, target, attempts=1)
     server.answer = serve(OTHER, etag='"two"', if_range=False)
-    monkeypatch.setattr(download_module._Version, "__eq__", lambda self, other: True)
+    monkeypatch.setattr(versions.Version, "__eq__", lambda self, other: True)
     get(server, target)
     assert target.read_bytes() == CONTENT[:300_000] + OTHER[300_000:]
 
@@ -455,9 +464,10 @@ def test_redirects_elsewhere_or_in_circles(server, target, location):
 
 
 def test_without_the_redirect_check_ftp_is_tried(server, target, monkeypatch):
-    monkeypatch.delattr(download_module._WebRedirects, "redirect_request")
+    monkeypatch.setattr(addresses, "_is_usable", lambda url: True)
     server.answer = redirect("ftp://127.0.0.1:1/x")
-    with pytest.raises(InputError, match="in 1 attempt "):
+    # The second wall: nothing here speaks any other protocol.
+    with pytest.raises(InputError, match="in 1 attempt .unknown url type: ftp"):
         get(server, target, attempts=1)
 
 
@@ -485,7 +495,7 @@ def test_wrong_hash(server, target):
         get(server, target, sha256=SHA256)
     assert SHA256 in str(caught.value)
     assert hashlib.sha256(OTHER).hexdigest() in str(caught.value)
-    assert [path.name for path in target.parent.iterdir()] == [target.name + ".lock"]
+    assert list(target.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("length", [True, False])
@@ -546,7 +556,7 @@ def test_display_url_hides_secrets():
 def test_a_full_disk(server, target, monkeypatch):
     server.answer = serve()
 
-    def full(self, response, output, have, total):
+    def full(self, *arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(download_module._Fetch, "_copy", full)
@@ -587,7 +597,7 @@ def test_two_at_once_do_not_disturb_each_other(server, target):
     assert get(server, target, sha256=SHA256, progress=second) == SHA256
     assert inner == [SHA256]
     assert target.read_bytes() == CONTENT
-    assert sorted(p.name for p in target.parent.iterdir()) == [target.name, target.name + ".lock"]
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
 def test_the_second_one_cannot_resume_and_says_so(server, target):
@@ -603,3 +613,366 @@ def test_the_second_one_cannot_resume_and_says_so(server, target):
     get(server, target, progress=second)
     assert "resume" not in messages[0] and "try again" in messages[0]
     assert not list(target.parent.glob("*.part*"))
+
+
+def test_a_file_that_cannot_be_resumed_leaves_nothing_and_is_not_promised(server, target):
+    server.answer = serve(etag=None, drop=lambda request: 300_000)
+    with pytest.raises(InputError, match="300,000 of 1,024,000") as caught:
+        get(server, target, attempts=1)
+    assert "resume" not in str(caught.value)
+    assert list(target.parent.iterdir()) == []
+
+
+# What killed processes leave.
+
+
+def test_litter_of_killed_downloads_is_swept(server, target):
+    target.parent.mkdir()
+    for name in ("0123456789abcdef", "fedcba9876543210"):
+        for end in (".part", ".part.json", ".part.lock"):
+            target.with_name(f"{target.name}.{name}{end}").write_text("left")
+    target.with_name(target.name + ".lock").touch()
+    others = ["d0.tar.gz.thesis.part", "d1.tar.gz.0123456789abcdef.part", "d0.tar.gz.bak"]
+    for name in others:
+        target.with_name(name).write_text("somebody's")
+    server.answer = serve()
+    get(server, target)
+    assert sorted(path.name for path in target.parent.iterdir()) == sorted([*others, target.name])
+
+
+def test_a_private_file_in_use_is_not_swept(server, target):
+    server.answer = serve()
+    seen = []
+
+    def third(done, total):
+        (private,) = target.parent.glob("*.part.lock")
+        seen.append(private)
+        parts._sweep(target)
+        assert private.exists() and private.with_name(private.name[: -len(".lock")]).exists()
+
+    def second(done, total):
+        if not seen:
+            assert get(server, target, progress=third) == SHA256
+
+    assert get(server, target, progress=second) == SHA256
+    assert seen and [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_a_download_that_was_killed_is_resumed_and_its_lock_goes(server, target):
+    script = (
+        "import os, sys; from pathlib import Path; from converter.fetch.download import download\n"
+        "def die(done, total):\n"
+        "    done < 200_000 or os.kill(os.getpid(), 9)\n"
+        "download(sys.argv[1], Path(sys.argv[2]), sha256=None, progress=die)\n"
+    )
+    server.answer = serve()
+    command = [sys.executable, "-c", script, server.url, str(target)]
+    assert subprocess.run(command, cwd=ROOT).returncode == -9
+    names = sorted(path.name for path in target.parent.iterdir())
+    assert names == ["d0.tar.gz.lock", "d0.tar.gz.part", "d0.tar.gz.part.json"]
+    kept = part(target).stat().st_size
+    assert get(server, target) == SHA256
+    assert server.requests[-1]["Range"] == f"bytes={kept}-"
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+# Sizes that are known.
+
+
+def test_a_file_of_another_size_is_refused_before_its_bytes_come(server, target):
+    seen = []
+    server.answer = serve()
+    with pytest.raises(MismatchError, match="1,024,000 bytes, expected 5: it is another") as caught:
+        get(server, target, size=5, progress=lambda *amount: seen.append(amount))
+    assert not seen and len(server.requests) == 1 and list(target.parent.iterdir()) == []
+    assert caught.value.cause is Cause.NETWORK
+    with pytest.raises(MismatchError, match=f"SHA-256 is not the expected {SHA256}"):
+        get(server, target, size=1_024_001, sha256=SHA256)
+    assert get(server, target, size=len(CONTENT), sha256=SHA256) == SHA256
+
+
+def test_a_file_without_a_stated_size_ends_at_the_known_one(server, target):
+    server.answer = serve(length=False)
+    with pytest.raises(MismatchError, match="more than 500,000 bytes, expected 500,000"):
+        get(server, target, size=500_000)
+    assert list(target.parent.iterdir()) == []
+    assert get(server, target, size=len(CONTENT)) == SHA256
+
+
+# Connections that give next to nothing.
+
+
+class RawServer:
+    """Gives bytes one by one, for ever, whatever is asked."""
+
+    def __init__(self, first: bytes, drip: bytes, pause: float = 0.02) -> None:
+        self.connections = 0
+        self._first, self._drip, self._pause = first, drip, pause
+        self._done = threading.Event()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._done.set()
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._give, args=(connection,), daemon=True).start()
+
+    def _give(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(self._first)
+            while not self._done.wait(self._pause):
+                connection.sendall(self._drip)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+DRIPS = {
+    # A record of TLS that announces 16 kB.
+    "handshake": (b"\x16\x03\x03\x40\x00", b"\x02"),
+    "status line": (b"", b"H"),
+    "reason": (b"HTTP/1.1 200 ", b"O"),
+    "a header": (HEAD + b"ETag: ", b"x"),
+    "headers": (HEAD, b"A: b\r\n"),
+    "more headers than there may be, slowly": (HEAD, b"X"),
+    "answers before the answer": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "body": (HEAD + b"Content-Length: 1000000\r\n\r\n", b"x"),
+    "body of any length": (HEAD + b"Connection: close\r\n\r\n", b"x"),
+    "chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "size of a chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"0"),
+    "extension of a chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;a=", b"b"),
+    "trailer": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"A: b\r\n"),
+    "error": (b"HTTP/1.1 404 ", b"N"),
+    "redirect": (b"HTTP/1.1 302 Found\r\nLocation: /", b"x"),
+}
+
+
+@pytest.mark.parametrize("what", DRIPS)
+def test_one_byte_in_time_is_not_enough(target, monkeypatch, what):
+    monkeypatch.setenv("no_proxy", "*")
+    shaking = what == "handshake"
+    server = RawServer(*DRIPS[what])
+    url = f"http{'s' if shaking else ''}://127.0.0.1:{server.port}/x"
+    started = time.monotonic()
+    try:
+        with pytest.raises(InputError, match="fewer than 1,000 bytes in 0.2 seconds") as caught:
+            get(url, target, attempts=2, window=0.2, least=1000)
+    finally:
+        server.close()
+    assert time.monotonic() - started < 3
+    assert server.connections == 2 and "in 2 attempts" in str(caught.value)
+
+
+def test_a_proxy_that_drips(target, monkeypatch):
+    server = RawServer(b"HTTP/1.1 ", b"2")
+    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{server.port}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    try:
+        with pytest.raises(InputError, match="fewer than 1,000 bytes"):
+            get("https://nowhere.example/x", target, attempts=1, window=0.2, least=1000)
+    finally:
+        server.close()
+
+
+def test_a_redirect_whose_body_never_ends_is_not_read(server, target):
+    def endless(handler):
+        if handler.path.endswith("new"):
+            serve()(handler)
+            return
+        handler.send_response(302)
+        handler.send_header("Location", "/new")
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            while not handler.server.release.is_set():
+                handler.wfile.write(bytes(65536))
+
+    server.answer = endless
+    assert get(server, target) == SHA256
+
+
+def test_slow_but_steady_is_enough_and_what_came_is_resumed(server, target):
+    def steady(handler):
+        serve(drop=lambda request: 0)(handler)
+        start = int((handler.headers.get("Range") or "bytes=0-")[6:-1])
+        for place in range(start, len(CONTENT), 50_000):
+            if len(handler.server.requests) == 1 and place >= 300_000:
+                handler.server.release.wait(5)
+            handler.wfile.write(CONTENT[place : place + 50_000])
+            handler.wfile.flush()
+            time.sleep(0.05)
+
+    server.answer = steady
+    # All of it takes a second, which is longer than a window.
+    assert get(server, target, window=0.4, least=50_000) == SHA256
+    assert [request.get("Range") for request in server.requests] == [None, "bytes=300000-"]
+
+
+def test_what_the_program_does_itself_counts_for_nothing(server, target):
+    server.answer = serve()
+
+    def slow(done, total):
+        time.sleep(0.2)
+
+    assert get(server, target, window=0.1, least=1_000, progress=slow, attempts=1) == SHA256
+    assert len(server.requests) == 1
+
+
+def test_the_watchdog_ends_with_the_download(server, target):
+    server.answer = serve()
+    get(server, target)
+    assert "watchdog" not in [thread.name for thread in threading.enumerate()]
+
+
+# Redirects from encrypted to plain.
+
+
+@pytest.mark.parametrize(
+    ("url", "location", "found"),
+    [
+        ("http://a/x", "https://b/y", "https://b/y"),
+        ("http://a/x", "http://b/y", "http://b/y"),
+        ("https://a/x", "https://b/y", "https://b/y"),
+        ("https://a/x", "/y", "https://a/y"),
+        ("https://a/x", "//b/y", "https://b/y"),
+        ("http://a/x/", "y z?q=\xe9#f", "http://a/x/y%20z?q=%E9#f"),
+        ("https://a/x", "HTTPS://b/y", "https://b/y"),
+    ],
+)
+def test_where_a_redirect_leads(url, location, found):
+    assert redirected(url, location, url) == found
+
+
+@pytest.mark.parametrize("location", ["http://b/y", "HTTP://b/y", "http://a/x"])
+def test_a_redirect_from_https_to_http_is_refused(location):
+    with pytest.raises(InputError, match="redirects from https to http://.*could read") as caught:
+        redirected("https://a/x", location, "https://start/x?token=secret")
+    assert "https://start/x" in str(caught.value) and "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [None, "", "http://me:pw@b/", "http://b:99999/", "javascript:x", "x://y"]
+    + ["http://[b", "http://b:port/"],
+)
+def test_a_redirect_to_nowhere(location):
+    with pytest.raises(InputError, match="in a circle or to something that is not") as caught:
+        redirected("http://a/x", location, "http://a/x")
+    assert "pw" not in str(caught.value)
+
+
+@pytest.fixture
+def secure(server, tmp_path, monkeypatch):
+    """The same server, with encryption, behind a certificate that is trusted."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = (
+        f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {certificate} -days 2 "
+        f"-subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    )
+    subprocess.run(command.split(), check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    other = Server()
+    other.socket = context.wrap_socket(other.socket, server_side=True)
+    thread = threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield other
+    other.release.set()
+    other.shutdown()
+    other.server_close()
+    thread.join()
+
+
+def https(server: Server, path: str = "/folder/d0.tar.gz") -> str:
+    return f"https://127.0.0.1:{server.server_port}{path}"
+
+
+def test_encrypted_downloads_resume_and_are_watched(secure, target):
+    secure.answer = serve(drop=lambda request: 300_000 if request == 1 else None)
+    assert get(https(secure), target) == SHA256
+    assert [r.get("Range") for r in secure.requests] == [None, "bytes=300000-"]
+
+    def hang(handler):
+        serve(drop=lambda request: 100)(handler)
+        while not handler.server.release.wait(0.02):
+            handler.wfile.write(b"x")
+
+    secure.answer = hang
+    with pytest.raises(InputError, match="fewer than 1,000 bytes"):
+        get(https(secure, "/other"), target, attempts=1, window=0.2, least=1000)
+
+
+def test_a_chain_that_comes_to_http_from_https_is_refused(server, secure, target):
+    server.answer = redirect(https(secure))
+    secure.answer = serve()
+    assert get(server, target) == SHA256
+    server.answer = lambda handler: (
+        redirect(https(secure, "/one"))(handler)
+        if handler.path.endswith("gz")
+        else serve()(handler)
+    )
+    secure.answer = lambda handler: (
+        redirect(f"http://127.0.0.1:{server.server_port}/plain")(handler)
+        if handler.path == "/two"
+        else redirect("/two")(handler)
+    )
+    before = len(server.requests)
+    with pytest.raises(InputError, match="redirects from https to http://127"):
+        get(server, target)
+    assert len(server.requests) == before + 1
+
+
+# What servers write.
+
+
+EVIL = "\x1b[2Jx\x9b1m\u202egood"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "HTTP/1.1 200 OK\x1b]0;owned\x07\r\nContent-Length: 9\r\n\r\nshort",
+        "\x1b[2Jwrote good.pth\r\n\r\n",
+        "nonsense\rwrote good.pth\r\n",
+        "HTTP/1.1 4\x1b4 Not\r\n\r\n",
+        "HTTP/1.1 404 \x1b[2J\rwrote good.pth\r\n\r\n",
+        "HTTP/1.1 302 Found\r\nLocation: ftp://\x1b[2J/\r\n\r\n",
+        "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\x1b[2J\r\n\r\n",
+        "HTTP/1.1 302 Found\r\nLocation: http://h\x1b[2J\xe2\x80\xae.example/\r\n\r\n",
+        "HTTP/1.1 206 Some\r\nContent-Range: bytes \x1b[2J\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nETag: \x1b[2J\r\nContent-Length: \x1b\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n\x1b[2J\r\n",
+        "HTTP/1.1 200 OK\r\n" + "A\x1b: b\r\n" * 200 + "\r\n",
+        "HTTP/1.1 200 OK\r\nA: " + "\x1b" * 70000 + "\r\n\r\n",
+        EVIL + "\r\n",
+    ],
+)
+def test_what_a_server_writes_moves_no_cursor(target, monkeypatch, answer):
+    monkeypatch.setenv("no_proxy", "*")
+    server = RawServer(answer.encode(), b"", pause=0.05)
+    try:
+        with pytest.raises(InputError) as caught:
+            url = f"http://127.0.0.1:{server.port}/x"
+            get(url, target, attempts=1, window=0.3, least=100, timeout=0.3)
+    finally:
+        server.close()
+    assert str(caught.value).isprintable(), str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("text", ["http://a/\x1b[2J", "http://a/\u202e", "http://a/\rx", "\x1b://"])
+def test_addresses_are_shown_printable(text):
+    assert display_url(text).isprintable()

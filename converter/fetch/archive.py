@@ -1,13 +1,16 @@
 """Unpacks the one checkpoint of a tar archive without trusting the archive."""
 
+import contextlib
 import gzip
+import hashlib
 import io
 import os
 import re
+import secrets
 import shutil
+import stat
 import struct
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,24 +18,32 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, cast
 
-from efficientdet_spec import Cause, InputError
+from converter.fetch.naming import (
+    STATE_FILE,
+    STATE_FILE_MAX_BYTES,
+    checkpoint_prefix,
+    parse_state_file,
+)
+from efficientdet_spec import (
+    Cause,
+    InputError,
+    file_sha256,
+    locked,
+    open_regular,
+    printable,
+    sync,
+    sync_folder,
+)
 
 MAX_BYTES = 4 * 2**30  # The largest release, D7x, needs less than 1 GiB.
 MAX_MEMBERS = 10_000
-STATE_FILE = "checkpoint"
-STATE_FILE_MAX_BYTES = 2**20
 
 _CHUNK = 2**20
+_CHANGED = "it changed while it was read"
 _BLOCK = 512
 # Long-name and PAX records are read into memory whole, and nested ones recursively: honest ones
 # take a few hundred bytes.
 _HEADER_BYTES = 2**16
-_PART = re.compile(r"(?P<prefix>.+)\.(?:index|meta|data-\d{5}-of-\d{5})", re.DOTALL)
-_STATE_PATH = re.compile(
-    rb"""^[ \t]*model_checkpoint_path[ \t]*:[ \t]*(["'])((?:\\.|(?!\1)[^\\\n])*)\1""", re.MULTILINE
-)
-_ESCAPE = re.compile(rb"\\([0-7]{1,3}|[xX][0-9a-fA-F]{1,2}|.)", re.DOTALL)
-_ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 # What tarfile, gzip and zlib are known to raise on damaged or forged input.
 _UNREADABLE = (
     tarfile.TarError,
@@ -53,59 +64,24 @@ class ArchiveError(InputError):
     DEFAULT = Cause.FORMAT
 
 
-def checkpoint_prefix(name: str) -> str | None:
-    """Tells which checkpoint a file belongs to.
-
-    Args:
-        name: A file's name, with or without folders.
-
-    Returns:
-        The name without `.index`, `.meta` or `.data-00000-of-00001`, or None for any other file,
-        including macOS's `._` companions of such files.
-    """
-    match = _PART.fullmatch(name)
-    if match is None or PurePosixPath(name).name.startswith("._"):
-        return None
-    return match["prefix"]
-
-
-def parse_state_file(content: bytes) -> str | None:
-    r"""Reads `model_checkpoint_path` from the content of a `checkpoint` state file.
-
-    Args:
-        content: The file's bytes, a protocol buffer in text form.
-
-    Returns:
-        The path as written there, always with `/` between folders (TensorFlow on Windows writes
-        `\`), or None if there is none.
-    """
-    match = _STATE_PATH.search(content)
-    if match is None:
-        return None
-
-    def unescape(escape: re.Match[bytes]) -> bytes:
-        code = escape[1]
-        if code[:1].isdigit():
-            return bytes([int(code, 8) & 0xFF])
-        if len(code) > 1:
-            return bytes([int(code[1:], 16)])
-        return _ESCAPED.get(code, code)
-
-    path = _ESCAPE.sub(unescape, match[2]).decode("utf-8", "replace").replace("\\", "/")
-    return path if path and path.isprintable() else None
-
-
-def extract_checkpoint(archive: Path, destination: Path, *, max_bytes: int = MAX_BYTES) -> Path:
+def extract_checkpoint(
+    archive: Path,
+    destination: Path,
+    *,
+    sha256: str | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Path:
     """Unpacks the checkpoint of a `.tar.gz` or `.tar` archive into a folder, all or nothing.
 
     Every member is checked before anything is written. The files appear in the folder in one
     step, so that a second process or an interruption never sees or leaves half a checkpoint. If
-    the folder already holds the archive's files in their full sizes it is reused; if it holds
-    some of them and nothing else, it is replaced.
+    the folder already holds the archive's files, by their content, it is reused; if it holds
+    files of their names and nothing else, it is replaced.
 
     Args:
         archive: The archive.
         destination: The folder to create; the archive's own folders are not kept.
+        sha256: The archive's SHA-256 as it is known by now, or None where any will do.
         max_bytes: The largest unpacked size that is accepted.
 
     Returns:
@@ -117,7 +93,7 @@ def extract_checkpoint(archive: Path, destination: Path, *, max_bytes: int = MAX
         InputError: The archive cannot be opened or the folder cannot be written.
     """
     try:
-        file = archive.open("rb")
+        file = open_regular(archive)
     except OSError as error:
         raise InputError(
             f"archive {_show(archive)} cannot be opened ({error.strerror}); "
@@ -126,6 +102,11 @@ def extract_checkpoint(archive: Path, destination: Path, *, max_bytes: int = MAX
         ) from error
     with file:
         plan = _plan(file, archive, max_bytes)
+        if sha256 is not None and plan.archive_sha256 != sha256:
+            raise ArchiveError(
+                f"archive {_show(archive)} changed while it was read; try again once nobody writes "
+                "to it"
+            )
         prefix = destination / plan.prefix
         if not _holds(destination, plan):
             _extract(file, archive, destination, plan, max_bytes)
@@ -134,19 +115,50 @@ def extract_checkpoint(archive: Path, destination: Path, *, max_bytes: int = MAX
 
 @dataclass(frozen=True)
 class _Member:
-    """A file to extract: its name and size in the archive, and its name in the folder."""
+    """A file to extract: its name, size and SHA-256 in the archive, and its name in the folder."""
 
     path: str
     size: int
+    sha256: str
     name: str
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What to extract: members by their position in the archive, and the prefix's file name."""
+    """What to extract.
+
+    Attributes:
+        members: By their position in the archive.
+        prefix: The checkpoint's prefix, without folders.
+        archive_sha256: Of the archive that was read for it, compressed as it is.
+    """
 
     members: dict[int, _Member]
     prefix: str
+    archive_sha256: str
+
+
+class _Digested(io.RawIOBase):
+    """A file that is read once from its start to its end, and its SHA-256 on the way."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        file.seek(0)
+        self._file = file
+        self._digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._file.read(size)
+        self._digest.update(data)
+        return data
+
+    def finish(self) -> str:
+        """The digest of the whole file, also of what follows behind the archive."""
+        while self.read(_CHUNK):
+            pass
+        return self._digest.hexdigest()
 
 
 class _ForwardReader(io.BufferedIOBase):
@@ -223,17 +235,19 @@ def _reading(archive: Path) -> Iterator[None]:
         reason = str(error) or type(error).__name__
         raise ArchiveError(
             f"archive {_show(archive)} is damaged, truncated or not a .tar.gz file "
-            f"({_shorten(reason)}); download or copy it again"
+            f"({printable(_shorten(reason))}); download or copy it again"
         ) from error
 
 
+def _is_compressed(file: IO[bytes]) -> bool:
+    file.seek(0)
+    return file.read(2) == b"\x1f\x8b"
+
+
 def _members(
-    file: IO[bytes], archive: Path, limit: int
+    file: IO[bytes], compressed: bool, archive: Path, limit: int
 ) -> Iterator[tuple[int, tarfile.TarInfo, tarfile.TarFile, _ForwardReader]]:
     """Goes through the members once, from the start of the file, and verifies the end."""
-    file.seek(0)
-    compressed = file.read(2) == b"\x1f\x8b"
-    file.seek(0)
     stream = cast(IO[bytes], gzip.GzipFile(fileobj=file, mode="rb")) if compressed else file
     reader = _ForwardReader(stream, archive, limit)
     reader.allowance = _HEADER_BYTES
@@ -256,11 +270,14 @@ def _members(
 
 def _plan(file: IO[bytes], archive: Path, max_bytes: int) -> _Plan:
     """Checks every member and decides what to extract."""
-    files: dict[str, tuple[int, int]] = {}
+    files: dict[str, tuple[int, int, str]] = {}
     named: set[str] = set()
     total = 0
     with _reading(archive):
-        for position, member, tar, reader in _members(file, archive, max_bytes):
+        compressed = _is_compressed(file)
+        whole = _Digested(file)
+        members = _members(cast(IO[bytes], whole), compressed, archive, max_bytes)
+        for position, member, tar, reader in members:
             path = _checked_path(member, archive)
             if member.isdir():
                 continue
@@ -276,20 +293,23 @@ def _plan(file: IO[bytes], archive: Path, max_bytes: int) -> _Plan:
                     f"archive {_show(archive)} holds {_show(path)} twice, expected once; "
                     "pack or download it again"
                 )
-            files[str(path)] = position, member.size
+            digest, start = _digested(tar, member, reader)
+            files[str(path)] = position, member.size, digest
             if is_state and member.size <= STATE_FILE_MAX_BYTES:
-                target = parse_state_file(_content(tar, member, reader))
+                target = parse_state_file(start)
                 if target is not None:
                     named.add(str(path.with_name(PurePosixPath(target).name or STATE_FILE)))
+        archive_sha256 = whole.finish()
     prefix = _chosen(archive, files, named)
     state = str(PurePosixPath(prefix).with_name(STATE_FILE))
     return _Plan(
         members={
-            position: _Member(path, size, PurePosixPath(path).name)
-            for path, (position, size) in files.items()
+            position: _Member(path, size, digest, PurePosixPath(path).name)
+            for path, (position, size, digest) in files.items()
             if path == state or checkpoint_prefix(path) == prefix
         },
         prefix=PurePosixPath(prefix).name,
+        archive_sha256=archive_sha256,
     )
 
 
@@ -318,9 +338,15 @@ def _checked_path(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
     return PurePosixPath(member.name)
 
 
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, reader: _ForwardReader) -> bytes:
-    """Reads a small member whole."""
-    return b"".join(_chunks(tar, member, reader))
+def _digested(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, reader: _ForwardReader
+) -> tuple[str, bytes]:
+    """Reads a member; returns its SHA-256 and its first bytes, which may be all."""
+    digest, start = hashlib.sha256(), b""
+    for chunk in _chunks(tar, member, reader):
+        digest.update(chunk)
+        start = start or chunk
+    return digest.hexdigest(), start
 
 
 def _chunks(
@@ -342,7 +368,7 @@ def _chunks(
         raise tarfile.ReadError(f"{_show(member.name)} ends {left:,} bytes early")
 
 
-def _chosen(archive: Path, files: dict[str, tuple[int, int]], named: set[str]) -> str:
+def _chosen(archive: Path, files: dict[str, tuple[int, int, str]], named: set[str]) -> str:
     """Picks the one checkpoint: the only one, or else the one that a state file names."""
     prefixes = sorted(path.removesuffix(".index") for path in files if path.endswith(".index"))
     if not prefixes:
@@ -362,14 +388,19 @@ def _chosen(archive: Path, files: dict[str, tuple[int, int]], named: set[str]) -
 
 
 def _holds(destination: Path, plan: _Plan) -> bool:
-    """Tells whether the folder already has every file in its full size."""
-    for member in plan.members.values():
-        try:
-            if (destination / member.name).stat().st_size != member.size:
-                return False
-        except OSError:
+    """Tells whether the folder has every file, each with the content that the archive has."""
+    return all(_is_member(destination / member.name, member) for member in plan.members.values())
+
+
+def _is_member(path: Path, member: _Member) -> bool:
+    try:
+        status = path.lstat()
+        # Where a link leads may be changed by whoever may not write here.
+        if not stat.S_ISREG(status.st_mode) or status.st_size != member.size:
             return False
-    return True
+        return file_sha256(path) == member.sha256
+    except OSError:
+        return False
 
 
 def _extract(
@@ -380,6 +411,7 @@ def _extract(
     parent = destination.parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
+        _sweep(destination)
         free = shutil.disk_usage(parent).free
         if needed > free:
             raise InputError(
@@ -387,13 +419,12 @@ def _extract(
                 f"{_show(archive)} needs {needed:,}; free some space or choose another folder",
                 Cause.SPACE,
             )
-        with tempfile.TemporaryDirectory(
-            prefix=".partial-", dir=parent, ignore_cleanup_errors=True
-        ) as workspace:
-            ready = Path(workspace, "new")
+        with _workspace(destination) as workspace:
+            ready = workspace / "new"
             ready.mkdir()
             _write(file, archive, ready, plan, max_bytes)
-            _move(ready, destination, plan, Path(workspace, "old"))
+            _move(ready, destination, plan, workspace / "old")
+            sync_folder(parent)
     except OSError as error:
         raise InputError(
             f"folder {_show(destination)} cannot be written ({error.strerror or error}); "
@@ -402,36 +433,84 @@ def _extract(
         ) from error
 
 
+@contextmanager
+def _workspace(destination: Path) -> Iterator[Path]:
+    """A new folder beside the destination, which vanishes at the end.
+
+    A lock beside it tells other processes that it is in use.
+    """
+    while True:
+        name = f".partial-{destination.name}-{secrets.token_hex(4)}"
+        workspace = destination.with_name(name)
+        with locked(_lock(workspace)) as ours:
+            # Whoever sweeps may have been faster.
+            if ours:
+                workspace.mkdir()
+                try:
+                    yield workspace
+                finally:
+                    shutil.rmtree(workspace, ignore_errors=True)
+                return
+
+
+def _sweep(destination: Path) -> None:
+    """Removes the workspaces of processes that were killed while they extracted to here."""
+    known = re.compile(rf"(\.partial-{re.escape(destination.name)}-[0-9a-f]{{8}})(\.lock)?")
+    found = {
+        match[1] for path in destination.parent.iterdir() if (match := known.fullmatch(path.name))
+    }
+    for workspace in map(destination.with_name, found):
+        with contextlib.suppress(OSError), locked(_lock(workspace)) as ours:
+            if ours:
+                shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _lock(workspace: Path) -> Path:
+    return workspace.with_name(workspace.name + ".lock")
+
+
 def _write(file: IO[bytes], archive: Path, folder: Path, plan: _Plan, max_bytes: int) -> None:
     """Copies the planned members; the archive must still be what was checked."""
-    members = _members(file, archive, max_bytes)
+    compressed = _is_compressed(file)
+    file.seek(0)
+    members = _members(file, compressed, archive, max_bytes)
     missing = dict(plan.members)
     while missing:
         with _reading(archive):
             step = next(members, None)
             if step is None:
-                raise tarfile.ReadError("it changed while it was read")
+                raise tarfile.ReadError(_CHANGED)
             position, member, tar, reader = step
             wanted = missing.pop(position, None)
             if wanted is None:
                 continue
             path = str(_checked_path(member, archive))
             if (path, member.size) != (wanted.path, wanted.size) or not member.isfile():
-                raise tarfile.ReadError("it changed while it was read")
+                raise tarfile.ReadError(_CHANGED)
             chunks = _chunks(tar, member, reader)
-        with (folder / wanted.name).open("xb") as output:
-            while True:
-                with _reading(archive):
-                    chunk = next(chunks, None)
-                if chunk is None:
-                    break
-                output.write(chunk)
+        _write_member(chunks, archive, folder / wanted.name, wanted.sha256)
+    sync_folder(folder)
+
+
+def _write_member(chunks: Iterator[bytes], archive: Path, path: Path, sha256: str) -> None:
+    digest = hashlib.sha256()
+    with path.open("xb") as output:
+        while True:
+            with _reading(archive):
+                chunk = next(chunks, None)
+            if chunk is None:
+                break
+            digest.update(chunk)
+            output.write(chunk)
+    with _reading(archive):
+        if digest.hexdigest() != sha256:
+            raise tarfile.ReadError(_CHANGED)
+    sync(path)
 
 
 def _move(ready: Path, destination: Path, plan: _Plan, aside: Path) -> None:
     """Puts the finished folder in its place unless another process was faster."""
-    known = {member.name for member in plan.members.values()}
-    if destination.is_dir() and {path.name for path in destination.iterdir()} <= known:
+    if _is_replaceable(destination, plan):
         destination.rename(aside)
     try:
         # Fails, as it should, on a file or on a folder that is not empty.
@@ -439,6 +518,17 @@ def _move(ready: Path, destination: Path, plan: _Plan, aside: Path) -> None:
     except OSError:
         if not _holds(destination, plan):
             raise
+
+
+def _is_replaceable(destination: Path, plan: _Plan) -> bool:
+    """Tells whether a folder holds nothing but files with the names of the archive's."""
+    known = {member.name for member in plan.members.values()}
+    if destination.is_symlink() or not destination.is_dir():
+        return False
+    return all(
+        path.name in known and (path.is_symlink() or not path.is_dir())
+        for path in destination.iterdir()
+    )
 
 
 def _show(name: str | Path | PurePosixPath) -> str:

@@ -1,0 +1,1 @@
+"""Checkpoints from wherever they are: the network, archives, folders."""
