@@ -112,7 +112,7 @@ class Worker:
             for number in range(self.target.BATCH):
                 if self.board.tried >= examples or time.monotonic() > until:
                     return
-                self.try_steps(recipe.variant(number))
+                self.try_steps(recipe.variant(seed, number))
 
         batch()
 

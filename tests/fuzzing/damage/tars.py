@@ -148,7 +148,9 @@ def members(rng: Random, data: bytes) -> bytes:
         rng.shuffle(found)
     else:
         info = found[place][0]
-        info.type = rng.choice((tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE))
+        info.type = rng.choice(
+            (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE)
+        )
         info.linkname, info.size = rng.choice(("/etc/passwd", "../x", "model.index")), 0
         found[place] = (info, b"")
     stream = io.BytesIO()

@@ -73,5 +73,3 @@ def _shard(score: float) -> Shard:
         ImageResult(102, rows[:1]),
     ]
     return Shard(images, {"network": 1.5, "wall": 2.0})
-
-
