@@ -204,7 +204,7 @@ def _bomb(name: str, size: int) -> bytes:
 
 def bomb(rng: Random, data: bytes) -> bytes:
     """One member of many zeros, under a name that matters or not; rarely, for it takes long."""
-    if rng.random() < 0.95:
+    if rng.random() < 0.99:
         return RAW["bit"](rng, data)
     name = rng.choice(("model.index", "checkpoint", "other.txt", "model.data-00000-of-00001"))
     return _bomb(name, 128 * MIB)
