@@ -8,7 +8,7 @@ FOR_DEMO := $(VENV)/.installed-for-demo
 ALL := $(VENV)/.installed-all
 DEMO := out/demo
 
-.PHONY: demo install test lowest heavy faults pairing coco reports docs lint types bench gpu clean
+.PHONY: demo install test lowest heavy fuzz fuzz-all faults pairing coco reports docs lint types bench gpu clean
 
 demo: $(FOR_DEMO)
 	@mkdir -p $(DEMO)
@@ -40,6 +40,18 @@ lowest:
 # Full-size models, minutes and gigabytes.
 heavy: $(ALL)
 	$(BIN)/python -m pytest -m heavy
+
+# Every reader is given damaged files, and a few commands are killed: five minutes, the same for the
+# same SEED. What fails is kept under out/fuzz/failures.
+SEED ?= 1
+FUZZ := OMP_NUM_THREADS=1 PYTHONPATH=.:tests $(BIN)/python -m fuzzing.run --seed $(SEED)
+fuzz: $(ALL)
+	$(FUZZ) --seconds 270 --kills 5 --commands convert --json out/fuzz/fuzz.json $(OPTIONS)
+
+# More than 300,000 damaged files and 200 kills, about an hour and a quarter; makes the table of
+# docs/security.md.
+fuzz-all: $(ALL)
+	$(FUZZ) --kills 200 --json out/fuzz/fuzz-all.json --markdown docs/security.md $(OPTIONS)
 
 # Every fault of the catalogue in full models: an hour or two; FAULTS="--models d0 --one-place" for less.
 faults: $(ALL)

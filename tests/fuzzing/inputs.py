@@ -30,10 +30,15 @@ class Recipe:
     damages: tuple[tuple[str, str], ...]
     seed: int
 
-    def variant(self, number: int) -> list[Step]:
-        """The steps of one of the inputs that are made of this."""
+    def variant(self, turn: int, number: int) -> list[Step]:
+        """The steps of one of the inputs that are made of this.
+
+        Args:
+            turn: The seed from which this was drawn: hypothesis begins with the same each time.
+            number: Of the input.
+        """
         return [
-            Step(file, kind, f"{self.seed} {number} {place}")
+            Step(file, kind, f"{turn} {self.seed} {number} {place}")
             for place, (file, kind) in enumerate(self.damages)
         ]
 

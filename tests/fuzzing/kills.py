@@ -124,7 +124,9 @@ def _tell(tally: Tally, count: int, name: str, began: float) -> None:
     spent = time.monotonic() - began
     left = spent / max(tally.tried, 1) * (count - tally.tried)
     found = f", {tally.failed} FAILED" if tally.failed else ""
-    line = f"[kills] {name}: {tally.tried} of {count}{found}; {spent:.0f} s, about {left:.0f} s left"
+    line = (
+        f"[kills] {name}: {tally.tried} of {count}{found}; {spent:.0f} s, about {left:.0f} s left"
+    )
     print(line, file=sys.stderr, flush=True)
 
 
@@ -158,7 +160,9 @@ class _Trial:
             self.seconds = time.monotonic() - began
             first, self.sound = self.sound, self._normal()
             if first and first != self.sound:
-                raise RuntimeError(f"two runs of {self.name} differ: {_differing(first, self.sound)}")
+                raise RuntimeError(
+                    f"two runs of {self.name} differ: {_differing(first, self.sound)}"
+                )
 
     def _lay_out(self) -> None:
         """What commands read."""

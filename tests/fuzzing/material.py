@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-
 from made_images import waves
 
 SMALL = {
@@ -31,8 +30,8 @@ def ready(folder: Path) -> Path:
     """The folder with all of it, made unless it is complete.
 
     It holds ``tiny``, a checkpoint of the tiny model, ``tiny.pth``, its conversion, ``other`` and
-    ``other.pth``, the same of other values, ``small``, a checkpoint of a few tensors, ``small-2``, one
-    of the same names and other values, and ``coco``, some images with annotations.
+    ``other.pth``, the same of other values, ``small``, a checkpoint of a few tensors, ``small-2``,
+    one of the same names and other values, and ``coco``, some images with annotations.
     """
     if (folder / "complete").is_file():
         return folder
@@ -48,7 +47,9 @@ def ready(folder: Path) -> Path:
     (folder / "small").mkdir()
     write_bundle(folder / "small" / "model", SMALL)
     (folder / "small-2").mkdir()
-    write_bundle(folder / "small-2" / "model", {k: v[::-1] if v.ndim else v for k, v in SMALL.items()})
+    write_bundle(
+        folder / "small-2" / "model", {k: v[::-1] if v.ndim else v for k, v in SMALL.items()}
+    )
     _images(folder / "coco")
     (folder / "complete").write_text("")
     return folder

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
+
 from efficientdet_spec import InputError
 
 TIMES = frozenset(
     (
         "seconds",
+        "convert_seconds",
         "seconds_per_image",
         "started",
         "peak_memory_bytes",
-        # Digests of files that hold times.
-        "outputs",
-        "inputs",
     )
 )
-"""The fields of JSON files that hold times, memory, or digests of files with these in them."""
+"""The fields of JSON files that hold times or memory."""
 
-_SPOKEN = re.compile(rb"\b\d[\d,.]* ?(?:s|ms|MB|GB|seconds|minutes)\b(?: per image)?")
-"""Times, and sizes, in printed lines."""
+DIGESTS = frozenset(("inputs", "outputs"))
+"""The fields of ``run.json`` that hold digests of files with times in them."""
+
+_STAGES = (
+    b"convert|nodes|structure|self-check|coco|detect|decode|preprocess|network|postprocess|wall"
+)
+
+_SPOKEN = re.compile(
+    # A number with a unit of time, as in "3.0 s"; Markdown escapes the point.
+    rb"\d[\d,]*(?:\\?\.\d+)? (?:s|ms|min|h)\b"
+    # What the stages took, in a line of text.
+    rb"|milliseconds per image: .*"
+    # When a run began.
+    rb"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d"
+    # Attributes of JUnit's.
+    rb'|\b(?:time|timestamp)="[^"]*"'
+    # Rows of the tables of times of steps and stages.
+    rb"|<tr><td>(?:" + _STAGES + rb")</td>(?:<td>[\d.]+</td>)+</tr>"
+    # The charts' values, among which are these times.
+    rb'|(?s:<script type="application/json" id="chart-options"[^>]*>.*?</script>)'
+)
+"""What texts and pages say of times."""
 
 LITTER = re.compile(r"^\..*\.tmp$|^\.partial-|\.lock$|\.part$|\.part\.json$|^\.")
 """Names of what a command makes while it works, and removes."""
@@ -50,20 +72,33 @@ def litter_in(place: str) -> bool:
 
 def normal(path: Path) -> Any:
     """What two equal runs share of a file: all of it but :data:`TIMES`, and times in texts."""
-    data = path.read_bytes()
     if path.suffix == ".json":
-        return json.dumps(_without_times(json.loads(data)))
-    if path.suffix == ".html":
-        return _SPOKEN.sub(b"", re.sub(rb"(?s)<script type=.application/[^>]*>.*?</script>", b"", data))
-    if path.suffix in (".txt", ".md", ".xml"):
-        return _SPOKEN.sub(b"", re.sub(rb'(time|timestamp)="[^"]*"', b"", data))
-    return data
+        left_out = TIMES | DIGESTS if path.name == "run.json" else TIMES
+        return json.dumps(_without(left_out, json.loads(path.read_bytes())))
+    if path.suffix in (".html", ".txt", ".md", ".xml"):
+        return _SPOKEN.sub(b"", path.read_bytes())
+    # HDF5 dates a file's root group; whatever a trace holds is compared.
+    return repr(_held(path)) if path.suffix == ".h5" else path.read_bytes()
 
 
-def _without_times(value: Any) -> Any:
+def _held(path: Path) -> dict[str, Any]:
+    """Everything that an HDF5 file holds, by name and in order."""
+    found: dict[str, Any] = {"size": path.stat().st_size}
+
+    def visit(name: str, item: Any) -> None:
+        values = item[()] if isinstance(item, h5py.Dataset) else b""
+        digest = hashlib.sha256(np.asarray(values).tobytes()).hexdigest()
+        found[name] = (str(getattr(item, "dtype", "")), getattr(item, "shape", ()), digest)
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+    return found
+
+
+def _without(names: frozenset[str], value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _without_times(item) for name, item in value.items() if name not in TIMES}
-    return [_without_times(item) for item in value] if isinstance(value, list) else value
+        return {name: _without(names, item) for name, item in value.items() if name not in names}
+    return [_without(names, item) for item in value] if isinstance(value, list) else value
 
 
 def incomplete(path: Path) -> str | None:

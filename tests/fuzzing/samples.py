@@ -15,7 +15,7 @@ _TEXT = "one.png"
 
 _COUNTS = {verdict.value: 1 for verdict in Verdict}
 
-_EMPTY: dict[str, Any] = {"counts": _COUNTS, "closeups": []}
+_EMPTY: dict[str, Any] = {"counts": {}, "closeups": []}
 """Of which a schema does not say all: names of an enumeration, rows that fit a number."""
 
 
@@ -25,6 +25,9 @@ def samples() -> dict[str, dict[str, Any]]:
     for path in sorted(_SCHEMAS.glob("*.json")):
         schema = json.loads(path.read_text("utf-8"))
         found[path.stem] = _Sampler(schema).value(schema)
+    nodes = found["nodes-3"]
+    for place in (nodes, *nodes["inputs"]):
+        place["counts"] = _COUNTS
     return found
 
 

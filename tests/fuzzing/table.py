@@ -64,10 +64,10 @@ def markdown(found: list[tuple[str, ...]], seed: int) -> str:
         *("| " + " | ".join(row) + " |" for row in found),
         "",
         f"Made by `make fuzz-all` with seed {seed}, Python {platform.python_version()} on "
-        f"{platform.system()} {platform.machine()}. *Held*: refused in one printable line, harmless "
-        "(exactly the sound value was read), or other (another sound value, from a container "
-        "without checksums or one whose checksums the damage made again). *Peak memory*: beyond "
-        "what the process had before.",
+        f"{platform.system()} {platform.machine()}. *Held*: refused in one printable line, "
+        "harmless (exactly the sound value was read), or other (another sound value, from a "
+        "container without checksums, or one whose checksums the damage made again). *Peak "
+        "memory*: beyond what the process had before.",
     ]
     return "\n".join(lines)
 

@@ -21,6 +21,8 @@ from fuzzing.board import Board
 from fuzzing.verdict import Kind, Verdict
 from fuzzing.worker import keep
 
+_ROOT = Path(__file__).resolve().parents[2]
+
 _OPENING = 180.0
 """Seconds in which a target has to be open."""
 
@@ -144,6 +146,8 @@ class _Watched:
                 break
         self.process.wait()
         self.reader.join(5)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         self._count()
         if hung or (self.process.returncode != 0 and self.board.started):
             self._died(Kind.HANG if hung else Kind.CRASH)
@@ -207,4 +211,6 @@ def scratch(name: str) -> Path:
 
 def quiet() -> dict[str, str]:
     """The environment of the processes: one thread each, and no chatter."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    paths = f"{_ROOT}{os.pathsep}{_ROOT / 'tests'}"
+    named = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": paths}
+    return {**os.environ, **named}

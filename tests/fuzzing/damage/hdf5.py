@@ -73,7 +73,9 @@ def datasets(rng: Random, file: Any) -> None:
     elif form == 1:
         file.create_dataset(name, shape, rng.choice(("i8", "f2", ">f4", "S9", "?")))
     elif form == 2:
-        file.create_dataset(name, shape or (5,), kind, external=[("/dev/zero", 0, h5py.h5f.UNLIMITED)])
+        file.create_dataset(
+            name, shape or (5,), kind, external=[("/dev/zero", 0, h5py.h5f.UNLIMITED)]
+        )
     elif form == 3:
         layout = h5py.VirtualLayout(shape or (5,), kind)
         layout[...] = h5py.VirtualSource("/dev/zero", "x", shape or (5,))

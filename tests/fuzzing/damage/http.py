@@ -1,8 +1,8 @@
-"""What a server may answer: odd status lines and headers, chunks, redirects, endless and cut bodies.
+"""What a server may answer: odd status lines and headers, redirects, endless and cut bodies.
 
-An answer is a JSON object: ``head`` is the text before the body, ``body`` how many bytes of the file
-follow, ``more`` what comes after them and how often, ``end`` how the connection ends. A server gives
-the answers of its list one after the other, and the last again and again.
+An answer is a JSON object: ``head`` is the text before the body, ``body`` how many bytes of the
+file follow, ``more`` what comes after them and how often, ``end`` how the connection ends. A server
+gives the answers of its list one after the other, and the last again and again.
 """
 
 from __future__ import annotations

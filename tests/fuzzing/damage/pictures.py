@@ -9,7 +9,22 @@ from random import Random
 from fuzzing.damage.raw import RAW
 from fuzzing.target import MIB, Damage
 
-_SIDES = (0, 1, 2, 12, 13, 255, 29_999, 30_000, 30_001, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
+_SIDES = (
+    0,
+    1,
+    2,
+    12,
+    13,
+    255,
+    29_999,
+    30_000,
+    30_001,
+    2**16 - 1,
+    2**24,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+)
 _START = 8
 
 
@@ -136,7 +151,9 @@ def jpeg_segments(rng: Random, data: bytes) -> bytes:
     elif form == 2:
         content = content[:4] + rng.choice(list(RAW.values()))(rng, content[4:])
     elif form == 3:
-        content = content[:1] + bytes([rng.choice((0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xDD, 0xEE, kind))])
+        content = content[:1] + bytes(
+            [rng.choice((0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xDD, 0xEE, kind))]
+        )
         content += data[start + 2 : start + size]
     elif form == 4 and kind in (0xC0, 0xC2):
         sides = struct.pack(">HH", *(rng.choice(_SIDES) % 65_536 for _ in range(2)))

@@ -148,7 +148,9 @@ def members(rng: Random, data: bytes) -> bytes:
         rng.shuffle(found)
     else:
         info = found[place][0]
-        info.type = rng.choice((tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE))
+        info.type = rng.choice(
+            (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE)
+        )
         info.linkname, info.size = rng.choice(("/etc/passwd", "../x", "model.index")), 0
         found[place] = (info, b"")
     stream = io.BytesIO()
@@ -202,7 +204,7 @@ def _bomb(name: str, size: int) -> bytes:
 
 def bomb(rng: Random, data: bytes) -> bytes:
     """One member of many zeros, under a name that matters or not; rarely, for it takes long."""
-    if rng.random() < 0.95:
+    if rng.random() < 0.99:
         return RAW["bit"](rng, data)
     name = rng.choice(("model.index", "checkpoint", "other.txt", "model.data-00000-of-00001"))
     return _bomb(name, 128 * MIB)

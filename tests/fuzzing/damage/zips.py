@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import pickletools
@@ -148,10 +149,8 @@ def opcodes(rng: Random, data: bytes) -> bytes:
 def _spots(pickled: bytes) -> list[int]:
     """Where an opcode begins."""
     found = []
-    try:
+    with contextlib.suppress(ValueError):
         found = [spot for _, _, spot in pickletools.genops(pickled) if spot is not None]
-    except ValueError:
-        pass
     return found or [0]
 
 

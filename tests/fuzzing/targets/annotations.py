@@ -57,7 +57,7 @@ class Reader(Target):
         if ids != sorted(set(ids)) or not ids:
             return "ids that do not rise"
         for image in value.images:
-            if type(image.id) is not int or not 1 <= min(image.width, image.height):
+            if type(image.id) is not int or not min(image.width, image.height) >= 1:
                 return "an image without a size or number"
             if not image.file_name.isprintable() or Path(image.file_name).name != image.file_name:
                 return "a file name that leads elsewhere"

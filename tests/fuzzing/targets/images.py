@@ -9,13 +9,13 @@ from typing import Any
 import cv2
 import numpy as np
 import simplejpeg
+from made_images import waves
 
 from efficientdet_spec import InputError
+from efficientdet_spec.encoded import MAX_PIXELS, MAX_SIDE
 from fuzzing.damage.pictures import BMP, JPEG, PNG
 from fuzzing.damage.raw import RAW, splice
 from fuzzing.target import MIB, Target
-from made_images import waves
-from efficientdet_spec.encoded import MAX_PIXELS, MAX_SIDE
 from torch_model.decode import read_image
 
 _LARGE = 2**22
@@ -72,7 +72,10 @@ class Reader(Target):
         image, again = value
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             return f"no image of three channels: {image.dtype} {image.shape}"
-        if not 1 <= max(image.shape[:2]) <= MAX_SIDE or image.shape[0] * image.shape[1] > MAX_PIXELS:
+        if (
+            not 1 <= max(image.shape[:2]) <= MAX_SIDE
+            or image.shape[0] * image.shape[1] > MAX_PIXELS
+        ):
             return f"an image of {image.shape}"
         return self._agrees(image, again)
 

@@ -13,15 +13,17 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import made_results
+
 import compare
 import convert
-import made_results
 from efficientdet_spec import InputError
 from fuzzing.target import MIB, Damage, Target
 from fuzzing.targets.annotations import CLASSES, SOUND
 from parity.process.outcome import DEFECT
 
 _HUGE = 2**36
+
 
 def _fifo(path: Path) -> None:
     os.mkfifo(path)
@@ -113,7 +115,10 @@ def _commands(sound: Path, work: Path) -> dict[str, tuple[str, list[str]]]:
         "detect": ("odd.png", ["detect", tiny, f"{odd}.png", "--out", out]),
         "results": ("odd", ["report", "--from", odd, "--out", out]),
         "run": ("results/d0/run.json", ["report", "--from", str(work / "results"), "--out", out]),
-        "nodes": ("results/d0/nodes.json", ["report", "--from", str(work / "results"), "--out", out]),
+        "nodes": (
+            "results/d0/nodes.json",
+            ["report", "--from", str(work / "results"), "--out", out],
+        ),
         "before": ("odd", ["diff", odd, str(sound / "nodes.json"), "--out", out]),
         "after": ("odd", ["diff", str(sound / "nodes.json"), odd, "--out", out]),
     }

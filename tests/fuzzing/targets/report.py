@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import made_results
+
 from fuzzing.damage.texts import JSON
 from fuzzing.target import MIB, Target
 from reports.pages.render import render
