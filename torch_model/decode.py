@@ -58,33 +58,36 @@ def decode_image(data: bytes, source: str = "image", *, fast_dct: bool = True) -
     if data.startswith(JPEG):
         return _decode_jpeg(data, source, fast_dct)
     if data.startswith(PNG):
-        _check_png(data, source)
         width, height = unpack(">II", data, 16, source)
-        return _decode_lossless(data, source, height, width)
+        return _decode_lossless(_plain_png(data, source), source, height, width)
     if data.startswith(BMP):
         return _decode_lossless(data, source, *_bmp_size(data, source))
     raise no_image(data, source)
 
 
-def _check_png(data: bytes, source: str) -> None:
-    """Verify the checksums of a PNG as TensorFlow's decoder does, which OpenCV's does not.
+def _plain_png(data: bytes, source: str) -> bytes:
+    """A PNG of the chunks that make its pixels, the checksum of each verified.
 
-    Chunks whose names begin with a small letter need not be understood (PNG specification, 5.4),
-    and decoders leave out those that are damaged.
+    TensorFlow's decoder verifies them, and OpenCV's does not. Chunks whose names begin with a
+    small letter say what pixels need not (PNG specification, 5.4); of an animation, which they
+    make of an image, OpenCV shows something else than the image.
 
     Raises:
         InputError: A chunk that matters does not have its CRC-32, or is cut short.
     """
-    offset, kind = len(PNG), b""
+    kept, offset, kind = [PNG], len(PNG), b""
     while kind != b"IEND":
         (size,) = unpack(">I", data, offset, source)
         kind = data[offset + 4 : offset + 8]
         end = offset + 8 + size
         (stored,) = unpack(">I", data, end, source)
-        if kind[:1].isupper() and zlib.crc32(data[offset + 4 : end]) != stored:
-            name = kind.decode("latin-1")
-            raise damaged(source, f"its part {name!r} does not have its checksum")
+        if kind[:1].isupper():
+            if zlib.crc32(data[offset + 4 : end]) != stored:
+                name = kind.decode("latin-1")
+                raise damaged(source, f"its part {name!r} does not have its checksum")
+            kept.append(data[offset : end + 4])
         offset = end + 4
+    return b"".join(kept)
 
 
 def _decode_jpeg(data: bytes, source: str, fast_dct: bool) -> RGBImage:
@@ -155,8 +158,9 @@ def _bmp_size(data: bytes, source: str) -> tuple[int, int]:
     # A negative height means rows from top to bottom.
     check_pixels(source, abs(height), width)
     row = (width * bits // 8 + 3) // 4 * 4
-    if start + row * abs(height) > len(data):
-        raise damaged(source, f"{len(data)} bytes cannot hold its pixels")
+    # TensorFlow refuses bytes behind the pixels too.
+    if start + row * abs(height) != len(data):
+        raise damaged(source, f"it has {len(data)} bytes, not those of its pixels")
     return abs(height), width
 
 

@@ -122,7 +122,7 @@ REFUSED = {
     "png huge": (png(8, 2, 0, width=60000, height=60000), "give an image of 1 to 30000"),
     "png large": (png(8, 2, 0, width=20000, height=20000), "at most 134217728"),
     "bmp header": (b"BM123", "header ends after 5 bytes"),
-    "bmp end": (bmp(5, 7, 24)[:-1], "cannot hold its pixels"),
+    "bmp end": (bmp(5, 7, 24)[:-1], "not those of its pixels"),
     "bmp 16 bits": (bmp(5, 7, 16), "16 bits"),
     "bmp palette": (bmp(8, 7, 8), "8 bits"),
     "bmp huge": (bmp(5, -(2**31), 24, b""), "give an image of 1 to 30000"),
@@ -147,6 +147,50 @@ def test_a_huge_jpeg_is_refused_before_it_is_decoded():
     data[at + 5 : at + 9] = struct.pack(">HH", 65000, 65000)
     with pytest.raises(InputError, match="65000x65000"):
         decode_image(bytes(data), "big.jpg")
+
+
+def chunk(kind, content):
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )
+
+
+def test_what_makes_an_animation_of_a_png_changes_nothing():
+    """OpenCV would show a frame of it, or nothing."""
+    plain = png(8, 2, 0)
+    at = plain.index(b"IDAT") - 4
+    animated = plain[:at] + chunk(b"acTL", struct.pack(">II", 2, 0)) + plain[at:]
+    assert (decode_image(animated) == decode_image(plain)).all()
+    tf = pytest.importorskip("tensorflow")
+    assert (decode_image(animated) == tf.io.decode_image(animated, channels=3).numpy()).all()
+
+
+def test_a_damaged_part_of_a_png():
+    """Of a part that makes no pixels it is none."""
+    plain = png(8, 2, 0)
+    at = plain.index(b"IDAT") - 4
+    text = bytearray(chunk(b"tEXt", b"a\0b"))
+    text[-1] ^= 1
+    assert (decode_image(plain[:at] + bytes(text) + plain[at:]) == decode_image(plain)).all()
+    for kind in (b"IHDR", b"IDAT", b"IEND"):
+        changed = bytearray(plain)
+        changed[
+            plain.index(kind) + 4 + struct.unpack_from(">I", plain, plain.index(kind) - 4)[0]
+        ] ^= 1
+        with pytest.raises(
+            InputError, match=f"its part '{kind.decode()}' does not have its checksum"
+        ):
+            decode_image(bytes(changed))
+    with pytest.raises(InputError, match="its header ends"):
+        decode_image(plain[:-12])
+
+
+def test_bytes_behind_a_bmp():
+    with pytest.raises(InputError, match="not those of its pixels"):
+        decode_image(bmp(5, 7, 24) + b"x")
 
 
 @pytest.mark.parametrize("between", [b"", b"\xff\xff", b"garbage", b"\xff\x00\xff\x01"])
