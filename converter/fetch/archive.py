@@ -24,6 +24,7 @@ from converter.fetch.naming import (
     checkpoint_prefix,
     parse_state_file,
 )
+from converter.fetch.streams import CHUNK, Digested, ForwardReader
 from efficientdet_spec import (
     Cause,
     InputError,
@@ -38,7 +39,6 @@ from efficientdet_spec import (
 MAX_BYTES = 4 * 2**30  # The largest release, D7x, needs less than 1 GiB.
 MAX_MEMBERS = 10_000
 
-_CHUNK = 2**20
 _CHANGED = "it changed while it was read"
 _BLOCK = 512
 # Long-name and PAX records are read into memory whole, and nested ones recursively: honest ones
@@ -138,85 +138,6 @@ class _Plan:
     archive_sha256: str
 
 
-class _Digested(io.RawIOBase):
-    """A file that is read once from its start to its end, and its SHA-256 on the way."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        file.seek(0)
-        self._file = file
-        self._digest = hashlib.sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._file.read(size)
-        self._digest.update(data)
-        return data
-
-    def finish(self) -> str:
-        """The digest of the whole file, also of what follows behind the archive."""
-        while self.read(_CHUNK):
-            pass
-        return self._digest.hexdigest()
-
-
-class _ForwardReader(io.BufferedIOBase):
-    """A stream that only goes forward, no further than a limit and in measured portions.
-
-    Going back in a gzip stream means decompressing it again from its start, which a forged archive
-    could demand over and over.
-    """
-
-    def __init__(self, stream: IO[bytes], archive: Path, limit: int) -> None:
-        self._stream = stream
-        self._archive = archive
-        self._limit = limit
-        self._position = 0
-        self.allowance = 0
-        self.last_read = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence != io.SEEK_SET or offset < self._position:
-            raise tarfile.ReadError("its members overlap")
-        self._check_limit(offset)
-        while self._position < offset:
-            skipped = len(self._stream.read(min(_CHUNK, offset - self._position)))
-            if not skipped:
-                break
-            self._position += skipped
-        return self._position
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0 or size > self.allowance:
-            raise tarfile.ReadError("a member's header is far too long")
-        self.allowance -= size
-        data = self._stream.read(size)
-        self._position += len(data)
-        self._check_limit(self._position)
-        self.last_read = data
-        return data
-
-    def drain(self) -> None:
-        """Reads to the end of the stream: only there does gzip compare its checksum."""
-        while data := self._stream.read(_CHUNK):
-            self._position += len(data)
-            self._check_limit(self._position)
-
-    def _check_limit(self, position: int) -> None:
-        if position > self._limit:
-            raise _too_large(self._archive, self._limit)
-
-
 def _too_large(archive: Path, limit: int) -> ArchiveError:
     return ArchiveError(
         f"archive {_show(archive)} unpacks to more than the {limit:,} bytes that are accepted; "
@@ -246,10 +167,10 @@ def _is_compressed(file: IO[bytes]) -> bool:
 
 def _members(
     file: IO[bytes], compressed: bool, archive: Path, limit: int
-) -> Iterator[tuple[int, tarfile.TarInfo, tarfile.TarFile, _ForwardReader]]:
+) -> Iterator[tuple[int, tarfile.TarInfo, tarfile.TarFile, ForwardReader]]:
     """Goes through the members once, from the start of the file, and verifies the end."""
     stream = cast(IO[bytes], gzip.GzipFile(fileobj=file, mode="rb")) if compressed else file
-    reader = _ForwardReader(stream, archive, limit)
+    reader = ForwardReader(stream, limit, _too_large(archive, limit))
     reader.allowance = _HEADER_BYTES
     with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r:") as tar:
         count = 0
@@ -275,7 +196,7 @@ def _plan(file: IO[bytes], archive: Path, max_bytes: int) -> _Plan:
     total = 0
     with _reading(archive):
         compressed = _is_compressed(file)
-        whole = _Digested(file)
+        whole = Digested(file)
         members = _members(cast(IO[bytes], whole), compressed, archive, max_bytes)
         for position, member, tar, reader in members:
             path = _checked_path(member, archive)
@@ -339,7 +260,7 @@ def _checked_path(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
 
 
 def _digested(
-    tar: tarfile.TarFile, member: tarfile.TarInfo, reader: _ForwardReader
+    tar: tarfile.TarFile, member: tarfile.TarInfo, reader: ForwardReader
 ) -> tuple[str, bytes]:
     """Reads a member; returns its SHA-256 and its first bytes, which may be all."""
     digest, start = hashlib.sha256(), b""
@@ -350,13 +271,13 @@ def _digested(
 
 
 def _chunks(
-    tar: tarfile.TarFile, member: tarfile.TarInfo, reader: _ForwardReader
+    tar: tarfile.TarFile, member: tarfile.TarInfo, reader: ForwardReader
 ) -> Iterator[bytes]:
     """Reads a member portion by portion and insists on its full size."""
     left = member.size
     stream = tar.extractfile(member)
     while left and stream is not None:
-        size = min(_CHUNK, left)
+        size = min(CHUNK, left)
         # tarfile's own buffer may ask for up to one buffer more than is taken from it.
         reader.allowance = size + io.DEFAULT_BUFFER_SIZE
         data = stream.read(size)
