@@ -73,20 +73,23 @@ def _plain_png(data: bytes, source: str) -> bytes:
     make of an image, OpenCV shows something else than the image.
 
     Raises:
-        InputError: A chunk that matters does not have its CRC-32, or is cut short.
+        InputError: A chunk has no name, or one that matters does not have its CRC-32, stands where
+            it must not, or is cut short.
     """
-    kept, offset, kind = [PNG], len(PNG), b""
+    kept, offset, kind, seen = [PNG], len(PNG), b"", False
     while kind != b"IEND":
         (size,) = unpack(">I", data, offset, source)
-        kind = data[offset + 4 : offset + 8]
+        before, kind = kind, data[offset + 4 : offset + 8]
         end = offset + 8 + size
         (stored,) = unpack(">I", data, end, source)
+        name = kind.decode("latin-1")
+        if not (name.isascii() and name.isalpha()) or (kind == b"IDAT" != before and seen):
+            raise damaged(source, f"its part {name!r} is none, or stands where it must not")
         if kind[:1].isupper():
             if zlib.crc32(data[offset + 4 : end]) != stored:
-                name = kind.decode("latin-1")
                 raise damaged(source, f"its part {name!r} does not have its checksum")
             kept.append(data[offset : end + 4])
-        offset = end + 4
+        offset, seen = end + 4, seen or kind == b"IDAT"
     return b"".join(kept)
 
 
