@@ -46,6 +46,8 @@ class Reader(Target):
             sha256=self._digest if told["known"] else None,
             progress=None,
             timeout=0.1,
+            window=0.5,
+            least=50,
             attempts=2,
             pause=0.0,
             max_bytes=_MOST,
