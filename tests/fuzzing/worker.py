@@ -36,6 +36,9 @@ from fuzzing.verdict import Kind, Verdict, judged
 _ROUND = 200
 """Hypothesis's examples before it begins anew from the next seed."""
 
+_SMALLER_SECONDS = 3.0
+"""Are spent on making an input smaller that has failed."""
+
 _KEPT = 2
 """Inputs that are kept of failures that are alike."""
 
@@ -183,9 +186,12 @@ class Worker:
     def _smaller(
         self, verdict: Verdict, steps: list[Step], files: Files
     ) -> tuple[list[Step], Files]:
-        """The same failure by fewer and smaller damages."""
+        """The same failure by fewer and smaller damages, as far as some seconds go."""
+        until = time.monotonic() + _SMALLER_SECONDS
 
         def fails(files: Files, forged: bool) -> bool:
+            if time.monotonic() > until:
+                return False
             return self.attempt(files, forged, "smaller").signature == verdict.signature
 
         def still(fewer: list[Step]) -> bool:
