@@ -53,7 +53,7 @@ from efficientdet_spec.operations import (
     NodeKind,
 )
 from efficientdet_spec.padding import same_outputs, same_padding
-from efficientdet_spec.texts import printable
+from efficientdet_spec.texts import printable, printable_lines
 from efficientdet_spec.versions import installed_version
 
 __all__ = [
@@ -96,6 +96,7 @@ __all__ = [
     "open_regular",
     "parse_size",
     "printable",
+    "printable_lines",
     "put_in_place",
     "read_regular",
     "replacing",

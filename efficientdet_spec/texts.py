@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def printable_lines(text: str) -> str:
+    """As :func:`printable` of a text that has lines of its own."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
 def printable(text: object) -> str:
     r"""A text in which every character that a terminal would obey stands as its escape sequence.
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from converter.fetch.addresses import display_url
+from converter.fetch.archive import MAX_BYTES
 from converter.fetch.cached import CheckpointFiles, Expected, Fetching, from_archive
 from converter.fetch.naming import (
     STATE_FILE,
@@ -214,6 +215,12 @@ def _from_local_archive(path: Path, cache: Path, sha256: str | None) -> Checkpoi
     if not compressed and not path.name.lower().endswith(_ARCHIVE_SUFFIXES):
         raise InputError(
             f"source {str(path)!r} is a file of an unknown kind; pass {_FORMS}", Cause.FORMAT
+        )
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise InputError(
+            f"archive {str(path)!r} has {size:,} bytes, more than the {MAX_BYTES:,} that are "
+            f"accepted; pass the archive of a checkpoint",
+            Cause.FORMAT,
         )
     found = file_sha256(path)
     if found != (sha256 or found):

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from efficientdet_spec import Cause, InputError, in_one_line, printable
+from efficientdet_spec import Cause, InputError, in_one_line, printable_lines
 from parity.process.frames import first_line, in_project, innermost
 from parity.process.interruption import Interruptions, exit_code, message
 from parity.process.outcome import BROKEN_PIPE, DEFECT, MISTAKE, Ending
@@ -45,8 +45,7 @@ def say(text: str, *, to_errors: bool = False) -> None:
         text: The text.
         to_errors: Print it to standard error, at once.
     """
-    lines = "\n".join(printable(line) for line in text.split("\n"))
-    print(lines, file=sys.stderr if to_errors else None, flush=to_errors)
+    print(printable_lines(text), file=sys.stderr if to_errors else None, flush=to_errors)
 
 
 _MEMORY_TYPES = frozenset(

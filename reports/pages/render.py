@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from efficientdet_spec import Cause, InputError, replacing
+from efficientdet_spec import Cause, InputError, printable_lines, replacing
 from parity.process.files import check_writable, make_folder, write_text
 from parity.results.records.record import ResultFile, write
 from reports.pages.page import model_page
@@ -179,11 +179,17 @@ def _environment(addresses: Mapping[str, str]) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters["packed"] = packed
     environment.filters["breakable"] = breakable
     environment.globals["static"] = addresses
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """What stands for a value on a page, of which no character turns what is around it."""
+    return printable_lines(value) if type(value) is str else value
 
 
 def breakable(name: str) -> Markup:
@@ -192,7 +198,7 @@ def breakable(name: str) -> Markup:
     Args:
         name: Any text.
     """
-    return Markup(_WITHIN.sub(r"\1<wbr>", str(escape(name))))
+    return Markup(_WITHIN.sub(r"\1<wbr>", str(escape(printable_lines(name)))))
 
 
 def packed(values: Any) -> str:

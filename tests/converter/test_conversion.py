@@ -16,7 +16,7 @@ from converter.fetch.cached import CheckpointFiles
 from converter.ledger import EMA, make_ledger
 from converter.mappings.layouts import DEPTHWISE, Stacked
 from converter.mappings.official import iterate_pairs
-from efficientdet_spec import TINY, Fusion, InputError
+from efficientdet_spec import TINY, Fusion, InputError, releases
 
 
 @pytest.fixture
@@ -212,6 +212,7 @@ def test_provenance(tiny_checkpoint):
         "index_sha256": hashlib.sha256((tiny_checkpoint / "model.index").read_bytes()).hexdigest(),
         "checkpoint_fingerprint": index.fingerprint(),
         "values_fingerprint": index.fingerprint(used),
+        "licence": None,
         "weights": "ema",
         "variables": {
             "ema": len(used),
@@ -224,6 +225,16 @@ def test_provenance(tiny_checkpoint):
     versions = conversion.provenance["versions"]
     assert versions.keys() == {"efficientdet-parity", "numpy", "torch"}
     assert versions["numpy"] == metadata.version("numpy")
+
+
+def test_the_licence_is_that_of_a_release(tiny_checkpoint, monkeypatch):
+    """Known by its content, whatever it is called, or by Google's own address."""
+    prefix = tiny_checkpoint / "model"
+    address = f"{releases.STORAGE_URL}/efficientdet-d9.tar.gz"
+    assert convert(CheckpointFiles(prefix, address, None)).provenance["licence"] == "Apache-2.0"
+    known = {"efficientdet-tiny": read_index(tiny_checkpoint / "model.index").fingerprint()}
+    monkeypatch.setattr("converter.conversion.FINGERPRINTS", known)
+    assert convert(CheckpointFiles(prefix, "x", None)).provenance["licence"] == "Apache-2.0"
 
 
 def test_fingerprints_follow_the_values(tiny_checkpoint, rewrite):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from converter.bundle import checkpoint_files, index_file
+from converter.bundle import checkpoint_files
 from converter.conversion import Conversion, convert
 from converter.fetch.cached import CheckpointFiles
 from converter.fetch.sources import default_cache, resolve
 from converter.progress import READING_PATIENCE, Progress
-from efficientdet_spec import Cause, InputError, file_sha256
 from parity.process.files import check_writable
 from parity.results.place import ResultPlace
 from parity.results.records.shared import Checkpoint, Weights
@@ -54,46 +52,6 @@ def convert_checkpoint(settings: CheckpointSettings, files: CheckpointFiles) -> 
             num_classes=settings.num_classes,
             weights=settings.weights,
             progress=progress,
-        )
-
-
-@contextmanager
-def unchanged(conversion: Conversion, prefix: Path) -> Iterator[None]:
-    """Within it TensorFlow reads once more the checkpoint that has been converted.
-
-    That may be hours later, and both sides must compute with the same values. TensorFlow verifies
-    each tensor's CRC32C against the index, so that it is enough that this is the same file.
-
-    Args:
-        conversion: What was made of the checkpoint.
-        prefix: The checkpoint.
-
-    Raises:
-        InputError: It is another one, before or after; says so.
-    """
-    known = conversion.provenance["index_sha256"]
-    _check_index(prefix, known)
-    yield
-    # It may have been exchanged while it was read.
-    _check_index(prefix, known)
-
-
-def _check_index(prefix: Path, known: str) -> None:
-    path = index_file(prefix)
-    try:
-        found = file_sha256(path)
-    except OSError as error:
-        raise InputError(
-            f"{path} was converted by this run and cannot be read any more "
-            f"({error.strerror or error}); leave the checkpoint where it is and run again.",
-            Cause.of(error),
-        ) from error
-    if found != known:
-        raise InputError(
-            f"{path} changed after it was converted by this run: its SHA-256 is {found}, expected "
-            f"{known}, so that both sides would not have the same values; run again, and let "
-            f"nothing write to it meanwhile.",
-            Cause.FILE,
         )
 
 

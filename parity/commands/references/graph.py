@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from parity.commands.asking.options import unchanged
+from converter.unchanged import unchanged
 from parity.commands.references import Wanted
 from parity.gradients.sides import ReferenceGradients
 from parity.process.arrays import Array

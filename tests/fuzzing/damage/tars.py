@@ -108,6 +108,10 @@ _RECORDS = (
 )
 
 
+_MOST_BYTES = 2**22
+"""Of what is put in: an archive of any size would take memory before it is read."""
+
+
 def extended(rng: Random, data: bytes) -> bytes:
     """A member gets extended headers: PAX records, a long name, or many of them."""
     places = _headers(data)
@@ -126,7 +130,7 @@ def extended(rng: Random, data: bytes) -> bytes:
     new = (block + content.ljust(-(-len(content) // _BLOCK) * _BLOCK, b"\0")) * rng.choice(
         (1, 1, 1, 2, 400)
     )
-    return data[:place] + new + data[place:]
+    return data[:place] + new[:_MOST_BYTES] + data[place:]
 
 
 def members(rng: Random, data: bytes) -> bytes:

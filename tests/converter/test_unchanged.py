@@ -9,8 +9,8 @@ import pytest
 import compare
 from converter.conversion import convert
 from converter.fetch.sources import resolve
+from converter.unchanged import unchanged
 from efficientdet_spec import Cause, InputError
-from parity.commands.asking.options import unchanged
 from parity.commands.comparing.opened import Opened
 from parity.commands.detecting.detection import Detection
 from parity.commands.detecting.tensorflow_detection import tensorflow_stages
