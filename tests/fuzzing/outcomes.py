@@ -21,9 +21,11 @@ TIMES = frozenset(
         "seconds_per_image",
         "started",
         "peak_memory_bytes",
+        # Which steps of a report an earlier run has done: what was killed is said to be.
+        "reused",
     )
 )
-"""The fields of JSON files that hold times or memory."""
+"""The fields of JSON files that hold times, memory, or what was done by an earlier run."""
 
 DIGESTS = frozenset(("inputs", "outputs"))
 """The fields of ``run.json`` that hold digests of files with times in them."""
@@ -43,10 +45,17 @@ _SPOKEN = re.compile(
     rb'|\b(?:time|timestamp)="[^"]*"'
     # Rows of the tables of times of steps and stages.
     rb"|<tr><td>(?:" + _STAGES + rb")</td>(?:<td>[\d.]+</td>)+</tr>"
+    # A test of JUnit's that says nothing, or nothing but this.
+    rb"| ?/>| ?>\n *<system-out>[Rr]eused from an earlier run[^\n]*\n *</testcase>"
+    # Which steps of a report an earlier run has done, in each form that says so.
+    rb"|\n *(?:- |<p class=.note.>|<system-out>)[^\n]*[Rr]eused from an earlier run[^\n]*"
+    rb"|; reused from an earlier run"
+    # The most memory that a step took.
+    rb'|<td data-title="Memory"[^>]*>[^<]*</td>'
     # The charts' values, among which are these times.
     rb'|(?s:<script type="application/json" id="chart-options"[^>]*>.*?</script>)'
 )
-"""What texts and pages say of times."""
+"""What texts and pages say of times, memory, and what was done by an earlier run."""
 
 LITTER = re.compile(r"^\..*\.tmp$|^\.partial-|\.lock$|\.part$|\.part\.json$|^\.")
 """Names of what a command makes while it works, and removes."""
@@ -76,7 +85,7 @@ def normal(path: Path) -> Any:
         left_out = TIMES | DIGESTS if path.name == "run.json" else TIMES
         return json.dumps(_without(left_out, json.loads(path.read_bytes())))
     if path.suffix in (".html", ".txt", ".md", ".xml"):
-        return _SPOKEN.sub(b"", path.read_bytes())
+        return b" ".join(_SPOKEN.sub(b"", path.read_bytes()).replace(b">", b"> ").split())
     # HDF5 dates a file's root group; whatever a trace holds is compared.
     return repr(_held(path)) if path.suffix == ".h5" else path.read_bytes()
 
