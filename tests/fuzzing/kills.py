@@ -265,7 +265,7 @@ class _Trial:
             data = path.read_bytes()
             if with_earlier and data == self.earlier.get(name):
                 continue
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, SyntaxError, OSError):
                 if name in self.sound and outcomes.normal(path) == self.sound[name]:
                     continue
             wrong = outcomes.incomplete(path)
