@@ -99,7 +99,11 @@ def killed(
     try:
         for name, wanted in _shares(count, chosen).items():
             trial = _Trial(name, work, material, kept, tally)
-            trial.prepare()
+            try:
+                trial.prepare()
+            except RuntimeError as error:
+                tally.broken = f"{tally.broken or ''}{error} "
+                continue
             for number in range(wanted):
                 trial.once(rng, number)
                 _tell(tally, count, name, began)
@@ -261,7 +265,7 @@ class _Trial:
             data = path.read_bytes()
             if with_earlier and data == self.earlier.get(name):
                 continue
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, SyntaxError, OSError):
                 if name in self.sound and outcomes.normal(path) == self.sound[name]:
                     continue
             wrong = outcomes.incomplete(path)

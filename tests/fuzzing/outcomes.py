@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import h5py
 import numpy as np
@@ -21,9 +22,11 @@ TIMES = frozenset(
         "seconds_per_image",
         "started",
         "peak_memory_bytes",
+        # Which steps of a report an earlier run has done: what was killed is said to be.
+        "reused",
     )
 )
-"""The fields of JSON files that hold times or memory."""
+"""The fields of JSON files that hold times, memory, or what was done by an earlier run."""
 
 DIGESTS = frozenset(("inputs", "outputs"))
 """The fields of ``run.json`` that hold digests of files with times in them."""
@@ -39,14 +42,20 @@ _SPOKEN = re.compile(
     rb"|milliseconds per image: .*"
     # When a run began.
     rb"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d"
-    # Attributes of JUnit's.
-    rb'|\b(?:time|timestamp)="[^"]*"'
     # Rows of the tables of times of steps and stages.
     rb"|<tr><td>(?:" + _STAGES + rb")</td>(?:<td>[\d.]+</td>)+</tr>"
+    # Which steps of a report an earlier run has done, in each form that says so.
+    rb"|\n *(?:- |<p class=.note.>)[^\n]*[Rr]eused from an earlier run[^\n]*"
+    rb"|; reused from an earlier run"
+    # The most memory that a step took.
+    rb'|<td data-title="Memory"[^>]*>[^<]*</td>'
     # The charts' values, among which are these times.
     rb'|(?s:<script type="application/json" id="chart-options"[^>]*>.*?</script>)'
 )
-"""What texts and pages say of times."""
+"""What texts and pages say of times, memory, and what was done by an earlier run.
+
+Of JUnit's XML the same is left out: ``time``, ``timestamp``, and what tests say of such runs.
+"""
 
 LITTER = re.compile(r"^\..*\.tmp$|^\.partial-|\.lock$|\.part$|\.part\.json$|^\.")
 """Names of what a command makes while it works, and removes."""
@@ -75,8 +84,10 @@ def normal(path: Path) -> Any:
     if path.suffix == ".json":
         left_out = TIMES | DIGESTS if path.name == "run.json" else TIMES
         return json.dumps(_without(left_out, json.loads(path.read_bytes())))
-    if path.suffix in (".html", ".txt", ".md", ".xml"):
-        return _SPOKEN.sub(b"", path.read_bytes())
+    if path.suffix == ".xml":
+        return _xml(ElementTree.parse(path).getroot())
+    if path.suffix in (".html", ".txt", ".md"):
+        return b" ".join(_SPOKEN.sub(b"", path.read_bytes()).replace(b">", b"> ").split())
     # HDF5 dates a file's root group; whatever a trace holds is compared.
     return repr(_held(path)) if path.suffix == ".h5" else path.read_bytes()
 
@@ -101,6 +112,18 @@ def _without(names: frozenset[str], value: Any) -> Any:
     return [_without(names, item) for item in value] if isinstance(value, list) else value
 
 
+def _xml(element: ElementTree.Element) -> str:
+    """An element of JUnit's, with those within it, in one line."""
+    kept = [
+        child
+        for child in element
+        if child.tag != "system-out" or "eused from an earlier run" not in str(child.text)
+    ]
+    named = {n: v for n, v in element.attrib.items() if n not in ("time", "timestamp")}
+    text = " ".join((element.text or "").split())
+    return f"<{element.tag} {named} {text} {' '.join(map(_xml, kept))}>"
+
+
 def incomplete(path: Path) -> str | None:
     """Why a file is not one that its reader takes; None if it is complete."""
     check = _READERS.get(path.suffix)
@@ -108,7 +131,7 @@ def incomplete(path: Path) -> str | None:
         return f"no reader for {path.name}, and it is not as an undisturbed run leaves it"
     try:
         check(path)
-    except (InputError, ValueError, OSError) as error:
+    except (InputError, ValueError, OSError, ElementTree.ParseError) as error:
         return f"{path.name} is half written: {error!s:.200}"
     return None
 
@@ -160,13 +183,13 @@ def _lines(path: Path) -> None:
         raise ValueError("its last line has no end")
 
 
-_READERS: dict[str, Callable[[Path], None]] = {
+_READERS: dict[str, Callable[[Path], object]] = {
     ".pth": _pth,
     ".h5": _trace,
     ".index": _index,
     ".json": _json,
     ".html": _ends(b"</html>"),
-    ".xml": _ends(b">"),
+    ".xml": ElementTree.parse,
     ".png": _image,
     ".txt": _lines,
     ".md": _lines,

@@ -99,7 +99,9 @@ def _say(name: str, tally: Tally) -> None:
     for failure in table.alike(tally.failures):
         detail = failure["detail"].strip().splitlines()[-1][:200]
         print(f"FAILED {name}: {failure['count']} x {failure['signature']}: {detail!a}")
-        if "folder" in failure:
+        if name == "kills":
+            print(f"  {failure['folder']}: what it had left, and in case.json when it was killed")
+        elif "folder" in failure:
             print(f"  PYTHONPATH=.:tests python -m fuzzing.run --repeat {failure['folder']}")
     if tally.broken:
         print(f"FAILED {name}: {tally.broken}")
