@@ -142,6 +142,7 @@ class _Trial:
         self.out, self.material, self.kept, self.tally = work / "out", material, kept, tally
         self.seconds, self.code = 0.0, 0
         self.sound: dict[str, Any] = {}
+        self.sounds: dict[bool, dict[str, Any]] = {}
         self.before: Path | None = None
 
     def prepare(self) -> None:
@@ -167,6 +168,12 @@ class _Trial:
                 raise RuntimeError(
                     f"two runs of {self.name} differ: {_differing(first, self.sound)}"
                 )
+        self.sounds[False] = self.sound
+        if self.before is not None:
+            # A checkpoint that takes the place of another is called otherwise.
+            self._fresh(earlier=True)
+            self._finish(self.command.words)
+            self.sounds[True] = self._normal()
 
     def _lay_out(self) -> None:
         """What commands read."""
@@ -209,7 +216,7 @@ class _Trial:
     def once(self, rng: Random, number: int) -> None:
         """Kill it once, look at what is there, run it again, and compare."""
         with_earlier = self.before is not None and rng.random() < 0.5
-        said = ""
+        self.sound, said = self.sounds[with_earlier], ""
         for _ in range(20):
             self._fresh(with_earlier)
             said = self._kill(rng)
