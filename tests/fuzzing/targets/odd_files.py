@@ -131,7 +131,7 @@ class Reader(Target):
     WHAT = "pipes, devices, sockets, folders, links, sparse files, wherever a command takes a file"
     CHECKSUMS = False
     EVERY = True
-    SECONDS = 30.0
+    SECONDS = 20.0
     MEMORY = 1024 * MIB
 
     def __init__(self, material: Path) -> None:
