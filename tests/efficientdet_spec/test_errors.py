@@ -81,3 +81,14 @@ def test_where_mistakes_come_from(mistake: object, cause: Cause, tmp_path: Path)
     with pytest.raises(InputError) as caught:
         mistake(tmp_path)
     assert caught.value.cause is cause
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 5000, "é" * 3000, "語" * 2000, "a\x1b[2J\nwrote good.pth\r\u202e" * 200]
+)
+def test_a_message_is_one_printable_line(text):
+    """Whoever makes one need not think of what names are in it."""
+    message = str(InputError(f"/there/{text} is no checkpoint; give another one."))
+    assert message.isprintable() and len(message.encode()) < 1000
+    assert message.startswith("/there/") and message.endswith("is no checkpoint; give another one.")
+    assert str(InputError("a plain message; do this.")) == "a plain message; do this."
