@@ -26,6 +26,9 @@ _ROOT = Path(__file__).resolve().parents[2]
 _OPENING = 180.0
 """Seconds in which a target has to be open."""
 
+_LOOK = 0.1
+"""Seconds between two looks at a worker."""
+
 _RESTARTS = 25
 """So often is a worker started again that hung or died."""
 
@@ -131,15 +134,16 @@ class _Watched:
 
     def run(self, progress: Callable[[], None]) -> None:
         """Watch until it ends, by itself or not."""
-        began = time.monotonic()
-        hung = False
+        hung, looks, same, before = False, 0, 0, 0.0
         while self.process.poll() is None:
-            time.sleep(0.1)
+            time.sleep(_LOOK)
             self._count()
             progress()
-            now, started = time.monotonic(), self.board.started
-            late = started and now - started > self.board.limit / 1000
-            slow = not self.board.limit and now - began > _OPENING
+            # By looks, not by the clock: a machine that was suspended has hung as a whole.
+            looks, same = looks + 1, same + 1 if self.board.started == before else 0
+            before = self.board.started
+            late = before and same * _LOOK > self.board.limit / 1000
+            slow = not self.board.limit and looks * _LOOK > _OPENING
             if late or slow:
                 hung = True
                 self._stop()
