@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from efficientdet_spec import Cause, InputError, file_sha256
+from efficientdet_spec.encoded import MAX_FILE_BYTES
 from parity.detections.annotations import CocoImage
 from parity.detections.rows import Rows, as_rows
 from parity.detections.shard_files import ImageResult, Shard, ShardFolder
@@ -107,8 +108,9 @@ def fingerprint(work: Work) -> str:
 
 def _content_hash(path: Path) -> str | None:
     try:
-        # A pipe or device would never end.
-        return file_sha256(path) if path.is_file() else None
+        # What is larger than any image is read no more than a pipe is.
+        is_small = path.is_file() and path.stat().st_size <= MAX_FILE_BYTES
+        return file_sha256(path) if is_small else None
     except OSError:
         return None
 

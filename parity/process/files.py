@@ -27,7 +27,7 @@ def check_writable(path: Path, keep: Iterable[Path] = ()) -> None:
     try:
         if not path.name or path.is_dir():
             raise InputError(f"{path} is a folder; name a file for the result.", Cause.FILE)
-        if any(other.resolve() == path.resolve() for other in keep):
+        if any(os.path.realpath(other) == os.path.realpath(path) for other in keep):
             raise InputError(
                 f"{path} is in use by this very run; name another file to write.", Cause.FILE
             )

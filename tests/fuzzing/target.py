@@ -61,6 +61,10 @@ class Target:
         """Whether what was read is what the sound files hold, bit for bit."""
         raise NotImplementedError
 
+    def other(self, value: Any) -> bool:
+        """Whether what was read is the whole of another sound input, which damage can leave."""
+        return False
+
     def promise(self, value: Any) -> str | None:
         """What is wrong with another value than the sound one; None if it is as promised."""
         return None

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, given
 from fuzzing import memory, targets
 from fuzzing.board import Board
 from fuzzing.inputs import (
+    BOMB,
     Files,
     Recipe,
     Step,
@@ -129,6 +130,9 @@ class Worker:
         except MemoryError:
             # Damage upon damage can grow beyond what the reader may take; this is none of its own.
             return Verdict(Kind.HARMLESS)
+        if any(step.kind == BOMB for step in steps):
+            # Making it has taken memory, which is not the reader's.
+            self.measure()
         forged = is_forged(self.target, steps)
         verdict = self.attempt(files, forged, written(steps))
         self._count(verdict)

@@ -26,6 +26,7 @@ class Reader(Target):
         self.files = {"model.pth": data}
         self.damages = {"model.pth": pth_damages(data, other)}
         self._sound = self._content(material / "tiny.pth")
+        self._other = self._content(material / "other.pth")
 
     def _content(self, path: Path) -> tuple[str, dict[str, bytes]]:
         model = load(path)
@@ -37,6 +38,9 @@ class Reader(Target):
 
     def same(self, value: Any, changed: frozenset[str]) -> bool:
         return bool(value == self._sound)
+
+    def other(self, value: Any) -> bool:
+        return bool(value == self._other)
 
 
 def pth_damages(data: bytes, other: bytes) -> dict[str, Damage]:

@@ -35,12 +35,16 @@ class Reader(Target):
         other = _small(material / "other.h5", 2.0)
         self.damages = {"trace.h5": {**RAW, **HDF5, "splice": splice(other)}}
         self._sound = _content(material / "trace.h5")
+        self._other = _content(material / "other.h5")
 
     def read(self, folder: Path, changed: frozenset[str]) -> Any:
         return _content(folder / "trace.h5")
 
     def same(self, value: Any, changed: frozenset[str]) -> bool:
         return bool(value == self._sound)
+
+    def other(self, value: Any) -> bool:
+        return bool(value == self._other)
 
 
 def _content(path: Path) -> Any:
