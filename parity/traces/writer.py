@@ -117,10 +117,29 @@ def write_trace(
         _check_room(path, header.bytes + _OVERHEAD_BYTES * (len(header.nodes) + 1))
     with writing_to(path) as temporary, _raw(temporary, path) as raw:
         sink = _Sink(raw, path)
-        # Since 1.10 HDF5 has checksums of its own for all that is not values.
-        with h5py.File(sink, "w", libver=("v110", "v110")) as file:
+        with _created(h5py, sink) as file:
             _record(_Parts(file, sink, header, compress), header, images, stream, progress)
         sink.check()
+
+
+def _created(h5py: Any, sink: _Sink) -> Any:
+    """An empty HDF5 file that says nothing of when it was made: equal traces are equal bytes."""
+    access, creation = h5py.h5p.create(h5py.h5p.FILE_ACCESS), h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, sink)
+    # Since 1.10 HDF5 has checksums of its own for all that is not values.
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    creation.set_obj_track_times(False)
+    return h5py.File(h5py.h5f.create(b"trace", h5py.h5f.ACC_TRUNC, creation, access))
+
+
+def _group(h5py: Any, file: Any, name: str) -> Any:
+    """A group that keeps the order of what is put into it, and is not dated either."""
+    creation = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
+    order = h5py.h5p.CRT_ORDER_TRACKED | h5py.h5p.CRT_ORDER_INDEXED
+    creation.set_link_creation_order(order)
+    creation.set_attr_creation_order(order)
+    creation.set_obj_track_times(False)
+    return h5py.Group(h5py.h5g.create(file.id, name.encode(), gcpl=creation))
 
 
 def _raw(temporary: Path, path: Path) -> io.FileIO:
@@ -204,7 +223,7 @@ class _Parts:
         self._sink = sink
         self._type = header.stored_type
         self._compress = compress
-        self._nodes = file.create_group(NODES, track_order=True)
+        self._nodes = _group(load_h5py(), file, NODES)
 
     def text(self, name: str, text: bytes) -> None:
         self._file.create_dataset(name, data=np.bytes_(text))

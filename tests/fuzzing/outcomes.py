@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
-
-import h5py
-import numpy as np
 
 from efficientdet_spec import InputError
 
@@ -91,22 +87,7 @@ def normal(path: Path) -> Any:
         return _xml(ElementTree.parse(path).getroot())
     if path.suffix in (".html", ".txt", ".md"):
         return b" ".join(_SPOKEN.sub(b"", path.read_bytes()).replace(b">", b"> ").split())
-    # HDF5 dates a file's root group; whatever a trace holds is compared.
-    return repr(_held(path)) if path.suffix == ".h5" else path.read_bytes()
-
-
-def _held(path: Path) -> dict[str, Any]:
-    """Everything that an HDF5 file holds, by name and in order."""
-    found: dict[str, Any] = {"size": path.stat().st_size}
-
-    def visit(name: str, item: Any) -> None:
-        values = item[()] if isinstance(item, h5py.Dataset) else b""
-        digest = hashlib.sha256(np.asarray(values).tobytes()).hexdigest()
-        found[name] = (str(getattr(item, "dtype", "")), getattr(item, "shape", ()), digest)
-
-    with h5py.File(path, "r") as file:
-        file.visititems(visit)
-    return found
+    return path.read_bytes()
 
 
 def _without(names: frozenset[str], value: Any) -> Any:

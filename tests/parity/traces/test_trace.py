@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from dataclasses import replace
 from functools import partial
@@ -259,6 +260,14 @@ def test_both_types_packed_or_not(tmp_path, dtype, compress):
     trace = open_trace(recording.write(compress=compress))
     assert trace.header.dtype == trace.images.dtype == dtype
     assert_same_bits(read_all(trace), recording.source.tensors)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_equal_traces_are_equal_bytes(recording, compress):
+    """HDF5 would write down when it made each group."""
+    first = recording.write(compress=compress).read_bytes()
+    time.sleep(1.1)
+    assert recording.write(compress=compress).read_bytes() == first
 
 
 def test_batches_and_special_values(tmp_path):
