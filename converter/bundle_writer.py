@@ -63,7 +63,7 @@ def write_bundle(prefix: Path, tensors: Tensors) -> Path:
         for path in _files(prefix):
             if path.is_dir():
                 raise IsADirectoryError(f"{path.name} is a folder")
-        with locked(prefix.with_name(f".{prefix.name}.lock")) as ours:
+        with locked(prefix.with_name(f".{prefix.name}.efficientdet-parity.lock")) as ours:
             if not ours:
                 raise InputError(
                     f"the checkpoint {prefix} is being written by another process; wait until it "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import hashlib
 import os
+import re
 import secrets
 import stat
 import sys
@@ -194,19 +194,22 @@ def _begun(target: Path) -> tuple[Path, int]:
 
 def sweep(target: Path) -> None:
     """Remove the temporary files of processes that were killed while they wrote ``target``."""
-    _sweep(target.parent, f".{glob.escape(target.name)}.*.tmp")
+    _sweep(target.parent, re.escape(target.name))
 
 
 def sweep_folder(folder: Path) -> None:
     """Remove the temporary files of killed processes, whatever they wrote in this folder."""
-    _sweep(folder, ".*.tmp")
+    _sweep(folder, ".+")
 
 
-def _sweep(folder: Path, pattern: str) -> None:
-    for name in glob.glob(pattern, root_dir=folder):
-        with contextlib.suppress(OSError), locked(folder / name):
-            # What nobody holds the lock of is removed as ours ends.
-            continue
+def _sweep(folder: Path, name: str) -> None:
+    """Remove what :func:`temporary_beside` calls so, and nobody holds; other names are not ours."""
+    ours = re.compile(rf"\.{name}\.\d+(-[0-9a-f]{{8}})?\.tmp", re.DOTALL)
+    with contextlib.suppress(OSError):
+        for found in filter(ours.fullmatch, os.listdir(folder)):
+            with contextlib.suppress(OSError), locked(folder / found):
+                # What nobody holds the lock of is removed as ours ends.
+                continue
 
 
 @contextlib.contextmanager

@@ -289,6 +289,11 @@ class EfficientDetConfig:
         texts = (self.name, self.backbone_name)
         if not all(isinstance(text, str) for text in texts) or len(self.image_size) != 2:
             raise InputError(f"{self.name!r}: a name is no text or image_size no (height, width).")
+        if not all(type(side) is int and 1 <= side <= MAX_SIDE for side in self.image_size):
+            raise InputError(
+                f"{self.name}: image_size is {self.image_size!r:.80}; give two whole numbers from "
+                f"1 to {MAX_SIDE}."
+            )
         survival = self.head_survival_probability
         if survival is not None and not (isinstance(survival, float) and 0 < survival <= 1):
             raise InputError(
@@ -442,12 +447,12 @@ class EfficientDetConfig:
                     **values,
                     "fusion": Fusion(values["fusion"]),
                     "activation": Activation(values["activation"]),
-                    "image_size": (int(height), int(width)),
+                    "image_size": (height, width),
                 }
             )
         except InputError:
             raise
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, ArithmeticError) as error:
             raise InputError(
                 f"A model configuration cannot be read ({error}); convert the checkpoint again.",
                 Cause.FORMAT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -201,8 +202,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
         try:
             config = EfficientDetConfig.from_dict(content["config"])
             stored, provenance = content["state_dict"], dict(content["provenance"])
-            digests = content["digests"] if content["version"] > 1 else None
-        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            digests = content["digests"] if _has_digests(content) else None
+        except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(
@@ -220,6 +221,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
                 f"{path}: state_dict is no mapping of names to tensors; convert again.",
                 Cause.FORMAT,
             )
+        if any(value.storage.count != math.prod(value.shape) for value in stored.values()):
+            raise _altered(path, "a tensor shares its values with others, or has more than its own")
         # Before any memory is taken for what a file claims.
         _check_fit(config, {name: _stored_kind(value) for name, value in stored.items()}, str(path))
         state_dict = {name: _verified(file, name, stored[name], digests) for name in stored}
@@ -245,6 +248,11 @@ def _ours(file: TorchFile) -> dict[str, Any]:
             Cause.FORMAT,
         )
     return content
+
+
+def _has_digests(content: Mapping[str, Any]) -> bool:
+    """Whether a file is of a version with digests, or is only said to be of one without."""
+    return content["version"] > 1 or not {"digests", "seal"}.isdisjoint(content)
 
 
 def _is_sealed(content: Mapping[str, Any]) -> bool:

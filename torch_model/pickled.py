@@ -19,6 +19,9 @@ MAX_BYTES = 2**22
 MAX_INSTRUCTIONS = 400_000
 """Most instructions, each of which makes at most a few hundred bytes; D7x's takes 60,000."""
 
+_MAX_DEPTH = 32
+"""Dictionaries, lists and tuples within each other; a model file has five."""
+
 MAX_DIMENSIONS = 32
 """Most dimensions of a tensor, as many as NumPy has."""
 
@@ -121,12 +124,41 @@ def read_pickle(stream: BinaryIO) -> Any:
             if number >= MAX_INSTRUCTIONS:
                 raise PickleError(f"its pickle has more than {MAX_INSTRUCTIONS:,} instructions")
             if instruction.name == "STOP":
-                return machine.pop()
+                return _small(machine.pop())
             machine.carry_out(instruction.name, argument)
     except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
         reason = f"{error!s:.80}" or type(error).__name__
         raise PickleError(f"its pickle cannot be read: {reason}") from error
     raise PickleError("its pickle has no end")
+
+
+def _small(content: Any) -> Any:
+    """The content, unless it is more than its bytes could say plainly.
+
+    A pickle can name what it has made before. So a few hundred instructions make a list of two
+    lists of two lists and so on, of which nobody must go through all.
+
+    Raises:
+        PickleError: It is.
+    """
+    left, letters, level = MAX_INSTRUCTIONS, MAX_BYTES, [content]
+    for _ in range(_MAX_DEPTH):
+        following: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                following.extend(item)
+                following.extend(item.values())
+            elif isinstance(item, list | tuple):
+                following.extend(item)
+            elif isinstance(item, str):
+                letters -= len(item)
+            if len(following) > left or letters < 0:
+                raise PickleError("its pickle stands for much more than its bytes")
+        left -= len(following)
+        level = following
+        if not level:
+            return content
+    raise PickleError(f"its values lie within each other more than {_MAX_DEPTH} deep")
 
 
 _MARK = object()
@@ -337,6 +369,8 @@ def _parameter(data: Any, *_: Any) -> StoredTensor:
 
 
 def _size(extents: Any = ()) -> tuple[int, ...]:
+    if not isinstance(extents, list | tuple) or len(extents) > MAX_DIMENSIONS:
+        raise ValueError("a size is none")
     return tuple(_whole(item) for item in extents)
 
 

@@ -66,7 +66,7 @@ def make_folder(path: Path) -> None:
         ) from error
 
 
-LOCK = ".lock"
+LOCK = ".efficientdet-parity.lock"
 """The file in a folder of results that its run holds."""
 
 

@@ -14,6 +14,10 @@ MAX_VALUES = 20_000_000
 of validation, 100 in each, are 5 million."""
 
 
+MAX_WIDE_BYTES = 2**29
+"""Most memory for a text with letters beyond ASCII."""
+
+
 def read_json(
     path: Path,
     max_bytes: int,
@@ -34,6 +38,9 @@ def read_json(
         ValueError: It holds something else, or too much.
     """
     data = read_regular(path, max_bytes)
+    # Beyond ASCII a single letter makes Python keep four bytes of each.
+    if not data.isascii() and 4 * len(data) > max(max_bytes, MAX_WIDE_BYTES):
+        raise ValueError(f"it has {len(data):,} bytes, some beyond ASCII, of which fewer are read")
     # Every value but the outermost stands behind one of these.
     if sum(data.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
         raise ValueError(f"it holds more than {MAX_VALUES:,} values")

@@ -691,7 +691,10 @@ def test_at_no_moment_is_there_a_mixture(tmp_path, monkeypatch):
 
 
 def test_two_processes_do_not_write_one_checkpoint_at_once(tmp_path):
-    with locked(tmp_path / ".model.lock"), pytest.raises(InputError, match="by another process"):
+    with (
+        locked(tmp_path / ".model.efficientdet-parity.lock"),
+        pytest.raises(InputError, match="by another process"),
+    ):
         write_bundle(tmp_path / "model", TENSORS)
     assert names_in(tmp_path) == []
 

@@ -23,6 +23,7 @@ from efficientdet_spec import (
     put_in_place,
     read_regular,
     replacing,
+    sweep_folder,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -167,6 +168,19 @@ def test_what_a_killed_process_has_left_is_removed_by_the_next(tmp_path: Path) -
         temporary.write_text("whole")
     left = [path.name for path in tmp_path.iterdir() if path != target]
     assert len(left) == 1 and left[0].startswith(".other.")
+
+
+def test_files_of_other_names_are_nobodys_litter(tmp_path: Path) -> None:
+    target = tmp_path / "result"
+    theirs = [".result.backup.tmp", ".notes.tmp", ".result.tmp", ".result.7x.tmp", "result.1.tmp"]
+    for name in theirs:
+        (tmp_path / name).write_text("precious")
+    (tmp_path / ".result.77.tmp").write_text("half")
+    (tmp_path / ".result.77-0123abcd.tmp").write_text("half")
+    with replacing(target) as temporary:
+        temporary.write_text("whole")
+    sweep_folder(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*theirs, "result"])
 
 
 def test_what_another_writes_now_is_left_alone(tmp_path: Path) -> None:

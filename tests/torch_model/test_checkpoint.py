@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import warnings
 import zipfile
 from pathlib import Path
@@ -267,6 +268,76 @@ def test_hostile_pickles(pickled, words, tiny_pth, tmp_path):
     assert words in text and text.isprintable() and len(text) < 1000
 
 
+def doubled(levels):
+    """Pairs of pairs of pairs, by three instructions each."""
+    place = [(1000 + level).to_bytes(4, "little") for level in range(levels + 1)]
+    pairs = (b"j" + place[n] + b"\x86r" + place[n + 1] for n in range(levels))
+    return b"]r" + place[0] + b"".join(pairs)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02" + doubled(60) + b".",
+        b"\x80\x02}(X\x06\x00\x00\x00formatX\x13\x00\x00\x00efficientdet-parity"
+        b"X\x07\x00\x00\x00version" + doubled(60) + b"u.",
+        b"\x80\x02]q\x01h\x01a.",
+        b"\x80\x02(X" + (10**6).to_bytes(4, "little") + b"x" * 10**6 + b"q\x01"
+        + b"h\x01" * 1000 + b"t.",
+    ],
+    ids=["pairs of pairs", "as the version", "a list in itself", "a long text again and again"],
+)  # fmt: skip
+def test_a_short_pickle_that_stands_for_much(content, tiny_pth, tmp_path):
+    path = with_pickle(tiny_pth, tmp_path / "hostile.pth", content)
+    began = time.monotonic()
+    with pytest.raises(InputError, match="stands for much more|lie within each other"):
+        torch_model.load(path)
+    assert time.monotonic() - began < 10
+
+
+def test_a_size_of_many_numbers(tiny_pth, tmp_path):
+    size = b"ctorch\nSize\nq\x01](" + b"K\x01" * 100_000 + b"eq\x02" + b"h\x01h\x02\x85R0" * 1000
+    with pytest.raises(InputError, match="a size is none"):
+        torch_model.load(with_pickle(tiny_pth, tmp_path / "size.pth", b"\x80\x02" + size + b"N."))
+
+
+@pytest.mark.parametrize("side", [float("inf"), float("nan"), 10**70, -1, 128.0, "128"])
+def test_a_size_of_images_that_is_none(side, tiny_pth, tmp_path):
+    def change(content):
+        content["config"]["image_size"] = (side, 128)
+
+    with pytest.raises(InputError, match="image_size is|cannot be read"):
+        torch_model.load(rewritten(tiny_pth, tmp_path / "size.pth", change))
+
+
+def test_tensors_that_share_one_large_storage(tiny_pth, tmp_path):
+    """Each would have it read again."""
+
+    def share(content):
+        whole = torch.zeros(10**6)
+        state = content["state_dict"]
+        for name, value in state.items():
+            if value.dtype == torch.float32:
+                state[name] = whole[: value.numel()].view(value.shape)
+        return {**content, "version": 1}
+
+    def old(content):
+        return {n: v for n, v in share(content).items() if n not in ("digests", "seal")}
+
+    for change in (share, old):
+        with pytest.raises(InputError, match="shares its values with others|its digest"):
+            torch_model.load(rewritten(tiny_pth, tmp_path / "shared.pth", change))
+
+
+def test_a_file_with_digests_is_of_no_version_without(tiny_pth, tmp_path):
+    def change(content):
+        content["state_dict"]["backbone.stem_bn.weight"][0] += 1
+        content["version"] = 1
+
+    with pytest.raises(InputError, match="does not have its digest"):
+        torch_model.load(rewritten(tiny_pth, tmp_path / "older.pth", change))
+
+
 def odd_tensors():
     yield "a meta tensor", torch.zeros(3, device="meta")
     yield "a sparse tensor", torch.zeros(3).to_sparse()
@@ -305,14 +376,14 @@ def test_a_tensor_that_claims_more_than_there_is(tiny_pth, tmp_path):
     def repeat(content):
         content["state_dict"]["backbone.stem_bn.weight"] = torch.zeros(1).expand(2**40)
 
-    with pytest.raises(InputError, match="does not fit"):
+    with pytest.raises(InputError, match="has more than its own"):
         torch_model.load(rewritten(tiny_pth, tmp_path / "wide.pth", repeat))
 
     def repeat_right_shape(content):
         weight = content["state_dict"]["backbone.stem_bn.weight"]
         content["state_dict"]["backbone.stem_bn.weight"] = weight[:1].clone().expand(len(weight))
 
-    with pytest.raises(InputError, match="has 1 values"):
+    with pytest.raises(InputError, match="has more than its own"):
         torch_model.load(rewritten(tiny_pth, tmp_path / "wide.pth", repeat_right_shape))
 
 

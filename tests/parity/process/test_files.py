@@ -12,7 +12,7 @@ from made_images import waves
 
 import compare
 from efficientdet_spec import InputError
-from parity.process.files import held
+from parity.process.files import LOCK, held
 from parity.process.json_text import read_json
 
 ROOT = Path(__file__).parents[3]
@@ -23,7 +23,7 @@ def test_a_folder_is_held_by_one_run(tmp_path):
     with held(folder):
         with pytest.raises(InputError, match=r"out is in use by another run; wait"), held(folder):
             pass
-        assert [path.name for path in folder.iterdir()] == [".lock"]
+        assert [path.name for path in folder.iterdir()] == [LOCK]
     assert not list(folder.iterdir())
     with held(folder):
         pass
@@ -58,12 +58,12 @@ def test_every_command_with_a_folder_says_that_it_is_in_use(
 def test_a_killed_run_holds_nothing(tmp_path):
     program = (
         "import os, signal, sys, pathlib\n"
-        "from parity.process.files import held\n"
+        "from parity.process.files import LOCK, held\n"
         "with held(pathlib.Path(sys.argv[1])):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, check=False)
-    assert (tmp_path / ".lock").exists()
+    assert (tmp_path / LOCK).exists()
     with held(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
