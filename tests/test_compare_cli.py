@@ -367,9 +367,11 @@ def test_images_that_cannot_be_read(tiny_checkpoint, tmp_path, refused):
 
 @needs_tensorflow
 def test_image_without_opencv(tiny_checkpoint, tmp_path, refused, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cv2", None)
+    import cv2
+
     path = tmp_path / "image.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\5\0\0\0\5")
+    assert cv2.imwrite(str(path), np.zeros((5, 5, 3), np.uint8))
+    monkeypatch.setitem(sys.modules, "cv2", None)
     message = refused("nodes", tiny_checkpoint, "--image", path)
     assert f"pip install '{ROOT}[images]'" in message
 
