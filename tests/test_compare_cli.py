@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from made_images import waves
 
 import compare
 import efficientdet_parity as ep
@@ -370,7 +371,7 @@ def test_image_without_opencv(tiny_checkpoint, tmp_path, refused, monkeypatch):
     import cv2
 
     path = tmp_path / "image.png"
-    assert cv2.imwrite(str(path), np.zeros((5, 5, 3), np.uint8))
+    assert cv2.imwrite(str(path), waves(24, 40))
     monkeypatch.setitem(sys.modules, "cv2", None)
     message = refused("nodes", tiny_checkpoint, "--image", path)
     assert f"pip install '{ROOT}[images]'" in message
