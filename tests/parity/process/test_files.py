@@ -91,3 +91,15 @@ def test_files_that_are_none(tmp_path):
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
         with pytest.raises(OSError, match="it is a"):
             read_json(path, 2**30)
+
+
+def test_letters_beyond_ascii_take_four_times_their_room(tmp_path, monkeypatch):
+    monkeypatch.setattr("parity.process.json_text.MAX_WIDE_BYTES", 100)
+    path = tmp_path / "a.json"
+    for text, fits in (('"' + "a" * 80 + '"', True), ('"' + "a" * 80 + 'é"', False)):
+        path.write_text(text, "utf-8")
+        if fits:
+            assert read_json(path, 90) == "a" * 80
+        else:
+            with pytest.raises(ValueError, match="beyond ASCII"):
+                read_json(path, 90)
