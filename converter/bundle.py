@@ -354,6 +354,7 @@ def open_bundle(prefix: Path, index: BundleIndex | None = None) -> Bundle:
     last: dict[int, BundleEntry] = {}
     for entry in index.entries.values():
         known = last.get(entry.shard)
+        # Of two that end there, one is empty.
         if known is None or known.offset + known.size <= entry.offset + entry.size:
             last[entry.shard] = entry
     files = {}

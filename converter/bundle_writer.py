@@ -8,21 +8,21 @@ moment it names files that belong together.
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import google_crc32c
 import numpy as np
 
 from converter import wire
-from converter.bundle import TYPE_NUMBERS, index_file, shard_path
+from converter.bundle import TYPE_NUMBERS, index_file, open_bundle, shard_path
 from converter.fetch.naming import STATE_FILE, STATE_FILE_MAX_BYTES, parse_state_file
 from converter.table import mask_crc, write_table
 from efficientdet_spec import (
     Cause,
     InputError,
-    file_sha256,
+    discard,
     locked,
     read_regular,
     replacing,
@@ -81,38 +81,50 @@ def write_bundle(prefix: Path, tensors: Tensors) -> Path:
 
 def _written(turns: list[Path], tensors: Tensors) -> Path:
     """Write under the name whose turn it is, switch the state file, remove the other."""
-    current = _current(turns)
-    new = next(name for name in turns if name != current)
+    current, index = _current(turns), write_table(_items(tensors))
+    unchanged = current is not None and _holds(current, index)
+    new = current if current is not None and unchanged else _other(turns, current)
     try:
-        with contextlib.ExitStack() as stack:
-            # Each takes its place as its context ends, the last one first.
-            index, data = (stack.enter_context(replacing(path)) for path in _files(new))
-            with open(data, "wb") as stream:
-                items = _write_tensors(stream, tensors)
-            with open(index, "wb") as stream:
-                stream.write(write_table(items))
-            if current is not None and _same(_files(current), (index, data)):
-                new = current
-                raise _Unchanged
-    except _Unchanged:
-        pass
-    except BaseException:
-        _remove(new, of=turns, but=current)
-        raise
-    try:
+        if not unchanged:
+            _put(new, index, tensors)
         with replacing(new.with_name(STATE_FILE)) as state, open(state, "wb") as stream:
             stream.write(_state_text(new.name))
     except BaseException:
-        _remove(new, of=turns, but=current)
+        if not unchanged:
+            _remove(new)
         raise
-    for name in turns:
-        _remove(name, of=turns, but=new)
+    _remove(_other(turns, new))
     sync_folder(new.parent)
     return new
 
 
-class _Unchanged(Exception):
-    """What is written is there already."""
+def _other(turns: list[Path], name: Path | None) -> Path:
+    """The name whose turn it is where ``name`` has had its own."""
+    return next(other for other in turns if other != name)
+
+
+def _put(prefix: Path, index: bytes, tensors: Tensors) -> None:
+    """Write a checkpoint's files; the index, without which there is none, takes its place last."""
+    index_path, data_path = _files(prefix)
+    with replacing(index_path) as beside, replacing(data_path) as data:
+        with open(data, "wb") as stream:
+            for content in _contents(tensors):
+                stream.write(content.data)
+        with open(beside, "wb") as stream:
+            stream.write(index)
+
+
+def _holds(prefix: Path, index: bytes) -> bool:
+    """Whether a checkpoint has this very index, and the data that it says."""
+    try:
+        if read_regular(index_file(prefix), len(index)) != index:
+            return False
+        bundle = open_bundle(prefix)
+        for name in bundle.index.entries:
+            bundle.verify(name)
+    except (OSError, InputError):
+        return False
+    return True
 
 
 def _files(prefix: Path) -> tuple[Path, Path]:
@@ -131,37 +143,27 @@ def _current(turns: list[Path]) -> Path | None:
     return there[0] if there else None
 
 
-def _same(files: tuple[Path, Path], others: tuple[Path, Path]) -> bool:
-    return all(
-        path.is_file()
-        and path.stat().st_size == other.stat().st_size
-        and file_sha256(path) == file_sha256(other)
-        for path, other in zip(files, others, strict=True)
-    )
+def _remove(prefix: Path) -> None:
+    """Remove a checkpoint's files, the index first, without which it is none; never fails."""
+    for path in _files(prefix):
+        discard(path)
 
 
-def _remove(name: Path, *, of: list[Path], but: Path | None) -> None:
-    """Remove one of the checkpoints that take turns; the index first, without which it is none."""
-    if name in of and name != but:
-        for path in _files(name):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+def _contents(tensors: Tensors) -> Iterator[np.ndarray[Any, np.dtype[np.uint8]]]:
+    """The bytes of each tensor, in the order of their names."""
+    for _, tensor in sorted(tensors.items()):
+        dtype = tensor.dtype.newbyteorder("<")
+        yield tensor.astype(dtype, order="C", copy=False).reshape(-1).view(np.uint8)
 
 
-def _write_tensors(
-    stream: BinaryIO, tensors: Mapping[str, np.ndarray[Any, np.dtype[Any]]]
-) -> list[tuple[bytes, bytes]]:
-    """Write the tensors' bytes; return the pairs of the index."""
+def _items(tensors: Tensors) -> list[tuple[bytes, bytes]]:
+    """The pairs of the index."""
     items = [(b"", wire.encode_header(num_shards=1))]
     offset = 0
-    for name, tensor in sorted(tensors.items()):
-        dtype = tensor.dtype.newbyteorder("<")
-        content = tensor.astype(dtype, order="C", copy=False).reshape(-1).view(np.uint8)
-        stream.write(content.data)
-        crc = google_crc32c.value(content)
-        record = wire.Record(
-            TYPE_NUMBERS[dtype], tensor.shape, 0, offset, content.size, mask_crc(crc)
-        )
+    for (name, tensor), content in zip(sorted(tensors.items()), _contents(tensors), strict=True):
+        kind = TYPE_NUMBERS[tensor.dtype.newbyteorder("<")]
+        crc = mask_crc(google_crc32c.value(content))
+        record = wire.Record(kind, tensor.shape, 0, offset, content.size, crc)
         items.append((name.encode(), wire.encode_record(record)))
         offset += content.size
     return items

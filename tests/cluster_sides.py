@@ -1,6 +1,7 @@
 """Sides and programs of the worker processes of tests; processes find them by name."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 
 from efficientdet_spec import InputError
 from parity.detections import messages, worker
-from parity.detections.shards import Prepared
+from parity.detections.shards import Prepared, run
 
 
 def recipe(**values):
@@ -100,3 +101,15 @@ def main(name):
     for _ in range(int(os.environ.get("TEST_WORKER_REPEATS", "1"))):
         os.write(1, said.encode())
     sys.stdin.read()
+
+
+def contents(folder):
+    """What shards say, without the time they took."""
+    return {
+        path.name: json.loads(path.read_text()).get("images") for path in sorted(folder.iterdir())
+    }
+
+
+def call(folder, compute, work, progress=lambda *_: None):
+    """The shards of some work, in a folder."""
+    return run(folder, {"framework": "none"}, work, compute, progress)

@@ -198,35 +198,62 @@ def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
     """
     path = Path(path)
     with open_torch_file(path) as file:
-        content = _ours(file)
-        try:
-            config = EfficientDetConfig.from_dict(content["config"])
-            stored, provenance = content["state_dict"], dict(content["provenance"])
-            digests = content["digests"] if _has_digests(content) else None
-        except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"{path} lacks or garbles a part of it ({printable(error)}); convert the "
-                f"checkpoint again.",
-                Cause.FORMAT,
-            ) from error
-        if digests is not None and not (isinstance(digests, dict) and _is_sealed(content)):
-            raise _altered(path, "what it says of itself does not have its digest")
-        if not isinstance(stored, dict) or not all(
-            isinstance(name, str) and isinstance(value, StoredTensor)
-            for name, value in stored.items()
-        ):
-            raise InputError(
-                f"{path}: state_dict is no mapping of names to tensors; convert again.",
-                Cause.FORMAT,
-            )
-        if any(value.storage.count != math.prod(value.shape) for value in stored.values()):
-            raise _altered(path, "a tensor shares its values with others, or has more than its own")
+        said = _said(path, _ours(file))
         # Before any memory is taken for what a file claims.
-        _check_fit(config, {name: _stored_kind(value) for name, value in stored.items()}, str(path))
-        state_dict = {name: _verified(file, name, stored[name], digests) for name in stored}
-    return ModelCheckpoint(config, state_dict, provenance)
+        kinds = {name: _stored_kind(value) for name, value in said.stored.items()}
+        _check_fit(said.config, kinds, str(path))
+        state_dict = {
+            name: _verified(file, name, stored, said.digests)
+            for name, stored in said.stored.items()
+        }
+    return ModelCheckpoint(said.config, state_dict, said.provenance)
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a file says of itself, checked but for the tensors' values.
+
+    Attributes:
+        config: What the model is.
+        stored: Where each tensor is.
+        digests: Of each tensor; None in a file of version 1.
+        provenance: Where the values came from.
+    """
+
+    config: EfficientDetConfig
+    stored: Mapping[str, StoredTensor]
+    digests: Mapping[str, str] | None
+    provenance: Mapping[str, Any]
+
+
+def _said(path: Path, content: Mapping[str, Any]) -> _Said:
+    """The parts of a file's content.
+
+    Raises:
+        InputError: One is missing, something else than it should be, or not as it was written.
+    """
+    try:
+        config = EfficientDetConfig.from_dict(content["config"])
+        stored, provenance = content["state_dict"], dict(content["provenance"])
+        digests = content["digests"] if _has_digests(content) else None
+    except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path} lacks or garbles a part of it ({error}); convert the checkpoint again.",
+            Cause.FORMAT,
+        ) from error
+    if digests is not None and not (isinstance(digests, dict) and _is_sealed(content)):
+        raise _altered(path, "what it says of itself does not have its digest")
+    if not isinstance(stored, dict) or not all(
+        isinstance(name, str) and isinstance(value, StoredTensor) for name, value in stored.items()
+    ):
+        raise InputError(
+            f"{path}: state_dict is no mapping of names to tensors; convert again.", Cause.FORMAT
+        )
+    if any(value.storage.count != math.prod(value.shape) for value in stored.values()):
+        raise _altered(path, "a tensor shares its values with others, or has more than its own")
+    return _Said(config, stored, digests, provenance)
 
 
 def _ours(file: TorchFile) -> dict[str, Any]:

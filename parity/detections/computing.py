@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 
-from efficientdet_spec import Cause, InputError, printable
+from efficientdet_spec import Cause, InputError, in_one_line, printable
 from parity.detections.annotations import CocoImage
 from parity.detections.messages import (
     MAX_TEXT,
@@ -16,7 +16,6 @@ from parity.detections.messages import (
     Refused,
     Task,
     found,
-    one_line,
     read_task,
     written,
 )
@@ -68,7 +67,7 @@ class Computing:
         try:
             return found(self._shard(read_task(line)))
         except InputError as error:
-            return Refused(message=one_line(f"{self._name}: {error}"), cause=error.cause)
+            return Refused(message=in_one_line(f"{self._name}: {error}"), cause=error.cause)
         except Exception as error:
             if out_of_memory(error):
                 return Refused(
@@ -77,7 +76,7 @@ class Computing:
                     cause=Cause.SPACE,
                 )
             return Failed(
-                message=one_line(f"{self._name}: {type(error).__name__}: {error}"),
+                message=in_one_line(f"{self._name}: {type(error).__name__}: {error}"),
                 traceback=_traceback(error),
             )
 

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from efficientdet_spec import Cause, InputError, printable
+from efficientdet_spec import Cause, InputError, in_one_line, printable
 from parity.detections.annotations import CocoImage
 from parity.detections.brought import MAX_DETECTIONS
 from parity.detections.shard_files import ImageResult, Shard
@@ -26,7 +26,7 @@ MAX_TASK_BYTES = 2**26
 """Longest task; one of a few images has some kilobytes."""
 
 MAX_TEXT = 4000
-"""Longest text in an answer; messages of this program have less than a thousand characters."""
+"""Longest text in an answer, such as the last lines of a traceback."""
 
 _ROW_BYTES = 200
 """Of a detection in JSON: six numbers of at most 25 characters, with what separates them."""
@@ -218,23 +218,13 @@ def found(shard: Shard) -> Found:
         images=tuple(
             Detected(
                 image_id=item.image_id,
-                failure=None if item.failure is None else one_line(item.failure),
+                failure=None if item.failure is None else in_one_line(item.failure),
                 detections=tuple(map(tuple, item.rows.tolist())),
             )
             for item in shard.images
         ),
         seconds=dict(shard.seconds),
     )
-
-
-def one_line(text: str, most: int = MAX_TEXT) -> str:
-    """A text as answers may have it: without line breaks and control characters, and not too long.
-
-    Args:
-        text: Any text.
-        most: Its greatest length.
-    """
-    return printable(text.replace("\n", " "))[:most]
 
 
 def read_answer(line: bytes | str, images: Sequence[CocoImage], worker: str) -> Shard:

@@ -7,6 +7,7 @@ import struct
 import time
 from pathlib import Path
 
+_SHOWN = ("started", "tried", "refused", "harmless", "other", "failed", "peak", "limit")
 _LAYOUT = struct.Struct("<dqqqqqqq")
 _TEXT = 256
 _SIZE = 4096
@@ -36,18 +37,7 @@ class Board:
 
     def show(self) -> None:
         """Let the other process see the counts."""
-        _LAYOUT.pack_into(
-            self._map,
-            0,
-            self.started,
-            self.tried,
-            self.refused,
-            self.harmless,
-            self.other,
-            self.failed,
-            self.peak,
-            self.limit,
-        )
+        _LAYOUT.pack_into(self._map, 0, *(getattr(self, name) for name in _SHOWN))
 
     def begin(self, text: str) -> None:
         """Say what is tried now, and since when."""
@@ -63,16 +53,8 @@ class Board:
 
     def look(self) -> None:
         """See the other process's counts."""
-        (
-            self.started,
-            self.tried,
-            self.refused,
-            self.harmless,
-            self.other,
-            self.failed,
-            self.peak,
-            self.limit,
-        ) = _LAYOUT.unpack_from(self._map, 0)
+        for name, value in zip(_SHOWN, _LAYOUT.unpack_from(self._map, 0), strict=True):
+            setattr(self, name, value)
 
     @property
     def text(self) -> str:

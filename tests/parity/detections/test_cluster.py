@@ -16,15 +16,14 @@ from types import SimpleNamespace
 
 import cluster_sides
 import pytest
-from cluster_sides import Content, recipe
+from cluster_sides import Content, call, contents, recipe
 from made_certificates import Authority
 
 import compare
 from efficientdet_spec import InputError
-from parity.detections.annotations import CocoImage
 from parity.detections.certificates import Certificates
 from parity.detections.messages import WorkerDefect
-from parity.detections.shards import Work, in_process, run
+from parity.detections.shards import in_process
 
 distributed = pytest.importorskip("distributed")
 import dask  # noqa: E402
@@ -32,7 +31,6 @@ import dask  # noqa: E402
 from parity.detections import cluster as clusters  # noqa: E402
 from parity.detections import cluster_worker, computing  # noqa: E402
 
-MANIFEST = {"framework": "none"}
 IN_THREADS = {
     "processes": False,
     "dashboard_address": "127.0.0.1:0",
@@ -93,26 +91,6 @@ def connect(certificates):
 def connected(scheduler, connect):
     with connect(scheduler) as cluster:
         yield cluster
-
-
-@pytest.fixture
-def work(tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for number in range(40):
-        (folder / f"{number}.png").write_bytes(bytes([number]))
-    return Work(folder, [CocoImage(n + 100, f"{n}.png", 6, 4) for n in range(40)], 1)
-
-
-def contents(folder):
-    """What the shards say, without the time they took."""
-    return {
-        path.name: json.loads(path.read_text()).get("images") for path in sorted(folder.iterdir())
-    }
-
-
-def call(folder, compute, work, progress=lambda *_: None):
-    return run(folder, MANIFEST, work, compute, progress)
 
 
 # With a scheduler and a worker in this process

@@ -12,42 +12,20 @@ from pathlib import Path
 
 import cv2
 import pytest
-from cluster_sides import Content, recipe
+from cluster_sides import Content, call, contents, recipe
 from made_images import waves
 
 import compare
 from efficientdet_spec import InputError
 from parity.detections import computing, worker_process, workers
-from parity.detections.annotations import CocoImage
 from parity.detections.messages import WorkerDefect
 from parity.detections.shard_files import ShardFolder
-from parity.detections.shards import Work, in_process, run
+from parity.detections.shards import in_process
 from parity.detections.workers import local_workers
 from parity.settings.coco import CocoSettings
 
 ROOT = Path(__file__).parents[3]
-MANIFEST = {"framework": "none"}
 PROGRAM = "cluster_sides"
-
-
-@pytest.fixture
-def work(tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for number in range(40):
-        (folder / f"{number}.png").write_bytes(bytes([number]))
-    return Work(folder, [CocoImage(n + 100, f"{n}.png", 6, 4) for n in range(40)], 1)
-
-
-def contents(folder):
-    """What the shards say, without the time they took."""
-    return {
-        path.name: json.loads(path.read_text()).get("images") for path in sorted(folder.iterdir())
-    }
-
-
-def call(folder, compute, work, progress=lambda *_: None):
-    return run(folder, MANIFEST, work, compute, progress)
 
 
 def here(**values):
