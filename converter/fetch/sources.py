@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from converter.fetch.addresses import display_url
-from converter.fetch.archive import MAX_BYTES
 from converter.fetch.cached import CheckpointFiles, Expected, Fetching, from_archive
+from converter.fetch.download import MAX_BYTES
 from converter.fetch.naming import (
     STATE_FILE,
     STATE_FILE_MAX_BYTES,
