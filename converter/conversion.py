@@ -82,7 +82,16 @@ def _ledger(
 ) -> Ledger:
     name = model or files.official_model
     wanted = get_config(name) if name else None
-    config = choose_config(index.entries, str(files.prefix), wanted, num_classes)
+    try:
+        config = choose_config(index.entries, str(files.prefix), wanted, num_classes)
+    except InputError as error:
+        if model is not None or num_classes is not None or files.download is None:
+            raise
+        raise InputError(
+            f"{files.origin} is an archive of another model ({error}) give another address, or "
+            f"delete {files.download} to download it again.",
+            error.cause,
+        ) from error
     return make_ledger(index.entries, config, weights)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from converter.fetch.addresses import BY_HAND, display_url
@@ -23,12 +23,14 @@ class CheckpointFiles:
         origin: The absolute path or the address (without its query) that the source stood for.
         archive_sha256: The SHA-256 of the archive that held it, or None if there was none.
         official_model: The official name, where the source was one.
+        download: The archive in the cache, where it was downloaded.
     """
 
     prefix: Path
     origin: str
     archive_sha256: str | None
     official_model: str | None = None
+    download: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Fetching:
                 raise _would_download(self.obstacle, shown, archive, found, expected)
             found = self._downloaded(url, archive, expected, found)
         try:
-            return from_archive(archive, shown, found, self.cache)
+            return replace(from_archive(archive, shown, found, self.cache), download=archive)
         except ArchiveError as error:
             # A login page or a file broken on the server must not stay in the cache for ever.
             if self.obstacle is None:

@@ -6,11 +6,12 @@ import contextlib
 import glob
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from converter.fetch.versions import is_resumable, remove
+from converter.fetch.versions import is_resumable, notes_of, remove
 from efficientdet_spec import locked
 
 _TOKEN_BYTES = 8
@@ -38,6 +39,7 @@ def part_file(target: Path) -> Iterator[tuple[Path, bool]]:
     with locked(target.with_name(target.name + ".lock")) as ours:
         if ours:
             part = target.with_name(target.name + ".part")
+            _require_own(part)
             try:
                 yield part, True
             finally:
@@ -60,6 +62,17 @@ def _private(target: Path) -> Iterator[Path]:
                 finally:
                     remove(part)
                 return
+
+
+def _require_own(part: Path) -> None:
+    """Removes what stands in the place of a download's files and is no file: links, pipes.
+
+    A link would lead to somebody's file, and a pipe would be waited for.
+    """
+    for path in (part, notes_of(part)):
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(path.lstat().st_mode):
+                path.unlink()
 
 
 def _sweep(target: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from efficientdet_spec import Cause, InputError, printable, sweep_folder
 from parity.detections.annotations import CocoImage
 from parity.detections.rows import Rows
-from parity.process.files import write_json, write_text
+from parity.process.files import refuse_links, write_json, write_text
 from parity.process.json_text import read_json
 
 SCHEMA = "efficientdet-parity/shards"
@@ -175,6 +175,8 @@ class ShardFolder:
 
 
 def _entries(folder: Path) -> list[Path]:
+    # Of OUT/shards/NAME the user has named the first.
+    refuse_links(folder, folder.parent.parent)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return sorted(folder.iterdir())

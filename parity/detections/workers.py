@@ -183,8 +183,8 @@ class _Run:
             raise InputError(
                 f"Shard {number} (images {images[0].file_name} to {images[-1].file_name}) could "
                 f"not be computed: {self._deaths[number]} worker processes died of it, the last "
-                f"by {died}; give them more memory, fewer --workers or a smaller --batch-size, and "
-                f"run the same command again.",
+                f"by {died}; give them more memory, fewer --workers or a smaller --batch-size, or, "
+                f"where their own code ends them, mend it, and run the same command again.",
                 Cause.SPACE,
             )
         self._waiting.appendleft(number)

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,18 @@ def check_writable(path: Path, keep: Iterable[Path] = ()) -> None:
         ) from error
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, *, below: Path | None = None) -> None:
     """Make a folder, and those around it, unless it is there.
 
+    Args:
+        path: The folder.
+        below: As of :func:`refuse_links`; None where the user has named the folder.
+
     Raises:
-        InputError: It cannot be made.
+        InputError: It cannot be made, or is a link that it must not be.
     """
+    if below is not None:
+        refuse_links(path, below)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -64,6 +71,25 @@ def make_folder(path: Path) -> None:
             f"{path} cannot be made a folder ({error.strerror}); choose another --out.",
             Cause.of(error),
         ) from error
+
+
+def refuse_links(path: Path, below: Path) -> None:
+    """Refuse links to folders on the way to a folder: what is written would go elsewhere.
+
+    Args:
+        path: The folder to write to.
+        below: The folder around it that the user has named, which itself may be a link.
+
+    Raises:
+        InputError: A folder below it is a link.
+    """
+    for folder in takewhile(lambda folder: folder != below, [path, *path.parents]):
+        if folder.is_symlink():
+            raise InputError(
+                f"{folder} is a link, so that what is written to {below} would go elsewhere; "
+                f"remove the link, or choose another --out.",
+                Cause.FILE,
+            )
 
 
 LOCK = ".efficientdet-parity.lock"

@@ -73,5 +73,9 @@ def innermost(error: BaseException, wanted: Callable[[str], object]) -> FrameSum
 
 def first_line(error: BaseException) -> str:
     """The kind of an exception and the first line of what it says, shortened."""
-    lines = str(error).strip().splitlines()
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:
+        # The error is of a user's own making, and so is what it says.
+        lines = []
     return f"{type(error).__name__}: {lines[0]:.200}" if lines else type(error).__name__

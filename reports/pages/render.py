@@ -84,7 +84,7 @@ def render(results_dir: Path, out: Path, *, data: bool = True) -> Summary:
     summary = Summary([summarise(item) for item in models])
     outputs = _outputs(models, summary, out, data)
     for folder in dict.fromkeys(output.path.parent for output in outputs):
-        make_folder(folder)
+        make_folder(folder, below=out)
     for output in outputs:
         _write(output)
     return summary
@@ -150,7 +150,7 @@ def render_alone(template: str, page: object, path: Path, result: ResultFile) ->
         _Output(path, text),
     ]
     make_folder(path.parent)
-    make_folder(path.parent / _COPIES)
+    make_folder(path.parent / _COPIES, below=path.parent)
     for output in outputs:
         _write(output)
 

@@ -143,7 +143,7 @@ def run_one(
     Raises:
         InputError: The folder cannot be written.
     """
-    make_folder(folder)
+    make_folder(folder, below=folder.parent)
     record = _open_record(subject, choice, folder, command)
     source, trained, converted, settled = subject.source, True, False, False
     seeded = subject.official and choice.seeded

@@ -237,6 +237,20 @@ def test_the_licence_is_that_of_a_release(tiny_checkpoint, monkeypatch):
     assert convert(CheckpointFiles(prefix, "x", None)).provenance["licence"] == "Apache-2.0"
 
 
+def test_what_was_downloaded_for_another_model_says_where_it_is(tiny_checkpoint, tmp_path):
+    """Else the name could not be used again until somebody finds the file in the cache."""
+    files = CheckpointFiles(
+        tiny_checkpoint / "model", "https://host/d2.tar.gz", "ab" * 32, "efficientdet-d2",
+        tmp_path / "d2.tar.gz",
+    )  # fmt: skip
+    with pytest.raises(
+        InputError, match=r"https://host/d2.tar.gz is an archive of another model"
+    ) as no:
+        convert(files)
+    assert f"delete {tmp_path / 'd2.tar.gz'} to download it again" in str(no.value)
+    assert "efficientdet-tiny, not of efficientdet-d2" in str(no.value)
+
+
 def test_fingerprints_follow_the_values(tiny_checkpoint, rewrite):
     def change_a_raw_value(tensors):
         tensors["box_net/box-predict/bias"][0] += 1

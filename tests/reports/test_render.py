@@ -125,6 +125,17 @@ def test_names_break_behind_their_parts():
     assert {name: str(module.breakable(name)) for name in told} == told
 
 
+@pytest.mark.parametrize("name", ["assets", "efficientdet-d0"])
+def test_a_folder_of_the_pages_that_is_a_link_is_not_followed(pages, tmp_path, name):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).symlink_to(elsewhere)
+    with pytest.raises(InputError, match=f"{name} is a link, so that what is written to"):
+        pages()
+    assert not list(elsewhere.iterdir())
+
+
 def test_without_data(pages, tmp_path):
     page = pages(data=False)
     assert not (tmp_path / "out" / "efficientdet-d0").exists()

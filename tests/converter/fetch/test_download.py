@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
 import re
 import shutil
 import socket
@@ -638,6 +639,20 @@ def test_litter_of_killed_downloads_is_swept(server, target):
     server.answer = serve()
     get(server, target)
     assert sorted(path.name for path in target.parent.iterdir()) == sorted([*others, target.name])
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+@pytest.mark.parametrize("end", [".part", ".part.json"])
+def test_what_is_no_file_in_the_place_of_a_part_is_replaced(server, target, tmp_path, kind, end):
+    """A link would lead to somebody's file, and a pipe would be waited for."""
+    target.parent.mkdir()
+    victim, way = tmp_path / "victim", target.with_name(target.name + end)
+    victim.write_text("precious")
+    way.symlink_to(victim) if kind == "link" else os.mkfifo(way)
+    server.answer = serve()
+    assert get(server, target) == SHA256
+    assert victim.read_text() == "precious"
+    assert target.is_file() and not target.is_symlink()
 
 
 def test_a_private_file_in_use_is_not_swept(server, target):

@@ -12,7 +12,9 @@ from made_images import waves
 
 import compare
 from efficientdet_spec import InputError
-from parity.process.files import LOCK, held
+from parity.detections.shard_files import ShardFolder
+from parity.process.files import LOCK, held, make_folder
+from parity.process.frames import first_line
 from parity.process.json_text import read_json
 
 ROOT = Path(__file__).parents[3]
@@ -103,3 +105,35 @@ def test_letters_beyond_ascii_take_four_times_their_room(tmp_path, monkeypatch):
         else:
             with pytest.raises(ValueError, match="beyond ASCII"):
                 read_json(path, 90)
+
+
+def test_folders_below_the_one_that_was_named_are_no_links(tmp_path):
+    named, elsewhere = tmp_path / "named", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    named.symlink_to(elsewhere)
+    make_folder(named / "a" / "b", below=named)
+    assert (elsewhere / "a" / "b").is_dir()
+    (named / "c").symlink_to(tmp_path)
+    for path in (named / "c", named / "c" / "d"):
+        with pytest.raises(InputError, match="c is a link, so that what is written to .*named"):
+            make_folder(path, below=named)
+
+
+def test_shards_are_not_written_through_links(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "shards").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="shards is a link"):
+        ShardFolder.claim(tmp_path / "out" / "shards" / "torch", {})
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+class Silent(Exception):
+    def __str__(self):
+        raise ValueError("nothing")
+
+    __repr__ = __str__
+
+
+def test_an_error_that_cannot_say_what_it_is():
+    assert first_line(Silent()) == "Silent"
