@@ -25,6 +25,7 @@ from efficientdet_spec.encoded import (
     read_encoded,
     unpack,
 )
+from torch_model.jpeg import decode_jpeg
 
 RGBImage = NDArray[np.uint8]
 
@@ -56,7 +57,7 @@ def decode_image(data: bytes, source: str = "image", *, fast_dct: bool = True) -
             cannot be had exactly.
     """
     if data.startswith(JPEG):
-        return _decode_jpeg(data, source, fast_dct)
+        return decode_jpeg(data, source, fast_dct=fast_dct)
     if data.startswith(PNG):
         width, height = unpack(">II", data, 16, source)
         return _decode_lossless(_plain_png(data, source), source, height, width)
@@ -91,61 +92,6 @@ def _plain_png(data: bytes, source: str) -> bytes:
             kept.append(data[offset : end + 4])
         offset, seen = end + 4, seen or kind == b"IDAT"
     return b"".join(kept)
-
-
-def _decode_jpeg(data: bytes, source: str, fast_dct: bool) -> RGBImage:
-    try:
-        import simplejpeg
-    except ImportError:
-        raise InputError(
-            f"{source}: decoding a JPEG exactly as TensorFlow does needs simplejpeg, "
-            f"which is not installed; run {install_command('images')}.",
-            Cause.MISSING_PACKAGE,
-        ) from None
-    try:
-        height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
-        check_pixels(source, height, width)
-        # TensorFlow asks libjpeg for CMYK where the file is, and converts the inks itself.
-        in_inks = colour_space in ("CMYK", "YCCK")
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            data,
-            colorspace="CMYK" if in_inks else "RGB",
-            fastdct=fast_dct,
-            fastupsample=False,
-            # A file about which libjpeg warns does not always decode alike everywhere.
-            strict=True,
-        )
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise damaged(source, str(error).strip()) from error
-    return _rgb_from_inks(pixels, inverted=_has_adobe_marker(data)) if in_inks else pixels
-
-
-def _rgb_from_inks(pixels: NDArray[np.uint8], *, inverted: bool) -> RGBImage:
-    """CMYK to RGB with TensorFlow's integer arithmetic.
-
-    Args:
-        pixels: [h, w, 4].
-        inverted: Adobe's convention, 255 is no ink.
-    """
-    levels = pixels.astype(np.uint16)
-    if not inverted:
-        levels = 255 - levels
-    return (levels[..., :3] * levels[..., 3:] // 255).astype(np.uint8)
-
-
-def _has_adobe_marker(data: bytes) -> bool:
-    """Whether a JPEG has an APP14 segment of Adobe's before its image data."""
-    offset = 2
-    while offset + 4 <= len(data) and data[offset] == 0xFF and data[offset + 1] != 0xDA:
-        if data[offset + 1] == 0xFF:
-            offset += 1
-            continue
-        if data[offset + 1] == 0xEE and data[offset + 4 : offset + 9] == b"Adobe":
-            return True
-        offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
-    return False
 
 
 def _bmp_size(data: bytes, source: str) -> tuple[int, int]:
