@@ -60,9 +60,9 @@ def decode_image(data: bytes, source: str = "image", *, fast_dct: bool = True) -
         return decode_jpeg(data, source, fast_dct=fast_dct)
     if data.startswith(PNG):
         width, height = unpack(">II", data, 16, source)
-        return _decode_lossless(_plain_png(data, source), source, height, width)
+        return _decode_png(_plain_png(data, source), source, height, width)
     if data.startswith(BMP):
-        return _decode_lossless(data, source, *_bmp_size(data, source))
+        return _decode_bmp(data, source)
     raise no_image(data, source)
 
 
@@ -94,33 +94,43 @@ def _plain_png(data: bytes, source: str) -> bytes:
     return b"".join(kept)
 
 
-def _bmp_size(data: bytes, source: str) -> tuple[int, int]:
-    """Height and width of a BMP whose pixels are stored plainly, in 24 or 32 bits."""
-    start, header = unpack("<II", data, 10, source)
-    width, height, _, bits, compression = unpack("<iiHHI", data, 18, source)
-    if header < 40 or bits not in (24, 32) or compression != 0:
+def _decode_bmp(data: bytes, source: str) -> RGBImage:
+    """A BMP as TensorFlow sees it: whatever its header says, rows of plain levels.
+
+    It looks at neither palette nor compression. 8 bits are a level of grey, 24 are blue, green and
+    red, and of 32 the last are alpha.
+    """
+    (start,) = unpack("<i", data, 10, source)
+    width, height, _, bits = unpack("<iiHH", data, 18, source)
+    if bits not in (8, 24, 32):
         raise InputError(
-            f"{source} is a BMP file of {bits} bits with compression {compression}, but only "
-            f"plain 24 and 32 bits are read alike everywhere; convert it to PNG.",
+            f"{source} is a BMP file of {bits} bits, but TensorFlow decodes 8, 24 and 32 bits; "
+            f"convert it to PNG.",
             Cause.FORMAT,
         )
     # A negative height means rows from top to bottom.
-    check_pixels(source, abs(height), width)
-    row = (width * bits // 8 + 3) // 4 * 4
+    rows = abs(height)
+    check_pixels(source, rows, width)
+    channels = bits // 8
+    row = (width * channels + 3) // 4 * 4
     # TensorFlow refuses bytes behind the pixels too.
-    if start + row * abs(height) != len(data):
+    if start < 0 or start + row * rows != len(data):
         raise damaged(source, f"it has {len(data)} bytes, not those of its pixels")
-    return abs(height), width
+    levels = np.frombuffer(data, np.uint8, row * rows, start).reshape(rows, row)
+    pixels = levels[:: 1 if height < 0 else -1, : width * channels].reshape(rows, width, channels)
+    if channels == 1:
+        return np.repeat(pixels, 3, axis=2)
+    return np.ascontiguousarray(pixels[..., 2::-1])
 
 
-def _decode_lossless(data: bytes, source: str, height: int, width: int) -> RGBImage:
+def _decode_png(data: bytes, source: str, height: int, width: int) -> RGBImage:
     check_pixels(source, height, width)
     try:
         import cv2
     except ImportError:
         raise InputError(
-            f"{source}: decoding a PNG or BMP needs OpenCV, which is not installed; run "
-            f"{install_command('images')}, or give a JPEG.",
+            f"{source}: decoding a PNG needs OpenCV, which is not installed; run "
+            f"{install_command('images')}, or give a JPEG or BMP.",
             Cause.MISSING_PACKAGE,
         ) from None
     decoded: Any = None

@@ -27,10 +27,10 @@ from efficientdet_spec.encoded import (
     unpack,
 )
 
-_PROGRESSIVE = 0xC2
+_PROGRESSIVE = frozenset((0xC2, 0xCA))
 
-_DECODED = frozenset((0xC0, 0xC1, _PROGRESSIVE))
-"""Baseline, extended sequential and progressive, all with Huffman codes: what TensorFlow decodes."""
+_DECODED = frozenset((0xC0, 0xC1, 0xC9)) | _PROGRESSIVE
+"""Baseline, extended sequential and progressive, the latter two also with arithmetic codes."""
 
 _WARNINGS = (
     "Corrupt JPEG data",
@@ -61,13 +61,13 @@ def decode_jpeg(data: bytes, source: str, *, fast_dct: bool) -> NDArray[np.uint8
     if frame.kind not in _DECODED:
         raise InputError(
             f"{source} is a JPEG of a kind that TensorFlow does not decode (its frame header is "
-            f"0x{frame.kind:02x}: lossless, arithmetic or hierarchical coding); save it as an "
+            f"0x{frame.kind:02x}: lossless or hierarchical); save it as an "
             f"ordinary JPEG or as PNG.",
             Cause.FORMAT,
         )
     height, width, components = unpack(">HHB", data, frame.start + 5, source)
     check_pixels(source, height, width)
-    if frame.kind == _PROGRESSIVE:
+    if frame.kind in _PROGRESSIVE:
         _check_complete(data, source)
     decoder = _Decoder(_plain_header(data, source, components), source, fast_dct)
     pixels = decoder.pixels()
@@ -139,8 +139,9 @@ class _Decoder:
         it was not. All scans of a progressive image, and of one whose components come one after
         another, are read before the first row.
         """
-        # The beginning of a second image is an error where libjpeg gets as far as there.
-        if "two SOI" not in self._told(self._data + bytes((0xFF, SOI))):
+        # The beginning of a second image is an error where libjpeg gets as far as there, be it by
+        # passing over the longest segment.
+        if "two SOI" not in self._told(self._data + bytes((0xFF, SOI)) * 2**15):
             return True
         whole = self._data.rstrip(b"\xff")
         if whole == self._data or self._in_many_scans():
@@ -155,7 +156,7 @@ class _Decoder:
         for segment in jpeg_segments(self._data, self._source):
             if segment.kind == SOS:
                 return (
-                    frame.kind == _PROGRESSIVE
+                    frame.kind in _PROGRESSIVE
                     or unpack(">B", self._data, segment.start + 4, self._source)[0] < components
                 )
         return False
