@@ -62,17 +62,28 @@ def check_encoded(data: bytes, source: str = "image") -> None:
     Raises:
         InputError: The image is too large, or of a format whose size is not known here.
     """
+    check_pixels(source, *encoded_size(data, source))
+
+
+def encoded_size(data: bytes, source: str = "image") -> tuple[int, int]:
+    """Height and width in pixels of an encoded image as its header has them.
+
+    Args:
+        data: The content of the file.
+        source: What to call it in messages.
+
+    Raises:
+        InputError: The image is of a format whose size is not known here.
+    """
     if data.startswith(JPEG):
-        size = _jpeg_size(data, source)
-    elif data.startswith(PNG):
+        return _jpeg_size(data, source)
+    if data.startswith(PNG):
         width, height = unpack(">II", data, 16, source)
-        size = height, width
-    elif data.startswith(BMP):
+        return height, width
+    if data.startswith(BMP):
         width, height = unpack("<ii", data, 18, source)
-        size = abs(height), width
-    else:
-        raise no_image(data, source)
-    check_pixels(source, *size)
+        return abs(height), width
+    raise no_image(data, source)
 
 
 def no_image(data: bytes, source: str) -> InputError:
