@@ -12,8 +12,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import Cause, EfficientDetConfig, InputError
+from efficientdet_spec import EfficientDetConfig
 from parity.detections.annotations import CocoImage
+from parity.detections.image_sizes import check_size
 from parity.detections.rows import Rows
 from parity.pipelines.stages import (
     anchors,
@@ -259,12 +260,7 @@ class Runner:
         if found is None:
             path = self._folder / image.file_name
             found = self._tools.decode(path, decode)
-            if found.shape[:2] != (image.height, image.width):
-                raise InputError(
-                    f"{path} is {found.shape[1]}x{found.shape[0]} pixels, but the annotations are "
-                    f"for {image.width}x{image.height}; give the images they belong to.",
-                    Cause.MODEL,
-                )
+            check_size(path, found.shape[:2], image)
             self._decoded.put(key, found, found.nbytes)
         return found
 

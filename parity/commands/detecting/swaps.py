@@ -20,6 +20,7 @@ from parity.coco.swaps import MISTAKE, TENSORFLOW, StageSwap, Swap, judge
 from parity.commands.detecting.detection import Detection
 from parity.commands.detecting.other_stages import decode, torch_resizes
 from parity.commands.detecting.torch_detection import TorchDetecting
+from parity.detections.image_sizes import check_size
 from parity.detections.rows import as_rows
 from parity.detections.shard_files import ImageResult, Shard, ShardFolder
 from parity.detections.shards import Work
@@ -276,13 +277,7 @@ def detect(
 
 def _decode(decode: Callable[[Path], Any], path: Path, image: CocoImage) -> Any:
     pixels = decode(path)
-    height, width = pixels.shape[:2]
-    if (height, width) != (image.height, image.width):
-        raise InputError(
-            f"{path} is {width}x{height} pixels, but the annotations are for "
-            f"{image.width}x{image.height}; give the images they belong to.",
-            Cause.MODEL,
-        )
+    check_size(path, pixels.shape[:2], image)
     return pixels
 
 

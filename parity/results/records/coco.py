@@ -62,7 +62,7 @@ class ImageCounts(Record, frozen=True):
 class Category(Record, frozen=True):
     """One category."""
 
-    id: Annotated[Whole, says("COCO's number of it")]
+    id: Annotated[Whole, says("its number in the annotations")]
     name: Annotated[str, says("its name")]
     AP: Annotated[Mapping[Side, Fraction | None], says("average precision by side")]
     delta: Annotated[Fraction | None, says("the judged side's minus TensorFlow's")]
@@ -202,7 +202,10 @@ class CocoResult(ResultFile, kw_only=True, frozen=True):
     ] = None
     notes: Annotated[
         Sequence[str],
-        says("sentences on how the candidate's detections came about, such as how it returns them"),
+        says(
+            "sentences on what of the annotations and images was read otherwise than it is "
+            "written, and on how the candidate's detections came about"
+        ),
     ] = ()
     annotations: Annotated[str, says("the annotation file")]
     profile: Annotated[

@@ -74,7 +74,10 @@ class DetectResult(ResultFile, kw_only=True, frozen=True):
     ] = None
     notes: Annotated[
         Sequence[str],
-        says("sentences on how the candidate's detections came about, such as how it returns them"),
+        says(
+            "sentences on files that were left out, and on how the candidate's detections came "
+            "about"
+        ),
     ] = ()
     profile: Annotated[
         Mapping[str, str], says("variants of the stages around the network, and their `name`")
