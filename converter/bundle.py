@@ -20,7 +20,16 @@ import numpy as np
 
 from converter import wire
 from converter.table import read_table, unmask_crc
-from efficientdet_spec import Cause, InputError, open_regular, printable, read_regular
+from efficientdet_spec import (
+    HEAD_BYTES,
+    Cause,
+    InputError,
+    lookalike,
+    lookalike_of,
+    open_regular,
+    printable,
+    read_regular,
+)
 
 # TensorFlow's types by number: its name for each, and NumPy's type if there is one.
 _TYPES: Mapping[int, tuple[str, np.dtype[Any] | None]] = MappingProxyType(
@@ -54,16 +63,6 @@ TYPE_NUMBERS = MappingProxyType(
     {dtype: number for number, (_, dtype) in _TYPES.items() if dtype is not None}
 )
 """TensorFlow's number of each of NumPy's types."""
-
-# The first bytes of files that are handed over in place of a checkpoint.
-_LOOKALIKES = MappingProxyType(
-    {
-        b"\x89HDF\r\n\x1a\n": "a Keras HDF5 file",
-        b"PK\x03\x04": "a ZIP archive (a PyTorch or .keras file, perhaps)",
-        b"\x1f\x8b": "a gzip archive (a .tar.gz to be unpacked, perhaps)",
-        b"model_checkpoint_path:": "a checkpoint state file, which only names checkpoints",
-    }
-)
 
 # Their checksums cover more than the bytes, and NumPy has no such types.
 _OBJECTS = frozenset(("DT_STRING", "DT_RESOURCE", "DT_VARIANT"))
@@ -343,11 +342,12 @@ def open_bundle(prefix: Path, index: BundleIndex | None = None) -> Bundle:
     """
     index_path = index_file(prefix)
     if not os.path.isfile(index_path):
-        found = f"; {prefix} itself {_describe(prefix)}" if os.path.exists(prefix) else ""
+        state, advice = _describe(prefix) if os.path.exists(prefix) else ("", "")
+        found = f"; {prefix} itself {state}" if state else ""
         raise InputError(
             f"{index_path} is missing or not a regular file{found}; expected a TensorFlow"
             " checkpoint, so give the path that its files share, without .index or"
-            " .data-00000-of-00001",
+            f" .data-00000-of-00001{f', or {advice}' if advice else ''}",
             Cause.FILE,
         )
     index = index or read_index(index_path)
@@ -363,6 +363,12 @@ def open_bundle(prefix: Path, index: BundleIndex | None = None) -> Bundle:
         files[shard] = _open_data(path, index_path)
         end, size = entry.offset + entry.size, files[shard].size
         if end != size:
+            if (found := lookalike_of(path)) is not None and found.advice:
+                raise InputError(
+                    f"{path} looks like {found.kind}; expected the data file that belongs to"
+                    f" {index_path.name}, of {end:,} bytes, so {found.advice}",
+                    Cause.FORMAT,
+                )
             state = "is truncated" if end > size else "has bytes behind its last tensor"
             raise InputError(
                 f"{path} {state}: it has {size} bytes, but tensor {entry.name!r} lies"
@@ -417,19 +423,17 @@ def shard_path(prefix: Path, shard: int, num_shards: int) -> Path:
     return prefix.with_name(f"{prefix.name}.data-{shard:05d}-of-{num_shards:05d}")
 
 
-def _describe(path: Path) -> str:
-    """Say what a file that is no checkpoint looks like, to follow its name in a sentence."""
+def _describe(path: Path) -> tuple[str, str]:
+    """What a file is that is no checkpoint, to follow its name in a sentence, and what to do."""
     if not path.is_file():
-        return "is a folder" if path.is_dir() else "is not a regular file"
+        return "is a folder" if path.is_dir() else "is not a regular file", ""
+    found = lookalike_of(path)
+    if found is not None:
+        return f"looks like {found.kind}", found.advice
     try:
-        with open_regular(path) as stream:
-            head = stream.read(64)
+        return "is a file of another kind" if path.stat().st_size else "is empty", ""
     except OSError as error:
-        return f"cannot be read ({error.strerror or error})"
-    for magic, kind in _LOOKALIKES.items():
-        if head.startswith(magic):
-            return f"looks like {kind}"
-    return "is a file of another kind" if head else "is empty"
+        return f"cannot be read ({error.strerror or error})", ""
 
 
 def _read_index_file(path: Path) -> bytes:
@@ -450,10 +454,11 @@ def _read_index_file(path: Path) -> bytes:
         data = read_regular(path, _MAX_INDEX_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from error
-    if not data or data.startswith(tuple(_LOOKALIKES)):
+    if not data or lookalike(data[:HEAD_BYTES]) is not None:
+        state, advice = _describe(path)
         raise InputError(
-            f"{path} {_describe(path)}; expected the .index file of a TensorFlow checkpoint, so"
-            " give that file",
+            f"{path} {state}; expected the .index file of a TensorFlow checkpoint, so"
+            f" {advice or 'give that file'}",
             Cause.FORMAT,
         )
     return data

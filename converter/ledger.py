@@ -22,7 +22,9 @@ from efficientdet_spec import (
     MODELS,
     Cause,
     EfficientDetConfig,
+    Finding,
     InputError,
+    summary,
 )
 
 EMA = EMA_SUFFIX.removeprefix("/")
@@ -52,6 +54,12 @@ _TRAINING_STATE = {
     "current_loss_scale": "loss scaling state",
     "good_steps": "loss scaling state",
 }
+MISSING = "missing"
+UNKNOWN = "unknown"
+RESHAPED = "of another shape"
+RETYPED = "of another type"
+"""Kinds of findings."""
+
 _CLASS_BIAS = "class_net/class-predict/bias"
 
 
@@ -93,7 +101,7 @@ class Ledger:
         weights: What was asked for, ``ema`` or ``raw``.
         rows: One row for each variable of the checkpoint, in its order.
         sources: One entry for each parameter of the model.
-        findings: What is wrong, one sentence each; empty for a convertible checkpoint.
+        findings: What is wrong, one for each name; empty for a convertible checkpoint.
         notes: What a user should know although nothing is wrong.
     """
 
@@ -101,7 +109,7 @@ class Ledger:
     weights: str
     rows: tuple[LedgerRow, ...]
     sources: tuple[Source, ...]
-    findings: tuple[str, ...]
+    findings: tuple[Finding, ...]
     notes: tuple[str, ...]
 
     def counts(self) -> dict[str, int]:
@@ -115,13 +123,13 @@ class Ledger:
             source: The checkpoint, for the message.
 
         Raises:
-            InputError: Lists all findings.
+            InputError: Says how many there are of each kind, with examples.
         """
         if self.findings:
             raise InputError(
-                f"{source} does not convert to {self.config.name}, {len(self.findings)} "
-                f"finding(s): {'; '.join(self.findings)}. Check that the file is complete and "
-                f"that the model is right (--model).",
+                f"{source} does not convert to {self.config.name}: {summary(self.findings)}. Check "
+                f"that the file is complete and that the model is right (--model); convert --list "
+                f"names every variable and what is wrong with it.",
                 Cause.MODEL,
             )
 
@@ -298,7 +306,7 @@ def make_ledger(
                 "raw twin of an EMA value" if not suffixes else "EMA twin, raw values asked for"
             )
         if excluded is None:
-            findings.append(f"{name} {list(entry.shape)} is no variable of {config.name}")
+            findings.append(_unknown(name, entry, config))
             excluded = "unknown"
         rows.append(LedgerRow(name, entry.shape, "excluded", "", "", excluded))
     sources = tuple(
@@ -310,25 +318,33 @@ def make_ledger(
     return Ledger(config, weights, tuple(rows), sources, tuple(findings), notes)
 
 
+def _unknown(name: str, entry: BundleEntry, config: EfficientDetConfig) -> Finding:
+    shape = list(entry.shape)
+    return Finding(name, UNKNOWN, f"{name} {shape} is no variable of {config.name}", str(shape))
+
+
 def _choose(
     entries: Mapping[str, BundleEntry], owner: Mapping[str, Pair], weights: str
-) -> tuple[dict[str, str], list[str]]:
+) -> tuple[dict[str, str], list[Finding]]:
     """The entry to use for each model variable, and what is wrong with the choice."""
     chosen: dict[str, str] = {}
-    findings: list[str] = []
+    findings: list[Finding] = []
     for name, pair in owner.items():
         average = name + EMA_SUFFIX
         full = average if weights == "ema" and average in entries else name
         if full not in entries:
             only = " (only its EMA is there)" if average in entries else ""
-            findings.append(f"{name}, which fills {pair.parameter}, is missing{only}")
+            sentence = f"{name}, which fills {pair.parameter}, is missing{only}"
+            findings.append(Finding(name, MISSING, sentence, only.strip()))
             continue
         entry = entries[full]
         expected = pair.variable_shapes[name]
         if entry.shape != expected:
-            findings.append(f"{full} has shape {list(entry.shape)}, not {list(expected)}")
+            detail = f"{list(entry.shape)}, not {list(expected)}"
+            findings.append(Finding(full, RESHAPED, f"{full} has shape {detail}", detail))
         if entry.dtype != np.float32:
-            findings.append(f"{full} holds {entry.dtype_name}, not DT_FLOAT")
+            detail = f"{entry.dtype_name}, not DT_FLOAT"
+            findings.append(Finding(full, RETYPED, f"{full} holds {detail}", detail))
         chosen[name] = full
     return chosen, findings
 

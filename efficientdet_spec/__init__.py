@@ -26,6 +26,8 @@ from efficientdet_spec.files import (
     sync_folder,
     temporary_beside,
 )
+from efficientdet_spec.findings import Finding, listed, summary, told
+from efficientdet_spec.lookalikes import HEAD_BYTES, Lookalike, lookalike, lookalike_of
 from efficientdet_spec.models import (
     DEFAULT_NUM_CLASSES,
     MAX_SIDE,
@@ -37,6 +39,7 @@ from efficientdet_spec.models import (
     EfficientDetConfig,
     NodeSpec,
     ResampleSpec,
+    full_name,
     get_config,
     iterate_cells,
     parse_size,
@@ -53,7 +56,7 @@ from efficientdet_spec.operations import (
     NodeKind,
 )
 from efficientdet_spec.padding import same_outputs, same_padding
-from efficientdet_spec.texts import printable, printable_lines
+from efficientdet_spec.texts import printable, printable_lines, shortened
 from efficientdet_spec.versions import installed_version
 
 __all__ = [
@@ -67,6 +70,7 @@ __all__ = [
     "packages_of",
     "require_extra",
     "FUSION_EPSILON",
+    "HEAD_BYTES",
     "IMAGES",
     "MAX_SIDE",
     "MODELS",
@@ -77,8 +81,10 @@ __all__ = [
     "BlockSpec",
     "Cause",
     "EfficientDetConfig",
+    "Finding",
     "Fusion",
     "InputError",
+    "Lookalike",
     "Node",
     "NodeKind",
     "NodeSpec",
@@ -87,12 +93,16 @@ __all__ = [
     "did_you_mean",
     "discard",
     "file_sha256",
+    "full_name",
     "get_config",
     "in_one_line",
     "installed_version",
     "iterate_cells",
     "iterate_nodes",
+    "listed",
     "locked",
+    "lookalike",
+    "lookalike_of",
     "open_regular",
     "parse_size",
     "printable",
@@ -103,9 +113,12 @@ __all__ = [
     "round_channels",
     "same_outputs",
     "same_padding",
+    "shortened",
+    "summary",
     "sweep",
     "sweep_folder",
     "sync",
     "sync_folder",
     "temporary_beside",
+    "told",
 ]

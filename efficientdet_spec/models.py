@@ -15,7 +15,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
-from efficientdet_spec.errors import Cause, InputError, did_you_mean
+from efficientdet_spec.errors import Cause, InputError, did_you_mean, plain_name
 from efficientdet_spec.operations import Activation, Fusion
 
 SQUEEZE_RATIO = 0.25
@@ -519,10 +519,23 @@ def get_config(name: str) -> EfficientDetConfig:
         return MODELS[full]
     except KeyError:
         raise InputError(
-            f"There is no model {name!r:.80}{did_you_mean(full, MODELS)}; choose one of "
+            f"There is no model {name!r:.80}{did_you_mean(full_name(name), MODELS)}; choose one of "
             f"{', '.join(MODELS)}.",
             Cause.OPTION,
         ) from None
+
+
+def full_name(name: str) -> str:
+    """A model's name as somebody may write it, in the form of the official ones.
+
+    It is for questions (did you mean ...?), never to take one name for another.
+
+    Args:
+        name: Such as ``D0``, ``EfficientDet-D0`` or ``tf_efficientdet_d0``.
+    """
+    plain = plain_name(name).removeprefix("tf-").replace("efficient-det", "efficientdet")
+    bare = plain.removeprefix("efficientdet").removeprefix("-")
+    return f"efficientdet-{bare}"
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -16,7 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from efficientdet_spec import Cause, EfficientDetConfig, InputError, printable, replacing
+from efficientdet_spec import (
+    Cause,
+    EfficientDetConfig,
+    Finding,
+    InputError,
+    printable,
+    replacing,
+    summary,
+)
 from torch_model.container import TorchFile, open_torch_file
 from torch_model.model import EfficientDet, build
 from torch_model.pickled import StoredTensor
@@ -366,21 +374,26 @@ def _check_fit(config: EfficientDetConfig, kinds: Mapping[str, str], source: str
         source: Where they came from, for messages.
 
     Raises:
-        InputError: A tensor is missing, unknown or of another type or shape; all are listed.
+        InputError: A tensor is missing, unknown or of another type or shape.
     """
     expected = {name: _kind(value) for name, value in _bare(config).state_dict().items()}
     found = {name for name in kinds if not name.endswith("num_batches_tracked")}
     wanted = {name for name in expected if not name.endswith("num_batches_tracked")}
-    findings = [f"{name} is missing" for name in sorted(wanted - found)]
-    findings += [f"{printable(name)} is unknown" for name in sorted(kinds.keys() - expected.keys())]
+    findings = [Finding(name, "missing", f"{name} is missing") for name in sorted(wanted - found)]
     findings += [
-        f"{name} is {kinds[name]}, not {expected[name]}"
-        for name in sorted(kinds.keys() & expected.keys())
-        if kinds[name] != expected[name]
+        Finding(name, "unknown", f"{printable(name)} is unknown")
+        for name in sorted(kinds.keys() - expected.keys())
     ]
+    for name in sorted(kinds.keys() & expected.keys()):
+        if kinds[name] != expected[name]:
+            detail = f"{kinds[name]}, not {expected[name]}"
+            findings.append(Finding(name, "of another kind", f"{name} is {detail}", detail))
     if findings:
-        shown = "; ".join(findings[:8]) + (f"; and {len(findings) - 8} more" * (len(findings) > 8))
-        raise InputError(f"{source} does not fit {config.name}: {shown}.", Cause.MODEL)
+        raise InputError(
+            f"{source} does not fit {config.name}: {summary(findings)}. Give the values of a whole "
+            f"model of this size and number of classes, or convert its checkpoint again.",
+            Cause.MODEL,
+        )
 
 
 def from_state_dict(
@@ -394,7 +407,7 @@ def from_state_dict(
         source: Where they came from, for messages.
 
     Raises:
-        InputError: A tensor is missing, unknown or of another type or shape; all are listed.
+        InputError: A tensor is missing, unknown or of another type or shape.
     """
     _check_fit(config, {name: _kind(value) for name, value in state_dict.items()}, source)
     model = build(config)

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import Cause, InputError, open_regular, printable
+from efficientdet_spec import Cause, InputError, lookalike_of, open_regular, printable
 from torch_model.pickled import MAX_BYTES, PickleError, StoredTensor, read_pickle
 
 _MAX_DIRECTORY = 2**24
@@ -136,6 +136,13 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, found: str) -> InputError:
+    other = lookalike_of(path)
+    if other is not None and not other.kind.startswith("a ZIP archive"):
+        return InputError(
+            f"{path} is not a PyTorch file but looks like {other.kind}; "
+            f"{other.advice or 'give the .pth that convert.py wrote'}.",
+            Cause.FORMAT,
+        )
     kind = "a damaged"
     with contextlib.suppress(OSError), open_regular(path) as stream:
         kind = "a damaged" if stream.read(len(_ZIP)) == _ZIP else "not a"

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from efficientdet_spec import Cause, InputError, printable, read_regular
+from efficientdet_spec import HEAD_BYTES, Cause, InputError, lookalike, printable, read_regular
 
 MAX_BYTES = 2**30
 """Largest annotation file; that of COCO's training images has 0.45 GB."""
@@ -234,6 +234,12 @@ def _load(path: Path) -> _File:
             f"{path} holds no JSON object; give a COCO annotation file.", Cause.FORMAT
         ) from None
     except (msgspec.DecodeError, RecursionError) as error:
+        if (found := lookalike(data[:HEAD_BYTES])) is not None:
+            raise InputError(
+                f"{path} is no JSON but looks like {found.kind}; "
+                f"{found.advice or 'give a COCO annotation file'}.",
+                Cause.FORMAT,
+            ) from error
         raise InputError(
             f"{path} is no JSON ({_malformed(str(error), data)}); give a COCO annotation file.",
             Cause.FORMAT,
