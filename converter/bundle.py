@@ -59,6 +59,11 @@ _TYPES: Mapping[int, tuple[str, np.dtype[Any] | None]] = MappingProxyType(
         23: ("DT_UINT64", np.dtype("<u8")),
     }
 )
+BFLOAT16 = "DT_BFLOAT16"
+"""The upper half of a float32, for which NumPy has no type: read as the float32 that it is."""
+
+_BFLOAT16_BITS = np.dtype("<u2")
+
 TYPE_NUMBERS = MappingProxyType(
     {dtype: number for number, (_, dtype) in _TYPES.items() if dtype is not None}
 )
@@ -80,6 +85,7 @@ class BundleEntry:
     Attributes:
         name: The variable's name.
         dtype: Type of the elements, or None if NumPy has none for it (strings, bfloat16).
+            :meth:`Bundle.read` gives bfloat16 as the float32 that it is.
         dtype_name: TensorFlow's name of the type, such as `DT_FLOAT`.
         shape: Extents.
         shard: Number of the data file that holds the bytes.
@@ -96,6 +102,11 @@ class BundleEntry:
     offset: int
     size: int
     crc32c: int
+
+    @property
+    def stored(self) -> np.dtype[Any] | None:
+        """NumPy's type for the bytes of one element; None where there is none."""
+        return _BFLOAT16_BITS if self.dtype_name == BFLOAT16 else self.dtype
 
 
 @dataclass(frozen=True)
@@ -187,7 +198,7 @@ class Bundle:
         """Return a tensor's values after verifying their checksum.
 
         Returns:
-            An array of its own that cannot be written to.
+            An array of its own that cannot be written to; of bfloat16 its float32.
 
         Raises:
             InputError: There is no such tensor, it is not numeric, or its bytes are damaged.
@@ -199,7 +210,7 @@ class Bundle:
                 " expected one of the names it lists, so check the name",
                 Cause.MODEL,
             )
-        if entry.dtype is None:
+        if entry.stored is None:
             raise InputError(
                 f"tensor {name!r} of {self.index.path} has type {entry.dtype_name}; expected a type"
                 " that NumPy has, so leave it out or save it as float32",
@@ -209,7 +220,7 @@ class Bundle:
         self._files[entry.shard].fill(content.data, entry.offset)
         content.flags.writeable = False
         self._check(entry, google_crc32c.value(content))
-        return content.view(entry.dtype).reshape(entry.shape)
+        return _values(entry, content).reshape(entry.shape)
 
     def verify(self, name: str) -> int:
         """Verify a tensor's checksum, with little memory, and look at its values meanwhile.
@@ -228,7 +239,9 @@ class Bundle:
                 " verified; expected numbers, so save the checkpoint without it",
                 Cause.FORMAT,
             )
-        dtype = entry.dtype if entry.dtype is not None and entry.dtype.kind == "f" else None
+        is_float = entry.dtype_name == BFLOAT16 or (
+            entry.dtype is not None and entry.dtype.kind == "f"
+        )
         buffer = np.empty(min(_CHUNK_BYTES, entry.size), np.uint8)
         checksum = odd = 0
         for start in range(0, entry.size, _CHUNK_BYTES):
@@ -237,8 +250,8 @@ class Bundle:
             # Its signature asks for bytes, but any memory that cannot be written will do.
             chunk.flags.writeable = False
             checksum = google_crc32c.extend(checksum, chunk)
-            if dtype is not None:
-                odd += count_not_finite(chunk.view(dtype))
+            if is_float:
+                odd += count_not_finite(_values(entry, chunk))
         self._check(entry, checksum)
         return odd
 
@@ -251,6 +264,17 @@ class Bundle:
                 f" {entry.crc32c:#010x}; copy or download both files again",
                 Cause.FORMAT,
             )
+
+
+def _values(
+    entry: BundleEntry, content: np.ndarray[Any, np.dtype[np.uint8]]
+) -> np.ndarray[Any, np.dtype[Any]]:
+    """The elements that bytes stand for."""
+    if entry.dtype_name != BFLOAT16:
+        return content.view(entry.dtype)
+    widened = (content.view(_BFLOAT16_BITS).astype(np.uint32) << 16).view(np.float32)
+    widened.flags.writeable = False
+    return widened
 
 
 def count_not_finite(array: np.ndarray[Any, np.dtype[Any]]) -> int:
@@ -497,10 +521,12 @@ def _decode_entry(path: Path, key: bytes, value: bytes, num_shards: int) -> Bund
         raise _damaged(path, f"tensor {name!r} has {len(record.shape)} dimensions")
     if any(extent < 0 for extent in record.shape):
         raise _damaged(path, f"tensor {name!r} has the negative shape {list(record.shape)}")
-    if dtype is not None:
-        # NumPy refuses an empty array, too, whose other extents multiply past its limit.
-        span = math.prod(extent or 1 for extent in record.shape) * dtype.itemsize
-        needed = math.prod(record.shape) * dtype.itemsize
+    stored = _BFLOAT16_BITS if dtype_name == BFLOAT16 else dtype
+    if stored is not None:
+        # NumPy refuses an empty array, too, whose other extents multiply past its limit; a
+        # bfloat16 becomes twice as large.
+        span = math.prod(extent or 1 for extent in record.shape) * max(4, stored.itemsize)
+        needed = math.prod(record.shape) * stored.itemsize
         if span >= 1 << 63 or needed != record.size:
             raise _damaged(
                 path,

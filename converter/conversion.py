@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +18,7 @@ from converter.bundle import (
     read_index,
 )
 from converter.fetch.cached import CheckpointFiles
-from converter.ledger import Ledger, choose_config, make_ledger
+from converter.ledger import FLOAT64, PRECISIONS, Ledger, choose_config, make_ledger
 from converter.mappings.layouts import Array
 from converter.mappings.official import iterate_pairs
 from efficientdet_spec import (
@@ -120,7 +121,7 @@ def convert(
     ledger = _ledger(index, files, model, num_classes, weights)
     ledger.require_complete(str(files.prefix))
     reader = _Reader(open_bundle(files.prefix, index), progress)
-    arrays = dict(to_torch(ledger, reader.read))
+    arrays = dict(to_torch(ledger, reader.read_float32))
     ledger = reader.finish(ledger)
     used = [name for source in ledger.sources for name in source.variables]
     provenance = {
@@ -132,6 +133,7 @@ def convert(
         "licence": _licence(files, index),
         "weights": weights,
         "variables": ledger.counts(),
+        "dtypes": dict(Counter(PRECISIONS[index.entries[name].dtype_name] for name in used)),
         "notes": list(ledger.notes),
         "versions": {
             name: installed_version(name) for name in ("efficientdet-parity", "numpy", "torch")
@@ -191,6 +193,28 @@ class _Reader:
         self._count(name, count_not_finite(array))
         return array
 
+    def read_float32(self, name: str) -> Array:
+        """A variable's values as float32, whatever floating-point type they are stored in.
+
+        Raises:
+            InputError: It is damaged, or holds a value that float32 cannot hold.
+        """
+        array = self.read(name)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            narrowed = array.astype(np.float32, copy=False)
+        # What is not finite is told apart, for all variables together.
+        changed = (narrowed != array) & np.isfinite(array)
+        if changed.any():
+            value, nearest = float(array[changed][0]), float(narrowed[changed][0])
+            raise InputError(
+                f"{self.bundle.prefix}: {name!r} is stored as float64 and holds {value!r}, which "
+                f"float32 cannot hold (the nearest is {nearest!r}); {int(changed.sum())} of its "
+                f"{array.size} values are so. Expected values that float32 holds exactly, so cast "
+                f"the variables to float32 in TensorFlow and save the checkpoint again.",
+                Cause.MODEL,
+            )
+        return narrowed
+
     def finish(self, ledger: Ledger) -> Ledger:
         """Verify what has not been read, and judge the values.
 
@@ -200,10 +224,14 @@ class _Reader:
         Raises:
             InputError: A variable is damaged, or values that are used are NaN or infinite.
         """
-        for name in self.bundle.index.entries:
-            if name not in self.not_finite:
-                self._count(name, self.bundle.verify(name))
         used = {name for source in ledger.sources for name in source.variables}
+        for name, entry in self.bundle.index.entries.items():
+            if name in self.not_finite:
+                continue
+            if name in used and PRECISIONS.get(entry.dtype_name) == FLOAT64:
+                self.read_float32(name)
+            else:
+                self._count(name, self.bundle.verify(name))
         bad = [name for name in self.bundle.index.entries if self.not_finite[name]]
         spoilt = [name for name in bad if name in used]
         if spoilt:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from converter.bundle import BundleEntry
 from converter.mappings.official import Pair, iterate_pairs
@@ -54,6 +52,22 @@ _TRAINING_STATE = {
     "current_loss_scale": "loss scaling state",
     "good_steps": "loss scaling state",
 }
+FLOAT32, FLOAT64 = "float32", "float64"
+PRECISIONS = {
+    "DT_FLOAT": FLOAT32,
+    "DT_HALF": "float16",
+    "DT_BFLOAT16": "bfloat16",
+    "DT_DOUBLE": FLOAT64,
+}
+"""Types in which a checkpoint may store a model's values, by TensorFlow's name."""
+
+_WIDENED = "widened to float32, which changes no value"
+_CHANGES = {
+    "float16": _WIDENED,
+    "bfloat16": _WIDENED,
+    FLOAT64: "narrowed to float32, which is refused where it would change a value",
+}
+
 MISSING = "missing"
 UNKNOWN = "unknown"
 RESHAPED = "of another shape"
@@ -297,7 +311,7 @@ def make_ledger(
         if name in used:
             pair = owner[base]
             use = "ema" if suffixes else "raw"
-            reason = _why(use, weights)
+            reason = _why(use, weights) + _cast(entry)
             rows.append(LedgerRow(name, entry.shape, use, pair.parameter, pair.layout.name, reason))
             continue
         excluded = _exclusion(base, suffixes, known)
@@ -314,7 +328,10 @@ def make_ledger(
         for pair in pairs
         if all(name in chosen for name in pair.variables)
     )
-    notes = _notes(Counter(row.use for row in rows), weights)
+    notes = (
+        *_notes(Counter(row.use for row in rows), weights),
+        *_precision_notes([entries[name] for name in used]),
+    )
     return Ledger(config, weights, tuple(rows), sources, tuple(findings), notes)
 
 
@@ -342,8 +359,8 @@ def _choose(
         if entry.shape != expected:
             detail = f"{list(entry.shape)}, not {list(expected)}"
             findings.append(Finding(full, RESHAPED, f"{full} has shape {detail}", detail))
-        if entry.dtype != np.float32:
-            detail = f"{entry.dtype_name}, not DT_FLOAT"
+        if entry.dtype_name not in PRECISIONS:
+            detail = f"{entry.dtype_name}, which is no floating-point number"
             findings.append(Finding(full, RETYPED, f"{full} holds {detail}", detail))
         chosen[name] = full
     return chosen, findings
@@ -353,6 +370,22 @@ def _why(use: str, weights: str) -> str:
     if use == "ema":
         return "EMA preferred"
     return "raw asked for" if weights == "raw" else "no EMA of it in the file"
+
+
+def _cast(entry: BundleEntry) -> str:
+    """What is added to the reason of a value that is not stored as float32."""
+    kind = PRECISIONS.get(entry.dtype_name, FLOAT32)
+    return "" if kind == FLOAT32 else f", {kind} to float32"
+
+
+def _precision_notes(used: Sequence[BundleEntry]) -> list[str]:
+    """What becomes of values that are not stored as float32."""
+    counts = Counter(PRECISIONS.get(entry.dtype_name, FLOAT32) for entry in used)
+    return [
+        f"{count} of the {len(used)} variables used are stored as {kind} and {_CHANGES[kind]}."
+        for kind, count in sorted(counts.items())
+        if kind != FLOAT32
+    ]
 
 
 def _notes(uses: Counter[str], weights: str) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ class ReferenceGraph:
         """
         prefix = os.fspath(prefix)
         try:
-            stored = v1.train.load_checkpoint(prefix).get_variable_to_shape_map()
+            stored = v1.train.load_checkpoint(prefix).get_variable_to_dtype_map()
             names = [
                 name + EMA_SUFFIX if ema and name + EMA_SUFFIX in stored else name
                 for name in self.variables
@@ -79,7 +79,8 @@ class ReferenceGraph:
                     prefix=prefix,
                     tensor_names=names,
                     shape_and_slices=[""] * len(names),
-                    dtypes=[tf.float32] * len(names),
+                    # Each as it is stored; assigning casts.
+                    dtypes=[stored[name] for name in names],
                 )
                 assignments = [
                     variable.assign(value)

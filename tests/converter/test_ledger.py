@@ -31,7 +31,13 @@ BIAS = "class_net/class-predict/bias"
 
 def entry(name, shape=(), dtype="<f4"):
     dtype = np.dtype(dtype)
-    names = {"<f4": "DT_FLOAT", "<f2": "DT_HALF", "<i8": "DT_INT64", "<i4": "DT_INT32"}
+    names = {
+        "<f4": "DT_FLOAT",
+        "<f2": "DT_HALF",
+        "<i8": "DT_INT64",
+        "<i4": "DT_INT32",
+        "<f8": "DT_DOUBLE",
+    }
     size = int(np.prod(shape, dtype=int)) * dtype.itemsize
     return BundleEntry(name, dtype, names[dtype.str], tuple(shape), 0, 0, size, 0)
 
@@ -224,7 +230,7 @@ def test_all_findings_come_together():
         entries,
         entry("one/more", (4,)),
         entry(f"{reshaped}/{EMA}", (17,)),
-        entry(f"{retyped}/{EMA}", (3, 3, 3, 8), "<f2"),
+        entry(f"{retyped}/{EMA}", (3, 3, 3, 8), "<i4"),
     )
     ledger = make_ledger(entries, choose_config(entries, "file"))
     with pytest.raises(InputError) as error:
@@ -235,19 +241,34 @@ def test_all_findings_come_together():
         f"{missing}, which fills box_head.convs.0.pointwise.bias, is missing",
         "one/more [4] is no variable of efficientdet-tiny",
         f"{reshaped}/{EMA} has shape [17], not [16]",
-        f"{retyped}/{EMA} holds DT_HALF, not DT_FLOAT",
+        f"{retyped}/{EMA} holds DT_INT32, which is no floating-point number",
     ):
         assert finding in sentences(ledger)
     for told in (
         f"1 missing: {missing}",
         "1 unknown: one/more [4]",
         f"1 of another shape: {reshaped}/{EMA} [17], not [16]",
-        f"1 of another type: {retyped}/{EMA} DT_HALF, not DT_FLOAT",
+        f"1 of another type: {retyped}/{EMA} DT_INT32, which is no floating-point number",
     ):
         assert told in text
     assert "\n" not in text
     # Without the faults there is no error.
     make_ledger(checkpoint(TINY), TINY).require_complete("file")
+
+
+def test_other_precisions_are_no_finding():
+    entries = checkpoint(TINY, ema=False)
+    entries = with_entries(entries, entry(STEM, (3, 3, 3, 8), "<f2"), entry(BIAS, (63,), "<f8"))
+    ledger = make_ledger(entries, TINY, "raw")
+    assert unaccounted(ledger, entries) == []
+    total = len(shapes_of(TINY))
+    assert ledger.notes == (
+        f"1 of the {total} variables used are stored as float16 and widened to float32, which "
+        f"changes no value.",
+        f"1 of the {total} variables used are stored as float64 and narrowed to float32, which is "
+        f"refused where it would change a value.",
+    )
+    assert rows_of(ledger)[STEM].reason == "raw asked for, float16 to float32"
 
 
 def test_a_transposed_kernel_is_a_finding():

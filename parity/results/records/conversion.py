@@ -69,6 +69,10 @@ class Provenance(Record, kw_only=True, frozen=True):
     variables: Annotated[
         Mapping[str, Count] | UnsetType, says("number of variables by use or reason of exclusion")
     ] = UNSET
+    dtypes: Annotated[
+        Mapping[str, Count] | UnsetType,
+        says("number of the variables used by the type in which the checkpoint stores them"),
+    ] = UNSET
     notes: Annotated[Sequence[str], says("what a user should know although nothing is wrong")] = ()
     warnings: Annotated[Sequence[str] | UnsetType, says("of earlier versions of the program")] = (
         UNSET
