@@ -4,6 +4,14 @@ Nothing here computes on tensors. Every other package builds from these values, 
 the architecture stands in exactly one place.
 """
 
+from efficientdet_spec.backbones import (
+    BACKBONES,
+    BackboneSpec,
+    BlockSpec,
+    StageSpec,
+    get_backbone,
+    round_channels,
+)
 from efficientdet_spec.errors import Cause, InputError, did_you_mean, in_one_line
 from efficientdet_spec.extras import (
     EXTRAS,
@@ -11,6 +19,14 @@ from efficientdet_spec.extras import (
     missing_modules,
     packages_of,
     require_extra,
+)
+from efficientdet_spec.family import (
+    LITE_MODELS,
+    MODELS,
+    OFFICIAL_MODELS,
+    TINY,
+    full_name,
+    get_config,
 )
 from efficientdet_spec.files import (
     discard,
@@ -29,21 +45,14 @@ from efficientdet_spec.files import (
 from efficientdet_spec.findings import Finding, listed, summary, told
 from efficientdet_spec.lookalikes import HEAD_BYTES, Lookalike, lookalike, lookalike_of
 from efficientdet_spec.models import (
+    ASPECT_RATIOS,
     DEFAULT_NUM_CLASSES,
     MAX_SIDE,
-    MODELS,
-    OFFICIAL_MODELS,
-    TINY,
-    BackboneSpec,
-    BlockSpec,
+    MEAN_RGB,
+    STDDEV_RGB,
     EfficientDetConfig,
-    NodeSpec,
-    ResampleSpec,
-    full_name,
-    get_config,
     iterate_cells,
     parse_size,
-    round_channels,
 )
 from efficientdet_spec.nodes import IMAGES, Node, Part, iterate_nodes
 from efficientdet_spec.operations import (
@@ -56,10 +65,23 @@ from efficientdet_spec.operations import (
     NodeKind,
 )
 from efficientdet_spec.padding import same_outputs, same_padding
+from efficientdet_spec.suppression import Suppression
 from efficientdet_spec.texts import printable, printable_lines, shortened
 from efficientdet_spec.versions import installed_version
+from efficientdet_spec.wiring import WIRINGS, NodeSpec, ResampleSpec, Wiring, bifpn
 
 __all__ = [
+    "ASPECT_RATIOS",
+    "BACKBONES",
+    "LITE_MODELS",
+    "MEAN_RGB",
+    "STDDEV_RGB",
+    "StageSpec",
+    "Suppression",
+    "WIRINGS",
+    "Wiring",
+    "bifpn",
+    "get_backbone",
     "BATCH_NORM_DECAY",
     "BATCH_NORM_EPSILON",
     "DEFAULT_NUM_CLASSES",

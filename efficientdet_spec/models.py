@@ -1,25 +1,23 @@
-"""What the EfficientDet models are: configurations, backbone blocks and BiFPN wiring.
+"""What the EfficientDet models are: every hyperparameter that changes what they compute.
 
-Sources: EfficientDet (Tan, Pang, Le; CVPR 2020, arXiv 1911.09070), EfficientNet (Tan, Le;
-ICML 2019, arXiv 1905.11946) and the official code, google/automl ``efficientdet/``
-(``hparams_config.py``, ``backbone/efficientnet_builder.py``, ``tf2/fpn_configs.py``).
+Sources: EfficientDet (Tan, Pang, Le; CVPR 2020, arXiv 1911.09070) and the official code,
+google/automl ``efficientdet/hparams_config.py``, whose names are given where they are others.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
-from efficientdet_spec.errors import Cause, InputError, did_you_mean, plain_name
+from efficientdet_spec.backbones import BackboneSpec, StageSpec, get_backbone
+from efficientdet_spec.errors import Cause, InputError
 from efficientdet_spec.operations import Activation, Fusion
-
-SQUEEZE_RATIO = 0.25
-"""Width of a squeeze-excite bottleneck relative to its block's *input* channels."""
+from efficientdet_spec.suppression import Suppression
+from efficientdet_spec.wiring import NodeSpec, ResampleSpec, Wiring, bifpn, check_wiring
 
 MAX_SIDE = 8192
 """Longest side of an input in pixels; far above any model's native size."""
@@ -27,192 +25,20 @@ MAX_SIDE = 8192
 DEFAULT_NUM_CLASSES = 90
 """COCO's category ids are used directly: class index + 1 = category id, gaps included."""
 
+MEAN_RGB = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+"""Subtracted from the grey levels of red, green and blue (official ``mean_rgb``)."""
 
-@dataclass(frozen=True)
-class BlockSpec:
-    """One mobile inverted bottleneck (MBConv) block of the backbone.
+STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+"""What the differences are divided by (official ``stddev_rgb``)."""
 
-    Attributes:
-        input_channels: Channels of the block's input.
-        output_channels: Channels of the block's output.
-        kernel: Height and width of the depthwise kernel, in pixels.
-        stride: Stride of the depthwise convolution.
-        expansion: Ratio of the expanded to the input channels; 1 means no expansion convolution.
-    """
+ASPECT_RATIOS = (1.0, 2.0, 0.5)
+"""Width to height of the anchors (official ``aspect_ratios``, since September 2020)."""
 
-    input_channels: int
-    output_channels: int
-    kernel: int
-    stride: int
-    expansion: int
+Aspect = float | tuple[float, float]
+"""An anchor's width to height, or both factors of its side."""
 
-    @property
-    def expanded_channels(self) -> int:
-        """Channels of the depthwise convolution."""
-        return self.input_channels * self.expansion
-
-    @property
-    def squeeze_channels(self) -> int:
-        """Channels of the squeeze-excite bottleneck."""
-        return max(1, int(self.input_channels * SQUEEZE_RATIO))
-
-    @property
-    def has_residual(self) -> bool:
-        """Whether the block's input is added to its output."""
-        return self.stride == 1 and self.input_channels == self.output_channels
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """A row of the EfficientNet paper's table 1, before scaling."""
-
-    repeats: int
-    kernel: int
-    stride: int
-    expansion: int
-    channels: int
-
-
-_EFFICIENTNET_STAGES = (
-    _Stage(repeats=1, kernel=3, stride=1, expansion=1, channels=16),
-    _Stage(repeats=2, kernel=3, stride=2, expansion=6, channels=24),
-    _Stage(repeats=2, kernel=5, stride=2, expansion=6, channels=40),
-    _Stage(repeats=3, kernel=3, stride=2, expansion=6, channels=80),
-    _Stage(repeats=3, kernel=5, stride=1, expansion=6, channels=112),
-    _Stage(repeats=4, kernel=5, stride=2, expansion=6, channels=192),
-    _Stage(repeats=1, kernel=3, stride=1, expansion=6, channels=320),
-)
-
-_TINY_STAGES = (
-    _Stage(repeats=1, kernel=3, stride=1, expansion=1, channels=8),
-    _Stage(repeats=2, kernel=3, stride=2, expansion=2, channels=8),
-    _Stage(repeats=1, kernel=5, stride=2, expansion=2, channels=16),
-    _Stage(repeats=2, kernel=3, stride=2, expansion=2, channels=24),
-    _Stage(repeats=1, kernel=5, stride=2, expansion=2, channels=32),
-)
-
-
-@dataclass(frozen=True)
-class BackboneSpec:
-    """An EfficientNet without its classification head.
-
-    Attributes:
-        name: Official name, the first part of its variables' names.
-        stem_channels: Channels of the stem convolution (3x3, stride 2).
-        blocks: The MBConv blocks in order.
-        stage_lengths: Number of blocks in each stage: a row of the EfficientNet paper's table 1.
-        survival_probability: Probability that the last block's residual branch is kept in
-            training (drop-connect); earlier blocks interpolate to 1. None: never dropped.
-    """
-
-    name: str
-    stem_channels: int
-    blocks: tuple[BlockSpec, ...]
-    stage_lengths: tuple[int, ...]
-    survival_probability: float | None = None
-
-    def feature_blocks(self) -> Mapping[int, int]:
-        """Index of the last block at each level; the level is log2 of the reduction."""
-        last: dict[int, int] = {}
-        level = 1
-        for index, block in enumerate(self.blocks):
-            level += int(math.log2(block.stride))
-            last[level] = index
-        return MappingProxyType(last)
-
-    def block_survival(self, index: int) -> float | None:
-        """Probability that block ``index`` keeps its residual branch in training."""
-        if self.survival_probability is None:
-            return None
-        return 1.0 - (1.0 - self.survival_probability) * index / len(self.blocks)
-
-
-def round_channels(channels: int, width: float, divisor: int = 8) -> int:
-    """Channels scaled by ``width`` and rounded to a multiple of ``divisor``, never down by >10 %.
-
-    Source: official ``efficientnet_model.round_filters``.
-    """
-    scaled = channels * width
-    rounded = max(divisor, int(scaled + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * scaled else rounded
-
-
-def _backbone(
-    name: str,
-    stages: tuple[_Stage, ...],
-    width: float,
-    depth: float,
-    stem: int,
-    survival_probability: float | None,
-) -> BackboneSpec:
-    stem_channels = round_channels(stem, width)
-    lengths = tuple(math.ceil(stage.repeats * depth) for stage in stages)
-    blocks = []
-    channels = stem_channels
-    for stage, length in zip(stages, lengths, strict=True):
-        output = round_channels(stage.channels, width)
-        for repeat in range(length):
-            stride = stage.stride if repeat == 0 else 1
-            blocks.append(BlockSpec(channels, output, stage.kernel, stride, stage.expansion))
-            channels = output
-    return BackboneSpec(name, stem_channels, tuple(blocks), lengths, survival_probability)
-
-
-def _efficientnet(variant: int, width: float, depth: float) -> BackboneSpec:
-    # The official detector trains B0 without drop-connect and the others with the
-    # EfficientNet default of 0.8 (``efficientdet_arch.build_backbone``).
-    survival = None if variant == 0 else 0.8
-    return _backbone(f"efficientnet-b{variant}", _EFFICIENTNET_STAGES, width, depth, 32, survival)
-
-
-_BACKBONES: Mapping[str, BackboneSpec] = MappingProxyType(
-    {
-        spec.name: spec
-        for spec in (
-            _efficientnet(0, 1.0, 1.0),
-            _efficientnet(1, 1.0, 1.1),
-            _efficientnet(2, 1.1, 1.2),
-            _efficientnet(3, 1.2, 1.4),
-            _efficientnet(4, 1.4, 1.8),
-            _efficientnet(5, 1.6, 2.2),
-            _efficientnet(6, 1.8, 2.6),
-            _efficientnet(7, 2.0, 3.1),
-            _backbone("efficientnet-tiny", _TINY_STAGES, 1.0, 1.0, 8, 0.8),
-        )
-    }
-)
-
-
-@dataclass(frozen=True)
-class ResampleSpec:
-    """How one input of a BiFPN node is brought to the node's level and channels.
-
-    Attributes:
-        source: Index of the input among the cell's features: first the cell's inputs
-            (lowest level first), then the outputs of its nodes in order.
-        source_level: Level of that feature.
-        input_channels: Channels of that feature; a 1x1 convolution with batch norm is
-            applied when they differ from the BiFPN's.
-    """
-
-    source: int
-    source_level: int
-    input_channels: int
-
-
-@dataclass(frozen=True)
-class NodeSpec:
-    """One node of a BiFPN cell.
-
-    Attributes:
-        index: Position of the node in its cell.
-        level: Feature level of its output.
-        inputs: Its inputs in the order in which they are fused.
-    """
-
-    index: int
-    level: int
-    inputs: tuple[ResampleSpec, ...]
+MOST_LABELS = 100_000
+"""Entries that a label map may have."""
 
 
 _RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
@@ -223,15 +49,10 @@ _RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
         "min_level": (1, 12),
         "max_level": (2, 12),
         "num_scales": (1, 100),
-        "num_aspects": (1, 100),
         "num_classes": (1, 100_000),
     }
 )
 """What a configuration may hold: far beyond any real model, but nothing that exhausts memory."""
-
-
-_TAKEN_FOR_GRANTED: Mapping[str, Enum] = MappingProxyType({"activation": Activation.SWISH})
-"""Fields that stored configurations of older versions lack, with what that means."""
 
 
 @dataclass(frozen=True)
@@ -240,21 +61,43 @@ class EfficientDetConfig:
 
     Attributes:
         name: Official name such as ``efficientdet-d0``.
-        backbone_name: Name of the backbone, a key of the backbone registry.
+        backbone_name: Name of the backbone, one of ``BACKBONES``.
         image_size: Native input (height, width), in pixels.
-        fpn_channels: Channels of the BiFPN and the heads.
-        fpn_cells: Number of BiFPN cells.
-        head_repeats: Separable convolutions in each head before the prediction.
-        fusion: How BiFPN nodes combine their inputs.
+        fpn_channels: Channels of the BiFPN and the heads (official ``fpn_num_filters``).
+        fpn_cells: Number of BiFPN cells (``fpn_cell_repeats``).
+        head_repeats: Convolutions in each head before the prediction (``box_class_repeats``).
+        fusion: How BiFPN nodes combine their inputs (``fpn_weight_method``).
         min_level: Lowest feature level (stride ``2**min_level``).
         max_level: Highest feature level.
-        anchor_scale: Anchor size at octave 0, in strides.
+        anchor_scale: Anchor size at octave 0, in strides; one for all levels, or one for each.
         num_scales: Anchor octave scales for each location.
-        num_aspects: Anchor aspect ratios for each location.
+        aspect_ratios: Of each anchor aspect the ratio of width to height, or the factors of width
+            and height.
         num_classes: Classes predicted for each anchor.
         head_survival_probability: When set, head repeats after the first add a residual, also
-            at inference, whose branch is dropped in training with one minus this probability.
-        activation: The function behind the batch norms, in squeeze-excites and in BiFPN nodes.
+            at inference, whose branch is dropped in training with one minus this probability
+            (``survival_prob``).
+        activation: The function behind the batch norms, in squeeze-excites and in BiFPN nodes
+            (``act_type``).
+        fpn_nodes: How the nodes of each cell are wired; None: as a BiFPN (``fpn_name``,
+            ``fpn_config``).
+        separable_conv: Whether BiFPN nodes and heads have depthwise separable convolutions, or
+            else whole ones.
+        conv_after_downsample: Whether a feature's 1x1 convolution follows its max-pool, or else
+            precedes it.
+        conv_bn_act: Whether a BiFPN node's activation follows its batch norm, and its convolution
+            has no bias; or else the activation precedes the convolution
+            (``conv_bn_act_pattern``).
+        resample_bn: Whether a batch norm follows the 1x1 convolutions
+            (``apply_bn_for_resampling``).
+        backbone_stages: Stages of the backbone before scaling in place of its own
+            (``backbone_config``).
+        mean_rgb: See :data:`MEAN_RGB`.
+        stddev_rgb: See :data:`STDDEV_RGB`.
+        scale_range: Whether grey levels become -1..1 in place of the normalisation, as of AdvProp.
+        suppression: What becomes of overlapping boxes (``nms_configs``).
+        label_map: (class id, name) of each class, ids as in COCO's annotations: index + 1; empty
+            where that is not known.
     """
 
     name: str
@@ -266,12 +109,23 @@ class EfficientDetConfig:
     fusion: Fusion = Fusion.FAST_ATTENTION
     min_level: int = 3
     max_level: int = 7
-    anchor_scale: float = 4.0
+    anchor_scale: float | tuple[float, ...] = 4.0
     num_scales: int = 3
-    num_aspects: int = 3
+    aspect_ratios: tuple[Aspect, ...] = ASPECT_RATIOS
     num_classes: int = DEFAULT_NUM_CLASSES
     head_survival_probability: float | None = None
     activation: Activation = Activation.SWISH
+    fpn_nodes: Wiring | None = None
+    separable_conv: bool = True
+    conv_after_downsample: bool = False
+    conv_bn_act: bool = False
+    resample_bn: bool = True
+    backbone_stages: tuple[StageSpec, ...] | None = None
+    mean_rgb: tuple[float, float, float] = MEAN_RGB
+    stddev_rgb: tuple[float, float, float] = STDDEV_RGB
+    scale_range: bool = False
+    suppression: Suppression = Suppression()
+    label_map: tuple[tuple[int, str], ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the values can be built.
@@ -279,12 +133,13 @@ class EfficientDetConfig:
         Raises:
             InputError: A value is impossible; the message names it.
         """
-        for field, (low, high) in _RANGES.items():
-            value = getattr(self, field)
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
             # bool is an int, but True cells is a mistake.
             if type(value) is not int or not low <= value <= high:
                 raise InputError(
-                    f"{self.name}: {field} is {value!r}; give a whole number from {low} to {high}."
+                    f"{self.name}: {name} is {value!r:.80}; give a whole number from {low} to "
+                    f"{high}."
                 )
         texts = (self.name, self.backbone_name)
         if not all(isinstance(text, str) for text in texts) or len(self.image_size) != 2:
@@ -294,31 +149,36 @@ class EfficientDetConfig:
                 f"{self.name}: image_size is {self.image_size!r:.80}; give two whole numbers from "
                 f"1 to {MAX_SIDE}."
             )
-        survival = self.head_survival_probability
-        if survival is not None and not (isinstance(survival, float) and 0 < survival <= 1):
+        for name, (sound, wanted) in _SOUND.items():
+            value = getattr(self, name)
+            if not sound(value):
+                raise InputError(f"{self.name}: {name} is {value!r:.80}; give {wanted}.")
+        scales = self.anchor_scale
+        if isinstance(scales, tuple) and len(scales) != self.max_level - self.min_level + 1:
             raise InputError(
-                f"{self.name}: head_survival_probability is {survival!r}; give a number in (0, 1]."
+                f"{self.name}: anchor_scale has {len(scales)} numbers; give one, or one for each "
+                f"of the levels {self.min_level} to {self.max_level}."
             )
-        scale = self.anchor_scale
-        if type(scale) not in (int, float) or not 0 < scale < math.inf:
-            raise InputError(f"{self.name}: anchor_scale is {scale!r}; give a number above zero.")
         reachable = self.backbone.feature_blocks()
         if not self.min_level < self.max_level or self.min_level not in reachable:
             raise InputError(
                 f"{self.name}: levels {self.min_level}..{self.max_level} cannot be built; "
                 f"choose a lowest level from {sorted(reachable)} and a higher highest level."
             )
+        if self.fpn_nodes is not None:
+            check_wiring(self.fpn_nodes, self.levels)
 
     @property
     def backbone(self) -> BackboneSpec:
-        """The backbone's specification."""
+        """The backbone's specification.
+
+        Raises:
+            InputError: There is no backbone of this name.
+        """
         try:
-            return _BACKBONES[self.backbone_name]
-        except KeyError:
-            raise InputError(
-                f"{self.name}: unknown backbone {self.backbone_name!r}; "
-                f"known are {', '.join(_BACKBONES)}."
-            ) from None
+            return get_backbone(self.backbone_name, self.backbone_stages)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}", error.cause) from None
 
     @property
     def levels(self) -> range:
@@ -329,6 +189,17 @@ class EfficientDetConfig:
     def num_anchors(self) -> int:
         """Anchors at each location of each level."""
         return self.num_scales * self.num_aspects
+
+    @property
+    def num_aspects(self) -> int:
+        """Anchor aspects at each location."""
+        return len(self.aspect_ratios)
+
+    @property
+    def anchor_scales(self) -> tuple[float, ...]:
+        """Anchor size at octave 0 of each level, in strides."""
+        scale = self.anchor_scale
+        return scale if isinstance(scale, tuple) else (scale,) * len(self.levels)
 
     def feature_channels(self) -> Mapping[int, int]:
         """Channels of the backbone's feature at each level that it provides."""
@@ -349,27 +220,17 @@ class EfficientDetConfig:
     def cell_nodes(self, cell: int) -> tuple[NodeSpec, ...]:
         """The nodes of BiFPN cell ``cell`` in the order in which they are computed.
 
-        A top-down pass joins each level with the level above; a bottom-up pass then joins
-        each level's features so far with the level below (paper, figure 3). In the first cell
-        the backbone's features still have their own channels.
+        In the first cell the backbone's features still have their own channels.
         """
         provided = self.feature_channels() if cell == 0 else {}
-        feature_levels = list(self.levels)
-        channels = [provided.get(level, self.fpn_channels) for level in self.levels]
-        at_level = {level: [index] for index, level in enumerate(self.levels)}
-        nodes: list[NodeSpec] = []
-
-        def add(level: int, sources: list[int]) -> None:
-            inputs = tuple(ResampleSpec(i, feature_levels[i], channels[i]) for i in sources)
-            nodes.append(NodeSpec(len(nodes), level, inputs))
-            at_level[level].append(len(feature_levels))
-            feature_levels.append(level)
+        levels = list(self.levels)
+        channels = [provided.get(level, self.fpn_channels) for level in levels]
+        nodes = []
+        for index, (level, sources) in enumerate(self.fpn_nodes or bifpn(self.levels)):
+            inputs = tuple(ResampleSpec(i, levels[i], channels[i]) for i in sources)
+            nodes.append(NodeSpec(index, level, inputs))
+            levels.append(level)
             channels.append(self.fpn_channels)
-
-        for level in reversed(self.levels[:-1]):
-            add(level, [at_level[level][-1], at_level[level + 1][-1]])
-        for level in self.levels[1:]:
-            add(level, [*at_level[level], at_level[level - 1][-1]])
         return tuple(nodes)
 
     def feature_sizes(self, height: int, width: int) -> Mapping[int, tuple[int, int]]:
@@ -416,14 +277,13 @@ class EfficientDetConfig:
         that they can read this.
         """
         values = asdict(self)
-        for name, granted in _TAKEN_FOR_GRANTED.items():
-            if values[name] == granted:
-                del values[name]
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name in _GRANTED and value == _GRANTED[item.name]:
+                del values[item.name]
             else:
-                values[name] = values[name].value
-        values["fusion"] = self.fusion.value
-        values["image_size"] = list(self.image_size)
-        return values
+                values[item.name] = _plain(values[item.name])
+        return {**values, "num_aspects": self.num_aspects}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EfficientDetConfig:
@@ -432,110 +292,156 @@ class EfficientDetConfig:
         Raises:
             InputError: A key is missing or unknown, or a value has the wrong type.
         """
-        expected = {field.name for field in fields(cls)}
-        values = {**_TAKEN_FOR_GRANTED, **values}
+        expected = {item.name for item in fields(cls)} | {"num_aspects"}
+        values = {**{name: _plain(value) for name, value in _GRANTED.items()}, **values}
         if set(values) != expected:
             raise InputError(
                 f"A model configuration has the keys {sorted(values)}, "
                 f"but this version expects {sorted(expected)}; convert the checkpoint again.",
                 Cause.FORMAT,
             )
+        aspects = values.pop("num_aspects")
         try:
-            height, width = values["image_size"]
-            return cls(
-                **{
-                    **values,
-                    "fusion": Fusion(values["fusion"]),
-                    "activation": Activation(values["activation"]),
-                    "image_size": (height, width),
-                }
-            )
+            config = cls(**{name: _READ.get(name, _same)(value) for name, value in values.items()})
         except InputError:
             raise
-        except (TypeError, ValueError, ArithmeticError) as error:
+        except (TypeError, ValueError, ArithmeticError, KeyError) as error:
             raise InputError(
                 f"A model configuration cannot be read ({error}); convert the checkpoint again.",
                 Cause.FORMAT,
             ) from error
+        if type(aspects) is not int or aspects != config.num_aspects:
+            raise InputError(
+                f"A model configuration has num_aspects {aspects!r:.80}, but {config.num_aspects} "
+                f"aspect_ratios; convert the checkpoint again.",
+                Cause.FORMAT,
+            )
+        return config
 
 
-def _model(
-    variant: str, backbone: int, size: int, channels: int, cells: int, repeats: int, **other: Any
-) -> EfficientDetConfig:
-    return EfficientDetConfig(
-        name=f"efficientdet-{variant}",
-        backbone_name=f"efficientnet-b{backbone}",
-        image_size=(size, size),
-        fpn_channels=channels,
-        fpn_cells=cells,
-        head_repeats=repeats,
-        **other,
-    )
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
-TINY = EfficientDetConfig(
-    name="efficientdet-tiny",
-    backbone_name="efficientnet-tiny",
-    image_size=(128, 128),
-    fpn_channels=16,
-    fpn_cells=2,
-    head_repeats=2,
-    num_classes=7,
-)
-"""Not an official model: every mechanism of the real ones at a size for fast tests."""
+def _is_size(value: Any) -> bool:
+    return _is_number(value) and value > 0
 
-MODELS: Mapping[str, EfficientDetConfig] = MappingProxyType(
+
+def _is_aspect(value: Any) -> bool:
+    pair = isinstance(value, tuple) and len(value) == 2 and all(map(_is_size, value))
+    return pair or _is_size(value)
+
+
+def _is_label(value: Any) -> bool:
+    whole = isinstance(value, tuple) and len(value) == 2
+    return whole and type(value[0]) is int and value[0] >= 0 and isinstance(value[1], str)
+
+
+def _are(sound: Callable[[Any], bool], low: int, high: int) -> Callable[[Any], bool]:
+    """Whether a value is a tuple of ``low`` to ``high`` sound ones."""
+
+    def whole(value: Any) -> bool:
+        return isinstance(value, tuple) and low <= len(value) <= high and all(map(sound, value))
+
+    return whole
+
+
+def _is_flag(value: Any) -> bool:
+    return type(value) is bool
+
+
+_FLAG = (_is_flag, "true or false")
+_SOUND: Mapping[str, tuple[Callable[[Any], bool], str]] = MappingProxyType(
     {
-        config.name: config
-        for config in (
-            # variant, backbone, input, channels, cells, head repeats (paper, table 1)
-            _model("d0", 0, 512, 64, 3, 3),
-            _model("d1", 1, 640, 88, 4, 3),
-            _model("d2", 2, 768, 112, 5, 3),
-            _model("d3", 3, 896, 160, 6, 4),
-            _model("d4", 4, 1024, 224, 7, 4),
-            _model("d5", 5, 1280, 288, 7, 4),
-            _model("d6", 6, 1280, 384, 8, 5, fusion=Fusion.SUM),
-            _model("d7", 6, 1536, 384, 8, 5, fusion=Fusion.SUM, anchor_scale=5.0),
-            _model("d7x", 7, 1536, 384, 8, 5, fusion=Fusion.SUM, max_level=8),
-            TINY,
-        )
+        "head_survival_probability": (
+            lambda value: value is None or (isinstance(value, float) and 0 < value <= 1),
+            "a number in (0, 1]",
+        ),
+        "anchor_scale": (
+            lambda value: _is_size(value) or _are(_is_size, 1, 12)(value),
+            "a number above zero, or one for each level",
+        ),
+        "aspect_ratios": (
+            _are(_is_aspect, 1, 100),
+            "1 to 100 ratios of width to height, or pairs of both, above zero",
+        ),
+        "separable_conv": _FLAG,
+        "conv_after_downsample": _FLAG,
+        "conv_bn_act": _FLAG,
+        "resample_bn": _FLAG,
+        "scale_range": _FLAG,
+        "mean_rgb": (_are(_is_number, 3, 3), "three numbers"),
+        "stddev_rgb": (_are(_is_size, 3, 3), "three numbers above zero"),
+        "label_map": (_are(_is_label, 0, MOST_LABELS), "pairs of a class id and a name"),
     }
 )
-"""Every model by name: D0 to D7x, and the tiny one."""
-
-OFFICIAL_MODELS: tuple[str, ...] = tuple(name for name in MODELS if name != TINY.name)
-"""Names of the models that Google published."""
+"""What fields may hold besides :data:`_RANGES`, and how people are told."""
 
 
-def get_config(name: str) -> EfficientDetConfig:
-    """The configuration called ``name``; the prefix ``efficientdet-`` may be left out.
-
-    Raises:
-        InputError: There is no such model; the message lists those that exist.
-    """
-    full = name if name.startswith("efficientdet-") else f"efficientdet-{name}"
-    try:
-        return MODELS[full]
-    except KeyError:
-        raise InputError(
-            f"There is no model {name!r:.80}{did_you_mean(full_name(name), MODELS)}; choose one of "
-            f"{', '.join(MODELS)}.",
-            Cause.OPTION,
-        ) from None
+def _same(value: Any) -> Any:
+    return value
 
 
-def full_name(name: str) -> str:
-    """A model's name as somebody may write it, in the form of the official ones.
+def _frozen(value: Any) -> Any:
+    """Lists, which JSON has, as tuples, at any depth."""
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
-    It is for questions (did you mean ...?), never to take one name for another.
 
-    Args:
-        name: Such as ``D0``, ``EfficientDet-D0`` or ``tf_efficientdet_d0``.
-    """
-    plain = plain_name(name).removeprefix("tf-").replace("efficient-det", "efficientdet")
-    bare = plain.removeprefix("efficientdet").removeprefix("-")
-    return f"efficientdet-{bare}"
+def _plain(value: Any) -> Any:
+    """Tuples as lists and enumerations as their values, at any depth."""
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Fusion | Activation):
+        return value.value
+    return value
+
+
+def _stages(value: Any) -> tuple[StageSpec, ...] | None:
+    return None if value is None else tuple(StageSpec(**stage) for stage in value)
+
+
+_READ: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {
+        "image_size": _frozen,
+        "anchor_scale": _frozen,
+        "aspect_ratios": _frozen,
+        "fpn_nodes": _frozen,
+        "mean_rgb": _frozen,
+        "stddev_rgb": _frozen,
+        "label_map": _frozen,
+        "fusion": Fusion,
+        "activation": Activation,
+        "backbone_stages": _stages,
+        "suppression": lambda value: (
+            value if isinstance(value, Suppression) else Suppression(**value)
+        ),
+    }
+)
+"""How each field becomes what it is out of a plain value."""
+
+_ALWAYS = frozenset(
+    {
+        "name",
+        "backbone_name",
+        "image_size",
+        "fpn_channels",
+        "fpn_cells",
+        "head_repeats",
+        "fusion",
+        "min_level",
+        "max_level",
+        "anchor_scale",
+        "num_scales",
+        "num_classes",
+        "head_survival_probability",
+    }
+)
+"""Fields that every version has stored."""
+
+_GRANTED: Mapping[str, Any] = MappingProxyType(
+    {item.name: item.default for item in fields(EfficientDetConfig) if item.name not in _ALWAYS}
+)
+"""Fields that configurations of older versions lack, with what that means."""
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -7,12 +7,13 @@ it; where levels share a module the level follows, as in ``class_head.convs.0.de
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import Protocol
 
-from efficientdet_spec.models import BlockSpec, EfficientDetConfig, iterate_cells
+from efficientdet_spec.backbones import BlockSpec
+from efficientdet_spec.models import EfficientDetConfig, iterate_cells
 from efficientdet_spec.operations import Activation, NodeKind
 
 IMAGES = "images"
@@ -152,21 +153,23 @@ def _block(
         (f"{path}.depthwise_bn", NodeKind.BATCH_NORM),
         (f"{path}.depthwise_act", NodeKind.ACTIVATION),
     )
-    gate = yield from _chain(
-        make,
-        config,
-        x,
-        (f"{path}.se.pool", NodeKind.MEAN),
-        (f"{path}.se.reduce_conv", NodeKind.CONV),
-        (f"{path}.se.act", NodeKind.ACTIVATION),
-        (f"{path}.se.expand_conv", NodeKind.CONV),
-        (f"{path}.se.gate", NodeKind.GATE),
-    )
-    yield make(f"{path}.se.scale", NodeKind.SCALE, (x, gate))
+    if block.has_squeeze_excite:
+        gate = yield from _chain(
+            make,
+            config,
+            x,
+            (f"{path}.se.pool", NodeKind.MEAN),
+            (f"{path}.se.reduce_conv", NodeKind.CONV),
+            (f"{path}.se.act", NodeKind.ACTIVATION),
+            (f"{path}.se.expand_conv", NodeKind.CONV),
+            (f"{path}.se.gate", NodeKind.GATE),
+        )
+        yield make(f"{path}.se.scale", NodeKind.SCALE, (x, gate))
+        x = f"{path}.se.scale"
     x = yield from _chain(
         make,
         config,
-        f"{path}.se.scale",
+        x,
         (f"{path}.project_conv", NodeKind.CONV),
         (f"{path}.project_bn", NodeKind.BATCH_NORM),
     )
@@ -212,15 +215,10 @@ def _bifpn(
                 )
                 inputs.append(resampled)
             yield make(f"{path}.fuse", NodeKind.FUSE, tuple(inputs))
-            x = yield from _chain(
-                make,
-                config,
-                f"{path}.fuse",
-                (f"{path}.act", NodeKind.ACTIVATION),
-                (f"{path}.conv.depthwise", NodeKind.DEPTHWISE),
-                (f"{path}.conv.pointwise", NodeKind.CONV),
-                (f"{path}.bn", NodeKind.BATCH_NORM),
-            )
+            act = (f"{path}.act", NodeKind.ACTIVATION)
+            steps = [*_convolution(config, f"{path}.conv"), (f"{path}.bn", NodeKind.BATCH_NORM)]
+            steps = [*steps, act] if config.conv_bn_act else [act, *steps]
+            x = yield from _chain(make, config, f"{path}.fuse", *steps)
             made.append(x)
             features[spec.level] = x
     return features
@@ -238,13 +236,28 @@ def _resample(
     """How a feature is brought to other channels and from one size to another."""
     steps = []
     if convolved:
-        steps = [(f"{path}.conv", NodeKind.CONV), (f"{path}.bn", NodeKind.BATCH_NORM)]
+        steps.append((f"{path}.conv", NodeKind.CONV))
+        if config.resample_bn:
+            steps.append((f"{path}.bn", NodeKind.BATCH_NORM))
     before, after = sizes
     if before[0] > after[0] and before[1] > after[1]:
-        steps.append((f"{path}.pool", NodeKind.POOL))
+        pool = (f"{path}.pool", NodeKind.POOL)
+        steps = [pool, *steps] if config.conv_after_downsample else [*steps, pool]
     elif before != after:
         steps.append((f"{path}.upsample", NodeKind.UPSAMPLE))
     return (yield from _chain(make, config, source, *steps))
+
+
+def _convolution(
+    config: EfficientDetConfig, path: str, suffix: str = ""
+) -> list[tuple[str, NodeKind]]:
+    """The nodes of a 3x3 convolution of BiFPN or heads, which may be separable."""
+    if not config.separable_conv:
+        return [(f"{path}{suffix}", NodeKind.CONV)]
+    return [
+        (f"{path}.depthwise{suffix}", NodeKind.DEPTHWISE),
+        (f"{path}.pointwise{suffix}", NodeKind.CONV),
+    ]
 
 
 def _head(
@@ -259,8 +272,7 @@ def _head(
                 make,
                 config,
                 x,
-                (f"{path}.convs.{repeat}.depthwise@P{level}", NodeKind.DEPTHWISE),
-                (f"{path}.convs.{repeat}.pointwise@P{level}", NodeKind.CONV),
+                *_convolution(config, f"{path}.convs.{repeat}", f"@P{level}"),
                 (f"{path}.bns.{repeat}.P{level}", NodeKind.BATCH_NORM),
                 (f"{path}.acts.{repeat}@P{level}", NodeKind.ACTIVATION),
             )
@@ -268,13 +280,7 @@ def _head(
                 residual = f"{path}.residuals.{repeat - 1}@P{level}"
                 yield make(residual, NodeKind.ADD, (x, shortcut))
                 x = residual
-        depthwise = f"{path}.predict.depthwise@P{level}"
-        node = Node(depthwise, NodeKind.DEPTHWISE, (x,), part, level)
-        yield node
-        yield replace(
-            node,
-            name=f"{path}.predict.pointwise@P{level}",
-            kind=NodeKind.CONV,
-            inputs=(depthwise,),
-            is_output=True,
-        )
+        make = partial(Node, part=part, level=level)
+        *before, (name, kind) = _convolution(config, f"{path}.predict", f"@P{level}")
+        x = yield from _chain(make, config, x, *before)
+        yield Node(name, kind, (x,), part, level, is_output=True)

@@ -26,21 +26,62 @@ releases are evaluated with (``tf.train.ExponentialMovingAverage.average_name``)
 
 
 class Fusion(str, Enum):
-    """How a BiFPN node combines its inputs (paper, section 3.3)."""
+    """How a BiFPN node combines its inputs (paper, section 3.3; official ``fpn_weight_method``)."""
 
     FAST_ATTENTION = "fastattn"
     """``sum_i relu(w_i) x_i / (sum_j relu(w_j) + FUSION_EPSILON)``."""
     SOFTMAX_ATTENTION = "attn"
     """``sum_i softmax(w)_i x_i``."""
+    CHANNEL_FAST_ATTENTION = "channel_fastattn"
+    """As fast attention, with weights of its own for each channel."""
+    CHANNEL_SOFTMAX_ATTENTION = "channel_attn"
+    """As softmax attention, with weights of its own for each channel."""
     SUM = "sum"
     """``sum_i x_i``; no weights."""
 
+    @property
+    def is_weighted(self) -> bool:
+        """Whether a node has weights."""
+        return self is not Fusion.SUM
+
+    @property
+    def is_per_channel(self) -> bool:
+        """Whether each channel has weights of its own."""
+        return self in (Fusion.CHANNEL_FAST_ATTENTION, Fusion.CHANNEL_SOFTMAX_ATTENTION)
+
+    @property
+    def is_softmax(self) -> bool:
+        """Whether the shares are the softmax of the weights."""
+        return self in (Fusion.SOFTMAX_ATTENTION, Fusion.CHANNEL_SOFTMAX_ATTENTION)
+
+    @property
+    def words(self) -> str:
+        """What people read."""
+        return {
+            Fusion.FAST_ATTENTION: "fast attention",
+            Fusion.SOFTMAX_ATTENTION: "softmax attention",
+            Fusion.CHANNEL_FAST_ATTENTION: "fast attention of each channel",
+            Fusion.CHANNEL_SOFTMAX_ATTENTION: "softmax attention of each channel",
+            Fusion.SUM: "plain sums",
+        }[self]
+
 
 class Activation(str, Enum):
-    """The function behind a batch norm (official ``act_type``), the same all over a model."""
+    """The function behind a batch norm (official ``act_type``), the same all over a model.
+
+    The value is the official name; ``utils.activation_fn`` says what each is.
+    """
 
     SWISH = "swish"
-    """``x * sigmoid(x)`` (arXiv 1710.05941)."""
+    """``x * sigmoid(x)`` (arXiv 1710.05941); officially also ``silu`` and ``swish_native``."""
+    RELU = "relu"
+    """``max(x, 0)``."""
+    RELU6 = "relu6"
+    """``min(max(x, 0), 6)``, of the lite models."""
+    HARD_SWISH = "hswish"
+    """``x * relu6(x + 3) / 6`` (arXiv 1905.02244)."""
+    MISH = "mish"
+    """``x * tanh(log(1 + exp(x)))`` (arXiv 1908.08681)."""
 
 
 class NodeKind(str, Enum):

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from efficientdet_spec.errors import Cause, InputError
-from efficientdet_spec.models import OFFICIAL_MODELS
+from efficientdet_spec.family import OFFICIAL_MODELS
 
 STORAGE_URL = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientdet/coco2"
 """The folder that the README links for the checkpoints trained on COCO."""

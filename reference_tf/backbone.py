@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from efficientdet_spec import BackboneSpec, BlockSpec, NodeKind
+from efficientdet_spec import Activation, BackboneSpec, BlockSpec, NodeKind
 from reference_tf.ops import GraphBuilder, raw
 
 
@@ -61,14 +61,17 @@ def _block(
     )
     x = builder.batch_norm(x, f"{scope}/{next(norms)}", f"{node}.depthwise_bn")
     x = builder.activate(x, scope, f"{node}.depthwise_act")
-    x = _squeeze_excite(builder, x, block.squeeze_channels, f"{scope}/se", f"{node}.se")
+    if block.has_squeeze_excite:
+        x = _squeeze_excite(builder, x, block.squeeze_channels, f"{scope}/se", f"{node}.se")
     x = _conv(builder, x, f"{scope}/{next(convs)}", block.output_channels)
     builder.node(f"{node}.project_conv", NodeKind.CONV, x)
     x = builder.batch_norm(x, f"{scope}/{next(norms)}", f"{node}.project_bn")
-    identity = "Identity_1" if block.expansion == 1 else "Identity_2"
+    # Each swish of the block has taken a number.
+    swishes = (1 + (block.expansion != 1)) * (builder.activation is Activation.SWISH)
+    identity = f"Identity_{swishes}" if swishes else "Identity"
     x = raw.Identity(input=x, name=f"{scope}/{identity}/")
     if block.has_residual:
-        x = raw.AddV2(x=x, y=shortcut, name=f"{scope}/Add/")
+        x = raw.AddV2(x=x, y=shortcut, name=builder.numbered(f"{scope}/Add") + "/")
         builder.node(f"{node}.residual", NodeKind.ADD, x)
     return x
 
@@ -85,10 +88,14 @@ def _squeeze_excite(
     gate = _biased_conv(builder, gate, f"{scope}/conv2d_1", x.shape[-1])
     builder.node(f"{node}.expand_conv", NodeKind.CONV, gate)
     gate = builder.node(
-        f"{node}.gate", NodeKind.GATE, raw.Sigmoid(x=gate, name=f"{scope}/Sigmoid_1/")
+        f"{node}.gate",
+        NodeKind.GATE,
+        raw.Sigmoid(x=gate, name=builder.numbered(f"{scope}/Sigmoid") + "/"),
     )
     return builder.node(
-        f"{node}.scale", NodeKind.SCALE, raw.Mul(x=gate, y=x, name=f"{scope}/mul_2/")
+        f"{node}.scale",
+        NodeKind.SCALE,
+        raw.Mul(x=gate, y=x, name=builder.numbered(f"{scope}/mul") + "/"),
     )
 
 

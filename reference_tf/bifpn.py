@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import tensorflow as tf
 
 from efficientdet_spec import EfficientDetConfig, NodeKind, NodeSpec, iterate_cells
@@ -32,21 +34,33 @@ def _resample(
     scope: str,
     node: str,
 ) -> tf.Tensor:
-    channels = config.fpn_channels
-    if x.shape[-1] != channels:
-        kernel = builder.read(f"{scope}/conv2d/kernel", [1, 1, x.shape[-1], channels])
-        x = builder.conv(x, kernel, f"{scope}/conv2d/Conv2D")
-        bias = builder.read(f"{scope}/conv2d/bias", [channels])
-        x = builder.node(
-            f"{node}.conv", NodeKind.CONV, builder.bias_add(x, bias, f"{scope}/conv2d/BiasAdd")
-        )
-        x = builder.batch_norm(x, f"{scope}/bn", f"{node}.bn")
     current = tuple(x.shape[1:3])
-    if current[0] > size[0] and current[1] > size[1]:
-        return builder.max_pool(x, size, f"{scope}/max_pooling2d/MaxPool", f"{node}.pool")
+    pooled = current[0] > size[0] and current[1] > size[1]
+    pool = partial(builder.max_pool, size=size, name=f"{scope}/max_pooling2d/MaxPool")
+    if pooled and config.conv_after_downsample:
+        return _convolve(builder, config, pool(x, node=f"{node}.pool"), scope, node)
+    x = _convolve(builder, config, x, scope, node)
+    if pooled:
+        return pool(x, node=f"{node}.pool")
     if current != size:
         return builder.upsample(x, size, f"{scope}/ResizeNearestNeighbor", f"{node}.upsample")
     return x
+
+
+def _convolve(
+    builder: GraphBuilder, config: EfficientDetConfig, x: tf.Tensor, scope: str, node: str
+) -> tf.Tensor:
+    """The 1x1 convolution to the BiFPN's channels, where they are others."""
+    channels = config.fpn_channels
+    if x.shape[-1] == channels:
+        return x
+    kernel = builder.read(f"{scope}/conv2d/kernel", [1, 1, x.shape[-1], channels])
+    x = builder.conv(x, kernel, f"{scope}/conv2d/Conv2D")
+    bias = builder.read(f"{scope}/conv2d/bias", [channels])
+    x = builder.node(
+        f"{node}.conv", NodeKind.CONV, builder.bias_add(x, bias, f"{scope}/conv2d/BiasAdd")
+    )
+    return builder.batch_norm(x, f"{scope}/bn", f"{node}.bn") if config.resample_bn else x
 
 
 def _cell(
@@ -75,11 +89,20 @@ def _cell(
         ]
         x = builder.fuse(inputs, config.fusion, scope, f"{node}.fuse")
         after = f"{scope}/op_after_combine{len(made)}"
-        x = builder.activate(x, after, f"{node}.act")
-        x = builder.separable(
-            x, f"{after}/conv", f"{after}/conv", f"{node}.conv.{{}}", config.fpn_channels
+        if not config.conv_bn_act:
+            x = builder.activate(x, after, f"{node}.act")
+        x = builder.conv3(
+            x,
+            f"{after}/conv",
+            f"{after}/conv",
+            f"{node}.conv{{}}",
+            config.fpn_channels,
+            separable=config.separable_conv,
+            biased=not config.conv_bn_act,
         )
         x = builder.batch_norm(x, f"{after}/bn", f"{node}.bn")
+        if config.conv_bn_act:
+            x = builder.activate(x, after, f"{node}.act")
         made.append(x)
         outputs[spec.level] = x
     return {level: outputs[level] for level in features}

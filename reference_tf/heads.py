@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import tensorflow as tf
 
 from efficientdet_spec import EfficientDetConfig, NodeKind
@@ -28,6 +30,7 @@ def build_head(
         node: Path of the PyTorch module.
         outputs_per_anchor: Number of classes, or 4.
     """
+    conv3 = partial(builder.conv3, separable=config.separable_conv)
     outputs = []
     for position, (level, x) in enumerate(features.items()):
         # A layer that is called again gets a numbered scope for its operations.
@@ -36,8 +39,8 @@ def build_head(
         for repeat in range(config.head_repeats):
             shortcut = x
             layer = f"{scope}/{prefix}-{repeat}"
-            path = at_level.format(f"{node}.convs.{repeat}.{{}}")
-            x = builder.separable(x, layer, f"{layer}{suffix}", path, config.fpn_channels)
+            path = at_level.format(f"{node}.convs.{repeat}{{}}")
+            x = conv3(x, layer, f"{layer}{suffix}", path, config.fpn_channels)
             x = builder.batch_norm(x, f"{layer}-bn-{level}", f"{node}.bns.{repeat}.P{level}")
             x = builder.activate(x, scope, at_level.format(f"{node}.acts.{repeat}"))
             if repeat and config.head_survival_probability is not None:
@@ -47,6 +50,6 @@ def build_head(
                 builder.node(path, NodeKind.ADD, x)
         layer = f"{scope}/{prefix}-predict"
         channels = config.num_anchors * outputs_per_anchor
-        path = at_level.format(f"{node}.predict.{{}}")
-        outputs.append(builder.separable(x, layer, f"{layer}{suffix}", path, channels))
+        path = at_level.format(f"{node}.predict{{}}")
+        outputs.append(conv3(x, layer, f"{layer}{suffix}", path, channels))
     return outputs

@@ -47,7 +47,14 @@ class GraphBuilder:
         activation: Activation = Activation.SWISH,
     ) -> None:
         self.dtype = dtype
-        self._activate = {Activation.SWISH: self._swish}[activation]
+        self.activation = activation
+        self._activate = {
+            Activation.SWISH: self._swish,
+            Activation.RELU: self._relu,
+            Activation.RELU6: self._relu6,
+            Activation.HARD_SWISH: self._hard_swish,
+            Activation.MISH: self._mish,
+        }[activation]
         self.training = training
         self.statistics: dict[str, tf.Tensor] = {}
         self.variables: dict[str, Variable] = {}
@@ -111,26 +118,44 @@ class GraphBuilder:
         """One bias for each channel."""
         return raw.BiasAdd(value=x, bias=bias, name=f"{name}/")
 
-    def separable(
-        self, x: tf.Tensor, variable: str, name: str, node: str, outputs: int
+    def conv3(
+        self,
+        x: tf.Tensor,
+        variable: str,
+        name: str,
+        node: str,
+        outputs: int,
+        *,
+        separable: bool = True,
+        biased: bool = True,
     ) -> tf.Tensor:
-        """3x3 depthwise, then pointwise convolution with bias.
+        """3x3 convolution, or a 3x3 depthwise and then a pointwise one.
 
         Args:
             x: [N, H, W, C].
             variable: Scope of the variables.
             name: Scope of the operations.
-            node: Path of the PyTorch module, with ``{}`` for the part.
+            node: Path of the PyTorch module, with ``{}`` for the part of a separable one, which
+                begins with a full stop.
             outputs: Channels of the result.
+            separable: Whether it is separable.
+            biased: Whether a bias is added.
         """
         channels = x.shape[-1]
+        if not separable:
+            kernel = self.read(f"{variable}/kernel", [3, 3, channels, outputs])
+            x = self.conv(x, kernel, f"{name}/Conv2D")
+            if biased:
+                x = self.bias_add(x, self.read(f"{variable}/bias", [outputs]), f"{name}/BiasAdd")
+            return self.node(node.format(""), NodeKind.CONV, x)
         kernel = self.read(f"{variable}/depthwise_kernel", [3, 3, channels, 1])
         x = self.depthwise(x, kernel, f"{name}/separable_conv2d/depthwise")
-        self.node(node.format("depthwise"), NodeKind.DEPTHWISE, x)
+        self.node(node.format(".depthwise"), NodeKind.DEPTHWISE, x)
         kernel = self.read(f"{variable}/pointwise_kernel", [1, 1, channels, outputs])
         x = self.conv(x, kernel, f"{name}/separable_conv2d", padding="VALID")
-        x = self.bias_add(x, self.read(f"{variable}/bias", [outputs]), f"{name}/BiasAdd")
-        return self.node(node.format("pointwise"), NodeKind.CONV, x)
+        if biased:
+            x = self.bias_add(x, self.read(f"{variable}/bias", [outputs]), f"{name}/BiasAdd")
+        return self.node(node.format(".pointwise"), NodeKind.CONV, x)
 
     def batch_norm(self, x: tf.Tensor, variable: str, node: str) -> tf.Tensor:
         """Batch norm with the moving statistics; in training with those of the batch.
@@ -210,6 +235,28 @@ class GraphBuilder:
         name = self.numbered(f"{scope}/IdentityN") + "/"
         return raw.IdentityN(input=[product, x, beta], name=name)[0]
 
+    def _relu(self, x: tf.Tensor, scope: str) -> tf.Tensor:
+        return raw.Relu(features=x, name=self.numbered(f"{scope}/Relu") + "/")
+
+    def _relu6(self, x: tf.Tensor, scope: str) -> tf.Tensor:
+        return raw.Relu6(features=x, name=self.numbered(f"{scope}/Relu6") + "/")
+
+    def _hard_swish(self, x: tf.Tensor, scope: str) -> tf.Tensor:
+        """``x * relu6(x + 3) / 6`` (official ``utils.activation_fn``)."""
+        name = self.numbered(f"{scope}/add")
+        three = self.constant(3.0, f"{name}/y", self.dtype)
+        moved = self._relu6(raw.AddV2(x=x, y=three, name=f"{name}/"), scope)
+        product = raw.Mul(x=x, y=moved, name=self.numbered(f"{scope}/mul") + "/")
+        name = self.numbered(f"{scope}/truediv")
+        six = self.constant(6.0, f"{name}/y", self.dtype)
+        return raw.RealDiv(x=product, y=six, name=f"{name}/")
+
+    def _mish(self, x: tf.Tensor, scope: str) -> tf.Tensor:
+        """``x * tanh(softplus(x))`` (official ``utils.activation_fn``)."""
+        soft = raw.Softplus(features=x, name=self.numbered(f"{scope}/Softplus") + "/")
+        gate = raw.Tanh(x=soft, name=self.numbered(f"{scope}/Tanh") + "/")
+        return raw.Mul(x=x, y=gate, name=self.numbered(f"{scope}/mul") + "/")
+
     def max_pool(self, x: tf.Tensor, size: tuple[int, int], name: str, node: str) -> tf.Tensor:
         """Max-pool to a smaller size: stride ``(h - 1) // target + 1``, kernel stride + 1."""
         strides = [(x.shape[axis + 1] - 1) // size[axis] + 1 for axis in (0, 1)]
@@ -236,9 +283,12 @@ class GraphBuilder:
         if fusion is Fusion.SUM:
             return self.node(node, NodeKind.FUSE, raw.AddN(inputs=inputs, name=f"{scope}/AddN/"))
         names = [f"{scope}/WSM" if i == 0 else f"{scope}/WSM_{i}" for i in range(len(inputs))]
-        weights = [self.read(name, []) for name in names]
-        if fusion is Fusion.SOFTMAX_ATTENTION:
-            stacked = raw.Pack(values=weights, axis=0, name=f"{scope}/stack/")
+        shape = [inputs[0].shape[-1]] if fusion.is_per_channel else []
+        weights = [self.read(name, shape) for name in names]
+        if fusion.is_softmax:
+            # The weights of one channel, or all there are, lie along the last axis.
+            axis = len(shape)
+            stacked = raw.Pack(values=weights, axis=axis, name=f"{scope}/stack/")
             shares = raw.Softmax(logits=stacked, name=f"{scope}/Softmax/")
             features = raw.Pack(values=inputs, axis=-1, name=f"{scope}/stack_1/")
             product = raw.Mul(x=features, y=shares, name=f"{scope}/mul/")

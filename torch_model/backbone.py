@@ -42,7 +42,11 @@ class MBConvBlock(nn.Module):
         self.depthwise_conv = DepthwiseConv2d(channels, spec.kernel, spec.stride)
         self.depthwise_bn = BatchNorm2d(channels)
         self.depthwise_act = ACTIVATIONS[activation]()
-        self.se = SqueezeExcite(channels, spec.squeeze_channels, activation)
+        self.se = (
+            SqueezeExcite(channels, spec.squeeze_channels, activation)
+            if spec.has_squeeze_excite
+            else None
+        )
         self.project_conv = Conv2d(channels, spec.output_channels, bias=False)
         self.project_bn = BatchNorm2d(spec.output_channels)
         if self.has_residual:
@@ -54,7 +58,9 @@ class MBConvBlock(nn.Module):
         if self.has_expansion:
             x = self.expand_act(self.expand_bn(self.expand_conv(x)))
         x = self.depthwise_act(self.depthwise_bn(self.depthwise_conv(x)))
-        x = self.project_bn(self.project_conv(self.se(x)))
+        if self.se is not None:
+            x = self.se(x)
+        x = self.project_bn(self.project_conv(x))
         if self.has_residual:
             if self.training and self.survival_probability is not None:
                 x = drop_connect(x, self.survival_probability)

@@ -7,35 +7,37 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from efficientdet_spec import Activation, EfficientDetConfig, Fusion, NodeSpec, iterate_cells
+from efficientdet_spec import EfficientDetConfig, NodeSpec, iterate_cells
 from torch_model.layers import (
     ACTIVATIONS,
     BatchNorm2d,
     Conv2d,
     Fuse,
     MaxPool2d,
-    SeparableConv2d,
     Upsample,
+    make_conv,
 )
 
 
 class Resample(nn.Module):
     """Brings a feature map to the BiFPN's channels (1x1 convolution, batch norm) and to a size.
 
-    The order is the official one: convolution and batch norm first, then the pool.
-
     Args:
-        input_channels: Channels of the feature map.
-        channels: Channels wanted; a convolution is made only where they differ.
+        config: The model, which says whether there is a batch norm, and whether a max-pool comes
+            behind or before.
+        input_channels: Channels of the feature map; a convolution is made only where they differ
+            from the BiFPN's.
         level_step: Level wanted minus the feature's level; above zero down-samples.
     """
 
-    def __init__(self, input_channels: int, channels: int, level_step: int) -> None:
+    def __init__(self, config: EfficientDetConfig, input_channels: int, level_step: int) -> None:
         super().__init__()
+        channels = config.fpn_channels
         self.has_conv = input_channels != channels
         if self.has_conv:
             self.conv = Conv2d(input_channels, channels)
-            self.bn = BatchNorm2d(channels)
+            self.bn = BatchNorm2d(channels) if config.resample_bn else None
+        self.pools_first = config.conv_after_downsample
         if level_step > 0:
             self.pool = MaxPool2d()
         elif level_step < 0:
@@ -43,35 +45,45 @@ class Resample(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """[N, input_channels, H, W] to [N, channels, *size]."""
-        if self.has_conv:
-            x = self.bn(self.conv(x))
-        if x.shape[-2:] == size:
-            # One-pixel features stay as they are, whatever the level.
+        # One-pixel features stay as they are, whatever the level.
+        pooled = hasattr(self, "pool") and x.shape[-2:] != size
+        if pooled and self.pools_first:
+            return self._convolved(self.pool(x, size))
+        x = self._convolved(x)
+        if pooled:
+            return self.pool(x, size)
+        return x if x.shape[-2:] == size else self.upsample(x, size)
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        if not self.has_conv:
             return x
-        return self.pool(x, size) if hasattr(self, "pool") else self.upsample(x, size)
+        x = self.conv(x)
+        return x if self.bn is None else self.bn(x)
 
 
 class BiFPNNode(nn.Module):
     """Resamples its inputs, fuses them and convolves the result.
 
     Attributes:
-        weights: One fusion weight for each input, [len(inputs)]; absent where fusion is a sum.
+        weights: One fusion weight for each input, [len(inputs)], or one for each of its channels,
+            [len(inputs), channels]; None where fusion is a sum.
     """
 
-    def __init__(
-        self, spec: NodeSpec, channels: int, fusion: Fusion, activation: Activation
-    ) -> None:
+    def __init__(self, config: EfficientDetConfig, spec: NodeSpec) -> None:
         super().__init__()
+        channels, fusion = config.fpn_channels, config.fusion
         self.sources = tuple(item.source for item in spec.inputs)
         self.level = spec.level
+        self.acts_last = config.conv_bn_act
         self.resamples = nn.ModuleList(
-            Resample(item.input_channels, channels, spec.level - item.source_level)
+            Resample(config, item.input_channels, spec.level - item.source_level)
             for item in spec.inputs
         )
-        self.weights = None if fusion is Fusion.SUM else nn.Parameter(torch.ones(len(spec.inputs)))
+        shape = (len(spec.inputs), channels) if fusion.is_per_channel else (len(spec.inputs),)
+        self.weights = nn.Parameter(torch.ones(shape)) if fusion.is_weighted else None
         self.fuse = Fuse(fusion)
-        self.act = ACTIVATIONS[activation]()
-        self.conv = SeparableConv2d(channels, channels)
+        self.act = ACTIVATIONS[config.activation]()
+        self.conv = make_conv(config, channels, channels, bias=not config.conv_bn_act)
         self.bn = BatchNorm2d(channels)
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
@@ -80,21 +92,18 @@ class BiFPNNode(nn.Module):
             resample(features[source], size)
             for resample, source in zip(self.resamples, self.sources, strict=True)
         ]
-        return self.bn(self.conv(self.act(self.fuse(inputs, self.weights))))
+        x = self.fuse(inputs, self.weights)
+        if self.acts_last:
+            return self.act(self.bn(self.conv(x)))
+        return self.bn(self.conv(self.act(x)))
 
 
 class BiFPNCell(nn.Module):
-    """One top-down and one bottom-up pass over all levels."""
+    """The nodes that join all levels once; in a BiFPN one top-down and one bottom-up pass."""
 
-    def __init__(
-        self,
-        nodes: tuple[NodeSpec, ...],
-        channels: int,
-        fusion: Fusion,
-        activation: Activation = Activation.SWISH,
-    ) -> None:
+    def __init__(self, config: EfficientDetConfig, nodes: tuple[NodeSpec, ...]) -> None:
         super().__init__()
-        self.nodes = nn.ModuleList(BiFPNNode(node, channels, fusion, activation) for node in nodes)
+        self.nodes = nn.ModuleList(BiFPNNode(config, node) for node in nodes)
 
     def forward(self, features: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
         """One feature map for each level to as many of the same sizes."""
@@ -118,11 +127,8 @@ class BiFPN(nn.Module):
         channels = config.feature_channels()
         for level in self.extra_levels:
             below = channels.get(level - 1, config.fpn_channels)
-            self.add_module(f"resample_p{level}", Resample(below, config.fpn_channels, 1))
-        self.cells = nn.ModuleList(
-            BiFPNCell(nodes, config.fpn_channels, config.fusion, config.activation)
-            for _, nodes in iterate_cells(config)
-        )
+            self.add_module(f"resample_p{level}", Resample(config, below, 1))
+        self.cells = nn.ModuleList(BiFPNCell(config, nodes) for _, nodes in iterate_cells(config))
 
     def forward(self, backbone_features: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
         """The backbone's features to one [N, fpn_channels, H, W] for each level, finest first."""

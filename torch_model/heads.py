@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from efficientdet_spec import EfficientDetConfig
-from torch_model.layers import ACTIVATIONS, Add, BatchNorm2d, SeparableConv2d, drop_connect
+from torch_model.layers import ACTIVATIONS, Add, BatchNorm2d, drop_connect, make_conv
 
 
 class Head(nn.Module):
@@ -23,7 +23,7 @@ class Head(nn.Module):
         channels = config.fpn_channels
         self.survival_probability = config.head_survival_probability
         self.convs = nn.ModuleList(
-            SeparableConv2d(channels, channels) for _ in range(config.head_repeats)
+            make_conv(config, channels, channels) for _ in range(config.head_repeats)
         )
         self.bns = nn.ModuleList(
             nn.ModuleDict({f"P{level}": BatchNorm2d(channels) for level in config.levels})
@@ -34,7 +34,7 @@ class Head(nn.Module):
         )
         if self.survival_probability is not None:
             self.residuals = nn.ModuleList(Add() for _ in range(config.head_repeats - 1))
-        self.predict = SeparableConv2d(channels, config.num_anchors * outputs_per_anchor)
+        self.predict = make_conv(config, channels, config.num_anchors * outputs_per_anchor)
 
     def forward(self, features: Mapping[int, Tensor]) -> list[Tensor]:
         """Features of each level to [N, num_anchors * outputs_per_anchor, H, W], anchor-major."""

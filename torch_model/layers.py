@@ -19,6 +19,7 @@ from efficientdet_spec import (
     BATCH_NORM_EPSILON,
     FUSION_EPSILON,
     Activation,
+    EfficientDetConfig,
     Fusion,
     same_padding,
 )
@@ -81,16 +82,25 @@ class DepthwiseConv2d(Conv2d):
 
 
 class SeparableConv2d(nn.Module):
-    """3x3 depthwise convolution, then a pointwise one with the only bias."""
+    """3x3 depthwise convolution, then a pointwise one with the only bias, if any."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__()
         self.depthwise = DepthwiseConv2d(in_channels, 3)
-        self.pointwise = Conv2d(in_channels, out_channels)
+        self.pointwise = Conv2d(in_channels, out_channels, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] to [N, out_channels, H, W]."""
         return self.pointwise(self.depthwise(x))
+
+
+def make_conv(
+    config: EfficientDetConfig, in_channels: int, out_channels: int, bias: bool = True
+) -> nn.Module:
+    """A 3x3 convolution of BiFPN or heads: separable, or whole where the model has that."""
+    if config.separable_conv:
+        return SeparableConv2d(in_channels, out_channels, bias)
+    return Conv2d(in_channels, out_channels, 3, bias=bias)
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -110,8 +120,48 @@ class Swish(nn.Module):
         return F.silu(x)
 
 
+class Relu(nn.Module):
+    """``max(x, 0)``."""
+
+    activation = Activation.RELU
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return F.relu(x)
+
+
+class Relu6(nn.Module):
+    """``min(max(x, 0), 6)``."""
+
+    activation = Activation.RELU6
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return F.relu6(x)
+
+
+class HardSwish(nn.Module):
+    """``x * relu6(x + 3) / 6``, in TensorFlow's order."""
+
+    activation = Activation.HARD_SWISH
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return x * F.relu6(x + 3) / 6
+
+
+class Mish(nn.Module):
+    """``x * tanh(log(1 + exp(x)))``."""
+
+    activation = Activation.MISH
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return F.mish(x)
+
+
 ACTIVATIONS: Mapping[Activation, type[nn.Module]] = MappingProxyType(
-    {kind.activation: kind for kind in (Swish,)}
+    {kind.activation: kind for kind in (Swish, Relu, Relu6, HardSwish, Mish)}
 )
 """The module of each activation; it says which it is by its attribute ``activation``."""
 
@@ -193,16 +243,25 @@ class Fuse(nn.Module):
         self.fusion = fusion
 
     def forward(self, features: Sequence[Tensor], weights: Tensor | None) -> Tensor:
-        """``len(features)`` tensors [N, C, H, W] and as many weights (None for a plain sum)."""
-        if self.fusion is Fusion.SUM:
+        """``len(features)`` tensors [N, C, H, W], and their weights.
+
+        Args:
+            features: The inputs.
+            weights: [len(features)], or [len(features), C] where each channel has its own; None
+                for a plain sum.
+        """
+        if weights is None:
             terms = list(features)
-        elif self.fusion is Fusion.SOFTMAX_ATTENTION:
-            shares = torch.softmax(weights, dim=0)
-            terms = [x * share for x, share in zip(features, shares, strict=True)]
         else:
-            shares = torch.relu(weights)
-            total = shares.sum() + FUSION_EPSILON
-            terms = [x * share / total for x, share in zip(features, shares, strict=True)]
+            if self.fusion.is_per_channel:
+                weights = weights[:, :, None, None]
+            if self.fusion.is_softmax:
+                shares = torch.softmax(weights, dim=0)
+                terms = [x * share for x, share in zip(features, shares, strict=True)]
+            else:
+                shares = torch.relu(weights)
+                total = shares.sum(dim=0) + FUSION_EPSILON
+                terms = [x * share / total for x, share in zip(features, shares, strict=True)]
         result = terms[0] + terms[1]
         for term in terms[2:]:
             result = result + term

@@ -33,8 +33,9 @@ class EfficientDet(nn.Module):
         self.fpn = BiFPN(config)
         self.class_head = Head(config, config.num_classes)
         self.box_head = Head(config, 4)
+        predict = self.class_head.predict
         nn.init.constant_(
-            self.class_head.predict.pointwise.bias,
+            (predict.pointwise if config.separable_conv else predict).bias,
             -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY),
         )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from converter.mappings.keys import Key, Layers, Naming
-from efficientdet_spec import BlockSpec, EfficientDetConfig, Fusion, iterate_cells
+from converter.mappings.keys import Key, Layers, Naming, require_usual
+from efficientdet_spec import BlockSpec, EfficientDetConfig, iterate_cells
 
 
 def iterate_keys(config: EfficientDetConfig) -> Iterator[Key]:
@@ -13,7 +13,11 @@ def iterate_keys(config: EfficientDetConfig) -> Iterator[Key]:
 
     Args:
         config: The model.
+
+    Raises:
+        InputError: This code base's keys are not known for the model.
     """
+    require_usual(config, NAMING, also=("activation",))
     layers = Layers(config)
     yield from layers.convolution("backbone.conv_stem", "backbone.stem_conv")
     yield from layers.batch_norm("backbone.bn1", "backbone.stem_bn")
@@ -40,8 +44,9 @@ def _block(layers: Layers, theirs: str, ours: str, block: BlockSpec) -> Iterator
         depthwise_bn, project, project_bn = "bn2", "conv_pwl", "bn3"
     yield from layers.convolution(f"{theirs}.conv_dw", f"{ours}.depthwise_conv")
     yield from layers.batch_norm(f"{theirs}.{depthwise_bn}", f"{ours}.depthwise_bn")
-    yield from layers.convolution(f"{theirs}.se.conv_reduce", f"{ours}.se.reduce_conv")
-    yield from layers.convolution(f"{theirs}.se.conv_expand", f"{ours}.se.expand_conv")
+    if block.has_squeeze_excite:
+        yield from layers.convolution(f"{theirs}.se.conv_reduce", f"{ours}.se.reduce_conv")
+        yield from layers.convolution(f"{theirs}.se.conv_expand", f"{ours}.se.expand_conv")
     yield from layers.convolution(f"{theirs}.{project}", f"{ours}.project_conv")
     yield from layers.batch_norm(f"{theirs}.{project_bn}", f"{ours}.project_bn")
 
@@ -64,7 +69,7 @@ def _fpn(layers: Layers, config: EfficientDetConfig) -> Iterator[Key]:
                         f"{theirs}.combine.resample.{item.source}",
                         f"{ours}.resamples.{position}",
                     )
-            if config.fusion is not Fusion.SUM:
+            if config.fusion.is_weighted:
                 yield layers.parameter(f"{theirs}.combine.edge_weights", f"{ours}.weights")
             yield from _separable(layers, f"{theirs}.after_combine.conv", f"{ours}.conv")
             yield from layers.batch_norm(f"{theirs}.after_combine.conv.bn", f"{ours}.bn")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from converter.mappings.layouts import Array, Shape
 from converter.mappings.official import iterate_pairs
-from efficientdet_spec import EfficientDetConfig
+from efficientdet_spec import Activation, Cause, EfficientDetConfig, Fusion, InputError
 
 COUNTER = "num_batches_tracked"
 """Last part of a batch norm's buffer that counts training steps and is not read at inference."""
@@ -52,6 +55,44 @@ class Naming:
     name: str
     project: str
     keys: Callable[[EfficientDetConfig], Iterator[Key]]
+
+
+_USUAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(
+    {
+        "activation": (Activation.SWISH,),
+        "fusion": (Fusion.FAST_ATTENTION, Fusion.SUM),
+        "fpn_nodes": (None,),
+        "separable_conv": (True,),
+        "conv_after_downsample": (False,),
+        "conv_bn_act": (False,),
+        "resample_bn": (True,),
+        "backbone_stages": (None,),
+        "head_survival_probability": (None,),
+    }
+)
+"""What the published models have: other code bases build it, and their keys for it are known."""
+
+
+def require_usual(config: EfficientDetConfig, naming: Naming, also: Sequence[str] = ()) -> None:
+    """Refuse a model of another structure than the published ones.
+
+    Args:
+        config: The model.
+        naming: Of the code base.
+        also: Fields in which the code base has other values too.
+
+    Raises:
+        InputError: Says in what the model differs.
+    """
+    for field, usual in _USUAL.items():
+        value = getattr(config, field)
+        if field not in also and value not in usual:
+            told = value.value if isinstance(value, Enum) else value
+            raise InputError(
+                f"{config.name} has {field} {told!r:.80}, for which the keys of {naming.project} "
+                f"are not known; leave --naming out, or give a model like D0 to D7x.",
+                Cause.MODEL,
+            )
 
 
 class Layers:

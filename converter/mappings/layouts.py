@@ -99,3 +99,5 @@ DEPTHWISE = Permuted("HWC1->C1HW", (2, 3, 0, 1))
 VECTOR = Permuted("vector", (0,))
 SCALARS = Stacked("scalars->vector")
 """The fusion weights: one TensorFlow scalar for each element of the PyTorch vector."""
+VECTORS = Stacked("vectors->matrix")
+"""Fusion weights of each channel: one TensorFlow vector for each row of the PyTorch matrix."""

@@ -9,8 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from converter.mappings.layouts import CONVOLUTION, DEPTHWISE, SCALARS, VECTOR, Layout, Shape
-from efficientdet_spec import BlockSpec, EfficientDetConfig, Fusion, NodeSpec, iterate_cells
+from converter.mappings.layouts import (
+    CONVOLUTION,
+    DEPTHWISE,
+    SCALARS,
+    VECTOR,
+    VECTORS,
+    Layout,
+    Shape,
+)
+from efficientdet_spec import BlockSpec, EfficientDetConfig, NodeSpec, iterate_cells
 
 
 @dataclass(frozen=True)
@@ -69,15 +77,21 @@ def _batch_norm(parameter: str, variable: str, channels: int) -> Iterator[Pair]:
         yield Pair(f"{parameter}.{ours}", (f"{variable}/{theirs}",), VECTOR, (channels,))
 
 
-def _separable(parameter: str, variable: str, inputs: int, outputs: int) -> Iterator[Pair]:
-    yield _depthwise(f"{parameter}.depthwise", variable, inputs, 3)
-    yield Pair(
-        f"{parameter}.pointwise.weight",
-        (f"{variable}/pointwise_kernel",),
-        CONVOLUTION,
-        (outputs, inputs, 1, 1),
-    )
-    yield _bias(f"{parameter}.pointwise", variable, outputs)
+def _conv3(
+    config: EfficientDetConfig, parameter: str, variable: str, outputs: int, has_bias: bool = True
+) -> Iterator[Pair]:
+    """A 3x3 convolution of BiFPN or heads, which may be separable."""
+    inputs = config.fpn_channels
+    if config.separable_conv:
+        yield _depthwise(f"{parameter}.depthwise", variable, inputs, 3)
+        parameter = f"{parameter}.pointwise"
+        kernel, size = "pointwise_kernel", 1
+    else:
+        kernel, size = "kernel", 3
+    shape = (outputs, inputs, size, size)
+    yield Pair(f"{parameter}.weight", (f"{variable}/{kernel}",), CONVOLUTION, shape)
+    if has_bias:
+        yield _bias(parameter, variable, outputs)
 
 
 def _backbone(config: EfficientDetConfig) -> Iterator[Pair]:
@@ -116,11 +130,12 @@ def _block(parameter: str, variable: str, block: BlockSpec) -> Iterator[Pair]:
         f"{variable}/{_numbered('tpu_batch_normalization', norms)}",
         channels,
     )
-    squeeze = block.squeeze_channels
-    yield _conv(f"{parameter}.se.reduce_conv", f"{variable}/se/conv2d", channels, squeeze, 1)
-    yield _bias(f"{parameter}.se.reduce_conv", f"{variable}/se/conv2d", squeeze)
-    yield _conv(f"{parameter}.se.expand_conv", f"{variable}/se/conv2d_1", squeeze, channels, 1)
-    yield _bias(f"{parameter}.se.expand_conv", f"{variable}/se/conv2d_1", channels)
+    if block.has_squeeze_excite:
+        squeeze = block.squeeze_channels
+        yield _conv(f"{parameter}.se.reduce_conv", f"{variable}/se/conv2d", channels, squeeze, 1)
+        yield _bias(f"{parameter}.se.reduce_conv", f"{variable}/se/conv2d", squeeze)
+        yield _conv(f"{parameter}.se.expand_conv", f"{variable}/se/conv2d_1", squeeze, channels, 1)
+        yield _bias(f"{parameter}.se.expand_conv", f"{variable}/se/conv2d_1", channels)
     yield _conv(
         f"{parameter}.project_conv",
         f"{variable}/{_numbered('conv2d', convs)}",
@@ -139,19 +154,21 @@ def _fpn(config: EfficientDetConfig) -> Iterator[Pair]:
     provided = config.feature_channels()
     for level in config.extra_levels():
         below = provided.get(level - 1, config.fpn_channels)
-        yield from _resample(
-            f"fpn.resample_p{level}", f"resample_p{level}", below, config.fpn_channels
-        )
+        yield from _resample(config, f"fpn.resample_p{level}", f"resample_p{level}", below)
     for cell, nodes in iterate_cells(config):
         for node in nodes:
             yield from _fpn_node(config, cell, node)
 
 
-def _resample(parameter: str, variable: str, inputs: int, channels: int) -> Iterator[Pair]:
+def _resample(
+    config: EfficientDetConfig, parameter: str, variable: str, inputs: int
+) -> Iterator[Pair]:
+    channels = config.fpn_channels
     if inputs != channels:
         yield _conv(f"{parameter}.conv", f"{variable}/conv2d", inputs, channels, 1)
         yield _bias(f"{parameter}.conv", f"{variable}/conv2d", channels)
-        yield from _batch_norm(f"{parameter}.bn", f"{variable}/bn", channels)
+        if config.resample_bn:
+            yield from _batch_norm(f"{parameter}.bn", f"{variable}/bn", channels)
 
 
 def _fpn_node(config: EfficientDetConfig, cell: int, node: NodeSpec) -> Iterator[Pair]:
@@ -162,17 +179,20 @@ def _fpn_node(config: EfficientDetConfig, cell: int, node: NodeSpec) -> Iterator
     channels = config.fpn_channels
     for position, item in enumerate(node.inputs):
         yield from _resample(
+            config,
             f"{parameter}.resamples.{position}",
             f"{variable}/resample_{position}_{item.source}_{feature}",
             item.input_channels,
-            channels,
         )
-    if config.fusion is not Fusion.SUM:
+    if config.fusion.is_weighted:
         count = len(node.inputs)
         names = tuple(f"{variable}/{_numbered('WSM', i)}" for i in range(count))
-        yield Pair(f"{parameter}.weights", names, SCALARS, (count,))
+        each = config.fusion.is_per_channel
+        layout, shape = (VECTORS, (count, channels)) if each else (SCALARS, (count,))
+        yield Pair(f"{parameter}.weights", names, layout, shape)
     after = f"{variable}/op_after_combine{feature}"
-    yield from _separable(f"{parameter}.conv", f"{after}/conv", channels, channels)
+    has_bias = not config.conv_bn_act
+    yield from _conv3(config, f"{parameter}.conv", f"{after}/conv", channels, has_bias)
     yield from _batch_norm(f"{parameter}.bn", f"{after}/bn", channels)
 
 
@@ -182,14 +202,10 @@ def _head(
     channels = config.fpn_channels
     for repeat in range(config.head_repeats):
         name = f"{scope}/{prefix}-{repeat}"
-        yield from _separable(f"{parameter}.convs.{repeat}", name, channels, channels)
+        yield from _conv3(config, f"{parameter}.convs.{repeat}", name, channels)
         for level in config.levels:
             yield from _batch_norm(
                 f"{parameter}.bns.{repeat}.P{level}", f"{name}-bn-{level}", channels
             )
-    yield from _separable(
-        f"{parameter}.predict",
-        f"{scope}/{prefix}-predict",
-        channels,
-        config.num_anchors * outputs_per_anchor,
-    )
+    outputs = config.num_anchors * outputs_per_anchor
+    yield from _conv3(config, f"{parameter}.predict", f"{scope}/{prefix}-predict", outputs)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from converter.mappings.keys import Key, Layers, Naming
+from converter.mappings.keys import Key, Layers, Naming, require_usual
 from efficientdet_spec import (
     BlockSpec,
     Cause,
@@ -52,11 +52,10 @@ def _require_buildable(config: EfficientDetConfig) -> None:
     Raises:
         InputError: Says what.
     """
+    require_usual(config, NAMING)
     highest = (7, 8) if config.fusion is Fusion.SUM else (7,)
     obstacle = ""
-    if config.fusion is Fusion.SOFTMAX_ATTENTION:
-        obstacle = "softmax-attention fusion"
-    elif config.min_level != 3 or config.max_level not in highest:
+    if config.min_level != 3 or config.max_level not in highest:
         obstacle = f"levels {config.min_level} to {config.max_level} and its fusion"
     elif sorted(config.feature_channels()) != [3, 4, 5]:
         obstacle = "another number of levels from the backbone"

@@ -3,6 +3,7 @@
 import pytest
 
 from efficientdet_spec import (
+    LITE_MODELS,
     MODELS,
     OFFICIAL_MODELS,
     EfficientDetConfig,
@@ -47,7 +48,7 @@ def test_official_models(name):
 
 def test_the_registry_holds_them_and_the_tiny_model():
     assert [f"efficientdet-{name}" for name in TABLE] == list(OFFICIAL_MODELS)
-    assert set(MODELS) - set(OFFICIAL_MODELS) == {"efficientdet-tiny"}
+    assert set(MODELS) - set(OFFICIAL_MODELS) == {"efficientdet-tiny", *LITE_MODELS}
 
 
 def test_wiring_of_one_cell():

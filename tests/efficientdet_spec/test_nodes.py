@@ -37,7 +37,7 @@ VARIANTS = {
     "levels 2 to 5": replace(TINY, min_level=2, max_level=5),
     "levels 4 to 6": replace(TINY, min_level=4, max_level=6),
     "head residuals": replace(TINY, head_survival_probability=0.8),
-    "one class, one anchor": replace(TINY, num_classes=1, num_scales=1, num_aspects=1),
+    "one class, one anchor": replace(TINY, num_classes=1, num_scales=1, aspect_ratios=(1.0,)),
     "BiFPN as wide as the highest level": replace(TINY, fpn_channels=32),
     "one repeat, one cell": replace(TINY, fpn_cells=1, head_repeats=1),
 }
