@@ -270,7 +270,7 @@ def _values(
     entry: BundleEntry, content: np.ndarray[Any, np.dtype[np.uint8]]
 ) -> np.ndarray[Any, np.dtype[Any]]:
     """The elements that bytes stand for."""
-    if entry.dtype_name != BFLOAT16:
+    if entry.dtype is not None:
         return content.view(entry.dtype)
     widened = (content.view(_BFLOAT16_BITS).astype(np.uint32) << 16).view(np.float32)
     widened.flags.writeable = False
@@ -387,10 +387,10 @@ def open_bundle(prefix: Path, index: BundleIndex | None = None) -> Bundle:
         files[shard] = _open_data(path, index_path)
         end, size = entry.offset + entry.size, files[shard].size
         if end != size:
-            if (found := lookalike_of(path)) is not None and found.advice:
+            if (other := lookalike_of(path)) is not None and other.advice:
                 raise InputError(
-                    f"{path} looks like {found.kind}; expected the data file that belongs to"
-                    f" {index_path.name}, of {end:,} bytes, so {found.advice}",
+                    f"{path} looks like {other.kind}; expected the data file that belongs to"
+                    f" {index_path.name}, of {end:,} bytes, so {other.advice}",
                     Cause.FORMAT,
                 )
             state = "is truncated" if end > size else "has bytes behind its last tensor"

@@ -17,10 +17,12 @@ from converter.bundle import (
     open_bundle,
     read_index,
 )
+from converter.choice import choose_config
 from converter.fetch.cached import CheckpointFiles
-from converter.ledger import FLOAT64, PRECISIONS, Ledger, choose_config, make_ledger
+from converter.ledger import FLOAT64, PRECISIONS, Ledger, make_ledger
 from converter.mappings.layouts import Array
 from converter.mappings.official import iterate_pairs
+from converter.variables import without_prefix
 from efficientdet_spec import (
     Cause,
     EfficientDetConfig,
@@ -84,7 +86,8 @@ def _ledger(
     name = model or files.official_model
     wanted = get_config(name) if name else None
     try:
-        config = choose_config(index.entries, str(files.prefix), wanted, num_classes)
+        entries = without_prefix(index.entries, files.strip, str(files.prefix))
+        config = choose_config(entries, str(files.prefix), wanted, num_classes)
     except InputError as error:
         if model is not None or num_classes is not None or files.download is None:
             raise
@@ -93,7 +96,7 @@ def _ledger(
             f"delete {files.download} to download it again.",
             error.cause,
         ) from error
-    return make_ledger(index.entries, config, weights)
+    return make_ledger(entries, config, weights, files.strip)
 
 
 def convert(
@@ -132,6 +135,7 @@ def convert(
         "values_fingerprint": index.fingerprint(used),
         "licence": _licence(files, index),
         "weights": weights,
+        "stripped_prefix": files.strip or None,
         "variables": ledger.counts(),
         "dtypes": dict(Counter(PRECISIONS[index.entries[name].dtype_name] for name in used)),
         "notes": list(ledger.notes),

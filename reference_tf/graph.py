@@ -48,7 +48,14 @@ class ReferenceGraph:
         names = {tensor.name: name for name, tensor in self.nodes.items()}
         return [names[tensor.name] for tensor in [*self.class_outputs, *self.box_outputs]]
 
-    def restore(self, session: v1.Session, prefix: str | os.PathLike[str], *, ema: bool) -> None:
+    def restore(
+        self,
+        session: v1.Session,
+        prefix: str | os.PathLike[str],
+        *,
+        ema: bool,
+        scope: str = "",
+    ) -> None:
         """Fill every variable from a checkpoint with TensorFlow's own reader.
 
         Args:
@@ -56,6 +63,7 @@ class ReferenceGraph:
             prefix: Checkpoint prefix.
             ema: Take a variable's exponential moving average where the file has one;
                 otherwise, and where it has none, the raw value.
+            scope: What stands before every variable's name in the file, such as ``model/``.
 
         Raises:
             InputError: A variable is missing, or TensorFlow cannot read the file.
@@ -65,7 +73,7 @@ class ReferenceGraph:
             stored = v1.train.load_checkpoint(prefix).get_variable_to_dtype_map()
             names = [
                 name + EMA_SUFFIX if ema and name + EMA_SUFFIX in stored else name
-                for name in self.variables
+                for name in (scope + name for name in self.variables)
             ]
             missing = [name for name in names if name not in stored]
             if missing:

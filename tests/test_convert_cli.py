@@ -25,7 +25,7 @@ import torch
 
 import convert
 import torch_model
-from converter.ledger import EMA
+from converter.variables import EMA
 from efficientdet_spec import TINY, InputError
 from torch_model import checkpoint as checkpoint_module
 from torch_model.checkpoint import (

@@ -13,9 +13,10 @@ from converter.bundle import BundleEntry, open_bundle, read_index
 from converter.bundle_writer import write_bundle
 from converter.conversion import account, convert, examine, to_tensorflow, to_torch
 from converter.fetch.cached import CheckpointFiles
-from converter.ledger import EMA, make_ledger
+from converter.ledger import make_ledger
 from converter.mappings.layouts import DEPTHWISE, Stacked
 from converter.mappings.official import iterate_pairs
+from converter.variables import EMA
 from efficientdet_spec import TINY, Fusion, InputError, releases
 
 
@@ -214,6 +215,7 @@ def test_provenance(tiny_checkpoint):
         "values_fingerprint": index.fingerprint(used),
         "licence": None,
         "weights": "ema",
+        "stripped_prefix": None,
         "variables": {
             "ema": len(used),
             "raw twin of an EMA value": len(used),
