@@ -21,11 +21,12 @@ from efficientdet_spec import (
     EfficientDetConfig,
     Finding,
     InputError,
+    listed,
     printable,
     replacing,
     summary,
 )
-from torch_model.container import TorchFile, open_torch_file
+from torch_model.container import PickledError, TorchFile, open_torch_file
 from torch_model.model import EfficientDet, build
 from torch_model.pickled import StoredTensor
 
@@ -177,13 +178,17 @@ def plain_keys(path: str | os.PathLike[str]) -> list[str]:
         path: A PyTorch file.
 
     Returns:
-        Keys of tensors; none where the file holds no state dict.
+        Keys of tensors; none where the file holds no state dict. Of a file that only code could
+        load, every text that may be one.
 
     Raises:
-        InputError: The file is missing, damaged, or holds more than plain tensors.
+        InputError: The file is missing or damaged.
     """
-    with open_torch_file(Path(path)) as file:
-        content = file.content
+    try:
+        with open_torch_file(Path(path)) as file:
+            content = file.content
+    except PickledError as error:
+        return [_unwrapped(text) for text in sorted(error.texts)]
     if not isinstance(content, dict):
         return []
     for state in (content, *(content.get(name) for name in _INSIDE)):
@@ -195,6 +200,12 @@ def plain_keys(path: str | os.PathLike[str]) -> list[str]:
             if keys:
                 return keys
     return []
+
+
+def _unwrapped(key: str) -> str:
+    for wrapper in _WRAPPERS:
+        key = key.removeprefix(wrapper)
+    return key
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
@@ -269,9 +280,9 @@ def _ours(file: TorchFile) -> dict[str, Any]:
     path, content = file.path, file.content
     if not isinstance(content, dict) or content.get("format") != FORMAT or not file.is_archive:
         raise InputError(
-            f"{path} is a PyTorch file, but not one that convert.py wrote (no format mark "
-            f"{FORMAT!r}); convert the TensorFlow checkpoint with convert.py, or give a model of "
-            f"your own as FILE.py:FUNCTION.",
+            f"{path} is a PyTorch file{_of_what(content)}, but not one that convert.py wrote (no "
+            f"format mark {FORMAT!r}); convert the TensorFlow checkpoint with convert.py, or give a "
+            f"model of your own as FILE.py:FUNCTION.",
             Cause.FORMAT,
         )
     version = content.get("version")
@@ -283,6 +294,15 @@ def _ours(file: TorchFile) -> dict[str, Any]:
             Cause.FORMAT,
         )
     return content
+
+
+def _of_what(content: Any) -> str:
+    """What a dictionary of somebody else's holds, to follow what it is."""
+    if not isinstance(content, dict) or not content:
+        return ""
+    if all(isinstance(value, StoredTensor) for value in content.values()):
+        return f" of {len(content):,} tensors ({listed(content, 3)})"
+    return f" with {listed(content, 6, 40)}"
 
 
 def _has_digests(content: Mapping[str, Any]) -> bool:

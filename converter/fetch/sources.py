@@ -50,7 +50,7 @@ _FORMS = (
 _NEEDED = "pass the TF1 training checkpoint (an .index file and its .data files) instead"
 _FOREIGN = {
     (".h5", ".hdf5", ".keras"): "Keras weights",
-    (".pth", ".pt", ".safetensors"): "PyTorch weights, the result of a conversion",
+    (".pth", ".pt", ".safetensors"): "PyTorch weights, which convert writes and does not read",
     (".pb", ".pbtxt"): "a frozen graph or SavedModel",
     (".tflite",): "a TensorFlow Lite model",
     (".onnx",): "an ONNX model",
