@@ -50,6 +50,7 @@ def account_lines(ledger: Ledger, width: int) -> list[str]:
         f"{len(ledger.sources)} parameters",
         *([f"excluded: {', '.join(left_out)}"] if left_out else []),
         *(f"note: {note}" for note in ledger.notes),
+        *(f"FINDING: {sentence}" for sentence in ledger.unsettled),
         *(f"FINDING: {finding}" for finding in ledger.findings),
     ]
     lines = [f"{ledger.config.name}, {ledger.config.num_classes} classes"]

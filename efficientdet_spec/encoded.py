@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from efficientdet_spec.errors import Cause, InputError
 from efficientdet_spec.files import read_regular
+from efficientdet_spec.lookalikes import HEAD_BYTES, lookalike
 from efficientdet_spec.texts import printable
 
 MAX_SIDE = 30_000
@@ -97,6 +98,12 @@ def no_image(data: bytes, source: str) -> InputError:
         return InputError(
             f"{source} is a GIF or WebP file, which TensorFlow decodes to a sequence of frames "
             f"that the official code refuses; convert it to PNG.",
+            Cause.FORMAT,
+        )
+    if (found := lookalike(data[:HEAD_BYTES])) is not None:
+        return InputError(
+            f"{source} is no image but looks like {found.kind}; "
+            f"{found.advice or 'give a JPEG, PNG or BMP image'}.",
             Cause.FORMAT,
         )
     return InputError(

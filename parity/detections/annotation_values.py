@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from efficientdet_spec import Cause, InputError, printable, read_regular
+from efficientdet_spec import HEAD_BYTES, Cause, InputError, lookalike, printable, read_regular
 
 MAX_BYTES = 2**30
 """Largest annotation file; that of COCO's training images has 0.45 GB."""
@@ -279,6 +279,12 @@ def _decoded(path: Path, data: bytes) -> AnnotationFile:
     try:
         return msgspec.json.decode(data, type=AnnotationFile)
     except msgspec.ValidationError:
+        if (found := lookalike(data[:HEAD_BYTES])) is not None:
+            raise InputError(
+                f"{path} is no JSON but looks like {found.kind}; "
+                f"{found.advice or 'give a COCO annotation file'}.",
+                Cause.FORMAT,
+            ) from error
         raise InputError(
             f"{path} holds no JSON object; give a COCO annotation file.", Cause.FORMAT
         ) from None

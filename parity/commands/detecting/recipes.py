@@ -33,6 +33,7 @@ def recipe_of(setup: Detection, side: Detecting, name: SideName) -> Recipe:
         model=config.name,
         num_classes=config.num_classes,
         weights=setup.weights,
+        strip_prefix=setup.conversion.ledger.stripped,
         profile=setup.profile.to_dict(),
         size=setup.size,
         device=setup.device,
@@ -74,7 +75,7 @@ def _set_up(recipe: Recipe) -> Detection:
 
     prefix = Path(recipe.prefix)
     conversion = convert(
-        CheckpointFiles(prefix, str(prefix), None),
+        CheckpointFiles(prefix, str(prefix), None, strip=recipe.strip_prefix),
         model=recipe.model,
         num_classes=recipe.num_classes,
         weights=recipe.weights,

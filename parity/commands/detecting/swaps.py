@@ -127,7 +127,8 @@ def raw_values(setup: Detection) -> Any:
 
 
 def _files(setup: Detection) -> CheckpointFiles:
-    return CheckpointFiles(setup.prefix, str(setup.conversion.provenance["source"]), None)
+    source = str(setup.conversion.provenance["source"])
+    return CheckpointFiles(setup.prefix, source, None, strip=setup.conversion.ledger.stripped)
 
 
 def check(annotations: Annotations, frameworks: Sequence[str]) -> None:

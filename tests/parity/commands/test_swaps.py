@@ -15,7 +15,7 @@ from made_images import waves
 
 import compare
 import torch_model
-from converter.ledger import EMA
+from converter.variables import EMA
 from efficientdet_spec import InputError
 from parity.coco.metrics import METRICS, evaluate
 from parity.coco.report import CocoReport, SideResults
