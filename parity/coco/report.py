@@ -23,6 +23,7 @@ from parity.results.records.coco import (
     PublishedResult,
 )
 from parity.results.records.shared import Checkpoint
+from parity.results.records.stages import StageValues
 
 if TYPE_CHECKING:
     from parity.pipelines.explanation import Explanation
@@ -90,6 +91,9 @@ class CocoReport:
         notes: Sentences on how the candidate's detections came about.
         explanation: The known mistakes that make the faithful pipeline's boxes the candidate's;
             None where they were not looked for.
+        stages: What the stages of the profile did, in numbers.
+        own: A hyperparameter of the model that is not the official one of its name; None where
+            there is none.
     """
 
     model: str
@@ -107,6 +111,8 @@ class CocoReport:
     candidate: str | None = None
     notes: Sequence[str] = ()
     explanation: Explanation | None = None
+    stages: StageValues | None = None
+    own: str | None = None
 
     @property
     def titles(self) -> Mapping[str, str]:
@@ -254,6 +260,7 @@ class CocoReport:
             profile=self.profile["name"],
             native_size=tuple(self.size) == get_config(self.model).image_size,
             checkpoint=self.checkpoint,
+            own=self.own,
         )
         return against_published(self.model, measured)
 
@@ -307,6 +314,7 @@ class CocoReport:
             notes=self.notes,
             annotations=self.annotations,
             profile=self.profile,
+            stages=self.stages,
             size=self.size,
             environment=self.environment,
             images={name: _counts(item, self.file_names) for name, item in self.outcomes.items()},
