@@ -23,6 +23,7 @@ from parity.results.records.coco import (
     PublishedResult,
 )
 from parity.results.records.shared import Checkpoint
+from parity.results.records.stages import StageValues
 
 if TYPE_CHECKING:
     from parity.pipelines.explanation import Explanation
@@ -92,6 +93,9 @@ class CocoReport:
         file_ids: Category id in the annotation file by class id, where it is another.
         explanation: The known mistakes that make the faithful pipeline's boxes the candidate's;
             None where they were not looked for.
+        stages: What the stages of the profile did, in numbers.
+        own: A hyperparameter of the model that is not the official one of its name; None where
+            there is none.
     """
 
     model: str
@@ -110,6 +114,8 @@ class CocoReport:
     notes: Sequence[str] = ()
     file_ids: Mapping[int, int] = field(default_factory=dict)
     explanation: Explanation | None = None
+    stages: StageValues | None = None
+    own: str | None = None
 
     @property
     def titles(self) -> Mapping[str, str]:
@@ -257,6 +263,7 @@ class CocoReport:
             profile=self.profile["name"],
             native_size=tuple(self.size) == get_config(self.model).image_size,
             checkpoint=self.checkpoint,
+            own=self.own,
         )
         return against_published(self.model, measured)
 
@@ -310,6 +317,7 @@ class CocoReport:
             notes=self.notes,
             annotations=self.annotations,
             profile=self.profile,
+            stages=self.stages,
             size=self.size,
             environment=self.environment,
             images={name: _counts(item, self.file_names) for name, item in self.outcomes.items()},

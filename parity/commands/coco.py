@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.bundle import checkpoint_files
 from converter.progress import Progress
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import MODELS, Cause, EfficientDetConfig, InputError
 from parity.coco.titles import REFERENCE
 from parity.commands.asking.options import describe_checkpoint
 from parity.commands.detecting.brought_detection import brought, check_brought
@@ -259,6 +259,7 @@ def _coco_report(
     from parity.coco.report import CocoReport, SideResults
     from parity.commands.detecting.tied import explained_ties
     from parity.detections.matching import match
+    from parity.results.records.stages import StageValues
 
     tables = {
         name: {item.image_id: item.rows for shard in shards for item in shard.images}
@@ -308,4 +309,17 @@ def _coco_report(
         notes=annotations.notes,
         matching=matching,
         interval=interval,
+        stages=StageValues.of(setup.around.to_dict()),
+        own=_own(setup.conversion.config),
     )
+
+
+def _own(config: EfficientDetConfig) -> str | None:
+    """A hyperparameter in which a model differs from the official one of its name."""
+    official = MODELS.get(config.name)
+    if official is None:
+        return None
+    # The size is chosen anew, and the names change nothing.
+    same = replace(config, image_size=official.image_size, label_map=official.label_map)
+    found = same.first_difference(official)
+    return found and found[0]

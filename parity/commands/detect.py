@@ -31,6 +31,7 @@ from parity.process.outcome import Outcome
 from parity.process.prefetch import ahead
 from parity.results.place import ResultPlace
 from parity.results.records.detect import DetectCompared, DetectImage, DetectResult
+from parity.results.records.stages import StageValues
 from parity.settings.coco import FRAMEWORKS
 from parity.settings.detect import DetectSettings
 
@@ -110,6 +111,7 @@ def detect_images(
             *told_of_hidden(path for path in settings.images if path.is_dir()),
         ),
         profile=setup.profile.to_dict(),
+        stages=StageValues.of(setup.around.to_dict()),
         size=setup.size,
         environment=described,
         columns=["x", "y", "width", "height", "score", "category_id"],

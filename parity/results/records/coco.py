@@ -23,6 +23,7 @@ from parity.results.records.record import (
     says,
 )
 from parity.results.records.shared import Checkpoint
+from parity.results.records.stages import StageValues
 
 Metric = Annotated[str, Meta(pattern="^(AP|AP50|AP75|APs|APm|APl|AR1|AR10|AR100|ARs|ARm|ARl)$")]
 """One of COCO's twelve."""
@@ -211,6 +212,10 @@ class CocoResult(ResultFile, kw_only=True, frozen=True):
     profile: Annotated[
         Mapping[str, str], says("variants of the stages around the network, and their `name`")
     ]
+    stages: Annotated[
+        StageValues | None,
+        says("what the stages around the network did, in numbers; null in files of before"),
+    ] = None
     size: Annotated[Sequence[Count], says("height and width of the network's input in pixels")]
     environment: Annotated[
         Mapping[str, Any], says("versions, processor, devices, threads and settings")

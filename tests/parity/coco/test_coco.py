@@ -423,7 +423,8 @@ def test_both_frameworks_agree(coco, findable, tmp_path, capsys):
     assert set(result["metric_deltas"]) == set(METRICS)
     assert result["matching"]["matched"] == 400
     assert result["matching"]["apart"] == result["matching"]["reference_unexplained"] == 0
-    assert result["profile"]["nms"] == "soft"
+    assert result["profile"]["nms"] == "evaluation"
+    assert result["stages"]["nms"]["sigma"] == 0.5 and result["stages"]["anchor_scales"] == [4] * 5
     assert result["images"]["torch"] == {"all": 4, "failed": 0, "failures": []}
     assert set(result["seconds_per_image"]["tensorflow"]) == {
         "decode", "preprocess", "network", "postprocess", "wall",
@@ -689,7 +690,7 @@ def test_a_finished_run_computes_nothing_again(coco, monkeypatch, tmp_path):
 def test_other_settings_do_not_mix(coco, capsys):
     assert coco("--framework", "torch", "--limit", "2")[0] == 0
     assert coco("--framework", "torch", "--limit", "2", "--stage", "nms=hard")[0] == 2
-    assert "profile nms was soft, now hard" in capsys.readouterr().err
+    assert "profile nms was evaluation, now hard" in capsys.readouterr().err
 
 
 def test_trained_detections_have_the_official_ap(test_data):
