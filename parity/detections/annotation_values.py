@@ -279,12 +279,6 @@ def _decoded(path: Path, data: bytes) -> AnnotationFile:
     try:
         return msgspec.json.decode(data, type=AnnotationFile)
     except msgspec.ValidationError:
-        if (found := lookalike(data[:HEAD_BYTES])) is not None:
-            raise InputError(
-                f"{path} is no JSON but looks like {found.kind}; "
-                f"{found.advice or 'give a COCO annotation file'}.",
-                Cause.FORMAT,
-            ) from error
         raise InputError(
             f"{path} holds no JSON object; give a COCO annotation file.", Cause.FORMAT
         ) from None
@@ -307,6 +301,12 @@ def _with_nulls(data: bytes) -> tuple[bytes, int]:
 
 
 def _no_json(path: Path, data: bytes, error: Exception) -> InputError:
+    if (found := lookalike(data[:HEAD_BYTES])) is not None:
+        return InputError(
+            f"{path} is no JSON but looks like {found.kind}; "
+            f"{found.advice or 'give a COCO annotation file'}.",
+            Cause.FORMAT,
+        )
     return InputError(
         f"{path} is no JSON ({_malformed(str(error), data)}); give a COCO annotation file.",
         Cause.FORMAT,
