@@ -81,6 +81,9 @@ _STEEP = frozenset({"square", "exponential", "relu-squared", "swish-squared", "r
 _CLAMPS = (20.0, 10.0, 6.0, 5.0, 3.0, 1.0)
 """Magnitudes that inputs are cut off at."""
 
+_CAP = 6.0
+"""Above which ReLU6 is flat."""
+
 _BOTH: Kinds = frozenset({NodeKind.ACTIVATION, NodeKind.GATE})
 
 _ALIKE = {"relu6": ("relu", "left-out-or-relu"), "relu": ("left-out-or-relu",)}
@@ -134,6 +137,10 @@ def _other(slug: str) -> Fault:
         return official(site) not in functions
 
     def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+        if F.relu in functions and float(operation.arguments[0].max()) <= _CAP:
+            # Where another node of the layer has one, that tells which of the two it is.
+            words = f"ReLU, or ReLU6 (no value is above {_CAP:g}),"
+            yield f"{words} {instead(operation)}", of_each(operation, F.relu, 1.0)
         for title, function in listed:
             yield f"{title} {instead(operation)}", of_each(operation, function, 1.0)
 
