@@ -135,6 +135,13 @@ def _for_all_channels(operation: Operation, base: Evaluation) -> Iterator[Varian
         ("the sum of its channels' weights for all channels", own.sum(1)),
     ):
         yield words, weighted(features, of(each))
+    softmax = fusion_of(operation).is_softmax
+    other = fast_attention(own.mean(1)) if softmax else torch.softmax(own.mean(1), 0)
+    yield (
+        f"{'fast attention' if softmax else 'softmax'} of the mean of its channels' weights for "
+        f"all channels",
+        weighted(features, other),
+    )
     yield (
         "the mean of its channels' shares for all channels",
         weighted(features, of(own).mean(1)),
