@@ -17,6 +17,7 @@ from converter.bundle import (
     read_index,
 )
 from converter.fetch.cached import CheckpointFiles
+from converter.hparams.given import Hyperparameters
 from converter.ledger import Ledger, choose_config, make_ledger
 from converter.mappings.layouts import Array
 from converter.mappings.official import iterate_pairs
@@ -25,7 +26,6 @@ from efficientdet_spec import (
     EfficientDetConfig,
     InputError,
     file_sha256,
-    get_config,
     installed_version,
 )
 from efficientdet_spec.releases import FINGERPRINTS, LICENCE, STORAGE_URL
@@ -57,6 +57,7 @@ def account(
     model: str | None = None,
     num_classes: int | None = None,
     weights: str = "ema",
+    hyperparameters: Hyperparameters | None = None,
 ) -> Ledger:
     """The ledger of a checkpoint, from its index alone.
 
@@ -66,11 +67,13 @@ def account(
             decides between models with the same variables.
         num_classes: Number of classes that the file must have; None takes what it has.
         weights: ``ema`` or ``raw``.
+        hyperparameters: What is known besides the tensors; None for what lies beside them.
 
     Raises:
         InputError: The index cannot be read, or is of another or no known model.
     """
-    return _ledger(read_index(index_file(files.prefix)), files, model, num_classes, weights)
+    index = read_index(index_file(files.prefix))
+    return _ledger(index, files, model, num_classes, weights, hyperparameters)
 
 
 def _ledger(
@@ -79,11 +82,14 @@ def _ledger(
     model: str | None,
     num_classes: int | None,
     weights: str,
+    hyperparameters: Hyperparameters | None,
 ) -> Ledger:
-    name = model or files.official_model
-    wanted = get_config(name) if name else None
+    if hyperparameters is None:
+        hyperparameters = Hyperparameters.of(files.prefix)
+    wanted = hyperparameters.named(model or files.official_model)
+    models = hyperparameters.models(wanted)
     try:
-        config = choose_config(index.entries, str(files.prefix), wanted, num_classes)
+        config = choose_config(index.entries, str(files.prefix), wanted, num_classes, models)
     except InputError as error:
         if model is not None or num_classes is not None or files.download is None:
             raise
@@ -92,7 +98,9 @@ def _ledger(
             f"delete {files.download} to download it again.",
             error.cause,
         ) from error
-    return make_ledger(index.entries, config, weights)
+    hyperparameters.require(config, str(files.prefix))
+    ledger = make_ledger(index.entries, config, weights)
+    return replace(ledger, hyperparameters=hyperparameters.record(config))
 
 
 def convert(
@@ -101,6 +109,7 @@ def convert(
     model: str | None = None,
     num_classes: int | None = None,
     weights: str = "ema",
+    hyperparameters: Hyperparameters | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Read, check and convert a checkpoint.
@@ -110,6 +119,7 @@ def convert(
         model: As for :func:`account`.
         num_classes: As for :func:`account`.
         weights: As for :func:`account`.
+        hyperparameters: As for :func:`account`.
         progress: Called with the bytes read and their total.
 
     Raises:
@@ -117,7 +127,7 @@ def convert(
             holds NaN or infinite values where they would be used.
     """
     index = read_index(index_file(files.prefix))
-    ledger = _ledger(index, files, model, num_classes, weights)
+    ledger = _ledger(index, files, model, num_classes, weights, hyperparameters)
     ledger.require_complete(str(files.prefix))
     reader = _Reader(open_bundle(files.prefix, index), progress)
     arrays = dict(to_torch(ledger, reader.read))
@@ -133,6 +143,7 @@ def convert(
         "weights": weights,
         "variables": ledger.counts(),
         "notes": list(ledger.notes),
+        "hyperparameters": dict(ledger.hyperparameters),
         "versions": {
             name: installed_version(name) for name in ("efficientdet-parity", "numpy", "torch")
         },

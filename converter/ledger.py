@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -95,6 +96,7 @@ class Ledger:
         sources: One entry for each parameter of the model.
         findings: What is wrong, one sentence each; empty for a convertible checkpoint.
         notes: What a user should know although nothing is wrong.
+        hyperparameters: What was given besides the tensors and what is assumed, as plain values.
     """
 
     config: EfficientDetConfig
@@ -103,6 +105,7 @@ class Ledger:
     sources: tuple[Source, ...]
     findings: tuple[str, ...]
     notes: tuple[str, ...]
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """Number of variables by use or reason of exclusion."""
@@ -179,7 +182,10 @@ def _classes_in_file(shapes: Mapping[str, tuple[int, ...]], num_anchors: int) ->
 
 
 def recognise(
-    entries: Mapping[str, BundleEntry], source: str, num_classes: int | None = None
+    entries: Mapping[str, BundleEntry],
+    source: str,
+    num_classes: int | None = None,
+    models: Iterable[EfficientDetConfig] = MODELS.values(),
 ) -> tuple[EfficientDetConfig, ...]:
     """The models that a checkpoint's variables fit best; several where nothing tells them apart.
 
@@ -187,6 +193,7 @@ def recognise(
         entries: The checkpoint's entries by name.
         source: The checkpoint, for messages.
         num_classes: Number of classes to assume instead of reading it from the file.
+        models: The models that there are.
 
     Raises:
         InputError: These are no variables of any EfficientDet that this program knows.
@@ -200,7 +207,7 @@ def recognise(
     shapes = _base_shapes(entries)
     scopes = Counter(name.split("/")[0] for name in shapes)
     scored: list[tuple[int, EfficientDetConfig]] = []
-    for config in MODELS.values():
+    for config in models:
         if config.backbone_name not in scopes:
             continue
         classes = num_classes or _classes_in_file(shapes, config.num_anchors)
@@ -229,6 +236,7 @@ def choose_config(
     source: str,
     model: EfficientDetConfig | None = None,
     num_classes: int | None = None,
+    models: Iterable[EfficientDetConfig] = MODELS.values(),
 ) -> EfficientDetConfig:
     """The model of a checkpoint, as asked for and as its variables say.
 
@@ -237,12 +245,13 @@ def choose_config(
         source: The checkpoint, for messages.
         model: The model asked for, or None to recognise it.
         num_classes: The number of classes asked for, or None to read it from the file.
+        models: The models that there are, with the hyperparameters that were given.
 
     Raises:
         InputError: The file is of another model or class count than asked for, of none that is
             known, or of several alike.
     """
-    found = recognise(entries, source)
+    found = recognise(entries, source, models=models)
     if num_classes is not None and found[0].num_classes != num_classes:
         raise InputError(
             f"{source} has {found[0].num_classes} classes ({_CLASS_BIAS}), not {num_classes}; "

@@ -49,6 +49,8 @@ def account_lines(ledger: Ledger, width: int) -> list[str]:
         f"{len(ledger.rows)} variables: {' and '.join(used) or 'none'} used for "
         f"{len(ledger.sources)} parameters",
         *([f"excluded: {', '.join(left_out)}"] if left_out else []),
+        *filter(None, [str(ledger.hyperparameters.get("sentence", ""))]),
+        *(f"note: {note}" for note in ledger.hyperparameters.get("notes", ())),
         *(f"note: {note}" for note in ledger.notes),
         *(f"FINDING: {finding}" for finding in ledger.findings),
     ]

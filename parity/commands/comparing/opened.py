@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.conversion import convert
 from converter.fetch.cached import CheckpointFiles
+from converter.hparams.given import Hyperparameters
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from parity.commands.asking.options import convert_checkpoint, describe_checkpoint
 from parity.commands.references import Wanted, kind_of, open_reference, open_reference_trace
@@ -122,7 +123,9 @@ class Opened:
         """The checkpoint's other values, which a candidate may have been given by mistake."""
         other = "raw" if self.settings.weights == "ema" else "ema"
         try:
-            conversion = convert(self.files, model=self.settings.model, weights=other)
+            conversion = convert(
+                self.files, weights=other, hyperparameters=Hyperparameters.exactly(self.config)
+            )
         except InputError:
             # A checkpoint with one kind of values only.
             return {}

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, UnsetType
 
+from parity.results.records.hyperparameters import HyperparametersResult
 from parity.results.records.record import Count, Record, ResultFile, Seconds, says
 
 EXCLUDED = "excluded"
@@ -44,6 +45,10 @@ class LedgerResult(Record, kw_only=True, frozen=True):
         Sequence[str], says("what is wrong; empty for a checkpoint that can be converted")
     ]
     notes: Annotated[Sequence[str], says("what a user should know although nothing is wrong")]
+    hyperparameters: Annotated[
+        HyperparametersResult | UnsetType,
+        says("what was given besides the tensors and what is assumed; absent in older files"),
+    ] = UNSET
     variables: Annotated[Sequence[Variable], says("one entry for each variable, in file order")]
 
 
@@ -73,6 +78,10 @@ class Provenance(Record, kw_only=True, frozen=True):
     warnings: Annotated[Sequence[str] | UnsetType, says("of earlier versions of the program")] = (
         UNSET
     )
+    hyperparameters: Annotated[
+        HyperparametersResult | UnsetType,
+        says("what was given besides the tensors and what is assumed; absent in older files"),
+    ] = UNSET
     versions: Annotated[
         Mapping[str, str | None] | UnsetType, says("of the packages that converted it")
     ] = UNSET
