@@ -21,14 +21,26 @@ from converter.hparams.given import Hyperparameters
 from converter.ledger import Ledger, choose_config, make_ledger
 from converter.mappings.layouts import Array
 from converter.mappings.official import iterate_pairs
+from converter.recognised import (
+    BY_CONTENT,
+    BY_FOLDER,
+    BY_NAME,
+    Recognised,
+    fitting,
+    model_of_name,
+    recognise_release,
+)
 from efficientdet_spec import (
+    MODELS,
     Cause,
     EfficientDetConfig,
     InputError,
+    base_model,
     file_sha256,
     installed_version,
+    same_variables,
 )
-from efficientdet_spec.releases import FINGERPRINTS, LICENCE, STORAGE_URL
+from efficientdet_spec.releases import LICENCE, ROOT_URL, release_of_content
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,7 @@ def account(
         InputError: The index cannot be read, or is of another or no known model.
     """
     index = read_index(index_file(files.prefix))
-    return _ledger(index, files, model, num_classes, weights, hyperparameters)
+    return _ledger(index, files, model, num_classes, weights, hyperparameters)[0]
 
 
 def _ledger(
@@ -83,13 +95,24 @@ def _ledger(
     num_classes: int | None,
     weights: str,
     hyperparameters: Hyperparameters | None,
-) -> Ledger:
-    if hyperparameters is None:
-        hyperparameters = Hyperparameters.of(files.prefix)
-    wanted = hyperparameters.named(model or files.official_model)
-    models = hyperparameters.models(wanted)
+) -> tuple[Ledger, Recognised | None]:
+    """The account of a checkpoint, and which release it is."""
+    known = hyperparameters or Hyperparameters.of(files.prefix)
+    release = recognise_release(files, index.fingerprint())
+    name = model or files.official_model
+    wanted = known.named(name)
     try:
-        config = choose_config(index.entries, str(files.prefix), wanted, num_classes, models)
+        if wanted is not None and release is not None and release.certain:
+            _check_content(files, release, wanted)
+        suggested = release.config if release else _suggested_by_name(files)
+        config = choose_config(
+            index.entries,
+            str(files.prefix),
+            wanted,
+            num_classes,
+            models=known.models(wanted),
+            suggested=None if suggested is None else known.applied(suggested),
+        )
     except InputError as error:
         if model is not None or num_classes is not None or files.download is None:
             raise
@@ -98,9 +121,46 @@ def _ledger(
             f"delete {files.download} to download it again.",
             error.cause,
         ) from error
-    hyperparameters.require(config, str(files.prefix))
+    known.require(config, str(files.prefix))
+    release = fitting(release, (base_model(config.name),))
     ledger = make_ledger(index.entries, config, weights)
-    return replace(ledger, hyperparameters=hyperparameters.record(config))
+    notes = _origin_notes(config, release, asked=wanted is not None)
+    told = known.record(config)
+    return replace(ledger, notes=(*ledger.notes, *notes), hyperparameters=told), release
+
+
+def _suggested_by_name(files: CheckpointFiles) -> EfficientDetConfig | None:
+    name = model_of_name(files)
+    return get_config(name) if name else None
+
+
+def _check_content(files: CheckpointFiles, release: Recognised, wanted: EfficientDetConfig) -> None:
+    """Raise where a checkpoint's content is known to be of another model than asked for."""
+    found = release.config
+    if wanted.name != found.name and base_model(wanted.name) == base_model(found.name):
+        raise InputError(
+            f"{files.prefix} is Google's {release.release.name} by its content, not {wanted.name}; "
+            f"leave --model out or give the right checkpoint.",
+            Cause.MODEL,
+        )
+
+
+def _origin_notes(
+    config: EfficientDetConfig, release: Recognised | None, *, asked: bool
+) -> tuple[str, ...]:
+    """What a checkpoint's origin decided, or would have if no other model had been asked for."""
+    if release is not None and release.config.name != config.name:
+        return (
+            f"The checkpoint is {release.release.name} {release.how}, but {config.name} was asked "
+            f"for.",
+        )
+    if asked or (release is not None and release.how in (BY_CONTENT, BY_NAME)):
+        return ()
+    alike = [name for name in same_variables(config.name) if name in MODELS]
+    if not alike:
+        return ()
+    how = release.how if release is not None else BY_FOLDER
+    return (f"Taken for {config.name} {how}; its variables are those of {alike[0]} too.",)
 
 
 def convert(
@@ -127,7 +187,7 @@ def convert(
             holds NaN or infinite values where they would be used.
     """
     index = read_index(index_file(files.prefix))
-    ledger = _ledger(index, files, model, num_classes, weights, hyperparameters)
+    ledger, release = _ledger(index, files, model, num_classes, weights, hyperparameters)
     ledger.require_complete(str(files.prefix))
     reader = _Reader(open_bundle(files.prefix, index), progress)
     arrays = dict(to_torch(ledger, reader.read))
@@ -139,6 +199,7 @@ def convert(
         "index_sha256": file_sha256(index.path),
         "checkpoint_fingerprint": index.fingerprint(),
         "values_fingerprint": index.fingerprint(used),
+        "release": release and {"name": release.release.name, "how": release.how},
         "licence": _licence(files, index),
         "weights": weights,
         "variables": ledger.counts(),
@@ -153,8 +214,8 @@ def convert(
 
 def _licence(files: CheckpointFiles, index: BundleIndex) -> str | None:
     """The licence of a release of Google's, known by its content or address; else None."""
-    released = index.fingerprint() in FINGERPRINTS.values()
-    return LICENCE if released or files.origin.startswith(f"{STORAGE_URL}/") else None
+    released = release_of_content(index.fingerprint()) is not None
+    return LICENCE if released or files.origin.startswith(f"{ROOT_URL}/") else None
 
 
 def examine(

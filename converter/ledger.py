@@ -24,6 +24,7 @@ from efficientdet_spec import (
     Cause,
     EfficientDetConfig,
     InputError,
+    base_model,
 )
 
 EMA = EMA_SUFFIX.removeprefix("/")
@@ -200,8 +201,9 @@ def recognise(
     """
     if "_CHECKPOINTABLE_OBJECT_GRAPH" in entries:
         raise InputError(
-            f"{source} is a TensorFlow 2 object checkpoint, whose names are not those of the "
-            f"official TensorFlow 1 releases; give a TF1 checkpoint of D0..D7x.",
+            f"{source} is a TensorFlow 2 object checkpoint, as the lite models are released, and "
+            f"such checkpoints are not read yet; give a TensorFlow 1 checkpoint, whose keys are "
+            f"the variables' names.",
             Cause.FORMAT,
         )
     shapes = _base_shapes(entries)
@@ -220,11 +222,9 @@ def recognise(
             scored.append((len(expected) - fitting + unknown, candidate))
     if not scored:
         top = ", ".join(scope for scope, _ in scopes.most_common(3)) or "none"
-        lite = any(scope.startswith("efficientnet-lite") for scope in scopes)
-        hint = "lite models are not supported" if lite else f"supported are {', '.join(MODELS)}"
         raise InputError(
             f"{source} holds no EfficientDet that this program knows: {len(shapes)} variables, "
-            f"mostly under {top}; {hint}.",
+            f"mostly under {top}; supported are {', '.join(MODELS)}.",
             Cause.MODEL,
         )
     best = min(score for score, _ in scored)
@@ -237,6 +237,7 @@ def choose_config(
     model: EfficientDetConfig | None = None,
     num_classes: int | None = None,
     models: Iterable[EfficientDetConfig] = MODELS.values(),
+    suggested: EfficientDetConfig | None = None,
 ) -> EfficientDetConfig:
     """The model of a checkpoint, as asked for and as its variables say.
 
@@ -246,6 +247,8 @@ def choose_config(
         model: The model asked for, or None to recognise it.
         num_classes: The number of classes asked for, or None to read it from the file.
         models: The models that there are, with the hyperparameters that were given.
+        suggested: The model that the checkpoint's origin tells, which counts where its variables
+            are those of the file; None where it tells none.
 
     Raises:
         InputError: The file is of another model or class count than asked for, of none that is
@@ -259,14 +262,16 @@ def choose_config(
             Cause.MODEL,
         )
     names = [config.name for config in found]
+    if model is None and suggested is not None and base_model(suggested.name) in names:
+        model = suggested
     if model is not None:
-        if model.name not in names:
+        if base_model(model.name) not in names:
             raise InputError(
                 f"{source} holds the variables of {' or '.join(names)}, not of {model.name}; "
                 f"leave --model out or give the right checkpoint.",
                 Cause.MODEL,
             )
-        return found[names.index(model.name)]
+        return model.with_classes(found[names.index(base_model(model.name))].num_classes)
     if len(found) > 1:
         raise InputError(
             f"{source} fits {' and '.join(names)} alike, which have the same variables and differ "

@@ -20,7 +20,17 @@ from efficientdet_spec.extras import (
     packages_of,
     require_extra,
 )
-from efficientdet_spec.family import LITE_MODELS, MODELS, OFFICIAL_MODELS, TINY, get_config
+from efficientdet_spec.family import (
+    FIRST_RELEASES,
+    LITE_MODELS,
+    MODELS,
+    OFFICIAL_MODELS,
+    TINY,
+    VARIANTS,
+    base_model,
+    get_config,
+    same_variables,
+)
 from efficientdet_spec.files import (
     discard,
     file_sha256,
@@ -64,6 +74,9 @@ from efficientdet_spec.wiring import WIRINGS, NodeSpec, ResampleSpec, Wiring, bi
 __all__ = [
     "ASPECT_RATIOS",
     "BACKBONES",
+    "FIRST_RELEASES",
+    "VARIANTS",
+    "base_model",
     "LITE_MODELS",
     "MEAN_RGB",
     "STDDEV_RGB",
@@ -119,6 +132,7 @@ __all__ = [
     "round_channels",
     "same_outputs",
     "same_padding",
+    "same_variables",
     "sweep",
     "sweep_folder",
     "sync",

@@ -19,6 +19,7 @@ from efficientdet_spec import (
     Cause,
     EfficientDetConfig,
     InputError,
+    base_model,
     did_you_mean,
     get_config,
     printable,
@@ -135,15 +136,15 @@ class Hyperparameters:
         """
         asked = None if model is None else get_config(model)
         name = self.given.get("name")
-        if name is None or name not in MODELS:
-            if isinstance(name, str) and name.startswith("efficientdet-"):
-                raise InputError(
-                    f"{self.sources['name']} says name {name!r:.80}, which is no model"
-                    f"{did_you_mean(name, MODELS)}; choose one of {', '.join(MODELS)}.",
-                    Cause.MODEL,
-                )
+        if not _is_official(name):
             return asked
-        named = get_config(name)
+        try:
+            named = get_config(name)
+        except InputError as error:
+            raise InputError(f"{self.sources['name']}: {error}", Cause.MODEL) from error
+        if asked is not None and base_model(asked.name) == named.name:
+            # The variants' own config.yaml has the name of their model.
+            return asked
         if asked is not None and asked.name != named.name:
             raise InputError(
                 f"{self.sources['name']} says name {named.name}, but {asked.name} is asked for; "
@@ -192,8 +193,9 @@ class Hyperparameters:
             InputError: A value is impossible in each of the models.
         """
         if named is not None:
-            others = [config for config in MODELS.values() if config.name != named.name]
-            return (*others, named)
+            base = base_model(named.name)
+            others = [config for config in MODELS.values() if config.name != base]
+            return (*others, replace(named, name=base))
         if not self.given:
             return tuple(MODELS.values())
         found, failed = [], None
@@ -436,16 +438,21 @@ def _with_labels(values: dict[str, Any], path: Path) -> tuple[dict[str, Any], li
     return {key: value for key, value in values.items() if key != "label_map"}, [told]
 
 
+def _is_official(name: Any) -> bool:
+    """Whether a name is meant to be that of an official model."""
+    return isinstance(name, str) and name.startswith("efficientdet-")
+
+
 def _sorted_out(values: Mapping[str, Any], source: str) -> Hyperparameters:
     given = {key: value for key, value in values.items() if key in HONOURED}
     others = {key: value for key, value in values.items() if key not in HONOURED}
     name = given.get("name")
     notes = []
-    if "name" in given and not isinstance(name, str):
+    if name is not None and not isinstance(name, str):
         raise InputError(
             f"{source} says name {name!r:.60}; give one of {', '.join(MODELS)}.", Cause.OPTION
         )
-    if isinstance(name, str) and not name.startswith("efficientdet-"):
+    if name is not None and not _is_official(name):
         notes.append(
             f"name {printable(name)!s:.60} is none of the models, so it does not say which it is."
         )

@@ -52,6 +52,19 @@ class LedgerResult(Record, kw_only=True, frozen=True):
     variables: Annotated[Sequence[Variable], says("one entry for each variable, in file order")]
 
 
+class ReleaseResult(Record, kw_only=True, frozen=True):
+    """One of Google's releases, and how a checkpoint is known to be it."""
+
+    name: Annotated[str, says("its official name, as `models` lists it")]
+    how: Annotated[
+        str,
+        says(
+            "`by its content`, which is certain, or `by its official name`, `by its address`, "
+            "`by its folder`"
+        ),
+    ]
+
+
 class Provenance(Record, kw_only=True, frozen=True):
     """Where a converted model comes from; the .pth file holds the same."""
 
@@ -65,6 +78,10 @@ class Provenance(Record, kw_only=True, frozen=True):
     ] = UNSET
     values_fingerprint: Annotated[
         str | UnsetType, says("the same of the tensors that were used")
+    ] = UNSET
+    release: Annotated[
+        ReleaseResult | None | UnsetType,
+        says("which of Google's releases it is; null where nothing says so"),
     ] = UNSET
     licence: Annotated[
         str | None | UnsetType,
