@@ -37,6 +37,7 @@ from efficientdet_spec import (
     InputError,
     base_model,
     file_sha256,
+    get_config,
     installed_version,
     same_variables,
 )

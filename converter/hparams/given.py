@@ -136,7 +136,7 @@ class Hyperparameters:
         """
         asked = None if model is None else get_config(model)
         name = self.given.get("name")
-        if not _is_official(name):
+        if not isinstance(name, str) or not _is_official(name):
             return asked
         try:
             named = get_config(name)
