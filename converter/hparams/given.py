@@ -13,7 +13,7 @@ from converter.hparams.keys import HONOURED, KNOWN, OF_A_RUN, REFUSED
 from converter.hparams.labels import is_file, read_file
 from converter.hparams.override import parse_text
 from converter.hparams.plain_yaml import read_yaml, yaml_text
-from converter.hparams.words import assumed_facts, given_words
+from converter.hparams.words import assumed_facts, assumed_words, given_words
 from efficientdet_spec import (
     MODELS,
     Cause,
@@ -250,7 +250,7 @@ class Hyperparameters:
                 words.append(f"{len(keys) - len(told)} {more}as of {config.name}")
             if words:
                 parts.append(f"from {source}: {', '.join(words)}")
-        assumed = _grouped(self.assumed(config))
+        assumed = assumed_words(self.assumed(config))
         if assumed:
             none = "" if CONFIG_FILE in self.read or self.settled else f" (no {CONFIG_FILE})"
             parts.append(f"assumed: {', '.join(assumed)}{none}")
@@ -314,35 +314,6 @@ def _distance(config: EfficientDetConfig) -> int:
     """In how many values a model differs from the one whose name it has."""
     known = get_config(config.name).to_dict()
     return sum(known.get(key) != value for key, value in config.to_dict().items())
-
-
-def _grouped(facts: Mapping[str, str]) -> list[str]:
-    """What is assumed, that of anchors and that of the normalisation together."""
-    told = dict(facts)
-    if all(key in told for key in _ANCHORS):
-        told["anchors"] = " x ".join(told.pop(key) for key in _ANCHORS)
-    if "mean_rgb" in told and told["mean_rgb"] == told.get("stddev_rgb"):
-        told["mean/std"] = told.pop("mean_rgb")
-        del told["stddev_rgb"]
-    return [told[key] if key in _TELLING else f"{key} {told[key]}" for key in _ORDER if key in told]
-
-
-_ANCHORS = ("anchor_scale", "aspect_ratios", "num_scales")
-_TELLING = ("act_type", "fpn_weight_method", "survival_prob", "scale_range")
-"""Whose words need no key before them."""
-
-_ORDER = (
-    "act_type",
-    "fpn_weight_method",
-    "anchors",
-    *_ANCHORS,
-    "mean/std",
-    "mean_rgb",
-    "stddev_rgb",
-    "scale_range",
-    "survival_prob",
-    "image_size",
-)
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,23 @@ from efficientdet_spec.models import MEAN_RGB, STDDEV_RGB
 _LONGEST = 60
 _IMAGENET = "ImageNet"
 
+_ANCHORS = ("anchor_scale", "aspect_ratios", "num_scales")
+_TELLING = ("act_type", "fpn_weight_method", "survival_prob", "scale_range")
+"""Whose words need no key before them."""
+
+_ORDER = (
+    "act_type",
+    "fpn_weight_method",
+    "anchors",
+    *_ANCHORS,
+    "mean/std",
+    "mean_rgb",
+    "stddev_rgb",
+    "scale_range",
+    "survival_prob",
+    "image_size",
+)
+
 
 def assumed_facts(config: EfficientDetConfig) -> dict[str, str]:
     """What of a model its tensors do not show, by official key.
@@ -37,6 +54,21 @@ def assumed_facts(config: EfficientDetConfig) -> dict[str, str]:
     height, width = config.image_size
     facts["image_size"] = f"{width}x{height}"
     return facts
+
+
+def assumed_words(facts: Mapping[str, str]) -> list[str]:
+    """What is assumed, that of anchors and that of the normalisation together.
+
+    Args:
+        facts: As of :func:`assumed_facts`.
+    """
+    told = dict(facts)
+    if all(key in told for key in _ANCHORS):
+        told["anchors"] = " x ".join(told.pop(key) for key in _ANCHORS)
+    if "mean_rgb" in told and told["mean_rgb"] == told.get("stddev_rgb"):
+        told["mean/std"] = told.pop("mean_rgb")
+        del told["stddev_rgb"]
+    return [told[key] if key in _TELLING else f"{key} {told[key]}" for key in _ORDER if key in told]
 
 
 def given_words(key: str, value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from converter.conversion import convert
 from converter.fetch.cached import CheckpointFiles
 from converter.hparams.given import Hyperparameters
+from converter.hparams.words import assumed_words
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from parity.commands.asking.options import convert_checkpoint, describe_checkpoint
 from parity.commands.references import Wanted, kind_of, open_reference, open_reference_trace
@@ -107,6 +108,11 @@ class Opened:
     def described(self) -> Checkpoint:
         """The checkpoint as results name it."""
         return describe_checkpoint(self.settings, self.conversion)
+
+    @property
+    def assumed(self) -> list[str]:
+        """What the checkpoint's tensors do not say, and nobody else does."""
+        return assumed_words(self.conversion.ledger.hyperparameters["assumed"])
 
     @cached_property
     def faithful(self) -> Any:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, UnsetType
 
+from efficientdet_spec import printable
 from parity.results.records.hyperparameters import HyperparametersResult
 from parity.results.records.record import Count, Record, Sha256, says
 
@@ -38,6 +39,12 @@ class Checkpoint(Record, frozen=True):
         HyperparametersResult | UnsetType,
         says("what was given besides its tensors and what is assumed; absent in older files"),
     ] = UNSET
+
+    @property
+    def told(self) -> str:
+        """What was given besides the tensors and what is assumed, in one line; may be empty."""
+        found = self.hyperparameters
+        return "" if found is UNSET else printable(found.sentence)
 
 
 class Images(Record, kw_only=True, frozen=True):
