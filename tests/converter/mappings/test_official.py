@@ -8,9 +8,10 @@ from math import prod
 
 import pytest
 import torch
+from configurations import CONFIGURATIONS
 
 from converter.mappings.official import iterate_pairs
-from efficientdet_spec import MODELS, OFFICIAL_MODELS, TINY, Fusion, get_config
+from efficientdet_spec import MODELS, OFFICIAL_MODELS, TINY, get_config
 from torch_model.model import EfficientDet
 
 # What the official code builds: model variables and trainable parameters.
@@ -28,17 +29,17 @@ PUBLISHED = {
 STATISTICS = ("moving_mean", "moving_variance")
 
 VARIANTS = {
-    "softmax fusion": replace(TINY, fusion=Fusion.SOFTMAX_ATTENTION),
-    "sum fusion": replace(TINY, fusion=Fusion.SUM),
-    "levels 3 to 8": replace(TINY, max_level=8),
-    "levels 3 to 5": replace(TINY, max_level=5),
-    "levels 4 to 7": replace(TINY, min_level=4),
-    "levels 2 to 6": replace(TINY, min_level=2, max_level=6),
+    **CONFIGURATIONS,
     "one class": TINY.with_classes(1),
-    "one cell and repeat": replace(TINY, fpn_cells=1, head_repeats=1),
     "two scales": replace(TINY, num_scales=2),
-    # The backbone's P5 has the BiFPN's channels, so that nothing is down-channelled there.
-    "equal channels": replace(TINY, fpn_channels=32),
+}
+ONLY_COMPUTE_OTHERWISE = {
+    "relu activation",
+    "relu6 activation",
+    "hswish activation",
+    "mish activation",
+    "attn fusion",
+    "convolution behind the pool",
 }
 
 
@@ -117,9 +118,9 @@ def test_variants_map_one_to_one(variant):
     pairs = list(iterate_pairs(config))
     assert disagreements(parameters(pairs), torch_parameters(config)) == []
     assert disagreements(variables(pairs), dict(variables(pairs))) == []
-    # Each variant but the one that only computes otherwise has other parameters.
+    # Each variant but those that only compute otherwise has other parameters.
     same = disagreements(parameters(pairs), torch_parameters(TINY)) == []
-    assert same == (config.fusion is Fusion.SOFTMAX_ATTENTION)
+    assert same == (variant in ONLY_COMPUTE_OTHERWISE)
     elements = sum(prod(pair.shape) for pair in pairs)
     assert elements == sum(prod(shape) for _, shape in variables(pairs))
 
@@ -127,10 +128,7 @@ def test_variants_map_one_to_one(variant):
 @pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed"
 )
-@pytest.mark.parametrize(
-    "variant",
-    ["softmax fusion", "levels 3 to 8", "levels 3 to 5", "levels 4 to 7", "equal channels"],
-)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_variants_name_the_reference_graphs_variables(variant):
     import reference_tf
 
