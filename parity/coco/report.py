@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from efficientdet_spec import OFFICIAL_MODELS, get_config
+from efficientdet_spec import get_config
 from parity.coco.metrics import METRICS, Evaluation
-from parity.coco.published import Measured, against_published
+from parity.coco.published import PUBLISHED, Measured, against_published
 from parity.coco.swaps import StageSwap, SwapRow, image_failures
 from parity.coco.titles import titles
 from parity.detections.matching import Matching
@@ -254,7 +254,7 @@ class CocoReport:
         """What the judged side's AP, or the reference's alone, says of the one Google publishes."""
         evaluations = [outcome.evaluation for outcome in reversed(self._in_order())]
         found = next((item for item in evaluations if item is not None), None)
-        if found is None or self.model not in OFFICIAL_MODELS:
+        if found is None or self.model not in PUBLISHED:
             return None
         measured = Measured(
             ap=found.metrics["AP"],
