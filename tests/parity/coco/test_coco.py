@@ -454,8 +454,9 @@ def test_another_stage_on_one_side_is_seen(coco, monkeypatch):
 @pytest.mark.parametrize(
     "boxes, told", [([], "no metric is defined"), (None, "AP is 0 on both sides")]
 )
-def test_where_nothing_was_found_nothing_is_shown(coco, tmp_path, capsys, boxes, told):
+def test_where_nothing_was_found_nothing_is_shown(coco, tmp_path, capsys, boxes, told, monkeypatch):
     """Every detection agrees, but the metrics would for a model that finds nothing."""
+    monkeypatch.setattr("parity.coco.report.TELLING_SPREAD", 2.0)
     values = annotated()
     values["annotations"] = values["annotations"] if boxes is None else boxes
     code, result = coco("--limit", "2", annotations=write(tmp_path / "a.json", values))
@@ -464,6 +465,25 @@ def test_where_nothing_was_found_nothing_is_shown(coco, tmp_path, capsys, boxes,
     assert result["compared"]["true_boxes"] == (4 if boxes is None else 0)
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("not shown: ") and told in last
+
+
+@needs_tensorflow
+def test_detections_that_are_not_all_alike_show_parity_alone(coco, dataset, monkeypatch):
+    """In noise their scores are far apart; those of a port that is wrong are others."""
+    import torch_model.postprocess
+
+    noise = np.random.default_rng(0).integers(0, 255, (*SIZES[3], 3), dtype=np.uint8)
+    assert cv2.imwrite(str(dataset[0] / "3.png"), noise)
+    options = ("--image-ids", "3", "--size", "96x128")
+    code, result = coco(*options)
+    assert code == 0 and result["outcome"] == "parity" and result["metrics"]["torch"]["AP"] == 0
+    assert "AP is 0 on both sides, so that only the detections show it" in result["sentence"]
+    monkeypatch.setattr("parity.coco.report.TELLING_SPREAD", 2.0)
+    code, result = coco(*options)
+    assert code == 3 and "less than the 2 from which on" in result["sentence"]
+    sigmoid = torch_model.postprocess.sigmoid
+    monkeypatch.setattr(torch_model.postprocess, "sigmoid", lambda logits: sigmoid(logits) * 0.99)
+    assert coco(*options, out="wrong")[0] == 1
 
 
 @needs_tensorflow
