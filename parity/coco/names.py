@@ -1,6 +1,9 @@
-"""What COCO calls its categories, for models whose 90 classes are its ids."""
+"""What classes are called: by the model's label map, or by COCO for models of 90 classes."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 _NUM_CLASSES = 90
 
@@ -19,9 +22,56 @@ _NAMES = """
 """
 
 
-def category_names(num_classes: int) -> dict[int, str]:
-    """Name by category id; empty for a model of other classes than COCO's."""
-    if num_classes != _NUM_CLASSES:
-        return {}
-    pairs = (entry.strip().partition(" ") for entry in _NAMES.split(","))
+_VOC = """
+1 aeroplane, 2 bicycle, 3 bird, 4 boat, 5 bottle, 6 bus, 7 car, 8 cat, 9 chair, 10 cow,
+11 diningtable, 12 dog, 13 horse, 14 motorbike, 15 person, 16 pottedplant, 17 sheep, 18 sofa,
+19 train, 20 tvmonitor
+"""
+
+_WAYMO = "1 vehicle, 2 pedestrian, 3 cyclist"
+
+
+def _read(text: str) -> dict[int, str]:
+    pairs = (entry.strip().partition(" ") for entry in text.split(","))
     return {int(number): name for number, _, name in pairs}
+
+
+LABEL_MAPS: Mapping[str, Mapping[int, str]] = {
+    "coco": _read(_NAMES),
+    "voc": _read(_VOC),
+    "waymo": _read(_WAYMO),
+}
+"""Name by class id of the data sets that the official hyperparameter ``label_map`` knows by a
+name (official ``tf2/label_util.py``); a class id is the class index + 1."""
+
+
+def label_map(value: str | Mapping[int, str] | None) -> Mapping[int, str] | None:
+    """The names of classes that a model states.
+
+    Args:
+        value: As of the hyperparameter: names by class id, or what the official code calls them.
+    """
+    return LABEL_MAPS.get(value) if isinstance(value, str) else value or None
+
+
+def category_names(num_classes: int) -> Mapping[int, str]:
+    """Name by category id; empty for a model of other classes than COCO's."""
+    return LABEL_MAPS["coco"] if num_classes == _NUM_CLASSES else {}
+
+
+def stated_names(config: Any) -> Mapping[int, str] | None:
+    """Name by class id where the model itself says what its classes are; else None.
+
+    Args:
+        config: Of the model; its ``label_map``, where it has one, is the official hyperparameter.
+    """
+    return label_map(getattr(config, "label_map", None))
+
+
+def class_names(config: Any) -> Mapping[int, str]:
+    """Name by class id: what the model states, else COCO's of a model with as many classes.
+
+    Args:
+        config: Of the model.
+    """
+    return stated_names(config) or category_names(config.num_classes)

@@ -199,7 +199,7 @@ def tensorflow_stages(setup: Detection) -> Iterator[TensorflowStages]:
             "data": data,
             "decoded": detection.decode(data, stages),
             "image": image,
-            "prepared": detection.preprocess(image, *setup.size, stages),
+            "prepared": detection.preprocess(image, config, setup.size, stages),
             "pixels": built.images,
             "outputs": outputs,
             "levels": levels,
