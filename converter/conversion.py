@@ -123,9 +123,7 @@ def _suggested_by_name(files: CheckpointFiles) -> EfficientDetConfig | None:
     return get_config(name) if name else None
 
 
-def _check_content(
-    files: CheckpointFiles, release: Recognised, wanted: EfficientDetConfig
-) -> None:
+def _check_content(files: CheckpointFiles, release: Recognised, wanted: EfficientDetConfig) -> None:
     """Raise where a checkpoint's content is known to be of another model than asked for."""
     found = release.config
     if wanted.name != found.name and base_model(wanted.name) == base_model(found.name):
@@ -151,7 +149,9 @@ def _origin_notes(
     if not alike:
         return ()
     how = release.how if release is not None else BY_FOLDER
-    return (f"Taken for {config.name} {how}; its variables are those of {alike[0]} too.",)
+    return (
+        f"Taken for {config.name} {how}; its variables are those of {' and '.join(alike)} too.",
+    )
 
 
 def convert(

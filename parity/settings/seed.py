@@ -22,7 +22,10 @@ class SeedSettings(Settings):
     EXAMPLES = (("seed efficientdet-d0 out/d0", "a checkpoint of D0 in the folder out/d0"),)
 
     model: str = option(
-        f"one of {', '.join(MODELS)}", group=CHECKPOINT, positional=True, metavar="MODEL"
+        f"one of {', '.join(MODELS)}, or a variant that models lists",
+        group=CHECKPOINT,
+        positional=True,
+        metavar="MODEL",
     )
     folder: Path = option("folder to write it to", group=RESULTS, positional=True, metavar="FOLDER")
     salt: str = option(

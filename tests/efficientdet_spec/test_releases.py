@@ -109,7 +109,9 @@ def test_where_official_names_are_downloaded(monkeypatch):
     inside = "http://mirror/folder/advprop/efficientdet-d4.tar.gz"
     assert archive_address("efficientdet-d4-advprop") == inside
     monkeypatch.setenv("EFFICIENTDET_DOWNLOADS", "http://mirror/coco2")
-    assert archive_address("efficientdet-d4-640") == "http://mirror/coco640/efficientdet-d4-640.tar.gz"
+    assert (
+        archive_address("efficientdet-d4-640") == "http://mirror/coco640/efficientdet-d4-640.tar.gz"
+    )
 
 
 def file(**changes):
