@@ -18,10 +18,16 @@ from converter.mappings.keys import Naming
 from converter.mappings.state_dicts import get_naming, to_naming
 from converter.progress import READING_PATIENCE, Progress
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
-from parity.commands.asking.options import check_results, convert_checkpoint, resolve_checkpoint
+from parity.commands.asking.options import (
+    check_results,
+    convert_checkpoint,
+    hyperparameters_of,
+    resolve_checkpoint,
+)
 from parity.process.console import output_width, say
 from parity.results.place import ResultPlace
 from parity.results.records.conversion import ConversionResult, LedgerResult, Provenance, Variable
+from parity.results.records.hyperparameters import HyperparametersResult
 from parity.results.records.record import made, plain
 from parity.settings.convert import ConvertSettings
 from parity.settings.option import PRINTED
@@ -88,6 +94,7 @@ def _list(settings: ConvertSettings, place: ResultPlace, files: CheckpointFiles)
         model=settings.model,
         num_classes=settings.num_classes,
         weights=settings.weights,
+        hyperparameters=hyperparameters_of(settings, files),
     )
     # An index alone can be listed too, and says nothing about values.
     has_data = any(".data-" in path.name for path in checkpoint_files(files.prefix))
@@ -135,8 +142,11 @@ def ledger_record(ledger: Ledger) -> LedgerResult:
         num_classes=ledger.config.num_classes,
         weights=ledger.weights,
         counts=ledger.counts(),
-        findings=ledger.findings,
+        findings=[*ledger.unsettled, *map(str, ledger.findings)],
         notes=ledger.notes,
+        hyperparameters=made(HyperparametersResult, ledger.hyperparameters)
+        if ledger.hyperparameters
+        else UNSET,
         variables=[made(Variable, row) for row in ledger.rows],
     )
 

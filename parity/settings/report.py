@@ -15,6 +15,7 @@ from parity.settings.shared import (
     DownloadSettings,
     SizeSettings,
     ThreadSettings,
+    hparams_option,
 )
 
 ALL = "all"
@@ -90,6 +91,7 @@ class ReportSettings(DownloadSettings, SizeSettings, ThreadSettings, DeviceSetti
         group=CHECKPOINT,
         metavar="NAME",
     )
+    hparams: str | None = hparams_option()
     candidate: str | None = option(
         "your own port, whose nodes, detections and AP the pages are of, as of nodes; default: "
         "the converted model",

@@ -149,14 +149,15 @@ def _slug(source: str) -> str:
     return slug or "model"
 
 
-def seed(subject: Subject, folder: Path) -> Step:
+def seed(subject: Subject, folder: Path, choice: ReportSettings) -> Step:
     """Make a checkpoint with seeded weights.
 
     Args:
         subject: The model.
         folder: For the results.
+        choice: What all models have in common.
     """
-    settings = SeedSettings(model=subject.source, folder=folder / "seeded")
+    settings = SeedSettings(model=subject.source, folder=folder / "seeded", hparams=choice.hparams)
     title = "Make a checkpoint with seeded weights"
     return Step("seed", title, settings, "seeded/checkpoint", ("seeded/*",))
 
@@ -273,6 +274,7 @@ def _identity(subject: Subject, source: str, choice: ReportSettings) -> dict[str
         # D6 and D7 have the same variables; an official name says which it is.
         "model": subject.source if subject.official else choice.model,
         "weights": choice.weights,
+        "hparams": choice.hparams,
         "cache": choice.cache,
         # Of the archive, which seeded weights are not from.
         "sha256": choice.sha256 if source == subject.source else None,

@@ -3,7 +3,15 @@
 One file holds one kind, or two that are alike.
 """
 
-from parity.judge.operations.activation import ACTIVATIONS, Gate, Swish
+from parity.judge.operations.activation import (
+    ACTIVATIONS,
+    Gate,
+    HardSwish,
+    Mish,
+    Relu,
+    Relu6,
+    Swish,
+)
 from parity.judge.operations.batch_norm import BatchNorm
 from parity.judge.operations.convolution import Convolution, Depthwise
 from parity.judge.operations.mean import Mean
@@ -17,9 +25,13 @@ __all__ = [
     "Convolution",
     "Depthwise",
     "Gate",
+    "HardSwish",
     "MaxPool",
     "Mean",
+    "Mish",
     "Operation",
+    "Relu",
+    "Relu6",
     "Scale",
     "Swish",
     "Upsample",

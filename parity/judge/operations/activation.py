@@ -1,7 +1,8 @@
-"""The activations, of which swish is the only one, and the sigmoid of a squeeze-excite gate."""
+"""The activations, and the sigmoid of a squeeze-excite gate."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -19,7 +20,17 @@ SIGMOID_SLOPE = 0.25
 """Largest slope of the sigmoid, at 0."""
 
 
-class _Function(Operation):
+HARD_SWISH_SLOPE = 1.5
+"""Largest slope of ``x * relu6(x + 3) / 6``, just below 3."""
+
+MISH_SLOPE = 1.0885
+"""Largest slope of ``x * tanh(log(1 + exp(x)))``, near x = 1.5 (1.08849)."""
+
+_MISH_LINEAR = 40.0
+"""Above this mish is x to more than double precision, and ``exp(2 x)`` may still be computed."""
+
+
+class _Sigmoid(Operation):
     """A function f of one value.
 
     It is judged relative to its output, or relative to ``x f'(x)`` where that is more: an
@@ -49,21 +60,124 @@ class _Function(Operation):
         return result
 
 
-class Swish(_Function):
+class Swish(_Sigmoid):
     """``x * sigmoid(x)``."""
 
     gate = False
     slope = SWISH_SLOPE
 
 
-class Gate(_Function):
+class Gate(_Sigmoid):
     """The sigmoid."""
 
     gate = True
     slope = SIGMOID_SLOPE
 
 
-ACTIVATIONS: Mapping[Activation, type[Operation]] = MappingProxyType({Activation.SWISH: Swish})
+class Clamp(Operation):
+    """``max(x, 0)``, which may be saturated: a selection, which has no roundings.
+
+    It is judged relative to its output. Between two values it changes by no more than they do.
+    """
+
+    highest: float = np.inf
+
+    def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
+        """See :class:`Operation`."""
+        (features,) = inputs
+        truth = self._taken(by_lines(features)[lines])
+        low = truth.dtype.type(underflow(truth.dtype))
+        return truth, np.abs(truth) + low
+
+    def spread(self, inputs: Sequence[Array], errors: Sequence[Array]) -> Array:
+        """See :class:`Operation`; nothing where both ends are saturated."""
+        (features,), (bound,) = inputs, errors
+        here = self._taken(features)
+        above = self._taken(features + bound) - here
+        below = here - self._taken(features - bound)
+        result: Array = np.maximum(above, below).astype(bound.dtype)
+        return result
+
+    def _taken(self, x: Array) -> Array:
+        result: Array = np.clip(x, x.dtype.type(0), x.dtype.type(self.highest))
+        return result
+
+
+class Relu(Clamp):
+    """``max(x, 0)``."""
+
+
+class Relu6(Clamp):
+    """``min(max(x, 0), 6)``."""
+
+    highest = 6.0
+
+
+class _Smooth(Operation):
+    """A function f of one value, judged as :class:`_Sigmoid`'s is.
+
+    A program may compute it in other steps than another, each of which is rounded at the magnitude
+    of what it works on: hard swish as ``x * (x / 6 + 1 / 2)`` rounds at -3 what becomes 0.
+    """
+
+    slope: float
+
+    def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
+        """See :class:`Operation`."""
+        (features,) = inputs
+        values = by_lines(features)[lines]
+        x = values.astype(np.float64)
+        truth, slope = self._evaluate(x)
+        size = np.maximum(np.abs(truth), np.abs(x * slope))
+        gauge = size + np.maximum(np.abs(x), 1.0) * underflow(values.dtype)
+        return truth, gauge.astype(values.dtype)
+
+    def spread(self, inputs: Sequence[Array], errors: Sequence[Array]) -> Array:
+        """See :class:`Operation`."""
+        (bound,) = errors
+        result: Array = bound * bound.dtype.type(self.slope)
+        return result
+
+    @abstractmethod
+    def _evaluate(self, x: Array) -> tuple[Array, Array]:
+        """The function's values and slopes, in float64."""
+
+
+class HardSwish(_Smooth):
+    """``x * relu6(x + 3) / 6``."""
+
+    slope = HARD_SWISH_SLOPE
+
+    def _evaluate(self, x: Array) -> tuple[Array, Array]:
+        gate = np.clip(x + 3, 0, 6) / 6
+        inside = (x > -3) & (x < 3)
+        return x * gate, gate + np.where(inside, x / 6, 0)
+
+
+class Mish(_Smooth):
+    """``x * tanh(log(1 + exp(x)))``, where ``tanh(log(1 + e)) = (e^2 + 2 e) / (e^2 + 2 e + 2)``."""
+
+    slope = MISH_SLOPE
+
+    def _evaluate(self, x: Array) -> tuple[Array, Array]:
+        curved = np.minimum(x, _MISH_LINEAR)
+        power = np.exp(curved)
+        grown = power * (power + 2)
+        gate = grown / (grown + 2)
+        # 1 - gate^2, and the sigmoid, without cancellation.
+        rest = 4 * (grown + 1) / (grown + 2) ** 2
+        return x * gate, gate + curved * (power / (1 + power)) * rest
+
+
+ACTIVATIONS: Mapping[Activation, type[Operation]] = MappingProxyType(
+    {
+        Activation.SWISH: Swish,
+        Activation.RELU: Relu,
+        Activation.RELU6: Relu6,
+        Activation.HARD_SWISH: HardSwish,
+        Activation.MISH: Mish,
+    }
+)
 """What computes each activation exactly."""
 
 

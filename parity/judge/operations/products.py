@@ -37,7 +37,7 @@ class WeightedSum(Operation):
     """Feature maps of one shape, each times a number that is not negative.
 
     Args:
-        weights: One for each map.
+        weights: One for each map, [M]; or [M, C], one for each of its channels.
     """
 
     def __init__(self, weights: Array | Sequence[float]) -> None:
@@ -45,16 +45,19 @@ class WeightedSum(Operation):
 
     def depends_on(self, number: int) -> bool:
         """See :class:`Operation`; a weight of zero takes its map out."""
-        return bool(self._weights[number])
+        return bool(np.any(self._weights[number]))
 
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
         """See :class:`Operation`."""
         first = by_lines(inputs[0])[lines]
         truth, gauge = np.zeros(first.shape), np.zeros(first.shape, first.dtype)
-        rows = truth.reshape(-1), gauge.reshape(-1)
         low = underflow(first.dtype)
         for features, weight in zip(inputs, self._weights, strict=True):
-            _add(by_lines(features)[lines].reshape(-1), weight, low * weight, *rows)
+            x = by_lines(features)[lines]
+            if weight.ndim:
+                _add_channels(x, weight, low, truth, gauge)
+            else:
+                _add(x.reshape(-1), weight, low * weight, truth.reshape(-1), gauge.reshape(-1))
         gauge += gauge.dtype.type(low)
         return truth, gauge
 
@@ -76,3 +79,13 @@ def _add(x: Array, weight: float, low: float, truth: Array, gauge: Array) -> Non
         term = x[i] * weight
         truth[i] += term
         gauge[i] += abs(term) + low
+
+
+@compiled
+def _add_channels(x: Array, weights: Array, low: float, truth: Array, gauge: Array) -> None:
+    for line in range(x.shape[0]):
+        for column in range(x.shape[1]):
+            for channel in range(x.shape[2]):
+                term = x[line, column, channel] * weights[channel]
+                truth[line, column, channel] += term
+                gauge[line, column, channel] += abs(term) + low * weights[channel]

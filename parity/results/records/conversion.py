@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, UnsetType
 
+from parity.results.records.hyperparameters import HyperparametersResult
 from parity.results.records.record import Count, Record, ResultFile, Seconds, says
 
 EXCLUDED = "excluded"
@@ -44,6 +45,10 @@ class LedgerResult(Record, kw_only=True, frozen=True):
         Sequence[str], says("what is wrong; empty for a checkpoint that can be converted")
     ]
     notes: Annotated[Sequence[str], says("what a user should know although nothing is wrong")]
+    hyperparameters: Annotated[
+        HyperparametersResult | UnsetType,
+        says("what was given besides the tensors and what is assumed; absent in older files"),
+    ] = UNSET
     variables: Annotated[Sequence[Variable], says("one entry for each variable, in file order")]
 
 
@@ -83,13 +88,25 @@ class Provenance(Record, kw_only=True, frozen=True):
         says("of the checkpoint; null where it is none of Google's releases, or not known as one"),
     ] = UNSET
     weights: Annotated[str | UnsetType, says("which values were taken, `ema` or `raw`")] = UNSET
+    stripped_prefix: Annotated[
+        str | None | UnsetType,
+        says("what was left out before the file's names, with `--strip-prefix`; else null"),
+    ] = UNSET
     variables: Annotated[
         Mapping[str, Count] | UnsetType, says("number of variables by use or reason of exclusion")
+    ] = UNSET
+    dtypes: Annotated[
+        Mapping[str, Count] | UnsetType,
+        says("number of the variables used by the type in which the checkpoint stores them"),
     ] = UNSET
     notes: Annotated[Sequence[str], says("what a user should know although nothing is wrong")] = ()
     warnings: Annotated[Sequence[str] | UnsetType, says("of earlier versions of the program")] = (
         UNSET
     )
+    hyperparameters: Annotated[
+        HyperparametersResult | UnsetType,
+        says("what was given besides the tensors and what is assumed; absent in older files"),
+    ] = UNSET
     versions: Annotated[
         Mapping[str, str | None] | UnsetType, says("of the packages that converted it")
     ] = UNSET

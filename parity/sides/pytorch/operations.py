@@ -109,11 +109,14 @@ def _array(tensor: Tensor) -> Array:
 
 
 def _shares(fusion: Fusion, count: int, weights: Tensor | None) -> Array:
-    """By what each feature map is multiplied, in float64 (paper, section 3.3)."""
+    """By what each feature map is multiplied, or each of its channels; in float64.
+
+    Source: EfficientDet (arXiv 1911.09070), section 3.3.
+    """
     if fusion is Fusion.SUM or weights is None:
         return np.ones(count)
     wide = weights.detach().double()
-    if fusion is Fusion.SOFTMAX_ATTENTION:
+    if fusion.is_softmax:
         return _array(torch.softmax(wide, dim=0))
     shares = torch.relu(wide)
-    return _array(shares / (shares.sum() + FUSION_EPSILON))
+    return _array(shares / (shares.sum(dim=0) + FUSION_EPSILON))

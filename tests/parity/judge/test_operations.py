@@ -15,6 +15,10 @@ def numbers(*shape):
 
 OPERATIONS = {
     "swish": (operations.Swish(), [SHAPE]),
+    "relu": (operations.Relu(), [SHAPE]),
+    "relu6": (operations.Relu6(), [SHAPE]),
+    "hard swish": (operations.HardSwish(), [SHAPE]),
+    "mish": (operations.Mish(), [SHAPE]),
     "gate": (operations.Gate(), [SHAPE]),
     "batch norm": (
         operations.BatchNorm(numbers(6), np.abs(numbers(6)), numbers(6), numbers(6), 1e-3),
@@ -22,6 +26,7 @@ OPERATIONS = {
     ),
     "scale": (operations.Scale(), [SHAPE, (2, 1, 1, 6)]),
     "sum": (operations.WeightedSum([0.3, 0.7]), [SHAPE, SHAPE]),
+    "sum by channels": (operations.WeightedSum(np.abs(numbers(2, 6))), [SHAPE, SHAPE]),
     "mean": (operations.Mean(), [SHAPE]),
     "pointwise": (operations.Convolution(numbers(4, 6, 1, 1), numbers(4), (1, 1)), [SHAPE]),
     "convolution": (operations.Convolution(numbers(4, 6, 3, 3), None, (2, 2)), [SHAPE]),
