@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,9 +17,10 @@ from converter.bundle import (
     open_bundle,
     read_index,
 )
+from converter.choice import choose_config
 from converter.fetch.cached import CheckpointFiles
 from converter.hparams.given import Hyperparameters
-from converter.ledger import Ledger, choose_config, make_ledger
+from converter.ledger import FLOAT64, PRECISIONS, Ledger, make_ledger
 from converter.mappings.layouts import Array
 from converter.mappings.official import iterate_pairs
 from converter.recognised import (
@@ -30,6 +32,7 @@ from converter.recognised import (
     model_of_name,
     recognise_release,
 )
+from converter.variables import without_prefix
 from efficientdet_spec import (
     MODELS,
     Cause,
@@ -103,14 +106,16 @@ def _ledger(
     name = model or files.official_model
     wanted = known.named(name)
     try:
+        entries = without_prefix(index.entries, files.strip, str(files.prefix))
         if wanted is not None and release is not None and release.certain:
             _check_content(files, release, wanted)
         suggested = release.config if release else _suggested_by_name(files)
         config = choose_config(
-            index.entries,
+            entries,
             str(files.prefix),
             wanted,
             num_classes,
+            given=tuple(known.given),
             models=known.models(wanted),
             suggested=None if suggested is None else known.applied(suggested),
         )
@@ -124,7 +129,7 @@ def _ledger(
         ) from error
     known.require(config, str(files.prefix))
     release = fitting(release, (base_model(config.name),))
-    ledger = make_ledger(index.entries, config, weights)
+    ledger = make_ledger(entries, config, weights, files.strip)
     notes = _origin_notes(config, release, asked=wanted is not None)
     told = known.record(config)
     return replace(ledger, notes=(*ledger.notes, *notes), hyperparameters=told), release
@@ -191,7 +196,7 @@ def convert(
     ledger, release = _ledger(index, files, model, num_classes, weights, hyperparameters)
     ledger.require_complete(str(files.prefix))
     reader = _Reader(open_bundle(files.prefix, index), progress)
-    arrays = dict(to_torch(ledger, reader.read))
+    arrays = dict(to_torch(ledger, reader.read_float32))
     ledger = reader.finish(ledger)
     used = [name for source in ledger.sources for name in source.variables]
     provenance = {
@@ -203,7 +208,9 @@ def convert(
         "release": release and {"name": release.release.name, "how": release.how},
         "licence": _licence(files, index),
         "weights": weights,
+        "stripped_prefix": files.strip or None,
         "variables": ledger.counts(),
+        "dtypes": dict(Counter(PRECISIONS[index.entries[name].dtype_name] for name in used)),
         "notes": list(ledger.notes),
         "hyperparameters": dict(ledger.hyperparameters),
         "versions": {
@@ -264,6 +271,28 @@ class _Reader:
         self._count(name, count_not_finite(array))
         return array
 
+    def read_float32(self, name: str) -> Array:
+        """A variable's values as float32, whatever floating-point type they are stored in.
+
+        Raises:
+            InputError: It is damaged, or holds a value that float32 cannot hold.
+        """
+        array = self.read(name)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            narrowed = array.astype(np.float32, copy=False)
+        # What is not finite is told apart, for all variables together.
+        changed = (narrowed != array) & np.isfinite(array)
+        if changed.any():
+            value, nearest = float(array[changed][0]), float(narrowed[changed][0])
+            raise InputError(
+                f"{self.bundle.prefix}: {name!r} is stored as float64 and holds {value!r}, which "
+                f"float32 cannot hold (the nearest is {nearest!r}); {int(changed.sum())} of its "
+                f"{array.size} values are so. Expected values that float32 holds exactly, so cast "
+                f"the variables to float32 in TensorFlow and save the checkpoint again.",
+                Cause.MODEL,
+            )
+        return narrowed
+
     def finish(self, ledger: Ledger) -> Ledger:
         """Verify what has not been read, and judge the values.
 
@@ -273,10 +302,14 @@ class _Reader:
         Raises:
             InputError: A variable is damaged, or values that are used are NaN or infinite.
         """
-        for name in self.bundle.index.entries:
-            if name not in self.not_finite:
-                self._count(name, self.bundle.verify(name))
         used = {name for source in ledger.sources for name in source.variables}
+        for name, entry in self.bundle.index.entries.items():
+            if name in self.not_finite:
+                continue
+            if name in used and PRECISIONS.get(entry.dtype_name) == FLOAT64:
+                self.read_float32(name)
+            else:
+                self._count(name, self.bundle.verify(name))
         bad = [name for name in self.bundle.index.entries if self.not_finite[name]]
         spoilt = [name for name in bad if name in used]
         if spoilt:

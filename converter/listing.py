@@ -53,6 +53,7 @@ def account_lines(ledger: Ledger, width: int) -> list[str]:
         *([f"hyperparameters {said}"] if said else []),
         *(f"note: {note}" for note in ledger.hyperparameters.get("notes", ())),
         *(f"note: {note}" for note in ledger.notes),
+        *(f"FINDING: {sentence}" for sentence in ledger.unsettled),
         *(f"FINDING: {finding}" for finding in ledger.findings),
     ]
     lines = [f"{ledger.config.name}, {ledger.config.num_classes} classes"]

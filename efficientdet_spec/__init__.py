@@ -28,6 +28,7 @@ from efficientdet_spec.family import (
     TINY,
     VARIANTS,
     base_model,
+    full_name,
     get_config,
     same_variables,
 )
@@ -45,6 +46,8 @@ from efficientdet_spec.files import (
     sync_folder,
     temporary_beside,
 )
+from efficientdet_spec.findings import Finding, listed, summary, told
+from efficientdet_spec.lookalikes import HEAD_BYTES, Lookalike, lookalike, lookalike_of
 from efficientdet_spec.models import (
     ASPECT_RATIOS,
     DEFAULT_NUM_CLASSES,
@@ -67,7 +70,7 @@ from efficientdet_spec.operations import (
 )
 from efficientdet_spec.padding import same_outputs, same_padding
 from efficientdet_spec.suppression import Suppression
-from efficientdet_spec.texts import printable, printable_lines
+from efficientdet_spec.texts import printable, printable_lines, shortened
 from efficientdet_spec.versions import installed_version
 from efficientdet_spec.wiring import WIRINGS, NodeSpec, ResampleSpec, Wiring, bifpn
 
@@ -96,6 +99,7 @@ __all__ = [
     "packages_of",
     "require_extra",
     "FUSION_EPSILON",
+    "HEAD_BYTES",
     "IMAGES",
     "MAX_SIDE",
     "MODELS",
@@ -106,8 +110,10 @@ __all__ = [
     "BlockSpec",
     "Cause",
     "EfficientDetConfig",
+    "Finding",
     "Fusion",
     "InputError",
+    "Lookalike",
     "Node",
     "NodeKind",
     "NodeSpec",
@@ -116,12 +122,16 @@ __all__ = [
     "did_you_mean",
     "discard",
     "file_sha256",
+    "full_name",
     "get_config",
     "in_one_line",
     "installed_version",
     "iterate_cells",
     "iterate_nodes",
+    "listed",
     "locked",
+    "lookalike",
+    "lookalike_of",
     "open_regular",
     "parse_size",
     "printable",
@@ -133,9 +143,12 @@ __all__ = [
     "same_outputs",
     "same_padding",
     "same_variables",
+    "shortened",
+    "summary",
     "sweep",
     "sweep_folder",
     "sync",
     "sync_folder",
     "temporary_beside",
+    "told",
 ]

@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from efficientdet_spec.errors import Cause, InputError, did_you_mean
+from efficientdet_spec.errors import Cause, InputError, did_you_mean, plain_name
 from efficientdet_spec.models import EfficientDetConfig
 from efficientdet_spec.operations import Activation, Fusion
 
@@ -174,8 +174,21 @@ def get_config(name: str) -> EfficientDetConfig:
     except KeyError:
         names = {**known, **FIRST_RELEASES}
         raise InputError(
-            f"There is no model {name!r:.80}{did_you_mean(full, names)}; choose one of "
+            f"There is no model {name!r:.80}{did_you_mean(full_name(name), names)}; choose one of "
             f"{', '.join(MODELS)}, or a variant such as {next(iter(VARIANTS))} "
             f"(efficientdet-parity models lists all).",
             Cause.OPTION,
         ) from None
+
+
+def full_name(name: str) -> str:
+    """A model's name as somebody may write it, in the form of the official ones.
+
+    It is for questions (did you mean ...?), never to take one name for another.
+
+    Args:
+        name: Such as ``D0``, ``EfficientDet-D0`` or ``tf_efficientdet_d0``.
+    """
+    plain = plain_name(name).removeprefix("tf-").replace("efficient-det", "efficientdet")
+    bare = plain.removeprefix("efficientdet").removeprefix("-")
+    return f"efficientdet-{bare}"

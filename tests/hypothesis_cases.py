@@ -41,7 +41,7 @@ KINDS = {
     layers.Conv2d: NodeKind.CONV,
     layers.DepthwiseConv2d: NodeKind.DEPTHWISE,
     layers.BatchNorm2d: NodeKind.BATCH_NORM,
-    layers.Swish: NodeKind.ACTIVATION,
+    **dict.fromkeys(layers.ACTIVATIONS.values(), NodeKind.ACTIVATION),
     torch.nn.Sigmoid: NodeKind.GATE,
     layers.GlobalMean: NodeKind.MEAN,
     layers.Scale: NodeKind.SCALE,
@@ -81,6 +81,11 @@ PAIR = [[features(), features()], None]
 POOL, UPSAMPLE = layers.MaxPool2d(), layers.Upsample()
 
 
+def by_channel():
+    """Three inputs with weights of their own for each channel, some of them negative."""
+    return [[features(), features(), features()], torch.rand(3, 8) * 1.2 - 0.1]
+
+
 def halved(height=12, width=12):
     """Features below zero and the size of half of them."""
     return [features(height=height, width=width) - 3, (-(-height // 2), -(-width // 2))]
@@ -103,5 +108,15 @@ MODULES = {
     "plain sum": (SUM, PAIR),
     "max-pool": (POOL, halved(13, 12)),
     "up-sampling": (UPSAMPLE, ODD),
+    "relu": (layers.Relu(), [features()]),
+    # Some values are above the cap.
+    "relu6": (layers.Relu6(), [4 * features()]),
+    "hard swish": (layers.HardSwish(), [2 * features()]),
+    "mish": (layers.Mish(), [features()]),
+    "fast attention of each channel": (layers.Fuse(Fusion.CHANNEL_FAST_ATTENTION), by_channel()),
+    "softmax attention of each channel": (
+        layers.Fuse(Fusion.CHANNEL_SOFTMAX_ATTENTION),
+        by_channel(),
+    ),
 }
 """A module and its arguments for each kind of node."""

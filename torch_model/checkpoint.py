@@ -16,8 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from efficientdet_spec import Cause, EfficientDetConfig, InputError, printable, replacing
-from torch_model.container import TorchFile, open_torch_file
+from efficientdet_spec import (
+    Cause,
+    EfficientDetConfig,
+    Finding,
+    InputError,
+    listed,
+    printable,
+    replacing,
+    summary,
+)
+from torch_model.container import PickledError, TorchFile, open_torch_file
 from torch_model.model import EfficientDet, build
 from torch_model.pickled import StoredTensor
 
@@ -169,13 +178,17 @@ def plain_keys(path: str | os.PathLike[str]) -> list[str]:
         path: A PyTorch file.
 
     Returns:
-        Keys of tensors; none where the file holds no state dict.
+        Keys of tensors; none where the file holds no state dict. Of a file that only code could
+        load, every text that may be one.
 
     Raises:
-        InputError: The file is missing, damaged, or holds more than plain tensors.
+        InputError: The file is missing or damaged.
     """
-    with open_torch_file(Path(path)) as file:
-        content = file.content
+    try:
+        with open_torch_file(Path(path)) as file:
+            content = file.content
+    except PickledError as error:
+        return [_unwrapped(text) for text in sorted(error.texts)]
     if not isinstance(content, dict):
         return []
     for state in (content, *(content.get(name) for name in _INSIDE)):
@@ -187,6 +200,12 @@ def plain_keys(path: str | os.PathLike[str]) -> list[str]:
             if keys:
                 return keys
     return []
+
+
+def _unwrapped(key: str) -> str:
+    for wrapper in _WRAPPERS:
+        key = key.removeprefix(wrapper)
+    return key
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
@@ -261,9 +280,9 @@ def _ours(file: TorchFile) -> dict[str, Any]:
     path, content = file.path, file.content
     if not isinstance(content, dict) or content.get("format") != FORMAT or not file.is_archive:
         raise InputError(
-            f"{path} is a PyTorch file, but not one that convert.py wrote (no format mark "
-            f"{FORMAT!r}); convert the TensorFlow checkpoint with convert.py, or give a model of "
-            f"your own as FILE.py:FUNCTION.",
+            f"{path} is a PyTorch file{_of_what(content)}, but not one that convert.py wrote (no "
+            f"format mark {FORMAT!r}); convert the TensorFlow checkpoint with convert.py, or give a "
+            f"model of your own as FILE.py:FUNCTION.",
             Cause.FORMAT,
         )
     version = content.get("version")
@@ -275,6 +294,15 @@ def _ours(file: TorchFile) -> dict[str, Any]:
             Cause.FORMAT,
         )
     return content
+
+
+def _of_what(content: Any) -> str:
+    """What a dictionary of somebody else's holds, to follow what it is."""
+    if not isinstance(content, dict) or not content:
+        return ""
+    if all(isinstance(value, StoredTensor) for value in content.values()):
+        return f" of {len(content):,} tensors ({listed(content, 3)})"
+    return f" with {listed(content, 6, 40)}"
 
 
 def _has_digests(content: Mapping[str, Any]) -> bool:
@@ -366,21 +394,26 @@ def _check_fit(config: EfficientDetConfig, kinds: Mapping[str, str], source: str
         source: Where they came from, for messages.
 
     Raises:
-        InputError: A tensor is missing, unknown or of another type or shape; all are listed.
+        InputError: A tensor is missing, unknown or of another type or shape.
     """
     expected = {name: _kind(value) for name, value in _bare(config).state_dict().items()}
     found = {name for name in kinds if not name.endswith("num_batches_tracked")}
     wanted = {name for name in expected if not name.endswith("num_batches_tracked")}
-    findings = [f"{name} is missing" for name in sorted(wanted - found)]
-    findings += [f"{printable(name)} is unknown" for name in sorted(kinds.keys() - expected.keys())]
+    findings = [Finding(name, "missing", f"{name} is missing") for name in sorted(wanted - found)]
     findings += [
-        f"{name} is {kinds[name]}, not {expected[name]}"
-        for name in sorted(kinds.keys() & expected.keys())
-        if kinds[name] != expected[name]
+        Finding(name, "unknown", f"{printable(name)} is unknown")
+        for name in sorted(kinds.keys() - expected.keys())
     ]
+    for name in sorted(kinds.keys() & expected.keys()):
+        if kinds[name] != expected[name]:
+            detail = f"{kinds[name]}, not {expected[name]}"
+            findings.append(Finding(name, "of another kind", f"{name} is {detail}", detail))
     if findings:
-        shown = "; ".join(findings[:8]) + (f"; and {len(findings) - 8} more" * (len(findings) > 8))
-        raise InputError(f"{source} does not fit {config.name}: {shown}.", Cause.MODEL)
+        raise InputError(
+            f"{source} does not fit {config.name}: {summary(findings)}. Give the values of a whole "
+            f"model of this size and number of classes, or convert its checkpoint again.",
+            Cause.MODEL,
+        )
 
 
 def from_state_dict(
@@ -394,7 +427,7 @@ def from_state_dict(
         source: Where they came from, for messages.
 
     Raises:
-        InputError: A tensor is missing, unknown or of another type or shape; all are listed.
+        InputError: A tensor is missing, unknown or of another type or shape.
     """
     _check_fit(config, {name: _kind(value) for name, value in state_dict.items()}, source)
     model = build(config)

@@ -30,6 +30,7 @@ from efficientdet_spec import (
     InputError,
     file_sha256,
     locked,
+    lookalike_of,
     open_regular,
     printable,
     sync,
@@ -153,11 +154,24 @@ def _reading(archive: Path) -> Iterator[None]:
     except InputError:
         raise
     except _UNREADABLE as error:
+        found = lookalike_of(archive)
+        if found is not None and not _may_be_tar(archive):
+            raise ArchiveError(
+                f"archive {_show(archive)} is not a .tar.gz file but looks like {found.kind}; "
+                f"{found.advice or 'give an archive of a checkpoint folder'}"
+            ) from error
         reason = str(error) or type(error).__name__
         raise ArchiveError(
             f"archive {_show(archive)} is damaged, truncated or not a .tar.gz file "
             f"({printable(_shorten(reason))}); download or copy it again"
         ) from error
+
+
+def _may_be_tar(archive: Path) -> bool:
+    with contextlib.suppress(OSError), open_regular(archive) as file:
+        head = file.read(_BLOCK)
+        return head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar"
+    return False
 
 
 def _is_compressed(file: IO[bytes]) -> bool:

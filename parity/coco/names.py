@@ -1,14 +1,33 @@
-"""What COCO calls its categories, for models whose 90 classes are its ids."""
+"""The names of the classes that a model tells apart."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from converter.hparams.labels import DATA_SETS
+from efficientdet_spec import EfficientDetConfig
 
 _NUM_CLASSES = 90
 
 
-def category_names(num_classes: int) -> dict[int, str]:
+def category_names(num_classes: int) -> Mapping[int, str]:
     """Name by category id; empty for a model of other classes than COCO's."""
-    if num_classes != _NUM_CLASSES:
-        return {}
-    return dict(DATA_SETS["coco"])
+    return dict(DATA_SETS["coco"]) if num_classes == _NUM_CLASSES else {}
+
+
+def stated_names(config: EfficientDetConfig) -> Mapping[int, str] | None:
+    """Name by class id where the model itself says what its classes are; else None.
+
+    Args:
+        config: Of the model.
+    """
+    return dict(config.label_map) or None
+
+
+def class_names(config: EfficientDetConfig) -> Mapping[int, str]:
+    """Name by class id: what the model states, else COCO's of a model with as many classes.
+
+    Args:
+        config: Of the model.
+    """
+    return stated_names(config) or category_names(config.num_classes)

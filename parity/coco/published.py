@@ -61,6 +61,7 @@ class Measured:
         profile: Name of the variants of the stages around the network.
         native_size: Whether the network's input had the model's own size.
         checkpoint: What the network was filled from.
+        own: A hyperparameter that is not the official one; None where there is none.
     """
 
     ap: float | None
@@ -69,6 +70,7 @@ class Measured:
     profile: str
     native_size: bool
     checkpoint: Checkpoint
+    own: str | None = None
 
 
 def against_published(model: str, measured: Measured) -> PublishedResult | None:
@@ -126,6 +128,8 @@ def _other_quantity(measured: Measured, profiles: Sequence[str]) -> list[str]:
         reasons.append("weights that are not the moving averages")
     if not measured.native_size:
         reasons.append("another input size")
+    if measured.own is not None:
+        reasons.append(f"a model with {measured.own} of its own")
     if measured.profile not in profiles:
         reasons.append(f"the profile {measured.profile} instead of {' or '.join(profiles)}")
     if measured.ap is None:

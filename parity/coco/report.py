@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from efficientdet_spec import get_config
@@ -23,6 +23,7 @@ from parity.results.records.coco import (
     PublishedResult,
 )
 from parity.results.records.shared import Checkpoint
+from parity.results.records.stages import StageValues
 
 if TYPE_CHECKING:
     from parity.pipelines.explanation import Explanation
@@ -81,15 +82,20 @@ class CocoReport:
         size: (height, width) of the network's input in pixels.
         environment: What the result depends on besides its inputs.
         outcomes: By side, in the order of display.
-        categories: Name by category id.
+        categories: Name by the model's class id.
         file_names: Of each image by its id.
         matching: The judged side's detections against the reference's; None where one is missing.
         interval: Of the difference of AP.
         stage_swap: PyTorch's pipeline with one stage at a time exchanged; None where not asked for.
         candidate: What takes the converted model's place, as results name it; None for nothing.
-        notes: Sentences on how the candidate's detections came about.
+        notes: Sentences on how annotations and images were read, and how the candidate's
+            detections came about.
+        file_ids: Category id in the annotation file by class id, where it is another.
         explanation: The known mistakes that make the faithful pipeline's boxes the candidate's;
             None where they were not looked for.
+        stages: What the stages of the profile did, in numbers.
+        own: A hyperparameter of the model that is not the official one of its name; None where
+            there is none.
     """
 
     model: str
@@ -106,7 +112,10 @@ class CocoReport:
     stage_swap: StageSwap | None = None
     candidate: str | None = None
     notes: Sequence[str] = ()
+    file_ids: Mapping[int, int] = field(default_factory=dict)
     explanation: Explanation | None = None
+    stages: StageValues | None = None
+    own: str | None = None
 
     @property
     def titles(self) -> Mapping[str, str]:
@@ -254,6 +263,7 @@ class CocoReport:
             profile=self.profile["name"],
             native_size=tuple(self.size) == get_config(self.model).image_size,
             checkpoint=self.checkpoint,
+            own=self.own,
         )
         return against_published(self.model, measured)
 
@@ -307,6 +317,7 @@ class CocoReport:
             notes=self.notes,
             annotations=self.annotations,
             profile=self.profile,
+            stages=self.stages,
             size=self.size,
             environment=self.environment,
             images={name: _counts(item, self.file_names) for name, item in self.outcomes.items()},
@@ -328,7 +339,7 @@ class CocoReport:
         deltas = self.category_deltas()
         return [
             Category(
-                id=number,
+                id=self.file_ids.get(number, number),
                 name=name,
                 AP={side: item.categories.get(number) for side, item in evaluations.items()},
                 delta=deltas.get(number),

@@ -50,7 +50,9 @@ def _metrics(report: CocoReport) -> str:
         return f"{head}: no annotations, so no metrics"
     deltas = report.deltas()
     titles = ["metric", *(_heading(report, name) for name in found)]
-    lines = [head, *_candidate(report), _row([*titles, *(["difference"] if deltas else [])])]
+    columns = _row([*titles, *(["difference"] if deltas else [])])
+    told = [] if report.stages is None else [report.stages.told()]
+    lines = [head, *told, *_candidate(report), columns]
     for name in METRICS:
         cells = [name, *(_number(metrics[name]) for metrics in found.values())]
         lines.append(_row([*cells, *([_number(deltas[name], signed=True)] if deltas else [])]))

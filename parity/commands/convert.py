@@ -142,7 +142,7 @@ def ledger_record(ledger: Ledger) -> LedgerResult:
         num_classes=ledger.config.num_classes,
         weights=ledger.weights,
         counts=ledger.counts(),
-        findings=ledger.findings,
+        findings=[*ledger.unsettled, *map(str, ledger.findings)],
         notes=ledger.notes,
         hyperparameters=made(HyperparametersResult, ledger.hyperparameters)
         if ledger.hyperparameters

@@ -74,6 +74,7 @@ class Recipe(_Message, frozen=True, kw_only=True):
         batch: Images that go through the network together.
         side: What detects.
         manifest: What the other process's detections must depend on.
+        strip_prefix: What stands before the checkpoint's names.
     """
 
     prefix: Name
@@ -86,6 +87,7 @@ class Recipe(_Message, frozen=True, kw_only=True):
     batch: Positive
     side: SideName
     manifest: dict[str, Any]
+    strip_prefix: Annotated[str, Meta(max_length=MAX_TEXT)] = ""
 
 
 class ImageEntry(_Message, frozen=True, kw_only=True):

@@ -142,6 +142,12 @@ class CheckpointSettings(DownloadSettings):
         group=CHECKPOINT,
         metavar="NAME",
     )
+    strip_prefix: str = option(
+        "read the file's names without this before them, such as model/",
+        default="",
+        group=CHECKPOINT,
+        metavar="TEXT",
+    )
     num_classes: int | None = option(
         "refuse a file with another number of classes",
         default=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from converter.bundle import checkpoint_files
@@ -29,13 +30,14 @@ def resolve_checkpoint(settings: CheckpointSettings) -> CheckpointFiles:
         InputError: There is no such checkpoint.
     """
     with Progress("downloading") as progress:
-        return resolve(
+        found = resolve(
             settings.checkpoint,
             settings.cache or default_cache(),
             progress,
             sha256=settings.sha256,
             offline=settings.offline,
         )
+    return replace(found, strip=settings.strip_prefix)
 
 
 def convert_checkpoint(settings: CheckpointSettings, files: CheckpointFiles) -> Conversion:

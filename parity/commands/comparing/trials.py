@@ -225,6 +225,7 @@ class Trials:
             if not classes.isdisjoint(found.peaks)
         ]
         told = [
+            *self._opened.conversion.ledger.notes,
             *notes,
             *self._notes,
             *(note for found in self._comparisons for note in found.notes),

@@ -20,6 +20,7 @@ from parity.settings.shared import DetectionSettings
 
 if TYPE_CHECKING:
     from torch_model.profiles import Profile
+    from torch_model.surroundings import Surroundings
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Detection:
             "packages": {name: installed[name] for name in packages},
             "model": config.name,
             "classes": config.num_classes,
+            # What the same checkpoint computes, and the stages around it do, depends on these too.
             **({"hyperparameters": own} if own else {}),
             "checkpoint": self.conversion.provenance["checkpoint_fingerprint"],
             "weights": self.weights,
@@ -70,12 +72,18 @@ class Detection:
             "batch": self.batch,
         }
 
+    @property
+    def around(self) -> Surroundings:
+        """The profile's stages around this model, in plain values."""
+        from torch_model.surroundings import Surroundings
+
+        return Surroundings.of(self.conversion.config, self.profile)
+
     def anchors(self) -> Any:
         """The profile's anchors, [A, 4] as [y1, x1, y2, x2] in pixels of the network's input."""
-        from torch_model.anchors import PAIR_ASPECTS, SQRT_ASPECTS, make_anchors
+        from torch_model.anchors import make_anchors
 
-        aspects = SQRT_ASPECTS if self.profile.aspects == "sqrt" else PAIR_ASPECTS
-        return make_anchors(self.conversion.config, *self.size, aspects)
+        return make_anchors(self.conversion.config, *self.size, self.around.aspects)
 
     def longest_anchors(self, sizes: Iterable[tuple[int, int]]) -> list[float]:
         """The longest side of an anchor, in pixels of each image.
@@ -132,6 +140,7 @@ def set_up(settings: DetectionSettings, batch: int, threads: int | None = None) 
         InputError: The checkpoint, profile or size cannot be used.
     """
     from torch_model.profiles import get_profile, with_stages
+    from torch_model.surroundings import Surroundings
 
     changes = dict(_stage(text) for text in settings.stage)
     profile = with_stages(get_profile(settings.profile), changes)
@@ -140,6 +149,8 @@ def set_up(settings: DetectionSettings, batch: int, threads: int | None = None) 
     config = conversion.config
     size = settings.size or config.image_size
     config.feature_sizes(*size)
+    # Said before anything is computed, where the profile is none for this model.
+    Surroundings.of(config, profile)
     environment.prepare(in_turns=False)
     return Detection(
         conversion=conversion,

@@ -33,6 +33,7 @@ def recipe_of(setup: Detection, side: Detecting, name: SideName) -> Recipe:
         prefix=str(setup.prefix.absolute()),
         config=config.to_dict(),
         weights=setup.weights,
+        strip_prefix=setup.conversion.ledger.stripped,
         profile=setup.profile.to_dict(),
         size=setup.size,
         device=setup.device,
@@ -74,7 +75,7 @@ def _set_up(recipe: Recipe) -> Detection:
 
     prefix = Path(recipe.prefix)
     conversion = convert(
-        CheckpointFiles(prefix, str(prefix), None),
+        CheckpointFiles(prefix, str(prefix), None, strip=recipe.strip_prefix),
         weights=recipe.weights,
         hyperparameters=Hyperparameters.exactly(EfficientDetConfig.from_dict(recipe.config)),
     )

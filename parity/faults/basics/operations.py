@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,15 @@ def faithful(operation: Operation) -> Evaluation:
     return makers[operation.kind](operation)
 
 
-_ACTIVATIONS: dict[Activation, Change] = {Activation.SWISH: F.silu}
+_ACTIVATIONS: Mapping[Activation, Change] = MappingProxyType(
+    {
+        Activation.SWISH: F.silu,
+        Activation.RELU: F.relu,
+        Activation.RELU6: F.relu6,
+        Activation.HARD_SWISH: F.hardswish,
+        Activation.MISH: F.mish,
+    }
+)
 
 
 def official(site: Site) -> Change:
@@ -58,6 +67,11 @@ def official(site: Site) -> Change:
         return torch.sigmoid
     layer: Any = site.module
     return _ACTIVATIONS[layer.activation]
+
+
+def is_selection(site: Site) -> bool:
+    """Whether an activation gives its input or a limit, as relu and relu6 do, whatever the rest."""
+    return official(site) in (F.relu, F.relu6)
 
 
 @dataclass(frozen=True)
@@ -423,7 +437,12 @@ def of_both(operation: Operation, function: Pair) -> Evaluation:
 
 
 def weighted(features: Sequence[Tensor], shares: Tensor) -> Evaluation:
-    """``sum share_i x_i``."""
+    """``sum share_i x_i``.
+
+    Args:
+        features: The inputs.
+        shares: One for each, or [len(features), C] where each of their channels has its own.
+    """
 
     def evaluate(channels: Channels) -> tuple[Tensor, Tensor]:
         if len(features) != len(shares):
@@ -432,6 +451,8 @@ def weighted(features: Sequence[Tensor], shares: Tensor) -> Evaluation:
         output = torch.zeros_like(chosen[0])
         gauge = torch.zeros_like(chosen[0])
         for x, share in zip(chosen, shares, strict=True):
+            if share.dim():
+                share = share.view(1, -1, 1, 1)[:, channels]
             output = output + x * share
             gauge = gauge + (x * share).abs()
         return output, gauge
@@ -440,9 +461,9 @@ def weighted(features: Sequence[Tensor], shares: Tensor) -> Evaluation:
 
 
 def fast_attention(weights: Tensor, epsilon: float = FUSION_EPSILON) -> Tensor:
-    """The shares of fast attention."""
+    """The shares of fast attention, of the whole inputs or of each of their channels."""
     kept = F.relu(weights)
-    return kept / (kept.sum() + epsilon)
+    return kept / (kept.sum(0) + epsilon)
 
 
 def fusion(operation: Operation) -> Evaluation:
@@ -451,11 +472,19 @@ def fusion(operation: Operation) -> Evaluation:
 
 
 def shares(operation: Operation) -> Tensor:
-    """The factor of each input of a fusion, as it should be."""
-    module: Any = operation.module
+    """The factor of each input of a fusion, or of each of its channels, as it should be."""
     features, weights = operation.arguments
-    kind = Fusion(module.fusion)
-    if kind is Fusion.SUM or weights is None:
+    if fusion_of(operation) is Fusion.SUM or weights is None:
         return torch.ones(len(features), dtype=features[0].dtype)
-    own: Tensor = weights.detach().to(features[0].dtype)
-    return torch.softmax(own, 0) if kind is Fusion.SOFTMAX_ATTENTION else fast_attention(own)
+    return shares_of(fusion_of(operation), weights.detach().to(features[0].dtype))
+
+
+def fusion_of(site: Site) -> Fusion:
+    """How a fusion of the faithful model joins its inputs."""
+    module: Any = site.module
+    return Fusion(module.fusion)
+
+
+def shares_of(kind: Fusion, weights: Tensor) -> Tensor:
+    """What attention makes of weights: the inputs' shares."""
+    return torch.softmax(weights, 0) if kind.is_softmax else fast_attention(weights)

@@ -21,7 +21,7 @@ from parity.faults.basics.case import (
     fitted,
 )
 from parity.faults.basics.fault import Fault, Kinds, Variant, in_variants, with_numbers
-from parity.faults.basics.operations import Change, of_each, official
+from parity.faults.basics.operations import Change, is_selection, of_each, official
 from parity.results.digits import told
 
 ACTIVATIONS: tuple[tuple[str, str, Change], ...] = (
@@ -68,11 +68,21 @@ ACTIVATIONS: tuple[tuple[str, str, Change], ...] = (
 )
 """(slug, title, function), likely ones first."""
 
+LIKELY: tuple[tuple[str, Change], ...] = tuple(
+    (title, function)
+    for slug, title, function in ACTIVATIONS
+    if slug in ("relu", "swish", "relu6", "hard-swish", "mish")
+)
+"""Those that models have, which a port may have left somewhere: (title, function)."""
+
 _STEEP = frozenset({"square", "exponential", "relu-squared", "swish-squared", "reciprocal"})
 """Functions that stretch an error by more than a little."""
 
 _CLAMPS = (20.0, 10.0, 6.0, 5.0, 3.0, 1.0)
 """Magnitudes that inputs are cut off at."""
+
+_CAP = 6.0
+"""Above which ReLU6 is flat."""
 
 _BOTH: Kinds = frozenset({NodeKind.ACTIVATION, NodeKind.GATE})
 
@@ -109,6 +119,14 @@ def then(base: Evaluation, function: Change) -> Evaluation:
     return evaluate
 
 
+def instead(site: Site) -> str:
+    """What stands where something else should be, as the end of a sentence."""
+    if site.kind is NodeKind.GATE:
+        return "instead of the gate's sigmoid"
+    own = official(site)
+    return f"instead of {next(title for title, function in LIKELY if function is own)}"
+
+
 def _other(slug: str) -> Fault:
     """Another function in the place of an activation or a gate."""
     listed = [(title, function) for name, title, function in ACTIVATIONS if name == slug]
@@ -119,8 +137,12 @@ def _other(slug: str) -> Fault:
         return official(site) not in functions
 
     def variants(operation: Operation, base: Evaluation) -> Iterator[Variant]:
+        if F.relu in functions and float(operation.arguments[0].max()) <= _CAP:
+            # Where another node of the layer has one, that tells which of the two it is.
+            words = f"ReLU, or ReLU6 (no value is above {_CAP:g}),"
+            yield f"{words} {instead(operation)}", of_each(operation, F.relu, 1.0)
         for title, function in listed:
-            yield f"{title} instead of the official function", of_each(operation, function, 1.0)
+            yield f"{title} {instead(operation)}", of_each(operation, function, 1.0)
 
     title = f"{listed[0][0].partition(' (')[0]} instead of the official function"
     return in_variants(slug, title, _BOTH, variants, where=is_another, alike=_ALIKE.get(slug, ()))
@@ -165,7 +187,7 @@ def _softmax_over(operation: Operation, axis: int | None) -> Evaluation:
 
 def _gate_elsewhere(operation: Operation, base: Evaluation) -> Iterator[Variant]:
     """``x sigmoid(y)`` where y is another tensor made of the same input."""
-    if operation.kind is not NodeKind.ACTIVATION:
+    if operation.kind is not NodeKind.ACTIVATION or official(operation) is not F.silu:
         return
     x = operation.arguments[0]
     count = x.shape[1]
@@ -198,6 +220,9 @@ def _gated_by(operation: Operation, other: Tensor) -> Evaluation:
 
 def _clamped(operation: Operation, base: Evaluation) -> Iterator[Variant]:
     own = official(operation)
+    if is_selection(operation):
+        # What is cut off of its input is cut off of its output.
+        return
     for bound in _CLAMPS:
         yield (
             f"applied to its input clamped to -{bound:g}..{bound:g}",
@@ -242,7 +267,9 @@ def _other_slope(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
             text = told(b, 1.0, 4)
             if text is not None:
                 again = partial(_of_each_again, partial(function, b))
-                words = f"{title} with b = {text} instead of 1"
+                swish = case.kind is NodeKind.GATE or official(case) is F.silu
+                due = "instead of 1" if swish else instead(case)
+                words = f"{title} with b = {text} {due}"
                 yield fitted("other-slope", words, case, base, again, 1)
 
 

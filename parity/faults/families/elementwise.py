@@ -240,7 +240,7 @@ def _channels_scaled(operation: Operation, base: Evaluation) -> Evaluation:
 
 
 def _activated_shortcut(operation: Operation, base: Evaluation) -> Iterator[Variant]:
-    for _, title, activation in activations.ACTIVATIONS[:2]:
+    for title, activation in activations.LIKELY:
         yield (
             f"{title} on the shortcut before the sum",
             of_both(operation, partial(_sum_with_activated, activation)),
@@ -281,7 +281,7 @@ def _moved_shortcut(operation: Operation, base: Evaluation) -> Iterator[Variant]
 
 
 def _activated_branch(operation: Operation, base: Evaluation) -> Iterator[Variant]:
-    for _, title, activation in activations.ACTIVATIONS[:2]:
+    for title, activation in activations.LIKELY:
         yield (
             f"{title} on the branch before the sum",
             of_both(operation, partial(_activated_sum, activation)),

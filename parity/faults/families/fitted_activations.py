@@ -7,9 +7,10 @@ determine.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from efficientdet_spec import NodeKind
 from parity.faults.basics.case import Case, Channels, Evaluation, Hypothesis, Operation, fitted
 from parity.faults.basics.fault import Fault, Kinds, with_numbers
 from parity.faults.basics.operations import Change, of_each, official
+from parity.faults.families.activations import instead
 
 KINDS: Kinds = frozenset({NodeKind.ACTIVATION, NodeKind.GATE})
 
@@ -253,8 +255,7 @@ def _fault(
             return
         for words, function, count in find(chosen):
             again = partial(_of_each_again, function)
-            full = f"{words} instead of the official function"
-            yield fitted(slug, full, case, base, again, count)
+            yield fitted(slug, f"{words} {instead(case)}", case, base, again, count)
 
     return with_numbers(
         slug, title, KINDS, fit, lambda operation, base: of_each(operation, example, 1.0)
@@ -266,23 +267,24 @@ def _of_each_again(function: Change, operation: Operation, base: Evaluation) -> 
 
 
 def _clamped_inputs(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
-    """Swish of an input that is cut off below, and perhaps above as well.
+    """A function that falls and rises, of an input that is cut off below, and perhaps above too.
 
     Cut off above alone it is an output that is cut off, which has a name of its own.
     """
     x = case.arguments[0]
-    if x.shape != case.candidate.shape:
+    if x.shape != case.candidate.shape or official(case) not in _LOWEST:
         return
     own, made = official(case), case.candidate.double()
-    if float(x.min()) > _LOWEST - 0.01:
-        # Where swish only rises, the output may as well be cut off.
+    least = _LOWEST[own]
+    if float(x.min()) > least - 0.01:
+        # Where the function only rises, the output may as well be cut off.
         return
     lowest = float(own(x.min()))
     bottoms = [
         bottom
-        for bottom in _cut_off(own, x, made, -1.0, ((-50.0, _LOWEST), (_LOWEST, 0.0)))
+        for bottom in _cut_off(own, x, made, -1.0, ((-50.0, least), (least, 0.0)))
         # Else no value falls below what is made there, and the output may as well be cut off.
-        if bottom < _LOWEST or lowest > float(own(torch.tensor(bottom).to(x))) + 1e-6
+        if bottom < least or lowest > float(own(torch.tensor(bottom).to(x))) + 1e-6
     ]
     tops = [math.inf, *_cut_off(own, x, made, 1.0, ((0.0, 50.0),))]
     for bottom in bottoms:
@@ -294,8 +296,10 @@ def _clamped_inputs(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
             yield fitted("input-clamped", title, case, base, again, constants)
 
 
-_LOWEST = -1.2784645427610738
-"""Where swish is smallest: it falls up to there, and rises from there."""
+_LOWEST: Mapping[Change, float] = MappingProxyType(
+    {F.silu: -1.2784645427610738, F.hardswish: -1.5, F.mish: -1.1924312145155}
+)
+"""Where these functions are smallest: they fall up to there, and rise from there."""
 
 
 def _cut_off(
@@ -328,8 +332,8 @@ def _slopes_by_channel(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
         return
     low, high = float(known.min()), float(known.max())
     title = (
-        f"leaky ReLU with a slope for each channel (PReLU), {low:.4g} to {high:.4g}, instead of "
-        f"the official function"
+        f"leaky ReLU with a slope for each channel (PReLU), {low:.4g} to {high:.4g}, "
+        f"{instead(case)}"
     )
     yield fitted("prelu", title, case, base, partial(_prelu, slopes), len(slopes))
 
@@ -381,9 +385,7 @@ def _polynomials(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
             for i, c in enumerate(factors)
             if abs(c) * reach**i > 1e-6 * float(scale.max())
         ]
-        title = (
-            f"a polynomial of degree {degree}, {' '.join(kept)}, instead of the official function"
-        )
+        title = f"a polynomial of degree {degree}, {' '.join(kept)}, {instead(case)}"
         again = partial(_polynomial, tuple(factors))
         yield fitted("polynomial", title, case, base, again, degree + 1)
 

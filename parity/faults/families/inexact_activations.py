@@ -11,9 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from efficientdet_spec import NodeKind
-from parity.faults.basics.case import Case, Channels, Evaluation, Hypothesis, Operation, fitted
+from parity.faults.basics.case import (
+    Case,
+    Channels,
+    Evaluation,
+    Hypothesis,
+    Operation,
+    Site,
+    fitted,
+)
 from parity.faults.basics.fault import Fault, Variant, in_variants, with_numbers
-from parity.faults.basics.operations import Change
+from parity.faults.basics.operations import Change, official
 from parity.faults.families.fitted_activations import KINDS, Sample, rounded, sample
 from parity.faults.families.precision import PRECISIONS, Precision
 
@@ -53,7 +61,7 @@ def _stepwise_again(
 
 def _few_bits(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     """A sigmoid in a type of lower precision, its product in full or rounded as well."""
-    if case.kind is not NodeKind.ACTIVATION:
+    if case.kind is not NodeKind.ACTIVATION or official(case) is not F.silu:
         return
     for precision in PRECISIONS:
         if precision.dtype is None:
@@ -98,36 +106,35 @@ def _of_rounded(operation: Operation, precision: Precision) -> Evaluation:
     return evaluate
 
 
-def _half_sigmoid(operation: Operation, base: Evaluation) -> Evaluation:
+def _half_sigmoid(operation: Operation, base: Evaluation) -> Evaluation | None:
+    if official(operation) is not F.silu:
+        return None
     return _swish_in(operation, PRECISIONS[-1], True)
 
 
 # Poor formulas
 
-_FORMULAS: tuple[tuple[NodeKind, str, Change], ...] = (
-    (NodeKind.ACTIVATION, "x/2 (1 + tanh(x/2))", lambda x: 0.5 * x * (1 + torch.tanh(0.5 * x))),
-    (NodeKind.ACTIVATION, "x (tanh(x/2) + 1)/2", lambda x: x * ((torch.tanh(x / 2) + 1) / 2)),
-    (
-        NodeKind.ACTIVATION,
-        "x/2 + x/2 tanh(x/2)",
-        lambda x: 0.5 * x + 0.5 * x * torch.tanh(0.5 * x),
-    ),
-    (NodeKind.ACTIVATION, "x - x/(1 + exp(x))", lambda x: x - x / (1 + x.exp())),
-    (NodeKind.ACTIVATION, "x (1 - 1/(1 + exp(x)))", lambda x: x * (1 - 1 / (1 + x.exp()))),
-    (NodeKind.ACTIVATION, "x (1 - sigmoid(-x))", lambda x: x * (1 - torch.sigmoid(-x))),
-    (NodeKind.ACTIVATION, "x exp(log sigmoid(x))", lambda x: x * F.logsigmoid(x).exp()),
-    (NodeKind.GATE, "(1 + tanh(x/2))/2", lambda x: 0.5 * (1 + torch.tanh(0.5 * x))),
-    (NodeKind.GATE, "tanh(x/2)/2 + 1/2", lambda x: 0.5 * torch.tanh(0.5 * x) + 0.5),
-    (NodeKind.GATE, "1 - 1/(1 + exp(x))", lambda x: 1 - 1 / (1 + x.exp())),
-    (NodeKind.GATE, "1 - sigmoid(-x)", lambda x: 1 - torch.sigmoid(-x)),
+_FORMULAS: tuple[tuple[Change, str, Change], ...] = (
+    (F.silu, "x/2 (1 + tanh(x/2))", lambda x: 0.5 * x * (1 + torch.tanh(0.5 * x))),
+    (F.silu, "x (tanh(x/2) + 1)/2", lambda x: x * ((torch.tanh(x / 2) + 1) / 2)),
+    (F.silu, "x/2 + x/2 tanh(x/2)", lambda x: 0.5 * x + 0.5 * x * torch.tanh(0.5 * x)),
+    (F.silu, "x - x/(1 + exp(x))", lambda x: x - x / (1 + x.exp())),
+    (F.silu, "x (1 - 1/(1 + exp(x)))", lambda x: x * (1 - 1 / (1 + x.exp()))),
+    (F.silu, "x (1 - sigmoid(-x))", lambda x: x * (1 - torch.sigmoid(-x))),
+    (F.silu, "x exp(log sigmoid(x))", lambda x: x * F.logsigmoid(x).exp()),
+    (F.mish, "x tanh(log(1 + exp(x)))", lambda x: x * torch.tanh(torch.log(1 + x.exp()))),
+    (torch.sigmoid, "(1 + tanh(x/2))/2", lambda x: 0.5 * (1 + torch.tanh(0.5 * x))),
+    (torch.sigmoid, "tanh(x/2)/2 + 1/2", lambda x: 0.5 * torch.tanh(0.5 * x) + 0.5),
+    (torch.sigmoid, "1 - 1/(1 + exp(x))", lambda x: 1 - 1 / (1 + x.exp())),
+    (torch.sigmoid, "1 - sigmoid(-x)", lambda x: 1 - torch.sigmoid(-x)),
 )
-"""Forms of the official functions that cancel: (kind, words, the form)."""
+"""Forms of the official functions that cancel: (the function, words, the form)."""
 
 
 def _formulas(case: Operation, base: Evaluation) -> Iterator[Variant]:
     """The very roundings of a form that is right in exact arithmetic, and only there."""
-    for kind, words, form in _FORMULAS:
-        if kind is case.kind:
+    for function, words, form in _FORMULAS:
+        if function is official(case):
             title = f"computed as {words}: the right function, in arithmetic that loses its digits"
             yield title, _in_own_type(case, form)
 
@@ -391,7 +398,7 @@ _Tables = Callable[[Case, Sample, bool], Iterator[tuple[str, Change, float]]]
 
 def _tables(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
     chosen = sample(case)
-    if chosen is None:
+    if chosen is None or not _has_tables(case):
         return
     forms: list[tuple[str, Sample, bool, bool]] = []
     if case.kind is NodeKind.GATE:
@@ -409,7 +416,14 @@ def _tables(case: Case, base: Evaluation) -> Iterator[Hypothesis]:
                 yield fitted("table", f"{words} {text}", case, base, again, 3)
 
 
-def _example(operation: Operation, base: Evaluation) -> Evaluation:
+def _has_tables(site: Site) -> bool:
+    """Whether it is a function of which the points of a table can be told: swish, or a sigmoid."""
+    return official(site) in (F.silu, torch.sigmoid)
+
+
+def _example(operation: Operation, base: Evaluation) -> Evaluation | None:
+    if not _has_tables(operation):
+        return None
     own: Change = torch.sigmoid if operation.kind is NodeKind.GATE else F.silu
     function = partial(_looked_up, own, -6.0, 12 / 255, 0.5, -6.0, 6.0)
     return stepwise(operation, function, own, 6.0)

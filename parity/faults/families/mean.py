@@ -14,6 +14,7 @@ from efficientdet_spec import NodeKind
 from parity.faults.basics.case import Case, Channels, Evaluation, Hypothesis, Operation, fitted
 from parity.faults.basics.fault import Fault, Variant, in_variants, with_numbers
 from parity.faults.basics.operations import Change, mean, of_plane
+from parity.faults.families.activations import LIKELY
 
 _KINDS = frozenset({NodeKind.MEAN})
 
@@ -30,6 +31,10 @@ def _fault(slug: str, title: str, *forms: tuple[str, Change], without: str | Non
 
 def _with_mean(function: Change, x: Tensor) -> Tensor:
     return function(x).abs() + mean(x)
+
+
+def _mean_of(function: Change, x: Tensor) -> Tensor:
+    return mean(function(x))
 
 
 def _largest(x: Tensor) -> Tensor:
@@ -283,13 +288,15 @@ FAULTS = (
             "the mean of the values that are not zero",
             lambda x: x.sum((2, 3), True) / (x != 0).sum((2, 3), True),
         ),
-        without="a swish gives no zero, so that in these models it is the mean",
+        without="most activations give no zero, so that behind them it is the mean",
     ),
     _fault(
         "mean-activated",
         "an activation before the mean",
-        ("the mean of ReLU of the values", lambda x: mean(F.relu(x))),
-        ("the mean of swish of the values", lambda x: mean(F.silu(x))),
+        *(
+            (f"the mean of {title} of the values", partial(_mean_of, function))
+            for title, function in LIKELY
+        ),
     ),
     in_variants("mean-of-part", "the mean of a part", _KINDS, _of_part),
     with_numbers(

@@ -68,7 +68,11 @@ def _part_of(case: Operation, places: Tensor, axis: int, count: int) -> Any:
             return value.index_select(axis, places)
         return [chosen(item) for item in value] if isinstance(value, list) else value
 
-    changes: dict[str, Any] = {"arguments": tuple(chosen(value) for value in case.arguments)}
+    arguments = tuple(chosen(value) for value in case.arguments)
+    if axis == _CHANNELS and case.kind is NodeKind.FUSE and getattr(arguments[1], "ndim", 0) > 1:
+        # Each channel has weights of its own.
+        arguments = (arguments[0], arguments[1].index_select(1, places))
+    changes: dict[str, Any] = {"arguments": arguments}
     if isinstance(case, Case):
         changes["candidate"] = case.candidate.index_select(axis, places)
     if axis == _CHANNELS and case.kind is NodeKind.BATCH_NORM:

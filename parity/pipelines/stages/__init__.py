@@ -23,7 +23,7 @@ from parity.pipelines.stages import (
     suppressing,
     writing,
 )
-from parity.pipelines.stages.pipeline import Mistake
+from parity.pipelines.stages.pipeline import Mistake, Pipeline
 
 MISTAKES: tuple[Mistake, ...] = (
     *decoding.MISTAKES,
@@ -37,6 +37,17 @@ MISTAKES: tuple[Mistake, ...] = (
     *writing.MISTAKES,
 )
 """Every known mistake, in the order of the stages."""
+
+
+def of_model(faithful: Pipeline) -> tuple[Mistake, ...]:
+    """Mistakes with numbers of the model's own, where they are no other than those of the lists.
+
+    Args:
+        faithful: The model's pipeline.
+    """
+    own = (*normalising.of_model(faithful.normalisation), *anchors.of_model(faithful))
+    known = [item.changes for item in MISTAKES]
+    return tuple(item for item in own if item.changes not in known)
 
 
 def read_off(port: Mapping[int, Rows]) -> tuple[Mistake, ...]:

@@ -88,8 +88,16 @@ class Provenance(Record, kw_only=True, frozen=True):
         says("of the checkpoint; null where it is none of Google's releases, or not known as one"),
     ] = UNSET
     weights: Annotated[str | UnsetType, says("which values were taken, `ema` or `raw`")] = UNSET
+    stripped_prefix: Annotated[
+        str | None | UnsetType,
+        says("what was left out before the file's names, with `--strip-prefix`; else null"),
+    ] = UNSET
     variables: Annotated[
         Mapping[str, Count] | UnsetType, says("number of variables by use or reason of exclusion")
+    ] = UNSET
+    dtypes: Annotated[
+        Mapping[str, Count] | UnsetType,
+        says("number of the variables used by the type in which the checkpoint stores them"),
     ] = UNSET
     notes: Annotated[Sequence[str], says("what a user should know although nothing is wrong")] = ()
     warnings: Annotated[Sequence[str] | UnsetType, says("of earlier versions of the program")] = (

@@ -158,7 +158,7 @@ def test_stale_state_file_beside_one_checkpoint(tmp_path, cache):
 
 def test_several_checkpoints(tmp_path, cache):
     folder = fill(tmp_path / "x", {f"m-{n:02}.index": b"" for n in range(12)})
-    with pytest.raises(InputError, match="'m-09' and 2 more. and no 'checkpoint' file says which"):
+    with pytest.raises(InputError, match="'m-05' and 6 more. and no 'checkpoint' file says which"):
         resolve(str(folder), cache)
 
 

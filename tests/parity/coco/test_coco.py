@@ -113,29 +113,43 @@ def test_a_file_as_it_should_be(dataset):
         (["images"], [], "lists no image"),
         (["categories"], [], "lists no category"),
         (["annotations"], {}, "no list 'annotations'"),
-        (["images", 0, "id"], "3", r"images\[0\] has id '3'"),
+        (["images", 0, "id"], "x3", r"images\[0\] has id 'x3'"),
+        (["images", 0, "id"], 3.5, "id 3.5"),
+        (["images", 0, "id"], None, "id None"),
+        (["images", 0, "id"], "9" * 400, "id '999"),
         (["images", 0, "id"], True, "id True"),
         (["images", 0, "id"], 2**60, "whole number"),
         (["images", 0, "id"], 7, r"images\[1\] has id 7"),
         (["images", 0, "width"], 0, "width 0"),
-        (["images", 0, "file_name"], "../3.png", "without any folder"),
-        (["images", 0, "file_name"], "/etc/passwd", "without any folder"),
-        (["images", 0, "file_name"], "a\\b.png", "without any folder"),
-        (["images", 0, "file_name"], "C:3.png", "without any folder"),
-        (["images", 0, "file_name"], "..", "without any folder"),
+        (["images", 0, "file_name"], "../3.png", "below the folder of images"),
+        (["images", 0, "file_name"], "/etc/passwd", "below the folder of images"),
+        (["images", 0, "file_name"], "a\\..\\..\\b.png", "below the folder of images"),
+        (["images", 0, "file_name"], "a/../../b.png", "below the folder of images"),
+        (["images", 0, "file_name"], "\\\\server\\b.png", "below the folder of images"),
+        (["images", 0, "file_name"], "a/", "below the folder of images"),
+        (["images", 0, "file_name"], "http://x/a%2f..%2fb.png", "below the folder of images"),
+        (["images", 0, "file_name"], "a" * 256, "below the folder of images"),
+        (["images", 0, "file_name"], None, "file_name None"),
+        (["images", 0, "file_name"], "C:3.png", "below the folder of images"),
+        (["images", 0, "file_name"], "..", "below the folder of images"),
         (["images", 0, "file_name"], "a\x00.png", "printable"),
         (["images", 0, "file_name"], "7.png", "no other image"),
-        (["categories", 0, "id"], 91, "model's classes, 1 to 90"),
-        (["categories", 0, "id"], 0, "model's classes"),
+        (["categories", 0, "id"], 91, "category_id 1; expected the id of a category"),
         (["categories", 1, "id"], 1, "no other entry"),
         (["categories", 0, "name"], 5, "printable text"),
-        (["annotations", 2, "image_id"], 4, r"annotations\[2\] has image_id 4"),
+        (["annotations", 2, "image_id"], "4x", r"annotations\[2\] has image_id '4x'"),
         (["annotations", 2, "category_id"], 2, "category_id 2"),
         (["annotations", 2, "bbox"], [1, 2, 3], r"\[x, y, width, height\]"),
         (["annotations", 2, "bbox"], [1, 2, -3, 4], "bbox"),
         (["annotations", 2, "bbox"], [1, 2, 3, float("nan")], "bbox"),
         (["annotations", 2, "bbox"], [1, 2, 3, 10**400], "bbox"),
+        (["annotations", 2, "bbox"], None, "bbox None"),
+        (["annotations", 2, "bbox"], [], r"bbox \[\]"),
+        (["annotations", 2, "bbox"], ["1", "2", "x", "4"], "bbox 'x'"),
+        (["annotations", 2, "bbox"], [1, 2, True, 4], "bbox True"),
         (["annotations", 2, "area"], -1, "area -1"),
+        (["annotations", 2, "area"], "many", "area 'many'"),
+        (["annotations", 2, "iscrowd"], "no", "iscrowd 'no'"),
         (["annotations", 2, "iscrowd"], 2, "iscrowd 2"),
     ],
 )
@@ -176,7 +190,7 @@ def test_what_is_not_needed_takes_no_memory(tmp_path):
 
 
 def test_lists_and_values_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(read_annotations.__globals__["__name__"] + ".MAX_OBJECTS", 5)
+    monkeypatch.setattr("parity.detections.annotation_values.MAX_OBJECTS", 5)
     path = write(tmp_path / "a.json", annotated())
     with pytest.raises(InputError, match="has 6 objects in its list 'annotations'; at most 5"):
         read_annotations(path, CLASSES)
@@ -409,7 +423,8 @@ def test_both_frameworks_agree(coco, findable, tmp_path, capsys):
     assert set(result["metric_deltas"]) == set(METRICS)
     assert result["matching"]["matched"] == 400
     assert result["matching"]["apart"] == result["matching"]["reference_unexplained"] == 0
-    assert result["profile"]["nms"] == "soft"
+    assert result["profile"]["nms"] == "evaluation"
+    assert result["stages"]["nms"]["sigma"] == 0.5 and result["stages"]["anchor_scales"] == [4] * 5
     assert result["images"]["torch"] == {"all": 4, "failed": 0, "failures": []}
     assert set(result["seconds_per_image"]["tensorflow"]) == {
         "decode", "preprocess", "network", "postprocess", "wall",
@@ -675,7 +690,7 @@ def test_a_finished_run_computes_nothing_again(coco, monkeypatch, tmp_path):
 def test_other_settings_do_not_mix(coco, capsys):
     assert coco("--framework", "torch", "--limit", "2")[0] == 0
     assert coco("--framework", "torch", "--limit", "2", "--stage", "nms=hard")[0] == 2
-    assert "profile nms was soft, now hard" in capsys.readouterr().err
+    assert "profile nms was evaluation, now hard" in capsys.readouterr().err
 
 
 def test_trained_detections_have_the_official_ap(test_data):

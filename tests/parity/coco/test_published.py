@@ -98,6 +98,7 @@ def test_the_first_releases_figure_is_not_the_second_ones():
         ({"true_boxes": 36334}, "36334 true boxes instead of the 36335"),
         ({"checkpoint": structs.replace(KNOWN, weights=Weights.RAW)}, "not the moving averages"),
         ({"native_size": False}, "another input size"),
+        ({"own": "anchor_scale"}, "a model with anchor_scale of its own"),
         ({"profile": "official-tf-nms"}, "the profile official-tf-nms instead of official or"),
         ({"profile": "official nms=hard"}, "the profile official nms=hard instead of"),
         ({"checkpoint": structs.replace(KNOWN, fingerprint="f" * 64)}, "not known to be the pub"),
