@@ -644,9 +644,9 @@ def write_torchscript(path, trace, good):
 
 
 HOSTILE = {
-    write_module: "is a PyTorch file that holds a pickled torch.nn.modules.conv.Conv2d, and loading",
-    write_training_checkpoint: "is a training checkpoint (args, state_dict) that holds a pickled argparse.Namespace",
-    write_torchscript: "is a PyTorch file that holds a TorchScript program, and loading it would",
+    write_module: "of plain tensors but holds a pickled torch.nn.modules.conv.Conv2d, and loading",
+    write_training_checkpoint: "is a training checkpoint (args, state_dict), not a PyTorch file of",
+    write_torchscript: "of plain tensors but holds a TorchScript program, and loading it would",
     write_plain_pickle: "is not a PyTorch file of plain tensors",
     write_torch_pickle: "PyTorch file of plain tensors",
     write_legacy_pickle: "is not a PyTorch file of plain tensors",
