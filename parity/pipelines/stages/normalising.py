@@ -100,7 +100,7 @@ MISTAKES = (
 def _line(how: Normalisation) -> NDArray[np.float64]:
     """[2, 3] what grey levels 0 and 255 become."""
     levels = np.array([[0.0], [255.0]])
-    found = (levels - np.array(how.mean_rgb)) / np.array(how.stddev_rgb)
+    found: NDArray[np.float64] = (levels - np.array(how.mean_rgb)) / np.array(how.stddev_rgb)
     return found * 2 / 255 - 1 if how.scale_range else found
 
 
