@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from converter.bundle import BundleEntry
 from converter.mappings.official import iterate_pairs
 from converter.recognition import CLASS_BIAS, Facts, adopted, differences, facts_of
 from converter.variables import base_shapes, exclusion
 from converter.wrong_models import OBJECT_GRAPH, refusal
-from efficientdet_spec import MODELS, Cause, EfficientDetConfig, InputError
+from efficientdet_spec import MODELS, Cause, EfficientDetConfig, InputError, base_model
 
 
-def recognise(entries: Mapping[str, BundleEntry], source: str) -> tuple[EfficientDetConfig, ...]:
+def recognise(
+    entries: Mapping[str, BundleEntry],
+    source: str,
+    models: Iterable[EfficientDetConfig] = MODELS.values(),
+    given: Collection[str] = (),
+) -> tuple[EfficientDetConfig, ...]:
     """The models that a checkpoint's variables fit best; several where nothing tells them apart.
 
     What the variables settle, such as widths, repeats, levels and classes, is theirs; the rest is
@@ -21,6 +26,8 @@ def recognise(entries: Mapping[str, BundleEntry], source: str) -> tuple[Efficien
     Args:
         entries: The checkpoint's entries by name.
         source: The checkpoint, for messages.
+        models: The models that there are, with the hyperparameters that were given.
+        given: Official names of these hyperparameters, which the file does not change.
 
     Raises:
         InputError: These are no variables of any EfficientDet that this program knows.
@@ -30,10 +37,10 @@ def recognise(entries: Mapping[str, BundleEntry], source: str) -> tuple[Efficien
         raise refusal(source, shapes)
     facts = facts_of(shapes)
     scored: list[tuple[tuple[int, int], EfficientDetConfig]] = []
-    for config in MODELS.values():
+    for config in models:
         if config.backbone_name != facts.backbone:
             continue
-        candidate = _adopted(facts, config)
+        candidate = _adopted(facts, config, given)
         expected = _expected_shapes(candidate)
         fitting = sum(shapes.get(name) == shape for name, shape in expected.items())
         # A file that misses half of a model's variables is of another kind, not damaged.
@@ -63,6 +70,8 @@ def choose_config(
     model: EfficientDetConfig | None = None,
     num_classes: int | None = None,
     given: Collection[str] = (),
+    models: Iterable[EfficientDetConfig] = MODELS.values(),
+    suggested: EfficientDetConfig | None = None,
 ) -> EfficientDetConfig:
     """The model of a checkpoint, as asked for and as its variables say.
 
@@ -71,14 +80,17 @@ def choose_config(
         source: The checkpoint, for messages.
         model: The model asked for, or None to recognise it.
         num_classes: The number of classes asked for, or None to read it from the file.
-        given: Official names of hyperparameters that ``model`` has from the user, so that the
-            file must agree with them.
+        given: Official names of hyperparameters that ``model`` and ``models`` have from the user,
+            so that the file must agree with them.
+        models: The models that there are, with these hyperparameters.
+        suggested: The model that the checkpoint's origin tells, which counts where its variables
+            are those of the file; None where it tells none.
 
     Raises:
         InputError: The file is of another model or class count than asked for, of none that is
             known, or of several alike.
     """
-    found = recognise(entries, source)
+    found = recognise(entries, source, models, given)
     facts = facts_of(base_shapes(entries))
     # Other anchors than the model's make another number of classes of the same outputs.
     classes = facts.classes or found[0].num_classes
@@ -89,8 +101,10 @@ def choose_config(
             Cause.MODEL,
         )
     names = [config.name for config in found]
+    if model is None and suggested is not None and base_model(suggested.name) in names:
+        model = suggested
     if model is not None:
-        if model.name not in names:
+        if base_model(model.name) not in names:
             raise InputError(
                 f"{source} holds the variables of {' or '.join(names)}, not of {model.name}; "
                 f"leave --model out or give the right checkpoint.",
@@ -104,6 +118,7 @@ def choose_config(
             f"in input size and anchors; say which with --model.",
             Cause.OPTION,
         )
+    _require_given(facts, found[0], given, source)
     return found[0]
 
 

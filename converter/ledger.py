@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from converter.bundle import BundleEntry
 from converter.mappings.official import Pair, iterate_pairs
@@ -95,6 +96,7 @@ class Ledger:
         unsettled: In what the file is not the model as it is configured, one sentence each; then
             there are findings too, which come of it.
         stripped: What stands before every name of the model in the file.
+        hyperparameters: What was given besides the tensors and what is assumed, as plain values.
     """
 
     config: EfficientDetConfig
@@ -105,6 +107,7 @@ class Ledger:
     notes: tuple[str, ...]
     unsettled: tuple[str, ...] = ()
     stripped: str = ""
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """Number of variables by use or reason of exclusion."""

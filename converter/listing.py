@@ -68,10 +68,13 @@ def account_lines(ledger: Ledger, width: int) -> list[str]:
     counts = ledger.counts()
     used = [f"{counts.pop(use)} {use.upper()}" for use in WEIGHTS if use in counts]
     left_out = [f"{count} {reason}" for reason, count in counts.items()]
+    said = ledger.hyperparameters.get("sentence")
     told = [
         f"{len(ledger.rows)} variables: {' and '.join(used) or 'none'} used for "
         f"{len(ledger.sources)} parameters",
         *([f"excluded: {', '.join(left_out)}"] if left_out else []),
+        *([f"hyperparameters {said}"] if said else []),
+        *(f"note: {note}" for note in ledger.hyperparameters.get("notes", ())),
         *(f"note: {note}" for note in ledger.notes),
         *(f"FINDING: {sentence}" for sentence in ledger.unsettled),
         *(f"FINDING: {finding}" for finding in ledger.findings),

@@ -28,8 +28,8 @@ def convert(
         checkpoint: Folder, prefix, ``.index``, archive, address, or an official name, which is
             downloaded.
         progress: Called as the work proceeds.
-        settings: ``weights``, ``model``, ``num_classes``, ``cache``, ``sha256``, ``offline``, as
-            of the command line.
+        settings: ``weights``, ``model``, ``num_classes``, ``hparams``, ``cache``, ``sha256``,
+            ``offline``, as of the command line; ``hparams`` may also be a mapping.
 
     Returns:
         The PyTorch model in evaluation mode, which takes [N, 3, H, W] and returns class and box

@@ -21,12 +21,16 @@ from efficientdet_spec.extras import (
     require_extra,
 )
 from efficientdet_spec.family import (
+    FIRST_RELEASES,
     LITE_MODELS,
     MODELS,
     OFFICIAL_MODELS,
     TINY,
+    VARIANTS,
+    base_model,
     full_name,
     get_config,
+    same_variables,
 )
 from efficientdet_spec.files import (
     discard,
@@ -73,6 +77,9 @@ from efficientdet_spec.wiring import WIRINGS, NodeSpec, ResampleSpec, Wiring, bi
 __all__ = [
     "ASPECT_RATIOS",
     "BACKBONES",
+    "FIRST_RELEASES",
+    "VARIANTS",
+    "base_model",
     "LITE_MODELS",
     "MEAN_RGB",
     "STDDEV_RGB",
@@ -135,6 +142,7 @@ __all__ = [
     "round_channels",
     "same_outputs",
     "same_padding",
+    "same_variables",
     "shortened",
     "summary",
     "sweep",

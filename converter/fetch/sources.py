@@ -32,7 +32,7 @@ from efficientdet_spec import (
     open_regular,
     printable,
 )
-from efficientdet_spec.releases import ARCHIVE_BYTES, ARCHIVE_SHA256, archive_address
+from efficientdet_spec.releases import ARCHIVE_BYTES, ARCHIVE_SHA256, RELEASES, TF2, archive_address
 
 OFFLINE = "EFFICIENTDET_OFFLINE"
 """The environment variable that forbids downloads, as ``--offline`` does."""
@@ -45,7 +45,7 @@ _ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 _FORMS = (
     "a checkpoint folder, a checkpoint prefix, an .index file, a .tar.gz or .tgz archive, an http "
     f"or https address of one, or an official name ({OFFICIAL_MODELS[0]} to {OFFICIAL_MODELS[-2]}, "
-    f"{OFFICIAL_MODELS[-1]})"
+    f"{OFFICIAL_MODELS[-1]}, and the others that efficientdet-parity models lists)"
 )
 _NEEDED = "pass the TF1 training checkpoint (an .index file and its .data files) instead"
 _FOREIGN = {
@@ -131,7 +131,14 @@ def resolve(
         ) from error
     if found is not None:
         return found
-    if source in OFFICIAL_MODELS:
+    if source in RELEASES:
+        if RELEASES[source].container == TF2:
+            raise InputError(
+                f"{source} is released as a TensorFlow 2 object checkpoint, and such checkpoints "
+                f"are not read yet, so that nothing was downloaded; pass a TensorFlow 1 checkpoint "
+                f"of this model, whose keys are the variables' names",
+                Cause.FORMAT,
+            )
         files = fetch.address(archive_address(source), _official(source, sha256))
         return replace(files, official_model=source)
     raise InputError(
@@ -142,7 +149,7 @@ def resolve(
 
 def _meant(source: str) -> str:
     """A question after the official name that is meant, where the source is like one."""
-    return did_you_mean(full_name(source), OFFICIAL_MODELS) if "/" not in source else ""
+    return did_you_mean(full_name(source), RELEASES) if "/" not in source else ""
 
 
 def _place(error: Exception, source: str) -> str:

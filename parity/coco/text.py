@@ -23,7 +23,8 @@ def coco_text(report: CocoReport) -> str:
         parts.append(explanation_text(report.explanation, report.file_names))
     published = report.published()
     parts += [_stage_swap(report), published.text if published else "", _failures(report)]
-    parts.append(_conclusion(report))
+    told = report.checkpoint.told
+    parts += [f"hyperparameters {told}" if told else "", _conclusion(report)]
     return "\n\n".join(part for part in parts if part)
 
 

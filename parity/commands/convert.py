@@ -18,10 +18,16 @@ from converter.mappings.keys import Naming
 from converter.mappings.state_dicts import get_naming, to_naming
 from converter.progress import READING_PATIENCE, Progress
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
-from parity.commands.asking.options import check_results, convert_checkpoint, resolve_checkpoint
+from parity.commands.asking.options import (
+    check_results,
+    convert_checkpoint,
+    hyperparameters_of,
+    resolve_checkpoint,
+)
 from parity.process.console import output_width, say
 from parity.results.place import ResultPlace
 from parity.results.records.conversion import ConversionResult, LedgerResult, Provenance, Variable
+from parity.results.records.hyperparameters import HyperparametersResult
 from parity.results.records.record import made, plain
 from parity.settings.convert import ConvertSettings
 from parity.settings.option import PRINTED
@@ -83,12 +89,14 @@ def _list(settings: ConvertSettings, place: ResultPlace, files: CheckpointFiles)
     Raises:
         InputError: It cannot be converted.
     """
+    known = hyperparameters_of(settings, files)
     try:
         ledger = account(
             files,
             model=settings.model,
             num_classes=settings.num_classes,
             weights=settings.weights,
+            hyperparameters=known,
         )
     except InputError:
         # Whoever looks for what is wrong with a file has to see what is in it.
@@ -144,6 +152,9 @@ def ledger_record(ledger: Ledger) -> LedgerResult:
         counts=ledger.counts(),
         findings=[*ledger.unsettled, *map(str, ledger.findings)],
         notes=ledger.notes,
+        hyperparameters=made(HyperparametersResult, ledger.hyperparameters)
+        if ledger.hyperparameters
+        else UNSET,
         variables=[made(Variable, row) for row in ledger.rows],
     )
 
@@ -175,6 +186,9 @@ def summary_text(
         *account_lines(conversion.ledger, output_width()),
         f"  {values:,} values, every CRC32C verified; checkpoint fingerprint {fingerprint}",
     ]
+    release = conversion.provenance["release"]
+    if release is not None:
+        lines.append(f"  Google's release {release['name']}, {release['how']}")
     if naming is not None:
         lines.append(_named_text(get_naming(naming), conversion.config))
     size = target.stat().st_size / 1e6

@@ -55,6 +55,7 @@ def run(settings: DetectSettings, place: ResultPlace) -> int:
         say("\n".join(_told(entry, settings.out, called)))
     for note in result.notes:
         say(printable(note))
+    say(f"hyperparameters {result.checkpoint.told}")
     say(f"{result.outcome.value}: {printable(result.sentence)}")
     return result.outcome.exit_code
 
@@ -78,7 +79,8 @@ def detect_images(
     if candidate is None and settings.candidate is not None:
         candidate = CandidateDetecting.named(settings.candidate, settings.names)
     setup = set_up(settings, settings.batch_size)
-    names = class_names(setup.conversion.config)
+    config = setup.conversion.config
+    names = class_names(config)
     paths = _files(settings.images)
     pictures = [settings.out / name for name in _picture_names(paths)]
     keep = [*paths, *checkpoint_files(setup.prefix), *(candidate.files() if candidate else [])]

@@ -65,8 +65,7 @@ class Recipe(_Message, frozen=True, kw_only=True):
 
     Attributes:
         prefix: The checkpoint.
-        model: Name of the model.
-        num_classes: The checkpoint's number of classes.
+        config: The model, as :meth:`EfficientDetConfig.to_dict` gives it.
         weights: Which of the checkpoint's values.
         profile: Its name, and the variant of each stage.
         size: Height and width of the network's input.
@@ -79,8 +78,7 @@ class Recipe(_Message, frozen=True, kw_only=True):
     """
 
     prefix: Name
-    model: Name
-    num_classes: Positive
+    config: dict[str, Any]
     weights: Name
     profile: dict[str, str]
     size: tuple[Positive, Positive]

@@ -213,6 +213,7 @@ def test_provenance(tiny_checkpoint):
         "index_sha256": hashlib.sha256((tiny_checkpoint / "model.index").read_bytes()).hexdigest(),
         "checkpoint_fingerprint": index.fingerprint(),
         "values_fingerprint": index.fingerprint(used),
+        "release": None,
         "licence": None,
         "weights": "ema",
         "stripped_prefix": None,
@@ -235,9 +236,12 @@ def test_the_licence_is_that_of_a_release(tiny_checkpoint, monkeypatch):
     prefix = tiny_checkpoint / "model"
     address = f"{releases.STORAGE_URL}/efficientdet-d9.tar.gz"
     assert convert(CheckpointFiles(prefix, address, None)).provenance["licence"] == "Apache-2.0"
-    known = {"efficientdet-tiny": read_index(tiny_checkpoint / "model.index").fingerprint()}
-    monkeypatch.setattr("converter.conversion.FINGERPRINTS", known)
-    assert convert(CheckpointFiles(prefix, "x", None)).provenance["licence"] == "Apache-2.0"
+    content = read_index(tiny_checkpoint / "model.index").fingerprint()
+    release = replace(releases.RELEASES["efficientdet-d0"], model=TINY.name, fingerprint=content)
+    monkeypatch.setattr(releases, "RELEASES", {"efficientdet-d0": release})
+    provenance = convert(CheckpointFiles(prefix, "x", None)).provenance
+    assert provenance["licence"] == "Apache-2.0"
+    assert provenance["release"] == {"name": "efficientdet-d0", "how": "by its content"}
 
 
 def test_what_was_downloaded_for_another_model_says_where_it_is(tiny_checkpoint, tmp_path):

@@ -10,9 +10,12 @@ from converter.bundle import checkpoint_files
 from converter.conversion import Conversion, convert
 from converter.fetch.cached import CheckpointFiles
 from converter.fetch.sources import default_cache, resolve
+from converter.hparams.given import Hyperparameters
 from converter.progress import READING_PATIENCE, Progress
 from parity.process.files import check_writable
 from parity.results.place import ResultPlace
+from parity.results.records.hyperparameters import HyperparametersResult
+from parity.results.records.record import made
 from parity.results.records.shared import Checkpoint, Weights
 from parity.settings.shared import CheckpointSettings
 
@@ -53,8 +56,22 @@ def convert_checkpoint(settings: CheckpointSettings, files: CheckpointFiles) -> 
             model=settings.model,
             num_classes=settings.num_classes,
             weights=settings.weights,
+            hyperparameters=hyperparameters_of(settings, files),
             progress=progress,
         )
+
+
+def hyperparameters_of(settings: CheckpointSettings, files: CheckpointFiles) -> Hyperparameters:
+    """What is known of the model besides the checkpoint's tensors.
+
+    Args:
+        settings: Of the command.
+        files: The checkpoint's.
+
+    Raises:
+        InputError: What was given cannot be read, or is refused.
+    """
+    return Hyperparameters.of(files.prefix, settings.hparams)
 
 
 def check_results(
@@ -93,4 +110,5 @@ def describe_checkpoint(settings: CheckpointSettings, conversion: Conversion) ->
         source=provenance["source"],
         fingerprint=provenance["checkpoint_fingerprint"],
         weights=Weights(settings.weights),
+        hyperparameters=made(HyperparametersResult, provenance["hyperparameters"]),
     )

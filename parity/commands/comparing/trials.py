@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from converter.progress import Progress
 from efficientdet_spec import (
     Cause,
-    EfficientDetConfig,
-    Fusion,
     InputError,
     Part,
     iterate_nodes,
@@ -242,7 +240,7 @@ class Trials:
             [found.reach for found in self._comparisons],
             peaks,
             inputs=self.results(),
-            assumed=assumptions(config),
+            assumed=self._opened.assumed,
             notes=notes,
         )
 
@@ -376,17 +374,3 @@ def pair(
         images=images,
         elements=elements,
     )
-
-
-def assumptions(config: EfficientDetConfig) -> list[str]:
-    """What a checkpoint's tensors do not say and this comparison takes for granted.
-
-    Args:
-        config: The model.
-    """
-    fusion = {
-        Fusion.FAST_ATTENTION: "fast-attention fusion",
-        Fusion.SOFTMAX_ATTENTION: "softmax-attention fusion",
-        Fusion.SUM: "fusion by sum",
-    }[config.fusion]
-    return ["swish activations", fusion, "no residual in the heads", "the release's anchors"]

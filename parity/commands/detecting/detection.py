@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.conversion import Conversion
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, EfficientDetConfig, InputError, get_config
 from parity.commands.asking.options import convert_checkpoint, resolve_checkpoint
 from parity.process import environment
 from parity.process.files import check_writable, held
@@ -55,13 +55,14 @@ class Detection:
             packages: What computes or decodes.
         """
         config, installed = self.conversion.config, environment.describe(None)["packages"]
+        own = _own_hyperparameters(config)
         return {
             "framework": side,
             "packages": {name: installed[name] for name in packages},
             "model": config.name,
             "classes": config.num_classes,
             # What the same checkpoint computes, and the stages around it do, depends on these too.
-            "hyperparameters": config.to_dict(),
+            **({"hyperparameters": own} if own else {}),
             "checkpoint": self.conversion.provenance["checkpoint_fingerprint"],
             "weights": self.weights,
             "profile": self.profile.stages(),
@@ -94,6 +95,15 @@ class Detection:
         longest = float((anchors[:, 2:] - anchors[:, :2]).max())
         # That side of the image by which it is scaled most.
         return [longest * max(h / self.size[0], w / self.size[1]) for h, w in sizes]
+
+
+def _own_hyperparameters(config: EfficientDetConfig) -> dict[str, Any]:
+    """What a model has otherwise than the one of its name, besides its number of classes."""
+    known = get_config(config.name).with_classes(config.num_classes).to_dict()
+    found = config.to_dict()
+    return {
+        name: found.get(name) for name in {**known, **found} if known.get(name) != found.get(name)
+    }
 
 
 class Stopwatch:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from converter.conversion import convert
 from converter.fetch.cached import CheckpointFiles
-from efficientdet_spec import InputError, listed
+from converter.hparams.given import Hyperparameters
+from efficientdet_spec import EfficientDetConfig, InputError, listed
 from parity.commands.detecting.brought_detection import FunctionDetecting
 from parity.commands.detecting.candidate_detection import CandidateDetecting
 from parity.commands.detecting.detection import Detection
@@ -30,8 +31,7 @@ def recipe_of(setup: Detection, side: Detecting, name: SideName) -> Recipe:
     return Recipe(
         # Another process may have a current folder of its own.
         prefix=str(setup.prefix.absolute()),
-        model=config.name,
-        num_classes=config.num_classes,
+        config=config.to_dict(),
         weights=setup.weights,
         strip_prefix=setup.conversion.ledger.stripped,
         profile=setup.profile.to_dict(),
@@ -76,9 +76,8 @@ def _set_up(recipe: Recipe) -> Detection:
     prefix = Path(recipe.prefix)
     conversion = convert(
         CheckpointFiles(prefix, str(prefix), None, strip=recipe.strip_prefix),
-        model=recipe.model,
-        num_classes=recipe.num_classes,
         weights=recipe.weights,
+        hyperparameters=Hyperparameters.exactly(EfficientDetConfig.from_dict(recipe.config)),
     )
     return Detection(
         conversion=conversion,

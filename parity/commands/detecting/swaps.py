@@ -14,6 +14,7 @@ import numpy as np
 
 from converter.conversion import account, convert
 from converter.fetch.cached import CheckpointFiles
+from converter.hparams.given import Hyperparameters
 from converter.progress import Progress
 from efficientdet_spec import ASPECT_RATIOS, Cause, InputError, NodeKind, require_extra
 from parity.coco.swaps import MISTAKE, TENSORFLOW, StageSwap, Swap, judge
@@ -120,13 +121,20 @@ def has_raw_twins(setup: Detection) -> bool:
         model=ledger.config.name,
         num_classes=ledger.config.num_classes,
         weights="raw",
+        hyperparameters=Hyperparameters.exactly(ledger.config),
     ).findings
 
 
 def raw_values(setup: Detection) -> Any:
     """The checkpoint's raw values instead of their moving averages."""
     config = setup.conversion.config
-    return convert(_files(setup), model=config.name, num_classes=config.num_classes, weights="raw")
+    return convert(
+        _files(setup),
+        model=config.name,
+        num_classes=config.num_classes,
+        weights="raw",
+        hyperparameters=Hyperparameters.exactly(config),
+    )
 
 
 def _files(setup: Detection) -> CheckpointFiles:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, UnsetType
 
+from parity.results.records.hyperparameters import HyperparametersResult
 from parity.results.records.record import Count, Record, ResultFile, Seconds, says
 
 EXCLUDED = "excluded"
@@ -44,7 +45,24 @@ class LedgerResult(Record, kw_only=True, frozen=True):
         Sequence[str], says("what is wrong; empty for a checkpoint that can be converted")
     ]
     notes: Annotated[Sequence[str], says("what a user should know although nothing is wrong")]
+    hyperparameters: Annotated[
+        HyperparametersResult | UnsetType,
+        says("what was given besides the tensors and what is assumed; absent in older files"),
+    ] = UNSET
     variables: Annotated[Sequence[Variable], says("one entry for each variable, in file order")]
+
+
+class ReleaseResult(Record, kw_only=True, frozen=True):
+    """One of Google's releases, and how a checkpoint is known to be it."""
+
+    name: Annotated[str, says("its official name, as `models` lists it")]
+    how: Annotated[
+        str,
+        says(
+            "`by its content`, which is certain, or `by its official name`, `by its address`, "
+            "`by its folder`"
+        ),
+    ]
 
 
 class Provenance(Record, kw_only=True, frozen=True):
@@ -60,6 +78,10 @@ class Provenance(Record, kw_only=True, frozen=True):
     ] = UNSET
     values_fingerprint: Annotated[
         str | UnsetType, says("the same of the tensors that were used")
+    ] = UNSET
+    release: Annotated[
+        ReleaseResult | None | UnsetType,
+        says("which of Google's releases it is; null where nothing says so"),
     ] = UNSET
     licence: Annotated[
         str | None | UnsetType,
@@ -81,6 +103,10 @@ class Provenance(Record, kw_only=True, frozen=True):
     warnings: Annotated[Sequence[str] | UnsetType, says("of earlier versions of the program")] = (
         UNSET
     )
+    hyperparameters: Annotated[
+        HyperparametersResult | UnsetType,
+        says("what was given besides the tensors and what is assumed; absent in older files"),
+    ] = UNSET
     versions: Annotated[
         Mapping[str, str | None] | UnsetType, says("of the packages that converted it")
     ] = UNSET

@@ -215,7 +215,7 @@ def test_unknown_file(tmp_path, cache):
         "",
         "nothing",
         "efficientdet-d8",
-        "efficientdet-lite0",
+        "efficientdet-lite9",
         "a/b/model.index",
         "x\0y",
         "d0.tar.gz",

@@ -1,6 +1,7 @@
 """Annotations as exporters write them: each reading, what is noted of it, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,9 +10,10 @@ from exif import with_exif
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efficientdet_spec import InputError
+from converter.hparams.labels import DATA_SETS
+from efficientdet_spec import InputError, get_config
 from efficientdet_spec.orientation import orientation
-from parity.coco.names import LABEL_MAPS, category_names, class_names, label_map, stated_names
+from parity.coco.names import category_names, class_names, stated_names
 from parity.detections import annotation_values
 from parity.detections.annotations import choose, read_annotations
 from parity.detections.classes import Classes
@@ -351,23 +353,17 @@ def test_files_without_annotations(read):
         need_boxes=False,
     )
     assert assigned(found) == {1: 3, 2: 2} and found.boxes is None
+    assert read(values(annotations=None), need_boxes=False).boxes is None
+    with pytest.raises(InputError, match="no list 'annotations'"):
+        read(values(annotations=None))
 
 
 def test_what_a_model_says_of_its_classes():
-    class Config:
-        num_classes = 90
-        label_map = None
-
-    assert stated_names(Config()) is None and class_names(Config()) == LABEL_MAPS["coco"]
-    Config.label_map = {1: "cat"}
-    assert stated_names(Config()) == class_names(Config()) == {1: "cat"}
-    Config.label_map = "voc"
-    assert class_names(Config())[20] == "tvmonitor"
-    Config.num_classes, Config.label_map = 7, None
-    assert class_names(Config()) == {}
-    assert label_map("waymo") == {1: "vehicle", 2: "pedestrian", 3: "cyclist"}
-    assert label_map({}) is label_map("other") is None
-    assert len(LABEL_MAPS["coco"]) == 80 and len(LABEL_MAPS["voc"]) == 20
+    config = get_config("d0")
+    assert stated_names(config) is None and class_names(config) == dict(DATA_SETS["coco"])
+    own = replace(config, label_map=((1, "cat"),))
+    assert stated_names(own) == class_names(own) == {1: "cat"}
+    assert class_names(config.with_classes(7)) == {}
 
 
 # Files in their folder
