@@ -253,6 +253,7 @@ def test_values_that_float32_cannot_hold(rewrite):
 
 
 SHORT = {
+    "DATA_SETS",
     "names", "known", "MODELS", "BACKBONES", "METHODS", "missing", "given", "trust", "_OPENING",
     "by_name", "package_names()", "STAGES", "STAGES[stage]", "PROFILES", "OFFICIAL_MODELS",
     "sorted(RESERVED)", "SUFFIXES", "others", "str(error).split()",
