@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from converter.fetch.naming import CONFIG_FILE
 from converter.hparams.applying import SIZES, apply
 from converter.hparams.keys import HONOURED, KNOWN, OF_A_RUN, REFUSED
 from converter.hparams.labels import is_file, read_file
@@ -24,9 +25,6 @@ from efficientdet_spec import (
     get_config,
     printable,
 )
-
-CONFIG_FILE = "config.yaml"
-"""What the official training scripts call the file that they write beside checkpoints."""
 
 OPTION = "--hparams"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from converter.hparams.given import CONFIG_FILE, Hyperparameters
+from converter.fetch.naming import CONFIG_FILE
+from converter.hparams.given import Hyperparameters
 from converter.seeded import write_seeded
 from efficientdet_spec import Cause, InputError, get_config
 from parity.commands.asking.inputs import Images, prepared

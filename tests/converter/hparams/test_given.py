@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from converter.hparams.given import CONFIG_FILE, NOTHING, Hyperparameters
+from converter.fetch.naming import CONFIG_FILE
+from converter.hparams.given import NOTHING, Hyperparameters
 from efficientdet_spec import MODELS, TINY, Activation, InputError, get_config
 
 
