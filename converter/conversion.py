@@ -166,7 +166,9 @@ def _origin_notes(
     if not alike:
         return ()
     how = release.how if release is not None else BY_FOLDER
-    return (f"Taken for {config.name} {how}; its variables are those of {alike[0]} too.",)
+    return (
+        f"Taken for {config.name} {how}; its variables are those of {' and '.join(alike)} too.",
+    )
 
 
 def convert(

@@ -32,7 +32,7 @@ from efficientdet_spec import (
     open_regular,
     printable,
 )
-from efficientdet_spec.releases import ARCHIVE_BYTES, ARCHIVE_SHA256, RELEASES, archive_address
+from efficientdet_spec.releases import ARCHIVE_BYTES, ARCHIVE_SHA256, RELEASES, TF2, archive_address
 
 OFFLINE = "EFFICIENTDET_OFFLINE"
 """The environment variable that forbids downloads, as ``--offline`` does."""
@@ -132,6 +132,13 @@ def resolve(
     if found is not None:
         return found
     if source in RELEASES:
+        if RELEASES[source].container == TF2:
+            raise InputError(
+                f"{source} is released as a TensorFlow 2 object checkpoint, and such checkpoints "
+                f"are not read yet, so that nothing was downloaded; pass a TensorFlow 1 checkpoint "
+                f"of this model, whose keys are the variables' names",
+                Cause.FORMAT,
+            )
         files = fetch.address(archive_address(source), _official(source, sha256))
         return replace(files, official_model=source)
     raise InputError(

@@ -178,6 +178,9 @@ def summary_text(
         *account_lines(conversion.ledger, output_width()),
         f"  {values:,} values, every CRC32C verified; checkpoint fingerprint {fingerprint}",
     ]
+    release = conversion.provenance["release"]
+    if release is not None:
+        lines.append(f"  Google's release {release['name']}, {release['how']}")
     if naming is not None:
         lines.append(_named_text(get_naming(naming), conversion.config))
     size = target.stat().st_size / 1e6

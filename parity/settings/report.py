@@ -47,7 +47,8 @@ class ReportSettings(DownloadSettings, SizeSettings, ThreadSettings, DeviceSetti
     )
 
     sources: tuple[str, ...] = option(
-        f"{OFFICIAL_MODELS[0]} to {OFFICIAL_MODELS[-1]}, {ALL}, or a checkpoint as of convert; "
+        f"{OFFICIAL_MODELS[0]} to {OFFICIAL_MODELS[-1]} or {ALL} of them, another name that models "
+        "lists, or a checkpoint as of convert; "
         "NAME=CHECKPOINT gives the page another name",
         default=(),
         group=CHECKPOINT,

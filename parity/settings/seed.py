@@ -26,7 +26,10 @@ class SeedSettings(Settings):
     )
 
     model: str = option(
-        f"one of {', '.join(MODELS)}", group=CHECKPOINT, positional=True, metavar="MODEL"
+        f"one of {', '.join(MODELS)}, or a variant that models lists",
+        group=CHECKPOINT,
+        positional=True,
+        metavar="MODEL",
     )
     folder: Path = option("folder to write it to", group=RESULTS, positional=True, metavar="FOLDER")
     salt: str = option(

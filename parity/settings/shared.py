@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import MODELS, Cause, InputError, parse_size
+from efficientdet_spec import MODELS, VARIANTS, Cause, InputError, parse_size
 from parity.results.records.shared import Weights
 from parity.settings.option import (
     CHECKPOINT,
@@ -137,7 +137,8 @@ class CheckpointSettings(DownloadSettings):
         group=CHECKPOINT,
     )
     model: str | None = option(
-        f"of a checkpoint that does not say which it is; one of {', '.join(MODELS)}",
+        f"of a checkpoint that does not say which it is; one of {', '.join(MODELS)}, or a variant "
+        f"that models lists, such as {next(iter(VARIANTS))}",
         default=None,
         group=CHECKPOINT,
         metavar="NAME",

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import MODELS, OFFICIAL_MODELS, Cause, InputError, did_you_mean
+from efficientdet_spec import OFFICIAL_MODELS, Cause, InputError, did_you_mean
+from efficientdet_spec.releases import RELEASES
 from parity.detections.images import image_files
 from parity.settings.coco import CocoSettings
 from parity.settings.convert import ConvertSettings
@@ -108,11 +109,12 @@ def subjects(sources: Sequence[str]) -> list[Subject]:
             or Path(f"{source}.index").exists()
             or "://" in source
         )
-        if not exists and source not in OFFICIAL_MODELS:
+        if not exists and source not in RELEASES:
             raise InputError(
                 f"{source} is neither a checkpoint nor the name of a model"
-                f"{did_you_mean(source, OFFICIAL_MODELS)}; give one of "
-                f"{', '.join(OFFICIAL_MODELS)}, {ALL}, or a checkpoint as SOURCE of convert.",
+                f"{did_you_mean(source, RELEASES)}; give one of "
+                f"{', '.join(OFFICIAL_MODELS)}, another that efficientdet-parity models lists, "
+                f"{ALL}, or a checkpoint as SOURCE of convert.",
                 Cause.OPTION,
             )
         slug = name or _slug(source)
@@ -268,10 +270,9 @@ def _of_detections(
 
 def _identity(subject: Subject, source: str, choice: ReportSettings) -> dict[str, Any]:
     """Which checkpoint it is, beyond its file."""
-    # D6 and D7 have the same variables; an official name says which it is.
-    official = subject.official and subject.source in MODELS
     return {
-        "model": subject.source if official else choice.model,
+        # D6 and D7 have the same variables; an official name says which it is.
+        "model": subject.source if subject.official else choice.model,
         "weights": choice.weights,
         "hparams": choice.hparams,
         "cache": choice.cache,
