@@ -9,8 +9,7 @@ import torch
 import compare
 import convert
 import efficientdet_parity as ep
-from converter.fetch.naming import CONFIG_FILE
-from efficientdet_spec import InputError
+from efficientdet_spec import CONFIG_FILE, InputError
 
 OWN = (
     "act_type=relu6,anchor_scale=0.25,aspect_ratios=[[1.4,0.7],[1.0,1.0],[0.7,1.4],[2.0,0.5]],"

@@ -19,7 +19,6 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, cast
 
 from converter.fetch.naming import (
-    CONFIG_FILE,
     STATE_FILE,
     STATE_FILE_MAX_BYTES,
     checkpoint_prefix,
@@ -27,6 +26,7 @@ from converter.fetch.naming import (
 )
 from converter.fetch.streams import CHUNK, Digested, ForwardReader
 from efficientdet_spec import (
+    CONFIG_FILE,
     Cause,
     InputError,
     file_sha256,

@@ -8,9 +8,6 @@ from pathlib import PurePosixPath
 STATE_FILE = "checkpoint"
 STATE_FILE_MAX_BYTES = 2**20
 
-CONFIG_FILE = "config.yaml"
-"""What the official training scripts call the file of hyperparameters beside checkpoints."""
-
 _PART = re.compile(r"(?P<prefix>.+)\.(?:index|meta|data-\d{5}-of-\d{5})", re.DOTALL)
 _STATE_PATH = re.compile(
     rb"""^[ \t]*model_checkpoint_path[ \t]*:[ \t]*(["'])((?:\\.|(?!\1)[^\\\n])*)\1""", re.MULTILINE

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from converter.fetch.naming import CONFIG_FILE
 from converter.hparams.applying import SIZES, apply
 from converter.hparams.keys import HONOURED, KNOWN, OF_A_RUN, REFUSED
 from converter.hparams.labels import is_file, read_file
@@ -16,6 +15,7 @@ from converter.hparams.override import parse_text
 from converter.hparams.plain_yaml import read_yaml, yaml_text
 from converter.hparams.words import assumed_facts, assumed_words, given_words
 from efficientdet_spec import (
+    CONFIG_FILE,
     MODELS,
     Cause,
     EfficientDetConfig,

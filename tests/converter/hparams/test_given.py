@@ -4,9 +4,8 @@ import os
 
 import pytest
 
-from converter.fetch.naming import CONFIG_FILE
 from converter.hparams.given import NOTHING, Hyperparameters
-from efficientdet_spec import MODELS, TINY, Activation, InputError, get_config
+from efficientdet_spec import CONFIG_FILE, MODELS, TINY, Activation, InputError, get_config
 
 
 @pytest.fixture
