@@ -91,8 +91,16 @@ def choose_config(
         InputError: The file is of another model or class count than asked for, of none that is
             known, or of several alike.
     """
-    found = recognise(entries, source, models, given)
     facts = facts_of(base_shapes(entries))
+    try:
+        found = recognise(entries, source, models, given)
+    except InputError:
+        # What was given may be what the file does not fit.
+        for nearest in recognise(entries, source) if given else ():
+            for config in models:
+                if config.name == nearest.name:
+                    _require_given(facts, config, given, source)
+        raise
     # Other anchors than the model's make another number of classes of the same outputs.
     classes = facts.classes or found[0].num_classes
     if num_classes is not None and classes != num_classes:

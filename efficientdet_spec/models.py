@@ -38,6 +38,9 @@ ASPECT_RATIOS = (1.0, 2.0, 0.5)
 Aspect = float | tuple[float, float]
 """An anchor's width to height, or both factors of its side."""
 
+CONFIG_FILE = "config.yaml"
+"""What the official training scripts call the file of hyperparameters beside checkpoints."""
+
 MOST_LABELS = 100_000
 """Entries that a label map may have."""
 

@@ -212,3 +212,11 @@ def test_an_option_that_is_none_is_found(tmp_path, monkeypatch, files):
     )
     with pytest.raises(InputError, match="--nonsense"):
         test_command_lines_are_understood("page.md", files)
+
+
+def test_the_page_on_hyperparameters_has_each():
+    from converter.hparams.keys import HONOURED
+
+    page = (ROOT / "docs" / "hyperparameters.md").read_text()
+    for key, item in HONOURED.items():
+        assert f"| `{key}` | {item.meaning} | {item.place} |\n" in page

@@ -24,6 +24,7 @@ def test_the_test_of_a_promise_exists(promise, path, name):
 
 def test_the_limits_are_those_of_the_code():
     from converter import bundle, table
+    from converter.hparams import plain_yaml
     from efficientdet_spec import encoded
     from parity.detections import annotations, brought, shard_files
     from parity.process import json_text
@@ -42,6 +43,8 @@ def test_the_limits_are_those_of_the_code():
         f"{annotations.MAX_BYTES // 2**30} GiB, {annotations.MAX_OBJECTS:,} objects",
         f"{brought.MAX_BYTES // mebi} MiB, {json_text.MAX_VALUES:,} values",
         f"{reading.MAX_BYTES // mebi} MiB, {json_text.MAX_VALUES:,} values",
+        f"{plain_yaml.MAX_BYTES // 1024} KiB, {plain_yaml.MAX_DEPTH} levels deep, "
+        f"{plain_yaml.MAX_NODES:,} values",
         f"a shard {shard_files.MAX_BYTES // mebi} MiB",
     ):
         assert words in limits, words

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from converter.hparams.given import CONFIG_FILE, NOTHING, Hyperparameters
-from efficientdet_spec import MODELS, TINY, Activation, InputError, get_config
+from converter.hparams.given import NOTHING, Hyperparameters
+from efficientdet_spec import CONFIG_FILE, MODELS, TINY, Activation, InputError, get_config
 
 
 @pytest.fixture
