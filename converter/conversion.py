@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from converter.backbones import backbone_ledger
 from converter.bundle import (
     Bundle,
     BundleIndex,
@@ -74,6 +75,7 @@ def account(
     num_classes: int | None = None,
     weights: str = "ema",
     hyperparameters: Hyperparameters | None = None,
+    backbone: str | None = None,
 ) -> Ledger:
     """The ledger of a checkpoint, from its index alone.
 
@@ -84,12 +86,21 @@ def account(
         num_classes: Number of classes that the file must have; None takes what it has.
         weights: ``ema`` or ``raw``.
         hyperparameters: What is known besides the tensors; None for what lies beside them.
+        backbone: The backbone alone, by its name or
+            :data:`~converter.backbones.ANY_BACKBONE`; None for the whole detector.
 
     Raises:
         InputError: The index cannot be read, or is of another or no known model.
     """
     index = read_index(index_file(files.prefix))
+    if backbone is not None:
+        return _of_backbone(index, files, backbone, weights)
     return _ledger(index, files, model, num_classes, weights, hyperparameters)[0]
+
+
+def _of_backbone(index: BundleIndex, files: CheckpointFiles, name: str, weights: str) -> Ledger:
+    entries = without_prefix(index.entries, files.strip, str(files.prefix))
+    return backbone_ledger(entries, str(files.prefix), name, weights, files.strip)
 
 
 def _ledger(
@@ -178,6 +189,7 @@ def convert(
     num_classes: int | None = None,
     weights: str = "ema",
     hyperparameters: Hyperparameters | None = None,
+    backbone: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Read, check and convert a checkpoint.
@@ -188,6 +200,7 @@ def convert(
         num_classes: As for :func:`account`.
         weights: As for :func:`account`.
         hyperparameters: As for :func:`account`.
+        backbone: As for :func:`account`.
         progress: Called with the bytes read and their total.
 
     Raises:
@@ -195,7 +208,11 @@ def convert(
             holds NaN or infinite values where they would be used.
     """
     index = read_index(index_file(files.prefix))
-    ledger, release = _ledger(index, files, model, num_classes, weights, hyperparameters)
+    release = None
+    if backbone is not None:
+        ledger = _of_backbone(index, files, backbone, weights)
+    else:
+        ledger, release = _ledger(index, files, model, num_classes, weights, hyperparameters)
     ledger.require_complete(str(files.prefix))
     reader = _Reader(open_bundle(files.prefix, index), progress)
     arrays = dict(to_torch(ledger, reader.read_float32))
@@ -214,7 +231,7 @@ def convert(
         "variables": ledger.counts(),
         "dtypes": dict(Counter(PRECISIONS[index.entries[name].dtype_name] for name in used)),
         "notes": list(ledger.notes),
-        "hyperparameters": dict(ledger.hyperparameters),
+        **({"hyperparameters": dict(ledger.hyperparameters)} if ledger.hyperparameters else {}),
         "versions": {
             name: installed_version(name) for name in ("efficientdet-parity", "numpy", "torch")
         },

@@ -83,6 +83,29 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a model that alone is wanted.
+
+    Attributes:
+        parameters: What the names of its parameters begin with.
+        unwanted: Why a variable is left out, by what its name begins with.
+    """
+
+    parameters: str
+    unwanted: Mapping[str, str]
+
+    def excluded(self, base: str) -> str | None:
+        """Why a variable is left out; None where it is not.
+
+        Args:
+            base: Its name without suffixes.
+        """
+        return next(
+            (reason for start, reason in self.unwanted.items() if base.startswith(start)), None
+        )
+
+
+@dataclass(frozen=True)
 class Ledger:
     """The complete account of one conversion.
 
@@ -97,6 +120,7 @@ class Ledger:
             there are findings too, which come of it.
         stripped: What stands before every name of the model in the file.
         hyperparameters: What was given besides the tensors and what is assumed, as plain values.
+        part: What alone is wanted of the model; None for all of it.
     """
 
     config: EfficientDetConfig
@@ -108,6 +132,7 @@ class Ledger:
     unsettled: tuple[str, ...] = ()
     stripped: str = ""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    part: Part | None = None
 
     def counts(self) -> dict[str, int]:
         """Number of variables by use or reason of exclusion."""
@@ -129,9 +154,10 @@ class Ledger:
                 Cause.MODEL,
             )
         if self.findings:
+            option = "--model" if self.part is None else "--backbone"
             raise InputError(
                 f"{source} does not convert to {self.config.name}: {summary(self.findings)}. Check "
-                f"that the file is complete and that the model is right (--model); convert --list "
+                f"that the file is complete and that the model is right ({option}); convert --list "
                 f"names every variable and what is wrong with it.",
                 Cause.MODEL,
             )
@@ -142,6 +168,8 @@ def make_ledger(
     config: EfficientDetConfig,
     weights: str = "ema",
     stripped: str = "",
+    *,
+    part: Part | None = None,
 ) -> Ledger:
     """Account for every variable of a checkpoint and every parameter of a model.
 
@@ -151,8 +179,10 @@ def make_ledger(
         weights: ``ema`` takes a variable's exponential moving average where there is one,
             ``raw`` never does.
         stripped: What stands before the names in the file.
+        part: What alone is wanted of the model; None for all of it.
     """
-    pairs = list(iterate_pairs(config))
+    wanted = "" if part is None else part.parameters
+    pairs = [pair for pair in iterate_pairs(config) if pair.parameter.startswith(wanted)]
     owner = {name: pair for pair in pairs for name in pair.variables}
     chosen, findings = _choose(entries, owner, weights)
     used = {full: base for base, full in chosen.items()}
@@ -168,7 +198,8 @@ def make_ledger(
                 LedgerRow(entry.name, entry.shape, use, pair.parameter, pair.layout.name, reason)
             )
             continue
-        excluded = exclusion(base, suffixes, known)
+        unwanted = None if part is None else part.excluded(base)
+        excluded = exclusion(base, suffixes, known or unwanted is not None) or unwanted
         if excluded is None and known and suffixes in ((), (EMA,)):
             excluded = (
                 "raw twin of an EMA value" if not suffixes else "EMA twin, raw values asked for"
@@ -196,8 +227,9 @@ def make_ledger(
         sources,
         tuple(findings),
         notes,
-        tuple(unsettled(facts, config)),
+        () if part is not None else tuple(unsettled(facts, config)),
         stripped,
+        part=part,
     )
 
 

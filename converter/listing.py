@@ -79,7 +79,8 @@ def account_lines(ledger: Ledger, width: int) -> list[str]:
         *(f"FINDING: {sentence}" for sentence in ledger.unsettled),
         *(f"FINDING: {finding}" for finding in ledger.findings),
     ]
-    lines = [f"{ledger.config.name}, {ledger.config.num_classes} classes"]
+    what = f"{ledger.config.num_classes} classes" if ledger.part is None else "a backbone alone"
+    lines = [f"{ledger.config.name}, {what}"]
     for text in told:
         lines += _wrapped(text, width, indent="  ")
     return lines

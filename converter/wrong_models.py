@@ -58,8 +58,9 @@ def _object_checkpoint(source: str, shapes: Mapping[str, tuple[int, ...]]) -> st
     if OBJECT_GRAPH not in shapes:
         return None
     return (
-        f"{source} is a TensorFlow 2 object checkpoint, whose names are not those of the "
-        f"official TensorFlow 1 releases; give a TF1 checkpoint of D0..D7x."
+        f"{source} is a TensorFlow 2 object checkpoint, as the lite models are released, and such "
+        f"checkpoints are not read yet; give a TensorFlow 1 checkpoint, whose keys are the "
+        f"variables' names."
     )
 
 

@@ -34,6 +34,10 @@ ROOT_URL = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientdet"
 STORAGE_URL = f"{ROOT_URL}/coco2"
 """The folder that the README links for the checkpoints trained on COCO."""
 
+BACKBONES_URL = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
+"""The folder of the EfficientNets that classify (README of tensorflow/tpu's
+``models/official/efficientnet``)."""
+
 LICENCE = "Apache-2.0"
 """Of the released checkpoints (the repository's LICENSE), as SPDX calls it."""
 
@@ -280,6 +284,21 @@ def release_in(folder: str) -> Release | None:
         if name == release.name or nested:
             return release
     return None
+
+
+def backbone_address(name: str) -> str | None:
+    """Where the EfficientNet lies that google/automl names for training; None where it names none.
+
+    Those of other training (``ckpts``, ``advprop``, ``randaug``, ``noisystudent``) lie beside it.
+
+    Args:
+        name: The backbone's name.
+    """
+    number = re.fullmatch(r"efficientnet-(lite[0-4]|b[0-7])", name)
+    if number is None:
+        return None
+    folder = "lite" if number[1].startswith("lite") else "ckptsaug"
+    return f"{BACKBONES_URL}/{folder}/{name}.tar.gz"
 
 
 def downloads_address() -> str:

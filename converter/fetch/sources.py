@@ -32,7 +32,14 @@ from efficientdet_spec import (
     open_regular,
     printable,
 )
-from efficientdet_spec.releases import ARCHIVE_BYTES, ARCHIVE_SHA256, RELEASES, TF2, archive_address
+from efficientdet_spec.releases import (
+    ARCHIVE_BYTES,
+    ARCHIVE_SHA256,
+    RELEASES,
+    TF2,
+    archive_address,
+    backbone_address,
+)
 
 OFFLINE = "EFFICIENTDET_OFFLINE"
 """The environment variable that forbids downloads, as ``--offline`` does."""
@@ -148,7 +155,13 @@ def resolve(
 
 
 def _meant(source: str) -> str:
-    """A question after the official name that is meant, where the source is like one."""
+    """What else an official name that is no file stands for, or which name is meant."""
+    address = backbone_address(source)
+    if address is not None:
+        return (
+            f": a backbone has several releases, so pass the address of one with --backbone, such "
+            f"as {address}, which official training starts from"
+        )
     return did_you_mean(full_name(source), RELEASES) if "/" not in source else ""
 
 

@@ -54,10 +54,13 @@ def run(settings: ConvertSettings, place: ResultPlace) -> int:
         _list(settings, place, files)
         return 0
     # Torch takes seconds to import, which neither a listing nor a wrong option should cost.
-    from torch_model.checkpoint import save_arrays
+    from torch_model.checkpoint import save_arrays, save_backbone
 
-    conversion = convert_checkpoint(settings, files)
-    if settings.naming is None:
+    conversion = convert_checkpoint(settings, files, settings.backbone)
+    whole = settings.backbone is None
+    if not whole:
+        save_backbone(target, conversion.config, conversion.arrays, conversion.provenance)
+    elif settings.naming is None:
         save_arrays(target, conversion.config, conversion.arrays, conversion.provenance)
     else:
         _save_named(target, conversion, get_naming(settings.naming))
@@ -65,8 +68,9 @@ def run(settings: ConvertSettings, place: ResultPlace) -> int:
     result = ConversionResult(
         target=str(target),
         naming=UNSET if settings.naming is None else settings.naming,
-        model=conversion.config.name,
-        config=conversion.config.to_dict(),
+        backbone=UNSET if whole else conversion.config.name,
+        model=conversion.config.name if whole else UNSET,
+        config=conversion.config.to_dict() if whole else UNSET,
         provenance=made(Provenance, conversion.provenance),
         ledger=ledger_record(conversion.ledger),
         seconds=seconds,
@@ -97,6 +101,7 @@ def _list(settings: ConvertSettings, place: ResultPlace, files: CheckpointFiles)
             num_classes=settings.num_classes,
             weights=settings.weights,
             hyperparameters=known,
+            backbone=settings.backbone,
         )
     except InputError:
         # Whoever looks for what is wrong with a file has to see what is in it.
@@ -147,7 +152,7 @@ def ledger_record(ledger: Ledger) -> LedgerResult:
     """What is written of a conversion's account."""
     return LedgerResult(
         model=ledger.config.name,
-        num_classes=ledger.config.num_classes,
+        num_classes=ledger.config.num_classes if ledger.part is None else 0,
         weights=ledger.weights,
         counts=ledger.counts(),
         findings=[*ledger.unsettled, *map(str, ledger.findings)],

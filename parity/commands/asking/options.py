@@ -40,12 +40,15 @@ def resolve_checkpoint(settings: CheckpointSettings) -> CheckpointFiles:
     return replace(found, strip=settings.strip_prefix)
 
 
-def convert_checkpoint(settings: CheckpointSettings, files: CheckpointFiles) -> Conversion:
+def convert_checkpoint(
+    settings: CheckpointSettings, files: CheckpointFiles, backbone: str | None = None
+) -> Conversion:
     """The checkpoint's values as the PyTorch model has them.
 
     Args:
         settings: Of the command.
         files: The checkpoint's.
+        backbone: The backbone that alone is wanted; None for the whole detector.
 
     Raises:
         InputError: The checkpoint is damaged, of another model or holds NaN.
@@ -57,6 +60,7 @@ def convert_checkpoint(settings: CheckpointSettings, files: CheckpointFiles) -> 
             num_classes=settings.num_classes,
             weights=settings.weights,
             hyperparameters=hyperparameters_of(settings, files),
+            backbone=backbone,
             progress=progress,
         )
 

@@ -35,8 +35,8 @@ class Variable(Record, frozen=True):
 class LedgerResult(Record, kw_only=True, frozen=True):
     """The complete account of a conversion."""
 
-    model: Annotated[str, says("name of the model")]
-    num_classes: Annotated[Count, says("number of classes")]
+    model: Annotated[str, says("name of the model, or of the backbone that alone is wanted")]
+    num_classes: Annotated[Count, says("number of classes; 0 of a backbone")]
     weights: Annotated[str, says("which values were asked for, `ema` or `raw`")]
     counts: Annotated[
         Mapping[str, Count], says("number of variables by use or reason of exclusion")
@@ -124,9 +124,14 @@ class ConversionResult(ResultFile, kw_only=True, frozen=True):
         str | UnsetType,
         says("whose keys the file has; absent where it is this project's own .pth"),
     ] = UNSET
-    model: Annotated[str | UnsetType, says("name of the model; absent with `--list`")] = UNSET
+    backbone: Annotated[
+        str | UnsetType, says("name of the backbone, where it alone was converted")
+    ] = UNSET
+    model: Annotated[
+        str | UnsetType, says("name of the model; absent with `--list` and of a backbone")
+    ] = UNSET
     config: Annotated[
-        Mapping[str, Any] | UnsetType, says("the model's configuration; absent with `--list`")
+        Mapping[str, Any] | UnsetType, says("the model's configuration; absent like `model`")
     ] = UNSET
     provenance: Annotated[
         Provenance | UnsetType, says("where the values come from; absent with `--list`")
