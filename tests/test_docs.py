@@ -135,7 +135,8 @@ def test_the_librarys_snippets(stage, capsys):
     found = run("docs/library.md")
     out = capsys.readouterr().out
     assert found["first"].passes and found["result"].passes
-    assert out.count("True") == 2  # a passed comparison, and the cause of the mistake
+    # A passed comparison, an evaluation, and the cause of the mistake.
+    assert out.count("True") == 3
     assert set(found["evaluation"].ap) == {"tensorflow", "torch"}
     assert (stage / "report" / "index.html").is_file() and (stage / "nodes.json").is_file()
 

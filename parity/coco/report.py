@@ -13,7 +13,7 @@ from parity.coco.metrics import METRICS, Evaluation
 from parity.coco.published import PUBLISHED, Measured, against_published
 from parity.coco.swaps import StageSwap, SwapRow, image_failures
 from parity.coco.titles import titles
-from parity.detections.matching import SCORE_LIMIT, Matching
+from parity.detections.matching import Matching
 from parity.detections.shard_files import Shard
 from parity.process.outcome import Outcome
 from parity.results.records.coco import (
@@ -34,9 +34,10 @@ METRIC_LIMIT = 1e-4
 """Largest difference of a metric that counts as parity: a tenth of the last digit that is ever
 published, as in AP 34.3."""
 
-TELLING_SPREAD = 100 * SCORE_LIMIT
-"""Scores that spread less say little where they are equal: what they may differ by is more than a
-hundredth of it. Those of a network that has learned nothing are so alike."""
+TELLING_SPREAD = 0.05
+"""Scores that spread less say little where they are equal: what they may differ by (0.0005, see
+:mod:`parity.detections.matching`) is more than a hundredth of it. Those of a network that has
+learned nothing are so alike."""
 
 
 @dataclass(frozen=True)
