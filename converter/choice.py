@@ -40,13 +40,14 @@ def recognise(
     for config in models:
         if config.backbone_name != facts.backbone:
             continue
-        candidate = _adopted(facts, config, given)
-        expected = _expected_shapes(candidate)
+        # What was given otherwise than the file has it is told later, by its name.
+        expected = _expected_shapes(_adopted(facts, config))
         fitting = sum(shapes.get(name) == shape for name, shape in expected.items())
         # A file that misses half of a model's variables is of another kind, not damaged.
         if 2 * fitting > len(expected):
             unknown = sum(exclusion(name, (), False) is None for name in shapes.keys() - expected)
             other = [item for item in differences(facts, config) if item.hparam != "num_classes"]
+            candidate = _adopted(facts, config, given)
             scored.append(((len(other), len(expected) - fitting + unknown), candidate))
     if not scored:
         raise refusal(source, shapes)
@@ -90,8 +91,16 @@ def choose_config(
         InputError: The file is of another model or class count than asked for, of none that is
             known, or of several alike.
     """
-    found = recognise(entries, source, models, given)
     facts = facts_of(base_shapes(entries))
+    try:
+        found = recognise(entries, source, models, given)
+    except InputError:
+        # What was given may be what the file does not fit.
+        for nearest in recognise(entries, source) if given else ():
+            for config in models:
+                if config.name == nearest.name:
+                    _require_given(facts, config, given, source)
+        raise
     # Other anchors than the model's make another number of classes of the same outputs.
     classes = facts.classes or found[0].num_classes
     if num_classes is not None and classes != num_classes:

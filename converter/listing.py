@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from converter.bundle import BundleEntry
 from converter.ledger import WEIGHTS, Ledger, LedgerRow
 
 _WILDCARDS = "*?["
@@ -32,6 +33,28 @@ def listing(ledger: Ledger, width: int, pattern: str | None = None) -> str:
         told = f"{len(rows):,} of {len(ledger.rows):,} variables fit {pattern!r}."
         sections.append(_wrapped(told, width))
     sections.append(account_lines(ledger, width))
+    return "\n\n".join("\n".join(section) for section in sections)
+
+
+def plain_listing(
+    entries: Mapping[str, BundleEntry], width: int, pattern: str | None = None
+) -> str:
+    """Every variable of a checkpoint in which no model is recognised.
+
+    Args:
+        entries: The checkpoint's entries by name.
+        width: As of :func:`listing`.
+        pattern: As of :func:`listing`.
+    """
+    rows = [
+        LedgerRow(entry.name, entry.shape, "excluded", "", "", "not accounted for")
+        for entry in entries.values()
+    ]
+    found = [row for row in rows if pattern is None or _fits(row, pattern)]
+    sections = [_section(title, part, width) for title, part in _by_use(found).items()]
+    if pattern is not None:
+        told = f"{len(found):,} of {len(rows):,} variables fit {pattern!r}."
+        sections.append(_wrapped(told, width))
     return "\n\n".join("\n".join(section) for section in sections)
 
 

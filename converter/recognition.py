@@ -138,11 +138,18 @@ def facts_of(shapes: Shapes) -> Facts:
         class_outputs=_width(shapes, CLASS_BIAS),
         box_outputs=_width(shapes, BOX_BIAS),
         weighted=bool(weights) if has_nodes else None,
-        per_channel=all(len(shape) == 1 for shape in weights) if weights else None,
+        per_channel=_per_channel(weights, _channels(shapes)),
         separable="pointwise_kernel" in node_convs if has_nodes else None,
         node_bias="bias" in node_convs if has_nodes else None,
         resample_bn="bn" in resamples if "conv2d" in resamples else None,
     )
+
+
+def _per_channel(weights: list[tuple[int, ...]], channels: int | None) -> bool | None:
+    kinds = set(weights)
+    if kinds == {()}:
+        return False
+    return True if channels is not None and kinds == {(channels,)} else None
 
 
 def _numbers(pattern: re.Pattern[str], shapes: Shapes, group: int = 1) -> set[int]:
@@ -247,7 +254,7 @@ _MOST_LEVELS = 12
 
 def _fusion(facts: Facts, config: EfficientDetConfig) -> list[Difference]:
     """The kinds of fusion that have the parameters of the file, where the model's is none."""
-    if facts.weighted is None:
+    if facts.weighted is None or (facts.weighted and facts.per_channel is None):
         return []
     fitting = [
         fusion

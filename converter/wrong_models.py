@@ -36,7 +36,8 @@ def refusal(source: str, shapes: Mapping[str, tuple[int, ...]]) -> InputError:
     top = ", ".join(shortened(scope, 60) for scope, _ in scopes.most_common(3)) or "none"
     return InputError(
         f"{source} holds no EfficientDet that this program knows: {len(shapes)} variables, "
-        f"mostly under {top}; supported are {', '.join(MODELS)}.",
+        f"mostly under {top}, which convert --list names; give one of "
+        f"{', '.join(MODELS)}.",
         Cause.MODEL,
     )
 

@@ -50,6 +50,7 @@ from efficientdet_spec.findings import Finding, listed, summary, told
 from efficientdet_spec.lookalikes import HEAD_BYTES, Lookalike, lookalike, lookalike_of
 from efficientdet_spec.models import (
     ASPECT_RATIOS,
+    CONFIG_FILE,
     DEFAULT_NUM_CLASSES,
     MAX_SIDE,
     MEAN_RGB,
@@ -75,6 +76,7 @@ from efficientdet_spec.versions import installed_version
 from efficientdet_spec.wiring import WIRINGS, NodeSpec, ResampleSpec, Wiring, bifpn
 
 __all__ = [
+    "CONFIG_FILE",
     "ASPECT_RATIOS",
     "BACKBONES",
     "FIRST_RELEASES",

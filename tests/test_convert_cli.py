@@ -433,6 +433,37 @@ def test_a_listing_verifies_what_is_there_and_claims_no_more(copy, run):
     assert json.loads(run(copy, "--list", "--json")[1])["verified"] is False
 
 
+def test_list_names_what_is_in_a_file_of_no_known_model(rewrite, run):
+    def change(tensors):
+        for name in list(tensors):
+            tensors[f"other/{name}" if "tiny" in name else f"o/{name}"] = tensors.pop(name)
+
+    folder = rewrite(change)
+    code, out, err = run(folder, "--list", "--filter", "*box-0/bias*")
+    assert code == 2 and "823 excluded" not in out and "not accounted for" in out
+    assert "o/box_net/box-0/bias" in out and "2 of 823 variables fit" in out
+    assert err.startswith("convert.py: error: ") and err.count("\n") == 1
+
+
+def test_a_prefix_before_all_names(rewrite, run, target, tiny_pth):
+    def change(tensors):
+        for name in list(tensors):
+            tensors[f"model/{name}"] = tensors.pop(name)
+
+    folder = rewrite(change)
+    code, _, err = run(folder, target)
+    assert code == 2 and "give --strip-prefix model/ to have them read" in err
+    code, out, _ = run(folder, "--list", "--strip-prefix", "model/")
+    assert code == 0 and "note: 823 of 823 names were read without 'model/'" in out
+    assert "model/box_net/box-0/bias/ExponentialMovingAverage" in out
+    assert run(folder, target, "--strip-prefix", "model/")[0] == 0
+    made, known = load_checkpoint(target), load_checkpoint(tiny_pth)
+    assert made.provenance["stripped_prefix"] == "model/"
+    assert all(
+        torch.equal(made.state_dict[name], known.state_dict[name]) for name in known.state_dict
+    )
+
+
 def test_findings_are_one_error(rewrite, target, refused):
     def change(tensors):
         name = f"box_net/box-predict/bias/{EMA}"
@@ -644,9 +675,9 @@ def write_torchscript(path, trace, good):
 
 
 HOSTILE = {
-    write_module: "is a PyTorch file that holds a pickled torch.nn.modules.conv.Conv2d, and loading",
-    write_training_checkpoint: "is a training checkpoint (args, state_dict) that holds a pickled argparse.Namespace",
-    write_torchscript: "is a PyTorch file that holds a TorchScript program, and loading it would",
+    write_module: "of plain tensors but holds a pickled torch.nn.modules.conv.Conv2d, and loading",
+    write_training_checkpoint: "is a training checkpoint (args, state_dict), not a PyTorch file of",
+    write_torchscript: "of plain tensors but holds a TorchScript program, and loading it would",
     write_plain_pickle: "is not a PyTorch file of plain tensors",
     write_torch_pickle: "PyTorch file of plain tensors",
     write_legacy_pickle: "is not a PyTorch file of plain tensors",

@@ -135,7 +135,8 @@ def test_the_librarys_snippets(stage, capsys):
     found = run("docs/library.md")
     out = capsys.readouterr().out
     assert found["first"].passes and found["result"].passes
-    assert out.count("True") == 2  # a passed comparison, and the cause of the mistake
+    # A passed comparison, an evaluation, and the cause of the mistake.
+    assert out.count("True") == 3
     assert set(found["evaluation"].ap) == {"tensorflow", "torch"}
     assert (stage / "report" / "index.html").is_file() and (stage / "nodes.json").is_file()
 
@@ -226,3 +227,11 @@ def test_an_option_that_is_none_is_found(tmp_path, monkeypatch, files):
     )
     with pytest.raises(InputError, match="--nonsense"):
         test_command_lines_are_understood("page.md", files)
+
+
+def test_the_page_on_hyperparameters_has_each():
+    from converter.hparams.keys import HONOURED
+
+    page = (ROOT / "docs" / "hyperparameters.md").read_text()
+    for key, item in HONOURED.items():
+        assert f"| `{key}` | {item.meaning} | {item.place} |\n" in page

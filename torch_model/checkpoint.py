@@ -354,9 +354,9 @@ def _ours(file: TorchFile, kind: str) -> dict[str, Any]:
         )
     if not isinstance(content, dict) or mark != kind or not file.is_archive:
         raise InputError(
-            f"{path} is a PyTorch file{_of_what(content)}, but not one that convert.py wrote (no "
-            f"format mark {kind!r}); convert the TensorFlow checkpoint with convert.py, or give a "
-            f"model of your own as FILE.py:FUNCTION.",
+            f"{path} is a PyTorch file{_of_what(content)}, but not one that convert.py wrote "
+            f"(no format mark {kind!r}); convert the TensorFlow checkpoint with convert.py, or "
+            f"give a model of your own as FILE.py:FUNCTION.",
             Cause.FORMAT,
         )
     version = content.get("version")

@@ -132,8 +132,8 @@ def _told(path: Path) -> Iterator[None]:
         if error.holds is None:
             raise _damaged(path, printable(error)) from error
         raise PickledError(
-            f"{path} is {_kind(error)} that holds {printable(error.holds)}, and loading it would "
-            f"run code, where a PyTorch file of plain tensors is expected; give the .pth that "
+            f"{path} is {_kind(error)}not a PyTorch file of plain tensors but holds "
+            f"{printable(error.holds)}, and loading it would run code; give the .pth that "
             f"convert.py wrote, or for a model of your own FILE.py:FUNCTION, where the function "
             f"loads the file and returns the module.",
             error.texts,
@@ -148,7 +148,7 @@ def _told(path: Path) -> Iterator[None]:
 def _kind(error: PickleError) -> str:
     """What a file is that only code could load, as far as the texts in it say."""
     found = sorted(_TRAINING & error.texts)
-    return f"a training checkpoint ({', '.join(found)})" if found else "a PyTorch file"
+    return f"a training checkpoint ({', '.join(found)}), " if found else ""
 
 
 _TRAINING = frozenset(

@@ -42,6 +42,9 @@ _WARNINGS = (
 
 _APP0, _APP14 = 0xE0, 0xEE
 
+_MAX_COMPONENTS = 10
+"""Most colours of an image for libjpeg (``MAX_COMPONENTS`` of jmorecfg.h)."""
+
 _SMOOTHED = range(1, 10)
 """Coefficients whose missing bits make libjpeg smooth an image (jdcoefct.c)."""
 
@@ -187,13 +190,14 @@ def _plain_header(data: bytes, source: str, components: int) -> bytes:
         content = data[segment.start : segment.end]
         if segment.kind == _APP0 and content[4:9] == b"JFIF\0" and len(content) >= 16:
             content = content[:9] + b"\1" + content[10:]
-        known = 1 if components == 3 else 2
         if segment.kind == _APP14 and content[4:9] == b"Adobe" and content[15:16] not in b"\0":
-            content = content[:15] + bytes((known,)) + content[16:]
+            content = content[:15] + (b"\1" if components == 3 else b"\2") + content[16:]
         parts.append(content)
         if segment.kind == SOS:
-            parts.append(data[segment.end :])
-            break
+            header = b"".join(parts)
+            # A large file is not copied without need.
+            plain = header == data[: segment.end]
+            return data if plain else header + data[segment.end :]
     return b"".join(parts)
 
 
@@ -206,7 +210,7 @@ def _check_complete(data: bytes, source: str) -> None:
     parts = b""
     for segment in jpeg_segments(data, source):
         if segment.kind in FRAMES:
-            parts = data[segment.start + 10 : segment.end][::3]
+            parts = data[segment.start + 10 : segment.end][::3][:_MAX_COMPONENTS]
         elif segment.kind == SOS:
             (count,) = unpack(">B", data, segment.start + 4, source)
             start = segment.start + 5
@@ -215,7 +219,8 @@ def _check_complete(data: bytes, source: str) -> None:
     # Of each coefficient the last scan says how many bits are still missing.
     missing = {(part, place): 1 for part in parts for place in _SMOOTHED}
     for of, first, last, bits in scans:
-        missing |= {(part, place): bits for part in of for place in range(first, last + 1)}
+        places = range(max(first, _SMOOTHED.start), min(last + 1, _SMOOTHED.stop))
+        missing |= {(part, place): bits for part in set(of) & set(parts) for place in places}
     if any(missing[part, place] for part in parts for place in _SMOOTHED):
         raise damaged(source, "it is a progressive JPEG without its last scans")
 

@@ -120,7 +120,7 @@ class Profile:
         for stage, variant in self.stages().items():
             if variant not in STAGES[stage]:
                 raise InputError(
-                    f"Stage {stage} has no variant {variant!r}; choose one of "
+                    f"Stage {stage} has no variant {variant!r:.80}; choose one of "
                     f"{', '.join(STAGES[stage])}.",
                     Cause.OPTION,
                 )
@@ -183,7 +183,7 @@ def get_profile(name: str) -> Profile:
         return PROFILES[name]
     except KeyError:
         raise InputError(
-            f"There is no profile {name!r}; choose one of {', '.join(PROFILES)}.",
+            f"There is no profile {name!r:.80}; choose one of {', '.join(PROFILES)}.",
             Cause.OPTION,
         ) from None
 
@@ -201,7 +201,8 @@ def with_stages(profile: Profile, changes: Mapping[str, str]) -> Profile:
     unknown = [stage for stage in changes if stage not in STAGES]
     if unknown:
         raise InputError(
-            f"There is no stage {unknown[0]!r}; choose one of {', '.join(STAGES)}.", Cause.OPTION
+            f"There is no stage {unknown[0]!r:.80}; choose one of {', '.join(STAGES)}.",
+            Cause.OPTION,
         )
     stages = profile.stages()
     differing = [

@@ -26,6 +26,7 @@ from converter.fetch.naming import (
 )
 from converter.fetch.streams import CHUNK, Digested, ForwardReader
 from efficientdet_spec import (
+    CONFIG_FILE,
     Cause,
     InputError,
     file_sha256,
@@ -221,7 +222,8 @@ def _plan(file: IO[bytes], archive: Path, max_bytes: int) -> _Plan:
             if total > max_bytes:
                 raise _too_large(archive, max_bytes)
             is_state = path.name == STATE_FILE
-            if not is_state and checkpoint_prefix(str(path)) is None:
+            beside = is_state or path.name == CONFIG_FILE
+            if not beside and checkpoint_prefix(str(path)) is None:
                 continue
             if str(path) in files:
                 raise ArchiveError(
@@ -236,12 +238,12 @@ def _plan(file: IO[bytes], archive: Path, max_bytes: int) -> _Plan:
                     named.add(str(path.with_name(PurePosixPath(target).name or STATE_FILE)))
         archive_sha256 = whole.finish()
     prefix = _chosen(archive, files, named)
-    state = str(PurePosixPath(prefix).with_name(STATE_FILE))
+    taken = [str(PurePosixPath(prefix).with_name(name)) for name in (STATE_FILE, CONFIG_FILE)]
     return _Plan(
         members={
             position: _Member(path, size, digest, PurePosixPath(path).name)
             for path, (position, size, digest) in files.items()
-            if path == state or checkpoint_prefix(path) == prefix
+            if path in taken or checkpoint_prefix(path) == prefix
         },
         prefix=PurePosixPath(prefix).name,
         archive_sha256=archive_sha256,

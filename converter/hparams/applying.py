@@ -59,7 +59,7 @@ def apply(base: EfficientDetConfig, values: Mapping[str, Any]) -> EfficientDetCo
         )
         if "fpn_name" in values:
             changes["fpn_nodes"] = _wiring(values["fpn_name"], levels)
-        if values.get("fpn_config"):
+        if values.get("fpn_config") is not None:
             changes["fpn_nodes"], changes["fusion"] = _own_wiring(values["fpn_config"])
         return replace(base, **changes)
     except InputError as error:
@@ -208,7 +208,7 @@ def _own_wiring(value: Any) -> tuple[Wiring, Fusion]:
     known = {"nodes", "weight_method"}
     if not isinstance(value, Mapping) or not {"nodes"} <= set(value) <= known:
         raise _wrong("fpn_config", value, "nodes and weight_method")
-    if "weight_method" not in value:
+    if not value.get("weight_method"):
         raise _wrong("fpn_config", value, "its weight_method too, such as fastattn")
     nodes = value["nodes"]
     wired = []

@@ -15,6 +15,7 @@ from converter.hparams.override import parse_text
 from converter.hparams.plain_yaml import read_yaml, yaml_text
 from converter.hparams.words import assumed_facts, assumed_words, given_words
 from efficientdet_spec import (
+    CONFIG_FILE,
     MODELS,
     Cause,
     EfficientDetConfig,
@@ -24,9 +25,6 @@ from efficientdet_spec import (
     get_config,
     printable,
 )
-
-CONFIG_FILE = "config.yaml"
-"""What the official training scripts call the file that they write beside checkpoints."""
 
 OPTION = "--hparams"
 

@@ -51,8 +51,7 @@ def assumed_facts(config: EfficientDetConfig) -> dict[str, str]:
         facts["scale_range"] = "grey levels to -1..1"
     survival = config.head_survival_probability
     facts["survival_prob"] = "no survival_prob" if survival is None else f"survival_prob {survival}"
-    height, width = config.image_size
-    facts["image_size"] = f"{width}x{height}"
+    facts["image_size"] = _size(*config.image_size)
     return facts
 
 
@@ -79,7 +78,11 @@ def given_words(key: str, value: Any) -> str:
         value: As it was read.
     """
     if key == "image_size" and isinstance(value, list | tuple) and len(value) == 2:
-        return f"{value[1]}x{value[0]}"
+        return _size(*value)
+    if key == "image_size" and type(value) is int:
+        return _size(value, value)
+    if key == "image_size" and isinstance(value, str):
+        return f"{printable(value)!s:.20} (WxH)"
     if key == "label_map" and isinstance(value, Mapping):
         return f"of {len(value)} names"
     parts = {"fpn_config": ("nodes", "nodes"), "backbone_config": ("blocks", "stages")}
@@ -91,6 +94,11 @@ def given_words(key: str, value: Any) -> str:
         told = ", ".join(f"{name} {_text(item)}" for name, item in value.items())
         return f"({told})"
     return _text(value)
+
+
+def _size(height: Any, width: Any) -> str:
+    """As hyperparameters have it in a text, and not as ``--size`` has it."""
+    return f"{_text(width)}x{_text(height)}" + (" (WxH)" if height != width else "")
 
 
 def _text(value: Any) -> str:

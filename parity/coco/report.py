@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from efficientdet_spec import get_config
 from parity.coco.metrics import METRICS, Evaluation
 from parity.coco.published import PUBLISHED, Measured, against_published
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
 METRIC_LIMIT = 1e-4
 """Largest difference of a metric that counts as parity: a tenth of the last digit that is ever
 published, as in AP 34.3."""
+
+TELLING_SPREAD = 0.05
+"""Scores that spread less say little where they are equal: what they may differ by (0.0005, see
+:mod:`parity.detections.matching`) is more than a hundredth of it. Those of a network that has
+learned nothing are so alike."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +159,15 @@ class CocoReport:
         if lack:
             return Outcome.NOT_SHOWN, lack
         compared = self.compared()
+        alone = (
+            f"; AP is 0 on both sides, so that only the detections show it, with scores that "
+            f"spread over {self._spread():.4f}"
+            if self._finds_nothing()
+            else ""
+        )
         return Outcome.PARITY, (
             f"all {len(compared.metrics)} metrics agree over {compared.images} images, and "
-            f"so do the detections"
+            f"so do the detections{alone}"
         )
 
     def _differences(self) -> list[str]:
@@ -218,12 +231,24 @@ class CocoReport:
                 f"no metric is defined, for the annotations have {compared.true_boxes} true "
                 f"boxes in these images; of the detections {compared.matched} match"
             )
-        if not any(side.metrics["AP"] for side in pair):
+        if self._finds_nothing() and self._spread() < TELLING_SPREAD:
             return (
-                "AP is 0 on both sides: none of the true boxes was found, which a model that is "
-                "wrong achieves as well"
+                f"AP is 0 on both sides: none of the true boxes was found, which a model that is "
+                f"wrong achieves as well, and the scores spread over {self._spread():.4f} alone, "
+                f"less than the {TELLING_SPREAD:g} from which on equal ones tell something"
             )
         return ""
+
+    def _finds_nothing(self) -> bool:
+        """Whether no side has found a true box."""
+        return not any(side.metrics["AP"] for side in self._evaluations() or ())
+
+    def _spread(self) -> float:
+        """From the lowest to the highest score of the reference's detections."""
+        first = self._in_order()[0]
+        scores = [item.rows[:, 4] for shard in first.shards for item in shard.images]
+        joined = np.concatenate(scores) if scores else np.zeros(0)
+        return float(np.ptp(joined)) if len(joined) else 0.0
 
     def compared(self) -> Compared:
         """What the verdict rests on: counts of what both sides have."""

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from msgspec import UNSET
 
-from converter.bundle import checkpoint_files
+from converter.bundle import checkpoint_files, index_file, read_index
 from converter.conversion import Conversion, account, examine
 from converter.fetch.cached import CheckpointFiles
 from converter.ledger import Ledger
-from converter.listing import account_lines, listing
+from converter.listing import account_lines, listing, plain_listing
 from converter.mappings.keys import Naming
 from converter.mappings.state_dicts import get_naming, to_naming
 from converter.progress import READING_PATIENCE, Progress
@@ -94,14 +94,22 @@ def _list(settings: ConvertSettings, place: ResultPlace, files: CheckpointFiles)
     Raises:
         InputError: It cannot be converted.
     """
-    ledger = account(
-        files,
-        model=settings.model,
-        num_classes=settings.num_classes,
-        weights=settings.weights,
-        hyperparameters=hyperparameters_of(settings, files),
-        backbone=settings.backbone,
-    )
+    known = hyperparameters_of(settings, files)
+    try:
+        ledger = account(
+            files,
+            model=settings.model,
+            num_classes=settings.num_classes,
+            weights=settings.weights,
+            hyperparameters=known,
+            backbone=settings.backbone,
+        )
+    except InputError:
+        # Whoever looks for what is wrong with a file has to see what is in it.
+        entries = read_index(index_file(files.prefix)).entries
+        if settings.json != PRINTED:
+            say(plain_listing(entries, output_width(), settings.filter))
+        raise
     # An index alone can be listed too, and says nothing about values.
     has_data = any(".data-" in path.name for path in checkpoint_files(files.prefix))
     unusable: InputError | None = None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from converter.hparams.given import CONFIG_FILE, Hyperparameters
+from converter.hparams.given import Hyperparameters
 from converter.seeded import write_seeded
-from efficientdet_spec import Cause, InputError, get_config
+from efficientdet_spec import CONFIG_FILE, Cause, InputError, get_config
 from parity.commands.asking.inputs import Images, prepared
 from parity.detections.images import high_amplitude, photograph_like
 from parity.process.console import say

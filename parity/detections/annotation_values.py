@@ -187,6 +187,9 @@ class Entries:
         Raises:
             InputError: It is none, or not finite.
         """
+        # Of hundreds of thousands of numbers nearly all are plain ones.
+        if type(value) in (int, float) and -MAX_ID <= value <= MAX_ID:
+            return float(value)
         number = self._number(place, key, value)
         if number is None:
             raise self.wrong(place, f"{key} {value!r}", "a finite number")
@@ -201,8 +204,8 @@ class Entries:
     def flag(self, place: int, key: str) -> bool:
         """A truth value, 0 or 1; false where it is missing or null."""
         value = self.value(place, key)
-        if value is None:
-            return False
+        if value is None or (type(value) is int and value in (0, 1)):
+            return bool(value)
         if isinstance(value, bool):
             self.noted.add(f"{key} written as true or false", self.where(place))
             return value

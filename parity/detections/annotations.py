@@ -130,7 +130,7 @@ def read_annotations(
     images = _images(Entries(path, values, "images", noted))
     categories = _categories(Entries(path, values, "categories", noted))
     boxes = None
-    if need_boxes or values.annotations is not msgspec.UNSET:
+    if need_boxes or values.annotations not in (msgspec.UNSET, msgspec.Raw(b"null")):
         known = {image.id for image in images}
         boxes = _boxes(Entries(path, values, "annotations", noted), known, categories)
     classes = num_classes if isinstance(num_classes, Classes) else Classes(num_classes)

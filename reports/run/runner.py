@@ -22,8 +22,7 @@ from typing import Any
 
 from msgspec import structs
 
-from converter.hparams.given import CONFIG_FILE
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import CONFIG_FILE, Cause, InputError
 from parity.process import environment
 from parity.process.files import make_folder, write_text
 from parity.process.frames import PACKAGES, SCRIPTS

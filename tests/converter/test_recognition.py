@@ -64,6 +64,8 @@ def test_what_the_variables_settle_is_taken_from_them(hparam):
     assert any(told in note for note in ledger.notes) == (hparam != "num_classes")
     with pytest.raises(InputError, match=rf"{hparam} was given so that .* is expected; correct"):
         choose_config(entries, "file", TINY, given={hparam})
+    with pytest.raises(InputError, match=rf"{hparam} was given so that .* is expected; correct"):
+        choose_config(entries, "file", given={hparam})
 
 
 def test_several_at_once():

@@ -3,6 +3,7 @@
 import os
 import re
 import struct
+import time
 import zlib
 
 import cv2
@@ -334,6 +335,17 @@ def test_what_adobe_says_of_the_colours(transform):
     files += [bytes(odd_inks), bytes(unknown)]
     assert not disagreeing(files)
     assert all(tensorflows(data) is not None for data in files)
+
+
+def test_hostile_scans_take_no_time():
+    """Headers of scans with as many colours and coefficients as bytes can name."""
+    start = SOUND["progressive"].index(b"\xff\xda")
+    scan = b"\xff\xda\x02\x04\xff" + bytes(range(255)) * 2 + b"\0\xff\0"
+    data = SOUND["progressive"][:start] + scan * 20_000 + SOUND["progressive"][start:]
+    began = time.process_time()
+    with pytest.raises(InputError):
+        decode_image(data)
+    assert time.process_time() - began < 5
 
 
 def test_segments_without_end(monkeypatch):

@@ -16,7 +16,7 @@ from efficientdet_spec import (
 )
 from parity.commands.asking.inputs import Images, PlannedInput
 from parity.commands.comparing.opened import Opened
-from parity.commands.comparing.unseen import closed_inputs, one_tap_notes
+from parity.commands.comparing.unseen import closed_inputs, one_tap_notes, saturation_notes
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process.outcome import Outcome
 from parity.results.coverage import coverage_of, merged_nodes, wiring_notes
@@ -234,6 +234,7 @@ class Trials:
         referee = self._opened.referee(self.telling.pairing.images.shape)
         notes += wiring_notes(self.nodes, closed_inputs(referee, config))
         notes += one_tap_notes([self._opened.referee(shape) for shape in self._shapes])
+        notes += saturation_notes([found.saturated for found in self._comparisons])
         return coverage_of(
             [found.nodes for found in self._comparisons],
             self.nodes,

@@ -9,7 +9,7 @@ from pathlib import Path
 from converter.conversion import convert
 from converter.fetch.cached import CheckpointFiles
 from converter.hparams.given import Hyperparameters
-from efficientdet_spec import EfficientDetConfig, InputError
+from efficientdet_spec import EfficientDetConfig, InputError, listed
 from parity.commands.detecting.brought_detection import FunctionDetecting
 from parity.commands.detecting.candidate_detection import CandidateDetecting
 from parity.commands.detecting.detection import Detection
@@ -64,7 +64,7 @@ def opened(recipe: Recipe) -> Iterator[Side]:
     if differing:
         raise InputError(
             f"{setup.prefix} would be detected with otherwise than by the machine of this command: "
-            f"{', '.join(differing)}; let every machine have the same files and versions."
+            f"{listed(differing, 4)}; let every machine have the same files and versions."
         )
     with side.open(setup) as found:
         yield found

@@ -5,6 +5,7 @@ One file holds one kind, or two that are alike.
 
 from parity.judge.operations.activation import (
     ACTIVATIONS,
+    Clamp,
     Gate,
     HardSwish,
     Mish,
@@ -24,6 +25,7 @@ __all__ = [
     "BatchNorm",
     "Convolution",
     "Depthwise",
+    "Clamp",
     "Gate",
     "HardSwish",
     "MaxPool",

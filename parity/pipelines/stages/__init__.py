@@ -40,14 +40,24 @@ MISTAKES: tuple[Mistake, ...] = (
 
 
 def of_model(faithful: Pipeline) -> tuple[Mistake, ...]:
-    """Mistakes with numbers of the model's own, where they are no other than those of the lists.
+    """Every mistake that can be made of a model: those of the lists, and some of its own numbers.
+
+    A normalisation that does what the model's does is none: where only the padding differs, that
+    is what is wrong.
 
     Args:
         faithful: The model's pipeline.
     """
-    own = (*normalising.of_model(faithful.normalisation), *anchors.of_model(faithful))
+    how = faithful.normalisation
     known = [item.changes for item in MISTAKES]
-    return tuple(item for item in own if item.changes not in known)
+    own = (*normalising.of_model(how), *anchors.of_model(faithful))
+    every = (*MISTAKES, *(item for item in own if item.changes not in known))
+
+    def is_one(mistake: Mistake) -> bool:
+        wrong = mistake.changes.get("normalisation")
+        return wrong is None or not normalising.does_the_same(wrong, how)
+
+    return tuple(filter(is_one, every))
 
 
 def read_off(port: Mapping[int, Rows]) -> tuple[Mistake, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from exif import with_exif
 from handmade import written
 from made_images import waves
 
@@ -454,8 +455,9 @@ def test_another_stage_on_one_side_is_seen(coco, monkeypatch):
 @pytest.mark.parametrize(
     "boxes, told", [([], "no metric is defined"), (None, "AP is 0 on both sides")]
 )
-def test_where_nothing_was_found_nothing_is_shown(coco, tmp_path, capsys, boxes, told):
+def test_where_nothing_was_found_nothing_is_shown(coco, tmp_path, capsys, boxes, told, monkeypatch):
     """Every detection agrees, but the metrics would for a model that finds nothing."""
+    monkeypatch.setattr("parity.coco.report.TELLING_SPREAD", 2.0)
     values = annotated()
     values["annotations"] = values["annotations"] if boxes is None else boxes
     code, result = coco("--limit", "2", annotations=write(tmp_path / "a.json", values))
@@ -464,6 +466,25 @@ def test_where_nothing_was_found_nothing_is_shown(coco, tmp_path, capsys, boxes,
     assert result["compared"]["true_boxes"] == (4 if boxes is None else 0)
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("not shown: ") and told in last
+
+
+@needs_tensorflow
+def test_detections_that_are_not_all_alike_show_parity_alone(coco, dataset, monkeypatch):
+    """In noise their scores are far apart; those of a port that is wrong are others."""
+    import torch_model.postprocess
+
+    noise = np.random.default_rng(0).integers(0, 255, (*SIZES[3], 3), dtype=np.uint8)
+    assert cv2.imwrite(str(dataset[0] / "3.png"), noise)
+    options = ("--image-ids", "3", "--size", "96x128")
+    code, result = coco(*options)
+    assert code == 0 and result["outcome"] == "parity" and result["metrics"]["torch"]["AP"] == 0
+    assert "AP is 0 on both sides, so that only the detections show it" in result["sentence"]
+    monkeypatch.setattr("parity.coco.report.TELLING_SPREAD", 2.0)
+    code, result = coco(*options)
+    assert code == 3 and "less than the 2 from which on" in result["sentence"]
+    sigmoid = torch_model.postprocess.sigmoid
+    monkeypatch.setattr(torch_model.postprocess, "sigmoid", lambda logits: sigmoid(logits) * 0.99)
+    assert coco(*options, out="wrong")[0] == 1
 
 
 @needs_tensorflow
@@ -565,6 +586,86 @@ def test_annotations_of_other_images(coco, tmp_path):
     code, result = coco(annotations=write(tmp_path / "other.json", values))
     failure = result["images"]["torch"]["failures"][0]
     assert code == 3 and "150x90 pixels, but the annotations are for 151x90" in failure["reason"]
+
+
+def test_a_photograph_that_was_annotated_upright(coco, dataset, tmp_path):
+    path = dataset[0] / "3.png"
+    path.write_bytes(with_exif(path.read_bytes(), 6))
+    values = annotated()
+    image = values["images"][0]
+    assert image["file_name"] == "3.png"
+    image["width"], image["height"] = image["height"], image["width"]
+    annotations = write(tmp_path / "upright.json", values)
+    code, result = coco("--framework", "torch", annotations=annotations)
+    (failure,) = result["images"]["torch"]["failures"]
+    assert code == 3 and "EXIF orientation (6)" in failure["reason"]
+
+
+def test_images_in_folders_and_what_is_told_of_it(coco, dataset, tmp_path, capsys):
+    """Images of one name in two folders stay apart, in files of other programs too."""
+    values = annotated()
+    for number, name in ((3, "one"), (7, "two")):
+        (dataset[0] / name).mkdir()
+        (dataset[0] / f"{number}.png").rename(dataset[0] / name / "a.png")
+        (image,) = (item for item in values["images"] if item["id"] == number)
+        image["file_name"] = f".\\{name}\\a.png"
+    for image in values["images"]:
+        image["id"] = str(image["id"])
+    annotations = write(tmp_path / "folders.json", values)
+    options = ("--framework", "torch", "--image-ids", "3,7")
+    code, result = coco(*options, annotations=annotations)
+    told = "file_name read as a path below the folder of images: 2 (the first: .\\one\\a.png)"
+    assert code == 0 and told in result["notes"] and told in capsys.readouterr().out
+    assert any("id written as text: 4" in note for note in result["notes"])
+    found = tmp_path / "out" / "detections_torch.json"
+    brought = ("--detections", found, "--framework", "candidate", "--no-explanation")
+    code, again = coco(*brought, "--image-ids", "3,7", annotations=annotations, out="again")
+    assert code == 0 and again["metrics"]["candidate"] == result["metrics"]["torch"]
+    assert (tmp_path / "again" / "detections_candidate.json").read_bytes() == found.read_bytes()
+    assert again["notes"][: len(result["notes"])] == result["notes"]
+
+
+def test_categories_of_other_ids_are_those_of_their_names(coco, findable, tmp_path, monkeypatch):
+    """The metrics are those of the model's own ids, and files have the ids of the annotations."""
+    import parity.coco.names
+
+    torch = ("--framework", "torch")
+    _, plain = coco(*torch, annotations=findable)
+    called = {1: "cat", 2: "dog", 3: "cow", 4: "fox", 5: "owl", 6: "ant", 7: "bee"}
+    monkeypatch.setattr(parity.coco.names, "stated_names", lambda config: called)
+    values = json.loads(findable.read_text())
+    ids = {number: 50 - number for number in called}
+    values["categories"] = [{"id": 0, "name": "animals"}] + [
+        {"id": ids[item["id"]], "name": called[item["id"]].upper()} for item in values["categories"]
+    ]
+    for item in values["annotations"]:
+        item["category_id"] = ids[item["category_id"]]
+    annotations = write(tmp_path / "named.json", values)
+    code, result = coco(*torch, annotations=annotations, out="named")
+    assert code == 0 and result["metrics"] == plain["metrics"] and plain["metrics"]["torch"]["AP"]
+    assert "mapped to the model's classes by name" in result["notes"][1]
+    by_id = {item["id"]: item["AP"]["torch"] for item in plain["categories"]}
+    assert {item["id"]: item["AP"]["torch"] for item in result["categories"]} == {
+        ids[number]: value for number, value in by_id.items()
+    }
+    one, other = (
+        json.loads((tmp_path / out / "detections_torch.json").read_text())
+        for out in ("out", "named")
+    )
+    assert other == [
+        {**item, "category_id": ids[item["category_id"]]}
+        for item in one
+        if item["category_id"] in by_id
+    ]
+    # What another program writes has the ids of the annotations too.
+    brought = ("--detections", tmp_path / "named" / "detections_torch.json", "--no-explanation")
+    brought += ("--framework", "candidate")
+    _, again = coco(*brought, annotations=annotations, out="brought")
+    assert again["metrics"]["candidate"] == plain["metrics"]["torch"]
+    # With the model's own it is wrong, and that must be seen.
+    brought = ("--detections", tmp_path / "out" / "detections_torch.json", *brought[2:])
+    _, wrong = coco(*brought, annotations=annotations, out="wrong")
+    assert wrong["metrics"]["candidate"]["AP"] == 0
 
 
 def test_one_framework_and_a_submission(coco, dataset, tmp_path):

@@ -353,6 +353,9 @@ def test_files_without_annotations(read):
         need_boxes=False,
     )
     assert assigned(found) == {1: 3, 2: 2} and found.boxes is None
+    assert read(values(annotations=None), need_boxes=False).boxes is None
+    with pytest.raises(InputError, match="no list 'annotations'"):
+        read(values(annotations=None))
 
 
 def test_what_a_model_says_of_its_classes():
