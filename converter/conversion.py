@@ -224,7 +224,7 @@ def convert(
         "index_sha256": file_sha256(index.path),
         "checkpoint_fingerprint": index.fingerprint(),
         "values_fingerprint": index.fingerprint(used),
-        "release": release and {"name": release.release.name, "how": release.how},
+        "release": _release_record(release, ledger.config),
         "licence": _licence(files, index),
         "weights": weights,
         "stripped_prefix": files.strip or None,
@@ -237,6 +237,15 @@ def convert(
         },
     }
     return Conversion(ledger, arrays, provenance)
+
+
+def _release_record(
+    release: Recognised | None, config: EfficientDetConfig
+) -> dict[str, str] | None:
+    """The release that a checkpoint is, or is said to be; with other classes it is none."""
+    if release is None or config.num_classes != release.config.num_classes:
+        return None
+    return {"name": release.release.name, "how": release.how}
 
 
 def _licence(files: CheckpointFiles, index: BundleIndex) -> str | None:

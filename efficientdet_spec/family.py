@@ -144,8 +144,10 @@ def same_variables(name: str) -> tuple[str, ...]:
     """The other models and variants with the same variables, which a checkpoint may be as well.
 
     Args:
-        name: The full name of a model or variant.
+        name: The full name of a model or variant; for any other there are none.
     """
+    if base_model(name) not in MODELS:
+        return ()
     known = {**MODELS, **VARIANTS}
     base = MODELS[base_model(name)]
     twins = {

@@ -17,6 +17,7 @@ from converter.listing import account_lines, listing, plain_listing
 from converter.mappings.keys import Naming
 from converter.mappings.state_dicts import get_naming, to_naming
 from converter.progress import READING_PATIENCE, Progress
+from converter.recognised import BY_CONTENT
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from parity.commands.asking.options import (
     check_results,
@@ -193,7 +194,9 @@ def summary_text(
     ]
     release = conversion.provenance["release"]
     if release is not None:
-        lines.append(f"  Google's release {release['name']}, {release['how']}")
+        certain = release["how"] == BY_CONTENT
+        what = "Google's" if certain else "taken for Google's"
+        lines.append(f"  {what} {release['name']}, {release['how']}")
     if naming is not None:
         lines.append(_named_text(get_naming(naming), conversion.config))
     size = target.stat().st_size / 1e6

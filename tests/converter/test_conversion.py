@@ -224,6 +224,7 @@ def test_provenance(tiny_checkpoint):
         },
         "dtypes": {"float32": len(used)},
         "notes": [],
+        "hyperparameters": conversion.provenance["hyperparameters"],
         "versions": conversion.provenance["versions"],
     }
     versions = conversion.provenance["versions"]
@@ -242,6 +243,18 @@ def test_the_licence_is_that_of_a_release(tiny_checkpoint, monkeypatch):
     provenance = convert(CheckpointFiles(prefix, "x", None)).provenance
     assert provenance["licence"] == "Apache-2.0"
     assert provenance["release"] == {"name": "efficientdet-d0", "how": "by its content"}
+
+
+def test_what_has_other_classes_is_no_release(tiny_checkpoint, tmp_path, monkeypatch):
+    """A folder is called after a release, but what lies in it has been trained further."""
+    release = replace(releases.RELEASES["efficientdet-d0-advprop"], model=TINY.name)
+    monkeypatch.setattr(releases, "RELEASES", {release.name: release})
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / release.name))
+    told = {"name": release.name, "how": "by its folder"}
+    assert convert(files_of(folder)).provenance["release"] == told
+    more = TINY.with_classes(TINY.num_classes + 1)
+    monkeypatch.setattr("converter.recognised.get_config", lambda name: more)
+    assert convert(files_of(folder)).provenance["release"] is None
 
 
 def test_what_was_downloaded_for_another_model_says_where_it_is(tiny_checkpoint, tmp_path):

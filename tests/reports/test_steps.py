@@ -159,3 +159,15 @@ def test_what_may_be_downloaded_is_handed_on():
 def test_a_digest_is_of_one_archive(settings, message):
     with pytest.raises(InputError, match=message):
         ReportSettings(out="out", sha256="0" * 64, **settings)
+
+
+@pytest.mark.parametrize(
+    "name", ["efficientdet-lite0", "efficientdet-d3-640", "efficientdet-d0-2020-03"]
+)
+def test_every_release_can_be_reported_on(name, tmp_path):
+    (found,) = subjects([name])
+    assert found.official and found.slug == name
+    choice = ReportSettings(sources=(name,), out=tmp_path)
+    assert steps.seed(found, tmp_path, choice).settings.model == name
+    converted = steps.convert(found, str(tmp_path / "seeded"), tmp_path, choice)
+    assert converted.settings.model == name

@@ -53,7 +53,7 @@ class LedgerResult(Record, kw_only=True, frozen=True):
 
 
 class ReleaseResult(Record, kw_only=True, frozen=True):
-    """One of Google's releases, and how a checkpoint is known to be it."""
+    """One of Google's releases, and what says that a checkpoint is it."""
 
     name: Annotated[str, says("its official name, as `models` lists it")]
     how: Annotated[

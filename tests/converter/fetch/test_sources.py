@@ -19,6 +19,7 @@ from converter.fetch.archive import ArchiveError
 from converter.fetch.cached import CheckpointFiles
 from converter.fetch.sources import default_cache, resolve
 from efficientdet_spec import Cause, InputError
+from efficientdet_spec.releases import RELEASES, TF2
 
 FILES = {
     "checkpoint": b'model_checkpoint_path: "model"\n',
@@ -590,3 +591,10 @@ def test_names_of_files_move_no_cursor(tmp_path, cache, name):
             fill(folder, {"c.index": b""})
             resolve(str(source), cache)
         assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", [name for name, item in RELEASES.items() if item.container == TF2])
+def test_what_could_not_be_read_is_not_downloaded(cache, name):
+    with pytest.raises(InputError, match="TensorFlow 2 object checkpoint.* not read yet.* nothing"):
+        resolve(name, cache)
+    assert not cache.exists() or not any(cache.iterdir())

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import compare
-from efficientdet_spec import OFFICIAL_MODELS, get_config
+from efficientdet_spec import get_config
 from parity.commands.references import kind_of
 from parity.diagnosis.suspects import diagnosed, suspects
 from parity.lockstep.comparison import compare as compare_pairing
 from parity.lockstep.pairing import Pairing
 from parity.process.outcome import Outcome
-from parity.results.proof import PUBLISHED_VERSION, proof_of
+from parity.results.proof import PUBLISHED_MODELS, PUBLISHED_VERSION, proof_of
 from parity.settings.nodes import EXACT, GRAPH, needs_of_reference
 from parity.sides.exact import exact_reference
 from parity.sides.naming import own_paths
@@ -138,7 +138,7 @@ def test_in_double_precision_and_without_noise(tiny_checkpoint, tmp_path):
     assert "the reference has no noise" in written["reference"]["notes"][-1]
 
 
-@pytest.mark.parametrize("name", OFFICIAL_MODELS)
+@pytest.mark.parametrize("name", PUBLISHED_MODELS)
 def test_each_official_model_has_a_published_comparison(name):
     told = proof_of(get_config(name))
     assert f"published comparison of {name} " in told and PUBLISHED_VERSION in told
