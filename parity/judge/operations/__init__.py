@@ -3,7 +3,15 @@
 One file holds one kind, or two that are alike.
 """
 
-from parity.judge.operations.activation import ACTIVATIONS, Gate, HardSwish, Mish, Relu, Relu6, Swish
+from parity.judge.operations.activation import (
+    ACTIVATIONS,
+    Gate,
+    HardSwish,
+    Mish,
+    Relu,
+    Relu6,
+    Swish,
+)
 from parity.judge.operations.batch_norm import BatchNorm
 from parity.judge.operations.convolution import Convolution, Depthwise
 from parity.judge.operations.mean import Mean
