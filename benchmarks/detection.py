@@ -74,7 +74,9 @@ def one_run(setup: Detection) -> Iterator[Callable[[Path], Any]]:
     built = reference_tf.build(config, *setup.size)
     with built.graph.as_default():
         data = v1.placeholder(tf.string, [])
-        pixels, scale = detection.preprocess(detection.decode(data, stages), *setup.size, stages)
+        pixels, scale = detection.preprocess(
+            detection.decode(data, stages), config, setup.size, stages
+        )
         for operation in built.images.consumers():
             # The public API feeds the network only from outside the graph.
             for place, tensor in enumerate(operation.inputs):

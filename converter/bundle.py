@@ -20,7 +20,16 @@ import numpy as np
 
 from converter import wire
 from converter.table import read_table, unmask_crc
-from efficientdet_spec import Cause, InputError, open_regular, printable, read_regular
+from efficientdet_spec import (
+    HEAD_BYTES,
+    Cause,
+    InputError,
+    lookalike,
+    lookalike_of,
+    open_regular,
+    printable,
+    read_regular,
+)
 
 # TensorFlow's types by number: its name for each, and NumPy's type if there is one.
 _TYPES: Mapping[int, tuple[str, np.dtype[Any] | None]] = MappingProxyType(
@@ -50,20 +59,15 @@ _TYPES: Mapping[int, tuple[str, np.dtype[Any] | None]] = MappingProxyType(
         23: ("DT_UINT64", np.dtype("<u8")),
     }
 )
+BFLOAT16 = "DT_BFLOAT16"
+"""The upper half of a float32, for which NumPy has no type: read as the float32 that it is."""
+
+_BFLOAT16_BITS = np.dtype("<u2")
+
 TYPE_NUMBERS = MappingProxyType(
     {dtype: number for number, (_, dtype) in _TYPES.items() if dtype is not None}
 )
 """TensorFlow's number of each of NumPy's types."""
-
-# The first bytes of files that are handed over in place of a checkpoint.
-_LOOKALIKES = MappingProxyType(
-    {
-        b"\x89HDF\r\n\x1a\n": "a Keras HDF5 file",
-        b"PK\x03\x04": "a ZIP archive (a PyTorch or .keras file, perhaps)",
-        b"\x1f\x8b": "a gzip archive (a .tar.gz to be unpacked, perhaps)",
-        b"model_checkpoint_path:": "a checkpoint state file, which only names checkpoints",
-    }
-)
 
 # Their checksums cover more than the bytes, and NumPy has no such types.
 _OBJECTS = frozenset(("DT_STRING", "DT_RESOURCE", "DT_VARIANT"))
@@ -81,6 +85,7 @@ class BundleEntry:
     Attributes:
         name: The variable's name.
         dtype: Type of the elements, or None if NumPy has none for it (strings, bfloat16).
+            :meth:`Bundle.read` gives bfloat16 as the float32 that it is.
         dtype_name: TensorFlow's name of the type, such as `DT_FLOAT`.
         shape: Extents.
         shard: Number of the data file that holds the bytes.
@@ -97,6 +102,11 @@ class BundleEntry:
     offset: int
     size: int
     crc32c: int
+
+    @property
+    def stored(self) -> np.dtype[Any] | None:
+        """NumPy's type for the bytes of one element; None where there is none."""
+        return _BFLOAT16_BITS if self.dtype_name == BFLOAT16 else self.dtype
 
 
 @dataclass(frozen=True)
@@ -188,7 +198,7 @@ class Bundle:
         """Return a tensor's values after verifying their checksum.
 
         Returns:
-            An array of its own that cannot be written to.
+            An array of its own that cannot be written to; of bfloat16 its float32.
 
         Raises:
             InputError: There is no such tensor, it is not numeric, or its bytes are damaged.
@@ -200,7 +210,7 @@ class Bundle:
                 " expected one of the names it lists, so check the name",
                 Cause.MODEL,
             )
-        if entry.dtype is None:
+        if entry.stored is None:
             raise InputError(
                 f"tensor {name!r} of {self.index.path} has type {entry.dtype_name}; expected a type"
                 " that NumPy has, so leave it out or save it as float32",
@@ -210,7 +220,7 @@ class Bundle:
         self._files[entry.shard].fill(content.data, entry.offset)
         content.flags.writeable = False
         self._check(entry, google_crc32c.value(content))
-        return content.view(entry.dtype).reshape(entry.shape)
+        return _values(entry, content).reshape(entry.shape)
 
     def verify(self, name: str) -> int:
         """Verify a tensor's checksum, with little memory, and look at its values meanwhile.
@@ -229,7 +239,9 @@ class Bundle:
                 " verified; expected numbers, so save the checkpoint without it",
                 Cause.FORMAT,
             )
-        dtype = entry.dtype if entry.dtype is not None and entry.dtype.kind == "f" else None
+        is_float = entry.dtype_name == BFLOAT16 or (
+            entry.dtype is not None and entry.dtype.kind == "f"
+        )
         buffer = np.empty(min(_CHUNK_BYTES, entry.size), np.uint8)
         checksum = odd = 0
         for start in range(0, entry.size, _CHUNK_BYTES):
@@ -238,8 +250,8 @@ class Bundle:
             # Its signature asks for bytes, but any memory that cannot be written will do.
             chunk.flags.writeable = False
             checksum = google_crc32c.extend(checksum, chunk)
-            if dtype is not None:
-                odd += count_not_finite(chunk.view(dtype))
+            if is_float:
+                odd += count_not_finite(_values(entry, chunk))
         self._check(entry, checksum)
         return odd
 
@@ -252,6 +264,17 @@ class Bundle:
                 f" {entry.crc32c:#010x}; copy or download both files again",
                 Cause.FORMAT,
             )
+
+
+def _values(
+    entry: BundleEntry, content: np.ndarray[Any, np.dtype[np.uint8]]
+) -> np.ndarray[Any, np.dtype[Any]]:
+    """The elements that bytes stand for."""
+    if entry.dtype is not None:
+        return content.view(entry.dtype)
+    widened = (content.view(_BFLOAT16_BITS).astype(np.uint32) << 16).view(np.float32)
+    widened.flags.writeable = False
+    return widened
 
 
 def count_not_finite(array: np.ndarray[Any, np.dtype[Any]]) -> int:
@@ -343,11 +366,12 @@ def open_bundle(prefix: Path, index: BundleIndex | None = None) -> Bundle:
     """
     index_path = index_file(prefix)
     if not os.path.isfile(index_path):
-        found = f"; {prefix} itself {_describe(prefix)}" if os.path.exists(prefix) else ""
+        state, advice = _describe(prefix) if os.path.exists(prefix) else ("", "")
+        found = f"; {prefix} itself {state}" if state else ""
         raise InputError(
             f"{index_path} is missing or not a regular file{found}; expected a TensorFlow"
             " checkpoint, so give the path that its files share, without .index or"
-            " .data-00000-of-00001",
+            f" .data-00000-of-00001{f', or {advice}' if advice else ''}",
             Cause.FILE,
         )
     index = index or read_index(index_path)
@@ -363,6 +387,12 @@ def open_bundle(prefix: Path, index: BundleIndex | None = None) -> Bundle:
         files[shard] = _open_data(path, index_path)
         end, size = entry.offset + entry.size, files[shard].size
         if end != size:
+            if (other := lookalike_of(path)) is not None and other.advice:
+                raise InputError(
+                    f"{path} looks like {other.kind}; expected the data file that belongs to"
+                    f" {index_path.name}, of {end:,} bytes, so {other.advice}",
+                    Cause.FORMAT,
+                )
             state = "is truncated" if end > size else "has bytes behind its last tensor"
             raise InputError(
                 f"{path} {state}: it has {size} bytes, but tensor {entry.name!r} lies"
@@ -417,19 +447,17 @@ def shard_path(prefix: Path, shard: int, num_shards: int) -> Path:
     return prefix.with_name(f"{prefix.name}.data-{shard:05d}-of-{num_shards:05d}")
 
 
-def _describe(path: Path) -> str:
-    """Say what a file that is no checkpoint looks like, to follow its name in a sentence."""
+def _describe(path: Path) -> tuple[str, str]:
+    """What a file is that is no checkpoint, to follow its name in a sentence, and what to do."""
     if not path.is_file():
-        return "is a folder" if path.is_dir() else "is not a regular file"
+        return "is a folder" if path.is_dir() else "is not a regular file", ""
+    found = lookalike_of(path)
+    if found is not None:
+        return f"looks like {found.kind}", found.advice
     try:
-        with open_regular(path) as stream:
-            head = stream.read(64)
+        return "is a file of another kind" if path.stat().st_size else "is empty", ""
     except OSError as error:
-        return f"cannot be read ({error.strerror or error})"
-    for magic, kind in _LOOKALIKES.items():
-        if head.startswith(magic):
-            return f"looks like {kind}"
-    return "is a file of another kind" if head else "is empty"
+        return f"cannot be read ({error.strerror or error})", ""
 
 
 def _read_index_file(path: Path) -> bytes:
@@ -450,10 +478,11 @@ def _read_index_file(path: Path) -> bytes:
         data = read_regular(path, _MAX_INDEX_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from error
-    if not data or data.startswith(tuple(_LOOKALIKES)):
+    if not data or lookalike(data[:HEAD_BYTES]) is not None:
+        state, advice = _describe(path)
         raise InputError(
-            f"{path} {_describe(path)}; expected the .index file of a TensorFlow checkpoint, so"
-            " give that file",
+            f"{path} {state}; expected the .index file of a TensorFlow checkpoint, so"
+            f" {advice or 'give that file'}",
             Cause.FORMAT,
         )
     return data
@@ -492,10 +521,12 @@ def _decode_entry(path: Path, key: bytes, value: bytes, num_shards: int) -> Bund
         raise _damaged(path, f"tensor {name!r} has {len(record.shape)} dimensions")
     if any(extent < 0 for extent in record.shape):
         raise _damaged(path, f"tensor {name!r} has the negative shape {list(record.shape)}")
-    if dtype is not None:
-        # NumPy refuses an empty array, too, whose other extents multiply past its limit.
-        span = math.prod(extent or 1 for extent in record.shape) * dtype.itemsize
-        needed = math.prod(record.shape) * dtype.itemsize
+    stored = _BFLOAT16_BITS if dtype_name == BFLOAT16 else dtype
+    if stored is not None:
+        # NumPy refuses an empty array, too, whose other extents multiply past its limit; a
+        # bfloat16 becomes twice as large.
+        span = math.prod(extent or 1 for extent in record.shape) * max(4, stored.itemsize)
+        needed = math.prod(record.shape) * stored.itemsize
         if span >= 1 << 63 or needed != record.size:
             raise _damaged(
                 path,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from converter.backbones import backbone_ledger
 from converter.bundle import (
     Bundle,
     BundleIndex,
@@ -16,19 +18,34 @@ from converter.bundle import (
     open_bundle,
     read_index,
 )
+from converter.choice import choose_config
 from converter.fetch.cached import CheckpointFiles
-from converter.ledger import Ledger, choose_config, make_ledger
+from converter.hparams.given import Hyperparameters
+from converter.ledger import FLOAT64, PRECISIONS, Ledger, make_ledger
 from converter.mappings.layouts import Array
 from converter.mappings.official import iterate_pairs
+from converter.recognised import (
+    BY_CONTENT,
+    BY_FOLDER,
+    BY_NAME,
+    Recognised,
+    fitting,
+    model_of_name,
+    recognise_release,
+)
+from converter.variables import without_prefix
 from efficientdet_spec import (
+    MODELS,
     Cause,
     EfficientDetConfig,
     InputError,
+    base_model,
     file_sha256,
     get_config,
     installed_version,
+    same_variables,
 )
-from efficientdet_spec.releases import FINGERPRINTS, LICENCE, STORAGE_URL
+from efficientdet_spec.releases import LICENCE, ROOT_URL, release_of_content
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,8 @@ def account(
     model: str | None = None,
     num_classes: int | None = None,
     weights: str = "ema",
+    hyperparameters: Hyperparameters | None = None,
+    backbone: str | None = None,
 ) -> Ledger:
     """The ledger of a checkpoint, from its index alone.
 
@@ -66,11 +85,22 @@ def account(
             decides between models with the same variables.
         num_classes: Number of classes that the file must have; None takes what it has.
         weights: ``ema`` or ``raw``.
+        hyperparameters: What is known besides the tensors; None for what lies beside them.
+        backbone: The backbone alone, by its name or
+            :data:`~converter.backbones.ANY_BACKBONE`; None for the whole detector.
 
     Raises:
         InputError: The index cannot be read, or is of another or no known model.
     """
-    return _ledger(read_index(index_file(files.prefix)), files, model, num_classes, weights)
+    index = read_index(index_file(files.prefix))
+    if backbone is not None:
+        return _of_backbone(index, files, backbone, weights)
+    return _ledger(index, files, model, num_classes, weights, hyperparameters)[0]
+
+
+def _of_backbone(index: BundleIndex, files: CheckpointFiles, name: str, weights: str) -> Ledger:
+    entries = without_prefix(index.entries, files.strip, str(files.prefix))
+    return backbone_ledger(entries, str(files.prefix), name, weights, files.strip)
 
 
 def _ledger(
@@ -79,11 +109,27 @@ def _ledger(
     model: str | None,
     num_classes: int | None,
     weights: str,
-) -> Ledger:
+    hyperparameters: Hyperparameters | None,
+) -> tuple[Ledger, Recognised | None]:
+    """The account of a checkpoint, and which release it is."""
+    known = hyperparameters or Hyperparameters.of(files.prefix)
+    release = recognise_release(files, index.fingerprint())
     name = model or files.official_model
-    wanted = get_config(name) if name else None
+    wanted = known.named(name)
     try:
-        config = choose_config(index.entries, str(files.prefix), wanted, num_classes)
+        entries = without_prefix(index.entries, files.strip, str(files.prefix))
+        if wanted is not None and release is not None and release.certain:
+            _check_content(files, release, wanted)
+        suggested = release.config if release else _suggested_by_name(files)
+        config = choose_config(
+            entries,
+            str(files.prefix),
+            wanted,
+            num_classes,
+            given=tuple(known.given),
+            models=known.models(wanted),
+            suggested=None if suggested is None else known.applied(suggested),
+        )
     except InputError as error:
         if model is not None or num_classes is not None or files.download is None:
             raise
@@ -92,7 +138,48 @@ def _ledger(
             f"delete {files.download} to download it again.",
             error.cause,
         ) from error
-    return make_ledger(index.entries, config, weights)
+    known.require(config, str(files.prefix))
+    release = fitting(release, (base_model(config.name),))
+    ledger = make_ledger(entries, config, weights, files.strip)
+    notes = _origin_notes(config, release, asked=wanted is not None)
+    told = known.record(config)
+    return replace(ledger, notes=(*ledger.notes, *notes), hyperparameters=told), release
+
+
+def _suggested_by_name(files: CheckpointFiles) -> EfficientDetConfig | None:
+    name = model_of_name(files)
+    return get_config(name) if name else None
+
+
+def _check_content(files: CheckpointFiles, release: Recognised, wanted: EfficientDetConfig) -> None:
+    """Raise where a checkpoint's content is known to be of another model than asked for."""
+    found = release.config
+    if wanted.name != found.name and base_model(wanted.name) == base_model(found.name):
+        raise InputError(
+            f"{files.prefix} is Google's {release.release.name} by its content, not {wanted.name}; "
+            f"leave --model out or give the right checkpoint.",
+            Cause.MODEL,
+        )
+
+
+def _origin_notes(
+    config: EfficientDetConfig, release: Recognised | None, *, asked: bool
+) -> tuple[str, ...]:
+    """What a checkpoint's origin decided, or would have if no other model had been asked for."""
+    if release is not None and release.config.name != config.name:
+        return (
+            f"The checkpoint is {release.release.name} {release.how}, but {config.name} was asked "
+            f"for.",
+        )
+    if asked or (release is not None and release.how in (BY_CONTENT, BY_NAME)):
+        return ()
+    alike = [name for name in same_variables(config.name) if name in MODELS]
+    if not alike:
+        return ()
+    how = release.how if release is not None else BY_FOLDER
+    return (
+        f"Taken for {config.name} {how}; its variables are those of {' and '.join(alike)} too.",
+    )
 
 
 def convert(
@@ -101,6 +188,8 @@ def convert(
     model: str | None = None,
     num_classes: int | None = None,
     weights: str = "ema",
+    hyperparameters: Hyperparameters | None = None,
+    backbone: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Read, check and convert a checkpoint.
@@ -110,6 +199,8 @@ def convert(
         model: As for :func:`account`.
         num_classes: As for :func:`account`.
         weights: As for :func:`account`.
+        hyperparameters: As for :func:`account`.
+        backbone: As for :func:`account`.
         progress: Called with the bytes read and their total.
 
     Raises:
@@ -117,10 +208,14 @@ def convert(
             holds NaN or infinite values where they would be used.
     """
     index = read_index(index_file(files.prefix))
-    ledger = _ledger(index, files, model, num_classes, weights)
+    release = None
+    if backbone is not None:
+        ledger = _of_backbone(index, files, backbone, weights)
+    else:
+        ledger, release = _ledger(index, files, model, num_classes, weights, hyperparameters)
     ledger.require_complete(str(files.prefix))
     reader = _Reader(open_bundle(files.prefix, index), progress)
-    arrays = dict(to_torch(ledger, reader.read))
+    arrays = dict(to_torch(ledger, reader.read_float32))
     ledger = reader.finish(ledger)
     used = [name for source in ledger.sources for name in source.variables]
     provenance = {
@@ -129,10 +224,14 @@ def convert(
         "index_sha256": file_sha256(index.path),
         "checkpoint_fingerprint": index.fingerprint(),
         "values_fingerprint": index.fingerprint(used),
+        "release": release and {"name": release.release.name, "how": release.how},
         "licence": _licence(files, index),
         "weights": weights,
+        "stripped_prefix": files.strip or None,
         "variables": ledger.counts(),
+        "dtypes": dict(Counter(PRECISIONS[index.entries[name].dtype_name] for name in used)),
         "notes": list(ledger.notes),
+        **({"hyperparameters": dict(ledger.hyperparameters)} if ledger.hyperparameters else {}),
         "versions": {
             name: installed_version(name) for name in ("efficientdet-parity", "numpy", "torch")
         },
@@ -142,8 +241,8 @@ def convert(
 
 def _licence(files: CheckpointFiles, index: BundleIndex) -> str | None:
     """The licence of a release of Google's, known by its content or address; else None."""
-    released = index.fingerprint() in FINGERPRINTS.values()
-    return LICENCE if released or files.origin.startswith(f"{STORAGE_URL}/") else None
+    released = release_of_content(index.fingerprint()) is not None
+    return LICENCE if released or files.origin.startswith(f"{ROOT_URL}/") else None
 
 
 def examine(
@@ -191,6 +290,28 @@ class _Reader:
         self._count(name, count_not_finite(array))
         return array
 
+    def read_float32(self, name: str) -> Array:
+        """A variable's values as float32, whatever floating-point type they are stored in.
+
+        Raises:
+            InputError: It is damaged, or holds a value that float32 cannot hold.
+        """
+        array = self.read(name)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            narrowed = array.astype(np.float32, copy=False)
+        # What is not finite is told apart, for all variables together.
+        changed = (narrowed != array) & np.isfinite(array)
+        if changed.any():
+            value, nearest = float(array[changed][0]), float(narrowed[changed][0])
+            raise InputError(
+                f"{self.bundle.prefix}: {name!r} is stored as float64 and holds {value!r}, which "
+                f"float32 cannot hold (the nearest is {nearest!r}); {int(changed.sum())} of its "
+                f"{array.size} values are so. Expected values that float32 holds exactly, so cast "
+                f"the variables to float32 in TensorFlow and save the checkpoint again.",
+                Cause.MODEL,
+            )
+        return narrowed
+
     def finish(self, ledger: Ledger) -> Ledger:
         """Verify what has not been read, and judge the values.
 
@@ -200,10 +321,14 @@ class _Reader:
         Raises:
             InputError: A variable is damaged, or values that are used are NaN or infinite.
         """
-        for name in self.bundle.index.entries:
-            if name not in self.not_finite:
-                self._count(name, self.bundle.verify(name))
         used = {name for source in ledger.sources for name in source.variables}
+        for name, entry in self.bundle.index.entries.items():
+            if name in self.not_finite:
+                continue
+            if name in used and PRECISIONS.get(entry.dtype_name) == FLOAT64:
+                self.read_float32(name)
+            else:
+                self._count(name, self.bundle.verify(name))
         bad = [name for name in self.bundle.index.entries if self.not_finite[name]]
         spoilt = [name for name in bad if name in used]
         if spoilt:

@@ -7,52 +7,50 @@ together.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from converter.bundle import BundleEntry
 from converter.mappings.official import Pair, iterate_pairs
+from converter.recognition import Facts, differences, facts_of, unsettled
+from converter.variables import EMA, base_shapes, exclusion, split
 from efficientdet_spec import (
-    DEFAULT_NUM_CLASSES,
     EMA_SUFFIX,
     MODELS,
     Cause,
     EfficientDetConfig,
+    Finding,
     InputError,
+    summary,
+    told,
 )
 
-EMA = EMA_SUFFIX.removeprefix("/")
 WEIGHTS = ("ema", "raw")
 """Which of a variable's two values is wanted."""
 
-_SLOTS = frozenset(
-    {
-        "Momentum",
-        "Adam",
-        "Adam_1",
-        "AdamW",
-        "AdamW_1",
-        "RMSProp",
-        "RMSProp_1",
-        "Adagrad",
-        "Adadelta",
-        "Adadelta_1",
-        "LARSOptimizer",
-    }
-)
-_TRAINING_STATE = {
-    "global_step": "training step counter",
-    "beta1_power": "Adam's running power",
-    "beta2_power": "Adam's running power",
-    "learning_rate": "training state",
-    "current_loss_scale": "loss scaling state",
-    "good_steps": "loss scaling state",
+FLOAT32, FLOAT64 = "float32", "float64"
+PRECISIONS = {
+    "DT_FLOAT": FLOAT32,
+    "DT_HALF": "float16",
+    "DT_BFLOAT16": "bfloat16",
+    "DT_DOUBLE": FLOAT64,
 }
-_CLASS_BIAS = "class_net/class-predict/bias"
+"""Types in which a checkpoint may store a model's values, by TensorFlow's name."""
+
+_WIDENED = "widened to float32, which changes no value"
+_CHANGES = {
+    "float16": _WIDENED,
+    "bfloat16": _WIDENED,
+    FLOAT64: "narrowed to float32, which is refused where it would change a value",
+}
+
+MISSING = "missing"
+UNKNOWN = "unknown"
+RESHAPED = "of another shape"
+RETYPED = "of another type"
+"""Kinds of findings."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +83,29 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a model that alone is wanted.
+
+    Attributes:
+        parameters: What the names of its parameters begin with.
+        unwanted: Why a variable is left out, by what its name begins with.
+    """
+
+    parameters: str
+    unwanted: Mapping[str, str]
+
+    def excluded(self, base: str) -> str | None:
+        """Why a variable is left out; None where it is not.
+
+        Args:
+            base: Its name without suffixes.
+        """
+        return next(
+            (reason for start, reason in self.unwanted.items() if base.startswith(start)), None
+        )
+
+
+@dataclass(frozen=True)
 class Ledger:
     """The complete account of one conversion.
 
@@ -93,16 +114,25 @@ class Ledger:
         weights: What was asked for, ``ema`` or ``raw``.
         rows: One row for each variable of the checkpoint, in its order.
         sources: One entry for each parameter of the model.
-        findings: What is wrong, one sentence each; empty for a convertible checkpoint.
+        findings: What is wrong, one for each name; empty for a convertible checkpoint.
         notes: What a user should know although nothing is wrong.
+        unsettled: In what the file is not the model as it is configured, one sentence each; then
+            there are findings too, which come of it.
+        stripped: What stands before every name of the model in the file.
+        hyperparameters: What was given besides the tensors and what is assumed, as plain values.
+        part: What alone is wanted of the model; None for all of it.
     """
 
     config: EfficientDetConfig
     weights: str
     rows: tuple[LedgerRow, ...]
     sources: tuple[Source, ...]
-    findings: tuple[str, ...]
+    findings: tuple[Finding, ...]
     notes: tuple[str, ...]
+    unsettled: tuple[str, ...] = ()
+    stripped: str = ""
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    part: Part | None = None
 
     def counts(self) -> dict[str, int]:
         """Number of variables by use or reason of exclusion."""
@@ -115,220 +145,143 @@ class Ledger:
             source: The checkpoint, for the message.
 
         Raises:
-            InputError: Lists all findings.
+            InputError: Says in what the file is another model, or how many findings there are of
+                each kind, with examples.
         """
+        if self.unsettled:
+            raise InputError(
+                f"{source} does not convert to {self.config.name}: {told(self.unsettled)}.",
+                Cause.MODEL,
+            )
         if self.findings:
+            option = "--model" if self.part is None else "--backbone"
             raise InputError(
-                f"{source} does not convert to {self.config.name}, {len(self.findings)} "
-                f"finding(s): {'; '.join(self.findings)}. Check that the file is complete and "
-                f"that the model is right (--model).",
+                f"{source} does not convert to {self.config.name}: {summary(self.findings)}. Check "
+                f"that the file is complete and that the model is right ({option}); convert --list "
+                f"names every variable and what is wrong with it.",
                 Cause.MODEL,
             )
-
-
-def _split(name: str) -> tuple[str, tuple[str, ...]]:
-    """A checkpoint name as the model variable it belongs to and the suffixes behind it."""
-    parts = name.split("/")
-    end = len(parts)
-    while end > 1 and (
-        parts[end - 1] in _SLOTS or parts[end - 1] == EMA or _replica(parts[end - 1])
-    ):
-        end -= 1
-    return "/".join(parts[:end]), tuple(parts[end:])
-
-
-def _replica(part: str) -> bool:
-    return re.fullmatch(r"replica_\d+", part) is not None
-
-
-def _exclusion(base: str, suffixes: tuple[str, ...], known: bool) -> str | None:
-    """Why a variable takes no part in inference; None where no such reason is known."""
-    if any(_replica(suffix) for suffix in suffixes):
-        return "copy of another training replica"
-    if base.rsplit("/", 1)[-1] == "moving_normalizer":
-        return "normaliser of moving statistics, unused at inference"
-    slots = [suffix for suffix in suffixes if suffix in _SLOTS]
-    if slots and known:
-        return f"optimizer slot ({slots[0]})"
-    return _TRAINING_STATE.get(base)
-
-
-def _base_shapes(entries: Mapping[str, BundleEntry]) -> dict[str, tuple[int, ...]]:
-    """Shape of each model variable in the file, of the raw value or else of the average."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, entry in entries.items():
-        base, suffixes = _split(name)
-        if not suffixes or (suffixes == (EMA,) and base not in shapes):
-            shapes[base] = entry.shape
-    return shapes
-
-
-def _expected_shapes(config: EfficientDetConfig) -> dict[str, tuple[int, ...]]:
-    return {
-        name: shape
-        for pair in iterate_pairs(config)
-        for name, shape in pair.variable_shapes.items()
-    }
-
-
-def _classes_in_file(shapes: Mapping[str, tuple[int, ...]], num_anchors: int) -> int | None:
-    shape = shapes.get(_CLASS_BIAS)
-    if shape is None or len(shape) != 1 or shape[0] < 1 or shape[0] % num_anchors:
-        return None
-    return shape[0] // num_anchors
-
-
-def recognise(
-    entries: Mapping[str, BundleEntry], source: str, num_classes: int | None = None
-) -> tuple[EfficientDetConfig, ...]:
-    """The models that a checkpoint's variables fit best; several where nothing tells them apart.
-
-    Args:
-        entries: The checkpoint's entries by name.
-        source: The checkpoint, for messages.
-        num_classes: Number of classes to assume instead of reading it from the file.
-
-    Raises:
-        InputError: These are no variables of any EfficientDet that this program knows.
-    """
-    if "_CHECKPOINTABLE_OBJECT_GRAPH" in entries:
-        raise InputError(
-            f"{source} is a TensorFlow 2 object checkpoint, whose names are not those of the "
-            f"official TensorFlow 1 releases; give a TF1 checkpoint of D0..D7x.",
-            Cause.FORMAT,
-        )
-    shapes = _base_shapes(entries)
-    scopes = Counter(name.split("/")[0] for name in shapes)
-    scored: list[tuple[int, EfficientDetConfig]] = []
-    for config in MODELS.values():
-        if config.backbone_name not in scopes:
-            continue
-        classes = num_classes or _classes_in_file(shapes, config.num_anchors)
-        candidate = config.with_classes(classes or DEFAULT_NUM_CLASSES)
-        expected = _expected_shapes(candidate)
-        fitting = sum(shapes.get(name) == shape for name, shape in expected.items())
-        # A file that misses half of a model's variables is of another kind, not damaged.
-        if 2 * fitting > len(expected):
-            unknown = sum(_exclusion(name, (), False) is None for name in shapes.keys() - expected)
-            scored.append((len(expected) - fitting + unknown, candidate))
-    if not scored:
-        top = ", ".join(scope for scope, _ in scopes.most_common(3)) or "none"
-        lite = any(scope.startswith("efficientnet-lite") for scope in scopes)
-        hint = "lite models are not supported" if lite else f"supported are {', '.join(MODELS)}"
-        raise InputError(
-            f"{source} holds no EfficientDet that this program knows: {len(shapes)} variables, "
-            f"mostly under {top}; {hint}.",
-            Cause.MODEL,
-        )
-    best = min(score for score, _ in scored)
-    return tuple(config for score, config in scored if score == best)
-
-
-def choose_config(
-    entries: Mapping[str, BundleEntry],
-    source: str,
-    model: EfficientDetConfig | None = None,
-    num_classes: int | None = None,
-) -> EfficientDetConfig:
-    """The model of a checkpoint, as asked for and as its variables say.
-
-    Args:
-        entries: The checkpoint's entries by name.
-        source: The checkpoint, for messages.
-        model: The model asked for, or None to recognise it.
-        num_classes: The number of classes asked for, or None to read it from the file.
-
-    Raises:
-        InputError: The file is of another model or class count than asked for, of none that is
-            known, or of several alike.
-    """
-    found = recognise(entries, source)
-    if num_classes is not None and found[0].num_classes != num_classes:
-        raise InputError(
-            f"{source} has {found[0].num_classes} classes ({_CLASS_BIAS}), not {num_classes}; "
-            f"leave --num-classes out or give the right checkpoint.",
-            Cause.MODEL,
-        )
-    names = [config.name for config in found]
-    if model is not None:
-        if model.name not in names:
-            raise InputError(
-                f"{source} holds the variables of {' or '.join(names)}, not of {model.name}; "
-                f"leave --model out or give the right checkpoint.",
-                Cause.MODEL,
-            )
-        return found[names.index(model.name)]
-    if len(found) > 1:
-        raise InputError(
-            f"{source} fits {' and '.join(names)} alike, which have the same variables and differ "
-            f"in input size and anchors; say which with --model.",
-            Cause.OPTION,
-        )
-    return found[0]
 
 
 def make_ledger(
-    entries: Mapping[str, BundleEntry], config: EfficientDetConfig, weights: str = "ema"
+    entries: Mapping[str, BundleEntry],
+    config: EfficientDetConfig,
+    weights: str = "ema",
+    stripped: str = "",
+    *,
+    part: Part | None = None,
 ) -> Ledger:
     """Account for every variable of a checkpoint and every parameter of a model.
 
     Args:
-        entries: The checkpoint's entries by name.
+        entries: The checkpoint's entries by name, where need be without what stands before it.
         config: The model.
         weights: ``ema`` takes a variable's exponential moving average where there is one,
             ``raw`` never does.
+        stripped: What stands before the names in the file.
+        part: What alone is wanted of the model; None for all of it.
     """
-    pairs = list(iterate_pairs(config))
+    wanted = "" if part is None else part.parameters
+    pairs = [pair for pair in iterate_pairs(config) if pair.parameter.startswith(wanted)]
     owner = {name: pair for pair in pairs for name in pair.variables}
     chosen, findings = _choose(entries, owner, weights)
     used = {full: base for base, full in chosen.items()}
     rows = []
     for name, entry in entries.items():
-        base, suffixes = _split(name)
+        base, suffixes = split(name)
         known = base in owner
         if name in used:
             pair = owner[base]
             use = "ema" if suffixes else "raw"
-            reason = _why(use, weights)
-            rows.append(LedgerRow(name, entry.shape, use, pair.parameter, pair.layout.name, reason))
+            reason = _why(use, weights) + _cast(entry)
+            rows.append(
+                LedgerRow(entry.name, entry.shape, use, pair.parameter, pair.layout.name, reason)
+            )
             continue
-        excluded = _exclusion(base, suffixes, known)
+        unwanted = None if part is None else part.excluded(base)
+        excluded = exclusion(base, suffixes, known or unwanted is not None) or unwanted
         if excluded is None and known and suffixes in ((), (EMA,)):
             excluded = (
                 "raw twin of an EMA value" if not suffixes else "EMA twin, raw values asked for"
             )
         if excluded is None:
-            findings.append(f"{name} {list(entry.shape)} is no variable of {config.name}")
+            findings.append(_unknown(entry, config))
             excluded = "unknown"
-        rows.append(LedgerRow(name, entry.shape, "excluded", "", "", excluded))
+        rows.append(LedgerRow(entry.name, entry.shape, "excluded", "", "", excluded))
     sources = tuple(
-        Source(pair, tuple(chosen[name] for name in pair.variables))
+        Source(pair, tuple(entries[chosen[name]].name for name in pair.variables))
         for pair in pairs
         if all(name in chosen for name in pair.variables)
     )
-    notes = _notes(Counter(row.use for row in rows), weights)
-    return Ledger(config, weights, tuple(rows), sources, tuple(findings), notes)
+    facts = facts_of(base_shapes(entries))
+    notes = (
+        *_stripping_notes(stripped, entries),
+        *_own_notes(facts, config),
+        *_notes(Counter(row.use for row in rows), weights),
+        *_precision_notes([entries[name] for name in used]),
+    )
+    return Ledger(
+        config,
+        weights,
+        tuple(rows),
+        sources,
+        tuple(findings),
+        notes,
+        () if part is not None else tuple(unsettled(facts, config)),
+        stripped,
+        part=part,
+    )
+
+
+def _own_notes(facts: Facts, config: EfficientDetConfig) -> list[str]:
+    """What the file has otherwise than the model of its name."""
+    usual = MODELS.get(config.name)
+    if usual is None:
+        return []
+    own = [
+        str(item)
+        for item in differences(facts, usual)
+        if item.hparam != "num_classes" and item.settled
+    ]
+    if not own:
+        return []
+    return [f"As its variables have it, in place of what {config.name} has: {', '.join(own)}."]
+
+
+def _stripping_notes(stripped: str, entries: Mapping[str, BundleEntry]) -> list[str]:
+    if not stripped:
+        return []
+    count = sum(name != entry.name for name, entry in entries.items())
+    return [f"{count} of {len(entries)} names were read without {stripped!r} before them."]
+
+
+def _unknown(entry: BundleEntry, config: EfficientDetConfig) -> Finding:
+    name, shape = entry.name, list(entry.shape)
+    return Finding(name, UNKNOWN, f"{name} {shape} is no variable of {config.name}", str(shape))
 
 
 def _choose(
     entries: Mapping[str, BundleEntry], owner: Mapping[str, Pair], weights: str
-) -> tuple[dict[str, str], list[str]]:
+) -> tuple[dict[str, str], list[Finding]]:
     """The entry to use for each model variable, and what is wrong with the choice."""
     chosen: dict[str, str] = {}
-    findings: list[str] = []
+    findings: list[Finding] = []
     for name, pair in owner.items():
         average = name + EMA_SUFFIX
         full = average if weights == "ema" and average in entries else name
         if full not in entries:
             only = " (only its EMA is there)" if average in entries else ""
-            findings.append(f"{name}, which fills {pair.parameter}, is missing{only}")
+            sentence = f"{name}, which fills {pair.parameter}, is missing{only}"
+            findings.append(Finding(name, MISSING, sentence, only.strip()))
             continue
         entry = entries[full]
         expected = pair.variable_shapes[name]
         if entry.shape != expected:
-            findings.append(f"{full} has shape {list(entry.shape)}, not {list(expected)}")
-        if entry.dtype != np.float32:
-            findings.append(f"{full} holds {entry.dtype_name}, not DT_FLOAT")
+            detail = f"{list(entry.shape)}, not {list(expected)}"
+            findings.append(Finding(full, RESHAPED, f"{full} has shape {detail}", detail))
+        if entry.dtype_name not in PRECISIONS:
+            detail = f"{entry.dtype_name}, which is no floating-point number"
+            findings.append(Finding(full, RETYPED, f"{full} holds {detail}", detail))
         chosen[name] = full
     return chosen, findings
 
@@ -337,6 +290,22 @@ def _why(use: str, weights: str) -> str:
     if use == "ema":
         return "EMA preferred"
     return "raw asked for" if weights == "raw" else "no EMA of it in the file"
+
+
+def _cast(entry: BundleEntry) -> str:
+    """What is added to the reason of a value that is not stored as float32."""
+    kind = PRECISIONS.get(entry.dtype_name, FLOAT32)
+    return "" if kind == FLOAT32 else f", {kind} to float32"
+
+
+def _precision_notes(used: Sequence[BundleEntry]) -> list[str]:
+    """What becomes of values that are not stored as float32."""
+    counts = Counter(PRECISIONS.get(entry.dtype_name, FLOAT32) for entry in used)
+    return [
+        f"{count} of the {len(used)} variables used are stored as {kind} and {_CHANGES[kind]}."
+        for kind, count in sorted(counts.items())
+        if kind != FLOAT32
+    ]
 
 
 def _notes(uses: Counter[str], weights: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from converter.bundle import BundleEntry
 from converter.ledger import WEIGHTS, Ledger, LedgerRow
 
 _WILDCARDS = "*?["
@@ -35,6 +36,28 @@ def listing(ledger: Ledger, width: int, pattern: str | None = None) -> str:
     return "\n\n".join("\n".join(section) for section in sections)
 
 
+def plain_listing(
+    entries: Mapping[str, BundleEntry], width: int, pattern: str | None = None
+) -> str:
+    """Every variable of a checkpoint in which no model is recognised.
+
+    Args:
+        entries: The checkpoint's entries by name.
+        width: As of :func:`listing`.
+        pattern: As of :func:`listing`.
+    """
+    rows = [
+        LedgerRow(entry.name, entry.shape, "excluded", "", "", "not accounted for")
+        for entry in entries.values()
+    ]
+    found = [row for row in rows if pattern is None or _fits(row, pattern)]
+    sections = [_section(title, part, width) for title, part in _by_use(found).items()]
+    if pattern is not None:
+        told = f"{len(found):,} of {len(rows):,} variables fit {pattern!r}."
+        sections.append(_wrapped(told, width))
+    return "\n\n".join("\n".join(section) for section in sections)
+
+
 def account_lines(ledger: Ledger, width: int) -> list[str]:
     """The account in numbers, with its notes and findings.
 
@@ -45,14 +68,19 @@ def account_lines(ledger: Ledger, width: int) -> list[str]:
     counts = ledger.counts()
     used = [f"{counts.pop(use)} {use.upper()}" for use in WEIGHTS if use in counts]
     left_out = [f"{count} {reason}" for reason, count in counts.items()]
+    said = ledger.hyperparameters.get("sentence")
     told = [
         f"{len(ledger.rows)} variables: {' and '.join(used) or 'none'} used for "
         f"{len(ledger.sources)} parameters",
         *([f"excluded: {', '.join(left_out)}"] if left_out else []),
+        *([f"hyperparameters {said}"] if said else []),
+        *(f"note: {note}" for note in ledger.hyperparameters.get("notes", ())),
         *(f"note: {note}" for note in ledger.notes),
+        *(f"FINDING: {sentence}" for sentence in ledger.unsettled),
         *(f"FINDING: {finding}" for finding in ledger.findings),
     ]
-    lines = [f"{ledger.config.name}, {ledger.config.num_classes} classes"]
+    what = f"{ledger.config.num_classes} classes" if ledger.part is None else "a backbone alone"
+    lines = [f"{ledger.config.name}, {what}"]
     for text in told:
         lines += _wrapped(text, width, indent="  ")
     return lines

@@ -5,7 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from parity.commands import coco, convert, detect, doctor, nodes, record, seed, self_check
+from parity.commands import (
+    coco,
+    convert,
+    detect,
+    doctor,
+    models,
+    nodes,
+    record,
+    seed,
+    self_check,
+)
 from parity.commands.asking.command_line import (
     Command,
     Shown,
@@ -28,6 +38,7 @@ COMMANDS: Sequence[Command] = (
     diff,
     self_check,
     seed,
+    models,
     doctor,
 )
 """All that ``efficientdet-parity`` can be asked to do."""

@@ -30,6 +30,7 @@ _OPENING = (
     "weights",
     "model",
     "num_classes",
+    "hparams",
     "cache",
     "sha256",
     "offline",
@@ -103,8 +104,8 @@ def open_reference(
     Args:
         checkpoint: As of :func:`efficientdet_parity.convert`.
         progress: Called as the work proceeds.
-        settings: ``weights``, ``model``, ``num_classes``, ``cache``, ``sha256``, ``offline``,
-            ``dtype``, ``threads``, ``device``, ``reference``, as of the command line.
+        settings: ``weights``, ``model``, ``num_classes``, ``hparams``, ``cache``, ``sha256``,
+            ``offline``, ``dtype``, ``threads``, ``device``, ``reference``, as of the command line.
 
     Raises:
         InputError: The checkpoint or the reference cannot be used.

@@ -28,8 +28,8 @@ def convert(
         checkpoint: Folder, prefix, ``.index``, archive, address, or an official name, which is
             downloaded.
         progress: Called as the work proceeds.
-        settings: ``weights``, ``model``, ``num_classes``, ``cache``, ``sha256``, ``offline``, as
-            of the command line.
+        settings: ``weights``, ``model``, ``num_classes``, ``hparams``, ``cache``, ``sha256``,
+            ``offline``, as of the command line; ``hparams`` may also be a mapping.
 
     Returns:
         The PyTorch model in evaluation mode, which takes [N, 3, H, W] and returns class and box
@@ -47,6 +47,12 @@ def convert(
                 f"{name} says what a command line writes; use save on the model that is returned.",
                 Cause.OPTION,
             )
+    if "backbone" in settings:
+        raise InputError(
+            "A backbone alone is no detector; write it with convert --backbone on the command "
+            "line, and give its file to load_backbone.",
+            Cause.OPTION,
+        )
     with reporting(progress), as_arguments(ConvertSettings):
         asked = ConvertSettings.of(checkpoint=str(checkpoint), **settings)
         files = resolve_checkpoint(asked)
@@ -68,6 +74,49 @@ def load(path: str | os.PathLike[str]) -> EfficientDet:
     from torch_model import checkpoint
 
     return checkpoint.load(Path(path).expanduser())
+
+
+def build(model: str, *, num_classes: int | None = None) -> EfficientDet:
+    """A detector that nobody has trained yet, to start training from.
+
+    Args:
+        model: Its name, such as ``efficientdet-d0``, as ``models`` of the command line lists them.
+        num_classes: Number of classes; None for COCO's 90.
+
+    Returns:
+        The PyTorch model in evaluation mode, freshly initialised.
+
+    Raises:
+        InputError: There is no such model, or there cannot be so many classes.
+    """
+    from efficientdet_spec import get_config
+    from torch_model.model import build as built
+
+    config = get_config(model)
+    return built(config if num_classes is None else config.with_classes(num_classes))
+
+
+def load_backbone(model: EfficientDet, path: str | os.PathLike[str]) -> None:
+    """Fill a detector's backbone from a file that ``convert --backbone`` has written.
+
+    Args:
+        model: Of :func:`build`, :func:`convert` or :func:`load`; its BiFPN and heads stay as they
+            are, and its attribute ``provenance`` says where the backbone came from.
+        path: The ``.pth`` file, which can run no code.
+
+    Raises:
+        InputError: It cannot be read, is a whole detector's, or is of another backbone.
+    """
+    from torch_model import checkpoint
+    from torch_model.model import EfficientDet
+
+    if not isinstance(model, EfficientDet):
+        raise InputError(
+            f"A {type(model).__name__} has no backbone that is known here; give a model that "
+            f"build, convert or load has returned.",
+            Cause.MODEL,
+        )
+    checkpoint.load_backbone(model, Path(path).expanduser())
 
 
 def save(model: EfficientDet, path: str | os.PathLike[str]) -> None:

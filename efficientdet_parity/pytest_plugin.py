@@ -5,6 +5,7 @@ Options, on the command line or in ``pytest.ini``:
     efficientdet_checkpoint  what to compare with, as of ``efficientdet-parity nodes``
     efficientdet_reference   what computes it, as of ``--reference``: ``exact`` where nothing is
                              said, which needs no TensorFlow; ``graph`` for TensorFlow's graph
+    efficientdet_hparams     hyperparameters that the weights do not show, as of ``--hparams``
     efficientdet_threads     threads within one operation
 
 Importing this imports no framework; the fixture does when a test asks for it.
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _CHECKPOINT = "efficientdet_checkpoint"
 _REFERENCE = "efficientdet_reference"
+_HPARAMS = "efficientdet_hparams"
 _THREADS = "efficientdet_threads"
 _MARKER = "efficientdet_parity"
 _PUBLIC = {
@@ -50,6 +52,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what computes the reference, as of efficientdet-parity nodes; default: exact, which "
         "needs no TensorFlow",
     )
+    group.addoption(
+        "--efficientdet-hparams",
+        metavar="FILE|KEY=VALUE,...",
+        help="hyperparameters that the weights do not show, as --hparams of efficientdet-parity "
+        "nodes",
+    )
+    parser.addini(_HPARAMS, "the same, where the option is not given", default="")
     parser.addini(_CHECKPOINT, "the same, where the option is not given")
     parser.addini(_REFERENCE, "the same, where the option is not given", default="exact")
     parser.addini(_THREADS, "threads within one operation; default: as many as processors")
@@ -132,6 +141,8 @@ def efficientdet_reference(pytestconfig: pytest.Config) -> Iterator[Reference]:
         )
     which = pytestconfig.getoption("--efficientdet-reference") or pytestconfig.getini(_REFERENCE)
     settings: dict[str, Any] = {"reference": which}
+    if hparams := pytestconfig.getoption("--efficientdet-hparams") or pytestconfig.getini(_HPARAMS):
+        settings["hparams"] = hparams
     if threads := pytestconfig.getini(_THREADS):
         settings["threads"] = threads
     mistake = ""

@@ -20,7 +20,18 @@ from efficientdet_spec.extras import (
     packages_of,
     require_extra,
 )
-from efficientdet_spec.family import LITE_MODELS, MODELS, OFFICIAL_MODELS, TINY, get_config
+from efficientdet_spec.family import (
+    FIRST_RELEASES,
+    LITE_MODELS,
+    MODELS,
+    OFFICIAL_MODELS,
+    TINY,
+    VARIANTS,
+    base_model,
+    full_name,
+    get_config,
+    same_variables,
+)
 from efficientdet_spec.files import (
     discard,
     file_sha256,
@@ -35,8 +46,11 @@ from efficientdet_spec.files import (
     sync_folder,
     temporary_beside,
 )
+from efficientdet_spec.findings import Finding, listed, summary, told
+from efficientdet_spec.lookalikes import HEAD_BYTES, Lookalike, lookalike, lookalike_of
 from efficientdet_spec.models import (
     ASPECT_RATIOS,
+    CONFIG_FILE,
     DEFAULT_NUM_CLASSES,
     MAX_SIDE,
     MEAN_RGB,
@@ -57,13 +71,17 @@ from efficientdet_spec.operations import (
 )
 from efficientdet_spec.padding import same_outputs, same_padding
 from efficientdet_spec.suppression import Suppression
-from efficientdet_spec.texts import printable, printable_lines
+from efficientdet_spec.texts import printable, printable_lines, shortened
 from efficientdet_spec.versions import installed_version
 from efficientdet_spec.wiring import WIRINGS, NodeSpec, ResampleSpec, Wiring, bifpn
 
 __all__ = [
+    "CONFIG_FILE",
     "ASPECT_RATIOS",
     "BACKBONES",
+    "FIRST_RELEASES",
+    "VARIANTS",
+    "base_model",
     "LITE_MODELS",
     "MEAN_RGB",
     "STDDEV_RGB",
@@ -83,6 +101,7 @@ __all__ = [
     "packages_of",
     "require_extra",
     "FUSION_EPSILON",
+    "HEAD_BYTES",
     "IMAGES",
     "MAX_SIDE",
     "MODELS",
@@ -93,8 +112,10 @@ __all__ = [
     "BlockSpec",
     "Cause",
     "EfficientDetConfig",
+    "Finding",
     "Fusion",
     "InputError",
+    "Lookalike",
     "Node",
     "NodeKind",
     "NodeSpec",
@@ -103,12 +124,16 @@ __all__ = [
     "did_you_mean",
     "discard",
     "file_sha256",
+    "full_name",
     "get_config",
     "in_one_line",
     "installed_version",
     "iterate_cells",
     "iterate_nodes",
+    "listed",
     "locked",
+    "lookalike",
+    "lookalike_of",
     "open_regular",
     "parse_size",
     "printable",
@@ -119,9 +144,13 @@ __all__ = [
     "round_channels",
     "same_outputs",
     "same_padding",
+    "same_variables",
+    "shortened",
+    "summary",
     "sweep",
     "sweep_folder",
     "sync",
     "sync_folder",
     "temporary_beside",
+    "told",
 ]

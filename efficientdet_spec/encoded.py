@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from efficientdet_spec.errors import Cause, InputError
 from efficientdet_spec.files import read_regular
+from efficientdet_spec.lookalikes import HEAD_BYTES, lookalike
 from efficientdet_spec.texts import printable
 
 MAX_SIDE = 30_000
@@ -22,6 +25,11 @@ MAX_FILE_BYTES = 4 * MAX_PIXELS + 2**16
 JPEG = b"\xff\xd8\xff"
 PNG = b"\x89PNG\r\n\x1a\n"
 BMP = b"BM"
+
+MAX_SEGMENTS = 100_000
+"""Most segments of a JPEG; an ordinary one has some dozens, and some more for each scan."""
+
+_MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])", re.DOTALL)
 _ANIMATED = re.compile(rb"GIF8|RIFF....WEBP", re.DOTALL)
 
 
@@ -55,17 +63,28 @@ def check_encoded(data: bytes, source: str = "image") -> None:
     Raises:
         InputError: The image is too large, or of a format whose size is not known here.
     """
+    check_pixels(source, *encoded_size(data, source))
+
+
+def encoded_size(data: bytes, source: str = "image") -> tuple[int, int]:
+    """Height and width in pixels of an encoded image as its header has them.
+
+    Args:
+        data: The content of the file.
+        source: What to call it in messages.
+
+    Raises:
+        InputError: The image is of a format whose size is not known here.
+    """
     if data.startswith(JPEG):
-        size = _jpeg_size(data, source)
-    elif data.startswith(PNG):
+        return _jpeg_size(data, source)
+    if data.startswith(PNG):
         width, height = unpack(">II", data, 16, source)
-        size = height, width
-    elif data.startswith(BMP):
+        return height, width
+    if data.startswith(BMP):
         width, height = unpack("<ii", data, 18, source)
-        size = abs(height), width
-    else:
-        raise no_image(data, source)
-    check_pixels(source, *size)
+        return abs(height), width
+    raise no_image(data, source)
 
 
 def no_image(data: bytes, source: str) -> InputError:
@@ -81,32 +100,87 @@ def no_image(data: bytes, source: str) -> InputError:
             f"that the official code refuses; convert it to PNG.",
             Cause.FORMAT,
         )
+    if (found := lookalike(data[:HEAD_BYTES])) is not None:
+        return InputError(
+            f"{source} is no image but looks like {found.kind}; "
+            f"{found.advice or 'give a JPEG, PNG or BMP image'}.",
+            Cause.FORMAT,
+        )
     return InputError(
         f"{source} ({len(data)} bytes) is no JPEG, PNG or BMP image; give one of these.",
         Cause.FORMAT,
     )
 
 
-def _jpeg_size(data: bytes, source: str) -> tuple[int, int]:
-    """Height and width of a JPEG from its frame header (ITU-T T.81, B.2.2).
+@dataclass(frozen=True)
+class Segment:
+    """A part of a JPEG that a marker begins.
 
-    Markers are found as libjpeg finds them, over bytes that belong to no segment. The first frame
-    header counts: decoders refuse a second.
+    Attributes:
+        kind: The second byte of the marker (ITU-T T.81, table B.1).
+        start: Where the marker begins.
+        end: Behind what belongs to it; the coded data of a scan do not.
+    """
+
+    kind: int
+    start: int
+    end: int
+
+
+SOI, EOI, SOS = 0xD8, 0xD9, 0xDA
+"""Kinds of segments: the start of an image, its end, and the header of a scan."""
+
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Kinds of segments that say what an image is: baseline, extended, progressive, ..."""
+
+
+def jpeg_segments(data: bytes, source: str) -> Iterator[Segment]:
+    """The segments of a JPEG, found as libjpeg finds them.
+
+    It passes over bytes that belong to none, padding, and markers without content. The end of the
+    image is the last one, and so is a second start of one, which decoders refuse.
+
+    Args:
+        data: The content of the file.
+        source: What to call it in messages.
+
+    Raises:
+        InputError: There are more than in any image.
     """
     offset = 2
-    while (offset := data.find(b"\xff", offset)) >= 0 and offset + 4 <= len(data):
-        kind = data[offset + 1]
-        # Padding, a byte of data, and markers without content.
-        if kind == 0xFF or kind <= 0x01 or 0xD0 <= kind <= 0xD8:
-            offset += 1 if kind == 0xFF else 2
-            continue
-        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
-            height, width = unpack(">HH", data, offset + 5, source)
-            return height, width
-        if kind in (0xD9, 0xDA):
+    for _ in range(MAX_SEGMENTS):
+        found = _MARKER.search(data, offset)
+        if found is None:
+            return
+        kind, start, offset = found[1][0], found.start(), found.end()
+        if kind in (SOI, EOI):
+            yield Segment(kind, start, offset)
+            return
+        offset += max(2, int.from_bytes(data[offset : offset + 2], "big"))
+        yield Segment(kind, start, offset)
+    raise damaged(source, f"it has more than {MAX_SEGMENTS:,} segments")
+
+
+def jpeg_frame(data: bytes, source: str) -> Segment:
+    """The segment that says what a JPEG is.
+
+    The first counts: decoders refuse a second.
+
+    Raises:
+        InputError: There is none before the image.
+    """
+    for segment in jpeg_segments(data, source):
+        if segment.kind in FRAMES:
+            return segment
+        if segment.kind == SOS:
             break
-        offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
     raise damaged(source, "it has no frame header")
+
+
+def _jpeg_size(data: bytes, source: str) -> tuple[int, int]:
+    """Height and width of a JPEG from its frame header (ITU-T T.81, B.2.2)."""
+    height, width = unpack(">HH", data, jpeg_frame(data, source).start + 5, source)
+    return height, width
 
 
 def damaged(source: str, reason: str) -> InputError:

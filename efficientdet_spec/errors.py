@@ -92,6 +92,15 @@ def in_one_line(text: str) -> str:
     return f"{head.decode('utf-8', 'ignore')} ... {tail.decode('utf-8', 'ignore')}"
 
 
+def plain_name(name: str) -> str:
+    """A name as all of ours are written: small letters, with ``-`` between the parts.
+
+    Args:
+        name: As somebody has written it.
+    """
+    return name.strip().lower().replace("_", "-").replace(" ", "-")
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """A question after the known name that is most like what was given; empty where none is.
 
@@ -99,5 +108,6 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
         given: What was given.
         known: The names that there are.
     """
-    close = difflib.get_close_matches(given, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    written = {plain_name(name): name for name in known}
+    close = difflib.get_close_matches(plain_name(given), list(written), n=1)
+    return f" (did you mean {written[close[0]]}?)" if close else ""

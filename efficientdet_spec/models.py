@@ -15,6 +15,7 @@ from typing import Any
 
 from efficientdet_spec.backbones import BackboneSpec, StageSpec, get_backbone
 from efficientdet_spec.errors import Cause, InputError
+from efficientdet_spec.findings import listed
 from efficientdet_spec.operations import Activation, Fusion
 from efficientdet_spec.suppression import Suppression
 from efficientdet_spec.wiring import NodeSpec, ResampleSpec, Wiring, bifpn, check_wiring
@@ -36,6 +37,9 @@ ASPECT_RATIOS = (1.0, 2.0, 0.5)
 
 Aspect = float | tuple[float, float]
 """An anchor's width to height, or both factors of its side."""
+
+CONFIG_FILE = "config.yaml"
+"""What the official training scripts call the file of hyperparameters beside checkpoints."""
 
 MOST_LABELS = 100_000
 """Entries that a label map may have."""
@@ -295,9 +299,11 @@ class EfficientDetConfig:
         expected = {item.name for item in fields(cls)} | {"num_aspects"}
         values = {**{name: _plain(value) for name, value in _GRANTED.items()}, **values}
         if set(values) != expected:
+            lacks = listed(sorted(expected - values.keys())) or "nothing"
+            others = listed(sorted(map(str, values.keys() - expected))) or "nothing"
             raise InputError(
-                f"A model configuration has the keys {sorted(values)}, "
-                f"but this version expects {sorted(expected)}; convert the checkpoint again.",
+                f"A model configuration lacks {lacks} and has {others} that this version does not "
+                f"know; convert the checkpoint again.",
                 Cause.FORMAT,
             )
         aspects = values.pop("num_aspects")
@@ -454,8 +460,8 @@ def parse_size(text: str) -> tuple[int, int]:
     height, width = (int(match[1]), int(match[2])) if match else (0, 0)
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
         raise InputError(
-            f"{text!r} is no image size; give HEIGHTxWIDTH in pixels, as in 512x640, of at most "
-            f"{MAX_SIDE} a side.",
+            f"{text!r:.80} is no image size; give HEIGHTxWIDTH in pixels, as in 512x640, of at "
+            f"most {MAX_SIDE} a side.",
             Cause.OPTION,
         )
     return height, width

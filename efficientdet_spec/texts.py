@@ -25,3 +25,16 @@ def printable(text: object) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape", "replace").decode()
         for letter in found
     )
+
+
+def shortened(text: str, letters: int) -> str:
+    """A text without its middle where it is longer than there is room for.
+
+    Args:
+        text: The text.
+        letters: The most that it may have, at least 8.
+    """
+    if len(text) <= letters:
+        return text
+    end = (letters - 3) * 2 // 5
+    return f"{text[: letters - 3 - end]}...{text[-end:]}"

@@ -11,37 +11,49 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from efficientdet_spec import Cause, EfficientDetConfig, InputError
+from efficientdet_spec import Cause, EfficientDetConfig, InputError, Suppression
 from efficientdet_spec.encoded import check_encoded, read_encoded
 
 v1 = tf.compat.v1
 
-MEAN_RGB = (0.485 * 255, 0.456 * 255, 0.406 * 255)
-"""Mean of ImageNet's pixels, in grey levels (official ``hparams_config.py``)."""
-
-STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)
-"""Standard deviation of ImageNet's pixels, in grey levels (official ``hparams_config.py``)."""
-
 MAX_CANDIDATES = 5000
-"""Predictions that enter NMS in an evaluation (official ``max_nms_inputs``)."""
+"""Predictions that enter NMS in an evaluation, whatever ``max_nms_inputs`` says."""
 
-MAX_DETECTIONS = 100
-"""Boxes kept for an image (official ``max_output_size``)."""
+FIXED_NORMALISATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...], bool]] = {
+    "imagenet": (
+        (0.485 * 255, 0.456 * 255, 0.406 * 255),
+        (0.229 * 255, 0.224 * 255, 0.225 * 255),
+        False,
+    ),
+    "advprop": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), True),
+    "lite": ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0), False),
+}
+"""Mean and deviation in grey levels, and whether the range is shifted to -1..1 afterwards
+(official ``hparams_config.py``)."""
+
+FIXED_SUPPRESSIONS: Mapping[str, Suppression] = {
+    "soft": Suppression(pyfunc=True),
+    "tf-soft": Suppression(),
+    "hard": Suppression(method="hard", pyfunc=True),
+    "tf-hard": Suppression(method="hard"),
+}
+"""The official ``nms_configs`` of variants that ask no model."""
 
 OFFICIAL_STAGES: Mapping[str, str] = {
     "decode": "fast-dct",
-    "normalisation": "imagenet",
+    "normalisation": "model",
     "resize": "half-pixel",
-    "aspects": "sqrt",
+    "aspects": "model",
     "selection": "top-5000",
-    "nms": "soft",
+    "nms": "evaluation",
     "scope": "per-class",
     "clipping": "none",
 }
@@ -101,32 +113,42 @@ def decode(data: bytes | tf.Tensor, stages: Mapping[str, str] = OFFICIAL_STAGES)
 
 
 def preprocess(
-    image: tf.Tensor, height: int, width: int, stages: Mapping[str, str] = OFFICIAL_STAGES
+    image: tf.Tensor,
+    config: EfficientDetConfig,
+    size: tuple[int, int],
+    stages: Mapping[str, str] = OFFICIAL_STAGES,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """An RGB image to the network's input.
 
     Args:
         image: [h, w, 3] grey levels.
-        height: Height of the input in pixels.
-        width: Width of the input in pixels.
+        config: The model.
+        size: (height, width) of the input in pixels.
         stages: The variant of each stage; ``normalisation`` and ``resize`` are used.
 
     Returns:
         [1, height, width, 3], and the factor from its pixels back to those of the image.
     """
-    advprop = stages["normalisation"] == "advprop"
+    how = stages["normalisation"]
+    if how in FIXED_NORMALISATIONS:
+        mean, deviation, scale_range = FIXED_NORMALISATIONS[how]
+    else:
+        mean, deviation = config.mean_rgb, config.stddev_rgb
+        # The official export leaves it out.
+        scale_range = config.scale_range and how == "model"
+    height, width = size
     image = tf.cast(tf.ensure_shape(image, [None, None, 3]), tf.float32)
-    if not advprop:
-        image = (image - tf.constant(MEAN_RGB)) / tf.constant(STDDEV_RGB)
-    size = tf.cast(tf.shape(image)[:2], tf.float32)
-    scale = tf.minimum(height / size[0], width / size[1])
-    scaled = tf.cast(size * scale, tf.int32)
+    image -= tf.constant(mean, tf.float32)
+    image /= tf.constant(deviation, tf.float32)
+    sides = tf.cast(tf.shape(image)[:2], tf.float32)
+    scale = tf.minimum(height / sides[0], width / sides[1])
+    scaled = tf.cast(sides * scale, tf.int32)
     if stages["resize"] == "half-pixel":
         image = tf.image.resize(image, scaled, tf.image.ResizeMethod.BILINEAR)
     else:
         image = v1.image.resize_images(image, scaled, v1.image.ResizeMethod.BILINEAR)
     image = tf.image.pad_to_bounding_box(image, 0, 0, height, width)
-    if advprop:
+    if scale_range:
         image = image * 2.0 / 255.0 - 1.0
     return image[None], 1.0 / scale
 
@@ -140,20 +162,12 @@ def make_anchors(
     """[A, 4] as [y1, x1, y2, x2] in pixels of the input, in the order of the network's outputs.
 
     Raises:
-        InputError: The model has another number of aspects, or cannot process this size.
+        InputError: The stages have other anchors than the model, or it cannot process this size.
     """
-    if config.num_aspects != 3:
-        raise InputError(
-            f"{config.name} has {config.num_aspects} anchor aspects, but only those of models "
-            f"with 3 are known; give a model with 3.",
-            Cause.MODEL,
-        )
-    if stages["aspects"] == "sqrt":
-        aspects = [(np.sqrt(ratio), 1 / np.sqrt(ratio)) for ratio in (1.0, 2.0, 0.5)]
-    else:
-        aspects = [(1.0, 1.0), (1.4, 0.7), (0.7, 1.4)]
+    aspects = _sides(config, stages["aspects"])
     levels = []
-    for rows, columns in config.feature_sizes(height, width).values():
+    for place, (rows, columns) in enumerate(config.feature_sizes(height, width).values()):
+        scale = config.anchor_scales[place]
         stride_y, stride_x = height / rows, width / columns
         x, y = np.meshgrid(
             np.arange(stride_x / 2, width, stride_x), np.arange(stride_y / 2, height, stride_y)
@@ -162,19 +176,46 @@ def make_anchors(
         for octave in range(config.num_scales):
             for wide, tall in aspects:
                 grown = 2 ** (octave / config.num_scales)
-                half_x = config.anchor_scale * stride_x * grown * wide / 2
-                half_y = config.anchor_scale * stride_y * grown * tall / 2
+                half_x = scale * stride_x * grown * wide / 2
+                half_y = scale * stride_y * grown * tall / 2
                 box = (y - half_y, x - half_x, y + half_y, x + half_x)
                 kinds.append(np.stack([side.ravel() for side in box], axis=1))
         levels.append(np.stack(kinds, axis=1).reshape(-1, 4))
     return np.concatenate(levels).astype(np.float32)
 
 
+def _sides(config: EfficientDetConfig, variant: str) -> list[tuple[float, float]]:
+    """What an anchor's side is multiplied with to be its width and height, for each aspect."""
+    ratios = config.aspect_ratios
+    pairs = [(1.0, 1.0), (1.4, 0.7), (0.7, 1.4)]
+    if variant == "pairs":
+        if ratios not in ((1.0, 2.0, 0.5), tuple(pairs)):
+            raise InputError(
+                f"{config.name} has aspect_ratios of its own, which the sides 1.4 and 0.7 are not; "
+                f"give aspects=model.",
+                Cause.OPTION,
+            )
+        return pairs
+    found = []
+    for ratio in ratios:
+        if isinstance(ratio, tuple):
+            if variant == "sqrt":
+                raise InputError(
+                    f"{config.name} has pairs of anchor sides, of which there is no root; give "
+                    f"aspects=model.",
+                    Cause.OPTION,
+                )
+            found.append(ratio)
+        else:
+            found.append((np.sqrt(ratio), 1 / np.sqrt(ratio)))
+    return found
+
+
 def select(
     class_outputs: Sequence[tf.Tensor],
     box_outputs: Sequence[tf.Tensor],
     anchors: NDArray[np.float32],
-    num_classes: int,
+    config: EfficientDetConfig,
     stages: Mapping[str, str] = OFFICIAL_STAGES,
 ) -> Boxes:
     """The network's outputs to candidates.
@@ -183,14 +224,20 @@ def select(
         class_outputs: For each level [1, H_l, W_l, num_anchors * num_classes] logits.
         box_outputs: For each level [1, H_l, W_l, num_anchors * 4] codes ``[ty, tx, th, tw]``.
         anchors: [A, 4] as [y1, x1, y2, x2] in pixels.
-        num_classes: Number of classes.
+        config: The model.
         stages: The variant of each stage; ``selection`` is used.
     """
+    num_classes = config.num_classes
     logits = tf.concat([tf.reshape(level, [-1, num_classes]) for level in class_outputs], 0)
     codes = tf.concat([tf.reshape(level, [-1, 4]) for level in box_outputs], 0)
-    if stages["selection"] == "top-5000":
+    wanted = {
+        "top-5000": MAX_CANDIDATES,
+        "max-per-anchor": 0,
+        "model": config.suppression.max_nms_inputs,
+    }[stages["selection"]]
+    if wanted:
         flat = tf.reshape(logits, [-1])
-        count = tf.minimum(MAX_CANDIDATES, tf.size(flat))
+        count = tf.minimum(wanted, tf.size(flat))
         # Unsorted as in the official code: candidates come in the order of the op's heap.
         logits, places = tf.math.top_k(flat, count, sorted=False)
         places, classes = places // num_classes, places % num_classes
@@ -212,52 +259,82 @@ def decode_boxes(codes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
 
 
 def suppress(
-    candidates: Boxes, num_classes: int, stages: Mapping[str, str] = OFFICIAL_STAGES
+    candidates: Boxes, config: EfficientDetConfig, stages: Mapping[str, str] = OFFICIAL_STAGES
 ) -> Boxes:
-    """Non-maximum suppression, at most :data:`MAX_DETECTIONS` boxes.
+    """Non-maximum suppression.
 
     Args:
         candidates: Boxes in pixels of the input.
-        num_classes: Number of classes.
+        config: The model.
         stages: The variant of each stage; ``nms`` and ``scope`` are used.
+
+    Returns:
+        At most ``max_output_size`` boxes, best first.
     """
+    configured = _configured(config, stages["nms"])
     classes = candidates.classes
     groups = classes if stages["scope"] == "per-class" else tf.zeros_like(classes)
-    if stages["nms"] in ("soft", "hard"):
-        loop = soft_nms if stages["nms"] == "soft" else hard_nms
+    if configured.pyfunc:
         kept, scores = tf.numpy_function(
-            lambda boxes, scores, groups: _each_group(loop, boxes, scores, groups),
+            partial(_each_group, _loop(configured), most=configured.max_output_size),
             [candidates.boxes, candidates.scores, groups],
             [tf.int64, tf.float32],
         )
     else:
-        count = num_classes if stages["scope"] == "per-class" else 1
-        kept, scores = _operation(candidates, groups, count, soft=stages["nms"] == "tf-soft")
+        count = config.num_classes if stages["scope"] == "per-class" else 1
+        kept, scores = _operation(candidates, groups, count, configured)
     return Boxes(tf.gather(candidates.boxes, kept), scores, tf.gather(classes, kept))
 
 
+def _configured(config: EfficientDetConfig, variant: str) -> Suppression:
+    """The ``nms_configs`` that a variant of the stage means."""
+    if variant in FIXED_SUPPRESSIONS:
+        return FIXED_SUPPRESSIONS[variant]
+    own = config.suppression
+    if variant == "exported":
+        return replace(own, pyfunc=False)
+    if variant == "evaluation" and own == Suppression():
+        return FIXED_SUPPRESSIONS["soft"]
+    return own
+
+
 def _operation(
-    candidates: Boxes, groups: tf.Tensor, count: int, soft: bool
+    candidates: Boxes, groups: tf.Tensor, count: int, configured: Suppression
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The op for each group; indices and scores of the best of all."""
+    if configured.method == "hard":
+        sigma, iou = 0.0, configured.iou_thresh or 0.5
+        least = configured.score_thresh or float("-inf")
+    else:
+        sigma, iou = configured.sigma or 0.5, 0.5
+        least = configured.score_thresh or 0.001
+    most = configured.max_output_size
     indices, scores = [], []
     for group in range(count):
         members = tf.where(tf.equal(groups, group))[:, 0]
         kept, kept_scores, _ = tf.raw_ops.NonMaxSuppressionV5(
             boxes=tf.gather(candidates.boxes, members),
             scores=tf.gather(candidates.scores, members),
-            max_output_size=MAX_DETECTIONS,
-            iou_threshold=0.5,
-            score_threshold=0.001 if soft else float("-inf"),
+            max_output_size=most,
+            iou_threshold=iou,
+            score_threshold=least,
             # The op's sigma is half the paper's for the same weight.
-            soft_nms_sigma=0.25 if soft else 0.0,
+            soft_nms_sigma=sigma / 2,
         )
         indices.append(tf.gather(members, kept))
         scores.append(kept_scores)
     all_scores = tf.concat(scores, 0)
-    best = tf.minimum(MAX_DETECTIONS, tf.size(all_scores))
+    best = tf.minimum(most, tf.size(all_scores))
     ordered, places = tf.math.top_k(all_scores, best, sorted=True)
     return tf.gather(tf.concat(indices, 0), places), ordered
+
+
+def _loop(configured: Suppression) -> Any:
+    """The NumPy code that suppresses the boxes of one class."""
+    if configured.method == "hard":
+        return partial(hard_nms, iou_threshold=configured.iou_thresh or 0.5)
+    sigma, least = configured.sigma or 0.5, configured.score_thresh or 0.001
+    return partial(soft_nms, sigma=sigma, threshold=least)
 
 
 def _each_group(
@@ -265,6 +342,7 @@ def _each_group(
     boxes: NDArray[np.float32],
     scores: NDArray[np.float32],
     groups: NDArray[Any],
+    most: int = 100,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """A loop for each group; indices and scores of the best of all."""
     found: list[tuple[int, Any]] = []
@@ -272,7 +350,7 @@ def _each_group(
         members = np.flatnonzero(groups == group)
         found += [(members[place], score) for place, score in loop(boxes[members], scores[members])]
     found.sort(key=lambda item: -item[1])
-    found = found[:MAX_DETECTIONS]
+    found = found[:most]
     return (
         np.array([index for index, _ in found], np.int64),
         np.array([score for _, score in found], np.float32),
@@ -346,14 +424,14 @@ def postprocess(
         stages: The variant of each stage.
 
     Returns:
-        At most 100, best first, in pixels of the original image.
+        At most ``max_output_size``, best first, in pixels of the original image.
 
     Raises:
-        InputError: The model's anchors are unknown, or it cannot process this size.
+        InputError: The stages have other anchors than the model, or it cannot process this size.
     """
     anchors = make_anchors(config, *size, stages)
-    candidates = select(class_outputs, box_outputs, anchors, config.num_classes, stages)
-    kept = suppress(candidates, config.num_classes, stages)
+    candidates = select(class_outputs, box_outputs, anchors, config, stages)
+    kept = suppress(candidates, config, stages)
     boxes = kept.boxes
     if stages["clipping"] == "input":
         boxes = tf.clip_by_value(boxes, 0.0, tf.constant([*size, *size], tf.float32))

@@ -48,6 +48,7 @@ def gradients(
     dtype: str,
     training: bool,
     threads: int | None = None,
+    scope: str = "",
 ) -> VariableGradients:
     """Gradients of the sum over all outputs y of ``mean(y * pattern + y * y / 2)``.
 
@@ -60,6 +61,7 @@ def gradients(
         dtype: ``float32`` or ``float64``, in which everything is computed.
         training: Whether batch norms use the statistics of the batch.
         threads: Threads within one operation; None leaves TensorFlow's default.
+        scope: What stands before every variable's name in the file.
 
     Raises:
         InputError: The model cannot process this size, or the checkpoint cannot be read.
@@ -84,7 +86,7 @@ def gradients(
             scalar, [built.images, *trained.values()], unconnected_gradients="zero"
         )
     with open_session(built.graph, threads) as session:
-        built.restore(session, prefix, ema=ema)
+        built.restore(session, prefix, ema=ema, scope=scope)
         values = session.run(
             {
                 "scalar": scalar,

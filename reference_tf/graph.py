@@ -48,7 +48,14 @@ class ReferenceGraph:
         names = {tensor.name: name for name, tensor in self.nodes.items()}
         return [names[tensor.name] for tensor in [*self.class_outputs, *self.box_outputs]]
 
-    def restore(self, session: v1.Session, prefix: str | os.PathLike[str], *, ema: bool) -> None:
+    def restore(
+        self,
+        session: v1.Session,
+        prefix: str | os.PathLike[str],
+        *,
+        ema: bool,
+        scope: str = "",
+    ) -> None:
         """Fill every variable from a checkpoint with TensorFlow's own reader.
 
         Args:
@@ -56,16 +63,17 @@ class ReferenceGraph:
             prefix: Checkpoint prefix.
             ema: Take a variable's exponential moving average where the file has one;
                 otherwise, and where it has none, the raw value.
+            scope: What stands before every variable's name in the file, such as ``model/``.
 
         Raises:
             InputError: A variable is missing, or TensorFlow cannot read the file.
         """
         prefix = os.fspath(prefix)
         try:
-            stored = v1.train.load_checkpoint(prefix).get_variable_to_shape_map()
+            stored = v1.train.load_checkpoint(prefix).get_variable_to_dtype_map()
             names = [
                 name + EMA_SUFFIX if ema and name + EMA_SUFFIX in stored else name
-                for name in self.variables
+                for name in (scope + name for name in self.variables)
             ]
             missing = [name for name in names if name not in stored]
             if missing:
@@ -79,7 +87,8 @@ class ReferenceGraph:
                     prefix=prefix,
                     tensor_names=names,
                     shape_and_slices=[""] * len(names),
-                    dtypes=[tf.float32] * len(names),
+                    # Each as it is stored; assigning casts.
+                    dtypes=[stored[name] for name in names],
                 )
                 assignments = [
                     variable.assign(value)

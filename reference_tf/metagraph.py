@@ -18,7 +18,15 @@ from typing import Any
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from efficientdet_spec import MAX_SIDE, Cause, EfficientDetConfig, InputError, open_regular
+from efficientdet_spec import (
+    MAX_SIDE,
+    Cause,
+    EfficientDetConfig,
+    InputError,
+    listed,
+    open_regular,
+    told,
+)
 from reference_tf.graph import ReferenceGraph, build
 from reference_tf.placement import GraphPart, Placement, pair
 from reference_tf.places import (
@@ -41,7 +49,6 @@ _MAX_OPERATIONS = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """TensorFlow's rule for names of operations."""
 _NUMBER = re.compile(r"[0-9]{1,9}")
-_MAX_FINDINGS = 20
 _MAX_GROWTH = 16
 """How many times larger than today's a node's tensor may be: stride 1 for 2, twice over."""
 
@@ -166,11 +173,9 @@ def _check(
     if not findings:
         findings = _misshapen(nodes, placement, template)
     if findings:
-        shown = "; ".join(findings[:_MAX_FINDINGS])
-        more = len(findings) - _MAX_FINDINGS
         raise InputError(
-            f"{path} is not a graph of {template.config.name} as it is known here: {shown}"
-            f"{f'; and {more} more' if more > 0 else ''}. Compare against our own graph instead.",
+            f"{path} is not a graph of {template.config.name} as it is known here: "
+            f"{told(findings, 700)}. Compare against our own graph instead.",
             Cause.MODEL,
         )
 
@@ -215,7 +220,7 @@ def _images(path: Path, nodes: Mapping[str, Any], config: EfficientDetConfig) ->
     convolutions = [node for node in nodes.values() if node.op == "Conv2D"]
     stems = [node for node in convolutions if _source(nodes, node, 1) == kernel]
     if len(stems) != 1 or len(data_inputs(stems[0])) != 2:
-        names = ", ".join(node.name for node in stems[:8]) or "none"
+        names = listed((node.name for node in stems), 3, 100) or "none"
         raise InputError(
             f"{path} has {len(stems)} convolutions with {kernel} ({names}), where a graph of "
             f"{config.name} has one; give the graph of one network, of the checkpoint's model.",

@@ -287,7 +287,7 @@ class GraphBuilder:
         weights = [self.read(name, shape) for name in names]
         if fusion.is_softmax:
             # The weights of one channel, or all there are, lie along the last axis.
-            axis = len(shape)
+            axis = -1 if shape else 0
             stacked = raw.Pack(values=weights, axis=axis, name=f"{scope}/stack/")
             shares = raw.Softmax(logits=stacked, name=f"{scope}/Softmax/")
             features = raw.Pack(values=inputs, axis=-1, name=f"{scope}/stack_1/")

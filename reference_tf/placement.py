@@ -104,10 +104,29 @@ def _choose(ours: Places, theirs: Places, target: str, found: list[str]) -> list
     if target in found:
         return [target]
     if len({theirs.roots[tensor] for tensor in found}) > 1:
-        return sorted({theirs.roots[tensor] for tensor in found})
+        # One feature may be pooled with several strides, or up-sampled to several sizes.
+        place = ours.values[target]
+        wanted_attributes = _attributes(ours, place, ours.roots[target])
+        alike = [
+            tensor
+            for tensor in found
+            if _attributes(theirs, place, theirs.roots[tensor]) == wanted_attributes
+        ]
+        if len({theirs.roots[tensor] for tensor in alike}) != 1:
+            return sorted({theirs.roots[tensor] for tensor in found})
+        found = alike
     wanted = ours.nodes[operation_of(target)].op
     same = [tensor for tensor in found if theirs.nodes[operation_of(tensor)].op == wanted]
     return (same or [theirs.roots[tensor] for tensor in found])[:1]
+
+
+def _attributes(places: Places, place: int, root: str) -> Mapping[str, Any] | None:
+    """What besides its inputs decides the value of a tensor, which an operation computes."""
+    made_by = operation_of(root)
+    for occurrence in places.occurrences[place]:
+        if occurrence.operation == made_by:
+            return occurrence.attributes
+    return None
 
 
 def _missing(

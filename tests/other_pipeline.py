@@ -22,13 +22,20 @@ MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 @lru_cache
-def _matrices(seed, classes):
+def _matrices(seed, classes, anchors):
     generator = np.random.default_rng(seed)
-    return generator.normal(size=(27, 9 * classes)), generator.normal(size=(27, 9 * 4))
+    return generator.normal(size=(27, anchors * classes)), generator.normal(size=(27, anchors * 4))
 
 
-def network(config, seed=0):
-    """A made-up network: what it predicts at a place depends on what lies there."""
+def network(config, seed=0, *, blank=0.0):
+    """A made-up network: what it predicts at a place depends on what lies there.
+
+    Args:
+        config: The model.
+        seed: Another one is another network.
+        blank: Added to the logits where nothing is to be seen. A padding that is not 0 else has
+            the same high scores everywhere, of which it is chance which are taken.
+    """
 
     def run(pixels):
         kinds = ([], [])
@@ -37,9 +44,12 @@ def network(config, seed=0):
             cells = blocks.reshape(rows, 3, columns, 3, 3).transpose(0, 2, 1, 3, 4)
             cells = cells.reshape(rows, columns, 27).astype(np.float64)
             logits, codes = (
-                np.tanh(cells @ part / 4) for part in _matrices(seed, config.num_classes)
+                np.tanh(cells @ part / 4)
+                for part in _matrices(seed, config.num_classes, config.num_anchors)
             )
-            kinds[0].append((6 * logits - 5.5).astype(np.float32).reshape(-1, config.num_classes))
+            empty = cells.reshape(rows, columns, 9, 3).std(2).max(2, keepdims=True) < 1e-3
+            logits = 6 * logits - 5.5 + blank * empty
+            kinds[0].append(logits.astype(np.float32).reshape(-1, config.num_classes))
             kinds[1].append((0.6 * codes).astype(np.float32).reshape(-1, 4))
         return Outputs(*kinds)
 
@@ -52,9 +62,10 @@ def _read(path, wrong):
     return simplejpeg.decode_jpeg(path.read_bytes(), fastdct=True, fastupsample=False)
 
 
-def _normalise(levels, wrong):
+def _normalise(levels, wrong, config):
     x = levels.astype(np.float64)
     for name, mean, deviation in (
+        ("normalise-imagenet", MEAN, DEVIATION),
         ("normalise-half", (127.5,) * 3, (127.5,) * 3),
         ("normalise-unit", (0,) * 3, (255,) * 3),
         ("normalise-levels", (0,) * 3, (1,) * 3),
@@ -69,7 +80,8 @@ def _normalise(levels, wrong):
             return (x - np.array(mean)) / np.array(deviation)
     if "normalise-advprop" in wrong:
         return x / 127.5 - 1
-    return (x / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    x = (x - np.array(config.mean_rgb)) / np.array(config.stddev_rgb)
+    return x / 127.5 - 1 if config.scale_range else x
 
 
 def _torch(image, height, width, **how):
@@ -93,7 +105,7 @@ def _legacy(image, height, width):
     return out
 
 
-def _resize(levels, height, width, wrong):
+def _resize(levels, height, width, wrong, config):
     """[h, w, 3] grey levels to normalised pixels."""
     size = (width, height)
     for name, way in (
@@ -104,18 +116,18 @@ def _resize(levels, height, width, wrong):
     ):
         if name in wrong:
             return _normalise(
-                cv2.resize(np.ascontiguousarray(levels), size, interpolation=way), wrong
+                cv2.resize(np.ascontiguousarray(levels), size, interpolation=way), wrong, config
             )
     if "nearest-centred" in wrong:
         rows = [int((y + 0.5) * levels.shape[0] / height) for y in range(height)]
         columns = [int((x + 0.5) * levels.shape[1] / width) for x in range(width)]
-        return _normalise(levels[rows][:, columns], wrong)
+        return _normalise(levels[rows][:, columns], wrong, config)
     if "resize-first-rounded" in wrong:
-        return _normalise(np.round(_torch(levels, height, width, mode="bilinear")), wrong)
+        return _normalise(np.round(_torch(levels, height, width, mode="bilinear")), wrong, config)
     if "antialias-levels" in wrong:
         resized = _torch(levels, height, width, mode="bilinear", antialias=True)
-        return _normalise(np.round(resized), wrong)
-    x = _normalise(levels, wrong)
+        return _normalise(np.round(resized), wrong, config)
+    x = _normalise(levels, wrong, config)
     if "legacy-resize" in wrong:
         return _legacy(x, height, width)
     if "opencv-cubic" in wrong:
@@ -137,7 +149,7 @@ def _size(h, w, side, wrong):
     return (scale, scale), (min(whole(h * scale), side), min(whole(w * scale), side))
 
 
-def _around(wrong):
+def _around(wrong, config):
     for name, level in (
         ("pad-black", (0, 0, 0)),
         ("pad-mean", (124, 116, 104)),
@@ -147,23 +159,31 @@ def _around(wrong):
         ("pad-white", (255, 255, 255)),
     ):
         if name in wrong:
-            return _normalise(np.array(level), wrong)
-    outside = "pad-minus-one" in wrong or "normalise-advprop" in wrong
-    return -1.0 if outside else 1.0 if "pad-one" in wrong else 0.0
+            return _normalise(np.array(level), wrong, config)
+    if "pad-one" in wrong or "pad-zero-last" in wrong:
+        return 1.0 if "pad-one" in wrong else 0.0
+    shifted = config.scale_range and not any(name.startswith("normalise-") for name in wrong)
+    outside = "pad-minus-one" in wrong or "normalise-advprop" in wrong or shifted
+    return -1.0 if outside else 0.0
 
 
 def _anchors(config, side, wrong):
-    ratios = [(1, 1), (math.sqrt(2), math.sqrt(0.5)), (math.sqrt(0.5), math.sqrt(2))]
+    ratios = [
+        aspect if isinstance(aspect, tuple) else (math.sqrt(aspect), math.sqrt(1 / aspect))
+        for aspect in ((1.0, 2.0, 0.5) if "sqrt-anchors" in wrong else config.aspect_ratios)
+    ]
     if "pair-anchors" in wrong or "swapped-pair-anchors" in wrong:
         ratios = [(1, 1), (1.4, 0.7), (0.7, 1.4)]
-    if "swapped-anchors" in wrong or "swapped-pair-anchors" in wrong:
+    if any(name.startswith("swapped-") for name in wrong):
         ratios = [(tall, wide) for wide, tall in ratios]
-    scale = config.anchor_scale
-    for name in wrong:
-        if name.startswith("anchor-scale-"):
-            scale = float(name.removeprefix("anchor-scale-"))
+    count = int(_number(wrong, "anchor-sizes-", config.num_scales))
+    octave = _number(wrong, "anchor-octave-", count)
     boxes = []
-    for rows, columns in config.feature_sizes(side, side).values():
+    for level, (rows, columns) in config.feature_sizes(side, side).items():
+        scale = config.anchor_scale
+        if isinstance(scale, tuple):
+            scale = scale[level - config.min_level]
+        scale = _number(wrong, "anchor-scale-", scale)
         stride = side / rows
         places = [(row, column) for row in range(rows) for column in range(columns)]
         if "transposed-anchors" in wrong:
@@ -172,9 +192,9 @@ def _anchors(config, side, wrong):
             shift = 0.0 if "corner-anchors" in wrong else 0.5
             move = 0.5 if "pixel-anchors" in wrong else 0.0
             cy, cx = (row + shift) * stride - move, (column + shift) * stride - move
-            for octave in range(3):
+            for step in range(count):
                 for wide, tall in ratios:
-                    size = scale * stride * 2 ** (octave / 3)
+                    size = scale * stride * 2 ** (step / octave)
                     boxes.append((cy, cx, size * tall, size * wide))
     return np.array(boxes)
 
@@ -315,8 +335,8 @@ def detect(path, wrong, networks, config, side):
     image = _read(path, wrong)
     h, w = image.shape[:2]
     (sy, sx), (height, width) = _size(h, w, side, wrong)
-    scaled = _resize(image[..., ::-1] if "bgr" in wrong else image, height, width, wrong)
-    pixels = np.zeros((side, side, 3)) + _around(wrong)
+    scaled = _resize(image[..., ::-1] if "bgr" in wrong else image, height, width, wrong, config)
+    pixels = np.zeros((side, side, 3)) + _around(wrong, config)
     top, left = ((side - height) // 2, (side - width) // 2) if "centred" in wrong else (0, 0)
     pixels[top : top + height, left : left + width] = scaled
     which = {"raw-weights": "raw", "zero-padded-pool": "zero-padded-pool"}

@@ -14,10 +14,12 @@ import torch
 from documents import PAGES, ROOT, anchors, blocks, command_lines, dead_links
 from made_images import waves
 
+import torch_model
 from efficientdet_parity.command_line import COMMANDS, COMPARISONS
-from efficientdet_spec import InputError
+from efficientdet_spec import InputError, get_config
 from parity.commands import convert
 from parity.commands.asking.command_line import command_parser, parse
+from torch_model.checkpoint import save_backbone
 
 RUN = ("README.md", "docs/convert.md", "docs/library.md")
 """Documents whose Python is run, all blocks of one in order, as a reader types them."""
@@ -63,10 +65,22 @@ def stage(tiny_checkpoint, tiny_pth, tmp_path, monkeypatch, threads):
         assert cv2.imwrite(str(tmp_path / place), waves(120, 140, seed=number))
     (tmp_path / "instances_val2017.json").write_text(json.dumps(annotations()))
     (tmp_path / "my_port.py").write_text(PORT)
+    write_backbone(tmp_path / "b0.pth")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
     sys.modules.pop("my_port", None)
+
+
+def write_backbone(path):
+    """A file with the untrained backbone of D0, as of ``convert --backbone``."""
+    state = torch_model.build(get_config("d0")).backbone.state_dict()
+    arrays = {
+        f"backbone.{name}": value.numpy()
+        for name, value in state.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    save_backbone(path, get_config("d0"), arrays, {})
 
 
 def annotations():
@@ -121,7 +135,8 @@ def test_the_librarys_snippets(stage, capsys):
     found = run("docs/library.md")
     out = capsys.readouterr().out
     assert found["first"].passes and found["result"].passes
-    assert out.count("True") == 2  # a passed comparison, and the cause of the mistake
+    # A passed comparison, an evaluation, and the cause of the mistake.
+    assert out.count("True") == 3
     assert set(found["evaluation"].ap) == {"tensorflow", "torch"}
     assert (stage / "report" / "index.html").is_file() and (stage / "nodes.json").is_file()
 
@@ -212,3 +227,11 @@ def test_an_option_that_is_none_is_found(tmp_path, monkeypatch, files):
     )
     with pytest.raises(InputError, match="--nonsense"):
         test_command_lines_are_understood("page.md", files)
+
+
+def test_the_page_on_hyperparameters_has_each():
+    from converter.hparams.keys import HONOURED
+
+    page = (ROOT / "docs" / "hyperparameters.md").read_text()
+    for key, item in HONOURED.items():
+        assert f"| `{key}` | {item.meaning} | {item.place} |\n" in page

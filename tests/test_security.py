@@ -24,8 +24,9 @@ def test_the_test_of_a_promise_exists(promise, path, name):
 
 def test_the_limits_are_those_of_the_code():
     from converter import bundle, table
+    from converter.hparams import plain_yaml
     from efficientdet_spec import encoded
-    from parity.detections import annotations, brought, shard_files
+    from parity.detections import annotation_values, brought, shard_files
     from parity.process import json_text
     from parity.results import reading
     from torch_model import container, pickled
@@ -39,9 +40,11 @@ def test_the_limits_are_those_of_the_code():
         f"table of contents {container._MAX_DIRECTORY // mebi} MiB",
         f"2^{encoded.MAX_PIXELS.bit_length() - 1} pixels, {encoded.MAX_SIDE:,} a side",
         f"the file {encoded.MAX_FILE_BYTES // mebi} MiB",
-        f"{annotations.MAX_BYTES // 2**30} GiB, {annotations.MAX_OBJECTS:,} objects",
+        f"{annotation_values.MAX_BYTES // 2**30} GiB, {annotation_values.MAX_OBJECTS:,} objects",
         f"{brought.MAX_BYTES // mebi} MiB, {json_text.MAX_VALUES:,} values",
         f"{reading.MAX_BYTES // mebi} MiB, {json_text.MAX_VALUES:,} values",
+        f"{plain_yaml.MAX_BYTES // 1024} KiB, {plain_yaml.MAX_DEPTH} levels deep, "
+        f"{plain_yaml.MAX_NODES:,} values",
         f"a shard {shard_files.MAX_BYTES // mebi} MiB",
     ):
         assert words in limits, words

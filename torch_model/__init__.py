@@ -10,15 +10,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch_model.checkpoint import load, load_checkpoint, save_checkpoint
+    from torch_model.checkpoint import load, load_backbone, load_checkpoint, save_checkpoint
     from torch_model.model import EfficientDet, build
 
-__all__ = ["EfficientDet", "build", "load", "load_checkpoint", "save_checkpoint"]
+__all__ = ["EfficientDet", "build", "load", "load_backbone", "load_checkpoint", "save_checkpoint"]
 
 _MODULES = {
     "EfficientDet": "torch_model.model",
     "build": "torch_model.model",
     "load": "torch_model.checkpoint",
+    "load_backbone": "torch_model.checkpoint",
     "load_checkpoint": "torch_model.checkpoint",
     "save_checkpoint": "torch_model.checkpoint",
 }

@@ -7,55 +7,113 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import Cause, EfficientDetConfig, InputError
+from efficientdet_spec import ASPECT_RATIOS, Cause, EfficientDetConfig, InputError
+from efficientdet_spec.models import Aspect
 
-SQRT_ASPECTS = tuple((np.sqrt(ratio), 1.0 / np.sqrt(ratio)) for ratio in (1.0, 2.0, 0.5))
+Factors = tuple[float, float]
+"""What an anchor's side is multiplied with to be its width and its height."""
+
+
+def aspect_factors(aspects: Sequence[Aspect]) -> tuple[Factors, ...]:
+    """(width, height) factors of aspects, as the official code has them since September 2020.
+
+    Args:
+        aspects: Ratios of width to height, whose anchors are equal in area, or pairs of factors,
+            which are taken as they are (official ``aspect_ratios``).
+    """
+    factors = []
+    for aspect in aspects:
+        if isinstance(aspect, tuple):
+            wide, tall = aspect
+        else:
+            wide = float(np.sqrt(aspect))
+            tall = 1.0 / wide
+        factors.append((float(wide), float(tall)))
+    return tuple(factors)
+
+
+SQRT_ASPECTS = aspect_factors(ASPECT_RATIOS)
 """(width, height) factors of aspects 1, 2 and 1/2, equal in area (official, since 2020-09)."""
 
-PAIR_ASPECTS = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
+PAIR_ASPECTS: tuple[Factors, ...] = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
 """(width, height) factors with which the coco2 models were trained (official, until 2020-09)."""
+
+Kind = tuple[float, float, float]
+"""One of the anchors of a place: growth of its side over the scale, factors of width and height."""
+
+
+def anchor_kinds(num_scales: int, aspects: Sequence[Factors]) -> tuple[Kind, ...]:
+    """The anchors of a place in the order of the outputs: scales, and within them aspects.
+
+    Args:
+        num_scales: Sizes into which an octave is divided.
+        aspects: (width, height) factor of each aspect.
+    """
+    growths = [2 ** (octave / float(num_scales)) for octave in range(num_scales)]
+    return tuple((grown, wide, tall) for grown in growths for wide, tall in aspects)
 
 
 def make_anchors(
     config: EfficientDetConfig,
     height: int,
     width: int,
-    aspects: Sequence[tuple[float, float]] = SQRT_ASPECTS,
+    aspects: Sequence[Factors] | None = None,
 ) -> NDArray[np.float32]:
     """All anchors for an input of this size, in the order of the network's outputs.
 
-    An anchor's side is ``anchor_scale * stride * 2**(octave / num_scales) * factor``; strides are
-    ratios of input to feature size, so they need not be whole. Everything is computed in double
-    precision and rounded once.
+    An anchor's side is ``anchor_scale * stride * 2**(octave / num_scales) * factor``.
 
     Args:
         config: The model.
         height: Height of the input in pixels.
         width: Width of the input in pixels.
-        aspects: (width, height) factor of each aspect.
+        aspects: (width, height) factor of each aspect; None: the model's own.
 
     Returns:
-        [A, 4] as [y1, x1, y2, x2] in pixels: levels from the finest, each row by row, at each
-        place octave scales and within these aspects.
+        As :func:`place_anchors`.
 
     Raises:
         InputError: The model has another number of aspects, or cannot process this size.
     """
+    if aspects is None:
+        aspects = aspect_factors(config.aspect_ratios)
     if len(aspects) != config.num_aspects:
         raise InputError(
             f"{config.name} has {config.num_aspects} anchor aspects, but {len(aspects)} are given; "
             f"give the (width, height) factors with which it was trained.",
             Cause.MODEL,
         )
+    return place_anchors(config, height, width, anchor_kinds(config.num_scales, aspects))
+
+
+def place_anchors(
+    config: EfficientDetConfig, height: int, width: int, kinds: Sequence[Kind]
+) -> NDArray[np.float32]:
+    """Anchors of these kinds at each place of each of the model's levels.
+
+    Strides are ratios of input to feature size, so they need not be whole. Everything is computed
+    in double precision and rounded once.
+
+    Args:
+        config: The model, of which levels and ``anchor_scale`` are used.
+        height: Height of the input in pixels.
+        width: Width of the input in pixels.
+        kinds: The anchors of a place.
+
+    Returns:
+        [A, 4] as [y1, x1, y2, x2] in pixels: levels from the finest, each row by row.
+
+    Raises:
+        InputError: The model cannot process this size.
+    """
     levels = []
-    for rows, columns in config.feature_sizes(height, width).values():
+    sizes = config.feature_sizes(height, width).values()
+    for (rows, columns), scale in zip(sizes, config.anchor_scales, strict=True):
         stride_y, stride_x = height / rows, width / columns
-        halves = []
-        for octave in range(config.num_scales):
-            grown = 2 ** (octave / config.num_scales)
-            base_x = config.anchor_scale * stride_x * grown
-            base_y = config.anchor_scale * stride_y * grown
-            halves += [(base_y * tall / 2.0, base_x * wide / 2.0) for wide, tall in aspects]
+        halves = [
+            (scale * stride_y * grown * tall / 2.0, scale * stride_x * grown * wide / 2.0)
+            for grown, wide, tall in kinds
+        ]
         size = np.array(halves)
         boxes = np.empty((rows, columns, len(size), 4))
         y = _centres(rows, stride_y)[:, None, None]

@@ -16,14 +16,41 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from efficientdet_spec import Cause, EfficientDetConfig, InputError, printable, replacing
-from torch_model.container import TorchFile, open_torch_file
+from efficientdet_spec import (
+    Cause,
+    EfficientDetConfig,
+    Finding,
+    InputError,
+    listed,
+    printable,
+    replacing,
+    summary,
+)
+from torch_model.container import PickledError, TorchFile, open_torch_file
 from torch_model.model import EfficientDet, build
 from torch_model.pickled import StoredTensor
 
 FORMAT = "efficientdet-parity"
+BACKBONE_FORMAT = "efficientdet-parity-backbone"
+"""Mark of a file with a backbone alone, which is otherwise like a model's; its ``config`` is that
+of a detector with this backbone and with its name, and its keys are the backbone's own."""
+
 FORMAT_VERSION = 2
 """Version 2 has digests; version 1, in files of releases up to 0.5, is read too."""
+
+_BACKBONE = "backbone."
+"""What the names of a backbone's parameters begin with in a detector."""
+
+_KINDS = {
+    FORMAT: "a whole detector",
+    BACKBONE_FORMAT: "a backbone alone (no BiFPN, no heads)",
+}
+_INSTEAD = {
+    FORMAT: "convert a detector's checkpoint, or start training from the backbone with "
+    "efficientdet_parity.load_backbone",
+    BACKBONE_FORMAT: "convert its checkpoint with --backbone",
+}
+"""What to do where a file of the other kind is given."""
 
 _INSIDE = ("state_dict", "model_state_dict", "model")
 """Under which keys trainers keep a state dict in a file with more in it."""
@@ -47,7 +74,9 @@ class ModelCheckpoint:
     provenance: Mapping[str, Any]
 
 
-def save_checkpoint(path: str | os.PathLike[str], checkpoint: ModelCheckpoint) -> None:
+def save_checkpoint(
+    path: str | os.PathLike[str], checkpoint: ModelCheckpoint, kind: str = FORMAT
+) -> None:
     """Write ``checkpoint`` to ``path``; the file appears complete or not at all.
 
     Raises:
@@ -56,7 +85,7 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: ModelCheckpoint) -
     # Each with bytes of its own, row by row, so that a digest covers all that the file holds.
     state = {name: _row_major(value) for name, value in checkpoint.state_dict.items()}
     content = {
-        "format": FORMAT,
+        "format": kind,
         "version": FORMAT_VERSION,
         "model": checkpoint.config.name,
         "config": checkpoint.config.to_dict(),
@@ -148,6 +177,27 @@ def save_arrays(
     save_checkpoint(path, ModelCheckpoint(config, _tensors(arrays), provenance))
 
 
+def save_backbone(
+    path: str | os.PathLike[str],
+    config: EfficientDetConfig,
+    arrays: Mapping[str, NDArray[Any]],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write the arrays of a backbone alone, for :func:`load_backbone`.
+
+    Args:
+        path: The file to write.
+        config: Of a detector with this backbone.
+        arrays: A writable array for each parameter, by its name in the detector.
+        provenance: Where they came from, as plain values.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    own = {name.removeprefix(_BACKBONE): array for name, array in arrays.items()}
+    save_checkpoint(path, ModelCheckpoint(config, _tensors(own), provenance), BACKBONE_FORMAT)
+
+
 def from_arrays(
     config: EfficientDetConfig, arrays: Mapping[str, NDArray[Any]], source: str
 ) -> EfficientDet:
@@ -169,13 +219,17 @@ def plain_keys(path: str | os.PathLike[str]) -> list[str]:
         path: A PyTorch file.
 
     Returns:
-        Keys of tensors; none where the file holds no state dict.
+        Keys of tensors; none where the file holds no state dict. Of a file that only code could
+        load, every text that may be one.
 
     Raises:
-        InputError: The file is missing, damaged, or holds more than plain tensors.
+        InputError: The file is missing or damaged.
     """
-    with open_torch_file(Path(path)) as file:
-        content = file.content
+    try:
+        with open_torch_file(Path(path)) as file:
+            content = file.content
+    except PickledError as error:
+        return [_unwrapped(text) for text in sorted(error.texts)]
     if not isinstance(content, dict):
         return []
     for state in (content, *(content.get(name) for name in _INSIDE)):
@@ -189,6 +243,12 @@ def plain_keys(path: str | os.PathLike[str]) -> list[str]:
     return []
 
 
+def _unwrapped(key: str) -> str:
+    for wrapper in _WRAPPERS:
+        key = key.removeprefix(wrapper)
+    return key
+
+
 def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
     """Read a converted ``.pth`` file without executing anything in it, and verify all of it.
 
@@ -196,12 +256,39 @@ def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
         InputError: The file is missing, is no such file, holds more than plain tensors, is not as
             it was written, or its tensors are not its model's.
     """
-    path = Path(path)
+    return _load(Path(path), FORMAT)
+
+
+def load_backbone(model: EfficientDet, path: str | os.PathLike[str]) -> None:
+    """Fill a detector's backbone from a file of :func:`save_backbone`; nothing else changes.
+
+    Args:
+        model: The detector, whose provenance gets the backbone's as ``backbone``.
+        path: The file.
+
+    Raises:
+        InputError: It cannot be read as of :func:`load_checkpoint`, or is of another backbone.
+    """
+    found = _load(Path(path), BACKBONE_FORMAT)
+    if found.config.backbone != model.config.backbone:
+        raise InputError(
+            f"{path} holds the backbone {found.config.backbone.name}, but {model.config.name} has "
+            f"{model.config.backbone.name}"
+            f"{' of other stages' * (found.config.backbone_name == model.config.backbone_name)}; "
+            f"give files of one backbone.",
+            Cause.MODEL,
+        )
+    model.backbone.load_state_dict(dict(found.state_dict), strict=True)
+    model.provenance = {**model.provenance, "backbone": dict(found.provenance)}
+
+
+def _load(path: Path, kind: str) -> ModelCheckpoint:
+    """The content of a file of one of the two kinds, verified."""
     with open_torch_file(path) as file:
-        said = _said(path, _ours(file))
+        said = _said(path, _ours(file, kind))
         # Before any memory is taken for what a file claims.
         kinds = {name: _stored_kind(value) for name, value in said.stored.items()}
-        _check_fit(said.config, kinds, str(path))
+        _check_fit(said.config, kinds, str(path), kind)
         state_dict = {
             name: _verified(file, name, stored, said.digests)
             for name, stored in said.stored.items()
@@ -256,14 +343,20 @@ def _said(path: Path, content: Mapping[str, Any]) -> _Said:
     return _Said(config, stored, digests, provenance)
 
 
-def _ours(file: TorchFile) -> dict[str, Any]:
+def _ours(file: TorchFile, kind: str) -> dict[str, Any]:
     """The content of a file that says that it is of this format."""
     path, content = file.path, file.content
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not file.is_archive:
+    mark = content.get("format") if isinstance(content, dict) else None
+    if isinstance(mark, str) and mark in _KINDS and mark != kind:
         raise InputError(
-            f"{path} is a PyTorch file, but not one that convert.py wrote (no format mark "
-            f"{FORMAT!r}); convert the TensorFlow checkpoint with convert.py, or give a model of "
-            f"your own as FILE.py:FUNCTION.",
+            f"{path} holds {_KINDS[mark]}, expected {_KINDS[kind]}; {_INSTEAD[kind]}.",
+            Cause.MODEL,
+        )
+    if not isinstance(content, dict) or mark != kind or not file.is_archive:
+        raise InputError(
+            f"{path} is a PyTorch file{_of_what(content)}, but not one that convert.py wrote "
+            f"(no format mark {kind!r}); convert the TensorFlow checkpoint with convert.py, or "
+            f"give a model of your own as FILE.py:FUNCTION.",
             Cause.FORMAT,
         )
     version = content.get("version")
@@ -275,6 +368,15 @@ def _ours(file: TorchFile) -> dict[str, Any]:
             Cause.FORMAT,
         )
     return content
+
+
+def _of_what(content: Any) -> str:
+    """What a dictionary of somebody else's holds, to follow what it is."""
+    if not isinstance(content, dict) or not content:
+        return ""
+    if all(isinstance(value, StoredTensor) for value in content.values()):
+        return f" of {len(content):,} tensors ({listed(content, 3)})"
+    return f" with {listed(content, 6, 40)}"
 
 
 def _has_digests(content: Mapping[str, Any]) -> bool:
@@ -357,30 +459,40 @@ def _bare(config: EfficientDetConfig) -> EfficientDet:
         return EfficientDet(config)
 
 
-def _check_fit(config: EfficientDetConfig, kinds: Mapping[str, str], source: str) -> None:
+def _check_fit(
+    config: EfficientDetConfig, kinds: Mapping[str, str], source: str, kind: str = FORMAT
+) -> None:
     """Raise where tensors are not those of a model.
 
     Args:
         config: The model.
         kinds: Type and shape of each tensor.
         source: Where they came from, for messages.
+        kind: Of the file: a model's, or a backbone's.
 
     Raises:
-        InputError: A tensor is missing, unknown or of another type or shape; all are listed.
+        InputError: A tensor is missing, unknown or of another type or shape.
     """
-    expected = {name: _kind(value) for name, value in _bare(config).state_dict().items()}
+    model = _bare(config)
+    whole = model if kind == FORMAT else model.backbone
+    expected = {name: _kind(value) for name, value in whole.state_dict().items()}
     found = {name for name in kinds if not name.endswith("num_batches_tracked")}
     wanted = {name for name in expected if not name.endswith("num_batches_tracked")}
-    findings = [f"{name} is missing" for name in sorted(wanted - found)]
-    findings += [f"{printable(name)} is unknown" for name in sorted(kinds.keys() - expected.keys())]
+    findings = [Finding(name, "missing", f"{name} is missing") for name in sorted(wanted - found)]
     findings += [
-        f"{name} is {kinds[name]}, not {expected[name]}"
-        for name in sorted(kinds.keys() & expected.keys())
-        if kinds[name] != expected[name]
+        Finding(name, "unknown", f"{printable(name)} is unknown")
+        for name in sorted(kinds.keys() - expected.keys())
     ]
+    for name in sorted(kinds.keys() & expected.keys()):
+        if kinds[name] != expected[name]:
+            detail = f"{kinds[name]}, not {expected[name]}"
+            findings.append(Finding(name, "of another kind", f"{name} is {detail}", detail))
     if findings:
-        shown = "; ".join(findings[:8]) + (f"; and {len(findings) - 8} more" * (len(findings) > 8))
-        raise InputError(f"{source} does not fit {config.name}: {shown}.", Cause.MODEL)
+        raise InputError(
+            f"{source} does not fit {config.name}: {summary(findings)}. Give the values of a whole "
+            f"model of this size and number of classes, or convert its checkpoint again.",
+            Cause.MODEL,
+        )
 
 
 def from_state_dict(
@@ -394,7 +506,7 @@ def from_state_dict(
         source: Where they came from, for messages.
 
     Raises:
-        InputError: A tensor is missing, unknown or of another type or shape; all are listed.
+        InputError: A tensor is missing, unknown or of another type or shape.
     """
     _check_fit(config, {name: _kind(value) for name, value in state_dict.items()}, source)
     model = build(config)

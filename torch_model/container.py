@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import Cause, InputError, open_regular, printable
-from torch_model.pickled import MAX_BYTES, PickleError, StoredTensor, read_pickle
+from efficientdet_spec import Cause, InputError, lookalike_of, open_regular, printable
+from torch_model.pickled import MAX_BYTES, PickleError, StoredTensor, read_pickle, texts_of
 
 _MAX_DIRECTORY = 2**24
 """Most bytes of the archive's table of contents; D7x's takes 0.2 MB."""
@@ -107,10 +107,20 @@ def open_torch_file(path: Path) -> Iterator[TorchFile]:
         stream.seek(0)
         if head == _ZIP:
             records = _Records(path, stream)
-            content = read_pickle(io.BytesIO(records.pickle()))
+            content = _read(records.pickle())
         else:
             records, content = None, _legacy(stream)
         yield TorchFile(path, content, records)
+
+
+def _read(pickle: bytes) -> Any:
+    """What a pickle holds; where it needs code, the error knows the texts in it."""
+    try:
+        return read_pickle(io.BytesIO(pickle))
+    except PickleError as error:
+        if error.holds is not None:
+            error.texts = texts_of(pickle)
+        raise
 
 
 @contextmanager
@@ -121,12 +131,12 @@ def _told(path: Path) -> Iterator[None]:
     except PickleError as error:
         if error.holds is None:
             raise _damaged(path, printable(error)) from error
-        raise InputError(
-            f"{path} is not a PyTorch file of plain tensors but holds {printable(error.holds)}, "
-            f"and loading it would run code; give the .pth that convert.py wrote, or for a model "
-            f"of your own FILE.py:FUNCTION, where the function loads the file and returns the "
-            f"module.",
-            Cause.FORMAT,
+        raise PickledError(
+            f"{path} is {_kind(error)}not a PyTorch file of plain tensors but holds "
+            f"{printable(error.holds)}, and loading it would run code; give the .pth that "
+            f"convert.py wrote, or for a model of your own FILE.py:FUNCTION, where the function "
+            f"loads the file and returns the module.",
+            error.texts,
         ) from error
     except OSError as error:
         raise InputError(
@@ -135,7 +145,51 @@ def _told(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _kind(error: PickleError) -> str:
+    """What a file is that only code could load, as far as the texts in it say."""
+    found = sorted(_TRAINING & error.texts)
+    return f"a training checkpoint ({', '.join(found)}), " if found else ""
+
+
+_TRAINING = frozenset(
+    {
+        "args",
+        "epoch",
+        "lr_scheduler",
+        "model_state_dict",
+        "optimizer",
+        "optimizer_state_dict",
+        "optimizer_states",
+        "pytorch-lightning_version",
+        "state_dict",
+        "state_dict_ema",
+    }
+)
+"""Keys under which trainers keep what they need to go on."""
+
+
+class PickledError(InputError):
+    """A file that only code could load.
+
+    Attributes:
+        texts: Short texts in it, the keys of its tensors among them.
+    """
+
+    DEFAULT = Cause.FORMAT
+
+    def __init__(self, message: str, texts: frozenset[str] = frozenset()) -> None:
+        super().__init__(message)
+        self.texts = texts
+
+
 def _damaged(path: Path, found: str) -> InputError:
+    other = lookalike_of(path)
+    if other is not None and not other.kind.startswith("a ZIP archive"):
+        return InputError(
+            f"{path} is not a PyTorch file but looks like {other.kind}; "
+            f"{other.advice or 'give the .pth that convert.py wrote'}.",
+            Cause.FORMAT,
+        )
     kind = "a damaged"
     with contextlib.suppress(OSError), open_regular(path) as stream:
         kind = "a damaged" if stream.read(len(_ZIP)) == _ZIP else "not a"

@@ -25,6 +25,7 @@ from efficientdet_spec.encoded import (
     read_encoded,
     unpack,
 )
+from torch_model.jpeg import decode_jpeg
 
 RGBImage = NDArray[np.uint8]
 
@@ -56,12 +57,12 @@ def decode_image(data: bytes, source: str = "image", *, fast_dct: bool = True) -
             cannot be had exactly.
     """
     if data.startswith(JPEG):
-        return _decode_jpeg(data, source, fast_dct)
+        return decode_jpeg(data, source, fast_dct=fast_dct)
     if data.startswith(PNG):
         width, height = unpack(">II", data, 16, source)
-        return _decode_lossless(_plain_png(data, source), source, height, width)
+        return _decode_png(_plain_png(data, source), source, height, width)
     if data.startswith(BMP):
-        return _decode_lossless(data, source, *_bmp_size(data, source))
+        return _decode_bmp(data, source)
     raise no_image(data, source)
 
 
@@ -93,88 +94,43 @@ def _plain_png(data: bytes, source: str) -> bytes:
     return b"".join(kept)
 
 
-def _decode_jpeg(data: bytes, source: str, fast_dct: bool) -> RGBImage:
-    try:
-        import simplejpeg
-    except ImportError:
-        raise InputError(
-            f"{source}: decoding a JPEG exactly as TensorFlow does needs simplejpeg, "
-            f"which is not installed; run {install_command('images')}.",
-            Cause.MISSING_PACKAGE,
-        ) from None
-    try:
-        height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
-        check_pixels(source, height, width)
-        # TensorFlow asks libjpeg for CMYK where the file is, and converts the inks itself.
-        in_inks = colour_space in ("CMYK", "YCCK")
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            data,
-            colorspace="CMYK" if in_inks else "RGB",
-            fastdct=fast_dct,
-            fastupsample=False,
-            # A file about which libjpeg warns does not always decode alike everywhere.
-            strict=True,
-        )
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise damaged(source, str(error).strip()) from error
-    return _rgb_from_inks(pixels, inverted=_has_adobe_marker(data)) if in_inks else pixels
+def _decode_bmp(data: bytes, source: str) -> RGBImage:
+    """A BMP as TensorFlow sees it: whatever its header says, rows of plain levels.
 
-
-def _rgb_from_inks(pixels: NDArray[np.uint8], *, inverted: bool) -> RGBImage:
-    """CMYK to RGB with TensorFlow's integer arithmetic.
-
-    Args:
-        pixels: [h, w, 4].
-        inverted: Adobe's convention, 255 is no ink.
+    It looks at neither palette nor compression. 8 bits are a level of grey, 24 are blue, green and
+    red, and of 32 the last are alpha.
     """
-    levels = pixels.astype(np.uint16)
-    if not inverted:
-        levels = 255 - levels
-    return (levels[..., :3] * levels[..., 3:] // 255).astype(np.uint8)
-
-
-def _has_adobe_marker(data: bytes) -> bool:
-    """Whether a JPEG has an APP14 segment of Adobe's before its image data."""
-    offset = 2
-    while offset + 4 <= len(data) and data[offset] == 0xFF and data[offset + 1] != 0xDA:
-        if data[offset + 1] == 0xFF:
-            offset += 1
-            continue
-        if data[offset + 1] == 0xEE and data[offset + 4 : offset + 9] == b"Adobe":
-            return True
-        offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
-    return False
-
-
-def _bmp_size(data: bytes, source: str) -> tuple[int, int]:
-    """Height and width of a BMP whose pixels are stored plainly, in 24 or 32 bits."""
-    start, header = unpack("<II", data, 10, source)
-    width, height, _, bits, compression = unpack("<iiHHI", data, 18, source)
-    if header < 40 or bits not in (24, 32) or compression != 0:
+    (start,) = unpack("<i", data, 10, source)
+    width, height, _, bits = unpack("<iiHH", data, 18, source)
+    if bits not in (8, 24, 32):
         raise InputError(
-            f"{source} is a BMP file of {bits} bits with compression {compression}, but only "
-            f"plain 24 and 32 bits are read alike everywhere; convert it to PNG.",
+            f"{source} is a BMP file of {bits} bits, but TensorFlow decodes 8, 24 and 32 bits; "
+            f"convert it to PNG.",
             Cause.FORMAT,
         )
     # A negative height means rows from top to bottom.
-    check_pixels(source, abs(height), width)
-    row = (width * bits // 8 + 3) // 4 * 4
+    rows = abs(height)
+    check_pixels(source, rows, width)
+    channels = bits // 8
+    row = (width * channels + 3) // 4 * 4
     # TensorFlow refuses bytes behind the pixels too.
-    if start + row * abs(height) != len(data):
+    if start < 0 or start + row * rows != len(data):
         raise damaged(source, f"it has {len(data)} bytes, not those of its pixels")
-    return abs(height), width
+    levels = np.frombuffer(data, np.uint8, row * rows, start).reshape(rows, row)
+    pixels = levels[:: 1 if height < 0 else -1, : width * channels].reshape(rows, width, channels)
+    if channels == 1:
+        return np.repeat(pixels, 3, axis=2)
+    return np.ascontiguousarray(pixels[..., 2::-1])
 
 
-def _decode_lossless(data: bytes, source: str, height: int, width: int) -> RGBImage:
+def _decode_png(data: bytes, source: str, height: int, width: int) -> RGBImage:
     check_pixels(source, height, width)
     try:
         import cv2
     except ImportError:
         raise InputError(
-            f"{source}: decoding a PNG or BMP needs OpenCV, which is not installed; run "
-            f"{install_command('images')}, or give a JPEG.",
+            f"{source}: decoding a PNG needs OpenCV, which is not installed; run "
+            f"{install_command('images')}, or give a JPEG or BMP.",
             Cause.MISSING_PACKAGE,
         ) from None
     decoded: Any = None

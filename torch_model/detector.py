@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from efficientdet_spec import Cause, InputError
-from torch_model.anchors import PAIR_ASPECTS, SQRT_ASPECTS, make_anchors
+from torch_model.anchors import make_anchors
 from torch_model.decode import decode_image, read_image
 from torch_model.model import EfficientDet
 from torch_model.postprocess import Detections, postprocess, split_outputs
 from torch_model.preprocess import NetworkInput, preprocess_with_scale
 from torch_model.profiles import OFFICIAL, Profile
+from torch_model.surroundings import Surroundings
 
 Image = str | os.PathLike[str] | bytes | NDArray[np.uint8]
 
@@ -38,11 +39,13 @@ class Detector:
     Attributes:
         model: The network.
         profile: The variant of each stage.
+        around: What that is for this model.
         size: (height, width) of the network's input.
         anchors: [A, 4] as [y1, x1, y2, x2] in pixels of the input.
 
     Raises:
-        InputError: The model cannot process this size, or the device does not exist.
+        InputError: The model cannot process this size or has no such profile, or the device does
+            not exist.
     """
 
     def __init__(
@@ -55,8 +58,8 @@ class Detector:
     ) -> None:
         self.profile = profile
         self.size = size or model.config.image_size
-        aspects = SQRT_ASPECTS if profile.aspects == "sqrt" else PAIR_ASPECTS
-        self.anchors = make_anchors(model.config, *self.size, aspects)
+        self.around = Surroundings.of(model.config, profile)
+        self.anchors = make_anchors(model.config, *self.size, self.around.aspects)
         try:
             self.device = torch.device(device)
             self.model = model.to(self.device)
@@ -117,7 +120,7 @@ class Detector:
             image,
             *self.size,
             half_pixel=self.profile.resize == "half-pixel",
-            advprop=self.profile.normalisation == "advprop",
+            normalisation=self.around.normalisation,
         )
 
     @torch.inference_mode()
@@ -134,6 +137,6 @@ class Detector:
         class_outputs, box_outputs = self.model(pixels.permute(0, 3, 1, 2).to(self.device))
         outputs = split_outputs(class_outputs, box_outputs, self.model.config.num_classes)
         return [
-            postprocess(output, self.anchors, self.size, item.scale, self.profile)
+            postprocess(output, self.anchors, self.size, item.scale, self.around)
             for output, item in zip(outputs, inputs, strict=True)
         ]

@@ -7,6 +7,7 @@ are (:class:`StoredTensor`), which claims nothing that has been checked.
 
 from __future__ import annotations
 
+import contextlib
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,11 +32,13 @@ class PickleError(Exception):
 
     Attributes:
         holds: What it asks for that only code could bring back; None where it is damaged.
+        texts: Short texts in it, whatever they are, where somebody has looked for them.
     """
 
     def __init__(self, message: str, holds: str | None = None) -> None:
         super().__init__(message)
         self.holds = holds
+        self.texts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,26 @@ def read_pickle(stream: BinaryIO) -> Any:
         reason = f"{error!s:.80}" or type(error).__name__
         raise PickleError(f"its pickle cannot be read: {reason}") from error
     raise PickleError("its pickle has no end")
+
+
+def texts_of(pickle: bytes) -> frozenset[str]:
+    """Short texts in a pickle that is not carried out: the keys of its dictionaries, among others.
+
+    Args:
+        pickle: The pickle; where it is damaged, what stands before that is looked at.
+    """
+    found = set()
+    with contextlib.suppress(ValueError, LookupError, TypeError, ArithmeticError):
+        for number, (instruction, argument, _) in enumerate(pickletools.genops(pickle)):
+            if number >= MAX_INSTRUCTIONS:
+                break
+            if instruction.name in _TEXTS and len(argument) <= _LONGEST_KEY:
+                found.add(argument)
+    return frozenset(found)
+
+
+_TEXTS = ("BINUNICODE", "SHORT_BINUNICODE")
+_LONGEST_KEY = 200
 
 
 def _small(content: Any) -> Any:

@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 
 from efficientdet_spec import Cause, InputError
 from torch_model import nms
-from torch_model.profiles import Profile
+from torch_model.profiles import MAX_CANDIDATES, Profile
+from torch_model.surroundings import SuppressionValues, Surroundings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
-
-MAX_CANDIDATES = 5000
-"""Predictions that enter NMS in an evaluation (official ``max_nms_inputs``)."""
 
 _SAMPLE_STEP = 61
 """One logit in so many is looked at to guess a threshold; prime, so that classes take turns."""
@@ -212,23 +210,35 @@ def sigmoid(logits: Floats) -> Floats:
         return (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
 
 
-def suppress(boxes: Floats, scores: Floats, classes: Integers, profile: Profile) -> nms.Kept:
-    """The profile's non-maximum suppression.
+def suppress(
+    boxes: Floats, scores: Floats, groups: Integers, values: SuppressionValues
+) -> nms.Kept:
+    """Non-maximum suppression.
 
     Args:
         boxes: [K, 4] as [y1, x1, y2, x2] in pixels of the input.
         scores: [K].
-        classes: [K].
-        profile: Decides the kind and which boxes suppress each other.
+        groups: [K]; boxes of one group suppress each other.
+        values: The kind and its numbers.
     """
-    groups = classes if profile.scope == "per-class" else np.zeros_like(classes)
-    if profile.nms == "soft":
-        return nms.soft_nms(boxes, scores, groups)
-    if profile.nms == "hard":
-        return nms.hard_nms(boxes, scores, groups)
-    if profile.nms == "tf-soft":
-        return nms.tensorflow_nms(boxes, scores, groups)
-    return nms.tensorflow_nms(boxes, scores, groups, soft_sigma=0.0, score_threshold=-np.inf)
+    limit = values.max_output_size
+    iou, sigma, least = values.iou_thresh, values.sigma, values.score_thresh
+    if values.implementation == "tensorflow":
+        return nms.tensorflow_nms(
+            boxes,
+            scores,
+            groups,
+            # The op's sigma is half the paper's for the same weight.
+            soft_sigma=(sigma or 0.0) / 2,
+            iou_threshold=nms.HARD_IOU if iou is None else iou,
+            score_threshold=-np.inf if least is None else least,
+            limit=limit,
+        )
+    if values.method == "hard":
+        assert iou is not None
+        return nms.hard_nms(boxes, scores, groups, iou_threshold=iou, limit=limit)
+    assert sigma is not None and least is not None
+    return nms.soft_nms(boxes, scores, groups, sigma=sigma, threshold=least, limit=limit)
 
 
 def postprocess(
@@ -236,7 +246,7 @@ def postprocess(
     anchors: Floats,
     size: tuple[int, int],
     scale: np.float32,
-    profile: Profile,
+    around: Surroundings,
 ) -> Detections:
     """One image's raw predictions to detections.
 
@@ -245,21 +255,24 @@ def postprocess(
         anchors: [A, 4] as [y1, x1, y2, x2] in pixels of the input.
         size: (height, width) of the network's input.
         scale: Factor from pixels of the input to pixels of the original image.
-        profile: The variant of each stage.
+        around: What follows the network.
 
     Raises:
         InputError: The predictions hold NaN.
     """
-    if profile.selection == "top-5000":
-        chosen = select_top(outputs.classes)
+    profile = around.profile
+    if around.max_nms_inputs:
+        chosen = select_top(outputs.classes, around.max_nms_inputs)
     else:
         chosen = select_best_class(outputs.classes)
     codes = outputs.box_codes
     _refuse_nan("box", codes)
     scores = sigmoid(chosen.logits)
     boxes = decode_boxes(codes[chosen.anchors], anchors[chosen.anchors])
-    kept = suppress(boxes, scores, chosen.classes, profile)
+    labels = chosen.classes
+    groups = labels if profile.scope == "per-class" else np.zeros_like(labels)
+    kept = suppress(boxes, scores, groups, around.suppression)
     boxes = boxes[kept.indices]
     if profile.clipping == "input":
         boxes = np.clip(boxes, np.float32(0), np.array([*size, *size], np.float32))
-    return Detections(boxes * scale, kept.scores, chosen.classes[kept.indices], profile)
+    return Detections(boxes * scale, kept.scores, labels[kept.indices], profile)

@@ -12,13 +12,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import MEAN_RGB, STDDEV_RGB, Cause, EfficientDetConfig, InputError
 
-MEAN_RGB = (0.485 * 255, 0.456 * 255, 0.406 * 255)
-"""Mean of ImageNet's pixels, in grey levels (official ``hparams_config.py``)."""
+Three = tuple[float, float, float]
 
-STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)
-"""Standard deviation of ImageNet's pixels, in grey levels (official ``hparams_config.py``)."""
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How grey levels become the network's input.
+
+    Attributes:
+        mean_rgb: Subtracted, in grey levels of red, green and blue.
+        stddev_rgb: Divides the difference.
+        scale_range: Whether ``x * 2 / 255 - 1`` follows, after the padding, which so becomes -1.
+    """
+
+    mean_rgb: Three = MEAN_RGB
+    stddev_rgb: Three = STDDEV_RGB
+    scale_range: bool = False
+
+    @classmethod
+    def of(cls, config: EfficientDetConfig) -> Normalisation:
+        """The model's own, as its training and the official evaluation have it."""
+        return cls(config.mean_rgb, config.stddev_rgb, config.scale_range)
+
+
+IMAGENET = Normalisation()
+"""Mean and deviation of ImageNet's pixels: the official default."""
+
+ADVPROP = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), scale_range=True)
+"""Of the models trained with AdvProp: grey levels become -1 to 1."""
+
+LITE = Normalisation((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
+"""Of the lite models."""
 
 FloatImage = NDArray[np.float32]
 
@@ -57,21 +83,23 @@ class _Taps:
         return used, _Taps(lower, upper, self.share)
 
 
-def normalise(image: NDArray[np.uint8], *, advprop: bool = False) -> FloatImage:
-    """[H, W, 3] grey levels to float32 with about zero mean and unit deviation.
+def normalise(image: NDArray[np.uint8], how: Normalisation = IMAGENET) -> FloatImage:
+    """[H, W, 3] grey levels to float32 ``(x - mean) / deviation``.
 
     Args:
         image: Grey levels.
-        advprop: Leave grey levels as they are; models trained with AdvProp shift them to
-            [-1, 1] after the padding.
+        how: Mean and deviation; its ``scale_range`` comes after the padding, and not here.
     """
     levels = image.astype(np.float32)
-    if advprop:
-        return levels
     rows = levels.reshape(image.shape[0], -1)
-    rows -= np.tile(np.asarray(MEAN_RGB, np.float32), image.shape[1])
-    rows /= np.tile(np.asarray(STDDEV_RGB, np.float32), image.shape[1])
+    rows -= np.tile(np.asarray(how.mean_rgb, np.float32), image.shape[1])
+    rows /= np.tile(np.asarray(how.stddev_rgb, np.float32), image.shape[1])
     return levels
+
+
+def shift_range(pixels: FloatImage) -> FloatImage:
+    """``x * 2 / 255 - 1``, what ``scale_range`` means."""
+    return pixels * np.float32(2) / np.float32(255) - np.float32(1)
 
 
 def _taps(size: int, target: int, half_pixel: bool) -> _Taps:
@@ -152,19 +180,19 @@ def preprocess_with_scale(
     width: int,
     *,
     half_pixel: bool = True,
-    advprop: bool = False,
+    normalisation: Normalisation = IMAGENET,
 ) -> NetworkInput:
     """An RGB image to the network's input: normalised, scaled to fit, padded.
 
-    The image keeps its aspect and lies in the top left corner; the rest is zero, or -1 with
-    AdvProp, whose shift comes after the padding.
+    The image keeps its aspect and lies in the top left corner; the rest is zero, or -1 where
+    ``scale_range`` shifts it after the padding.
 
     Args:
         image: [h, w, 3] RGB grey levels.
         height: Height of the input in pixels.
         width: Width of the input in pixels.
         half_pixel: As for :func:`resize_bilinear`.
-        advprop: Normalise as for models trained with AdvProp.
+        normalisation: How grey levels become the network's input.
 
     Raises:
         InputError: The image has another shape or type, no pixel, or is so narrow that scaling
@@ -184,16 +212,14 @@ def preprocess_with_scale(
     if len(used_columns) < w:
         image = image.take(used_columns, 1)
     pixels = np.zeros((height, width, 3), np.float32)
-    pixels[: scaled[0], : scaled[1]] = _interpolate(
-        normalise(image, advprop=advprop), rows, columns
-    )
-    if advprop:
-        pixels = pixels * np.float32(2) / np.float32(255) - np.float32(1)
+    pixels[: scaled[0], : scaled[1]] = _interpolate(normalise(image, normalisation), rows, columns)
+    if normalisation.scale_range:
+        pixels = shift_range(pixels)
     return NetworkInput(pixels, np.float32(1) / scale)
 
 
 def preprocess(image: NDArray[np.uint8], height: int, width: int) -> FloatImage:
-    """The pixels of :func:`preprocess_with_scale` with its defaults: the official evaluation's.
+    """The pixels of :func:`preprocess_with_scale` with its defaults: the evaluation's of D0 to D7x.
 
     Args:
         image: [h, w, 3] RGB grey levels.

@@ -1,7 +1,8 @@
 """Profiles: which variant of each stage turns an image into detections.
 
 The official code did not stay the same, and each of these choices moves boxes or scores. A result
-therefore always states its profile.
+therefore always states its profile. Where the variant is the model's own, what that is stands in
+:class:`torch_model.surroundings.Surroundings`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 
 from efficientdet_spec import Cause, InputError
+
+MAX_CANDIDATES = 5000
+"""Predictions that enter NMS in an evaluation (official ``MAX_DETECTION_POINTS``, which
+``max_nms_inputs`` is set to)."""
 
 STAGES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -22,8 +27,12 @@ STAGES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         ),
         "normalisation": MappingProxyType(
             {
-                "imagenet": "(x - mean) / deviation before the resize, padding 0",
-                "advprop": "x * 2 / 255 - 1 after the padding, which so becomes -1",
+                "model": "(x - mean_rgb) / stddev_rgb of the model before the resize, padding 0; "
+                "with its scale_range then x * 2 / 255 - 1, which makes the padding -1",
+                "exported": "the same without scale_range, which the official export ignores",
+                "imagenet": "mean and deviation of ImageNet, as of D0 to D7x",
+                "advprop": "mean 0, deviation 1 and scale_range, as of models of AdvProp",
+                "lite": "mean 127 and deviation 128, as of the lite models",
             }
         ),
         "resize": MappingProxyType(
@@ -34,18 +43,25 @@ STAGES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         ),
         "aspects": MappingProxyType(
             {
-                "sqrt": "anchors of equal area (since September 2020)",
-                "pairs": "anchor sides 1.4 and 0.7, with which the coco2 models were trained",
+                "model": "the model's aspect_ratios: a ratio r has the sides sqrt(r) and "
+                "1 / sqrt(r), a pair is taken as it is (since September 2020)",
+                "sqrt": "the same of a model that has no pairs: anchors of equal area",
+                "pairs": "anchor sides 1.4 and 0.7, with which the coco2 models were trained, in "
+                "the place of the aspect_ratios 1, 2 and 0.5",
             }
         ),
         "selection": MappingProxyType(
             {
                 "top-5000": "the 5000 highest logits of all anchors and classes",
                 "max-per-anchor": "the best class of each anchor",
+                "model": "max_nms_inputs of the model's nms_configs; 0: as max-per-anchor",
             }
         ),
         "nms": MappingProxyType(
             {
+                "evaluation": "the model's nms_configs as model, where they are its own; else soft",
+                "model": "the model's nms_configs: the NumPy code with pyfunc, or else the op",
+                "exported": "the op with the model's nms_configs, which ignores pyfunc",
                 "soft": "NumPy soft NMS, Gaussian of sigma 0.5, areas +1 pixel",
                 "tf-soft": "the op NonMaxSuppressionV5 with soft_nms_sigma 0.25",
                 "hard": "NumPy hard NMS, IoU 0.5, areas +1 pixel",
@@ -87,11 +103,11 @@ class Profile:
 
     name: str
     decode: str = "fast-dct"
-    normalisation: str = "imagenet"
+    normalisation: str = "model"
     resize: str = "half-pixel"
-    aspects: str = "sqrt"
+    aspects: str = "model"
     selection: str = "top-5000"
-    nms: str = "soft"
+    nms: str = "evaluation"
     scope: str = "per-class"
     clipping: str = "none"
 
@@ -104,7 +120,7 @@ class Profile:
         for stage, variant in self.stages().items():
             if variant not in STAGES[stage]:
                 raise InputError(
-                    f"Stage {stage} has no variant {variant!r}; choose one of "
+                    f"Stage {stage} has no variant {variant!r:.80}; choose one of "
                     f"{', '.join(STAGES[stage])}.",
                     Cause.OPTION,
                 )
@@ -119,7 +135,12 @@ class Profile:
 
 
 OFFICIAL = Profile("official")
-"""The evaluation of today's official code with the NumPy soft NMS, its default."""
+"""The evaluation of today's official code for the model's hyperparameters.
+
+It honours every one of ``nms_configs`` but ``max_nms_inputs``, which it sets to 5000. A model with
+the default ``nms_configs`` is evaluated with the NumPy soft NMS, which gave the published figures;
+today's default, ``pyfunc: false``, is the profile ``official-tf-nms``.
+"""
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
@@ -134,11 +155,15 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             Profile("coco2-2020", aspects="pairs"),
             # March 2020: TensorFlow 1's resize, the pairs, hard NMS until June.
             Profile("release-2020-03", resize="legacy", aspects="pairs", nms="hard"),
+            # tf2/postprocess.py as the model's nms_configs are, max_nms_inputs among them, class
+            # by class.
+            Profile("hparams", selection="model", nms="model"),
             # The official interactive path, as in exported models.
             Profile(
                 "interactive",
-                selection="max-per-anchor",
-                nms="tf-soft",
+                normalisation="exported",
+                selection="model",
+                nms="exported",
                 scope="global",
                 clipping="input",
             ),
@@ -158,7 +183,7 @@ def get_profile(name: str) -> Profile:
         return PROFILES[name]
     except KeyError:
         raise InputError(
-            f"There is no profile {name!r}; choose one of {', '.join(PROFILES)}.",
+            f"There is no profile {name!r:.80}; choose one of {', '.join(PROFILES)}.",
             Cause.OPTION,
         ) from None
 
@@ -176,7 +201,8 @@ def with_stages(profile: Profile, changes: Mapping[str, str]) -> Profile:
     unknown = [stage for stage in changes if stage not in STAGES]
     if unknown:
         raise InputError(
-            f"There is no stage {unknown[0]!r}; choose one of {', '.join(STAGES)}.", Cause.OPTION
+            f"There is no stage {unknown[0]!r:.80}; choose one of {', '.join(STAGES)}.",
+            Cause.OPTION,
         )
     stages = profile.stages()
     differing = [

@@ -26,10 +26,12 @@ from converter.fetch.naming import (
 )
 from converter.fetch.streams import CHUNK, Digested, ForwardReader
 from efficientdet_spec import (
+    CONFIG_FILE,
     Cause,
     InputError,
     file_sha256,
     locked,
+    lookalike_of,
     open_regular,
     printable,
     sync,
@@ -153,11 +155,24 @@ def _reading(archive: Path) -> Iterator[None]:
     except InputError:
         raise
     except _UNREADABLE as error:
+        found = lookalike_of(archive)
+        if found is not None and not _may_be_tar(archive):
+            raise ArchiveError(
+                f"archive {_show(archive)} is not a .tar.gz file but looks like {found.kind}; "
+                f"{found.advice or 'give an archive of a checkpoint folder'}"
+            ) from error
         reason = str(error) or type(error).__name__
         raise ArchiveError(
             f"archive {_show(archive)} is damaged, truncated or not a .tar.gz file "
             f"({printable(_shorten(reason))}); download or copy it again"
         ) from error
+
+
+def _may_be_tar(archive: Path) -> bool:
+    with contextlib.suppress(OSError), open_regular(archive) as file:
+        head = file.read(_BLOCK)
+        return head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar"
+    return False
 
 
 def _is_compressed(file: IO[bytes]) -> bool:
@@ -207,7 +222,8 @@ def _plan(file: IO[bytes], archive: Path, max_bytes: int) -> _Plan:
             if total > max_bytes:
                 raise _too_large(archive, max_bytes)
             is_state = path.name == STATE_FILE
-            if not is_state and checkpoint_prefix(str(path)) is None:
+            beside = is_state or path.name == CONFIG_FILE
+            if not beside and checkpoint_prefix(str(path)) is None:
                 continue
             if str(path) in files:
                 raise ArchiveError(
@@ -222,12 +238,12 @@ def _plan(file: IO[bytes], archive: Path, max_bytes: int) -> _Plan:
                     named.add(str(path.with_name(PurePosixPath(target).name or STATE_FILE)))
         archive_sha256 = whole.finish()
     prefix = _chosen(archive, files, named)
-    state = str(PurePosixPath(prefix).with_name(STATE_FILE))
+    taken = [str(PurePosixPath(prefix).with_name(name)) for name in (STATE_FILE, CONFIG_FILE)]
     return _Plan(
         members={
             position: _Member(path, size, digest, PurePosixPath(path).name)
             for path, (position, size, digest) in files.items()
-            if path == state or checkpoint_prefix(path) == prefix
+            if path in taken or checkpoint_prefix(path) == prefix
         },
         prefix=PurePosixPath(prefix).name,
         archive_sha256=archive_sha256,

@@ -22,8 +22,9 @@ class CheckpointFiles:
         prefix: The path of the `.index` file without `.index`.
         origin: The absolute path or the address (without its query) that the source stood for.
         archive_sha256: The SHA-256 of the archive that held it, or None if there was none.
-        official_model: The official name, where the source was one.
+        official_model: The official name of a release, where the source was one.
         download: The archive in the cache, where it was downloaded.
+        strip: What is to be left out before its names, such as ``model/``.
     """
 
     prefix: Path
@@ -31,6 +32,7 @@ class CheckpointFiles:
     archive_sha256: str | None
     official_model: str | None = None
     download: Path | None = None
+    strip: str = ""
 
 
 @dataclass(frozen=True)

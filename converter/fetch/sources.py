@@ -19,30 +19,45 @@ from converter.fetch.naming import (
     parse_state_file,
 )
 from efficientdet_spec import (
+    HEAD_BYTES,
     OFFICIAL_MODELS,
     Cause,
     InputError,
+    Lookalike,
     did_you_mean,
     file_sha256,
+    full_name,
+    listed,
+    lookalike,
     open_regular,
     printable,
 )
-from efficientdet_spec.releases import ARCHIVE_BYTES, ARCHIVE_SHA256, archive_address
+from efficientdet_spec.releases import (
+    ARCHIVE_BYTES,
+    ARCHIVE_SHA256,
+    RELEASES,
+    TF2,
+    archive_address,
+    backbone_address,
+)
 
 OFFLINE = "EFFICIENTDET_OFFLINE"
 """The environment variable that forbids downloads, as ``--offline`` does."""
+
+_LOOKED_AT = 20
+"""Folders inside of one without a checkpoint that are looked into."""
 
 _NO = frozenset({"", "0", "no", "off", "false"})
 _ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 _FORMS = (
     "a checkpoint folder, a checkpoint prefix, an .index file, a .tar.gz or .tgz archive, an http "
     f"or https address of one, or an official name ({OFFICIAL_MODELS[0]} to {OFFICIAL_MODELS[-2]}, "
-    f"{OFFICIAL_MODELS[-1]})"
+    f"{OFFICIAL_MODELS[-1]}, and the others that efficientdet-parity models lists)"
 )
 _NEEDED = "pass the TF1 training checkpoint (an .index file and its .data files) instead"
 _FOREIGN = {
     (".h5", ".hdf5", ".keras"): "Keras weights",
-    (".pth", ".pt", ".safetensors"): "PyTorch weights, the result of a conversion",
+    (".pth", ".pt", ".safetensors"): "PyTorch weights, which convert writes and does not read",
     (".pb", ".pbtxt"): "a frozen graph or SavedModel",
     (".tflite",): "a TensorFlow Lite model",
     (".onnx",): "an ONNX model",
@@ -123,13 +138,31 @@ def resolve(
         ) from error
     if found is not None:
         return found
-    if source in OFFICIAL_MODELS:
+    if source in RELEASES:
+        if RELEASES[source].container == TF2:
+            raise InputError(
+                f"{source} is released as a TensorFlow 2 object checkpoint, and such checkpoints "
+                f"are not read yet, so that nothing was downloaded; pass a TensorFlow 1 checkpoint "
+                f"of this model, whose keys are the variables' names",
+                Cause.FORMAT,
+            )
         files = fetch.address(archive_address(source), _official(source, sha256))
         return replace(files, official_model=source)
     raise InputError(
-        f"source {source!r} does not exist{did_you_mean(source, OFFICIAL_MODELS)}; pass {_FORMS}",
+        f"source {source!r} does not exist{_meant(source)}; pass {_FORMS}",
         Cause.FILE,
     )
+
+
+def _meant(source: str) -> str:
+    """What else an official name that is no file stands for, or which name is meant."""
+    address = backbone_address(source)
+    if address is not None:
+        return (
+            f": a backbone has several releases, so pass the address of one with --backbone, such "
+            f"as {address}, which official training starts from"
+        )
+    return did_you_mean(full_name(source), RELEASES) if "/" not in source else ""
 
 
 def _place(error: Exception, source: str) -> str:
@@ -207,15 +240,17 @@ def _of_file(path: Path) -> Path | None:
 
 
 def _from_local_archive(path: Path, cache: Path, sha256: str | None) -> CheckpointFiles:
-    looks = _foreign_kind(path)
-    if looks is not None:
-        raise InputError(f"source {str(path)!r} looks like {looks}; {_NEEDED}", Cause.FORMAT)
+    foreign = _foreign_kind(path)
+    if foreign is not None:
+        raise InputError(
+            f"source {str(path)!r} looks like {foreign.kind}; {foreign.advice or _NEEDED}",
+            Cause.FORMAT,
+        )
     with open_regular(path) as file:
         compressed = file.read(2) == b"\x1f\x8b"
     if not compressed and not path.name.lower().endswith(_ARCHIVE_SUFFIXES):
-        raise InputError(
-            f"source {str(path)!r} is a file of an unknown kind; pass {_FORMS}", Cause.FORMAT
-        )
+        state = "a file of an unknown kind" if path.stat().st_size else "an empty file"
+        raise InputError(f"source {str(path)!r} is {state}; pass {_FORMS}", Cause.FORMAT)
     if (size := path.stat().st_size) > MAX_BYTES:
         raise InputError(
             f"archive {str(path)!r} has {size:,} bytes, more than the {MAX_BYTES:,} that are "
@@ -232,16 +267,19 @@ def _from_local_archive(path: Path, cache: Path, sha256: str | None) -> Checkpoi
     return from_archive(path, printable(path.absolute()), found, cache)
 
 
-def _foreign_kind(path: Path) -> str | None:
-    """Says what a model file of another format looks like."""
+def _foreign_kind(path: Path) -> Lookalike | None:
+    """Says what a model file of another format, or an archive of another kind, looks like."""
     with open_regular(path) as file:
-        start = file.read(8)
-    if start == b"\x89HDF\r\n\x1a\n":
-        return "Keras weights (HDF5)"
-    if start[4:8] == b"TFL3":
-        return "a TensorFlow Lite model"
+        head = file.read(HEAD_BYTES)
+    found = lookalike(head)
     suffix = path.suffix.lower()
-    return next((kind for suffixes, kind in _FOREIGN.items() if suffix in suffixes), None)
+    by_name = next((kind for suffixes, kind in _FOREIGN.items() if suffix in suffixes), None)
+    # A .pth is a ZIP archive too; a pointer is what it is under any name.
+    if by_name is not None and (found is None or found.kind.startswith("a ZIP archive")):
+        return Lookalike(by_name)
+    if found is None or head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
+        return None
+    return found
 
 
 def _in_folder(folder: Path) -> Path:
@@ -271,9 +309,18 @@ def _in_folder(folder: Path) -> Path:
         raise InputError(f"folder {str(folder)!r} looks like a SavedModel; {_NEEDED}", Cause.FORMAT)
     raise InputError(
         f"folder {str(folder)!r} holds no checkpoint, found {_listed(names) or 'nothing'}, "
-        "expected an .index file and its .data files; pass the folder that holds them",
+        f"expected an .index file and its .data files; pass {_holder(folder, names)}",
         Cause.FILE,
     )
+
+
+def _holder(folder: Path, names: list[str]) -> str:
+    """The folders inside that hold a checkpoint, or words for what is looked for."""
+    inside = [folder / name for name in names if (folder / name).is_dir()][:_LOOKED_AT]
+    holding = [path for path in inside if any(path.glob("*.index"))]
+    if not holding:
+        return "the folder that holds them"
+    return f"the folder inside that holds one, {listed(map(repr, map(str, holding)), 3, 200)}"
 
 
 def _named_by_state_file(folder: Path) -> str | None:
@@ -317,5 +364,4 @@ def _index(prefix: Path) -> Path:
 
 
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:10])
-    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
+    return listed(map(repr, names), most=6)

@@ -15,10 +15,15 @@ from types import MappingProxyType
 import converter.mappings
 from converter.mappings.keys import Key, Naming
 from converter.mappings.layouts import Array, Shape
-from efficientdet_spec import MODELS, Cause, EfficientDetConfig, InputError, did_you_mean
-
-_SHOWN = 8
-"""How many findings a message lists."""
+from efficientdet_spec import (
+    MODELS,
+    Cause,
+    EfficientDetConfig,
+    Finding,
+    InputError,
+    did_you_mean,
+    summary,
+)
 
 
 @cache
@@ -113,7 +118,7 @@ def from_naming(
     }
 
 
-def findings(keys: Mapping[str, Key], shapes: Mapping[str, Shape]) -> list[str]:
+def findings(keys: Mapping[str, Key], shapes: Mapping[str, Shape]) -> list[Finding]:
     """What keeps a state dict from having exactly these keys, in words.
 
     Args:
@@ -122,24 +127,36 @@ def findings(keys: Mapping[str, Key], shapes: Mapping[str, Shape]) -> list[str]:
     """
     return [
         *(
-            f"{name} is missing"
+            Finding(name, "missing", f"{name} is missing")
             for name, key in keys.items()
             if key.required and name not in shapes
         ),
-        *(f"{name} is unknown" for name in shapes if name not in keys),
         *(
-            f"{name} is {list(shapes[name])}, not {list(key.shape)}"
+            Finding(name, "unknown", f"{name} is unknown", str(list(shapes[name])))
+            for name in shapes
+            if name not in keys
+        ),
+        *(
+            _reshaped(name, shapes[name], key.shape)
             for name, key in keys.items()
             if shapes.get(name, key.shape) != key.shape
         ),
     ]
 
 
+def _reshaped(name: str, found: Shape, expected: Shape) -> Finding:
+    detail = f"{list(found)}, not {list(expected)}"
+    return Finding(name, "of another shape", f"{name} is {detail}", detail)
+
+
 def _require_fit(keys: Mapping[str, Key], arrays: Mapping[str, Array], wrong: str) -> None:
     found = findings(keys, {name: tuple(array.shape) for name, array in arrays.items()})
     if found:
-        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise InputError(f"{wrong}: {'; '.join(found[:_SHOWN])}{more}.", Cause.MODEL)
+        raise InputError(
+            f"{wrong}: {summary(found)}. Give the state dict of a whole model of this size and "
+            f"number of classes.",
+            Cause.MODEL,
+        )
 
 
 def naming_of(keys: Iterable[str]) -> Naming | None:

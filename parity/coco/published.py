@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from efficientdet_spec import OFFICIAL_MODELS
 from efficientdet_spec.releases import (
     AP_TEST_DEV,
-    AP_VAL,
-    AP_VAL_FILES,
     FINGERPRINTS,
+    RELEASES,
+    Release,
     archive_address,
+    release_at,
+    release_of_content,
 )
 from parity.results.records.coco import Agreement, PublishedFigure, PublishedResult
 from parity.results.records.shared import Checkpoint, Weights
@@ -31,19 +34,20 @@ TensorFlow's own integer DCT, bit for bit; and versions of TensorFlow differ by 
 moved no metric of 80 images by 0.000001 between the official code's run and ours."""
 
 PROFILES = ("official", "coco2-2020")
-"""The official code's own evaluation, as it is today and as it was when the figures were published.
-Which of the two made them is not said; they differ in the anchors' sides."""
+"""The official code's own evaluation, as it is today and as it was when the figures of D0 to D7x
+were published. Which of the two made them is not said; they differ in the anchors' sides. Those of
+the first release have a profile of their own."""
+
+
+def _figures(release: Release) -> tuple[PublishedFigure, ...]:
+    stated = [] if release.ap_val is None else [PublishedFigure(release.ap_source, release.ap_val)]
+    return (*stated, *([PublishedFigure(*release.ap_val_file)] if release.ap_val_file else []))
+
 
 PUBLISHED: Mapping[str, tuple[PublishedFigure, ...]] = MappingProxyType(
-    {
-        model: (
-            PublishedFigure("README", ap),
-            *([PublishedFigure(*AP_VAL_FILES[model])] if model in AP_VAL_FILES else []),
-        )
-        for model, ap in AP_VAL.items()
-    }
+    {name: rows for name, release in RELEASES.items() if (rows := _figures(release))}
 )
-"""Every figure for each model. Where Google's own disagree (D3), both are given."""
+"""Every figure on val2017 for each release. Where Google's own disagree (D3), both are given."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Measured:
         profile: Name of the variants of the stages around the network.
         native_size: Whether the network's input had the model's own size.
         checkpoint: What the network was filled from.
+        own: A hyperparameter that is not the official one; None where there is none.
     """
 
     ap: float | None
@@ -65,6 +70,7 @@ class Measured:
     profile: str
     native_size: bool
     checkpoint: Checkpoint
+    own: str | None = None
 
 
 def against_published(model: str, measured: Measured) -> PublishedResult | None:
@@ -80,21 +86,38 @@ def against_published(model: str, measured: Measured) -> PublishedResult | None:
     Raises:
         InputError: The environment variable for downloads names no address.
     """
-    rows = PUBLISHED.get(model)
+    name = _name_of(model, measured.checkpoint)
+    rows = PUBLISHED.get(name)
     if rows is None:
         return None
-    assumed = _assumed(model, measured.checkpoint)
-    reasons = _other_quantity(measured)
+    assumed = _assumed(name, measured.checkpoint)
+    reasons = _other_quantity(measured, profiles_of(name))
     if assumed is None:
         reasons.append("a checkpoint that is not known to be the published one")
     if measured.ap is None or assumed is None or reasons:
         figures = _listed(rows)
         text = f"not comparable with the published {figures}: {', '.join(reasons)}"
-        return _result(model, Agreement.NOT_COMPARABLE, text, rows, measured.ap)
-    return _judged(model, measured.ap, measured.profile, rows, assumed)
+        return _result(name, Agreement.NOT_COMPARABLE, text, rows, measured.ap)
+    return _judged(name, measured.ap, measured.profile, rows, assumed)
 
 
-def _other_quantity(measured: Measured) -> list[str]:
+def _name_of(model: str, checkpoint: Checkpoint) -> str:
+    """Of which release's figures an AP is to be judged by: the first one has today's models."""
+    found = release_of_content(checkpoint.fingerprint) or release_at(checkpoint.source)
+    return found.name if found is not None and found.model == model else model
+
+
+def profiles_of(name: str) -> tuple[str, ...]:
+    """Profiles of which one made a release's figures.
+
+    Args:
+        name: The release's official name.
+    """
+    own = RELEASES[name].profile
+    return PROFILES if own is None else (own,)
+
+
+def _other_quantity(measured: Measured, profiles: Sequence[str]) -> list[str]:
     """Why an AP is not of what the published ones are of."""
     reasons = []
     if measured.images != VAL_IMAGES:
@@ -105,32 +128,34 @@ def _other_quantity(measured: Measured) -> list[str]:
         reasons.append("weights that are not the moving averages")
     if not measured.native_size:
         reasons.append("another input size")
-    if measured.profile not in PROFILES:
-        reasons.append(f"the profile {measured.profile} instead of {' or '.join(PROFILES)}")
+    if measured.own is not None:
+        reasons.append(f"a model with {measured.own} of its own")
+    if measured.profile not in profiles:
+        reasons.append(f"the profile {measured.profile} instead of {' or '.join(profiles)}")
     if measured.ap is None:
         reasons.append("no AP")
     return reasons
 
 
-def _assumed(model: str, checkpoint: Checkpoint) -> list[str] | None:
+def _assumed(name: str, checkpoint: Checkpoint) -> list[str] | None:
     """What is taken for granted of a checkpoint if it is to be the published one.
 
     Returns:
         Nothing where its content is known; None where it cannot be taken for the published one.
     """
-    if checkpoint.fingerprint == FINGERPRINTS.get(model):
+    if checkpoint.fingerprint == FINGERPRINTS.get(name):
         return []
-    address = archive_address(model)
+    address = archive_address(name)
     if checkpoint.source != address:
         return None
-    if model in FINGERPRINTS:
+    if name in FINGERPRINTS:
         # Google has replaced files under the same name before.
         return [f"that {address} is a later release of the published checkpoint"]
     return [f"that {address}, whose content is not known here, is the published checkpoint"]
 
 
 def _judged(
-    model: str, ap: float, profile: str, rows: Sequence[PublishedFigure], assumed: Sequence[str]
+    name: str, ap: float, profile: str, rows: Sequence[PublishedFigure], assumed: Sequence[str]
 ) -> PublishedResult:
     nearest = min(rows, key=lambda row: abs(row.ap - ap))
     distance = ap - nearest.ap
@@ -141,10 +166,10 @@ def _judged(
         f"AP {ap:.5f} {verdict.value}: {distance:+.5f} from {nearest.ap:.5g} ({nearest.source}), "
         f"of at most {HALF_A_DIGIT}; published: {_listed(rows)}"
     )
-    if not agrees and profile != PROFILES[-1]:
+    if not agrees and name in OFFICIAL_MODELS and profile != PROFILES[-1]:
         text += f"; the figures are of 2020, try --profile {PROFILES[-1]}"
     text += "".join(f"; assumed: {item}" for item in assumed)
-    return _result(model, verdict, text, rows, ap, assumed)
+    return _result(name, verdict, text, rows, ap, assumed)
 
 
 def _listed(rows: Sequence[PublishedFigure]) -> str:
@@ -152,7 +177,7 @@ def _listed(rows: Sequence[PublishedFigure]) -> str:
 
 
 def _result(
-    model: str,
+    name: str,
     verdict: Agreement,
     text: str,
     rows: Sequence[PublishedFigure],
@@ -166,5 +191,5 @@ def _result(
         verdict=verdict,
         text=text,
         assumed=assumed,
-        test_dev=AP_TEST_DEV[model],
+        test_dev=AP_TEST_DEV[name],
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from efficientdet_spec import OFFICIAL_MODELS, get_config
+import numpy as np
+
+from efficientdet_spec import get_config
 from parity.coco.metrics import METRICS, Evaluation
-from parity.coco.published import Measured, against_published
+from parity.coco.published import PUBLISHED, Measured, against_published
 from parity.coco.swaps import StageSwap, SwapRow, image_failures
 from parity.coco.titles import titles
 from parity.detections.matching import Matching
@@ -23,6 +25,7 @@ from parity.results.records.coco import (
     PublishedResult,
 )
 from parity.results.records.shared import Checkpoint
+from parity.results.records.stages import StageValues
 
 if TYPE_CHECKING:
     from parity.pipelines.explanation import Explanation
@@ -30,6 +33,11 @@ if TYPE_CHECKING:
 METRIC_LIMIT = 1e-4
 """Largest difference of a metric that counts as parity: a tenth of the last digit that is ever
 published, as in AP 34.3."""
+
+TELLING_SPREAD = 0.05
+"""Scores that spread less say little where they are equal: what they may differ by (0.0005, see
+:mod:`parity.detections.matching`) is more than a hundredth of it. Those of a network that has
+learned nothing are so alike."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +89,20 @@ class CocoReport:
         size: (height, width) of the network's input in pixels.
         environment: What the result depends on besides its inputs.
         outcomes: By side, in the order of display.
-        categories: Name by category id.
+        categories: Name by the model's class id.
         file_names: Of each image by its id.
         matching: The judged side's detections against the reference's; None where one is missing.
         interval: Of the difference of AP.
         stage_swap: PyTorch's pipeline with one stage at a time exchanged; None where not asked for.
         candidate: What takes the converted model's place, as results name it; None for nothing.
-        notes: Sentences on how the candidate's detections came about.
+        notes: Sentences on how annotations and images were read, and how the candidate's
+            detections came about.
+        file_ids: Category id in the annotation file by class id, where it is another.
         explanation: The known mistakes that make the faithful pipeline's boxes the candidate's;
             None where they were not looked for.
+        stages: What the stages of the profile did, in numbers.
+        own: A hyperparameter of the model that is not the official one of its name; None where
+            there is none.
     """
 
     model: str
@@ -106,7 +119,10 @@ class CocoReport:
     stage_swap: StageSwap | None = None
     candidate: str | None = None
     notes: Sequence[str] = ()
+    file_ids: Mapping[int, int] = field(default_factory=dict)
     explanation: Explanation | None = None
+    stages: StageValues | None = None
+    own: str | None = None
 
     @property
     def titles(self) -> Mapping[str, str]:
@@ -143,9 +159,15 @@ class CocoReport:
         if lack:
             return Outcome.NOT_SHOWN, lack
         compared = self.compared()
+        alone = (
+            f"; AP is 0 on both sides, so that only the detections show it, with scores that "
+            f"spread over {self._spread():.4f}"
+            if self._finds_nothing()
+            else ""
+        )
         return Outcome.PARITY, (
             f"all {len(compared.metrics)} metrics agree over {compared.images} images, and "
-            f"so do the detections"
+            f"so do the detections{alone}"
         )
 
     def _differences(self) -> list[str]:
@@ -209,12 +231,24 @@ class CocoReport:
                 f"no metric is defined, for the annotations have {compared.true_boxes} true "
                 f"boxes in these images; of the detections {compared.matched} match"
             )
-        if not any(side.metrics["AP"] for side in pair):
+        if self._finds_nothing() and self._spread() < TELLING_SPREAD:
             return (
-                "AP is 0 on both sides: none of the true boxes was found, which a model that is "
-                "wrong achieves as well"
+                f"AP is 0 on both sides: none of the true boxes was found, which a model that is "
+                f"wrong achieves as well, and the scores spread over {self._spread():.4f} alone, "
+                f"less than the {TELLING_SPREAD:g} from which on equal ones tell something"
             )
         return ""
+
+    def _finds_nothing(self) -> bool:
+        """Whether no side has found a true box."""
+        return not any(side.metrics["AP"] for side in self._evaluations() or ())
+
+    def _spread(self) -> float:
+        """From the lowest to the highest score of the reference's detections."""
+        first = self._in_order()[0]
+        scores = [item.rows[:, 4] for shard in first.shards for item in shard.images]
+        joined = np.concatenate(scores) if scores else np.zeros(0)
+        return float(np.ptp(joined)) if len(joined) else 0.0
 
     def compared(self) -> Compared:
         """What the verdict rests on: counts of what both sides have."""
@@ -245,7 +279,7 @@ class CocoReport:
         """What the judged side's AP, or the reference's alone, says of the one Google publishes."""
         evaluations = [outcome.evaluation for outcome in reversed(self._in_order())]
         found = next((item for item in evaluations if item is not None), None)
-        if found is None or self.model not in OFFICIAL_MODELS:
+        if found is None or self.model not in PUBLISHED:
             return None
         measured = Measured(
             ap=found.metrics["AP"],
@@ -254,6 +288,7 @@ class CocoReport:
             profile=self.profile["name"],
             native_size=tuple(self.size) == get_config(self.model).image_size,
             checkpoint=self.checkpoint,
+            own=self.own,
         )
         return against_published(self.model, measured)
 
@@ -307,6 +342,7 @@ class CocoReport:
             notes=self.notes,
             annotations=self.annotations,
             profile=self.profile,
+            stages=self.stages,
             size=self.size,
             environment=self.environment,
             images={name: _counts(item, self.file_names) for name, item in self.outcomes.items()},
@@ -328,7 +364,7 @@ class CocoReport:
         deltas = self.category_deltas()
         return [
             Category(
-                id=number,
+                id=self.file_ids.get(number, number),
                 name=name,
                 AP={side: item.categories.get(number) for side, item in evaluations.items()},
                 delta=deltas.get(number),

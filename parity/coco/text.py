@@ -23,7 +23,8 @@ def coco_text(report: CocoReport) -> str:
         parts.append(explanation_text(report.explanation, report.file_names))
     published = report.published()
     parts += [_stage_swap(report), published.text if published else "", _failures(report)]
-    parts.append(_conclusion(report))
+    told = report.checkpoint.told
+    parts += [f"hyperparameters {told}" if told else "", _conclusion(report)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -49,7 +50,9 @@ def _metrics(report: CocoReport) -> str:
         return f"{head}: no annotations, so no metrics"
     deltas = report.deltas()
     titles = ["metric", *(_heading(report, name) for name in found)]
-    lines = [head, *_candidate(report), _row([*titles, *(["difference"] if deltas else [])])]
+    columns = _row([*titles, *(["difference"] if deltas else [])])
+    told = [] if report.stages is None else [report.stages.told()]
+    lines = [head, *told, *_candidate(report), columns]
     for name in METRICS:
         cells = [name, *(_number(metrics[name]) for metrics in found.values())]
         lines.append(_row([*cells, *([_number(deltas[name], signed=True)] if deltas else [])]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.bundle import checkpoint_files
 from converter.progress import Progress
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import MODELS, Cause, EfficientDetConfig, InputError
 from parity.coco.titles import REFERENCE
 from parity.commands.asking.options import describe_checkpoint
 from parity.commands.detecting.brought_detection import brought, check_brought
@@ -89,7 +89,8 @@ def evaluate_images(
     setup = set_up(settings, settings.batch_size, threads_of(settings))
     every, annotations = _annotations(settings, setup)
     if settings.detections is not None:
-        candidate = brought(settings.detections, annotations, [image.id for image in every.images])
+        known = [image.id for image in every.images]
+        candidate = brought(settings.detections, settings.images, annotations, known)
     if settings.stage_swap:
         swaps.check(annotations, names)
     kinds = ("detections", "submission") if settings.submission else ("detections",)
@@ -114,15 +115,20 @@ def evaluate_images(
             computes = {side.name: runner.compute(side) for side in sides}
             results = {
                 side.name: _detected(
-                    settings, side.name, manifests[side.name], computes[side.name], work, kinds
+                    settings, side.name, manifests[side.name], computes[side.name], work
                 )
                 for side in sides
             }
+        brings = settings.detections is not None
+        results = {
+            name: _written(settings, name, found, annotations, kinds, brings and name == CANDIDATE)
+            for name, found in results.items()
+        }
         _require_some(results)
         report = _coco_report(settings, setup, annotations, results, runner.environment)
         if candidate is not None:
             repeats = told_of_repeats(_rows_by_image(results.get(CANDIDATE, ())))
-            notes = (*candidate.notes(), *([repeats] if repeats else []))
+            notes = (*report.notes, *candidate.notes(), *([repeats] if repeats else []))
             report = replace(report, candidate=candidate.described, notes=notes)
         if settings.explains and CANDIDATE in names:
             found = [item for shard in results[CANDIDATE] for item in shard.images]
@@ -171,23 +177,16 @@ def _require_some(results: Mapping[str, Sequence[Shard]]) -> None:
 
 def _annotations(settings: CocoSettings, setup: Detection) -> tuple[Annotations, Annotations]:
     """All images, and those that are asked for, of which at least one must be there."""
+    from parity.coco.names import category_names, stated_names
     from parity.detections.annotations import choose, read_annotations
+    from parity.detections.classes import Classes
+    from parity.detections.image_sizes import located
 
-    found = read_annotations(
-        settings.annotations,
-        setup.conversion.config.num_classes,
-        need_boxes=not settings.submission,
-    )
+    config = setup.conversion.config
+    classes = Classes(config.num_classes, stated_names(config), category_names(config.num_classes))
+    found = read_annotations(settings.annotations, classes, need_boxes=not settings.submission)
     numbers = None if settings.image_ids is None else list(settings.image_ids)
-    annotations = choose(found, numbers, settings.limit)
-    folder, images = settings.images, annotations.images
-    if not any((folder / image.file_name).is_file() for image in images):
-        raise InputError(
-            f"{folder} has none of the {len(images)} images of {settings.annotations}, the first "
-            f"being {images[0].file_name}; give the folder of these images.",
-            Cause.FILE,
-        )
-    return found, annotations
+    return found, located(choose(found, numbers, settings.limit), settings.images)
 
 
 def _detected(
@@ -196,18 +195,52 @@ def _detected(
     manifest: Mapping[str, Any],
     compute: Compute,
     work: Work,
-    kinds: Sequence[str],
 ) -> Sequence[Shard]:
-    """One side's detections, which are also written as COCO's evaluation reads them."""
+    """One side's detections."""
     from parity.detections import shards
-    from parity.detections.rows import results_json
 
     with Progress(progress_title(side), unit="images") as progress:
-        found = shards.run(settings.out / "shards" / side, manifest, work, compute, progress)
+        return shards.run(settings.out / "shards" / side, manifest, work, compute, progress)
+
+
+def _written(
+    settings: CocoSettings,
+    side: str,
+    found: Sequence[Shard],
+    annotations: Annotations,
+    kinds: Sequence[str],
+    brought: bool,
+) -> Sequence[Shard]:
+    """One side's detections, written as COCO's evaluation reads them: with the file's ids.
+
+    Args:
+        settings: What is asked for.
+        side: Its name.
+        found: Its detections.
+        annotations: Of these images.
+        kinds: Of the files.
+        brought: Whether they have the ids of the annotation file already.
+
+    Returns:
+        The same with the model's class ids.
+    """
+    from parity.detections.rows import results_json
+
+    rows = _rows_by_image(found)
+    if not brought:
+        rows = [(number, annotations.in_file(table)) for number, table in rows]
     for kind in kinds:
         path = settings.out / f"{kind}_{side}.json"
-        write_text(path, results_json(_rows_by_image(found), submission=kind == "submission"))
-    return found
+        write_text(path, results_json(rows, submission=kind == "submission"))
+    if not brought:
+        return found
+    return [
+        replace(
+            shard,
+            images=[replace(item, rows=annotations.of_model(item.rows)) for item in shard.images],
+        )
+        for shard in found
+    ]
 
 
 def _rows_by_image(found: Sequence[Shard]) -> list[tuple[int, Rows]]:
@@ -226,6 +259,7 @@ def _coco_report(
     from parity.coco.report import CocoReport, SideResults
     from parity.commands.detecting.tied import explained_ties
     from parity.detections.matching import match
+    from parity.results.records.stages import StageValues
 
     tables = {
         name: {item.image_id: item.rows for shard in shards for item in shard.images}
@@ -271,6 +305,21 @@ def _coco_report(
         outcomes={name: SideResults(shards, evaluations[name]) for name, shards in results.items()},
         categories=annotations.categories,
         file_names={image.id: image.file_name for image in annotations.images},
+        file_ids=annotations.file_ids,
+        notes=annotations.notes,
         matching=matching,
         interval=interval,
+        stages=StageValues.of(setup.around.to_dict()),
+        own=_own(setup.conversion.config),
     )
+
+
+def _own(config: EfficientDetConfig) -> str | None:
+    """A hyperparameter in which a model differs from the official one of its name."""
+    official = MODELS.get(config.name)
+    if official is None:
+        return None
+    # The size is chosen anew, and the names change nothing.
+    same = replace(config, image_size=official.image_size, label_map=official.label_map)
+    found = same.first_difference(official)
+    return found and found[0]

@@ -9,19 +9,25 @@ from pathlib import Path
 
 from msgspec import UNSET
 
-from converter.bundle import checkpoint_files
+from converter.bundle import checkpoint_files, index_file, read_index
 from converter.conversion import Conversion, account, examine
 from converter.fetch.cached import CheckpointFiles
 from converter.ledger import Ledger
-from converter.listing import account_lines, listing
+from converter.listing import account_lines, listing, plain_listing
 from converter.mappings.keys import Naming
 from converter.mappings.state_dicts import get_naming, to_naming
 from converter.progress import READING_PATIENCE, Progress
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
-from parity.commands.asking.options import check_results, convert_checkpoint, resolve_checkpoint
+from parity.commands.asking.options import (
+    check_results,
+    convert_checkpoint,
+    hyperparameters_of,
+    resolve_checkpoint,
+)
 from parity.process.console import output_width, say
 from parity.results.place import ResultPlace
 from parity.results.records.conversion import ConversionResult, LedgerResult, Provenance, Variable
+from parity.results.records.hyperparameters import HyperparametersResult
 from parity.results.records.record import made, plain
 from parity.settings.convert import ConvertSettings
 from parity.settings.option import PRINTED
@@ -48,10 +54,13 @@ def run(settings: ConvertSettings, place: ResultPlace) -> int:
         _list(settings, place, files)
         return 0
     # Torch takes seconds to import, which neither a listing nor a wrong option should cost.
-    from torch_model.checkpoint import save_arrays
+    from torch_model.checkpoint import save_arrays, save_backbone
 
-    conversion = convert_checkpoint(settings, files)
-    if settings.naming is None:
+    conversion = convert_checkpoint(settings, files, settings.backbone)
+    whole = settings.backbone is None
+    if not whole:
+        save_backbone(target, conversion.config, conversion.arrays, conversion.provenance)
+    elif settings.naming is None:
         save_arrays(target, conversion.config, conversion.arrays, conversion.provenance)
     else:
         _save_named(target, conversion, get_naming(settings.naming))
@@ -59,8 +68,9 @@ def run(settings: ConvertSettings, place: ResultPlace) -> int:
     result = ConversionResult(
         target=str(target),
         naming=UNSET if settings.naming is None else settings.naming,
-        model=conversion.config.name,
-        config=conversion.config.to_dict(),
+        backbone=UNSET if whole else conversion.config.name,
+        model=conversion.config.name if whole else UNSET,
+        config=conversion.config.to_dict() if whole else UNSET,
         provenance=made(Provenance, conversion.provenance),
         ledger=ledger_record(conversion.ledger),
         seconds=seconds,
@@ -83,12 +93,22 @@ def _list(settings: ConvertSettings, place: ResultPlace, files: CheckpointFiles)
     Raises:
         InputError: It cannot be converted.
     """
-    ledger = account(
-        files,
-        model=settings.model,
-        num_classes=settings.num_classes,
-        weights=settings.weights,
-    )
+    known = hyperparameters_of(settings, files)
+    try:
+        ledger = account(
+            files,
+            model=settings.model,
+            num_classes=settings.num_classes,
+            weights=settings.weights,
+            hyperparameters=known,
+            backbone=settings.backbone,
+        )
+    except InputError:
+        # Whoever looks for what is wrong with a file has to see what is in it.
+        entries = read_index(index_file(files.prefix)).entries
+        if settings.json != PRINTED:
+            say(plain_listing(entries, output_width(), settings.filter))
+        raise
     # An index alone can be listed too, and says nothing about values.
     has_data = any(".data-" in path.name for path in checkpoint_files(files.prefix))
     unusable: InputError | None = None
@@ -132,11 +152,14 @@ def ledger_record(ledger: Ledger) -> LedgerResult:
     """What is written of a conversion's account."""
     return LedgerResult(
         model=ledger.config.name,
-        num_classes=ledger.config.num_classes,
+        num_classes=ledger.config.num_classes if ledger.part is None else 0,
         weights=ledger.weights,
         counts=ledger.counts(),
-        findings=ledger.findings,
+        findings=[*ledger.unsettled, *map(str, ledger.findings)],
         notes=ledger.notes,
+        hyperparameters=made(HyperparametersResult, ledger.hyperparameters)
+        if ledger.hyperparameters
+        else UNSET,
         variables=[made(Variable, row) for row in ledger.rows],
     )
 
@@ -168,6 +191,9 @@ def summary_text(
         *account_lines(conversion.ledger, output_width()),
         f"  {values:,} values, every CRC32C verified; checkpoint fingerprint {fingerprint}",
     ]
+    release = conversion.provenance["release"]
+    if release is not None:
+        lines.append(f"  Google's release {release['name']}, {release['how']}")
     if naming is not None:
         lines.append(_named_text(get_naming(naming), conversion.config))
     size = target.stat().st_size / 1e6

@@ -24,13 +24,14 @@ from parity.commands.detecting.detection import (
     set_up,
 )
 from parity.commands.detecting.detectors import Detecting, detecting, progress_title
-from parity.detections.images import image_files
+from parity.detections.images import image_files, told_of_hidden
 from parity.detections.shards import BATCHES_AHEAD, Prepared, Side
 from parity.process.console import say
 from parity.process.outcome import Outcome
 from parity.process.prefetch import ahead
 from parity.results.place import ResultPlace
 from parity.results.records.detect import DetectCompared, DetectImage, DetectResult
+from parity.results.records.stages import StageValues
 from parity.settings.coco import FRAMEWORKS
 from parity.settings.detect import DetectSettings
 
@@ -54,6 +55,7 @@ def run(settings: DetectSettings, place: ResultPlace) -> int:
         say("\n".join(_told(entry, settings.out, called)))
     for note in result.notes:
         say(printable(note))
+    say(f"hyperparameters {result.checkpoint.told}")
     say(f"{result.outcome.value}: {printable(result.sentence)}")
     return result.outcome.exit_code
 
@@ -71,13 +73,14 @@ def detect_images(
     Raises:
         InputError: Something about the input cannot be used.
     """
-    from parity.coco.names import category_names
+    from parity.coco.names import class_names
     from parity.sides.pytorch.device import settings_kept
 
     if candidate is None and settings.candidate is not None:
         candidate = CandidateDetecting.named(settings.candidate, settings.names)
     setup = set_up(settings, settings.batch_size)
-    names = category_names(setup.conversion.config.num_classes)
+    config = setup.conversion.config
+    names = class_names(config)
     paths = _files(settings.images)
     pictures = [settings.out / name for name in _picture_names(paths)]
     keep = [*paths, *checkpoint_files(setup.prefix), *(candidate.files() if candidate else [])]
@@ -105,8 +108,12 @@ def detect_images(
         model=setup.conversion.config.name,
         checkpoint=describe_checkpoint(settings, setup.conversion),
         candidate=candidate.described if candidate else None,
-        notes=candidate.notes() if candidate else (),
+        notes=(
+            *(candidate.notes() if candidate else ()),
+            *told_of_hidden(path for path in settings.images if path.is_dir()),
+        ),
         profile=setup.profile.to_dict(),
+        stages=StageValues.of(setup.around.to_dict()),
         size=setup.size,
         environment=described,
         columns=["x", "y", "width", "height", "score", "category_id"],

@@ -48,6 +48,8 @@ def run(settings: RecordSettings, place: ResultPlace) -> int:
             nodes=trace_nodes(reference, settings.nodes),
         )
         say(textwrap.fill(summary(header), output_width(), subsequent_indent="  "))
+        told = f"hyperparameters {opened.described.told}"
+        say(textwrap.fill(told, output_width(), subsequent_indent="  "))
         with Progress("recording", unit="nodes") as progress:
             write_trace(
                 settings.trace,

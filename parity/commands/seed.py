@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
+from converter.hparams.given import Hyperparameters
 from converter.seeded import write_seeded
-from efficientdet_spec import get_config
+from efficientdet_spec import CONFIG_FILE, Cause, InputError, get_config
 from parity.commands.asking.inputs import Images, prepared
 from parity.detections.images import high_amplitude, photograph_like
 from parity.process.console import say
+from parity.process.files import write_text
 from parity.results.place import ResultPlace
 from parity.settings.seed import SeedSettings
 
@@ -33,11 +35,21 @@ def run(settings: SeedSettings, place: ResultPlace) -> int:
     Raises:
         InputError: There is no such model, or the folder cannot be written.
     """
-    config = get_config(settings.model)
+    given = Hyperparameters.of(None, settings.hparams)
+    config = given.applied(given.base(settings.model) or get_config(settings.model))
+    beside = settings.folder / CONFIG_FILE
+    if settings.hparams is None and beside.exists():
+        raise InputError(
+            f"{beside} is there, and would be read as this checkpoint's hyperparameters; move it "
+            f"away, name another folder, or give --hparams.",
+            Cause.FILE,
+        )
     from torch_model.calibrate import calibrated_statistics
 
     statistics = partial(calibrated_statistics, _calibration_images())
     prefix = write_seeded(config, settings.folder, settings.salt, statistics)
+    if settings.hparams is not None:
+        write_text(beside, given.file_text(config))
     say(f"wrote {prefix} ({config.name}, seeded weights, not trained; salt {settings.salt!r})")
     return 0
 

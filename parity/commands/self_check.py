@@ -86,6 +86,7 @@ def run(settings: SelfCheckSettings, place: ResultPlace) -> int:
         say(
             f"not put in, since nothing in this model shows them on this input: {', '.join(hidden)}"
         )
+    say(f"hyperparameters {opened.described.told}")
     say("SELF-CHECK PASSED" if passes else "SELF-CHECK FAILED")
     place.write(
         SelfCheckResult(

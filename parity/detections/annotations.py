@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from efficientdet_spec import Cause, InputError, printable, read_regular
+from efficientdet_spec import Cause, InputError
+from parity.detections.annotation_values import Entries, Noted, load
+from parity.detections.classes import Classes, assign
+from parity.detections.file_names import name_in_address, relative_name
+from parity.detections.rows import Rows
 
-MAX_BYTES = 2**30
-"""Largest annotation file; that of COCO's training images has 0.45 GB."""
-
-MAX_OBJECTS = 3_000_000
-"""Most objects in a list; that of COCO's training images has 0.9 million."""
-
-MAX_VALUE_BYTES = 1000
-"""Longest value of a field that is read."""
-
-MAX_ID = 2**53 - 1
-"""Largest id; pycocotools keeps ids in double precision."""
+MAX_CLASSES = 10**6
+"""No model has so many classes."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +25,9 @@ class CocoImage:
 
     Attributes:
         id: Its number.
-        file_name: Its file in the folder of images.
-        width: In pixels.
-        height: In pixels.
+        file_name: Its file's path below the folder of images, with ``/`` between its parts.
+        width: In pixels; 0 where only the file can say.
+        height: In pixels; likewise.
     """
 
     id: int
@@ -50,7 +42,7 @@ class TrueBox:
 
     Attributes:
         image_id: The image it is in.
-        category_id: What it shows.
+        category_id: What it shows; in what has been read, the model's class id.
         bbox: (x, y, width, height) in pixels.
         area: Of the object's outline in square pixels; decides whether it is small or large.
         crowd: Whether it surrounds many objects, which are not to be found singly.
@@ -70,216 +62,157 @@ class Annotations:
     Attributes:
         source: The file.
         images: By rising id.
-        categories: Name by category id.
+        categories: Name by the model's class id, of those that the file has.
         boxes: What is to be found; None where the file does not say, as those of test images.
+        file_ids: Category id in the file by class id, where it is another.
+        notes: Sentences on what was read otherwise than it is written.
     """
 
     source: Path
     images: Sequence[CocoImage]
     categories: Mapping[int, str]
     boxes: Sequence[TrueBox] | None
+    file_ids: Mapping[int, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def in_file(self, rows: Rows) -> Rows:
+        """Detections with the file's category ids.
+
+        Args:
+            rows: With the model's class ids.
+
+        Returns:
+            Without those of classes that the file does not have, where it numbers them otherwise:
+            their ids may be those of other categories there.
+        """
+        if not self.file_ids:
+            return rows
+        known = {number: self.file_ids.get(number, number) for number in self.categories}
+        kept = rows[[number in known for number in rows[:, 5].tolist()]]
+        kept[:, 5] = [known[int(number)] for number in kept[:, 5].tolist()]
+        return kept
+
+    def of_model(self, rows: Rows) -> Rows:
+        """Detections with the model's class ids.
+
+        Args:
+            rows: With the file's category ids. Ids that it does not have become such as no class
+                has.
+        """
+        if not self.file_ids:
+            return rows
+        known = {self.file_ids.get(number, number): number for number in self.categories}
+        found = rows.copy()
+        found[:, 5] = [known.get(number, abs(number) + MAX_CLASSES) for number in rows[:, 5]]
+        return found
 
 
-class _File(msgspec.Struct):
-    """The lists that are read; everything else in a file is passed over without being kept."""
-
-    images: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    categories: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    annotations: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Entry(msgspec.Struct):
-    """The values that are read of an entry, as they stand in the file."""
-
-    id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    file_name: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    width: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    height: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    name: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    image_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    category_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    bbox: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    area: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    iscrowd: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Entries:
-    """One of the file's lists, which names the entry and the field in every complaint."""
-
-    def __init__(self, source: Path, values: _File, name: str) -> None:
-        self.source, self.name = source, name
-        raw = getattr(values, name)
-        listed = b"" if raw is msgspec.UNSET else bytes(raw)
-        if (count := listed.count(b"{")) > MAX_OBJECTS:
-            raise InputError(
-                f"{source} has {count:,} objects in its list {name!r}; at most {MAX_OBJECTS:,} are "
-                f"read, so give a part of it.",
-                Cause.FORMAT,
-            )
-        try:
-            self.entries = msgspec.json.decode(listed, type=list[_Entry])
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise InputError(
-                f"{source} has no list {name!r} of objects; give a COCO annotation file such as "
-                f"instances_val2017.json.",
-                Cause.FORMAT,
-            ) from error
-
-    def has(self, place: int, key: str) -> bool:
-        """Whether an entry has a field."""
-        return getattr(self.entries[place], key) is not msgspec.UNSET
-
-    def value(self, place: int, key: str) -> Any:
-        """A field of an entry; None where it is missing."""
-        if not self.has(place, key):
-            return None
-        raw = bytes(getattr(self.entries[place], key))
-        if len(raw) > MAX_VALUE_BYTES:
-            raise self.wrong(
-                place, f"{key} of {len(raw):,} bytes", f"at most {MAX_VALUE_BYTES:,} bytes"
-            )
-        try:
-            return json.loads(raw)
-        except (ValueError, RecursionError):
-            raise self.wrong(place, f"{key} {raw!r:.80}", "a value") from None
-
-    def wrong(self, place: int, found: str, expected: str) -> InputError:
-        return InputError(
-            f"{self.source}: {self.name}[{place}] has {printable(found):.120}; "
-            f"expected {expected}.",
-            Cause.FORMAT,
-        )
-
-    def whole(self, place: int, key: str, lowest: int = 0, highest: int = MAX_ID) -> int:
-        value = self.value(place, key)
-        if type(value) is not int or not lowest <= value <= highest:
-            raise self.wrong(
-                place, f"{key} {value!r}", f"a whole number from {lowest} to {highest}"
-            )
-        return value
-
-    def text(self, place: int, key: str) -> str:
-        value = self.value(place, key)
-        if not isinstance(value, str) or not value or not value.isprintable():
-            raise self.wrong(place, f"{key} {value!r}", "printable text")
-        return value
-
-    def number(self, place: int, key: str) -> float:
-        value = self.value(place, key)
-        if not _is_length(value):
-            raise self.wrong(place, f"{key} {value!r}", "a finite number of at least 0")
-        return float(value)
-
-    def numbered(self) -> list[int]:
-        """Every entry's id, no two alike."""
-        ids = [self.whole(place, "id") for place in range(len(self.entries))]
-        seen: set[int] = set()
-        for place, number in enumerate(ids):
-            if number in seen:
-                raise self.wrong(place, f"id {number}", "an id that no other entry has")
-            seen.add(number)
-        return ids
-
-
-def _is_number(value: object) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        # Above this an integer does not even convert to a float.
-        and abs(value) <= MAX_ID
-        and math.isfinite(value)
-    )
-
-
-def _is_length(value: Any) -> bool:
-    return _is_number(value) and value >= 0
-
-
-def read_annotations(path: Path, num_classes: int, *, need_boxes: bool = True) -> Annotations:
+def read_annotations(
+    path: Path, num_classes: int | Classes, *, need_boxes: bool = True
+) -> Annotations:
     """Read and check a COCO annotation file.
+
+    What exporters write otherwise than COCO does is read as what it can only mean, and noted.
+    Whatever follows speaks of categories by the model's class ids.
 
     Args:
         path: The file.
-        num_classes: Of the model, whose class index + 1 is the category id.
+        num_classes: Of the model, whose class index + 1 is its class id; with what these are called
+            where that is known.
         need_boxes: Refuse a file without a list of annotations.
 
     Raises:
         InputError: The file cannot be read, or an entry is missing, of another type, or does not
             fit the other entries or the model.
     """
-    values = _load(path)
-    images = _images(_Entries(path, values, "images"))
-    categories = _categories(_Entries(path, values, "categories"), num_classes)
+    noted = Noted()
+    values = load(path, noted)
+    images = _images(Entries(path, values, "images", noted))
+    categories = _categories(Entries(path, values, "categories", noted))
     boxes = None
-    if need_boxes or values.annotations is not msgspec.UNSET:
+    if need_boxes or values.annotations not in (msgspec.UNSET, msgspec.Raw(b"null")):
         known = {image.id for image in images}
-        boxes = _boxes(_Entries(path, values, "annotations"), known, categories)
-    return Annotations(path, images, categories, boxes)
+        boxes = _boxes(Entries(path, values, "annotations", noted), known, categories)
+    classes = num_classes if isinstance(num_classes, Classes) else Classes(num_classes)
+    used = Counter(box.category_id for box in boxes or ())
+    assigned = assign(path, categories, used, classes)
+    found = assigned.classes
+    return Annotations(
+        path,
+        images,
+        {found[number]: categories[number] for number in sorted(found, key=found.__getitem__)},
+        None
+        if boxes is None
+        else [replace(box, category_id=found[box.category_id]) for box in boxes],
+        {number: category for category, number in found.items() if category != number},
+        (*noted.sentences(), *assigned.notes),
+    )
 
 
-def _load(path: Path) -> _File:
-    if not path.is_file():
-        raise InputError(f"{path} is no file; give a COCO annotation file.", Cause.FILE)
-    try:
-        data = read_regular(path, MAX_BYTES)
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}); give a COCO annotation file.",
-            Cause.of(error),
-        ) from error
-    try:
-        return msgspec.json.decode(data, type=_File)
-    except msgspec.ValidationError:
-        raise InputError(
-            f"{path} holds no JSON object; give a COCO annotation file.", Cause.FORMAT
-        ) from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InputError(
-            f"{path} is no JSON ({_malformed(str(error), data)}); give a COCO annotation file.",
-            Cause.FORMAT,
-        ) from error
-
-
-def _malformed(message: str, data: bytes) -> str:
-    """What is wrong with a text that is no JSON, and what stands there."""
-    place = re.search(r"byte (\d+)", message)
-    if place is None:
-        return printable(f"{message:.120}")
-    start = max(0, int(place[1]) - 40)
-    near = data[start : start + 60].decode("utf-8", "replace")
-    return printable(f"{message:.80}, near {near!r}")
-
-
-def _images(entries: _Entries) -> list[CocoImage]:
-    images = []
+def _images(entries: Entries) -> list[CocoImage]:
+    images: dict[int, CocoImage] = {}
     names: set[str] = set()
     for place, number in enumerate(entries.numbered()):
-        name = entries.text(place, "file_name")
-        # Otherwise the file could lead out of the folder of images.
-        if "/" in name or "\\" in name or name in (".", "..") or ":" in name or len(name) > 255:
+        image = CocoImage(number, _file_name(entries, place), *_size(entries, place))
+        if number in images:
+            _require_equal(entries, place, number, images[number], image)
+            continue
+        if image.file_name in names:
             raise entries.wrong(
-                place, f"file_name {name!r}", "a file's plain name, without any folder"
+                place, f"file_name {image.file_name!r}", "one that no other image has"
             )
-        if name in names:
-            raise entries.wrong(place, f"file_name {name!r}", "one that no other image has")
-        names.add(name)
-        width, height = (entries.whole(place, side, 1, 10**6) for side in ("width", "height"))
-        images.append(CocoImage(number, name, width, height))
+        names.add(image.file_name)
+        images[number] = image
     if not images:
         raise InputError(
             f"{entries.source} lists no image; give a COCO annotation file.", Cause.FORMAT
         )
-    return sorted(images, key=lambda image: image.id)
+    return sorted(images.values(), key=lambda image: image.id)
 
 
-def _categories(entries: _Entries, num_classes: int) -> dict[int, str]:
-    result = {}
+def _require_equal(entries: Entries, place: int, number: int, one: object, other: object) -> None:
+    """Let an entry stand twice, but not two of one id."""
+    if one != other:
+        raise entries.wrong(place, f"id {number}", "an id that no other entry has")
+    entries.noted.add(f"entries of {entries.name} that repeat another", entries.where(place))
+
+
+def _file_name(entries: Entries, place: int) -> str:
+    """The image's path below the folder of images."""
+    if entries.value(place, "file_name") is None and entries.value(place, "coco_url") is not None:
+        text = entries.text(place, "coco_url")
+        name = name_in_address(text)
+        if name is None:
+            raise entries.wrong(place, f"coco_url {text!r}", "an address that ends with a file")
+        entries.noted.add("images without a file_name, called as in their coco_url", text)
+        return name
+    text = entries.text(place, "file_name")
+    name = name_in_address(text) if "://" in text else relative_name(text)
+    if name is None:
+        raise entries.wrong(
+            place, f"file_name {text!r}", "a path below the folder of images, such as train/a.jpg"
+        )
+    if name != text:
+        entries.noted.add("file_name read as a path below the folder of images", text)
+    return name
+
+
+def _size(entries: Entries, place: int) -> tuple[int, int]:
+    """Width and height; 0 where the file does not say, and the image has to."""
+    if any(entries.value(place, side) is None for side in ("width", "height")):
+        entries.noted.add("images whose size the file does not say", entries.where(place))
+        return 0, 0
+    width, height = (entries.whole(place, side, 1, 10**6) for side in ("width", "height"))
+    return width, height
+
+
+def _categories(entries: Entries) -> dict[int, str]:
+    result: dict[int, str] = {}
     for place, number in enumerate(entries.numbered()):
-        if not 1 <= number <= num_classes:
-            raise entries.wrong(
-                place, f"id {number}", f"one of the model's classes, 1 to {num_classes}"
-            )
-        result[number] = entries.text(place, "name")
+        name = entries.text(place, "name")
+        if number in result:
+            _require_equal(entries, place, number, result[number], name)
+        result[number] = name
     if not result:
         raise InputError(
             f"{entries.source} lists no category; give a COCO annotation file.", Cause.FORMAT
@@ -288,30 +221,51 @@ def _categories(entries: _Entries, num_classes: int) -> dict[int, str]:
 
 
 def _boxes(
-    entries: _Entries, images: Collection[int], categories: Mapping[int, str]
+    entries: Entries, images: Collection[int], categories: Mapping[int, str]
 ) -> list[TrueBox]:
     boxes = []
-    for place in range(len(entries.entries)):
+    for place in range(len(entries)):
         image, category = (entries.whole(place, key) for key in ("image_id", "category_id"))
-        if image not in images:
-            raise entries.wrong(place, f"image_id {image}", "the id of an image of this file")
         if category not in categories:
             raise entries.wrong(
                 place, f"category_id {category}", "the id of a category of this file"
             )
-        bbox = entries.value(place, "bbox")
-        if (
-            not isinstance(bbox, list)
-            or len(bbox) != 4
-            or not all(map(_is_number, bbox))
-            or not all(map(_is_length, bbox[2:]))
-        ):
-            raise entries.wrong(place, f"bbox {bbox!r}", "[x, y, width, height] in pixels")
-        x, y, width, height = map(float, bbox)
-        crowd = entries.whole(place, "iscrowd", 0, 1) if entries.has(place, "iscrowd") else 0
-        area = entries.number(place, "area") if entries.has(place, "area") else width * height
-        boxes.append(TrueBox(image, category, (x, y, width, height), area, bool(crowd)))
+        box = _box(entries, place, image, category)
+        if image in images:
+            boxes.append(box)
+        else:
+            entries.noted.add("annotations of images that are not listed, left out", f"{image}")
+    if len(entries) and not boxes:
+        raise InputError(
+            f"{entries.source} has {len(entries):,} annotations, but none of an image that it "
+            f"lists; give the list of images that they belong to.",
+            Cause.FORMAT,
+        )
+    repeated = len(boxes) - len(set(boxes))
+    if repeated:
+        entries.noted.add(
+            "annotations that repeat another's image, category and box, counted as COCO does",
+            f"image {next(box for box, n in Counter(boxes).items() if n > 1).image_id}",
+            repeated,
+        )
     return boxes
+
+
+def _box(entries: Entries, place: int, image: int, category: int) -> TrueBox:
+    bbox = entries.value(place, "bbox")
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        raise entries.wrong(place, f"bbox {bbox!r}", "[x, y, width, height] in pixels")
+    x, y = (entries.number(place, "bbox", value) for value in bbox[:2])
+    width, height = (entries.length(place, "bbox", value) for value in bbox[2:])
+    area = entries.value(place, "area")
+    if area is None:
+        entries.noted.add("annotations without an area, for which that of the box is taken",
+                          entries.where(place))  # fmt: skip
+        area = width * height
+    else:
+        area = entries.length(place, "area", area)
+    crowd = entries.flag(place, "iscrowd")
+    return TrueBox(image, category, (x, y, width, height), area, crowd)
 
 
 def choose(

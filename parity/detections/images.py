@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ _DISCS = 1500
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The images in a folder, by name.
+    """The images in a folder, by name; hidden files are none.
 
     Raises:
         InputError: It cannot be read or has no image.
@@ -33,7 +34,7 @@ def image_files(folder: Path) -> list[Path]:
             f"{folder} cannot be read ({error.strerror}); give a folder of images.",
             Cause.of(error),
         ) from error
-    found = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
+    found = [path for path in entries if _is_image(path) and not is_hidden(path)]
     if not found:
         raise InputError(
             f"{folder} has no image, only {len(entries)} other entries; give a folder of JPEG, "
@@ -41,6 +42,32 @@ def image_files(folder: Path) -> list[Path]:
             Cause.FILE,
         )
     return found
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a folder's listing leaves a file out.
+
+    macOS leaves its own data of ``photo.jpg`` in ``._photo.jpg`` on other systems' disks.
+    """
+    return path.name.startswith(".")
+
+
+def told_of_hidden(folders: Iterable[Path]) -> list[str]:
+    """A sentence for each folder that has hidden files which are called like images.
+
+    Args:
+        folders: Folders that can be read.
+    """
+    told = []
+    for folder in folders:
+        if count := sum(is_hidden(path) and _is_image(path) for path in folder.iterdir()):
+            files = "1 hidden file that is" if count == 1 else f"{count} hidden files that are"
+            told.append(f"{folder}: {files} called like an image, with a dot in front, left out")
+    return told
 
 
 def photograph_like(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -65,8 +65,7 @@ class Recipe(_Message, frozen=True, kw_only=True):
 
     Attributes:
         prefix: The checkpoint.
-        model: Name of the model.
-        num_classes: The checkpoint's number of classes.
+        config: The model, as :meth:`EfficientDetConfig.to_dict` gives it.
         weights: Which of the checkpoint's values.
         profile: Its name, and the variant of each stage.
         size: Height and width of the network's input.
@@ -75,11 +74,11 @@ class Recipe(_Message, frozen=True, kw_only=True):
         batch: Images that go through the network together.
         side: What detects.
         manifest: What the other process's detections must depend on.
+        strip_prefix: What stands before the checkpoint's names.
     """
 
     prefix: Name
-    model: Name
-    num_classes: Positive
+    config: dict[str, Any]
     weights: Name
     profile: dict[str, str]
     size: tuple[Positive, Positive]
@@ -88,6 +87,7 @@ class Recipe(_Message, frozen=True, kw_only=True):
     batch: Positive
     side: SideName
     manifest: dict[str, Any]
+    strip_prefix: Annotated[str, Meta(max_length=MAX_TEXT)] = ""
 
 
 class ImageEntry(_Message, frozen=True, kw_only=True):

@@ -21,9 +21,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from efficientdet_spec import Cause, InputError, file_sha256
+from efficientdet_spec import InputError, file_sha256
 from efficientdet_spec.encoded import MAX_FILE_BYTES
 from parity.detections.annotations import CocoImage
+from parity.detections.image_sizes import check_size
 from parity.detections.rows import Rows, as_rows
 from parity.detections.shard_files import ImageResult, Shard, ShardFolder
 from parity.process.prefetch import ahead
@@ -247,16 +248,12 @@ def _detect_batch(
 
 def _prepare(side: Side, folder: Path, image: CocoImage) -> Prepared | InputError:
     """The image, or why it cannot be used."""
+    path = folder / image.file_name
     try:
-        prepared = side.prepare(folder / image.file_name)
+        prepared = side.prepare(path)
+        check_size(path, (prepared.height, prepared.width), image)
     except InputError as error:
         return error
-    if (prepared.height, prepared.width) != (image.height, image.width):
-        return InputError(
-            f"{folder / image.file_name} is {prepared.width}x{prepared.height} pixels, but the "
-            f"annotations are for {image.width}x{image.height}; give the images they belong to.",
-            Cause.MODEL,
-        )
     return prepared
 
 

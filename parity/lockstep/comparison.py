@@ -60,6 +60,8 @@ class Comparison:
         runs: What is wrong with the candidate's runs as such: it does not repeat itself.
         reach: How far the reference's activations went, by node of a batch norm.
         peaks: The largest value that the reference has at each output node.
+        saturated: Of each activation that has a highest value, whether the reference's tensors
+            go above it.
         not_shown: Sentences on what could not be compared besides nodes.
         notes: Sentences on what was not looked at, for the reader of the coverage.
         outputs: What the candidate returns on its own, NHWC; only what is of that form.
@@ -71,6 +73,7 @@ class Comparison:
     runs: Sequence[Finding] = ()
     reach: Mapping[str, Reach] = field(default_factory=dict)
     peaks: Mapping[str, float] = field(default_factory=dict)
+    saturated: Mapping[str, bool] = field(default_factory=dict)
     not_shown: Sequence[str] = ()
     notes: Sequence[str] = ()
     outputs: Sequence[Array] = ()
@@ -414,6 +417,7 @@ def _once(
         [timing],
         reach=measuring.reach,
         peaks=measuring.peaks,
+        saturated=measuring.saturated,
         own=own,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from efficientdet_spec import NodeKind
 from parity.judge.limits import SIDE_LIMIT
 from parity.judge.means import another_mean, reproducing_order
 from parity.judge.measure import ThreeWay, apart, measured, unit_roundoff
-from parity.judge.operations import BatchNorm
+from parity.judge.operations import BatchNorm, Clamp
 from parity.judge.reach import Reach, reach
 from parity.judge.referee import Ruling
 from parity.judge.verdict import Measurement, Problem, Verdict
@@ -29,11 +30,14 @@ class Measuring:
     Attributes:
         reach: How far the reference's activations went, by node of a batch norm.
         peaks: The largest value that the reference has at each output node.
+        saturated: Of each activation that has a highest value, whether the reference's tensors
+            go above it.
     """
 
     def __init__(self, outputs: Collection[str], own: OwnDifferences | None = None) -> None:
         self.reach: dict[str, Reach] = {}
         self.peaks: dict[str, float] = {}
+        self.saturated: dict[str, bool] = {}
         self._outputs = frozenset(outputs)
         self._own = own or OwnDifferences()
 
@@ -109,6 +113,8 @@ class Measuring:
         if isinstance(operation, BatchNorm):
             features = met.ruling.inputs[0]
             self.reach[met.name] = reach(features, operation.mean, operation.deviation)
+        if isinstance(operation, Clamp) and math.isfinite(operation.highest):
+            self.saturated[met.name] = bool((met.ruling.inputs[0] > operation.highest).any())
         if met.reference is not None and met.name in self._outputs:
             self.peaks[met.name] = float(met.reference.max())
 

@@ -10,7 +10,7 @@ from parity.detections.rows import Rows
 from parity.pipelines import search
 from parity.pipelines.equality import CODE_BOUND, SCORE_BOUND
 from parity.pipelines.search import Progress
-from parity.pipelines.stages import MISTAKES, read_off, resizing
+from parity.pipelines.stages import of_model, read_off, resizing
 from parity.pipelines.stages.pipeline import Mistake, Pipeline
 from parity.results.records.pipelines import (
     ExplanationResult,
@@ -165,7 +165,7 @@ def explain(
         progress: Shows how far it has come.
     """
     trials = search.Trials(runner, faithful, port)
-    known = search.applicable((*MISTAKES, *read_off(port)), faithful, port, networks)
+    known = search.applicable((*of_model(faithful), *read_off(port)), faithful, port, networks)
     tried = search.without_larger_limits(known)
 
     def fitted(image: CocoImage, way: str) -> tuple[int, int]:

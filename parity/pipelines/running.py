@@ -12,8 +12,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import Cause, EfficientDetConfig, InputError
+from efficientdet_spec import EfficientDetConfig
 from parity.detections.annotations import CocoImage
+from parity.detections.image_sizes import check_size
 from parity.detections.rows import Rows
 from parity.pipelines.stages import (
     anchors,
@@ -24,9 +25,9 @@ from parity.pipelines.stages import (
     suppressing,
     writing,
 )
-from parity.pipelines.stages.pipeline import Pipeline
+from parity.pipelines.stages.pipeline import ANCHOR_PARTS, Pipeline
 from parity.pipelines.stages.resizing import Geometry
-from parity.pipelines.stages.selecting import Predictions
+from parity.pipelines.stages.selecting import MOST, Predictions
 from torch_model.postprocess import Chosen, Outputs, sigmoid
 
 CACHE_BYTES = 2**29
@@ -126,16 +127,16 @@ def prepared(
     levels = decoding.ordered(image, pipeline.colours)
     h, w = levels.shape[:2]
     place = resizing.geometry(h, w, size, pipeline.fit, pipeline.placement)
-    name, resize = pipeline.normalisation, resizes[pipeline.resize]
+    how, resize = pipeline.normalisation, resizes[pipeline.resize]
     if pipeline.resize.endswith("-levels"):
-        scaled = normalising.normalised(resize(levels, *place.scaled), name)
+        scaled = normalising.normalised(resize(levels, *place.scaled), how)
     else:
-        scaled = resize(normalising.normalised(levels, name), *place.scaled)
+        scaled = resize(normalising.normalised(levels, how), *place.scaled)
     pixels = np.empty((*size, 3), np.float32)
-    pixels[:] = normalising.background(pipeline.padding, name)
+    pixels[:] = normalising.background(pipeline.padding, how)
     (top, left), (height, width) = place.offset, place.scaled
-    pixels[top : top + height, left : left + width] = scaled
-    return normalising.finished(pixels, name), place
+    pixels[top : top + height, left : left + width] = normalising.shifted(scaled, how)
+    return pixels, place
 
 
 def candidates(
@@ -210,6 +211,7 @@ class Runner:
         size: (height, width) of the network's input.
         folder: Of the images.
         categories: Ids that the annotations have, rising.
+        most: Predictions of an image that are kept, at least as many as a pipeline's candidates.
     """
 
     def __init__(
@@ -219,9 +221,10 @@ class Runner:
         size: tuple[int, int],
         folder: Path,
         categories: Sequence[int],
+        most: int = MOST,
     ) -> None:
         self._tools, self._config, self._size = tools, config, size
-        self._folder, self._categories = folder, categories
+        self._folder, self._categories, self._most = folder, categories, most
         self._resizes = {**resizing.RESIZES, **tools.resizes}
         self._decoded: _Cache[NDArray[np.uint8]] = _Cache(2**27)
         self._outputs: _Cache[Predictions] = _Cache(CACHE_BYTES)
@@ -259,12 +262,7 @@ class Runner:
         if found is None:
             path = self._folder / image.file_name
             found = self._tools.decode(path, decode)
-            if found.shape[:2] != (image.height, image.width):
-                raise InputError(
-                    f"{path} is {found.shape[1]}x{found.shape[0]} pixels, but the annotations are "
-                    f"for {image.width}x{image.height}; give the images they belong to.",
-                    Cause.MODEL,
-                )
+            check_size(path, found.shape[:2], image)
             self._decoded.put(key, found, found.nbytes)
         return found
 
@@ -283,7 +281,7 @@ class Runner:
             if pixels is None:
                 pixels, _ = self._prepared(pipeline, image)
             network = self._tools.networks[pipeline.network]
-            predictions = Predictions.of(network(pixels))
+            predictions = Predictions.of(network(pixels), self._most)
             self.networks_run += 1
             self._outputs.put((digest, pipeline.network), predictions, predictions.size)
         return _Seen(place, predictions)
@@ -315,7 +313,7 @@ class Runner:
         return Found(rows[kept], (pixels[:, None] * moves)[kept])
 
     def _anchors_of(self, pipeline: Pipeline) -> NDArray[np.float32]:
-        key = pipeline.aspects, pipeline.anchor_scale, pipeline.anchor_centre
+        key = tuple(getattr(pipeline, name) for name in ANCHOR_PARTS)
         found = self._anchors.get(key)
         if found is None:
             found = anchors.of_pipeline(pipeline, self._config, self._size)

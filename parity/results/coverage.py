@@ -58,8 +58,6 @@ def sentences(coverage: Coverage, inputs: Sequence[InputResult]) -> list[str]:
         )
     if reached.score is not None:
         lines.append(_score_text(reached.score))
-    if coverage.assumed:
-        lines.append(f"Assumed, since no file says so: {', '.join(coverage.assumed)}.")
     return [*lines, *coverage.notes]
 
 

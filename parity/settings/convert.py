@@ -9,6 +9,9 @@ from efficientdet_spec import Cause, InputError
 from parity.settings.option import CHECKPOINT, PRINTED, RESULTS, option
 from parity.settings.shared import CheckpointSettings
 
+ANY_BACKBONE = "any"
+"""As of :mod:`converter.backbones`, which takes long to import."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertSettings(CheckpointSettings):
@@ -58,6 +61,14 @@ class ConvertSettings(CheckpointSettings):
         group=RESULTS,
         metavar="NAMING",
     )
+    backbone: str | None = option(
+        "convert the backbone alone, of an EfficientNet that classifies or of a detector, for "
+        "load_backbone to start training from; NAME where its variables are below another scope",
+        default=None,
+        group=CHECKPOINT,
+        metavar="NAME",
+        bare=ANY_BACKBONE,
+    )
     json: str | None = option(
         "write the result as JSON to FILE, or print it in place of the text",
         default=None,
@@ -75,6 +86,8 @@ class ConvertSettings(CheckpointSettings):
         """
         if self.filter is not None and not self.list:
             raise InputError("--filter chooses rows of --list; give both.", Cause.OPTION)
+        if self.backbone is not None:
+            self._check_backbone(self.backbone)
         if self.naming is not None:
             from converter.mappings.state_dicts import get_naming
 
@@ -85,3 +98,21 @@ class ConvertSettings(CheckpointSettings):
                     "out.",
                     Cause.OPTION,
                 )
+
+    def _check_backbone(self, name: str) -> None:
+        from converter.backbones import check_backbone
+
+        check_backbone(name)
+        others = {
+            "--model": self.model,
+            "--num-classes": self.num_classes,
+            "--hparams": self.hparams,
+            "--naming": self.naming,
+        }
+        given = [option for option, value in others.items() if value]
+        if given:
+            raise InputError(
+                f"{given[0]} is about a whole detector, and --backbone asks for the backbone "
+                f"alone; leave one of the two out.",
+                Cause.OPTION,
+            )

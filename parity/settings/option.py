@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
-from efficientdet_spec import Cause, InputError, did_you_mean, require_extra
+from efficientdet_spec import Cause, InputError, did_you_mean, listed, require_extra
 
 PRINTED = "-"
 """Stands for standard output in the place of a file."""
@@ -291,7 +291,7 @@ class Settings:
             if name not in known:
                 raise InputError(
                     f"{cls.COMMAND} has no setting {name!r:.80}{did_you_mean(name, known)}; "
-                    f"it has {', '.join(known)}.",
+                    f"it has {listed(known, 30)}.",
                     Cause.OPTION,
                 )
         missing = [

@@ -15,6 +15,7 @@ from parity.settings.shared import (
     DownloadSettings,
     SizeSettings,
     ThreadSettings,
+    hparams_option,
 )
 
 ALL = "all"
@@ -46,7 +47,8 @@ class ReportSettings(DownloadSettings, SizeSettings, ThreadSettings, DeviceSetti
     )
 
     sources: tuple[str, ...] = option(
-        f"{OFFICIAL_MODELS[0]} to {OFFICIAL_MODELS[-1]}, {ALL}, or a checkpoint as of convert; "
+        f"{OFFICIAL_MODELS[0]} to {OFFICIAL_MODELS[-1]} or {ALL} of them, another name that models "
+        "lists, or a checkpoint as of convert; "
         "NAME=CHECKPOINT gives the page another name",
         default=(),
         group=CHECKPOINT,
@@ -89,6 +91,7 @@ class ReportSettings(DownloadSettings, SizeSettings, ThreadSettings, DeviceSetti
         group=CHECKPOINT,
         metavar="NAME",
     )
+    hparams: str | None = hparams_option()
     candidate: str | None = option(
         "your own port, whose nodes, detections and AP the pages are of, as of nodes; default: "
         "the converted model",

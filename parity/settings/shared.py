@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from efficientdet_spec import MODELS, Cause, InputError, parse_size
+from efficientdet_spec import MODELS, VARIANTS, Cause, InputError, parse_size
 from parity.results.records.shared import Weights
 from parity.settings.option import (
     CHECKPOINT,
@@ -84,6 +86,38 @@ class DownloadSettings(CacheSettings):
     )
 
 
+def hparams_text(value: Any) -> str:
+    """Hyperparameters as a command line writes them.
+
+    Args:
+        value: Such a text, a file's path, or a mapping by official key.
+    """
+    if not isinstance(value, Mapping):
+        return str(value)
+    return ",".join(f"{key}={_hparam_text(item)}" for key, item in value.items())
+
+
+def _hparam_text(value: Any) -> str:
+    if isinstance(value, Mapping | list | tuple):
+        return repr(dict(value) if isinstance(value, Mapping) else value)
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
+
+
+def hparams_option() -> Any:
+    """The setting ``--hparams``, wherever a command takes a model."""
+    return option(
+        "hyperparameters that the weights do not show, as the official code writes them: a YAML "
+        "file, or key=value,... such as act_type=relu6,anchor_scale=0.25 (here image_size is WxH, "
+        "while --size is HxW); they count in place of those in a config.yaml beside the "
+        "checkpoint, and what nobody gives is assumed and said",
+        default=None,
+        group=CHECKPOINT,
+        metavar="FILE|KEY=VALUE,...",
+        read=str,
+        written=hparams_text,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class CheckpointSettings(DownloadSettings):
     """A checkpoint, and which of its values are taken."""
@@ -103,10 +137,17 @@ class CheckpointSettings(DownloadSettings):
         group=CHECKPOINT,
     )
     model: str | None = option(
-        f"of a checkpoint that does not say which it is; one of {', '.join(MODELS)}",
+        f"of a checkpoint that does not say which it is; one of {', '.join(MODELS)}, or a variant "
+        f"that models lists, such as {next(iter(VARIANTS))}",
         default=None,
         group=CHECKPOINT,
         metavar="NAME",
+    )
+    strip_prefix: str = option(
+        "read the file's names without this before them, such as model/",
+        default="",
+        group=CHECKPOINT,
+        metavar="TEXT",
     )
     num_classes: int | None = option(
         "refuse a file with another number of classes",
@@ -114,6 +155,7 @@ class CheckpointSettings(DownloadSettings):
         group=CHECKPOINT,
         metavar="N",
     )
+    hparams: str | None = hparams_option()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,8 +128,8 @@ def read_names(path: Path, nodes: Sequence[str], model: str | None = None) -> Na
         members = (key,) if key in set(nodes) else by_base.get(key)
         if members is None:
             raise InputError(
-                f"{path} names the node {key!r}, which the model does not have; give a name from "
-                f"the table of compare.py nodes, such as {nodes[0]!r}.",
+                f"{path} names the node {key!r:.100}, which the model does not have; give a name "
+                f"from the table of compare.py nodes, such as {nodes[0]!r}.",
                 Cause.MODEL,
             )
         modules = [value] * len(members) if isinstance(value, str) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from efficientdet_spec import told
 from parity.process.outcome import Outcome
 from parity.results.records.nodes import NodesResult
 from parity.results.records.self_check import SelfCheckResult
@@ -73,7 +74,7 @@ def _conversion(results: ModelResults) -> Check | None:
     total = len(ledger.variables)
     used = sum(row.is_used for row in ledger.variables)
     if ledger.findings:
-        return check(title, Outcome.DIFFERENCE, "; ".join(ledger.findings))
+        return check(title, Outcome.DIFFERENCE, told(ledger.findings))
     return check(
         title,
         Outcome.PARITY,

@@ -13,6 +13,7 @@ from parity.results.records.coco import (
     StageSwapResult,
     SwapOrigin,
 )
+from parity.results.records.stages import StageValues
 from reports.charts import coco_charts
 from reports.charts.chart import Chart
 from reports.pages.elements import Table
@@ -79,7 +80,7 @@ def coco_section(coco: CocoResult) -> CocoSection:
     called = titles(coco.candidate)
     return CocoSection(
         sides=_sides(coco.candidate),
-        profile=_profile(coco.profile),
+        profile=_profile(coco.profile, coco.stages),
         images=_images(coco),
         metrics=_metrics(coco),
         interval=_interval(coco.bootstrap),
@@ -107,9 +108,11 @@ def _sides(candidate: str | None) -> str:
     )
 
 
-def _profile(profile: Mapping[str, str]) -> str:
+def _profile(profile: Mapping[str, str], values: StageValues | None) -> str:
     stages = ", ".join(f"{name} {value}" for name, value in profile.items() if name != "name")
-    return f"{profile.get('name', 'unnamed')} ({stages})" if stages else str(profile.get("name"))
+    told = f"; {values.told()}" if values is not None else ""
+    named = f"{profile.get('name', 'unnamed')} ({stages})" if stages else str(profile.get("name"))
+    return named + told
 
 
 def _images(coco: CocoResult) -> str:

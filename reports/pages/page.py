@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from msgspec import UNSET
+
+from efficientdet_spec import printable
 from parity.coco.titles import titles
 from parity.process.outcome import Outcome
 from parity.results.records.detect import DetectImage
@@ -159,6 +162,7 @@ class Page:
         subtitle: Checkpoint and date.
         headline: The verdict.
         seeded: Whether the weights are not trained ones.
+        hyperparameters: What was given besides the tensors and what is assumed; may be empty.
         note: Something about the run that a reader should know; may be empty.
         coverage: What the verdict on the nodes covers, in sentences.
         inputs: What the nodes were compared on; None where they were not.
@@ -190,6 +194,7 @@ class Page:
     subtitle: str
     headline: Headline
     seeded: bool
+    hyperparameters: str
     note: str
     coverage: Sequence[str]
     inputs: Table | None
@@ -240,6 +245,7 @@ def model_page(results: ModelResults, row: Row, *, data: bool) -> Page:
         subtitle=_subtitle(results),
         headline=_headline(results, row),
         seeded=not row.figures.trained,
+        hyperparameters=_hyperparameters(results),
         note=results.run.note or "",
         coverage=results.nodes.coverage.text if results.nodes else [],
         inputs=inputs_table(results.nodes) if results.nodes else None,
@@ -292,6 +298,14 @@ def _headline(results: ModelResults, row: Row) -> Headline:
         answers=answers(results, row),
         remarks=remarks,
     )
+
+
+def _hyperparameters(results: ModelResults) -> str:
+    """What was given besides the tensors and what is assumed; empty in older results."""
+    found = results.conversion.ledger.hyperparameters if results.conversion else UNSET
+    if found is UNSET:
+        return results.nodes.checkpoint.told if results.nodes else ""
+    return printable(found.sentence)
 
 
 def _not_asked_for(results: ModelResults) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import MODELS, Cause, InputError
+from efficientdet_spec import MODELS, VARIANTS, Cause, InputError
 from parity.results.reading import StepFailed, read
 from parity.results.records.coco import CocoResult
 from parity.results.records.conversion import ConversionResult
@@ -117,7 +117,7 @@ def read_results(folder: Path) -> list[ModelResults]:
             f"the folder that a run has written its results to.",
             Cause.FILE,
         )
-    order = {name: number for number, name in enumerate(MODELS)}
+    order = {name: number for number, name in enumerate((*MODELS, *VARIANTS))}
     results = [_read_model(place) for place in places]
     return sorted(results, key=lambda item: (order.get(item.model, len(order)), item.slug))
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from msgspec import structs
 
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import CONFIG_FILE, Cause, InputError
 from parity.process import environment
 from parity.process.files import make_folder, write_text
 from parity.process.frames import PACKAGES, SCRIPTS
@@ -156,7 +156,10 @@ def run_one(
         # Without trained weights there is still the structure to be proven. A failure that is
         # written down is another matter: seeded weights must not hide a checkpoint that is damaged.
         source, trained = str(folder / "seeded"), False
-        makers = [steps.seed(subject, folder), steps.convert(subject, source, folder, choice)]
+        makers = [
+            steps.seed(subject, folder, choice),
+            steps.convert(subject, source, folder, choice),
+        ]
         rest = steps.comparisons(subject, source, folder, choice, trained=False)
         record.plan([*makers, *rest])
         settled = all(step.obstacle or _is_done(record, step, outlived=True) for step in rest)
@@ -299,6 +302,7 @@ def command_files(command: Sequence[str]) -> list[str]:
         command: ``compare.py`` or ``convert.py`` and its arguments.
     """
     found: set[Path] = set()
+    beside: set[Path] = set()
     for before, text in pairwise(command):
         if before in ("--json", "--out") or text.startswith("-"):
             continue
@@ -306,12 +310,15 @@ def command_files(command: Sequence[str]) -> list[str]:
         for place in {Path(text), Path(text.partition(":")[0])}:
             if place.is_file():
                 found.add(place)
-            elif place.is_dir():
-                found |= {path for end in _CHECKPOINT for path in place.glob(f"*{end}")}
-            elif place.name:
-                name = glob.escape(place.name)
-                found |= {path for end in _CHECKPOINT for path in place.parent.glob(name + end)}
-    return sorted(str(path.absolute()) for path in found if path.is_file())
+            elif place.name or place.is_dir():
+                folder, name = (place, "*") if place.is_dir() else (place.parent, place.name)
+                name = name if place.is_dir() else glob.escape(name)
+                files = {path for end in _CHECKPOINT for path in folder.glob(name + end)}
+                found |= files
+                # Where it is not there, one that comes later makes another result.
+                beside |= {folder / CONFIG_FILE} if files else set()
+    kept = [path for path in found if path.is_file()]
+    return sorted(str(path.absolute()) for path in {*kept, *beside})
 
 
 def _is_done(record: _Record, step: Step, *, outlived: bool = False) -> bool:

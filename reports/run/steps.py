@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import MODELS, OFFICIAL_MODELS, Cause, InputError, did_you_mean
+from efficientdet_spec import OFFICIAL_MODELS, Cause, InputError, did_you_mean
+from efficientdet_spec.releases import RELEASES
 from parity.detections.images import image_files
 from parity.settings.coco import CocoSettings
 from parity.settings.convert import ConvertSettings
@@ -108,11 +109,12 @@ def subjects(sources: Sequence[str]) -> list[Subject]:
             or Path(f"{source}.index").exists()
             or "://" in source
         )
-        if not exists and source not in OFFICIAL_MODELS:
+        if not exists and source not in RELEASES:
             raise InputError(
                 f"{source} is neither a checkpoint nor the name of a model"
-                f"{did_you_mean(source, OFFICIAL_MODELS)}; give one of "
-                f"{', '.join(OFFICIAL_MODELS)}, {ALL}, or a checkpoint as SOURCE of convert.",
+                f"{did_you_mean(source, RELEASES)}; give one of "
+                f"{', '.join(OFFICIAL_MODELS)}, another that efficientdet-parity models lists, "
+                f"{ALL}, or a checkpoint as SOURCE of convert.",
                 Cause.OPTION,
             )
         slug = name or _slug(source)
@@ -147,14 +149,15 @@ def _slug(source: str) -> str:
     return slug or "model"
 
 
-def seed(subject: Subject, folder: Path) -> Step:
+def seed(subject: Subject, folder: Path, choice: ReportSettings) -> Step:
     """Make a checkpoint with seeded weights.
 
     Args:
         subject: The model.
         folder: For the results.
+        choice: What all models have in common.
     """
-    settings = SeedSettings(model=subject.source, folder=folder / "seeded")
+    settings = SeedSettings(model=subject.source, folder=folder / "seeded", hparams=choice.hparams)
     title = "Make a checkpoint with seeded weights"
     return Step("seed", title, settings, "seeded/checkpoint", ("seeded/*",))
 
@@ -267,11 +270,11 @@ def _of_detections(
 
 def _identity(subject: Subject, source: str, choice: ReportSettings) -> dict[str, Any]:
     """Which checkpoint it is, beyond its file."""
-    # D6 and D7 have the same variables; an official name says which it is.
-    official = subject.official and subject.source in MODELS
     return {
-        "model": subject.source if official else choice.model,
+        # D6 and D7 have the same variables; an official name says which it is.
+        "model": subject.source if subject.official else choice.model,
         "weights": choice.weights,
+        "hparams": choice.hparams,
         "cache": choice.cache,
         # Of the archive, which seeded weights are not from.
         "sha256": choice.sha256 if source == subject.source else None,

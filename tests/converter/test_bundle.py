@@ -389,7 +389,7 @@ def test_partitioned_tensors_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "dtype_name"), [(7, "DT_STRING"), (14, "DT_BFLOAT16"), (99, "type 99")]
+    ("number", "dtype_name"), [(7, "DT_STRING"), (11, "DT_QINT8"), (99, "type 99")]
 )
 def test_other_types_are_listed_but_not_read(tmp_path, number, dtype_name):
     records = {b"x": _record(dtype=number), b"y": _record(offset=8)}
@@ -400,6 +400,25 @@ def test_other_types_are_listed_but_not_read(tmp_path, number, dtype_name):
     assert opened.read("y").tolist() == [0, 0]
     with pytest.raises(InputError, match=f"'x' .* has type {dtype_name}"):
         opened.read("x")
+
+
+def test_bfloat16_is_read_as_the_float32_that_it_is(tmp_path):
+    # 1, -2, infinity and NaN: the upper halves of their float32.
+    bits = np.array([0x3F80, 0xC000, 0x7F80, 0x7FC0], "<u2")
+    crc = mask_crc(google_crc32c.value(bits.tobytes()))
+    records = {b"x": _record(dtype=14, shape=(2, 2), masked_crc=crc)}
+    opened = open_bundle(_write_raw(tmp_path, records, data=bits.tobytes()))
+    values = opened.read("x")
+    assert opened.index.entries["x"].dtype is None and not values.flags.writeable
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values, [[1, -2], [np.inf, np.nan]])
+    assert opened.verify("x") == 2
+
+
+def test_bfloat16_of_another_size_is_damaged(tmp_path):
+    prefix = _write_raw(tmp_path, {b"x": _record(dtype=14, shape=(3,))}, data=bytes(8))
+    with pytest.raises(InputError, match="takes 6 bytes, but 8 are recorded"):
+        open_bundle(prefix)
 
 
 def test_random_records_with_good_checksums_never_raise_anything_else(tmp_path):
@@ -763,9 +782,9 @@ def test_verifying_finds_every_flipped_bit(name, prefix, monkeypatch):
 
 
 def test_types_without_numbers_are_verified_too_but_for_objects(tmp_path):
-    records = {b"bfloat16": _record(dtype=14, shape=(4,)), b"text": _record(dtype=7, offset=8)}
+    records = {b"qint8": _record(dtype=11, shape=(8,)), b"text": _record(dtype=7, offset=8)}
     opened = open_bundle(_write_raw(tmp_path, records, data=bytes(16)))
-    assert opened.verify("bfloat16") == 0
+    assert opened.verify("qint8") == 0
     with pytest.raises(InputError, match="'text' of .* has type DT_STRING, which cannot be verif"):
         opened.verify("text")
 

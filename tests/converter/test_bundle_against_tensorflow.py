@@ -106,6 +106,7 @@ def test_types_without_a_numpy_type(tmp_path):
     opened = open_bundle(tmp_path / "model")
     assert opened.index.entries["text"].dtype_name == "DT_STRING"
     assert opened.index.entries["brain"].dtype_name == "DT_BFLOAT16"
+    assert opened.read("brain").tolist() == [1, 2]
     assert opened.read("x").tolist() == [1, 1, 1]
     with pytest.raises(InputError, match="DT_STRING"):
         opened.read("text")

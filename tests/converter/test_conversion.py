@@ -13,9 +13,10 @@ from converter.bundle import BundleEntry, open_bundle, read_index
 from converter.bundle_writer import write_bundle
 from converter.conversion import account, convert, examine, to_tensorflow, to_torch
 from converter.fetch.cached import CheckpointFiles
-from converter.ledger import EMA, make_ledger
+from converter.ledger import make_ledger
 from converter.mappings.layouts import DEPTHWISE, Stacked
 from converter.mappings.official import iterate_pairs
+from converter.variables import EMA
 from efficientdet_spec import TINY, Fusion, InputError, releases
 
 
@@ -212,13 +213,16 @@ def test_provenance(tiny_checkpoint):
         "index_sha256": hashlib.sha256((tiny_checkpoint / "model.index").read_bytes()).hexdigest(),
         "checkpoint_fingerprint": index.fingerprint(),
         "values_fingerprint": index.fingerprint(used),
+        "release": None,
         "licence": None,
         "weights": "ema",
+        "stripped_prefix": None,
         "variables": {
             "ema": len(used),
             "raw twin of an EMA value": len(used),
             "training step counter": 1,
         },
+        "dtypes": {"float32": len(used)},
         "notes": [],
         "versions": conversion.provenance["versions"],
     }
@@ -232,9 +236,12 @@ def test_the_licence_is_that_of_a_release(tiny_checkpoint, monkeypatch):
     prefix = tiny_checkpoint / "model"
     address = f"{releases.STORAGE_URL}/efficientdet-d9.tar.gz"
     assert convert(CheckpointFiles(prefix, address, None)).provenance["licence"] == "Apache-2.0"
-    known = {"efficientdet-tiny": read_index(tiny_checkpoint / "model.index").fingerprint()}
-    monkeypatch.setattr("converter.conversion.FINGERPRINTS", known)
-    assert convert(CheckpointFiles(prefix, "x", None)).provenance["licence"] == "Apache-2.0"
+    content = read_index(tiny_checkpoint / "model.index").fingerprint()
+    release = replace(releases.RELEASES["efficientdet-d0"], model=TINY.name, fingerprint=content)
+    monkeypatch.setattr(releases, "RELEASES", {"efficientdet-d0": release})
+    provenance = convert(CheckpointFiles(prefix, "x", None)).provenance
+    assert provenance["licence"] == "Apache-2.0"
+    assert provenance["release"] == {"name": "efficientdet-d0", "how": "by its content"}
 
 
 def test_what_was_downloaded_for_another_model_says_where_it_is(tiny_checkpoint, tmp_path):
@@ -309,6 +316,40 @@ def test_values_that_are_not_finite_are_refused_by_name(spoil, found, rewrite):
     with pytest.raises(InputError) as again:
         examine(files_of(folder), account(files_of(folder)))
     assert str(again.value) == message
+
+
+def test_float64_is_narrowed_where_that_is_exact(rewrite):
+    def to_float64(tensors):
+        for name, values in tensors.items():
+            if values.dtype == np.float32:
+                tensors[name] = values.astype(np.float64)
+        # Of values that are not used it does not matter.
+        tensors["box_net/box-predict/bias"][0] = 0.1
+
+    folder = rewrite(to_float64)
+    done, plain = convert(files_of(folder)), convert(files_of(rewrite(lambda _: None, "plain")))
+    for name, array in plain.arrays.items():
+        assert done.arrays[name].dtype == np.float32
+        np.testing.assert_array_equal(done.arrays[name], array)
+    assert done.provenance["dtypes"] == {"float64": 411} != plain.provenance["dtypes"]
+    assert "stored as float64 and narrowed" in done.provenance["notes"][0]
+    examine(files_of(folder), account(files_of(folder)))
+
+
+@pytest.mark.parametrize("value", [0.1, 1e300, 1e-300, 1 + 2**-30])
+def test_float64_that_float32_cannot_hold_is_refused_by_name_and_value(value, rewrite):
+    name = f"box_net/box-predict/bias/{EMA}"
+
+    def change(tensors):
+        tensors[name] = tensors[name].astype(np.float64)
+        tensors[name][5] = value
+
+    folder = rewrite(change)
+    for attempt in (convert, lambda files: examine(files, account(files))):
+        with pytest.raises(InputError) as refused:
+            attempt(files_of(folder))
+        told = f"{name!r} is stored as float64 and holds {value!r}, which float32 cannot hold"
+        assert told in str(refused.value) and "1 of its 36 values" in str(refused.value)
 
 
 def test_values_that_are_not_used_may_be_anything(rewrite):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
+from configurations import CONFIGURATIONS
 
 import reference_tf
 from efficientdet_spec import (
@@ -14,7 +15,6 @@ from efficientdet_spec import (
     TINY,
     Activation,
     EfficientDetConfig,
-    Fusion,
     InputError,
     Node,
     NodeKind,
@@ -30,17 +30,7 @@ SIZE = (256, 384)
 
 QUICK = ["efficientdet-tiny", "efficientdet-d0", "efficientdet-d6"]
 SLOW = [pytest.param(name, marks=pytest.mark.heavy) for name in MODELS if name not in QUICK]
-VARIANTS = {
-    "softmax attention": replace(TINY, fusion=Fusion.SOFTMAX_ATTENTION),
-    "sum": replace(TINY, fusion=Fusion.SUM),
-    "levels 3 to 8": replace(TINY, max_level=8),
-    "levels 2 to 5": replace(TINY, min_level=2, max_level=5),
-    "levels 4 to 6": replace(TINY, min_level=4, max_level=6),
-    "head residuals": replace(TINY, head_survival_probability=0.8),
-    "one class, one anchor": replace(TINY, num_classes=1, num_scales=1, aspect_ratios=(1.0,)),
-    "BiFPN as wide as the highest level": replace(TINY, fpn_channels=32),
-    "one repeat, one cell": replace(TINY, fpn_cells=1, head_repeats=1),
-}
+VARIANTS = CONFIGURATIONS
 
 
 @cache

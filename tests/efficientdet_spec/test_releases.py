@@ -7,29 +7,96 @@ from pathlib import Path
 import pytest
 
 from converter.bundle import read_index
-from efficientdet_spec import OFFICIAL_MODELS, releases
-from efficientdet_spec.releases import STORAGE_URL, archive_address, read_releases
+from efficientdet_spec import (
+    FIRST_RELEASES,
+    LITE_MODELS,
+    OFFICIAL_MODELS,
+    VARIANTS,
+    get_config,
+    releases,
+)
+from efficientdet_spec.releases import (
+    RELEASES,
+    ROOT_URL,
+    STORAGE_URL,
+    archive_address,
+    read_releases,
+    release_at,
+    release_in,
+    release_of_content,
+)
 
 FILE = Path(releases.__file__).with_name("releases.json")
 
 
-def test_every_official_model_has_both_figures():
-    assert tuple(releases.AP_VAL) == tuple(releases.AP_TEST_DEV) == tuple(OFFICIAL_MODELS)
-    for known in (releases.ARCHIVE_SHA256, releases.FINGERPRINTS):
-        assert set(known) <= set(OFFICIAL_MODELS)
-        assert all(len(value) == 64 for value in known.values())
+def test_every_release_is_of_a_model_and_has_a_figure():
+    assert tuple(RELEASES)[: len(OFFICIAL_MODELS)] == tuple(OFFICIAL_MODELS)
+    assert set(RELEASES) == {*OFFICIAL_MODELS, *FIRST_RELEASES, *VARIANTS, *LITE_MODELS}
+    for name, release in RELEASES.items():
+        assert get_config(release.model) == get_config(name)
+        assert release.ap_source
+        assert (release.ap_val is None) == (release.ap_test_dev is None)
+        # A table that does not say on which images is never taken for one of val2017.
+        assert (release.ap_val is None) == (release.ap_unspecified is not None)
+    assert set(releases.AP_VAL) == set(releases.AP_TEST_DEV) >= set(OFFICIAL_MODELS)
 
 
 def test_the_files_are_googles(test_data):
     for model, (name, ap) in releases.AP_VAL_FILES.items():
+        # The file is rounded to one decimal of a percent in the table that it belongs to.
+        if RELEASES[model].name != "efficientdet-d3":
+            assert abs(RELEASES[model].ap_val - ap) <= 0.00051, model
         text = (test_data / "official" / name.rpartition("/")[2]).read_text()
         assert ast.literal_eval(text.strip())["AP"] == ap, model
 
 
-@pytest.mark.parametrize("model", releases.FINGERPRINTS)
-def test_the_fingerprints_are_those_of_googles_index_files(test_data, model):
-    path = test_data / "official" / "index" / f"{model}.coco2.index"
-    assert read_index(path).fingerprint() == releases.FINGERPRINTS[model]
+@pytest.mark.parametrize("name", releases.FINGERPRINTS)
+def test_the_fingerprints_are_those_of_googles_index_files(test_data, name):
+    release = RELEASES[name]
+    folder = release.path.partition("/")[0]
+    path = test_data / "official" / "index" / f"{release.model}.{folder}.index"
+    assert read_index(path).fingerprint() == release.fingerprint
+    assert release_of_content(release.fingerprint) is release
+
+
+def test_every_known_index_file_has_a_fingerprint(test_data):
+    known = {item.fingerprint for item in RELEASES.values()}
+    training = {item.training_fingerprint for item in RELEASES.values()}
+    for path in (test_data / "official" / "index").glob("*.index"):
+        fingerprint = read_index(path).fingerprint()
+        assert fingerprint in (training if ".training." in path.name else known), path.name
+        # What is known of a training checkpoint does not tell its preprocessing.
+        assert (release_of_content(fingerprint) is None) == (".training." in path.name)
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_releases_are_recognised_by_address(name, monkeypatch):
+    monkeypatch.delenv("EFFICIENTDET_DOWNLOADS", raising=False)
+    release = RELEASES[name]
+    assert archive_address(name) == f"{ROOT_URL}/{release.path}"
+    assert release_at(archive_address(name)) is release
+    assert release_at(f"http://mirror/any/{release.path}") is release
+    assert release_at(f"C:\\automl\\efficientdet\\{release.path}".replace("/", "\\")) is release
+    assert release_at(f"http://mirror/other-{release.path}") is None
+    assert release_at(f"http://mirror/{release.file}") is None
+    assert release_at(f"http://mirror/{release.path}.part") is None
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_releases_are_recognised_by_folder_where_it_tells(name):
+    release = RELEASES[name]
+    variant = name in VARIANTS or name in FIRST_RELEASES
+    for folder in (name, f"/data/{name}", f"C:\\data\\{name}", f"{name}.tar.gz"):
+        # Any release of D0 may lie in a folder called efficientdet-d0.
+        assert release_in(folder) is (release if variant else None)
+    nested = release_in(f"/data/{release.folder}")
+    assert nested is (release if name in VARIANTS else None)
+    assert release_in(f"/data/my-{name}") is None and release_in(f"/data/{name}-mine") is None
+
+
+def test_a_folder_called_coco_is_anybodys():
+    assert release_at("/home/me/coco/efficientdet-d0.tar.gz") is None
+    assert release_in("/home/me/coco/efficientdet-d0") is None
 
 
 def test_where_official_names_are_downloaded(monkeypatch):
@@ -39,6 +106,12 @@ def test_where_official_names_are_downloaded(monkeypatch):
     assert archive_address("efficientdet-d4") == f"{STORAGE_URL}/efficientdet-d4.tar.gz"
     monkeypatch.setenv("EFFICIENTDET_DOWNLOADS", "http://mirror/folder/")
     assert archive_address("efficientdet-d4") == "http://mirror/folder/efficientdet-d4.tar.gz"
+    inside = "http://mirror/folder/advprop/efficientdet-d4.tar.gz"
+    assert archive_address("efficientdet-d4-advprop") == inside
+    monkeypatch.setenv("EFFICIENTDET_DOWNLOADS", "http://mirror/coco2")
+    assert (
+        archive_address("efficientdet-d4-640") == "http://mirror/coco640/efficientdet-d4-640.tar.gz"
+    )
 
 
 def file(**changes):
@@ -60,7 +133,7 @@ def test_the_sizes_are_known_where_the_digests_are():
 def test_what_is_not_known_may_be_left_out():
     found = read_releases(file(archive_sha256=None, ap_val_file=None))
     assert found["efficientdet-d0"].archive_sha256 is None
-    assert found["efficientdet-d1"] == releases._RELEASES["efficientdet-d1"]
+    assert found["efficientdet-d1"] == RELEASES["efficientdet-d1"]
 
 
 @pytest.mark.parametrize(
@@ -80,6 +153,13 @@ def test_what_is_not_known_may_be_left_out():
         ({"ap_val_file": {"name": "x"}}, "ap_val_file is"),
         ({"ap_val_file": {"name": 1, "ap": 0.3}}, "ap_val_file is"),
         ({"ap_vale": 0.343}, "expected an object with some of"),
+        ({"model": None}, "efficientdet-d0: model is missing"),
+        ({"model": "efficientdet-d9"}, "model is 'efficientdet-d9', expected the name of a model"),
+        ({"model": "efficientdet-d1"}, "not what the name stands for"),
+        ({"path": "../x.tar.gz"}, "path is '../x.tar.gz', expected a folder and an archive"),
+        ({"path": "coco2/efficientdet-d1.tar.gz"}, "two releases have the same path"),
+        ({"ap_source": ""}, "ap_source is ''"),
+        ({"container": "tf3"}, "container is 'tf3', expected tf1 or tf2"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused(changes, message):

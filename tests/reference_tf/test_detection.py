@@ -35,13 +35,13 @@ def test_anchors_of_sizes_that_no_stride_divides(golden):
 @pytest.mark.parametrize("number", stage_cases.IMAGES)
 def test_official_preprocessing_bit_for_bit(golden, number):
     image, size = stage_cases.image(golden, number)
-    pixels, scale = detection.preprocess(tf.constant(image), size, size)
+    pixels, scale = detection.preprocess(tf.constant(image), get_config("d0"), (size, size))
     assert scale.numpy() == golden[f"pre{number}_scale"]
     values = pixels.numpy().reshape(-1)[golden[f"pre{number}_idx"]]
     assert (values == golden[f"pre{number}_val"]).all()
     height, width, _ = golden[f"leg{number}_shape"]
     stages = {**OFFICIAL, "resize": "legacy"}
-    pixels, _ = detection.preprocess(tf.constant(image), size, size, stages)
+    pixels, _ = detection.preprocess(tf.constant(image), get_config("d0"), (size, size), stages)
     values = pixels.numpy()[0, :height, :width].reshape(-1)[golden[f"leg{number}_idx"]]
     assert (values == golden[f"leg{number}_val"]).all()
 
@@ -81,7 +81,9 @@ def test_a_graph_gives_what_eager_execution_gives(case):
         data = tf.io.encode_jpeg(image).numpy()
 
         def stage(data, classes, codes, stages=stages):
-            pixels, scale = detection.preprocess(detection.decode(data, stages), 64, 96, stages)
+            pixels, scale = detection.preprocess(
+                detection.decode(data, stages), config, (64, 96), stages
+            )
             size = config.image_size
             boxes = detection.postprocess(classes, codes, config, size, scale, stages)
             return pixels, boxes.boxes, boxes.scores, boxes.classes
@@ -102,20 +104,22 @@ def test_hard_suppression_and_the_scope_of_it():
     for kind in ("hard", "tf-hard"):
         for scope, kept in (("per-class", [0.9, 0.8, 0.7]), ("global", [0.9, 0.7])):
             stages = {**OFFICIAL, "nms": kind, "scope": scope}
-            found = detection.suppress(candidates, 2, stages)
+            found = detection.suppress(candidates, get_config("d0").with_classes(2), stages)
             assert found.scores.numpy() == pytest.approx(kept)
 
 
 def test_both_sides_agree_on_every_variant():
     torch_side = pytest.importorskip("torch_model.postprocess")
     profiles = pytest.importorskip("torch_model.profiles")
+    surroundings = pytest.importorskip("torch_model.surroundings")
     config, logits, codes = stage_cases.outputs(0)
     anchors = detection.make_anchors(config, *config.image_size)
     outputs = torch_side.Outputs(logits, codes)
     scale = stage_cases.IMAGE_SCALE
     for suppression in profiles.STAGES["nms"]:
         profile = profiles.with_stages(profiles.OFFICIAL, {"nms": suppression})
-        ours = torch_side.postprocess(outputs, anchors, config.image_size, scale, profile)
+        around = surroundings.Surroundings.of(config, profile)
+        ours = torch_side.postprocess(outputs, anchors, config.image_size, scale, around)
         theirs = detection.postprocess(
             nhwc(config, logits),
             nhwc(config, codes),

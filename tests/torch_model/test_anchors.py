@@ -73,4 +73,4 @@ def test_anchors_come_in_the_order_of_the_outputs():
 
 def test_another_number_of_aspects_is_refused():
     with pytest.raises(InputError, match="2 anchor aspects, but 3"):
-        make_anchors(replace(get_config("d0"), num_aspects=2), 512, 512)
+        make_anchors(replace(get_config("d0"), aspect_ratios=(1.0, 2.0)), 512, 512, PAIR_ASPECTS)

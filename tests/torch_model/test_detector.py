@@ -115,6 +115,14 @@ def test_boxes_are_in_pixels_of_the_original(model):
     np.testing.assert_allclose(double.boxes[:5], 2 * small.boxes[:5], rtol=0.05, atol=8)
 
 
+SAME = {
+    "normalisation": {"exported", "imagenet"},
+    "aspects": {"sqrt"},
+    "nms": {"soft"},
+}
+"""Variants that are, for a model with the default hyperparameters, what the official one is."""
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_changes_the_result(model, stage):
     data = simplejpeg.encode_jpeg(np.ascontiguousarray(waves(90, 150)), 80)
@@ -123,7 +131,7 @@ def test_every_stage_changes_the_result(model, stage):
         if variant != OFFICIAL.stages()[stage]:
             profile = with_stages(OFFICIAL, {stage: variant})
             found = detect(model, profile, [data])[0]
-            assert not same(found, expected), variant
+            assert same(found, expected) == (variant in SAME.get(stage, ())), variant
             assert found.profile == profile
 
 

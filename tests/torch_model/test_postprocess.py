@@ -21,6 +21,7 @@ from torch_model.postprocess import (
     split_outputs,
 )
 from torch_model.profiles import OFFICIAL, with_stages
+from torch_model.surroundings import Surroundings
 
 # Boxes of some hundred pixels, after a handful of float32 roundings: in units of 2**-23.
 BOX_TOLERANCE = 1000 * 2.0**-23 * 2
@@ -40,9 +41,9 @@ def case(request):
 def detections(case, changes):
     _, config, logits, codes = case
     anchors = make_anchors(config, *config.image_size)
-    profile = with_stages(OFFICIAL, changes)
+    around = Surroundings.of(config, with_stages(OFFICIAL, changes))
     outputs = Outputs(logits, codes)
-    return postprocess(outputs, anchors, config.image_size, stage_cases.IMAGE_SCALE, profile)
+    return postprocess(outputs, anchors, config.image_size, stage_cases.IMAGE_SCALE, around)
 
 
 def check(golden, case, selection, suppression, changes):
@@ -69,7 +70,8 @@ def test_another_variant_is_seen(golden, case, fault):
         anchors = make_anchors(case[1], *case[1].image_size, ((1, 1), (1.4, 0.7), (0.7, 1.4)))
         outputs = Outputs(case[2], case[3])
         scale = stage_cases.IMAGE_SCALE
-        found = postprocess(outputs, anchors, case[1].image_size, scale, OFFICIAL)
+        around = Surroundings.of(case[1], OFFICIAL)
+        found = postprocess(outputs, anchors, case[1].image_size, scale, around)
         boxes, _, _ = stage_cases.golden_rows(golden, case[0], "topk5000", "numpy")
         assert np.abs(found.boxes - boxes).max() > 1
     else:
@@ -132,10 +134,10 @@ def test_a_single_nan_is_refused_in_either_selection():
     for damaged, kind in ((classes, "class"), (codes, "box")):
         damaged[77, 3] = np.nan
         for selection in ("top-5000", "max-per-anchor"):
-            profile = with_stages(OFFICIAL, {"selection": selection})
+            around = Surroundings.of(config, with_stages(OFFICIAL, {"selection": selection}))
             outputs = Outputs([classes], [codes])
             with pytest.raises(InputError, match=f"{kind} outputs hold NaN"):
-                postprocess(outputs, anchors, (128, 128), np.float32(1), profile)
+                postprocess(outputs, anchors, (128, 128), np.float32(1), around)
         damaged[77, 3] = 0
 
 

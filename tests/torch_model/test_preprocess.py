@@ -1,16 +1,21 @@
 """Preprocessing: Google's, bit for bit; each variant against TensorFlow; what is no image."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import stage_cases
 
-from efficientdet_spec import InputError
+from efficientdet_spec import InputError, get_config
 from torch_model.preprocess import (
+    ADVPROP,
     normalise,
     preprocess,
     preprocess_with_scale,
     resize_bilinear,
 )
+from torch_model.profiles import OFFICIAL, STAGES, with_stages
+from torch_model.surroundings import Surroundings
 
 
 @pytest.fixture(scope="module")
@@ -52,23 +57,31 @@ def test_the_two_resizes_differ(golden):
 
 
 @pytest.mark.parametrize("shape", [(200, 320), (1, 1), (3, 150), (7, 5), (999, 40)])
-@pytest.mark.parametrize("advprop", [False, True])
+@pytest.mark.parametrize("normalisation", STAGES["normalisation"])
 @pytest.mark.parametrize("half_pixel", [False, True])
-def test_every_variant_equals_tensorflows(shape, advprop, half_pixel):
+def test_every_variant_equals_tensorflows(shape, normalisation, half_pixel):
     detection = pytest.importorskip("reference_tf.detection")
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     stages = {
-        "normalisation": "advprop" if advprop else "imagenet",
+        "normalisation": normalisation,
         "resize": "half-pixel" if half_pixel else "legacy",
     }
-    expected, scale = detection.preprocess(image, 64, 96, stages)
-    result = preprocess_with_scale(image, 64, 96, half_pixel=half_pixel, advprop=advprop)
+    config = replace(
+        get_config("d0"),
+        mean_rgb=(120.5, 117.25, 1.0),
+        stddev_rgb=(61.5, 3.0, 7.0),
+        scale_range=True,
+    )
+    expected, scale = detection.preprocess(image, config, (64, 96), stages)
+    how = Surroundings.of(config, with_stages(OFFICIAL, stages)).normalisation
+    result = preprocess_with_scale(image, 64, 96, half_pixel=half_pixel, normalisation=how)
     assert (result.pixels == expected[0].numpy()).all()
     assert result.scale == scale.numpy()
 
 
 def test_advprop_pads_with_minus_one():
-    pixels = preprocess_with_scale(np.full((2, 4, 3), 255, np.uint8), 4, 4, advprop=True).pixels
+    white = np.full((2, 4, 3), 255, np.uint8)
+    pixels = preprocess_with_scale(white, 4, 4, normalisation=ADVPROP).pixels
     assert (pixels[:2] == 1).all() and (pixels[2:] == -1).all()
 
 

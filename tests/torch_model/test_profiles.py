@@ -12,6 +12,7 @@ def test_the_named_profiles():
         "official-tf-nms",
         "coco2-2020",
         "release-2020-03",
+        "hparams",
         "interactive",
     ]
     assert get_profile("official") is OFFICIAL
@@ -28,9 +29,11 @@ def test_the_named_profiles():
         "official-tf-nms": {"nms": "tf-soft"},
         "coco2-2020": {"aspects": "pairs"},
         "release-2020-03": {"resize": "legacy", "aspects": "pairs", "nms": "hard"},
+        "hparams": {"selection": "model", "nms": "model"},
         "interactive": {
-            "selection": "max-per-anchor",
-            "nms": "tf-soft",
+            "normalisation": "exported",
+            "selection": "model",
+            "nms": "exported",
             "scope": "global",
             "clipping": "input",
         },
@@ -51,7 +54,7 @@ def test_changes_are_stated_in_the_name():
     changed = with_stages(OFFICIAL, {"nms": "hard", "resize": "half-pixel"})
     assert changed.nms == "hard" and changed.resize == "half-pixel"
     assert changed.name == "official nms=hard"
-    assert OFFICIAL.nms == "soft"
+    assert OFFICIAL.nms == "evaluation"
     assert changed.to_dict() == {
         "name": "official nms=hard",
         **OFFICIAL.stages(),
@@ -65,7 +68,7 @@ def test_mistakes_list_what_there_is():
         get_profile("offical")
     with pytest.raises(InputError, match="no stage 'nsm'; choose one of decode, "):
         with_stages(OFFICIAL, {"nsm": "hard"})
-    with pytest.raises(InputError, match="nms has no variant 'soften'; choose one of soft, "):
+    with pytest.raises(InputError, match="nms has no variant 'soften'; choose one of evaluation, "):
         with_stages(OFFICIAL, {"nms": "soften"})
     with pytest.raises(InputError, match="resize has no variant 'area'"):
         Profile("mine", resize="area")

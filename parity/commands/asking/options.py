@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from converter.bundle import checkpoint_files
 from converter.conversion import Conversion, convert
 from converter.fetch.cached import CheckpointFiles
 from converter.fetch.sources import default_cache, resolve
+from converter.hparams.given import Hyperparameters
 from converter.progress import READING_PATIENCE, Progress
 from parity.process.files import check_writable
 from parity.results.place import ResultPlace
+from parity.results.records.hyperparameters import HyperparametersResult
+from parity.results.records.record import made
 from parity.results.records.shared import Checkpoint, Weights
 from parity.settings.shared import CheckpointSettings
 
@@ -26,21 +30,25 @@ def resolve_checkpoint(settings: CheckpointSettings) -> CheckpointFiles:
         InputError: There is no such checkpoint.
     """
     with Progress("downloading") as progress:
-        return resolve(
+        found = resolve(
             settings.checkpoint,
             settings.cache or default_cache(),
             progress,
             sha256=settings.sha256,
             offline=settings.offline,
         )
+    return replace(found, strip=settings.strip_prefix)
 
 
-def convert_checkpoint(settings: CheckpointSettings, files: CheckpointFiles) -> Conversion:
+def convert_checkpoint(
+    settings: CheckpointSettings, files: CheckpointFiles, backbone: str | None = None
+) -> Conversion:
     """The checkpoint's values as the PyTorch model has them.
 
     Args:
         settings: Of the command.
         files: The checkpoint's.
+        backbone: The backbone that alone is wanted; None for the whole detector.
 
     Raises:
         InputError: The checkpoint is damaged, of another model or holds NaN.
@@ -51,8 +59,23 @@ def convert_checkpoint(settings: CheckpointSettings, files: CheckpointFiles) -> 
             model=settings.model,
             num_classes=settings.num_classes,
             weights=settings.weights,
+            hyperparameters=hyperparameters_of(settings, files),
+            backbone=backbone,
             progress=progress,
         )
+
+
+def hyperparameters_of(settings: CheckpointSettings, files: CheckpointFiles) -> Hyperparameters:
+    """What is known of the model besides the checkpoint's tensors.
+
+    Args:
+        settings: Of the command.
+        files: The checkpoint's.
+
+    Raises:
+        InputError: What was given cannot be read, or is refused.
+    """
+    return Hyperparameters.of(files.prefix, settings.hparams)
 
 
 def check_results(
@@ -91,4 +114,5 @@ def describe_checkpoint(settings: CheckpointSettings, conversion: Conversion) ->
         source=provenance["source"],
         fingerprint=provenance["checkpoint_fingerprint"],
         weights=Weights(settings.weights),
+        hyperparameters=made(HyperparametersResult, provenance["hyperparameters"]),
     )

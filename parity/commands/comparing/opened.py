@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from converter.conversion import convert
 from converter.fetch.cached import CheckpointFiles
+from converter.hparams.given import Hyperparameters
+from converter.hparams.words import assumed_words
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from parity.commands.asking.options import convert_checkpoint, describe_checkpoint
 from parity.commands.references import Wanted, kind_of, open_reference, open_reference_trace
@@ -107,6 +109,11 @@ class Opened:
         """The checkpoint as results name it."""
         return describe_checkpoint(self.settings, self.conversion)
 
+    @property
+    def assumed(self) -> list[str]:
+        """What the checkpoint's tensors do not say, and nobody else does."""
+        return assumed_words(self.conversion.ledger.hyperparameters["assumed"])
+
     @cached_property
     def faithful(self) -> Any:
         """The PyTorch model with the checkpoint's parameters, in the type of computation."""
@@ -122,7 +129,9 @@ class Opened:
         """The checkpoint's other values, which a candidate may have been given by mistake."""
         other = "raw" if self.settings.weights == "ema" else "ema"
         try:
-            conversion = convert(self.files, model=self.settings.model, weights=other)
+            conversion = convert(
+                self.files, weights=other, hyperparameters=Hyperparameters.exactly(self.config)
+            )
         except InputError:
             # A checkpoint with one kind of values only.
             return {}

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 from converter.progress import Progress
 from efficientdet_spec import (
     Cause,
-    EfficientDetConfig,
-    Fusion,
     InputError,
     Part,
     iterate_nodes,
 )
 from parity.commands.asking.inputs import Images, PlannedInput
 from parity.commands.comparing.opened import Opened
-from parity.commands.comparing.unseen import closed_inputs, one_tap_notes
+from parity.commands.comparing.unseen import closed_inputs, one_tap_notes, saturation_notes
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process.outcome import Outcome
 from parity.results.coverage import coverage_of, merged_nodes, wiring_notes
@@ -227,6 +225,7 @@ class Trials:
             if not classes.isdisjoint(found.peaks)
         ]
         told = [
+            *self._opened.conversion.ledger.notes,
             *notes,
             *self._notes,
             *(note for found in self._comparisons for note in found.notes),
@@ -235,13 +234,14 @@ class Trials:
         referee = self._opened.referee(self.telling.pairing.images.shape)
         notes += wiring_notes(self.nodes, closed_inputs(referee, config))
         notes += one_tap_notes([self._opened.referee(shape) for shape in self._shapes])
+        notes += saturation_notes([found.saturated for found in self._comparisons])
         return coverage_of(
             [found.nodes for found in self._comparisons],
             self.nodes,
             [found.reach for found in self._comparisons],
             peaks,
             inputs=self.results(),
-            assumed=assumptions(config),
+            assumed=self._opened.assumed,
             notes=notes,
         )
 
@@ -375,17 +375,3 @@ def pair(
         images=images,
         elements=elements,
     )
-
-
-def assumptions(config: EfficientDetConfig) -> list[str]:
-    """What a checkpoint's tensors do not say and this comparison takes for granted.
-
-    Args:
-        config: The model.
-    """
-    fusion = {
-        Fusion.FAST_ATTENTION: "fast-attention fusion",
-        Fusion.SOFTMAX_ATTENTION: "softmax-attention fusion",
-        Fusion.SUM: "fusion by sum",
-    }[config.fusion]
-    return ["swish activations", fusion, "no residual in the heads", "the release's anchors"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from efficientdet_spec import EfficientDetConfig, Fusion, NodeKind
@@ -28,6 +28,25 @@ def closed_inputs(referee: FaithfulReferee, config: EfficientDetConfig) -> dict[
             if closed and len(closed) < len(weights):
                 found[node] = closed
     return found
+
+
+def saturation_notes(by_input: Sequence[Mapping[str, bool]]) -> list[str]:
+    """A sentence on activations that no input has brought to their highest value.
+
+    Args:
+        by_input: For each input, of each activation that has a highest value whether it got there.
+    """
+    reached: dict[str, bool] = {}
+    for saturated in by_input:
+        for node, got_there in saturated.items():
+            reached[node] = reached.get(node, False) or got_there
+    below = [node for node, got_there in reached.items() if not got_there]
+    if not below:
+        return []
+    return [
+        f"{len(below)} of {len(reached)} activations stay below their highest value on these "
+        f"inputs (first {below[0]}): whether the candidate keeps it there cannot be seen."
+    ]
 
 
 def one_tap_notes(referees: Sequence[FaithfulReferee]) -> list[str]:

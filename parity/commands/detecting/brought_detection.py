@@ -48,11 +48,12 @@ def check_brought(text: str) -> None:
         )
 
 
-def brought(text: str, annotations: Annotations, known: Sequence[int]) -> Detecting:
+def brought(text: str, folder: Path, annotations: Annotations, known: Sequence[int]) -> Detecting:
     """The side that ``--detections`` names.
 
     Args:
         text: As of ``--detections``.
+        folder: Of the images.
         annotations: Of the images wanted.
         known: Ids of all images of the annotation file.
 
@@ -65,7 +66,8 @@ def brought(text: str, annotations: Annotations, known: Sequence[int]) -> Detect
         return FunctionDetecting(text)
     rows = read_results(name.file, annotations, known)
     sizes = {
-        image.file_name: (image.height, image.width, rows[image.id]) for image in annotations.images
+        folder / image.file_name: (image.height, image.width, rows[image.id])
+        for image in annotations.images
     }
     return FileDetecting(name.file, sizes)
 
@@ -75,7 +77,7 @@ class FileDetecting:
 
     Args:
         path: The file.
-        images: By file name, height and width in pixels, and the detections.
+        images: By path, height and width in pixels, and the detections.
 
     Attributes:
         described: What results call it.
@@ -83,7 +85,7 @@ class FileDetecting:
 
     name = CANDIDATE
 
-    def __init__(self, path: Path, images: Mapping[str, tuple[int, int, Rows]]) -> None:
+    def __init__(self, path: Path, images: Mapping[Path, tuple[int, int, Rows]]) -> None:
         self._path, self._images = path, images
         self.described = str(path)
 
@@ -115,12 +117,12 @@ def _opened(side: Any) -> Iterator[Any]:
 class _FileSide:
     """Detections that are there already."""
 
-    def __init__(self, images: Mapping[str, tuple[int, int, Rows]]) -> None:
+    def __init__(self, images: Mapping[Path, tuple[int, int, Rows]]) -> None:
         self._images = images
         self.seconds: dict[str, float] = {}
 
     def prepare(self, path: Path) -> Prepared:
-        height, width, rows = self._images[path.name]
+        height, width, rows = self._images[path]
         return Prepared(height, width, rows)
 
     def detect(self, images: Sequence[Prepared]) -> list[Rows]:

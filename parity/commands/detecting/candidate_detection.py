@@ -219,7 +219,7 @@ class CandidateSide(TorchSide):
         self._watch.lap("network")
         detector = self._detector
         found = [
-            postprocess(output, detector.anchors, detector.size, item.value.scale, detector.profile)
+            postprocess(output, detector.anchors, detector.size, item.value.scale, detector.around)
             for output, item in zip(outputs, images, strict=True)
         ]
         self._watch.lap("postprocess")

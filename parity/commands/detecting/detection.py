@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.conversion import Conversion
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, EfficientDetConfig, InputError, get_config
 from parity.commands.asking.options import convert_checkpoint, resolve_checkpoint
 from parity.process import environment
 from parity.process.files import check_writable, held
@@ -20,6 +20,7 @@ from parity.settings.shared import DetectionSettings
 
 if TYPE_CHECKING:
     from torch_model.profiles import Profile
+    from torch_model.surroundings import Surroundings
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,14 @@ class Detection:
             packages: What computes or decodes.
         """
         config, installed = self.conversion.config, environment.describe(None)["packages"]
+        own = _own_hyperparameters(config)
         return {
             "framework": side,
             "packages": {name: installed[name] for name in packages},
             "model": config.name,
             "classes": config.num_classes,
+            # What the same checkpoint computes, and the stages around it do, depends on these too.
+            **({"hyperparameters": own} if own else {}),
             "checkpoint": self.conversion.provenance["checkpoint_fingerprint"],
             "weights": self.weights,
             "profile": self.profile.stages(),
@@ -68,12 +72,18 @@ class Detection:
             "batch": self.batch,
         }
 
+    @property
+    def around(self) -> Surroundings:
+        """The profile's stages around this model, in plain values."""
+        from torch_model.surroundings import Surroundings
+
+        return Surroundings.of(self.conversion.config, self.profile)
+
     def anchors(self) -> Any:
         """The profile's anchors, [A, 4] as [y1, x1, y2, x2] in pixels of the network's input."""
-        from torch_model.anchors import PAIR_ASPECTS, SQRT_ASPECTS, make_anchors
+        from torch_model.anchors import make_anchors
 
-        aspects = SQRT_ASPECTS if self.profile.aspects == "sqrt" else PAIR_ASPECTS
-        return make_anchors(self.conversion.config, *self.size, aspects)
+        return make_anchors(self.conversion.config, *self.size, self.around.aspects)
 
     def longest_anchors(self, sizes: Iterable[tuple[int, int]]) -> list[float]:
         """The longest side of an anchor, in pixels of each image.
@@ -85,6 +95,15 @@ class Detection:
         longest = float((anchors[:, 2:] - anchors[:, :2]).max())
         # That side of the image by which it is scaled most.
         return [longest * max(h / self.size[0], w / self.size[1]) for h, w in sizes]
+
+
+def _own_hyperparameters(config: EfficientDetConfig) -> dict[str, Any]:
+    """What a model has otherwise than the one of its name, besides its number of classes."""
+    known = get_config(config.name).with_classes(config.num_classes).to_dict()
+    found = config.to_dict()
+    return {
+        name: found.get(name) for name in {**known, **found} if known.get(name) != found.get(name)
+    }
 
 
 class Stopwatch:
@@ -121,6 +140,7 @@ def set_up(settings: DetectionSettings, batch: int, threads: int | None = None) 
         InputError: The checkpoint, profile or size cannot be used.
     """
     from torch_model.profiles import get_profile, with_stages
+    from torch_model.surroundings import Surroundings
 
     changes = dict(_stage(text) for text in settings.stage)
     profile = with_stages(get_profile(settings.profile), changes)
@@ -129,6 +149,8 @@ def set_up(settings: DetectionSettings, batch: int, threads: int | None = None) 
     config = conversion.config
     size = settings.size or config.image_size
     config.feature_sizes(*size)
+    # Said before anything is computed, where the profile is none for this model.
+    Surroundings.of(config, profile)
     environment.prepare(in_turns=False)
     return Detection(
         conversion=conversion,

@@ -17,6 +17,7 @@ from parity.detections.rows import Rows
 from parity.pipelines.explanation import Explanation, explain
 from parity.pipelines.running import Runner, Tools
 from parity.pipelines.stages.pipeline import Pipeline
+from parity.pipelines.stages.selecting import MOST
 
 
 def explained(
@@ -35,7 +36,7 @@ def explained(
         images: That the program has detected on.
         rows: Its detections by image.
     """
-    faithful = Pipeline.of_profile(setup.profile.stages())
+    faithful = Pipeline.of(setup.around)
 
     @contextmanager
     def progress(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
@@ -43,7 +44,8 @@ def explained(
             yield told
 
     with open_tools(setup) as tools:
-        runner = Runner(tools, setup.conversion.config, setup.size, folder, categories)
+        config, most = setup.conversion.config, max(MOST, setup.around.max_nms_inputs)
+        runner = Runner(tools, config, setup.size, folder, categories, most)
         return explain(runner, faithful, rows, images, setup.size, set(tools.networks), progress)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from converter.conversion import convert
 from converter.fetch.cached import CheckpointFiles
-from efficientdet_spec import InputError
+from converter.hparams.given import Hyperparameters
+from efficientdet_spec import EfficientDetConfig, InputError, listed
 from parity.commands.detecting.brought_detection import FunctionDetecting
 from parity.commands.detecting.candidate_detection import CandidateDetecting
 from parity.commands.detecting.detection import Detection
@@ -30,9 +31,9 @@ def recipe_of(setup: Detection, side: Detecting, name: SideName) -> Recipe:
     return Recipe(
         # Another process may have a current folder of its own.
         prefix=str(setup.prefix.absolute()),
-        model=config.name,
-        num_classes=config.num_classes,
+        config=config.to_dict(),
         weights=setup.weights,
+        strip_prefix=setup.conversion.ledger.stripped,
         profile=setup.profile.to_dict(),
         size=setup.size,
         device=setup.device,
@@ -63,7 +64,7 @@ def opened(recipe: Recipe) -> Iterator[Side]:
     if differing:
         raise InputError(
             f"{setup.prefix} would be detected with otherwise than by the machine of this command: "
-            f"{', '.join(differing)}; let every machine have the same files and versions."
+            f"{listed(differing, 4)}; let every machine have the same files and versions."
         )
     with side.open(setup) as found:
         yield found
@@ -74,10 +75,9 @@ def _set_up(recipe: Recipe) -> Detection:
 
     prefix = Path(recipe.prefix)
     conversion = convert(
-        CheckpointFiles(prefix, str(prefix), None),
-        model=recipe.model,
-        num_classes=recipe.num_classes,
+        CheckpointFiles(prefix, str(prefix), None, strip=recipe.strip_prefix),
         weights=recipe.weights,
+        hyperparameters=Hyperparameters.exactly(EfficientDetConfig.from_dict(recipe.config)),
     )
     return Detection(
         conversion=conversion,

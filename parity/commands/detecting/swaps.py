@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,12 +14,14 @@ import numpy as np
 
 from converter.conversion import account, convert
 from converter.fetch.cached import CheckpointFiles
+from converter.hparams.given import Hyperparameters
 from converter.progress import Progress
-from efficientdet_spec import Cause, InputError, NodeKind, require_extra
+from efficientdet_spec import ASPECT_RATIOS, Cause, InputError, NodeKind, require_extra
 from parity.coco.swaps import MISTAKE, TENSORFLOW, StageSwap, Swap, judge
 from parity.commands.detecting.detection import Detection
 from parity.commands.detecting.other_stages import decode, torch_resizes
 from parity.commands.detecting.torch_detection import TorchDetecting
+from parity.detections.image_sizes import check_size
 from parity.detections.rows import as_rows
 from parity.detections.shard_files import ImageResult, Shard, ShardFolder
 from parity.detections.shards import Work
@@ -28,7 +30,7 @@ from parity.pipelines.stages import BY_SLUG
 from parity.pipelines.stages import pipeline as whole_pipelines
 from parity.pipelines.stages.anchors import of_pipeline
 from parity.pipelines.stages.resizing import RESIZES, Geometry
-from parity.pipelines.stages.selecting import Predictions
+from parity.pipelines.stages.selecting import MOST, Predictions
 from parity.process import environment
 
 if TYPE_CHECKING:
@@ -93,10 +95,13 @@ def swaps_of(setup: Detection, *, with_tensorflow: bool) -> list[Swap]:
         setup: The pipeline.
         with_tensorflow: Whether stages of TensorFlow are among them.
     """
-    faithful = whole_pipelines.Pipeline.of_profile(setup.profile.stages())
+    faithful = whole_pipelines.Pipeline.of(setup.around)
     without = {slug for slug in EXCHANGED if faithful.changed(BY_SLUG[slug].changes) == faithful}
     if faithful.nms not in ("soft", "hard"):
         without.add("no-last-pixel")
+    if setup.conversion.config.aspect_ratios != ASPECT_RATIOS:
+        # They stand for the default's, and for no others.
+        without.add("pair-anchors")
     if not has_raw_twins(setup):
         without.add("raw-weights")
     return [
@@ -116,17 +121,25 @@ def has_raw_twins(setup: Detection) -> bool:
         model=ledger.config.name,
         num_classes=ledger.config.num_classes,
         weights="raw",
+        hyperparameters=Hyperparameters.exactly(ledger.config),
     ).findings
 
 
 def raw_values(setup: Detection) -> Any:
     """The checkpoint's raw values instead of their moving averages."""
     config = setup.conversion.config
-    return convert(_files(setup), model=config.name, num_classes=config.num_classes, weights="raw")
+    return convert(
+        _files(setup),
+        model=config.name,
+        num_classes=config.num_classes,
+        weights="raw",
+        hyperparameters=Hyperparameters.exactly(config),
+    )
 
 
 def _files(setup: Detection) -> CheckpointFiles:
-    return CheckpointFiles(setup.prefix, str(setup.conversion.provenance["source"]), None)
+    source = str(setup.conversion.provenance["source"])
+    return CheckpointFiles(setup.prefix, source, None, strip=setup.conversion.ledger.stripped)
 
 
 def check(annotations: Annotations, frameworks: Sequence[str]) -> None:
@@ -276,13 +289,7 @@ def detect(
 
 def _decode(decode: Callable[[Path], Any], path: Path, image: CocoImage) -> Any:
     pixels = decode(path)
-    height, width = pixels.shape[:2]
-    if (height, width) != (image.height, image.width):
-        raise InputError(
-            f"{path} is {width}x{height} pixels, but the annotations are for "
-            f"{image.width}x{image.height}; give the images they belong to.",
-            Cause.MODEL,
-        )
+    check_size(path, pixels.shape[:2], image)
     return pixels
 
 
@@ -316,7 +323,7 @@ def open_pipelines(setup: Detection, slugs: set[str]) -> Iterator[dict[str, Pipe
             partial(_postprocess, detector),
         )
         with ExitStack() as stack:
-            changes = _mistakes(detector)
+            changes = _mistakes(detector, slugs)
             if "raw-weights" in slugs:
                 raw = detector_of(setup, raw_values(setup), device)
                 changes["raw-weights"] = partial(forward, raw)
@@ -382,15 +389,15 @@ def zero_padded_pools(model: Any) -> Iterator[None]:
 def _postprocess(detector: Detector, outputs: Any, scale: Any) -> tuple[Any, Any, Any]:
     from torch_model.postprocess import postprocess
 
-    found = postprocess(outputs, detector.anchors, detector.size, scale, detector.profile)
+    found = postprocess(outputs, detector.anchors, detector.size, scale, detector.around)
     return found.boxes, found.scores, found.classes
 
 
-def _mistakes(detector: Detector) -> dict[str, Any]:
-    """The stage of each mistake that needs no other weights."""
-    faithful = whole_pipelines.Pipeline.of_profile(detector.profile.stages())
+def _mistakes(detector: Detector, slugs: Collection[str]) -> dict[str, Any]:
+    """The stage of each of these mistakes that needs no other weights."""
+    faithful = whole_pipelines.Pipeline.of(detector.around)
     found: dict[str, Any] = {}
-    for slug in EXCHANGED:
+    for slug in (name for name in EXCHANGED if name in slugs):
         mistake = BY_SLUG[slug]
         pipeline = faithful.changed(mistake.changes)
         if mistake.stage == "decode":
@@ -399,7 +406,8 @@ def _mistakes(detector: Detector) -> dict[str, Any]:
             found[slug] = partial(_preprocess_of, pipeline, detector.size)
         elif mistake.stage == "postprocess":
             anchors = of_pipeline(pipeline, detector.model.config, detector.size)
-            found[slug] = partial(_postprocess_of, pipeline, detector.size, anchors)
+            most = max(MOST, detector.around.max_nms_inputs)
+            found[slug] = partial(_postprocess_of, pipeline, detector.size, anchors, most)
     return found | {"zero-padded-pool": partial(forward_zero_padded, detector)}
 
 
@@ -411,12 +419,12 @@ def _preprocess_of(pipeline: Any, size: tuple[int, int], _: Path, image: Any) ->
 
 
 def _postprocess_of(
-    pipeline: Any, size: tuple[int, int], anchors: Any, outputs: Any, scale: Any
+    pipeline: Any, size: tuple[int, int], anchors: Any, most: int, outputs: Any, scale: Any
 ) -> tuple[Any, Any, Any]:
     inverse = np.float32(1) / np.float32(scale)
     # No mistake here asks where the image lies.
     place = Geometry((inverse, inverse), size, (0, 0), size)
-    predictions = Predictions.of(outputs)
+    predictions = Predictions.of(outputs, most)
     these = running.candidates(pipeline, predictions, anchors, place, size).kept(pipeline)
     return these.boxes * scale, these.scores, these.classes
 

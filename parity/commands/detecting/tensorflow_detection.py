@@ -199,7 +199,7 @@ def tensorflow_stages(setup: Detection) -> Iterator[TensorflowStages]:
             "data": data,
             "decoded": detection.decode(data, stages),
             "image": image,
-            "prepared": detection.preprocess(image, *setup.size, stages),
+            "prepared": detection.preprocess(image, config, setup.size, stages),
             "pixels": built.images,
             "outputs": outputs,
             "levels": levels,
@@ -208,5 +208,10 @@ def tensorflow_stages(setup: Detection) -> Iterator[TensorflowStages]:
         }
     with reference_tf.open_session(built.graph, setup.threads, device=setup.device) as session:
         with unchanged(setup.conversion, setup.prefix):
-            built.restore(session, setup.prefix, ema=setup.weights == "ema")
+            built.restore(
+                session,
+                setup.prefix,
+                ema=setup.weights == "ema",
+                scope=setup.conversion.ledger.stripped,
+            )
         yield TensorflowStages(session, graph)

@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 
 from converter.mappings.keys import Naming
 from converter.mappings.state_dicts import findings, to_naming
-from efficientdet_spec import Cause, EfficientDetConfig, InputError, did_you_mean
+from efficientdet_spec import Cause, EfficientDetConfig, InputError, did_you_mean, summary
 from parity.process.frames import first_line
 
 Size = tuple[int, int]
@@ -123,7 +123,7 @@ def fill(
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = findings({key.name: key for key in naming.keys(config)}, shapes)
     if found:
-        raise refused(f"{found[0]}; and {len(found) - 1} more" if found[1:] else found[0])
+        raise refused(summary(found))
     arrays = {name: value.cpu().numpy() for name, value in faithful.state_dict().items()}
     values = to_naming(naming, config, arrays)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in values.items()})

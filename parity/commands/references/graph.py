@@ -60,6 +60,7 @@ def gradients(wanted: Wanted) -> ReferenceGradients:
                 images,
                 patterns,
                 ema=wanted.weights == "ema",
+                scope=wanted.conversion.ledger.stripped,
                 dtype=dtype,
                 training=training,
                 threads=wanted.threads,
@@ -92,5 +93,10 @@ def filled(wanted: Wanted, built: Any, described: dict[str, Any]) -> Iterator[Re
     taps = TensorflowReference(built)
     with reference_tf.open_session(built.graph, wanted.threads, device=wanted.device) as session:
         with unchanged(wanted.conversion, wanted.prefix):
-            built.restore(session, wanted.prefix, ema=wanted.weights == "ema")
+            built.restore(
+                session,
+                wanted.prefix,
+                ema=wanted.weights == "ema",
+                scope=wanted.conversion.ledger.stripped,
+            )
         yield taps.reference(session, described)

@@ -43,6 +43,7 @@ _OF_PARTS: tuple[Statements, ...] = (
     norms.extra_behind_taps,
     biases.before_norms,
     fusions.count,
+    fusions.levels,
     fusions.weights,
     fusions.behind,
     heads.layers,

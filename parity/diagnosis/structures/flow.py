@@ -65,6 +65,9 @@ _GATES = {"sigmoid": "swish", "hardsigmoid": "hard swish"}
 _LIMITS = {"hardtanh": ("min_val", "max_val"), "clamp": ("min", "max"), "clamp_min": ("min", "")}
 """Operations that cut values off, and what their limits are called."""
 
+_COLOURS = 4
+"""An image has no more channels, and more rows."""
+
 _MADE_ANEW = ("zeros", "ones", "empty", "full", "new_")
 """Beginnings of the names of operations that take nothing but a shape from what they are given."""
 
@@ -328,6 +331,12 @@ class Flow:
         self._goes_on.add(source.number)
         self.layers[source.number] = replace(source, biased=source.biased or biased, held=held)
         self._at[value.number] = source.number
+
+    @property
+    def image_size(self) -> tuple[int, ...]:
+        """Height and width of the images that the run began with."""
+        _, *sides = self._record.values[self._record.images].shape
+        return tuple(sides[1:] if sides[0] <= _COLOURS else sides[:-1])
 
     @cached_property
     def readers(self) -> dict[int, tuple[Layer, ...]]:

@@ -31,6 +31,10 @@ def count(seen: Seen) -> Iterator[Statement]:
     if any(item.kind is Kind.OTHER for item in _readers(seen, ups)):
         return
     last = seen.flow.layers[list(seen.network.fusions)[-1]]
+    of_levels = list(_of_levels(seen))
+    yield from of_levels
+    if of_levels:
+        return
     if there % in_cell == 0:
         there_are = f"there are {there // in_cell} BiFPN cells of {in_cell} fusions"
         text = f"{there_are}; the model has {cells}"
@@ -43,6 +47,54 @@ def count(seen: Seen) -> Iterator[Statement]:
         )
         nodes = seen.open((NodeKind.FUSE,))
         yield seen.statement("wiring-other", text, [last], nodes, other_layers=True)
+
+
+def levels(seen: Seen) -> Iterator[Statement]:
+    """Of which levels they are, where there are as many as should be."""
+    due = sum(node.kind is NodeKind.FUSE for node in seen.nodes)
+    if len(seen.network.fusions) == due:
+        yield from _of_levels(seen)
+
+
+def _of_levels(seen: Seen) -> Iterator[Statement]:
+    found = _sizes(seen)
+    by_level = _by_level(seen)
+    nodes = seen.open((NodeKind.FUSE,))
+    due = {by_level[level] for level in seen.config.levels}
+    if not nodes or not found or found == due or not found <= set(by_level.values()):
+        return
+    # Maps of one pixel are of any level behind the first of these.
+    levels = sorted(min(n for n, size in by_level.items() if size == one) for one in found)
+    last = seen.flow.layers[list(seen.network.fusions)[-1]]
+    text = (
+        f"the fusions are of levels P{levels[0]} to P{levels[-1]}; the model's are of "
+        f"P{seen.config.min_level} to P{seen.config.max_level}"
+    )
+    yield seen.statement("levels-other", text, [last], nodes, other_layers=True)
+
+
+def _by_level(seen: Seen) -> dict[int, tuple[int, ...]]:
+    """Height and width of the maps of each level."""
+    found = {0: seen.flow.image_size}
+    for level in range(_HIGHEST):
+        found[level + 1] = tuple((side + 1) // 2 for side in found[level])
+    return found
+
+
+def _sizes(seen: Seen) -> set[tuple[int, ...]]:
+    """Height and width of what the fusions make; none where their axes are not known."""
+    found = set()
+    for number in seen.network.fusions:
+        _, *sides = seen.flow.layers[number].shape
+        channels = seen.config.fpn_channels
+        if channels not in (sides[0], sides[-1]):
+            return set()
+        found.add(tuple(sides[1:] if sides[0] == channels else sides[:-1]))
+    return found
+
+
+_HIGHEST = 12
+"""Levels up to this one are told by their sizes."""
 
 
 def _wiring(fusions: int) -> str:

@@ -19,8 +19,8 @@ def activations(seen: Seen) -> Iterator[Statement]:
     if wrong and seen.open((NodeKind.ACTIVATION,), Part.BACKBONE):
         names = by_text(layer.name for layer in wrong)
         text = (
-            f"behind {len(wrong)} of {len(there)} convolutions of the backbone {names} follows "
-            f"instead of {seen.activation}"
+            f"{len(wrong)} of {len(there)} activations of the backbone are {names} instead of "
+            f"{seen.activation}"
         )
         yield seen.statement("activation-other", text, wrong)
 

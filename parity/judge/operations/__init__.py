@@ -5,6 +5,10 @@ One file holds one kind, or two that are alike.
 
 from parity.judge.operations.activation import (
     ACTIVATIONS,
+<<<<<<< HEAD
+=======
+    Clamp,
+>>>>>>> h16-core
     Gate,
     HardSwish,
     Mish,
@@ -24,6 +28,7 @@ __all__ = [
     "BatchNorm",
     "Convolution",
     "Depthwise",
+    "Clamp",
     "Gate",
     "HardSwish",
     "MaxPool",

@@ -23,7 +23,7 @@ from parity.pipelines.stages import (
     suppressing,
     writing,
 )
-from parity.pipelines.stages.pipeline import Mistake
+from parity.pipelines.stages.pipeline import Mistake, Pipeline
 
 MISTAKES: tuple[Mistake, ...] = (
     *decoding.MISTAKES,
@@ -37,6 +37,27 @@ MISTAKES: tuple[Mistake, ...] = (
     *writing.MISTAKES,
 )
 """Every known mistake, in the order of the stages."""
+
+
+def of_model(faithful: Pipeline) -> tuple[Mistake, ...]:
+    """Every mistake that can be made of a model: those of the lists, and some of its own numbers.
+
+    A normalisation that does what the model's does is none: where only the padding differs, that
+    is what is wrong.
+
+    Args:
+        faithful: The model's pipeline.
+    """
+    how = faithful.normalisation
+    known = [item.changes for item in MISTAKES]
+    own = (*normalising.of_model(how), *anchors.of_model(faithful))
+    every = (*MISTAKES, *(item for item in own if item.changes not in known))
+
+    def is_one(mistake: Mistake) -> bool:
+        wrong = mistake.changes.get("normalisation")
+        return wrong is None or not normalising.does_the_same(wrong, how)
+
+    return tuple(filter(is_one, every))
 
 
 def read_off(port: Mapping[int, Rows]) -> tuple[Mistake, ...]:

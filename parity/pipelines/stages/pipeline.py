@@ -8,11 +8,26 @@ of the first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
+
+from torch_model.anchors import SQRT_ASPECTS, Factors
+from torch_model.preprocess import IMAGENET, Normalisation
+from torch_model.surroundings import Surroundings
+
+KINDS: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("numpy", "gaussian"): "soft",
+        ("numpy", "hard"): "hard",
+        ("tensorflow", "gaussian"): "tf-soft",
+        ("tensorflow", "hard"): "tf-hard",
+    }
+)
+"""What a suppression of an implementation and a method is called here."""
 
 STAGES = ("decode", "preprocess", "network", "postprocess", "output")
 """In order."""
@@ -25,14 +40,17 @@ class Pipeline:
     Attributes:
         decode: How a JPEG becomes pixels.
         colours: Order of the channels.
-        normalisation: How grey levels become the network's input.
+        normalisation: How grey levels become the network's input, in numbers.
         resize: How pixels are interpolated, and of what type.
         fit: Which size an image is scaled to.
         placement: Where the scaled image lies in the input.
         padding: What lies around it.
         network: Which network computes.
-        aspects: The anchors' sides.
-        anchor_scale: Side of an anchor in strides; None: the model's.
+        aspects: (width, height) factors of an anchor's aspects.
+        anchor_scales: Side of an anchor in strides: one for all levels, or one for each.
+        num_scales: Sizes of an anchor at a place.
+        octave: Sizes into which an octave is divided, as many if nothing is wrong.
+        anchor_order: Whether a place's anchors come by ``scales`` or by ``aspects``.
         anchor_centre: Where in its cell an anchor's centre lies.
         code_order: What the four numbers of a box code are.
         code_limits: Whether codes are clamped or divided before they are decoded.
@@ -42,7 +60,7 @@ class Pipeline:
         last_pixel: Whether areas count the last pixel (+1).
         iou: Overlap above which hard NMS drops a box.
         sigma: Width of soft NMS's Gaussian.
-        least: Score below which soft NMS drops a box.
+        least: Score below which soft NMS and TensorFlow's op drop a box.
         limit: Most boxes of an image.
         clipping: Where and when boxes are cut off.
         threshold: Least score that is written.
@@ -54,14 +72,17 @@ class Pipeline:
 
     decode: str = "fast-dct"
     colours: str = "rgb"
-    normalisation: str = "imagenet"
+    normalisation: Normalisation = IMAGENET
     resize: str = "half-pixel"
     fit: str = "truncate"
     placement: str = "corner"
     padding: str = "zero"
     network: str = "faithful"
-    aspects: str = "sqrt"
-    anchor_scale: float | None = None
+    aspects: tuple[Factors, ...] = SQRT_ASPECTS
+    anchor_scales: tuple[float, ...] = (4.0,)
+    num_scales: int = 3
+    octave: int = 3
+    anchor_order: str = "scales"
     anchor_centre: str = "half"
     code_order: str = "ty,tx,th,tw"
     code_limits: str = "none"
@@ -81,14 +102,31 @@ class Pipeline:
     rounding: str = "none"
 
     @classmethod
-    def of_profile(cls, stages: Mapping[str, str]) -> Pipeline:
-        """The faithful pipeline of a profile.
-
-        Args:
-            stages: Variant by stage, as :meth:`torch_model.profiles.Profile.stages` gives them.
-        """
-        changes: Mapping[str, Any] = stages
-        return cls(**changes)
+    def of(cls, around: Surroundings) -> Pipeline:
+        """The faithful pipeline of a model and a profile."""
+        profile, nms = around.profile, around.suppression
+        top, scales = around.max_nms_inputs, around.anchor_scales
+        usual = cls()
+        least = -math.inf if nms.score_thresh is None else nms.score_thresh
+        kind = KINDS[nms.implementation, nms.method]
+        return cls(
+            decode=profile.decode,
+            normalisation=around.normalisation,
+            resize=profile.resize,
+            aspects=around.aspects,
+            anchor_scales=scales[:1] if len(set(scales)) == 1 else scales,
+            num_scales=around.num_scales,
+            octave=around.num_scales,
+            selection=f"top-{top}" if top else "max-per-anchor",
+            nms=kind,
+            scope=profile.scope,
+            iou=usual.iou if nms.iou_thresh is None else nms.iou_thresh,
+            sigma=usual.sigma if nms.sigma is None else nms.sigma,
+            # NumPy's hard NMS has none, which is not the same as a lowest one.
+            least=usual.least if kind == "hard" else least,
+            limit=nms.max_output_size,
+            clipping=profile.clipping,
+        )
 
     def changed(self, changes: Mapping[str, Any]) -> Pipeline:
         """The same with other choices for some parts."""
@@ -115,6 +153,16 @@ INPUT_PARTS = (
     "padding",
 )
 """Parts in front of the network."""
+
+ANCHOR_PARTS = (
+    "aspects",
+    "anchor_scales",
+    "num_scales",
+    "octave",
+    "anchor_order",
+    "anchor_centre",
+)
+"""Parts that the anchors depend on."""
 
 PARTS = tuple(item.name for item in fields(Pipeline))
 

@@ -51,15 +51,18 @@ class Predictions:
     best: Chosen
 
     @classmethod
-    def of(cls, outputs: Outputs) -> Predictions:
+    def of(cls, outputs: Outputs, most: int = MOST) -> Predictions:
         """Those of a network's outputs.
+
+        Args:
+            outputs: For one image.
+            most: So many of the highest logits are kept.
 
         Raises:
             InputError: The outputs hold NaN.
         """
-        return cls(
-            outputs.box_codes, select_top(outputs.classes, MOST), select_best_class(outputs.classes)
-        )
+        top, best = select_top(outputs.classes, most), select_best_class(outputs.classes)
+        return cls(outputs.box_codes, top, best)
 
     @property
     def size(self) -> int:

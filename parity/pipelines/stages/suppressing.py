@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -18,9 +19,17 @@ IOUS = (0.2, 0.25, *(round(0.01 * step, 2) for step in range(30, 71)), 0.75, 0.8
 SIGMAS = (0.25, 0.3, 0.5, 1.0)
 LIMITS = (10, 20, 50, 100, 200, 300, 500, 1000, 10_000)
 
+LEAST = {"soft": 0.001, "tf-soft": 0.001, "tf-hard": -math.inf}
+"""Score below which each kind drops a box, of those that read it, where nothing else is said."""
+
 MISTAKES = (
     *(
-        Mistake(slug, title, "postprocess", {"nms": name})
+        Mistake(
+            slug,
+            title,
+            "postprocess",
+            {"nms": name} | ({"least": LEAST[name]} if name in LEAST else {}),
+        )
         for slug, name, title in (
             ("numpy-soft-nms", "soft", "soft NMS of the official NumPy code"),
             ("hard-nms", "hard", "hard NMS, areas with +1"),
@@ -29,6 +38,7 @@ MISTAKES = (
             ("no-nms", "none", "no NMS"),
         )
     ),
+    Mistake("least-0.001", "NMS drops scores below 0.001", "postprocess", {"least": 0.001}),
     Mistake("no-last-pixel", "areas in NMS without +1", "postprocess", {"last_pixel": False}),
     Mistake(
         "class-agnostic", "boxes suppress those of any class", "postprocess", {"scope": "global"}
@@ -88,7 +98,7 @@ _READ = {
     "soft": {"sigma", "least", "last_pixel", "scope"},
     "hard": {"iou", "last_pixel", "scope"},
     "tf-soft": {"sigma", "least", "scope"},
-    "tf-hard": {"iou", "scope"},
+    "tf-hard": {"iou", "least", "scope"},
     "none": set(),
 }
 """Which choices each kind of suppression reads."""
@@ -172,6 +182,6 @@ def suppressed(
         groups,
         soft_sigma=pipeline.sigma / 2 if soft else 0.0,
         iou_threshold=pipeline.iou,
-        score_threshold=pipeline.least if soft else -np.inf,
+        score_threshold=pipeline.least,
         limit=limit,
     )

@@ -23,6 +23,7 @@ from parity.results.records.record import (
     says,
 )
 from parity.results.records.shared import Checkpoint
+from parity.results.records.stages import StageValues
 
 Metric = Annotated[str, Meta(pattern="^(AP|AP50|AP75|APs|APm|APl|AR1|AR10|AR100|ARs|ARm|ARl)$")]
 """One of COCO's twelve."""
@@ -62,7 +63,7 @@ class ImageCounts(Record, frozen=True):
 class Category(Record, frozen=True):
     """One category."""
 
-    id: Annotated[Whole, says("COCO's number of it")]
+    id: Annotated[Whole, says("its number in the annotations")]
     name: Annotated[str, says("its name")]
     AP: Annotated[Mapping[Side, Fraction | None], says("average precision by side")]
     delta: Annotated[Fraction | None, says("the judged side's minus TensorFlow's")]
@@ -202,12 +203,19 @@ class CocoResult(ResultFile, kw_only=True, frozen=True):
     ] = None
     notes: Annotated[
         Sequence[str],
-        says("sentences on how the candidate's detections came about, such as how it returns them"),
+        says(
+            "sentences on what of the annotations and images was read otherwise than it is "
+            "written, and on how the candidate's detections came about"
+        ),
     ] = ()
     annotations: Annotated[str, says("the annotation file")]
     profile: Annotated[
         Mapping[str, str], says("variants of the stages around the network, and their `name`")
     ]
+    stages: Annotated[
+        StageValues | None,
+        says("what the stages around the network did, in numbers; null in files of before"),
+    ] = None
     size: Annotated[Sequence[Count], says("height and width of the network's input in pixels")]
     environment: Annotated[
         Mapping[str, Any], says("versions, processor, devices, threads and settings")

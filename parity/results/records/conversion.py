@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, UnsetType
 
+from parity.results.records.hyperparameters import HyperparametersResult
 from parity.results.records.record import Count, Record, ResultFile, Seconds, says
 
 EXCLUDED = "excluded"
@@ -34,8 +35,8 @@ class Variable(Record, frozen=True):
 class LedgerResult(Record, kw_only=True, frozen=True):
     """The complete account of a conversion."""
 
-    model: Annotated[str, says("name of the model")]
-    num_classes: Annotated[Count, says("number of classes")]
+    model: Annotated[str, says("name of the model, or of the backbone that alone is wanted")]
+    num_classes: Annotated[Count, says("number of classes; 0 of a backbone")]
     weights: Annotated[str, says("which values were asked for, `ema` or `raw`")]
     counts: Annotated[
         Mapping[str, Count], says("number of variables by use or reason of exclusion")
@@ -44,7 +45,24 @@ class LedgerResult(Record, kw_only=True, frozen=True):
         Sequence[str], says("what is wrong; empty for a checkpoint that can be converted")
     ]
     notes: Annotated[Sequence[str], says("what a user should know although nothing is wrong")]
+    hyperparameters: Annotated[
+        HyperparametersResult | UnsetType,
+        says("what was given besides the tensors and what is assumed; absent in older files"),
+    ] = UNSET
     variables: Annotated[Sequence[Variable], says("one entry for each variable, in file order")]
+
+
+class ReleaseResult(Record, kw_only=True, frozen=True):
+    """One of Google's releases, and how a checkpoint is known to be it."""
+
+    name: Annotated[str, says("its official name, as `models` lists it")]
+    how: Annotated[
+        str,
+        says(
+            "`by its content`, which is certain, or `by its official name`, `by its address`, "
+            "`by its folder`"
+        ),
+    ]
 
 
 class Provenance(Record, kw_only=True, frozen=True):
@@ -61,18 +79,34 @@ class Provenance(Record, kw_only=True, frozen=True):
     values_fingerprint: Annotated[
         str | UnsetType, says("the same of the tensors that were used")
     ] = UNSET
+    release: Annotated[
+        ReleaseResult | None | UnsetType,
+        says("which of Google's releases it is; null where nothing says so"),
+    ] = UNSET
     licence: Annotated[
         str | None | UnsetType,
         says("of the checkpoint; null where it is none of Google's releases, or not known as one"),
     ] = UNSET
     weights: Annotated[str | UnsetType, says("which values were taken, `ema` or `raw`")] = UNSET
+    stripped_prefix: Annotated[
+        str | None | UnsetType,
+        says("what was left out before the file's names, with `--strip-prefix`; else null"),
+    ] = UNSET
     variables: Annotated[
         Mapping[str, Count] | UnsetType, says("number of variables by use or reason of exclusion")
+    ] = UNSET
+    dtypes: Annotated[
+        Mapping[str, Count] | UnsetType,
+        says("number of the variables used by the type in which the checkpoint stores them"),
     ] = UNSET
     notes: Annotated[Sequence[str], says("what a user should know although nothing is wrong")] = ()
     warnings: Annotated[Sequence[str] | UnsetType, says("of earlier versions of the program")] = (
         UNSET
     )
+    hyperparameters: Annotated[
+        HyperparametersResult | UnsetType,
+        says("what was given besides the tensors and what is assumed; absent in older files"),
+    ] = UNSET
     versions: Annotated[
         Mapping[str, str | None] | UnsetType, says("of the packages that converted it")
     ] = UNSET
@@ -90,9 +124,14 @@ class ConversionResult(ResultFile, kw_only=True, frozen=True):
         str | UnsetType,
         says("whose keys the file has; absent where it is this project's own .pth"),
     ] = UNSET
-    model: Annotated[str | UnsetType, says("name of the model; absent with `--list`")] = UNSET
+    backbone: Annotated[
+        str | UnsetType, says("name of the backbone, where it alone was converted")
+    ] = UNSET
+    model: Annotated[
+        str | UnsetType, says("name of the model; absent with `--list` and of a backbone")
+    ] = UNSET
     config: Annotated[
-        Mapping[str, Any] | UnsetType, says("the model's configuration; absent with `--list`")
+        Mapping[str, Any] | UnsetType, says("the model's configuration; absent like `model`")
     ] = UNSET
     provenance: Annotated[
         Provenance | UnsetType, says("where the values come from; absent with `--list`")

@@ -11,6 +11,7 @@ from parity.process.outcome import Outcome
 from parity.results.records.detections import BySide, ImageMatching
 from parity.results.records.record import Count, Figure, Record, ResultFile, Side, says
 from parity.results.records.shared import Checkpoint, Environment
+from parity.results.records.stages import StageValues
 
 
 class DetectCompared(Record, frozen=True):
@@ -74,11 +75,18 @@ class DetectResult(ResultFile, kw_only=True, frozen=True):
     ] = None
     notes: Annotated[
         Sequence[str],
-        says("sentences on how the candidate's detections came about, such as how it returns them"),
+        says(
+            "sentences on files that were left out, and on how the candidate's detections came "
+            "about"
+        ),
     ] = ()
     profile: Annotated[
         Mapping[str, str], says("variants of the stages around the network, and their `name`")
     ]
+    stages: Annotated[
+        StageValues | None,
+        says("what the stages around the network did, in numbers; null in files of before"),
+    ] = None
     size: Annotated[Sequence[Count], says("height and width of the network's input in pixels")]
     environment: Environment
     columns: Annotated[Sequence[str], says("what the numbers of a detection are")]

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, UnsetType
 
+from efficientdet_spec import printable
+from parity.results.records.hyperparameters import HyperparametersResult
 from parity.results.records.record import Count, Record, Sha256, says
 
 Environment = Annotated[
@@ -33,6 +35,16 @@ class Checkpoint(Record, frozen=True):
         str, says("SHA-256 of the sorted (name, CRC32C) pairs of all tensors", max_length=64)
     ]
     weights: Annotated[Weights, says("which values: moving averages or raw ones")]
+    hyperparameters: Annotated[
+        HyperparametersResult | UnsetType,
+        says("what was given besides its tensors and what is assumed; absent in older files"),
+    ] = UNSET
+
+    @property
+    def told(self) -> str:
+        """What was given besides the tensors and what is assumed, in one line; may be empty."""
+        found = self.hyperparameters
+        return "" if found is UNSET else printable(found.sentence)
 
 
 class Images(Record, kw_only=True, frozen=True):

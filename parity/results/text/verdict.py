@@ -30,6 +30,9 @@ def verdict_lines(
     told = report.sentence if found is None else f"{in_capitals(report.outcome)}: {_count(report)}"
     lines = wrapped(f"{told}.", width, indent="  ", first="")
     lines += wrapped(_meaning(report), width, indent="  ")
+    told = report.checkpoint.told
+    if told:
+        lines += wrapped(f"Hyperparameters {told}.", width, indent="    ", first="  ")
     if found is not None:
         lines += ["", *_lead_lines(report, found, paths, width, verbose=verbose)]
     return lines

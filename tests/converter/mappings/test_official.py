@@ -8,9 +8,11 @@ from math import prod
 
 import pytest
 import torch
+from configurations import CONFIGURATIONS
+from sampling import one_in
 
 from converter.mappings.official import iterate_pairs
-from efficientdet_spec import MODELS, OFFICIAL_MODELS, TINY, Fusion, get_config
+from efficientdet_spec import LITE_MODELS, MODELS, OFFICIAL_MODELS, TINY, get_config
 from torch_model.model import EfficientDet
 
 # What the official code builds: model variables and trainable parameters.
@@ -24,21 +26,27 @@ PUBLISHED = {
     "efficientdet-d6": (1565, 51_871_782),
     "efficientdet-d7": (1565, 51_871_782),
     "efficientdet-d7x": (1902, 77_147_166),
+    "efficientdet-lite0": (588, 3_243_470),
+    "efficientdet-lite1": (719, 4_248_318),
+    "efficientdet-lite2": (775, 5_252_334),
+    "efficientdet-lite3": (922, 8_350_862),
+    "efficientdet-lite3x": (922, 9_280_862),
+    "efficientdet-lite4": (1068, 15_130_894),
 }
 STATISTICS = ("moving_mean", "moving_variance")
 
 VARIANTS = {
-    "softmax fusion": replace(TINY, fusion=Fusion.SOFTMAX_ATTENTION),
-    "sum fusion": replace(TINY, fusion=Fusion.SUM),
-    "levels 3 to 8": replace(TINY, max_level=8),
-    "levels 3 to 5": replace(TINY, max_level=5),
-    "levels 4 to 7": replace(TINY, min_level=4),
-    "levels 2 to 6": replace(TINY, min_level=2, max_level=6),
+    **CONFIGURATIONS,
     "one class": TINY.with_classes(1),
-    "one cell and repeat": replace(TINY, fpn_cells=1, head_repeats=1),
     "two scales": replace(TINY, num_scales=2),
-    # The backbone's P5 has the BiFPN's channels, so that nothing is down-channelled there.
-    "equal channels": replace(TINY, fpn_channels=32),
+}
+ONLY_COMPUTE_OTHERWISE = {
+    "relu activation",
+    "relu6 activation",
+    "hswish activation",
+    "mish activation",
+    "attn fusion",
+    "convolution behind the pool",
 }
 
 
@@ -77,10 +85,10 @@ def torch_parameters(config):
 
 
 def test_every_published_model_is_looked_at():
-    assert tuple(PUBLISHED) == OFFICIAL_MODELS
+    assert tuple(PUBLISHED) == (*OFFICIAL_MODELS, *LITE_MODELS)
 
 
-@pytest.mark.parametrize("name", OFFICIAL_MODELS)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_variables_are_the_official_ones(name, test_data):
     short = name.removeprefix("efficientdet-")
     content = json.loads((test_data / "official" / f"{short}.variables.json").read_text())
@@ -94,7 +102,7 @@ def test_variables_are_the_official_ones(name, test_data):
     assert trained == {variable for variable, _ in mapped if not variable.endswith(STATISTICS)}
 
 
-@pytest.mark.parametrize("name", OFFICIAL_MODELS)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_published_counts(name):
     mapped = variables(iterate_pairs(get_config(name)))
     trained = sum(prod(shape) for variable, shape in mapped if not variable.endswith(STATISTICS))
@@ -117,9 +125,9 @@ def test_variants_map_one_to_one(variant):
     pairs = list(iterate_pairs(config))
     assert disagreements(parameters(pairs), torch_parameters(config)) == []
     assert disagreements(variables(pairs), dict(variables(pairs))) == []
-    # Each variant but the one that only computes otherwise has other parameters.
+    # Each variant but those that only compute otherwise has other parameters.
     same = disagreements(parameters(pairs), torch_parameters(TINY)) == []
-    assert same == (config.fusion is Fusion.SOFTMAX_ATTENTION)
+    assert same == (variant in ONLY_COMPUTE_OTHERWISE)
     elements = sum(prod(pair.shape) for pair in pairs)
     assert elements == sum(prod(shape) for _, shape in variables(pairs))
 
@@ -127,10 +135,7 @@ def test_variants_map_one_to_one(variant):
 @pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed"
 )
-@pytest.mark.parametrize(
-    "variant",
-    ["softmax fusion", "levels 3 to 8", "levels 3 to 5", "levels 4 to 7", "equal channels"],
-)
+@pytest.mark.parametrize("variant", one_in(2, VARIANTS))
 def test_variants_name_the_reference_graphs_variables(variant):
     import reference_tf
 

@@ -174,9 +174,10 @@ def test_what_does_not_fit_is_refused(name):
         with pytest.raises(InputError) as raised:
             from_naming(naming, config, damaged, "x.pth")
         assert str(raised.value) == (
-            f"x.pth does not fit efficientdet-tiny in the naming of {name}: {said}."
+            f"x.pth does not fit efficientdet-tiny in the naming of {name}: {said}. Give the state "
+            f"dict of a whole model of this size and number of classes."
         )
-    with pytest.raises(InputError, match="does not fit efficientdet-tiny: .* and [0-9]+ more"):
+    with pytest.raises(InputError, match=r"efficientdet-tiny: [0-9]+ missing, .* under .*, \.\.\."):
         to_naming(naming, config, {})
 
 

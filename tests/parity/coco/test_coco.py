@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from exif import with_exif
 from handmade import written
 from made_images import waves
 
@@ -113,29 +114,43 @@ def test_a_file_as_it_should_be(dataset):
         (["images"], [], "lists no image"),
         (["categories"], [], "lists no category"),
         (["annotations"], {}, "no list 'annotations'"),
-        (["images", 0, "id"], "3", r"images\[0\] has id '3'"),
+        (["images", 0, "id"], "x3", r"images\[0\] has id 'x3'"),
+        (["images", 0, "id"], 3.5, "id 3.5"),
+        (["images", 0, "id"], None, "id None"),
+        (["images", 0, "id"], "9" * 400, "id '999"),
         (["images", 0, "id"], True, "id True"),
         (["images", 0, "id"], 2**60, "whole number"),
         (["images", 0, "id"], 7, r"images\[1\] has id 7"),
         (["images", 0, "width"], 0, "width 0"),
-        (["images", 0, "file_name"], "../3.png", "without any folder"),
-        (["images", 0, "file_name"], "/etc/passwd", "without any folder"),
-        (["images", 0, "file_name"], "a\\b.png", "without any folder"),
-        (["images", 0, "file_name"], "C:3.png", "without any folder"),
-        (["images", 0, "file_name"], "..", "without any folder"),
+        (["images", 0, "file_name"], "../3.png", "below the folder of images"),
+        (["images", 0, "file_name"], "/etc/passwd", "below the folder of images"),
+        (["images", 0, "file_name"], "a\\..\\..\\b.png", "below the folder of images"),
+        (["images", 0, "file_name"], "a/../../b.png", "below the folder of images"),
+        (["images", 0, "file_name"], "\\\\server\\b.png", "below the folder of images"),
+        (["images", 0, "file_name"], "a/", "below the folder of images"),
+        (["images", 0, "file_name"], "http://x/a%2f..%2fb.png", "below the folder of images"),
+        (["images", 0, "file_name"], "a" * 256, "below the folder of images"),
+        (["images", 0, "file_name"], None, "file_name None"),
+        (["images", 0, "file_name"], "C:3.png", "below the folder of images"),
+        (["images", 0, "file_name"], "..", "below the folder of images"),
         (["images", 0, "file_name"], "a\x00.png", "printable"),
         (["images", 0, "file_name"], "7.png", "no other image"),
-        (["categories", 0, "id"], 91, "model's classes, 1 to 90"),
-        (["categories", 0, "id"], 0, "model's classes"),
+        (["categories", 0, "id"], 91, "category_id 1; expected the id of a category"),
         (["categories", 1, "id"], 1, "no other entry"),
         (["categories", 0, "name"], 5, "printable text"),
-        (["annotations", 2, "image_id"], 4, r"annotations\[2\] has image_id 4"),
+        (["annotations", 2, "image_id"], "4x", r"annotations\[2\] has image_id '4x'"),
         (["annotations", 2, "category_id"], 2, "category_id 2"),
         (["annotations", 2, "bbox"], [1, 2, 3], r"\[x, y, width, height\]"),
         (["annotations", 2, "bbox"], [1, 2, -3, 4], "bbox"),
         (["annotations", 2, "bbox"], [1, 2, 3, float("nan")], "bbox"),
         (["annotations", 2, "bbox"], [1, 2, 3, 10**400], "bbox"),
+        (["annotations", 2, "bbox"], None, "bbox None"),
+        (["annotations", 2, "bbox"], [], r"bbox \[\]"),
+        (["annotations", 2, "bbox"], ["1", "2", "x", "4"], "bbox 'x'"),
+        (["annotations", 2, "bbox"], [1, 2, True, 4], "bbox True"),
         (["annotations", 2, "area"], -1, "area -1"),
+        (["annotations", 2, "area"], "many", "area 'many'"),
+        (["annotations", 2, "iscrowd"], "no", "iscrowd 'no'"),
         (["annotations", 2, "iscrowd"], 2, "iscrowd 2"),
     ],
 )
@@ -176,7 +191,7 @@ def test_what_is_not_needed_takes_no_memory(tmp_path):
 
 
 def test_lists_and_values_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(read_annotations.__globals__["__name__"] + ".MAX_OBJECTS", 5)
+    monkeypatch.setattr("parity.detections.annotation_values.MAX_OBJECTS", 5)
     path = write(tmp_path / "a.json", annotated())
     with pytest.raises(InputError, match="has 6 objects in its list 'annotations'; at most 5"):
         read_annotations(path, CLASSES)
@@ -409,7 +424,8 @@ def test_both_frameworks_agree(coco, findable, tmp_path, capsys):
     assert set(result["metric_deltas"]) == set(METRICS)
     assert result["matching"]["matched"] == 400
     assert result["matching"]["apart"] == result["matching"]["reference_unexplained"] == 0
-    assert result["profile"]["nms"] == "soft"
+    assert result["profile"]["nms"] == "evaluation"
+    assert result["stages"]["nms"]["sigma"] == 0.5 and result["stages"]["anchor_scales"] == [4] * 5
     assert result["images"]["torch"] == {"all": 4, "failed": 0, "failures": []}
     assert set(result["seconds_per_image"]["tensorflow"]) == {
         "decode", "preprocess", "network", "postprocess", "wall",
@@ -439,8 +455,9 @@ def test_another_stage_on_one_side_is_seen(coco, monkeypatch):
 @pytest.mark.parametrize(
     "boxes, told", [([], "no metric is defined"), (None, "AP is 0 on both sides")]
 )
-def test_where_nothing_was_found_nothing_is_shown(coco, tmp_path, capsys, boxes, told):
+def test_where_nothing_was_found_nothing_is_shown(coco, tmp_path, capsys, boxes, told, monkeypatch):
     """Every detection agrees, but the metrics would for a model that finds nothing."""
+    monkeypatch.setattr("parity.coco.report.TELLING_SPREAD", 2.0)
     values = annotated()
     values["annotations"] = values["annotations"] if boxes is None else boxes
     code, result = coco("--limit", "2", annotations=write(tmp_path / "a.json", values))
@@ -449,6 +466,25 @@ def test_where_nothing_was_found_nothing_is_shown(coco, tmp_path, capsys, boxes,
     assert result["compared"]["true_boxes"] == (4 if boxes is None else 0)
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("not shown: ") and told in last
+
+
+@needs_tensorflow
+def test_detections_that_are_not_all_alike_show_parity_alone(coco, dataset, monkeypatch):
+    """In noise their scores are far apart; those of a port that is wrong are others."""
+    import torch_model.postprocess
+
+    noise = np.random.default_rng(0).integers(0, 255, (*SIZES[3], 3), dtype=np.uint8)
+    assert cv2.imwrite(str(dataset[0] / "3.png"), noise)
+    options = ("--image-ids", "3", "--size", "96x128")
+    code, result = coco(*options)
+    assert code == 0 and result["outcome"] == "parity" and result["metrics"]["torch"]["AP"] == 0
+    assert "AP is 0 on both sides, so that only the detections show it" in result["sentence"]
+    monkeypatch.setattr("parity.coco.report.TELLING_SPREAD", 2.0)
+    code, result = coco(*options)
+    assert code == 3 and "less than the 2 from which on" in result["sentence"]
+    sigmoid = torch_model.postprocess.sigmoid
+    monkeypatch.setattr(torch_model.postprocess, "sigmoid", lambda logits: sigmoid(logits) * 0.99)
+    assert coco(*options, out="wrong")[0] == 1
 
 
 @needs_tensorflow
@@ -550,6 +586,86 @@ def test_annotations_of_other_images(coco, tmp_path):
     code, result = coco(annotations=write(tmp_path / "other.json", values))
     failure = result["images"]["torch"]["failures"][0]
     assert code == 3 and "150x90 pixels, but the annotations are for 151x90" in failure["reason"]
+
+
+def test_a_photograph_that_was_annotated_upright(coco, dataset, tmp_path):
+    path = dataset[0] / "3.png"
+    path.write_bytes(with_exif(path.read_bytes(), 6))
+    values = annotated()
+    image = values["images"][0]
+    assert image["file_name"] == "3.png"
+    image["width"], image["height"] = image["height"], image["width"]
+    annotations = write(tmp_path / "upright.json", values)
+    code, result = coco("--framework", "torch", annotations=annotations)
+    (failure,) = result["images"]["torch"]["failures"]
+    assert code == 3 and "EXIF orientation (6)" in failure["reason"]
+
+
+def test_images_in_folders_and_what_is_told_of_it(coco, dataset, tmp_path, capsys):
+    """Images of one name in two folders stay apart, in files of other programs too."""
+    values = annotated()
+    for number, name in ((3, "one"), (7, "two")):
+        (dataset[0] / name).mkdir()
+        (dataset[0] / f"{number}.png").rename(dataset[0] / name / "a.png")
+        (image,) = (item for item in values["images"] if item["id"] == number)
+        image["file_name"] = f".\\{name}\\a.png"
+    for image in values["images"]:
+        image["id"] = str(image["id"])
+    annotations = write(tmp_path / "folders.json", values)
+    options = ("--framework", "torch", "--image-ids", "3,7")
+    code, result = coco(*options, annotations=annotations)
+    told = "file_name read as a path below the folder of images: 2 (the first: .\\one\\a.png)"
+    assert code == 0 and told in result["notes"] and told in capsys.readouterr().out
+    assert any("id written as text: 4" in note for note in result["notes"])
+    found = tmp_path / "out" / "detections_torch.json"
+    brought = ("--detections", found, "--framework", "candidate", "--no-explanation")
+    code, again = coco(*brought, "--image-ids", "3,7", annotations=annotations, out="again")
+    assert code == 0 and again["metrics"]["candidate"] == result["metrics"]["torch"]
+    assert (tmp_path / "again" / "detections_candidate.json").read_bytes() == found.read_bytes()
+    assert again["notes"][: len(result["notes"])] == result["notes"]
+
+
+def test_categories_of_other_ids_are_those_of_their_names(coco, findable, tmp_path, monkeypatch):
+    """The metrics are those of the model's own ids, and files have the ids of the annotations."""
+    import parity.coco.names
+
+    torch = ("--framework", "torch")
+    _, plain = coco(*torch, annotations=findable)
+    called = {1: "cat", 2: "dog", 3: "cow", 4: "fox", 5: "owl", 6: "ant", 7: "bee"}
+    monkeypatch.setattr(parity.coco.names, "stated_names", lambda config: called)
+    values = json.loads(findable.read_text())
+    ids = {number: 50 - number for number in called}
+    values["categories"] = [{"id": 0, "name": "animals"}] + [
+        {"id": ids[item["id"]], "name": called[item["id"]].upper()} for item in values["categories"]
+    ]
+    for item in values["annotations"]:
+        item["category_id"] = ids[item["category_id"]]
+    annotations = write(tmp_path / "named.json", values)
+    code, result = coco(*torch, annotations=annotations, out="named")
+    assert code == 0 and result["metrics"] == plain["metrics"] and plain["metrics"]["torch"]["AP"]
+    assert "mapped to the model's classes by name" in result["notes"][1]
+    by_id = {item["id"]: item["AP"]["torch"] for item in plain["categories"]}
+    assert {item["id"]: item["AP"]["torch"] for item in result["categories"]} == {
+        ids[number]: value for number, value in by_id.items()
+    }
+    one, other = (
+        json.loads((tmp_path / out / "detections_torch.json").read_text())
+        for out in ("out", "named")
+    )
+    assert other == [
+        {**item, "category_id": ids[item["category_id"]]}
+        for item in one
+        if item["category_id"] in by_id
+    ]
+    # What another program writes has the ids of the annotations too.
+    brought = ("--detections", tmp_path / "named" / "detections_torch.json", "--no-explanation")
+    brought += ("--framework", "candidate")
+    _, again = coco(*brought, annotations=annotations, out="brought")
+    assert again["metrics"]["candidate"] == plain["metrics"]["torch"]
+    # With the model's own it is wrong, and that must be seen.
+    brought = ("--detections", tmp_path / "out" / "detections_torch.json", *brought[2:])
+    _, wrong = coco(*brought, annotations=annotations, out="wrong")
+    assert wrong["metrics"]["candidate"]["AP"] == 0
 
 
 def test_one_framework_and_a_submission(coco, dataset, tmp_path):
@@ -675,7 +791,7 @@ def test_a_finished_run_computes_nothing_again(coco, monkeypatch, tmp_path):
 def test_other_settings_do_not_mix(coco, capsys):
     assert coco("--framework", "torch", "--limit", "2")[0] == 0
     assert coco("--framework", "torch", "--limit", "2", "--stage", "nms=hard")[0] == 2
-    assert "profile nms was soft, now hard" in capsys.readouterr().err
+    assert "profile nms was evaluation, now hard" in capsys.readouterr().err
 
 
 def test_trained_detections_have_the_official_ap(test_data):

@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 
-from efficientdet_spec import OFFICIAL_MODELS
+from efficientdet_spec import FIRST_RELEASES, OFFICIAL_MODELS, VARIANTS
 from efficientdet_spec.releases import FINGERPRINTS, archive_address
 from parity.coco.published import HALF_A_DIGIT, PUBLISHED, Measured, against_published
 from parity.results.records.record import plain
 from parity.results.records.shared import Checkpoint, Weights
 
+ADVPROP = [name for name in VARIANTS if name.endswith("-advprop")]
 KNOWN = Checkpoint("somewhere", FINGERPRINTS["efficientdet-d3"], Weights.EMA)
 MEASURED = Measured(
     ap=0.468,
@@ -27,9 +28,37 @@ def judge(ap=0.468, model="efficientdet-d3", **changes):
     return against_published(model, replace(MEASURED, ap=ap, **changes))
 
 
-def test_every_official_model_has_a_figure():
-    assert tuple(PUBLISHED) == tuple(OFFICIAL_MODELS)
-    assert judge(model="mine") is None
+def test_every_release_with_a_figure_on_val2017_has_it_here():
+    assert tuple(PUBLISHED)[: len(OFFICIAL_MODELS)] == tuple(OFFICIAL_MODELS)
+    assert set(PUBLISHED) == {*OFFICIAL_MODELS, *FIRST_RELEASES, *ADVPROP}
+    # Of the others no page says on which images.
+    for model in ("mine", "efficientdet-d3-640", "efficientdet-lite0"):
+        assert judge(model=model) is None
+
+
+def test_a_variants_figure_is_its_own():
+    checkpoint = Checkpoint(archive_address("efficientdet-d3-advprop"), "f" * 64, Weights.EMA)
+    assert judge(0.477, "efficientdet-d3-advprop", checkpoint=checkpoint).verdict == "agrees"
+    found = judge(0.468, "efficientdet-d3-advprop", checkpoint=checkpoint, profile="official")
+    assert found.verdict == "differs" and "0.477 (Det-AdvProp.md)" in found.text
+    # Its figures are of 2021.
+    assert "--profile" not in found.text
+
+
+@pytest.mark.parametrize(
+    "checkpoint",
+    [
+        Checkpoint("somewhere", FINGERPRINTS["efficientdet-d4-2020-03"], Weights.EMA),
+        Checkpoint(archive_address("efficientdet-d4-2020-03"), "f" * 64, Weights.EMA),
+    ],
+    ids=["content", "address"],
+)
+def test_the_first_release_is_judged_by_its_own_figures_and_profile(checkpoint):
+    own = {"checkpoint": checkpoint, "profile": "release-2020-03"}
+    assert judge(0.48985, "efficientdet-d4", **own).verdict == "agrees"
+    assert judge(0.493, "efficientdet-d4", **own).verdict == "differs"
+    other = judge(0.48985, "efficientdet-d4", checkpoint=checkpoint, profile="official")
+    assert other.verdict == "not comparable" and "instead of release-2020-03" in other.text
 
 
 @pytest.mark.parametrize(
@@ -69,6 +98,7 @@ def test_the_first_releases_figure_is_not_the_second_ones():
         ({"true_boxes": 36334}, "36334 true boxes instead of the 36335"),
         ({"checkpoint": structs.replace(KNOWN, weights=Weights.RAW)}, "not the moving averages"),
         ({"native_size": False}, "another input size"),
+        ({"own": "anchor_scale"}, "a model with anchor_scale of its own"),
         ({"profile": "official-tf-nms"}, "the profile official-tf-nms instead of official or"),
         ({"profile": "official nms=hard"}, "the profile official nms=hard instead of"),
         ({"checkpoint": structs.replace(KNOWN, fingerprint="f" * 64)}, "not known to be the pub"),

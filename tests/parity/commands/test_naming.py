@@ -1,5 +1,6 @@
 """Files with the keys of other code bases: written by convert, recognised as a candidate."""
 
+import argparse
 import json
 
 import numpy as np
@@ -118,13 +119,26 @@ def test_a_code_base_without_a_package_is_recognised_too(tiny_checkpoint, tmp_pa
     assert str(raised.value).endswith("a function that makes the model and loads the file.")
 
 
+def test_the_keys_of_a_training_checkpoint_are_recognised_without_loading_it(
+    tiny_checkpoint, tmp_path
+):
+    """As timm's trainer writes it: beside the state dict stands a pickled object."""
+    state = {f"model.{key.name}": torch.zeros(1) for key in get_naming("effdet").keys(TINY)}
+    path = tmp_path / "last.pth"
+    torch.save({"state_dict": state, "optimizer": {}, "args": argparse.Namespace(lr=1)}, path)
+    with pytest.raises(InputError, match="keys of rwightman/efficientdet-pytorch, which"):
+        ep.compare(path, tiny_checkpoint)
+
+
 @pytest.mark.parametrize(
     "content", [{"weight": torch.zeros(2)}, [torch.zeros(2)], {"state_dict": 3}, {3: torch.ones(1)}]
 )
 def test_other_files_are_refused_as_before(content, tiny_checkpoint, tmp_path):
     path = tmp_path / "other.pth"
     torch.save(content, path)
-    with pytest.raises(InputError, match="is a PyTorch file, but not one that convert"):
+    with pytest.raises(
+        InputError, match="is a PyTorch file( of 1 tensors .*| with .*)?, but not one that"
+    ):
         ep.compare(path, tiny_checkpoint)
     path.write_bytes(b"damaged")
     with pytest.raises(InputError, match="is not a PyTorch file of plain tensors"):

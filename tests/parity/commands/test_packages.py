@@ -204,12 +204,14 @@ def test_another_model(name, said, effdet, refused):
     [
         (
             "named = {k: v for k, v in named.items() if not k.startswith('fpn.resample.3.')}",
-            "fpn.resample.3.conv.conv.weight is missing; and 5 more",
+            "6 missing, all under fpn.resample.3.conv.: fpn.resample.3.conv.conv.weight, "
+            "fpn.resample.3.conv.conv.bias, fpn.resample.3.conv.bn.weight, ...",
         ),
         (
             # The head's batch norms by level first, as head_bn_level_first makes them.
             "named['class_net.bn_rep.4.1.bn.weight'] = named.pop('class_net.bn_rep.1.4.bn.weight')",
-            "class_net.bn_rep.1.4.bn.weight is missing; and 1 more",
+            "1 missing: class_net.bn_rep.1.4.bn.weight; "
+            "1 unknown: class_net.bn_rep.4.1.bn.weight [16]",
         ),
         (
             "named['backbone.bn1.weight'] = named['backbone.bn1.weight'][:4]",

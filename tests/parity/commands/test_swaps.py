@@ -15,7 +15,7 @@ from made_images import waves
 
 import compare
 import torch_model
-from converter.ledger import EMA
+from converter.variables import EMA
 from efficientdet_spec import InputError
 from parity.coco.metrics import METRICS, evaluate
 from parity.coco.report import CocoReport, SideResults
@@ -35,6 +35,7 @@ from torch_model.detector import Detector
 from torch_model.layers import MaxPool2d
 from torch_model.postprocess import Outputs, postprocess
 from torch_model.profiles import OFFICIAL, with_stages
+from torch_model.surroundings import Surroundings
 
 INSTALLED = importlib.util.find_spec("tensorflow") is not None
 needs_tensorflow = pytest.mark.skipif(not INSTALLED, reason="TensorFlow is not installed")
@@ -223,14 +224,14 @@ def outputs(model):
 
 def exchanged(detector, slug):
     """The stage of a mistake."""
-    return swaps._mistakes(detector)[slug]
+    return swaps._mistakes(detector, [slug])[slug]
 
 
 @pytest.mark.parametrize("size", [(90, 150), (200, 120), (60, 40)])
 def test_another_resize_is_the_only_difference(detector, size):
     image = waves(*size)
     official = detector.preprocess(image)
-    faithful = Pipeline.of_profile(detector.profile.stages())
+    faithful = Pipeline.of(detector.around)
     ours, place = prepared(faithful, image, detector.size, RESIZES)
     assert (ours == official.pixels).all() and np.float32(1) / place.scale[0] == official.scale
 
@@ -253,10 +254,10 @@ def test_a_narrow_image_is_refused(detector):
 
 def test_another_suppression_is_the_only_difference(detector, outputs):
     scale = np.float32(1.5)
-    official = postprocess(outputs, detector.anchors, detector.size, scale, detector.profile)
-    faithful = Pipeline.of_profile(detector.profile.stages())
+    official = postprocess(outputs, detector.anchors, detector.size, scale, detector.around)
+    faithful = Pipeline.of(detector.around)
     boxes, scores, classes = swaps._postprocess_of(
-        faithful, detector.size, detector.anchors, outputs, scale
+        faithful, detector.size, detector.anchors, 5000, outputs, scale
     )
     assert (boxes == official.boxes).all() and (scores == official.scores).all()
     assert (classes == official.classes).all()
@@ -322,9 +323,8 @@ def test_the_accurate_decoder_is_opencvs(tmp_path, name):
 
 
 def setup_of(conversion, prefix, **stages):
-    return SimpleNamespace(
-        conversion=conversion, prefix=prefix, weights="ema", profile=with_stages(OFFICIAL, stages)
-    )
+    around = Surroundings.of(conversion.config, with_stages(OFFICIAL, stages))
+    return SimpleNamespace(conversion=conversion, prefix=prefix, weights="ema", around=around)
 
 
 def slugs(setup, with_tensorflow=True):

@@ -188,6 +188,7 @@ def test_the_command_draws_each_image(detect, tmp_path, capsys):
         (tmp_path / folder).mkdir()
         cv2.imwrite(str(tmp_path / folder / "x.png"), waves(90, 150))
     (tmp_path / "a" / "notes.txt").write_text("A folder may hold other files.")
+    (tmp_path / "a" / "._x.png").write_bytes(b"\0\5\x16\7")
     code, result = detect(tmp_path / "a", tmp_path / "b" / "x.png", "--min-score", 0)
     assert code == 0 and result["passes"] and result["outcome"] == "parity"
     assert result["version"] == 2 and result["compared"] == {
@@ -199,7 +200,10 @@ def test_the_command_draws_each_image(detect, tmp_path, capsys):
     assert [item["picture"] for item in result["images"]] == ["x.png", "x_2.png"]
     assert all(len(item["detections"]["torch"]) == 100 for item in result["images"])
     assert cv2.imread(str(tmp_path / "out" / "x_2.png")).shape == (114, 1140, 3)
-    assert "matched" in capsys.readouterr().out
+    (note,) = result["notes"]
+    assert "1 hidden file that is called like an image, with a dot in front, left out" in note
+    printed = capsys.readouterr().out
+    assert "matched" in printed and note in printed
 
 
 @needs_tensorflow

@@ -5,7 +5,12 @@ import pytest
 from made_images import waves
 
 from efficientdet_spec import InputError
-from parity.detections.images import high_amplitude, image_files, photograph_like
+from parity.detections.images import (
+    high_amplitude,
+    image_files,
+    photograph_like,
+    told_of_hidden,
+)
 from torch_model.preprocess import normalise, preprocess, resize_bilinear
 
 GENERATED = [photograph_like, high_amplitude]
@@ -139,3 +144,18 @@ def test_a_folder_without_images_is_refused(tmp_path):
         image_files(tmp_path)
     with pytest.raises(InputError, match="missing cannot be read"):
         image_files(tmp_path / "missing")
+
+
+def test_hidden_files_are_no_images(tmp_path):
+    """macOS leaves ``._photo.jpg`` beside ``photo.jpg``, and Windows ``Thumbs.db``."""
+    (tmp_path / "photo.JPG").touch()
+    assert told_of_hidden([tmp_path]) == []
+    for name in ("._photo.jpg", ".hidden.png", "Thumbs.db", "desktop.ini", ".DS_Store"):
+        (tmp_path / name).touch()
+    (tmp_path / "__MACOSX.jpg").mkdir()
+    assert image_files(tmp_path) == [tmp_path / "photo.JPG"]
+    (told,) = told_of_hidden([tmp_path])
+    assert told.startswith(f"{tmp_path}: 2 hidden files that are called like an image")
+    (tmp_path / "photo.JPG").unlink()
+    with pytest.raises(InputError, match="has no image, only 6 other entries"):
+        image_files(tmp_path)

@@ -1,6 +1,7 @@
 """Explanations of another program's boxes: its mistakes are named, and nothing else."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,6 +18,8 @@ from parity.pipelines.running import Found, Runner, Tools
 from parity.pipelines.stages import MISTAKES
 from parity.pipelines.stages.pipeline import Pipeline
 from parity.pipelines.text import explanation_text
+from torch_model.profiles import OFFICIAL
+from torch_model.surroundings import Surroundings
 
 SIDE = 128
 FAITHFUL = Pipeline()
@@ -108,6 +111,57 @@ def test_mistakes_are_named(explained, folder, wrong):
     assert found.steps[-1].equal == found.boxes > found.start
     result = found.result(NAMES)
     assert result.complete and len(result.steps) == len(wrong) and not result.worst_images
+
+
+D0 = get_config("efficientdet-d0")
+OTHERS = {
+    "lite": get_config("efficientdet-lite0"),
+    "advprop": replace(D0, mean_rgb=(0.0,) * 3, stddev_rgb=(1.0,) * 3, scale_range=True),
+    "own anchors": replace(
+        D0, anchor_scale=(1.5, 2.0, 2.5, 3.0, 3.5), aspect_ratios=(1.0, 1.3, 0.6)
+    ),
+    "four sizes": replace(D0, num_scales=4),
+}
+"""Models of which a program takes another's values."""
+
+
+@pytest.mark.parametrize(
+    ("model", "wrong"),
+    [
+        ("lite", ()),
+        ("lite", ("normalise-imagenet",)),
+        ("lite", ("anchor-scale-4",)),
+        pytest.param("lite", ("normalise-advprop", "pair-anchors"), marks=pytest.mark.heavy),
+        pytest.param("advprop", (), marks=pytest.mark.heavy),
+        ("advprop", ("normalise-imagenet",)),
+        ("advprop", ("pad-zero-last",)),
+        pytest.param("advprop", ("normalise-levels",), marks=pytest.mark.heavy),
+        pytest.param("advprop", ("normalise-lite", "zero-based"), marks=pytest.mark.heavy),
+        pytest.param("own anchors", (), marks=pytest.mark.heavy),
+        ("own anchors", ("sqrt-anchors",)),
+        ("own anchors", ("anchor-scale-4",)),
+        pytest.param("own anchors", ("swapped-own-anchors",), marks=pytest.mark.heavy),
+        pytest.param("four sizes", (), marks=pytest.mark.heavy),
+        ("four sizes", ("anchor-octave-3",)),
+        ("four sizes", ("anchor-sizes-5",)),
+    ],
+    ids=str,
+)
+def test_values_of_another_model_are_named(folder, model, wrong):
+    """And a program that has the model's own is not accused."""
+    config = OTHERS[model].with_classes(20)
+    networks = {"faithful": other_pipeline.network(config, blank=-9.0)}
+    rows = {
+        image.id: other_pipeline.detect(folder / image.file_name, wrong, networks, config, SIDE)
+        for image in IMAGES
+    }
+    tools = Tools(decode, torch_resizes(), networks)
+    runner = Runner(tools, config, (SIDE, SIDE), folder, other_pipeline.CATEGORIES)
+    faithful = Pipeline.of(Surroundings.of(config, OFFICIAL))
+    found = explain(runner, faithful, rows, IMAGES, (SIDE, SIDE), {"faithful"}, in_silence)
+    assert named(found) == set(wrong) and found.complete, explanation_text(found, NAMES)
+    assert found.differs == bool(wrong)
+    assert not any(step.alternatives for step in found.steps)
 
 
 def test_numbers_that_no_list_has_are_read_off_the_boxes(explained, folder):

@@ -8,8 +8,10 @@ from made_images import waves
 from efficientdet_spec import get_config
 from parity.pipelines.stages import BY_SLUG, MISTAKES, anchors, resizing, suppressing, writing
 from parity.pipelines.stages.pipeline import PARTS, STAGES, Pipeline, with_mistakes
-from torch_model.anchors import PAIR_ASPECTS, make_anchors
+from torch_model.anchors import PAIR_ASPECTS, SQRT_ASPECTS, make_anchors
+from torch_model.preprocess import IMAGENET
 from torch_model.profiles import PROFILES
+from torch_model.surroundings import Surroundings
 
 
 def test_every_mistake_is_another_choice():
@@ -29,8 +31,11 @@ def test_two_mistakes_in_one_part_exclude_each_other():
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=str)
 def test_a_profile_is_a_pipeline(profile):
-    found = Pipeline.of_profile(profile.stages())
-    assert {name: getattr(found, name) for name in profile.stages()} == profile.stages()
+    found = Pipeline.of(Surroundings.of(get_config("efficientdet-d0"), profile))
+    for name in ("decode", "resize", "scope", "clipping"):
+        assert getattr(found, name) == profile.stages()[name]
+    assert found.normalisation == IMAGENET
+    assert found.aspects == (PAIR_ASPECTS if profile.aspects == "pairs" else SQRT_ASPECTS)
 
 
 PIXELS = np.arange(5 * 7 * 3).reshape(5, 7, 3).astype(np.int64) ** 2 * 13 % 256
@@ -145,9 +150,9 @@ def test_anchors_of_a_pipeline():
     config, size = get_config("efficientdet-d0"), (128, 128)
     plain = anchors.of_pipeline(Pipeline(), config, size)
     assert (plain == make_anchors(config, *size)).all()
-    pairs = anchors.of_pipeline(Pipeline(aspects="pairs"), config, size)
+    pairs = anchors.of_pipeline(Pipeline(aspects=PAIR_ASPECTS), config, size)
     assert (pairs == make_anchors(config, *size, PAIR_ASPECTS)).all()
-    double = anchors.of_pipeline(Pipeline(anchor_scale=8.0), config, size)
+    double = anchors.of_pipeline(Pipeline(anchor_scales=(8.0,)), config, size)
     sides = (double[:, 2:] - double[:, :2]) / (plain[:, 2:] - plain[:, :2])
     assert np.allclose(sides, 2) and np.allclose(
         double[:, :2] + double[:, 2:], plain[:, :2] + plain[:, 2:]

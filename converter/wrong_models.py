@@ -1,0 +1,117 @@
+"""What a checkpoint is that holds no EfficientDet under the official names, and what to do then."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from converter.recognition import facts_of
+from efficientdet_spec import BACKBONES, MODELS, Cause, InputError, printable, shortened
+
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+"""The tensor by which a TensorFlow 2 object checkpoint is known."""
+
+# Scopes of tensorflow/models' Object Detection API, whose SSD with an EfficientNet is called
+# EfficientDet too: of its TF1 graphs, and of its TF2 objects.
+_DETECTION_API = re.compile(
+    r"(.*/)?(FeatureExtractor|(First|Second)Stage\w+|WeightSharedConvolutionalBoxPredictor"
+    r"|BoxPredictor_\d+|_feature_extractor|_box_predictor|_base_tower_layers_for_heads)(/|$)"
+)
+_DETECTOR_SCOPES = ("class_net/", "box_net/", "fpn_cells/")
+_MOST_PREFIX = 200
+
+
+def refusal(source: str, shapes: Mapping[str, tuple[int, ...]]) -> InputError:
+    """The error of a checkpoint in which no model is recognised.
+
+    Args:
+        source: The checkpoint.
+        shapes: Of its variables, by name without suffixes.
+    """
+    found = next(filter(None, (look(source, shapes) for look in _LOOKS)), None)
+    if found is not None:
+        return InputError(found, Cause.FORMAT if OBJECT_GRAPH in shapes else Cause.MODEL)
+    scopes = Counter(name.split("/")[0] for name in shapes)
+    top = ", ".join(shortened(scope, 60) for scope, _ in scopes.most_common(3)) or "none"
+    return InputError(
+        f"{source} holds no EfficientDet that this program knows: {len(shapes)} variables, "
+        f"mostly under {top}, which convert --list names; give one of "
+        f"{', '.join(MODELS)}.",
+        Cause.MODEL,
+    )
+
+
+def _detection_api(source: str, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    theirs = [name for name in shapes if _DETECTION_API.match(name)]
+    if not theirs or 4 * len(theirs) < len(shapes):
+        return None
+    return (
+        f"{source} is a checkpoint of TensorFlow's Object Detection API ({len(theirs)} of "
+        f"{len(shapes)} variables, such as {shortened(printable(theirs[0]), 100)}), whose networks "
+        f"have other layers and names than the official EfficientDet; give a TensorFlow 1 "
+        f"checkpoint of google/automl's efficientdet."
+    )
+
+
+def _object_checkpoint(source: str, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    if OBJECT_GRAPH not in shapes:
+        return None
+    return (
+        f"{source} is a TensorFlow 2 object checkpoint, as the lite models are released, and such "
+        f"checkpoints are not read yet; give a TensorFlow 1 checkpoint, whose keys are the "
+        f"variables' names."
+    )
+
+
+def _behind_a_prefix(source: str, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    prefix = common_prefix(shapes)
+    if prefix is None:
+        return None
+    count = sum(name.startswith(prefix) for name in shapes)
+    return (
+        f"{source} has {shortened(prefix, _MOST_PREFIX)!r} before {count} of its {len(shapes)} "
+        f"names, where official names begin with the backbone's, such as "
+        f"{facts_of(_stripped(shapes, prefix)).backbone}/stem; give --strip-prefix {prefix} to "
+        f"have them read without it."
+    )
+
+
+def common_prefix(names: Iterable[str]) -> str | None:
+    """What stands before the names of an EfficientDet, such as ``model/``; None where nothing does.
+
+    Args:
+        names: Of a checkpoint's variables.
+    """
+    counts: Counter[str] = Counter()
+    total = 0
+    for name in names:
+        total += 1
+        parts = name.split("/")
+        for place, part in enumerate(parts[:6]):
+            if part in BACKBONES or f"{part}/" in _DETECTOR_SCOPES:
+                counts["/".join([*parts[:place], ""])] += 1
+                break
+    if not counts:
+        return None
+    prefix, count = counts.most_common(1)[0]
+    usable = prefix and len(prefix) <= _MOST_PREFIX and 2 * count > total
+    return prefix if usable else None
+
+
+def _stripped(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, tuple[int, ...]]:
+    return {name.removeprefix(prefix): shape for name, shape in shapes.items()}
+
+
+def _backbone_alone(source: str, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    facts = facts_of(shapes)
+    if facts.backbone is None or any(name.startswith(_DETECTOR_SCOPES) for name in shapes):
+        return None
+    return (
+        f"{source} is a backbone alone: {len(shapes)} variables of {facts.backbone}, without a "
+        f"detector's BiFPN (fpn_cells, resample_p6) and heads (class_net, box_net); give a "
+        f"checkpoint of the whole detector, or convert the backbone with --backbone."
+    )
+
+
+_LOOKS = (_detection_api, _object_checkpoint, _behind_a_prefix, _backbone_alone)
