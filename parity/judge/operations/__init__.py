@@ -5,10 +5,7 @@ One file holds one kind, or two that are alike.
 
 from parity.judge.operations.activation import (
     ACTIVATIONS,
-<<<<<<< HEAD
-=======
     Clamp,
->>>>>>> h16-core
     Gate,
     HardSwish,
     Mish,
