@@ -21,6 +21,7 @@ from efficientdet_spec import (
     EfficientDetConfig,
     InputError,
     did_you_mean,
+    listed,
 )
 
 ANY_BACKBONE = "any"
@@ -98,13 +99,13 @@ def backbone_ledger(
         )
     if name not in (ANY_BACKBONE, *found):
         raise InputError(
-            f"{source} holds the backbone {' and '.join(found)}, not {name}; leave the name behind "
+            f"{source} holds the backbone {listed(found)}, not {name}; leave the name behind "
             f"--backbone out or give the right checkpoint.",
             Cause.MODEL,
         )
     if len(found) > 1 and name == ANY_BACKBONE:
         raise InputError(
-            f"{source} holds the backbones {' and '.join(found)}; say which, as in --backbone "
+            f"{source} holds the backbones {listed(found)}; say which, as in --backbone "
             f"{found[0]}.",
             Cause.OPTION,
         )

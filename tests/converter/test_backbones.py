@@ -226,7 +226,7 @@ def test_another_name_than_the_files(name, message):
 
 def test_two_backbones_in_one_file():
     entries = entries_of(classification("efficientnet-b0") | classification("efficientnet-lite0"))
-    with pytest.raises(InputError, match="efficientnet-b0 and efficientnet-lite0; say which"):
+    with pytest.raises(InputError, match="efficientnet-b0, efficientnet-lite0; say which"):
         backbone_ledger(entries, "file", ANY_BACKBONE)
     findings = backbone_ledger(entries, "file", "efficientnet-b0").findings
     assert {item.name.split("/")[0] for item in findings} == {"efficientnet-lite0"}
