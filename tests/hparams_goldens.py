@@ -40,6 +40,12 @@ def networks():
     return [name for name in names if name not in others and "variables" in read(f"{name}.json.gz")]
 
 
+def lite_models():
+    """Names of the goldens that are lite models as they are."""
+    names = [path.name.removesuffix(".json.gz") for path in sorted(FOLDER.glob("lite/*.json.gz"))]
+    return [f"lite/{name}" for name in names]
+
+
 def statistic(name, shape, scale):
     """The statistics of a batch norm, as the goldens' README says."""
     digest = hashlib.sha256(f"hparams/{name}".encode()).digest()

@@ -15,7 +15,7 @@ from converter.hparams.applying import apply
 from converter.hparams.keys import HONOURED
 from converter.hparams.plain_yaml import parse_yaml, yaml_text
 from converter.mappings.official import iterate_pairs
-from efficientdet_spec import get_config
+from efficientdet_spec import LITE_MODELS, get_config
 
 FACTOR = 4
 """As ``GOLDEN_FACTOR`` of ``test_golden``."""
@@ -47,7 +47,13 @@ QUICK = {
 }
 """Between them every hyperparameter of the network."""
 
+LITE = hparams_goldens.lite_models()
+
 EACH = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.heavy) for name in NETWORKS]
+
+EACH_LITE = [
+    pytest.param(name, marks=[] if name == "lite/lite0" else pytest.mark.heavy) for name in LITE
+]
 
 OTHER_OPERATIONS = {"act_swish_native"}
 """Officially the same function by other operations; its values have to be the same."""
@@ -116,7 +122,12 @@ def variables_of(golden):
     }
 
 
-@pytest.mark.parametrize("name", EACH)
+def test_every_lite_model_has_a_golden():
+    read = [hparams_goldens.read(f"{name}.json.gz")["base"] for name in LITE]
+    assert sorted(read) == sorted(LITE_MODELS)
+
+
+@pytest.mark.parametrize("name", [*EACH, *EACH_LITE])
 def test_variables_are_the_official_ones(name):
     golden = hparams_goldens.read(f"{name}.json.gz")
     assert variables_of(golden) == {variable: shape for variable, shape, _ in golden["variables"]}
@@ -154,7 +165,7 @@ def test_operations_are_the_official_ones(name):
     assert (missing[:3], more[:3], other[:1]) == ([], [], [])
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", [*EACH, *EACH_LITE])
 def test_both_frameworks_reproduce_the_official_values(name):
     assert Case(name).mismatches() == []
 
