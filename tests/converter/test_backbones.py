@@ -226,7 +226,7 @@ def test_another_name_than_the_files(name, message):
 
 def test_two_backbones_in_one_file():
     entries = entries_of(classification("efficientnet-b0") | classification("efficientnet-lite0"))
-    with pytest.raises(InputError, match="efficientnet-b0 and efficientnet-lite0; say which"):
+    with pytest.raises(InputError, match="efficientnet-b0, efficientnet-lite0; say which"):
         backbone_ledger(entries, "file", ANY_BACKBONE)
     findings = backbone_ledger(entries, "file", "efficientnet-b0").findings
     assert {item.name.split("/")[0] for item in findings} == {"efficientnet-lite0"}
@@ -244,3 +244,11 @@ def test_the_addresses_are_the_official_ones():
     assert set(filter(None, named.values())) == {*known["autoaugment"], *known["lite"]}
     for name, address in named.items():
         assert address is None or address.endswith(f"/{name}.tar.gz")
+
+
+def test_scopes_of_any_length_and_number_stay_short():
+    many = {f"{'x' * 900}{number}/stem/conv2d/kernel": (3, 3, 3, 32) for number in range(500)}
+    entries = {name: entry(name, shape) for name, shape in many.items()}
+    with pytest.raises(InputError, match="but holds 500 .* and 497 more") as caught:
+        backbone_ledger(entries, "file", "efficientnet-b0")
+    assert len(str(caught.value).encode()) < 1000
