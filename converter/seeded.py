@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from converter.bundle_writer import write_bundle
 from converter.conversion import to_tensorflow
+from converter.mappings.layouts import SCALARS, VECTORS
 from converter.mappings.official import iterate_pairs
 from efficientdet_spec import EMA_SUFFIX, Cause, EfficientDetConfig, InputError
 
@@ -71,6 +72,26 @@ Statistics = Callable[[EfficientDetConfig, Mapping[str, NDArray[Any]]], Mapping[
 """Gives every parameter, statistics included, from the parameters other than statistics."""
 
 
+def _alive(
+    config: EfficientDetConfig, drawn: dict[str, NDArray[np.float32]]
+) -> dict[str, NDArray[np.float32]]:
+    """The same values with no fusion that takes nothing.
+
+    The relu of fast attention makes 0 of a node all of whose weights are negative, about one in
+    seventy, and of all that reads it: nothing could be compared there. Such weights are taken by
+    their magnitudes.
+    """
+    if config.fusion.is_softmax or not config.fusion.is_weighted:
+        return drawn
+    for pair in iterate_pairs(config):
+        if pair.layout in (SCALARS, VECTORS):
+            weights = np.array([drawn[name] for name in pair.variables])
+            dead = (weights <= 0).all(axis=0)
+            for name, weight in zip(pair.variables, weights, strict=True):
+                drawn[name] = np.where(dead, np.abs(weight), weight).astype(np.float32)
+    return drawn
+
+
 def write_seeded(
     config: EfficientDetConfig, folder: Path, salt: str, statistics: Statistics
 ) -> Path:
@@ -92,7 +113,7 @@ def write_seeded(
     Raises:
         InputError: The folder cannot be written.
     """
-    drawn = dict(seeded_variables(config, salt))
+    drawn = _alive(config, dict(seeded_variables(config, salt)))
     parameters = {
         pair.parameter: pair.layout.to_torch([drawn[name] for name in pair.variables])
         for pair in iterate_pairs(config)

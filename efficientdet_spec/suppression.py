@@ -10,8 +10,12 @@ from dataclasses import dataclass
 
 from efficientdet_spec.errors import InputError
 
-METHODS = ("gaussian", "hard")
-"""The official methods: soft NMS with a Gaussian, and hard NMS."""
+METHODS = ("gaussian", "hard", "linear", "diou")
+"""The official methods: soft NMS with a Gaussian, hard NMS, soft NMS that is linear in the overlap,
+and hard NMS by the overlap less the distance of the centres (arXiv 1911.08287)."""
+
+NUMPY_METHODS = ("linear", "diou")
+"""Those that the official code has in NumPy alone, so that it refuses them without ``pyfunc``."""
 
 _MOST = 1_000_000
 
@@ -22,7 +26,8 @@ class Suppression:
 
     Attributes:
         method: One of :data:`METHODS`.
-        iou_thresh: IoU above which hard NMS drops a box; None: the method's own.
+        iou_thresh: IoU above which hard NMS drops a box and linear NMS lowers its score; None: the
+            method's own.
         score_thresh: Scores below it are dropped.
         sigma: Width of soft NMS; None: the method's own.
         pyfunc: Whether the NumPy form is meant, or else TensorFlow's op.
@@ -48,6 +53,11 @@ class Suppression:
         if self.method not in METHODS:
             raise InputError(
                 f"nms_configs.method is {self.method!r:.80}; give one of {', '.join(METHODS)}."
+            )
+        if self.method in NUMPY_METHODS and self.pyfunc is False:
+            raise InputError(
+                f"nms_configs.method is {self.method}, which the official code has with pyfunc "
+                f"alone; set nms_configs.pyfunc to true, or give gaussian or hard."
             )
         for name in ("iou_thresh", "score_thresh", "sigma"):
             value = getattr(self, name)

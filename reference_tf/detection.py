@@ -333,6 +333,12 @@ def _loop(configured: Suppression) -> Any:
     """The NumPy code that suppresses the boxes of one class."""
     if configured.method == "hard":
         return partial(hard_nms, iou_threshold=configured.iou_thresh or 0.5)
+    if configured.method == "diou":
+        iou = configured.iou_thresh or 0.5
+        return partial(hard_nms, iou_threshold=iou, measure=_overlap_less_distance)
+    if configured.method == "linear":
+        iou, least = configured.iou_thresh or 0.3, configured.score_thresh or 0.001
+        return partial(soft_nms, threshold=least, linear_above=iou)
     sigma, least = configured.sigma or 0.5, configured.score_thresh or 0.001
     return partial(soft_nms, sigma=sigma, threshold=least)
 
@@ -375,6 +381,7 @@ def soft_nms(
     *,
     sigma: float = 0.5,
     threshold: float = 0.001,
+    linear_above: float | None = None,
 ) -> list[tuple[int, Any]]:
     """The official NumPy soft NMS of one class: index and score of each box kept.
 
@@ -387,21 +394,41 @@ def soft_nms(
         left[[0, best]], scores[[0, best]] = left[[best, 0]], scores[[best, 0]]
         found.append((int(left[0]), scores[0]))
         overlap = _overlap(boxes[left[0]], boxes[left[1:]])
-        lowered = scores[1:] * np.exp(-(overlap * overlap) / sigma)
+        if linear_above is None:
+            weight = np.exp(-(overlap * overlap) / sigma)
+        else:
+            weight = np.ones_like(overlap)
+            weight[overlap > linear_above] -= overlap[overlap > linear_above]
+        lowered = scores[1:] * weight
         stays = lowered >= threshold
         left, scores = left[1:][stays], lowered[stays]
     return found
 
 
+def _overlap_less_distance(
+    box: NDArray[np.float32], others: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """IoU less the squared distance of the centres over that of the diagonal around both boxes."""
+    low, high = np.minimum(box[:2], others[:, :2]), np.maximum(box[2:], others[:, 2:])
+    diagonal = ((low - high) ** 2).sum(1)
+    apart = (box[:2] + box[2:]) / 2 - (others[:, :2] + others[:, 2:]) / 2
+    return _overlap(box, others) - (apart**2).sum(1) / (diagonal + 1e-10)
+
+
 def hard_nms(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], *, iou_threshold: float = 0.5
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    *,
+    iou_threshold: float = 0.5,
+    measure: Any = None,
 ) -> list[tuple[int, Any]]:
     """The official NumPy hard NMS of one class: index and score of each box kept."""
+    measure = measure or _overlap
     left = scores.argsort(kind="stable")[::-1]
     found = []
     while len(left):
         found.append((int(left[0]), scores[left[0]]))
-        left = left[1:][_overlap(boxes[left[0]], boxes[left[1:]]) <= iou_threshold]
+        left = left[1:][measure(boxes[left[0]], boxes[left[1:]]) <= iou_threshold]
     return found
 
 

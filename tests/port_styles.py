@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efficientdet_spec import FUSION_EPSILON, NodeKind, same_padding
+from efficientdet_spec import FUSION_EPSILON, Activation, Fusion, NodeKind, same_padding
 from parity.sides.pytorch.nested import flatten, mapped
 
 K = NodeKind
@@ -44,6 +44,19 @@ class Style:
     def act(self, x):
         return F.silu(x)
 
+    def activate(self, x, activation):
+        """The model's activation, whichever it is."""
+        if activation is Activation.SWISH:
+            return self.act(x)
+        return self.others[activation](x)
+
+    others = {
+        Activation.RELU: F.relu,
+        Activation.RELU6: F.relu6,
+        Activation.HARD_SWISH: F.hardswish,
+        Activation.MISH: F.mish,
+    }
+
     def mean(self, x):
         return x.mean((2, 3), keepdim=True)
 
@@ -64,6 +77,26 @@ class Style:
         if weights is None:
             return sum(maps[1:], maps[0])
         shares = self.weights(weights)
+        total = maps[0] * shares[0]
+        for item, share in zip(maps[1:], shares[1:], strict=True):
+            total = total + item * share
+        return total
+
+    def fused(self, maps, weights, fusion):
+        """The model's fusion, whichever it is."""
+        if fusion in (Fusion.FAST_ATTENTION, Fusion.SUM):
+            return self.fuse(maps, weights)
+        shares = torch.softmax(weights, 0)
+        if not fusion.is_softmax:
+            shares = F.relu(weights) / (F.relu(weights).sum(0) + FUSION_EPSILON)
+        if fusion.is_per_channel:
+            shares = self.by_channel(shares)
+        return self.shared(maps, shares)
+
+    def by_channel(self, shares):
+        return shares[:, :, None, None]
+
+    def shared(self, maps, shares):
         total = maps[0] * shares[0]
         for item, share in zip(maps[1:], shares[1:], strict=True):
             total = total + item * share
@@ -90,6 +123,16 @@ class ByParts(Style):
 
     def act(self, x):
         return x * torch.sigmoid(x)
+
+    others = {
+        Activation.RELU: lambda x: x.clamp(min=0),
+        Activation.RELU6: lambda x: x.clamp(0, 6),
+        Activation.HARD_SWISH: lambda x: x * F.relu6(x + 3) / 6,
+        Activation.MISH: lambda x: x * torch.tanh(F.softplus(x)),
+    }
+
+    def shared(self, maps, shares):
+        return (torch.stack(maps, -1) * shares.movedim(0, -1)).sum(-1)
 
     def mean(self, x):
         return x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
@@ -120,6 +163,9 @@ class ChannelsLast(Style):
 
     def into(self, images):
         return images.permute(0, 2, 3, 1).contiguous()
+
+    def by_channel(self, shares):
+        return shares[:, None, None, :]
 
     def nchw(self, x):
         return x.permute(0, 3, 1, 2)
@@ -162,6 +208,13 @@ class InPlace(Style):
 
     def act(self, x):
         return F.silu(x, inplace=True)
+
+    others = {
+        Activation.RELU: torch.relu_,
+        Activation.RELU6: lambda x: F.hardtanh_(x, 0.0, 6.0),
+        Activation.HARD_SWISH: lambda x: F.hardswish(x, inplace=True),
+        Activation.MISH: lambda x: F.mish(x, inplace=True),
+    }
 
     def gate(self, x):
         return x.sigmoid_()
@@ -385,12 +438,12 @@ class Port(nn.Module):
             K.CONV: lambda: style.conv(given[0], layer),
             K.DEPTHWISE: lambda: style.depthwise(given[0], layer),
             K.BATCH_NORM: lambda: style.norm(given[0], layer),
-            K.ACTIVATION: lambda: style.act(given[0]),
+            K.ACTIVATION: lambda: style.activate(given[0], layer.activation),
             K.MEAN: lambda: style.mean(given[0]),
             K.GATE: lambda: style.gate(given[0]),
             K.SCALE: lambda: style.scale(*given),
             K.ADD: lambda: style.add(*given),
-            K.FUSE: lambda: style.fuse(*given),
+            K.FUSE: lambda: style.fused(*given, layer.fusion),
             K.POOL: lambda: style.pool(*given),
             K.UPSAMPLE: lambda: style.up(*given),
         }
@@ -434,7 +487,7 @@ class _Layer:
     """The parameters of a layer, held by a port under no name."""
 
     def __init__(self, module, hold):
-        for name in ("kernel_size", "stride", "groups", "eps"):
+        for name in ("kernel_size", "stride", "groups", "eps", "activation", "fusion"):
             if hasattr(module, name):
                 setattr(self, name, getattr(module, name))
         for name in ("weight", "bias", "running_mean", "running_var"):

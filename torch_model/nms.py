@@ -32,6 +32,9 @@ SOFT_THRESHOLD = 0.001
 HARD_IOU = 0.5
 """Intersection over union above which hard NMS drops a box (official default)."""
 
+LINEAR_IOU = 0.3
+"""Intersection over union above which linear soft NMS lowers a score (official default)."""
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -82,6 +85,17 @@ class _Columns:
         width /= union
         return width
 
+    def distance(self, box: int, others: slice) -> Floats:
+        """Square of the distance of two boxes' centres over that of the diagonal around both."""
+        centre_x, centre_y = (self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2
+        wide = np.minimum(self.x1[box], self.x1[others]) - np.maximum(self.x2[box], self.x2[others])
+        tall = np.minimum(self.y1[box], self.y1[others]) - np.maximum(self.y2[box], self.y2[others])
+        apart_x = centre_x[box] - centre_x[others]
+        apart_y = centre_y[box] - centre_y[others]
+        # The official constant, which keeps points from dividing by zero.
+        apart: Floats = (apart_x**2 + apart_y**2) / (wide**2 + tall**2 + np.float32(1e-10))
+        return apart
+
     def swap(self, one: int, other: int) -> None:
         """Let two boxes change places."""
         for column in (self.y1, self.x1, self.y2, self.x2, self.area):
@@ -97,6 +111,7 @@ def soft_nms(
     threshold: float = SOFT_THRESHOLD,
     limit: int = MAX_DETECTIONS,
     inclusive: bool = True,
+    linear_iou: float | None = None,
 ) -> Kept:
     """The official NumPy soft NMS, which lowers scores by ``exp(-IoU**2 / sigma)``.
 
@@ -113,6 +128,8 @@ def soft_nms(
         threshold: Scores below it are dropped.
         limit: Most boxes to keep.
         inclusive: Areas count the last pixel (+1), as the official ones do.
+        linear_iou: Where given, scores are lowered by ``1 - IoU`` instead, and that only where the
+            IoU is above it.
     """
     order = np.argsort(classes, kind="stable")
     sorted_classes = classes[order]
@@ -149,9 +166,13 @@ def soft_nms(
         left[front[group] : first + 1] = -np.inf
         rest = slice(first + 1, end)
         weight = boxes_by_place.overlap(first, rest)
-        weight *= weight
-        weight /= divisor
-        left[rest] *= np.exp(weight, out=weight)
+        if linear_iou is None:
+            weight *= weight
+            weight /= divisor
+            np.exp(weight, out=weight)
+        else:
+            weight = np.where(weight > np.float32(linear_iou), 1 - weight, np.float32(1))
+        left[rest] *= weight
         front[group], begun[group] = first + 1, True
     return _kept(indices, kept_scores)
 
@@ -164,6 +185,7 @@ def hard_nms(
     iou_threshold: float = HARD_IOU,
     limit: int = MAX_DETECTIONS,
     inclusive: bool = True,
+    distance: bool = False,
 ) -> Kept:
     """The official NumPy hard NMS: a box drops those that overlap it by more than the threshold.
 
@@ -176,6 +198,7 @@ def hard_nms(
         iou_threshold: Overlap that is still allowed.
         limit: Most boxes to keep.
         inclusive: Areas count the last pixel (+1), as the official ones do.
+        distance: Whether the distance of the centres is taken off the overlap (``diou``).
     """
     order = np.lexsort((-np.arange(len(scores)), classes, -scores))
     by_place = _Columns(boxes[order], inclusive)
@@ -189,6 +212,8 @@ def hard_nms(
             places.append(place)
             rest = slice(place + 1, None)
             overlap = by_place.overlap(place, rest)
+            if distance:
+                overlap -= by_place.distance(place, rest)
             dropped = ~(overlap <= np.float32(iou_threshold))
             alive[rest] &= ~(dropped & (sorted_classes[rest] == sorted_classes[place]))
     return Kept(order[places], scores[order[places]])

@@ -234,11 +234,21 @@ def suppress(
             score_threshold=-np.inf if least is None else least,
             limit=limit,
         )
-    if values.method == "hard":
+    if values.method in ("hard", "diou"):
         assert iou is not None
-        return nms.hard_nms(boxes, scores, groups, iou_threshold=iou, limit=limit)
-    assert sigma is not None and least is not None
-    return nms.soft_nms(boxes, scores, groups, sigma=sigma, threshold=least, limit=limit)
+        return nms.hard_nms(
+            boxes, scores, groups, iou_threshold=iou, limit=limit, distance=values.method == "diou"
+        )
+    assert least is not None
+    return nms.soft_nms(
+        boxes,
+        scores,
+        groups,
+        sigma=nms.SOFT_SIGMA if sigma is None else sigma,
+        threshold=least,
+        limit=limit,
+        linear_iou=iou,
+    )
 
 
 def postprocess(

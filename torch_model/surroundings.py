@@ -7,13 +7,13 @@ computes and what results state.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from efficientdet_spec import ASPECT_RATIOS, Cause, EfficientDetConfig, InputError, Suppression
 from torch_model.anchors import PAIR_ASPECTS, Factors, aspect_factors
-from torch_model.nms import HARD_IOU, MAX_DETECTIONS, SOFT_SIGMA, SOFT_THRESHOLD
+from torch_model.nms import HARD_IOU, LINEAR_IOU, MAX_DETECTIONS, SOFT_SIGMA, SOFT_THRESHOLD
 from torch_model.preprocess import ADVPROP, IMAGENET, LITE, Normalisation
 from torch_model.profiles import MAX_CANDIDATES, Profile
 
@@ -26,8 +26,9 @@ class SuppressionValues:
         implementation: ``numpy``, the official NumPy code, or ``tensorflow``, the op
             NonMaxSuppressionV5.
         method: One of :data:`efficientdet_spec.suppression.METHODS`.
-        iou_thresh: Overlap above which hard NMS drops a box; None for soft NMS.
-        sigma: Width of soft NMS's Gaussian, as in the paper; None for hard NMS.
+        iou_thresh: Overlap above which hard NMS drops a box and linear NMS lowers its score; None
+            for a Gaussian.
+        sigma: Width of soft NMS's Gaussian, as in the paper; None where there is none.
         score_thresh: Soft NMS and the op drop scores below it; None: none are.
         max_output_size: Most boxes of an image.
     """
@@ -49,13 +50,23 @@ class SuppressionValues:
         Args:
             configured: The model's.
             numpy: Whether the NumPy code runs, or else the op.
+
+        Raises:
+            InputError: The op has no such method.
         """
+        if not numpy:
+            # Said there.
+            configured = replace(configured, pyfunc=False)
         implementation = "numpy" if numpy else "tensorflow"
         limit = configured.max_output_size
-        if configured.method == "hard":
+        method = configured.method
+        if method in ("hard", "diou"):
             least = None if numpy else configured.score_thresh or None
             iou = configured.iou_thresh or HARD_IOU
-            return cls(implementation, "hard", iou, None, least, limit)
+            return cls(implementation, method, iou, None, least, limit)
+        if method == "linear":
+            iou, least = configured.iou_thresh or LINEAR_IOU, configured.score_thresh
+            return cls(implementation, method, iou, None, least or SOFT_THRESHOLD, limit)
         sigma = configured.sigma or SOFT_SIGMA
         least = configured.score_thresh or SOFT_THRESHOLD
         return cls(implementation, "gaussian", None, sigma, least, limit)

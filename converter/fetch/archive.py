@@ -222,8 +222,8 @@ def _plan(file: IO[bytes], archive: Path, max_bytes: int) -> _Plan:
             if total > max_bytes:
                 raise _too_large(archive, max_bytes)
             is_state = path.name == STATE_FILE
-            beside = is_state or path.name == CONFIG_FILE
-            if not beside and checkpoint_prefix(str(path)) is None:
+            is_beside = is_state or path.name == CONFIG_FILE
+            if not is_beside and checkpoint_prefix(str(path)) is None:
                 continue
             if str(path) in files:
                 raise ArchiveError(

@@ -274,6 +274,7 @@ class Hyperparameters:
             "source": list(self.read),
             "given": {key: _plain(value) for key, value in self.given.items()},
             "assumed": dict(self.assumed(config)),
+            "config": config.to_dict(),
             "ignored": {key: _plain(value) for key, value in self.ignored.items()},
             "notes": list(self.notes),
         }

@@ -36,6 +36,9 @@ _LETTERS: Mapping[str, str] = {
     "f": "fused_conv",
     "p": "super_pixel",
 }
+_HALVING = 4
+"""Stages of stride 2 behind the stem: levels above the fifth are made outside of the backbone."""
+
 _PART = re.compile(r"(se|[rkseiocfp])([0-9]{1,6}(?:\.[0-9]{1,12})?)")
 
 
@@ -54,7 +57,14 @@ def read_stages(value: Any) -> tuple[StageSpec, ...] | None:
     blocks = value.get("blocks") if isinstance(value, Mapping) and len(value) == 1 else None
     if not isinstance(blocks, list | tuple) or not 1 <= len(blocks) <= 64:
         raise _wrong(f"is {value!r:.80}; give blocks: 1 to 64 of them")
-    return tuple(_stage(index, block) for index, block in enumerate(blocks))
+    stages = tuple(_stage(index, block) for index, block in enumerate(blocks))
+    halving = sum(stage.stride == 2 for stage in stages)
+    if halving != _HALVING:
+        raise _wrong(
+            f"has {halving} stages of stride 2; give {_HALVING}, since the detector takes the "
+            f"backbone's features of the levels 1 to 5"
+        )
+    return stages
 
 
 def _stage(index: int, block: Any) -> StageSpec:

@@ -6,7 +6,7 @@ from functools import partial
 
 from converter.hparams.given import Hyperparameters
 from converter.seeded import write_seeded
-from efficientdet_spec import CONFIG_FILE, Cause, InputError, get_config
+from efficientdet_spec import CONFIG_FILE, Cause, EfficientDetConfig, InputError, get_config
 from parity.commands.asking.inputs import Images, prepared
 from parity.detections.images import high_amplitude, photograph_like
 from parity.process.console import say
@@ -46,7 +46,7 @@ def run(settings: SeedSettings, place: ResultPlace) -> int:
         )
     from torch_model.calibrate import calibrated_statistics
 
-    statistics = partial(calibrated_statistics, _calibration_images())
+    statistics = partial(calibrated_statistics, _calibration_images(config))
     prefix = write_seeded(config, settings.folder, settings.salt, statistics)
     if settings.hparams is not None:
         write_text(beside, given.file_text(config))
@@ -54,7 +54,7 @@ def run(settings: SeedSettings, place: ResultPlace) -> int:
     return 0
 
 
-def _calibration_images() -> Images:
+def _calibration_images(config: EfficientDetConfig) -> Images:
     """Always these: checkpoints of one salt are the same whatever else changes.
 
     Weights that nobody trained pass on whatever contrast an image has more than the statistics
@@ -63,4 +63,4 @@ def _calibration_images() -> Images:
     """
     photographs = [photograph_like(*size, seed) for seed, size in enumerate(_PHOTOGRAPHS)]
     levels = [*photographs, high_amplitude(*_CALIBRATION_SIZE)]
-    return prepared(levels, "for calibration", _CALIBRATION_SIZE, "float32")[0]
+    return prepared(levels, "for calibration", config, _CALIBRATION_SIZE, "float32")[0]

@@ -158,7 +158,20 @@ _ACTIVATIONS: Mapping[Activation, tuple[str, str, str]] = {
         "x * torch.sigmoid(x)",
         "torch.maximum(y.abs(), (y * (1 + x * (1 - torch.sigmoid(x)))).abs())",
         "Swish.",
-    )
+    ),
+    Activation.RELU: ("F.relu(x)", "y.abs()", "ReLU."),
+    Activation.RELU6: ("F.relu6(x)", "y.abs()", "ReLU6, which is flat above 6."),
+    Activation.HARD_SWISH: (
+        "x * F.relu6(x + 3) / 6",
+        "torch.maximum(y.abs(), (x * (2 * x + 3) / 6).abs() * (x.abs() < 3))",
+        "Hard swish.",
+    ),
+    Activation.MISH: (
+        "x * torch.tanh(F.softplus(x))",
+        "torch.maximum(y.abs(), (y + x * x * torch.sigmoid(x) * "
+        "(1 - torch.tanh(F.softplus(x)) ** 2)).abs())",
+        "Mish.",
+    ),
 }
 """By activation the function of x, its magnitude by x and its value y, and its name."""
 
@@ -210,9 +223,15 @@ def _add(sample: Sample) -> Plan:
     )
 
 
-def summed(maps: tuple[str, ...]) -> str:
-    """``x0 * shares[0] + x1 * shares[1]`` of so many maps."""
-    return " + ".join(f"{name} * shares[{i}]" for i, name in enumerate(maps))
+def summed(maps: tuple[str, ...], *, by_channel: bool = False) -> str:
+    """``x0 * shares[0] + x1 * shares[1]`` of so many maps.
+
+    Args:
+        maps: Their names.
+        by_channel: Whether each channel has shares of its own.
+    """
+    each = ".view(1, -1, 1, 1)" if by_channel else ""
+    return " + ".join(f"{name} * shares[{i}]{each}" for i, name in enumerate(maps))
 
 
 def _fuse(sample: Sample) -> Plan:
@@ -221,27 +240,29 @@ def _fuse(sample: Sample) -> Plan:
         name: Tensor(value, FEATURES) for name, value in zip(maps, sample.inputs, strict=True)
     }
     weighted = "weights" in sample.parameters
-    if weighted:
-        tensors["weights"] = Tensor(sample.parameters["weights"], (None,))
     kind = Fusion(sample.layer.fusion)
+    if weighted:
+        axes = (None, CHANNELS) if kind.is_per_channel else (None,)
+        tensors["weights"] = Tensor(sample.parameters["weights"], axes)
     shares: tuple[str, ...]
     if kind is Fusion.SUM or not weighted:
         shares, says = (f"shares = torch.ones({len(maps)}, dtype=x0.dtype)",), "A plain sum."
-    elif kind is Fusion.SOFTMAX_ATTENTION:
+    elif kind.is_softmax:
         shares, says = ("shares = torch.softmax(weights, 0)",), "Softmax attention."
     else:
         shares = (
             "shares = torch.relu(weights)",
-            f"shares = shares / (shares.sum() + {FUSION_EPSILON!r})",
+            f"shares = shares / (shares.sum(0) + {FUSION_EPSILON!r})",
         )
         says = "Fast attention: relu of the weights, divided by their sum."
     takes = tuple(tensors)
     magnitudes = tuple(f"{name} = {name}.abs()" for name in maps)
+    total = summed(maps, by_channel=weighted and kind.is_per_channel)
     return Plan(
         tensors,
         maps,
-        Function(takes, (*shares, summed(maps)), says),
-        Function(takes, (*shares, *magnitudes, summed(maps)), "The magnitudes of all terms."),
+        Function(takes, (*shares, total), says),
+        Function(takes, (*shares, *magnitudes, total), "The magnitudes of all terms."),
         words={"epsilon": repr(FUSION_EPSILON), "count": str(len(maps))},
     )
 

@@ -39,6 +39,9 @@ Lines = tuple[str, ...]
 _PROPOSED = "proposed"
 """Stands for what a function says until it is known to be what is wrong."""
 
+_LIKELY = ("F.relu", "F.silu", "F.relu6", "F.hardswish", "F.mish")
+"""Activations that models have."""
+
 _FUNCTIONS: Mapping[str, Lines] = {
     "relu": ("F.relu({})",),
     "left-out-or-relu": ("{}",),
@@ -67,6 +70,7 @@ _OF_EACH: Mapping[str, Lines] = {
     "input-negated": ("right(-x)",),
     "softmax": ("torch.softmax(x, 1)",),
     "other-slope": ("x * torch.sigmoid({number} * x)", "torch.sigmoid({number} * x)"),
+    "clipped": ("x.clamp(0.0, {number})",),
     "input-clamped": ("right(x.clamp(-{number}, {number}))",),
 }
 
@@ -107,19 +111,30 @@ _BATCH_NORM: Mapping[str, Lines] = {
 }
 
 _FUSION: Mapping[str, Lines] = {
-    "fast-attention": ("torch.relu(weights) / (torch.relu(weights).sum() + {epsilon})",),
-    "fusion-epsilon": ("torch.relu(weights) / (torch.relu(weights).sum() + {number})",),
-    "no-relu": ("weights / (weights.sum() + {epsilon})", "weights / weights.sum()"),
+    "fast-attention": (
+        "torch.relu(weights) / (torch.relu(weights).sum(0) + {number})",
+        "torch.relu(weights) / (torch.relu(weights).sum(0) + {epsilon})",
+    ),
+    "fusion-epsilon": ("torch.relu(weights) / (torch.relu(weights).sum(0) + {number})",),
+    "no-relu": ("weights / (weights.sum(0) + {epsilon})", "weights / weights.sum(0)"),
     "softmax": ("torch.softmax(weights, 0)",),
     "not-normalised": ("torch.relu(weights)", "weights"),
     "weights-function": tuple(
         text.format(f"{function}(weights)")
         for function in ("F.softplus", "torch.sigmoid", "torch.abs", "F.silu", "F.relu6")
-        for text in ("{0} / ({0}.sum() + {{epsilon}})", "{0}")
+        for text in ("{0} / ({0}.sum(0) + {{epsilon}})", "{0}")
     ),
-    "weights-scaled": ("{count} * torch.relu(weights) / (torch.relu(weights).sum() + {epsilon})",),
+    "weights-scaled": ("{count} * torch.relu(weights) / (torch.relu(weights).sum(0) + {epsilon})",),
     "epsilon-each": (
-        "(torch.relu(weights) + {epsilon}) / (torch.relu(weights) + {epsilon}).sum()",
+        "(torch.relu(weights) + {epsilon}) / (torch.relu(weights) + {epsilon}).sum(0)",
+    ),
+    "weights-of-one-channel": tuple(
+        text.format(one)
+        for one in ("weights.mean(1)", "weights[:, 0]", "weights[:, -1]", "weights.amax(1)")
+        for text in (
+            "torch.relu({0}) / (torch.relu({0}).sum(0) + {{epsilon}})",
+            "torch.softmax({0}, 0)",
+        )
     ),
     "plain-sum": ("torch.ones({count}, dtype=x0.dtype)",),
     "plain-mean": ("torch.ones({count}, dtype=x0.dtype) / {count}",),
@@ -140,7 +155,7 @@ _MEAN: Mapping[str, Lines] = {
     "mean-of-magnitudes": ("right(x.abs())",),
     "mean-of-squares": ("right(x.square())",),
     "root-mean-square": ("right(x.square()).sqrt()",),
-    "mean-activated": ("right(F.relu(x))", "right(F.silu(x))"),
+    "mean-activated": tuple(f"right({function}(x))" for function in _LIKELY),
 }
 
 _SCALE: Mapping[str, Lines] = {
@@ -167,7 +182,7 @@ _ADD: Mapping[str, Lines] = {
     "branch-twice": ("x + x + shortcut",),
     "maximum": ("torch.maximum(x, shortcut)",),
     "root-half": ("(x + shortcut) / 2**0.5",),
-    "branch-activated": ("F.relu(x) + shortcut", "F.silu(x) + shortcut"),
+    "branch-activated": tuple(f"{function}(x) + shortcut" for function in _LIKELY),
     "weighted": ("{number} * x + shortcut", "x + {number} * shortcut"),
 }
 
@@ -291,9 +306,12 @@ def _by_name(sample: Sample, plan: Plan, slug: str, title: str) -> Iterator[Wron
 def _fusions(plan: Plan, slug: str, title: str) -> Iterator[Wrong]:
     for text in _in_numbers(_FUSION.get(slug, ()), plan, title):
         if "weights" in plan.tensors or "weights" not in text:
-            yield _made(plan, f"shares = {text}", summed(plan.maps))
+            by_channel = (
+                len(plan.tensors["weights"].axes) > 1 if "weights" in plan.tensors else False
+            )
+            yield _made(plan, f"shares = {text}", summed(plan.maps, by_channel=by_channel))
     if slug == "inputs-activated":
-        for function in ("F.relu", "F.silu"):
+        for function in _LIKELY:
             names = ", ".join(plan.maps)
             changed = ", ".join(f"{function}({name})" for name in plan.maps)
             yield _made(plan, f"{names} = {changed}", _right(plan))

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from efficientdet_spec import EfficientDetConfig, Part
+from efficientdet_spec import EfficientDetConfig, NodeSpec, Part
 from efficientdet_spec import Node as Place
 from parity.judge.verdict import Verdict
 from parity.results.ranking import severity
@@ -185,7 +185,9 @@ def _fpn(
     height = {level: top + _ROW * (levels[-1] - level) for level in levels}
     for level, row in height.items():
         pieces.append(_row_label(f"P{level}", row))
-    step = min((_WIDTH - _LEFT - 70) / len(cells), 170)
+    passes = _passes(config.cell_nodes(cells[0]))
+    columns = max(passes) + 1
+    step = min((_WIDTH - _LEFT - 70) / len(cells), _COLUMN * columns)
     boxes = []
     before: dict[int, tuple[float, float]] = {}
     for level in levels:
@@ -202,11 +204,9 @@ def _fpn(
         left = _LEFT + 70 + place * step
         features = [before[level] for level in levels]
         last = dict(before)
-        specs = config.cell_nodes(cell)
-        down = len(levels) - 1
-        for spec in specs:
+        for spec in config.cell_nodes(cell):
             part = parts.get((Part.BIFPN, cell, spec.index))
-            start = left + (0 if spec.index < down else step / 2)
+            start = left + step * passes[spec.index] / columns
             end = (start + _BOX[0] / 2, height[spec.level] + _BOX[1] / 2)
             if part:
                 boxes.append(_Box(part, start, height[spec.level], str(spec.index)))
@@ -215,6 +215,24 @@ def _fpn(
             last[spec.level] = end
         before = last
     return boxes, height[levels[0]] + _BOX[1] + 8
+
+
+_COLUMN = 85
+"""Width of a column of nodes, at most."""
+
+
+def _passes(nodes: Sequence[NodeSpec]) -> list[int]:
+    """For each node of a cell its pass over the levels, in which no level comes twice."""
+    found: list[int] = []
+    held: set[int] = set()
+    for node in nodes:
+        if node.level in held:
+            held.clear()
+            found.append(found[-1] + 1)
+        else:
+            found.append(found[-1] if found else 0)
+        held.add(node.level)
+    return found
 
 
 def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
+from msgspec import UNSET
+
 from efficientdet_spec import EfficientDetConfig, InputError, Node, Part, get_config, iterate_nodes
 from parity.results.records.nodes import NodesResult
 
@@ -31,12 +33,15 @@ class Band:
 
 
 def config_of(nodes: NodesResult) -> EfficientDetConfig | None:
-    """What the model of a result is; None where its name is not known.
+    """What the model of a result is; None where that is not known.
 
     Args:
         nodes: The comparison.
     """
+    told = nodes.checkpoint.hyperparameters
     try:
+        if told is not UNSET:
+            return EfficientDetConfig.from_dict(told.config)
         return get_config(nodes.model)
     except InputError:
         return None

@@ -110,6 +110,39 @@ def test_the_evaluation_honours_all_but_the_number_of_candidates():
     assert around.max_nms_inputs == 7 and around.suppression.implementation == "tensorflow"
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_pipeline_is_what_the_model_says(name):
+    """The whole pipelines, whose mistakes are looked for, suppress as the detector does."""
+    pytest.importorskip("parity")
+    from parity.pipelines import running
+    from parity.pipelines.stages.pipeline import Pipeline
+    from parity.pipelines.stages.resizing import geometry
+    from parity.pipelines.stages.selecting import Predictions
+
+    case, path = golden.POSTPROCESSING["cases"][name], name.rpartition("/")[2]
+    own = golden.suppression(case["hparams"], path)
+    config = replace(golden.suppression_config(), suppression=own)
+    logits, codes, size = golden.outputs()
+    pipeline = Pipeline.of(Surroundings.of(config, get_profile(golden.PATHS[path])))
+    place = geometry(*size, size, "truncate", "corner")
+    predictions = Predictions.of(Outputs(logits, codes))
+    anchors = make_anchors(config, *size)
+    these = running.candidates(pipeline, predictions, anchors, place, size).kept(pipeline)
+    expected = detections(config, path, own)
+    scale = np.float32(golden.POSTPROCESSING["image_scale"])
+    assert (these.boxes * scale == expected.boxes).all()
+    assert (these.scores == expected.scores).all() and (these.classes == expected.classes).all()
+
+
+def test_methods_of_numpy_alone():
+    with pytest.raises(InputError, match="linear, which the official code has with pyfunc alone"):
+        Suppression(method="linear")
+    config = replace(get_config("d0"), suppression=Suppression(method="diou", pyfunc=True))
+    assert Surroundings.of(config, OFFICIAL).suppression.iou_thresh == 0.5
+    with pytest.raises(InputError, match="diou, which the official code has with pyfunc alone"):
+        Surroundings.of(config, get_profile("interactive"))
+
+
 def test_each_family_has_its_normalisation():
     advprop = replace(
         get_config("d0"), mean_rgb=(0.0,) * 3, stddev_rgb=(1.0,) * 3, scale_range=True

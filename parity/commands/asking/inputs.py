@@ -87,9 +87,9 @@ def plan_inputs(
     if trace:
         return [_of_trace(settings, conversion, trace, size)]
     if settings.image:
-        return _of_files(_files(settings.image), size, settings.batch or 1, settings.dtype)
+        return _of_files(_files(settings.image), config, size, settings.batch or 1, settings.dtype)
     other = _odd_size(config, size) if kind_of(settings.reference).ANY_SIZE else size
-    return _generated((size, other), settings.batch, settings.dtype)
+    return _generated(config, (size, other), settings.batch, settings.dtype)
 
 
 def _of_trace(
@@ -105,9 +105,9 @@ def _of_trace(
                 Cause.OPTION,
             )
         if files:
-            planned = _of_files(files, size, 1, settings.dtype)[0]
+            planned = _of_files(files, conversion.config, size, 1, settings.dtype)[0]
         else:
-            planned = _generated((size, size), 1, settings.dtype)[0]
+            planned = _generated(conversion.config, (size, size), 1, settings.dtype)[0]
         digest = planned.load()[1]["sha256"]
         check_trace(trace, conversion, settings.weights, settings.dtype, digest)
         return planned
@@ -125,7 +125,11 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _of_files(
-    files: Sequence[Path], size: tuple[int, int], batch: int, dtype: str
+    files: Sequence[Path],
+    config: EfficientDetConfig,
+    size: tuple[int, int],
+    batch: int,
+    dtype: str,
 ) -> list[PlannedInput]:
     from torch_model.decode import read_image
 
@@ -136,7 +140,9 @@ def _of_files(
     def planned(group: Sequence[Path]) -> PlannedInput:
         name = str(group[0]) if len(group) == 1 else f"{group[0]} and {len(group) - 1} more"
         return PlannedInput(
-            size, len(group), lambda: prepared([read_image(p) for p in group], name, size, dtype)
+            size,
+            len(group),
+            lambda: prepared([read_image(p) for p in group], name, config, size, dtype),
         )
 
     return [planned(files[start : start + batch]) for start in range(0, len(files), batch)]
@@ -196,7 +202,7 @@ def _planned_arrays(
     def planned(group: Sequence[NDArray[Any]]) -> PlannedInput:
         dtype = settings.dtype
         return PlannedInput(
-            size, len(group), lambda: prepared(group, "given as an array", size, dtype)
+            size, len(group), lambda: prepared(group, "given as an array", config, size, dtype)
         )
 
     starts = range(0, len(photographs), batch)
@@ -243,7 +249,10 @@ def _of_network_input(
 
 
 def _generated(
-    sizes: tuple[tuple[int, int], tuple[int, int]], batch: int | None, dtype: str
+    config: EfficientDetConfig,
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    batch: int | None,
+    dtype: str,
 ) -> list[PlannedInput]:
     """A small set that gives every part of a network something to do.
 
@@ -263,7 +272,9 @@ def _generated(
         return PlannedInput(
             pixels,
             count,
-            lambda: prepared([make(*pixels, seed) for seed in range(count)], name, pixels, dtype),
+            lambda: prepared(
+                [make(*pixels, seed) for seed in range(count)], name, config, pixels, dtype
+            ),
             asked_for=make is photograph_like,
             instead=instead,
         )
@@ -307,36 +318,36 @@ def read_input(
     Raises:
         InputError: The image cannot be read, or the model cannot process the size.
     """
-    height, width = settings.size or config.image_size
-    config.feature_sizes(height, width)
-    return make_images(settings.image, height, width, settings.dtype)
-
-
-def make_images(
-    path: Path | None, height: int, width: int, dtype: str
-) -> tuple[Images, dict[str, Any]]:
-    """The input [1, height, width, 3] and what to say about it."""
     from parity.detections.images import PHOTOGRAPH, photograph_like
     from torch_model.decode import read_image
 
-    image = read_image(path) if path else photograph_like(height, width)
-    return prepared([image], str(path) if path else PHOTOGRAPH, (height, width), dtype)
+    path, size = settings.image, settings.size or config.image_size
+    config.feature_sizes(*size)
+    image = read_image(path) if path else photograph_like(*size)
+    return prepared([image], str(path) if path else PHOTOGRAPH, config, size, settings.dtype)
 
 
 def prepared(
-    images: Sequence[NDArray[Any]], source: str, size: tuple[int, int], dtype: str
+    images: Sequence[NDArray[Any]],
+    source: str,
+    config: EfficientDetConfig,
+    size: tuple[int, int],
+    dtype: str,
 ) -> tuple[Images, dict[str, Any]]:
     """Images as the network takes them, [N, height, width, 3], and what to say about them.
 
     Args:
         images: Each [h, w, 3] in RGB order, uint8.
         source: Where they are from.
+        config: The model, which says how grey levels are normalised.
         size: Height and width of the input in pixels.
         dtype: Type in which both sides compute.
     """
-    from torch_model.preprocess import preprocess
+    from torch_model.preprocess import Normalisation, preprocess_with_scale
 
-    stacked = np.stack([preprocess(image, *size) for image in images]).astype(dtype)
+    own = Normalisation.of(config)
+    found = [preprocess_with_scale(image, *size, normalisation=own).pixels for image in images]
+    stacked = np.stack(found).astype(dtype)
     return stacked, described(stacked, source)
 
 

@@ -166,7 +166,7 @@ def _make_ready(setup: Detection, text: str | None, names: Path | None, live: An
         naming = read_names(names, nodes, done.config.name)
     # Of nobody's own, so that how outputs are read does not depend on which images come first.
     photographs = [photograph_like(*size, seed) for seed in range(setup.batch)]
-    images, _ = prepared(photographs, PHOTOGRAPH, size, "float32")
+    images, _ = prepared(photographs, PHOTOGRAPH, done.config, size, "float32")
     made = (
         Candidate(lambda size: place(live))
         if live is not None

@@ -98,12 +98,11 @@ class Detection:
 
 
 def _own_hyperparameters(config: EfficientDetConfig) -> dict[str, Any]:
-    """What a model has otherwise than the one of its name, besides its number of classes."""
-    known = get_config(config.name).with_classes(config.num_classes).to_dict()
-    found = config.to_dict()
-    return {
-        name: found.get(name) for name in {**known, **found} if known.get(name) != found.get(name)
-    }
+    """What a model has otherwise than the one of its name, of what detections depend on."""
+    known, found = get_config(config.name).to_dict(), config.to_dict()
+    # Classes and the size of the input are stated anyway, and names of classes change no box.
+    names = {*known, *found} - {"num_classes", "image_size", "label_map"}
+    return {name: found.get(name) for name in sorted(names) if known.get(name) != found.get(name)}
 
 
 class Stopwatch:

@@ -97,7 +97,7 @@ def swaps_of(setup: Detection, *, with_tensorflow: bool) -> list[Swap]:
     """
     faithful = whole_pipelines.Pipeline.of(setup.around)
     without = {slug for slug in EXCHANGED if faithful.changed(BY_SLUG[slug].changes) == faithful}
-    if faithful.nms not in ("soft", "hard"):
+    if faithful.nms not in ("soft", "hard", "linear", "diou"):
         without.add("no-last-pixel")
     if setup.conversion.config.aspect_ratios != ASPECT_RATIOS:
         # They stand for the default's, and for no others.

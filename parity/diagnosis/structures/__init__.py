@@ -11,7 +11,16 @@ from typing import Any
 
 from efficientdet_spec import EfficientDetConfig, NodeKind
 from parity.diagnosis.settings import due
-from parity.diagnosis.structures import biases, features, fusions, heads, norms, strides, windows
+from parity.diagnosis.structures import (
+    biases,
+    features,
+    fusions,
+    heads,
+    inside,
+    norms,
+    strides,
+    windows,
+)
 from parity.diagnosis.structures.flow import Flow
 from parity.diagnosis.structures.network import Network
 from parity.diagnosis.structures.seen import Seen, Statements
@@ -23,13 +32,18 @@ from parity.sides.pytorch.observation.candidate import ObservedCandidate
 
 _OF_PARTS: tuple[Statements, ...] = (
     strides.strides,
+    inside.activations,
+    inside.squeeze_excites,
     features.levels,
     features.inner,
     features.once,
     features.extra_levels,
+    features.pool_order,
     norms.missing_behind_taps,
+    norms.extra_behind_taps,
     biases.before_norms,
     fusions.count,
+    fusions.levels,
     fusions.weights,
     fusions.behind,
     heads.layers,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from efficientdet_spec import NodeKind
 from parity.diagnosis.structures.flow import Kind, Layer
+from parity.diagnosis.structures.network import in_squeeze_excite
 from parity.diagnosis.structures.seen import Seen
 from parity.results.records.nodes import Statement
 
@@ -28,7 +29,7 @@ def before_norms(seen: Seen) -> Iterator[Statement]:
     for number, node in seen.network.backbone.items():
         layer = seen.flow.layers[number]
         follows = [item.kind for item in seen.flow.read_by(layer)]
-        if layer.biased and ".se." not in node.name and follows == [Kind.NORM]:
+        if layer.biased and not in_squeeze_excite(node) and follows == [Kind.NORM]:
             wrong.append(layer)
     wrong = seen.wrong(wrong)
     if wrong and seen.open((NodeKind.CONV, NodeKind.DEPTHWISE)):

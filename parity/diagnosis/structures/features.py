@@ -62,12 +62,15 @@ def once(seen: Seen) -> Iterator[Statement]:
             node.name
             for node in seen.nodes
             if node.cell == 0 and node.kind is NodeKind.CONV and node.name.endswith(".conv")
-            if node.inputs and node.inputs[0] == _feature(seen, due[level])
+            if node.inputs
+            and node.inputs[0] == _feature(seen, due[level])
+            # That of an extra level reads the same feature.
+            and ".resamples." in node.name
         ]
         here = [
             tap.layer
             for tap in seen.network.taps
-            if tap.block == block and tap.layer.kernel == (1, 1)
+            if tap.block == block and tap.layer.kernel == (1, 1) and not _pools(seen, tap.layer)
         ]
         shared = [(layer, count) for layer in here if (count := _read(seen, layer)) > 1]
         missing = [n for n in wanted if not seen.results[n].verdict.passes]
@@ -107,10 +110,55 @@ def extra_levels(seen: Seen) -> Iterator[Statement]:
         levels = listed([f"P{level}" for level in seen.config.extra_levels()][: len(layers)])
         text = (
             f"{levels} {'is' if len(layers) == 1 else 'are'} made by {_size(first)} "
-            f"convolutions{stride}; the model makes P6 by a 1x1 convolution, a batch norm and a "
-            f"max-pool, and further levels by a max-pool alone"
+            f"convolutions{stride}; the model makes P{seen.config.extra_levels()[0]} by "
+            f"{_due_steps(seen)}, and further levels by a max-pool alone"
         )
         yield seen.statement("extra-levels-other", text, layers, missing, other_layers=True)
+
+
+def pool_order(seen: Seen) -> Iterator[Statement]:
+    """Whether the max-pool of the first extra level precedes its 1x1 convolution."""
+    missing = [n for n in seen.open(NodeKind, Part.BIFPN) if n.startswith("fpn.resample_p")]
+    if not missing:
+        return
+    taps = [tap.layer for tap in seen.network.taps if tap.layer.kernel == (1, 1)]
+    before = [layer for layer in taps if _reads_pool(seen, layer)]
+    behind = [layer for layer in taps if _is_pooled(seen, layer)]
+    first = seen.config.conv_after_downsample
+    wrong = behind if first else before
+    if wrong and not (before if first else behind):
+        what = ("behind", "precedes") if first else ("before", "follows upon")
+        text = (
+            f"the max-pool to P{seen.config.extra_levels()[0]} comes {what[0]} the 1x1 convolution;"
+            f" the model's {what[1]} it (conv_after_downsample)"
+        )
+        yield seen.statement("pool-order", text, wrong, missing, other_layers=True)
+
+
+def _pools(seen: Seen, layer: Layer) -> bool:
+    """Whether a 1x1 convolution makes an extra level, which a max-pool brings to its size."""
+    return _reads_pool(seen, layer) or _is_pooled(seen, layer)
+
+
+def _reads_pool(seen: Seen, layer: Layer) -> bool:
+    reads = [seen.flow.layers.get(number) for number in layer.inputs]
+    return any(item is not None and item.kind is Kind.POOL for item in reads)
+
+
+def _is_pooled(seen: Seen, layer: Layer) -> bool:
+    end = seen.network.chain(layer).end
+    return bool(end) and all(item.kind is Kind.POOL for item in end)
+
+
+def _due_steps(seen: Seen) -> str:
+    """What makes the model's first extra level, in words."""
+    convolution = "a 1x1 convolution"
+    if seen.config.resample_bn:
+        convolution += ", a batch norm"
+    pool = "a max-pool"
+    if seen.config.conv_after_downsample:
+        return f"{pool} and {convolution}"
+    return f"{convolution} and {pool}"
 
 
 def _size(layer: Layer) -> str:

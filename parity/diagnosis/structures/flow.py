@@ -6,12 +6,13 @@ shapes, and what each reads. So it can be told of layers too that no node of the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
+from types import MappingProxyType
 
-from efficientdet_spec import NodeKind, same_padding
+from efficientdet_spec import Activation, NodeKind, same_padding
 from parity.sides.observed.record import Content, Made, Operation, Plain, Record
 from parity.sides.observed.settings import settings_of
 
@@ -32,10 +33,20 @@ class Kind(str, Enum):
     OTHER = "another operation"
 
 
+WORDS: Mapping[Activation, str] = MappingProxyType(
+    {
+        Activation.SWISH: "swish",
+        Activation.RELU: "relu",
+        Activation.RELU6: "relu6",
+        Activation.HARD_SWISH: "hard swish",
+        Activation.MISH: "mish",
+    }
+)
+"""What the models' activations are called in words."""
+
 ACTIVATIONS = {
     "silu": "swish",
     "relu": "relu",
-    "hardtanh": "relu6",
     "relu6": "relu6",
     "hardswish": "hard swish",
     "leaky_relu": "leaky relu",
@@ -47,6 +58,15 @@ ACTIVATIONS = {
     "tanh": "tanh",
 }
 """What the frameworks' operations are called in words."""
+
+_GATES = {"sigmoid": "swish", "hardsigmoid": "hard swish"}
+"""What a product of a value and a gate of it is called, by the gate."""
+
+_LIMITS = {"hardtanh": ("min_val", "max_val"), "clamp": ("min", "max"), "clamp_min": ("min", "")}
+"""Operations that cut values off, and what their limits are called."""
+
+_COLOURS = 4
+"""An image has no more channels, and more rows."""
 
 _MADE_ANEW = ("zeros", "ones", "empty", "full", "new_")
 """Beginnings of the names of operations that take nothing but a shape from what they are given."""
@@ -61,7 +81,8 @@ class Layer:
     Attributes:
         number: Of the value that it makes.
         kind: What it does.
-        name: Of an activation which one it is; otherwise what the framework calls the operation.
+        name: Of an activation or a gate which one it is; otherwise what the framework calls the
+            operation.
         operation: The first of its operations.
         shape: Of what it makes.
         inputs: The numbers of the layers that it reads.
@@ -177,8 +198,10 @@ class Flow:
             self._add(value, operation, Kind.NORM, inputs, constants=constants)
         elif name in ACTIVATIONS:
             self._add(value, operation, Kind.ACTIVATION, inputs, ACTIVATIONS[name])
-        elif name == "sigmoid":
-            self._add(value, operation, Kind.GATE, inputs)
+        elif name in _LIMITS and (words := _cut_off(operation, *_LIMITS[name])):
+            self._add(value, operation, Kind.ACTIVATION, inputs, words)
+        elif name in _GATES:
+            self._add(value, operation, Kind.GATE, inputs, name)
         elif "max_pool" in name:
             self._add(value, operation, Kind.POOL, inputs)
         elif "upsample" in name:
@@ -263,14 +286,37 @@ class Flow:
         one, other = (self.layers.get(number) for number in inputs[:2])
         if name == "mul" and len(inputs) == 2:
             for gate, x in ((one, inputs[1]), (other, inputs[0])):
-                if gate is not None and gate.kind is Kind.GATE and gate.inputs == (x,):
-                    self._add(value, operation, Kind.ACTIVATION, (x,), "swish")
+                words, steps = self._gated(gate, x)
+                if words:
+                    self._add(value, operation, Kind.ACTIVATION, (x,), words)
+                    self._take_in(steps)
                     return
             self._add(value, operation, Kind.PRODUCT, inputs)
         elif name in ("add", "sub"):
             self._add(value, operation, Kind.SUM, inputs)
         else:
             self._add(value, operation, Kind.OTHER, inputs)
+
+    def _gated(self, gate: Layer | None, x: int) -> tuple[str, list[Layer]]:
+        """What a value times something made of it alone is called, and the layers of that."""
+        if gate is None or gate.kind not in (Kind.GATE, Kind.ACTIVATION):
+            return "", []
+        if gate.inputs == (x,):
+            if gate.kind is Kind.GATE:
+                return _GATES[gate.name], [gate]
+            # Of the value plus 3, which counts as the value itself.
+            return ("hard swish", [gate]) if gate.name == "relu6" else ("", [])
+        inner = self.layers.get(gate.inputs[0]) if gate.name == "tanh" else None
+        if inner is not None and inner.name == "softplus" and inner.inputs == (x,):
+            return "mish", [gate, inner]
+        return "", []
+
+    def _take_in(self, steps: Sequence[Layer]) -> None:
+        """Layers that nothing but the last one reads are steps of it, and none of their own."""
+        for step in steps:
+            layers = list(self.layers.values())[:-1]
+            if not any(step.number in layer.inputs for layer in layers):
+                del self.layers[step.number]
 
     def _replace(
         self,
@@ -285,6 +331,12 @@ class Flow:
         self._goes_on.add(source.number)
         self.layers[source.number] = replace(source, biased=source.biased or biased, held=held)
         self._at[value.number] = source.number
+
+    @property
+    def image_size(self) -> tuple[int, ...]:
+        """Height and width of the images that the run began with."""
+        _, *sides = self._record.values[self._record.images].shape
+        return tuple(sides[1:] if sides[0] <= _COLOURS else sides[:-1])
 
     @cached_property
     def readers(self) -> dict[int, tuple[Layer, ...]]:
@@ -371,6 +423,16 @@ class Flow:
     def at(self, number: int) -> int | None:
         """The layer whose output a value holds; None where it has nothing of the images."""
         return self._at.get(number)
+
+
+def _cut_off(operation: Operation, low: str, high: str) -> str:
+    """What a function that cuts values off is called; empty where it is no activation."""
+    bottom, top = (operation.settings.get(name) for name in (low, high))
+    if bottom != 0:
+        return "hardtanh" if "hardtanh" in operation.name else ""
+    if not isinstance(top, int | float):
+        return "relu"
+    return "relu6" if top == 6 else f"relu cut off at {top:g}"
 
 
 def _count(shape: Sequence[int]) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from efficientdet_spec import NodeKind, Part
 from parity.diagnosis.structures.flow import Kind, Layer
+from parity.diagnosis.structures.fusions import is_other_convolution, other_convolution
 from parity.diagnosis.structures.network import Chain
 from parity.diagnosis.structures.seen import Seen, by_text
 from parity.results.records.nodes import Statement
@@ -14,47 +15,70 @@ _PARTS = (Part.CLASS_HEAD, Part.BOX_HEAD)
 
 
 def layers(seen: Seen) -> Iterator[Statement]:
-    """Which layers there are: separable convolutions, batch norms, activations, and how many."""
-    chains = _chains(seen)
+    """Which layers there are: convolutions, batch norms, activations, sums, and how many."""
+    chains = seen.network.heads
     if not chains:
         return
-    whole, unnormed, inactive, others = [], [], [], []
+    unlike, unnormed, inactive, others = [], [], [], []
     total = 0
     for chain in chains:
         for repeat in _repeats(chain)[:-1]:
             total += 1
             kernels = [layer for layer in repeat if layer.kind is Kind.CONV]
-            if not kernels[0].depthwise and max(kernels[0].kernel) > 1:
-                whole.append(kernels[0])
+            if is_other_convolution(seen, kernels[0]):
+                unlike.append(kernels[0])
             if not any(layer.kind is Kind.NORM for layer in repeat):
                 unnormed.append(kernels[-1])
             active = [layer for layer in repeat if layer.kind is Kind.ACTIVATION]
             if not active:
                 inactive.append(repeat[-1])
-            others += [layer for layer in active if layer.name != "swish"]
+            others += [layer for layer in active if layer.name != seen.activation]
     where = f"of {total} repeats of the heads"
-    if whole and (nodes := seen.open((NodeKind.CONV, NodeKind.DEPTHWISE), *_PARTS)):
-        size = "x".join(map(str, whole[0].kernel))
-        text = (
-            f"in {len(whole)} {where} there is one {size} convolution over all channels instead "
-            f"of a depthwise and a pointwise one"
-        )
-        yield seen.statement("convolution-not-separable", text, whole, nodes, other_layers=True)
+    if unlike and (nodes := seen.open((NodeKind.CONV, NodeKind.DEPTHWISE), *_PARTS)):
+        slug, words = other_convolution(seen, unlike[0])
+        text = f"in {len(unlike)} {where} {words}"
+        yield seen.statement(slug, text, unlike, nodes, other_layers=True)
     norms = seen.open((NodeKind.BATCH_NORM,), *_PARTS)
     if unnormed and norms and not seen.folds:
         text = f"in {len(unnormed)} {where} no batch norm follows upon the convolution"
         yield seen.statement("batch-norm-missing", text, unnormed, norms)
     acts = seen.open((NodeKind.ACTIVATION,), *_PARTS)
     if inactive and acts:
-        text = f"in {len(inactive)} {where} there is no activation; the model has swish there"
+        text = (
+            f"in {len(inactive)} {where} there is no activation; the model has {seen.activation} "
+            f"there"
+        )
         yield seen.statement("activation-missing", text, inactive, acts)
     others = seen.wrong(others)
     if others and acts:
-        text = (
-            f"in {len(others)} {where} there is {by_text(a.name for a in others)} instead of swish"
-        )
+        names = by_text(layer.name for layer in others)
+        text = f"in {len(others)} {where} there is {names} instead of {seen.activation}"
         yield seen.statement("activation-other", text, others)
+    yield from _residuals(seen, chains)
     yield from _number(seen, chains)
+
+
+def _residuals(seen: Seen, chains: Sequence[Chain]) -> Iterator[Statement]:
+    """Whether what a repeat makes is added to what it was given."""
+    nodes = seen.open(NodeKind, *_PARTS)
+    repeats = [repeat for chain in chains for repeat in _repeats(chain)[1:-1]]
+    added = [layer for repeat in repeats for layer in repeat if layer.kind is Kind.SUM]
+    has = seen.config.head_survival_probability is not None
+    where = f"{len(repeats)} repeats of the heads behind the first"
+    if not has and added and nodes:
+        text = (
+            f"in {len(added)} of {where} what the repeat is given is added to what it makes; the "
+            f"model adds nothing there (survival_prob)"
+        )
+        yield seen.statement("residual-extra", text, added, nodes, other_layers=True)
+    missing = [repeat[-1] for repeat in repeats if repeat[-1].kind is not Kind.SUM]
+    sums = seen.open((NodeKind.ADD,), *_PARTS)
+    if has and missing and sums:
+        text = (
+            f"in {len(missing)} of {where} what the repeat is given is not added to what it "
+            f"makes, as the model does (survival_prob)"
+        )
+        yield seen.statement("residual-missing", text, missing, sums, other_layers=True)
 
 
 def _number(seen: Seen, chains: Sequence[Chain]) -> Iterator[Statement]:
@@ -82,7 +106,7 @@ def _number(seen: Seen, chains: Sequence[Chain]) -> Iterator[Statement]:
 def sharing(seen: Seen) -> Iterator[Statement]:
     """Convolutions are shared by the levels, and batch norms are each level's own."""
     groups: dict[int, list[Chain]] = {}
-    for chain in _chains(seen):
+    for chain in seen.network.heads:
         last = chain.layers[-1]
         groups.setdefault(last.weight[0] if last.weight else 0, []).append(chain)
     shared: list[Layer] = []
@@ -120,13 +144,6 @@ def sharing(seen: Seen) -> Iterator[Statement]:
 def _again(together: Sequence[Layer], held: Sequence[frozenset[object]]) -> Layer:
     """The first of some layers whose parameters an earlier one has."""
     return next(layer for i, layer in enumerate(together) if held[i] in held[:i])
-
-
-def _chains(seen: Seen) -> list[Chain]:
-    """The heads, where they are chains of layers as the model's are."""
-    if seen.config.head_survival_probability is not None:
-        return []
-    return seen.network.heads
 
 
 def _form(chain: Chain) -> tuple[str, ...]:

@@ -12,6 +12,9 @@ from parity.diagnosis.structures.flow import Flow, Kind, Layer
 
 _KERNELS = (NodeKind.CONV, NodeKind.DEPTHWISE)
 
+_STEPS = (Kind.CONV, Kind.NORM, Kind.ACTIVATION)
+"""Layers that follow each other in a row."""
+
 _KNOWN = 0.8
 """Share of the backbone's convolutions that a candidate must have for its parts to be told apart:
 with fewer it is another network."""
@@ -69,7 +72,10 @@ class Network:
         for kernels in ([layer for layer in every if _holds_its_weight(layer)], every):
             pairs = _aligned(wanted, [layer.weight for layer in kernels])
             self.backbone: dict[int, Node] = {kernels[j].number: due[i] for i, j in pairs}
-            self.known = len(pairs) >= _KNOWN * len(due)
+            # A candidate may have squeeze-excites where the model has none, or none where it has.
+            own = [node for node in due if not in_squeeze_excite(node)]
+            found = sum(not in_squeeze_excite(node) for node in self.backbone.values())
+            self.known = found >= _KNOWN * len(own)
             if self.known:
                 break
 
@@ -97,6 +103,11 @@ class Network:
                 ahead.update(layer.inputs)
         return {n for n in self.flow.layers if n not in ahead and n not in self.backbone}
 
+    @property
+    def inside(self) -> list[Layer]:
+        """The layers that a convolution of the backbone is made from."""
+        return [layer for n, layer in self.flow.layers.items() if n not in self._outside]
+
     @cached_property
     def outside(self) -> list[Layer]:
         """The layers behind the backbone that have parameters, or that follow such ones."""
@@ -122,10 +133,38 @@ class Network:
         return found
 
     @cached_property
+    def residuals(self) -> frozenset[int]:
+        """Sums outside of the backbone of a map and what a row of layers makes of it."""
+        return frozenset(
+            layer.number
+            for layer in self.outside
+            if layer.kind is Kind.SUM
+            and len(layer.inputs) == 2
+            and any(
+                other in self._row_before(one) for one, other in (layer.inputs, layer.inputs[::-1])
+            )
+        )
+
+    def _row_before(self, number: int) -> list[int]:
+        """What the layers before one make, as far as each reads one alone: a residual's branch."""
+        found: list[int] = []
+        layer = self.flow.layers.get(number)
+        while layer is not None and layer.kind in _STEPS and len(layer.inputs) == 1:
+            found += layer.inputs
+            layer = self.flow.layers.get(layer.inputs[0])
+        return found
+
+    @cached_property
     def fusions(self) -> dict[int, tuple[Layer, ...]]:
         """Sums of maps outside of the backbone, by the last of their layers: all of these."""
         # What is added up behind the heads is no map.
-        sums = [layer for layer in self.outside if layer.kind is Kind.SUM and len(layer.shape) == 4]
+        sums = [
+            layer
+            for layer in self.outside
+            if layer.kind is Kind.SUM
+            and len(layer.shape) == 4
+            and layer.number not in self.residuals
+        ]
         inner = {
             layer.number
             for layer in sums
@@ -152,13 +191,22 @@ class Network:
         return {part.number: last for last, parts in self.fusions.items() for part in parts}
 
     def chain(self, source: Layer, *first: Layer) -> Chain:
-        """What follows upon a layer, or upon one of those that read it, up to a fork."""
+        """What follows upon a layer, or upon one of those that read it, up to a fork.
+
+        A residual's sum is one of the layers, and what it reads before its branch no fork.
+        """
         layers = list(first)
         following = self.flow.read_by(layers[-1] if layers else source)
-        steps = (Kind.CONV, Kind.NORM, Kind.ACTIVATION)
-        while len(following) == 1 and following[0].kind in steps:
-            layers.append(following[0])
-            following = self.flow.read_by(layers[-1])
+        while True:
+            branch = [item for item in following if item.number not in self.residuals]
+            following = tuple(branch) if branch else following
+            if len(following) != 1:
+                break
+            (layer,) = following
+            if layer.kind not in _STEPS and layer.number not in self.residuals:
+                break
+            layers.append(layer)
+            following = self.flow.read_by(layer)
         return Chain(source, tuple(layers), following)
 
     @cached_property
@@ -197,6 +245,11 @@ class Network:
             if layer.number in found:
                 found.update(layer.inputs)
         return found
+
+
+def in_squeeze_excite(node: Node) -> bool:
+    """Whether a node of the backbone lies in a squeeze-excite."""
+    return ".se." in node.name
 
 
 def _holds_its_weight(layer: Layer) -> bool:

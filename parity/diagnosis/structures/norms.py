@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from efficientdet_spec import BATCH_NORM_DECAY, BATCH_NORM_EPSILON, NodeKind
+from efficientdet_spec import BATCH_NORM_DECAY, BATCH_NORM_EPSILON, NodeKind, Part
 from parity.diagnosis.structures.flow import Kind, Layer
 from parity.diagnosis.structures.seen import Seen
 from parity.results.records.nodes import Statement
@@ -54,6 +54,8 @@ def momenta(seen: Seen) -> Iterator[Statement]:
 
 def missing_behind_taps(seen: Seen) -> Iterator[Statement]:
     """1x1 convolutions of the backbone's features that no batch norm follows."""
+    if not seen.config.resample_bn:
+        return
     taps = [tap.layer for tap in seen.network.taps if tap.layer.kernel == (1, 1)]
     bare = [layer for layer in taps if _goes_on(seen, layer)]
     missing = [
@@ -72,6 +74,28 @@ def missing_behind_taps(seen: Seen) -> Iterator[Statement]:
         f"convolution's output{where}"
     )
     yield seen.statement("batch-norm-missing", text, bare, missing)
+
+
+def extra_behind_taps(seen: Seen) -> Iterator[Statement]:
+    """1x1 convolutions of the backbone's features that a batch norm follows."""
+    if seen.config.resample_bn:
+        return
+    taps = [tap.layer for tap in seen.network.taps if tap.layer.kernel == (1, 1)]
+    # A factor for each channel may be a fusion's.
+    normed = [
+        reader
+        for layer in taps
+        for reader in seen.flow.read_by(layer)
+        if reader.kind is Kind.NORM and reader.whole
+    ]
+    nodes = seen.open((NodeKind.FUSE, NodeKind.POOL), Part.BIFPN)
+    if normed and nodes:
+        text = (
+            f"a batch norm follows upon {len(normed)} of {len(taps)} 1x1 convolutions that bring "
+            f"the backbone's features to the BiFPN's channels; the model has none there "
+            f"(apply_bn_for_resampling)"
+        )
+        yield seen.statement("batch-norm-extra", text, normed, nodes, other_layers=True)
 
 
 def _goes_on(seen: Seen, layer: Layer) -> bool:

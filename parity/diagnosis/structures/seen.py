@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from efficientdet_spec import EfficientDetConfig, Node, NodeKind, Part
-from parity.diagnosis.structures.flow import Flow, Kind, Layer
-from parity.diagnosis.structures.network import Network
+from parity.diagnosis.structures.flow import WORDS, Flow, Kind, Layer
+from parity.diagnosis.structures.network import Network, in_squeeze_excite
 from parity.judge.verdict import NodeResult
 from parity.results.records.nodes import Statement
 from parity.sides.observed.pairs import Partners
@@ -63,13 +63,18 @@ class Seen:
             and not self.results[node.name].verdict.passes
         ]
 
+    @property
+    def activation(self) -> str:
+        """What the model's activation is called."""
+        return WORDS[self.config.activation]
+
     @cached_property
     def folds(self) -> bool:
         """Whether batch norms may be folded: few of the backbone's convolutions have one behind."""
         kernels = [
             self.flow.layers[number]
             for number, node in self.network.backbone.items()
-            if ".se." not in node.name
+            if not in_squeeze_excite(node)
         ]
         normed = [
             layer

@@ -101,7 +101,9 @@ def _line(how: Normalisation) -> NDArray[np.float64]:
     """[2, 3] what grey levels 0 and 255 become."""
     levels = np.array([[0.0], [255.0]])
     found: NDArray[np.float64] = (levels - np.array(how.mean_rgb)) / np.array(how.stddev_rgb)
-    return found * 2 / 255 - 1 if how.scale_range else found
+    if how.scale_range:
+        found = found * 2 / 255 - 1
+    return found
 
 
 def does_the_same(one: Normalisation, other: Normalisation) -> bool:

@@ -23,6 +23,8 @@ KINDS: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         ("numpy", "gaussian"): "soft",
         ("numpy", "hard"): "hard",
+        ("numpy", "linear"): "linear",
+        ("numpy", "diou"): "diou",
         ("tensorflow", "gaussian"): "tf-soft",
         ("tensorflow", "hard"): "tf-hard",
     }
@@ -123,7 +125,7 @@ class Pipeline:
             iou=usual.iou if nms.iou_thresh is None else nms.iou_thresh,
             sigma=usual.sigma if nms.sigma is None else nms.sigma,
             # NumPy's hard NMS has none, which is not the same as a lowest one.
-            least=usual.least if kind == "hard" else least,
+            least=usual.least if kind in ("hard", "diou") else least,
             limit=nms.max_output_size,
             clipping=profile.clipping,
         )

@@ -97,6 +97,8 @@ def read_off(counts: Sequence[int]) -> Iterator[Mistake]:
 _READ = {
     "soft": {"sigma", "least", "last_pixel", "scope"},
     "hard": {"iou", "last_pixel", "scope"},
+    "linear": {"iou", "least", "last_pixel", "scope"},
+    "diou": {"iou", "last_pixel", "scope"},
     "tf-soft": {"sigma", "least", "scope"},
     "tf-hard": {"iou", "least", "scope"},
     "none": set(),
@@ -156,7 +158,7 @@ def suppressed(
     if kind == "none":
         best = np.argsort(-scores, kind="stable")[:limit]
         return nms.Kept(best, scores[best])
-    if kind == "soft":
+    if kind in ("soft", "linear"):
         return nms.soft_nms(
             boxes,
             scores,
@@ -165,8 +167,9 @@ def suppressed(
             threshold=pipeline.least,
             limit=limit,
             inclusive=pipeline.last_pixel,
+            linear_iou=pipeline.iou if kind == "linear" else None,
         )
-    if kind == "hard":
+    if kind in ("hard", "diou"):
         return nms.hard_nms(
             boxes,
             scores,
@@ -174,6 +177,7 @@ def suppressed(
             iou_threshold=pipeline.iou,
             limit=limit,
             inclusive=pipeline.last_pixel,
+            distance=kind == "diou",
         )
     soft = kind == "tf-soft"
     return nms.tensorflow_nms(

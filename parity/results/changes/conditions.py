@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from msgspec import UNSET
+
+from parity.results.records.hyperparameters import HyperparametersResult
 from parity.results.records.nodes import InputResult, NodesResult
 from parity.results.records.nodes_diff import Condition
 
@@ -22,7 +25,8 @@ def conditions(before: NodesResult, after: NodesResult) -> list[Condition]:
         after: The new one.
 
     Returns:
-        Model, checkpoint, type, kind of reference and inputs, as far as they differ.
+        Model, checkpoint, hyperparameters, type, kind of reference and inputs, as far as they
+        differ.
     """
     inputs = _only_in(before.inputs, after.inputs), _only_in(after.inputs, before.inputs)
     return _differing(
@@ -32,11 +36,25 @@ def conditions(before: NodesResult, after: NodesResult) -> list[Condition]:
             before.checkpoint.fingerprint,
             after.checkpoint.fingerprint,
         ),
+        ("hyperparameters", *_hyperparameters(before, after)),
         ("weights", before.checkpoint.weights.value, after.checkpoint.weights.value),
         ("type", before.dtype, after.dtype),
         ("kind of reference", before.reference.kind.value, after.reference.kind.value),
         ("inputs", *inputs),
     )
+
+
+def _hyperparameters(before: NodesResult, after: NodesResult) -> tuple[str, str]:
+    """What was given to each; the same where one of the results is older than that."""
+    old, new = before.checkpoint.hyperparameters, after.checkpoint.hyperparameters
+    if old is UNSET or new is UNSET or _without_labels(old) == _without_labels(new):
+        return "", ""
+    return old.sentence, new.sentence
+
+
+def _without_labels(found: HyperparametersResult) -> Mapping[str, Any]:
+    """The configuration but for names of classes, which change nothing."""
+    return {key: value for key, value in found.config.items() if key != "label_map"}
 
 
 def settings(before: NodesResult, after: NodesResult) -> list[Condition]:

@@ -31,6 +31,10 @@ class HyperparametersResult(Record, kw_only=True, frozen=True):
             "they are the model's own"
         ),
     ]
+    config: Annotated[
+        Mapping[str, Any],
+        says("the whole configuration that follows from these and from the file, as in the `.pth`"),
+    ]
     ignored: Annotated[
         Mapping[str, Any],
         says("what was given and changes no inference, such as `learning_rate`"),

@@ -14,13 +14,14 @@ class NmsValues(Record, kw_only=True, frozen=True):
     implementation: Annotated[
         str, says("`numpy`: the official NumPy code, or `tensorflow`: the op NonMaxSuppressionV5")
     ]
-    method: Annotated[str, says("`gaussian` (soft NMS) or `hard`")]
+    method: Annotated[str, says("`gaussian` or `linear` (soft NMS), `hard` or `diou`")]
     iou_thresh: Annotated[
-        float | None, says("overlap above which a box is dropped; null in soft NMS")
+        float | None,
+        says("overlap above which a box is dropped, or lowered if linear; null if gaussian"),
     ]
     sigma: Annotated[
         float | None,
-        says("width of soft NMS's Gaussian, of which the op is given half; null in hard NMS"),
+        says("width of the Gaussian, of which the op is given half; null where there is none"),
     ]
     score_thresh: Annotated[float | None, says("scores below it are dropped; null: none are")]
     max_output_size: Annotated[Count, says("most boxes of an image")]

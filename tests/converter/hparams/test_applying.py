@@ -161,6 +161,7 @@ def test_stages_as_texts_and_as_fields():
         ({"backbone_config": {"blocks": [{"fused_conv": 1}]}}, "fused_conv 1, which is not"),
         ({"backbone_config": {"blocks": ["r1_k3_s12_e1_i8_o8"]}}, "strides"),
         ({"backbone_config": {"blocks": ["r1_k3_s11_e1_i8"]}}, "without output_filters"),
+        ({"backbone_config": {"blocks": ["r1_k3_s22_e1_i8_o8"] * 5}}, "5 stages of stride 2; give"),
         ({"nms_configs": "hard"}, "nms_configs is 'hard'; give a mapping"),
         ({"nms_configs": {"sigm": 1}}, "did you mean sigma"),
         ({"nms_configs": {"method": "linear"}}, "nms_configs.method is 'linear'"),
@@ -179,10 +180,14 @@ def test_what_is_refused_has_its_official_name(values, words):
     assert len(str(caught.value)) < 600
 
 
+WRITTEN_BY_HAND = {"blocks_strings", "blocks_dicts", "block_se_None"}
+"""Stages of a backbone that the official code takes from Python alone, and not from a file."""
+
 ERRORS = {
     name: row["hparams"]
     for name, row in hparams_goldens.read("outcomes.json")["outcomes"].items()
-    if all("error" in row[form] for form in ("efficientdet_keras", "efficientdet_arch"))
+    if name not in WRITTEN_BY_HAND
+    and all("error" in row[form] for form in ("efficientdet_keras", "efficientdet_arch"))
 }
 
 

@@ -26,6 +26,7 @@ MODULES = {
     "report": "fuzzing.targets.report",
     "shards": "fuzzing.targets.shards",
     "names": "fuzzing.targets.names",
+    "hparams": "fuzzing.targets.hparams",
     "odd-files": "fuzzing.targets.odd_files",
     "broken": "fuzzing.targets.broken",
 }

@@ -14,7 +14,7 @@ from handmade import distance, node
 from converter.fetch.cached import CheckpointFiles
 from efficientdet_spec import OFFICIAL_MODELS, InputError, get_config
 from parity.commands.asking import inputs
-from parity.commands.asking.inputs import AMPLITUDE, plan_inputs
+from parity.commands.asking.inputs import AMPLITUDE, of_arrays, plan_inputs
 from parity.commands.comparing.opened import Opened
 from parity.commands.comparing.trials import Trials
 from parity.detections.images import PHOTOGRAPH, high_amplitude, photograph_like
@@ -23,7 +23,7 @@ from parity.lockstep.comparison import Comparison
 from parity.lockstep.walk import PassTiming
 from parity.results.records.nodes import Finding
 from parity.settings.nodes import NodesSettings
-from torch_model.preprocess import preprocess
+from torch_model.preprocess import Normalisation, preprocess, preprocess_with_scale
 
 needs_opencv = pytest.mark.skipif(
     importlib.util.find_spec("cv2") is None, reason="OpenCV is not installed"
@@ -72,6 +72,22 @@ def test_without_images_there_are_two_generated_inputs(plan):
     for number, image in enumerate(second):
         assert (image == preprocess(high_amplitude(65, 151, number), 65, 151)).all()
     assert (second[0] != second[1]).mean() > 0.2
+
+
+@pytest.mark.parametrize("model", ["efficientdet-lite0", "efficientdet-d0-advprop"])
+def test_grey_levels_are_normalised_as_the_model_has_it(model):
+    config = get_config(model)
+    own = Normalisation.of(config)
+    conversion = SimpleNamespace(config=config)
+    grey = photograph_like(90, 120, 3)
+    wanted = preprocess_with_scale(grey, 96, 128, normalisation=own).pixels
+    assert not np.allclose(wanted, preprocess(grey, 96, 128), atol=0.01)
+    (planned,) = of_arrays(grey, settings(size="96x128"), conversion, None)
+    assert (planned.load()[0] == wanted).all()
+    (generated, _) = plan_inputs(settings(size="96x128"), conversion, None)
+    made = photograph_like(96, 128)
+    wanted = preprocess_with_scale(made, 96, 128, normalisation=own).pixels
+    assert (generated.load()[0] == wanted).all()
 
 
 def test_the_photograph_has_the_models_size_where_none_is_given(plan, tiny_conversion):

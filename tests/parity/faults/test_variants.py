@@ -13,7 +13,8 @@ import reference_tf
 from converter.bundle import open_bundle
 from converter.mappings.official import iterate_pairs
 from converter.seeded import write_seeded
-from efficientdet_spec import Fusion, get_config
+from efficientdet_spec import Activation, Fusion, StageSpec, get_config
+from efficientdet_spec.wiring import qufpn
 from parity.lockstep.comparison import compare
 from parity.sides.naming import own_paths
 from parity.sides.pytorch import FaithfulReferee
@@ -26,6 +27,18 @@ SALT = "a"
 """With this one no node's fusion weights are all negative, which would make it rightly dead."""
 
 TINY = get_config("tiny")
+PLAIN_BLOCKS = replace(
+    TINY,
+    backbone_stages=(
+        StageSpec(1, 3, 1, 1, 8, 8, squeeze_ratio=None),
+        StageSpec(2, 3, 2, 2, 8, 8, squeeze_ratio=None),
+        StageSpec(1, 5, 2, 2, 8, 16, squeeze_ratio=None),
+        StageSpec(2, 3, 2, 2, 16, 24, squeeze_ratio=None),
+        StageSpec(1, 5, 2, 2, 24, 32, squeeze_ratio=None),
+    ),
+)
+"""Without squeeze-excites, as in the lite models."""
+
 VARIANTS = {
     "softmax attention": replace(TINY, fusion=Fusion.SOFTMAX_ATTENTION),
     "sum": replace(TINY, fusion=Fusion.SUM),
@@ -34,6 +47,22 @@ VARIANTS = {
     "levels 4 to 6": replace(TINY, min_level=4, max_level=6),
     "head residuals": replace(TINY, head_survival_probability=0.8),
     "one class, one anchor": replace(TINY, num_classes=1, num_scales=1, aspect_ratios=(1.0,)),
+    "like the lite models": replace(
+        PLAIN_BLOCKS, activation=Activation.RELU6, fusion=Fusion.SUM, anchor_scale=3.0
+    ),
+    "hard swish, whole convolutions": replace(
+        TINY, activation=Activation.HARD_SWISH, separable_conv=False
+    ),
+    "mish, fast attention of each channel": replace(
+        TINY, activation=Activation.MISH, fusion=Fusion.CHANNEL_FAST_ATTENTION
+    ),
+    "relu, softmax attention of each channel": replace(
+        PLAIN_BLOCKS, activation=Activation.RELU, fusion=Fusion.CHANNEL_SOFTMAX_ATTENTION
+    ),
+    "other order of layers": replace(
+        TINY, conv_bn_act=True, conv_after_downsample=True, resample_bn=False
+    ),
+    "quad FPN": replace(TINY, fpn_nodes=qufpn(TINY.levels)),
 }
 
 

@@ -177,7 +177,7 @@ def test_categories_are_numbered_in_different_ways():
     assert writing.labelled(classes, "mapped", ids).tolist() == [1, 3, 6, nan]
 
 
-@pytest.mark.parametrize("kind", ["soft", "hard", "tf-soft", "tf-hard", "none"])
+@pytest.mark.parametrize("kind", ["soft", "hard", "linear", "diou", "tf-soft", "tf-hard", "none"])
 def test_choices_that_a_suppression_does_not_read_change_nothing(kind):
     """And those that it reads change its detections, so that none is forgotten."""
     rng = np.random.default_rng(0)

@@ -129,7 +129,6 @@ def test_everything_known_has_its_sentence():
         "Inputs of batch norms spread 1.2 times as much as the checkpoint's statistics expect "
         "(median), and reach 7.5 deviations at stem_bn.",
         "Class scores reach 0.75.",
-        "Assumed, since no file says so: swish activations.",
         "A note.",
     ]
 
