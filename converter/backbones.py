@@ -99,13 +99,13 @@ def backbone_ledger(
         )
     if name not in (ANY_BACKBONE, *found):
         raise InputError(
-            f"{source} holds the backbone {listed(found)}, not {name}; leave the name behind "
+            f"{source} holds the backbone {listed(found, 3)}, not {name}; leave the name behind "
             f"--backbone out or give the right checkpoint.",
             Cause.MODEL,
         )
     if len(found) > 1 and name == ANY_BACKBONE:
         raise InputError(
-            f"{source} holds the backbones {listed(found)}; say which, as in --backbone "
+            f"{source} holds the backbones {listed(found, 3)}; say which, as in --backbone "
             f"{found[0]}.",
             Cause.OPTION,
         )
@@ -145,7 +145,7 @@ def _below_another_scope(
         item.removesuffix(_STEM) for item in shapes if item == _STEM or item.endswith(f"/{_STEM}")
     ]
     if len(scopes) != 1:
-        places = f"{len(scopes)} ({', '.join(map(repr, scopes[:3]))})" if scopes else "none"
+        places = f"{len(scopes)} ({listed(map(repr, scopes), 3)})" if scopes else "none"
         raise InputError(
             f"{source} has to hold one variable {_STEM}, below whatever scope, to be taken for "
             f"{name}, but holds {places}; give a checkpoint of one EfficientNet.",

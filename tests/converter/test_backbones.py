@@ -244,3 +244,11 @@ def test_the_addresses_are_the_official_ones():
     assert set(filter(None, named.values())) == {*known["autoaugment"], *known["lite"]}
     for name, address in named.items():
         assert address is None or address.endswith(f"/{name}.tar.gz")
+
+
+def test_scopes_of_any_length_and_number_stay_short():
+    many = {f"{'x' * 900}{number}/stem/conv2d/kernel": (3, 3, 3, 32) for number in range(500)}
+    entries = {name: entry(name, shape) for name, shape in many.items()}
+    with pytest.raises(InputError, match="but holds 500 .* and 497 more") as caught:
+        backbone_ledger(entries, "file", "efficientnet-b0")
+    assert len(str(caught.value).encode()) < 1000
