@@ -76,12 +76,15 @@ def drawn(config):
 
 @dataclass(frozen=True)
 class Told:
-    """What a comparison tells: the outcome, failing nodes, suspects, and statements."""
+    """What a comparison tells, and of what: ``failing`` are the names of the nodes that do."""
 
     outcome: object
     failing: list
     suspects: list
     statements: list
+    nodes: dict
+    pairing: Pairing
+    findings: list
 
 
 class OtherModel:
@@ -130,8 +133,10 @@ class OtherModel:
         failing = [node.name for node in found.nodes if not node.verdict.passes]
         guilty = suspects(pairing, found.nodes)
         known = Known(self.faithful, {})
+        what = []
         if limit:
             what = findings(pairing, known)
             guilty = diagnosed(pairing, guilty, found.nodes, known, what, limit)
         said = structures(pairing, found.nodes, self.config)
-        return Told(found.outcome, failing, guilty, said)
+        nodes = {node.name: node for node in found.nodes}
+        return Told(found.outcome, failing, guilty, said, nodes, pairing, what)

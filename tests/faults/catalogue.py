@@ -5,10 +5,12 @@
 
 from collections.abc import Iterable, Mapping
 
+import torch
 from faults import (
     activations,
     convolutions,
     fusion,
+    habits,
     inputs,
     kinds,
     modules,
@@ -19,9 +21,10 @@ from faults import (
     weights,
     wiring,
 )
-from faults.fault import Fault
+from faults.fault import Context, Fault
 
-from efficientdet_spec import EfficientDetConfig
+from efficientdet_spec import Activation, EfficientDetConfig
+from torch_model import EfficientDet
 
 FAMILIES: Mapping[str, tuple[Fault, ...]] = {
     "layout of parameters": weights.LAYOUT,
@@ -51,6 +54,7 @@ FAMILIES: Mapping[str, tuple[Fault, ...]] = {
     "kinds of fusions": kinds.FUSIONS,
     "kinds of predictions": kinds.PREDICTIONS,
     "batches": kinds.BATCHES,
+    "habits of the release": habits.HABITS,
 }
 """The faults by what they are about."""
 
@@ -60,7 +64,36 @@ CATALOGUE: tuple[Fault, ...] = tuple(fault for family in FAMILIES.values() for f
 
 def applicable(config: EfficientDetConfig) -> list[Fault]:
     """The faults that can be made in a model."""
-    return [fault for fault in CATALOGUE if fault.applies(config)]
+    applying = [fault for fault in CATALOGUE if fault.applies(config)]
+    if like_the_release(config):
+        return applying
+    with torch.device("meta"):
+        model = EfficientDet(config)
+    of_swish = {fault.key for fault in kinds.ACTIVATIONS + activations.ACTIVATIONS}
+    swish = config.activation is Activation.SWISH
+    return [
+        fault
+        for fault in applying
+        if (swish or fault.key not in of_swish) and _has_its_places(model, fault)
+    ]
+
+
+def like_the_release(config: EfficientDetConfig) -> bool:
+    """Whether a model has every layer that places are written for."""
+    gated = all(block.has_squeeze_excite for block in config.backbone.blocks)
+    return gated and config.activation is Activation.SWISH and config.separable_conv
+
+
+def _has_its_places(model: EfficientDet, fault: Fault) -> bool:
+    try:
+        fault.nodes(model, Context(model.config, {}))
+        fault.knock_on(model, Context(model.config, {}))
+    except LookupError:
+        return False
+    # What is chosen by values is there, whatever these are.
+    except RuntimeError:
+        return True
+    return True
 
 
 def one_of_each_kind(faults: Iterable[Fault]) -> list[Fault]:

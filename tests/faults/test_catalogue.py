@@ -12,6 +12,7 @@ import torch
 from faults.catalogue import CATALOGUE, FAMILIES, applicable, one_of_each_kind, table
 from faults.fault import Context, layers, places
 from faults.weights import owner
+from other_models import MODELS, OtherModel
 from sampling import one_in
 
 from converter.conversion import convert
@@ -27,6 +28,9 @@ CONFIGS = {
     "sum": replace(TINY, fusion=Fusion.SUM),
     # Its blocks stand in longer rows.
     "deep": replace(TINY, backbone_name="efficientnet-b0"),
+    "softmax": replace(TINY, fusion=Fusion.SOFTMAX_ATTENTION),
+    "lite": MODELS["lite"],
+    "channels": replace(MODELS["channels"], head_survival_probability=0.8),
 }
 
 
@@ -145,6 +149,8 @@ def benches(tiny_checkpoint, tiny_conversion):
         "two images": tiny(TINY, lambda name: True, 2),
         "sum": tiny(CONFIGS["sum"], lambda name: not name.endswith(".weights")),
         "deep": deep(CONFIGS["deep"]),
+        "softmax": tiny(CONFIGS["softmax"], lambda name: True),
+        **{name: Bench(OtherModel(CONFIGS[name]).faithful, {}) for name in ("lite", "channels")},
     }
 
 

@@ -27,6 +27,10 @@ _SAME = {
 """Settings of theirs that tell their models apart, with the field of ours that says the same."""
 
 
+_OFFICIAL = ("tf_efficientdet_d", "tf_efficientdet_lite")
+"""How the names begin of the models that are built as the official ones are."""
+
+
 def check(name: str) -> None:
     """See :class:`parity.commands.packages.Package`.
 
@@ -37,8 +41,7 @@ def check(name: str) -> None:
     if name not in known:
         raise InputError(
             f"effdet has no model {name!r:.80}{did_you_mean(name, known)}; it has "
-            f"{', '.join(name for name in known if name.startswith('tf_efficientdet_d'))} and "
-            f"others.",
+            f"{', '.join(name for name in known if name.startswith(_OFFICIAL))} and others.",
             Cause.OPTION,
         )
 
@@ -83,7 +86,8 @@ def _failures_told(what: str) -> Iterator[None]:
 
 def _refused(name: str, config: EfficientDetConfig, difference: str) -> InputError:
     """The error that says in what way a model is not the checkpoint's."""
-    counterpart = f"tf_{config.name.replace('-', '_')}"
+    # Theirs end in _ap where the official ones are called advprop.
+    counterpart = f"tf_{config.name.replace('-', '_').replace('_advprop', '_ap')}"
     other = "FILE.py:FUNCTION for a model of your own"
     if counterpart in _models() and counterpart != name:
         other = f"effdet:{counterpart}"

@@ -8,6 +8,7 @@ shown by ``tests/faults``, whose injections know nothing of the catalogue.
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis_cases import KINDS, doubled
@@ -55,14 +56,27 @@ def places(tiny_conversion, tiny_checkpoint):
         (Fusion.FAST_ATTENTION, 128),
         (Fusion.FAST_ATTENTION, 136),
         (Fusion.SOFTMAX_ATTENTION, 128),
+        (Fusion.CHANNEL_FAST_ATTENTION, 128),
     ):
         arrays = {name: array.copy() for name, array in tiny_conversion.arrays.items()}
+        if fusion.is_per_channel:
+            arrays |= weights_of_channels(arrays, config.fpn_channels)
         model = from_arrays(replace(config, fusion=fusion), arrays, "tiny")
         # Scales of trained models are of both signs.
         model.backbone.stem_bn.weight.data[::2] *= -1
         known = Known(model, others)
         found += given(model, known, size)
     return found
+
+
+def weights_of_channels(arrays, channels):
+    """Fusion weights of each channel, around those of the whole inputs."""
+    rng = np.random.default_rng(0)
+    return {
+        name: (array[:, None] + rng.uniform(0.1, 0.8, (len(array), channels))).astype("float32")
+        for name, array in arrays.items()
+        if name.endswith(".weights")
+    }
 
 
 def given(model, known, size):

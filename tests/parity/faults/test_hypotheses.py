@@ -299,7 +299,7 @@ BATCH_NORMS = {
 
 ELEMENTWISE = {
     "left out": ("left-out", "left out", SWISH, [features()], lambda m, x: x.clone()),
-    "ReLU": ("relu", "ReLU instead", SWISH, [features()], lambda m, x: F.relu(x)),
+    "ReLU": ("relu", "ReLU, or ReLU6", SWISH, [features()], lambda m, x: F.relu(x)),
     "ReLU6": ("relu6", "ReLU6", SWISH, [features() * 4], lambda m, x: F.relu6(x)),
     "leaky ReLU": (
         "leaky-relu", "slope 0.1)", SWISH, [features()], lambda m, x: F.leaky_relu(x, 0.1),
