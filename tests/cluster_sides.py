@@ -26,8 +26,7 @@ def recipe(**values):
     """
     return messages.Recipe(
         prefix="/a",
-        model="none",
-        num_classes=1,
+        config={"name": "none"},
         weights="ema",
         profile={},
         size=(1, 1),

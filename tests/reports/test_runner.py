@@ -210,7 +210,8 @@ def test_the_files_that_a_command_names(tmp_path):
     names = ["model.index", "model.data-00000-of-00001", "model.meta", "port.py", "a.json", "b.jpg"]
     for name in [*names, "modelling.txt"]:
         (tmp_path / name).touch()
-    checkpoint = [str(tmp_path / name) for name in sorted(names[:3])]
+    # A config.yaml that comes later makes another result.
+    checkpoint = [str(tmp_path / name) for name in sorted([*names[:3], "config.yaml"])]
     for source in (tmp_path / "model", tmp_path):
         command = ["compare.py", "nodes", str(source), "--json", str(tmp_path / "a.json")]
         assert runner.command_files(command) == checkpoint
@@ -403,7 +404,7 @@ def test_processes_tell_what_they_have_read(monkeypatch, tmp_path):
         assert not [name for name in done.reads if "out.t" in name or "numpy" in name]
         assert not [name for name in done.reads if "x.tmp" in name]
         assert str(tmp_path) not in done.reads
-        assert len(done.reads) < 20
+        assert len(done.reads) < 30
 
 
 @pytest.mark.parametrize(

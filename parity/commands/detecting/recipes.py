@@ -64,7 +64,7 @@ def opened(recipe: Recipe) -> Iterator[Side]:
     if differing:
         raise InputError(
             f"{setup.prefix} would be detected with otherwise than by the machine of this command: "
-            f"{listed(differing, 4)}; let every machine have the same files and versions."
+            f"{listed(differing, 4, 120)}; let every machine have the same files and versions."
         )
     with side.open(setup) as found:
         yield found

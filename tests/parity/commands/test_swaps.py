@@ -30,6 +30,7 @@ from parity.pipelines.running import prepared
 from parity.pipelines.stages.pipeline import Pipeline
 from parity.pipelines.stages.resizing import RESIZES
 from parity.results.records.coco import ImageFailure
+from parity.results.records.shared import Checkpoint
 from torch_model import nms
 from torch_model.detector import Detector
 from torch_model.layers import MaxPool2d
@@ -181,7 +182,7 @@ def test_a_report_is_judged_by_its_stages(annotations):
         swap = judge(annotations, found(), {THEIRS: theirs, WRONG: wrong}, lambda *_: None)
         return CocoReport(
             model="tiny",
-            checkpoint={},
+            checkpoint=Checkpoint(source="x", fingerprint="0", weights="ema"),
             annotations="a.json",
             profile={"name": "official"},
             size=(128, 128),
