@@ -50,6 +50,9 @@ def _in_gap(search: Search, node: str, whole: bool) -> Partner | None:
     possible = [value for value in fitting if search.origins[value.number] == due]
     if not possible and not whole and len(search.sought.sources[node]) == 1:
         possible = fitting
+    if kind is NodeKind.BATCH_NORM:
+        # An input times its share is a part of the fusion behind it.
+        possible = [v for v in possible if not search.of_fusions & search.contents[v.number]]
     possible = list(search.with_own_parameters(possible, node))
     count = search.kernels_due(node)
     possible = [value for value in possible if search.kernels[value.number] == count] or possible

@@ -33,6 +33,7 @@ class Search:
         readers: By node the nodes that read it.
         shares: How many nodes have the same parameters, by these.
         known: Of each layer of the reference what most of its numbers are in.
+        of_fusions: The weights of the fusions.
         distances: How far values are from nodes.
         origins: By value the nodes with a partner, and :data:`IMAGES`, that it is made from.
         contents: By value what the candidate holds that it is made with since these.
@@ -66,6 +67,13 @@ class Search:
             max(sought.contents[node])
             for node, kind in sought.kinds.items()
             if kind in WITH_PARAMETERS and sought.contents.get(node)
+        )
+        self.of_fusions = frozenset[Content]().union(
+            *(
+                sought.contents.get(node, frozenset())
+                for node, kind in sought.kinds.items()
+                if kind is NodeKind.FUSE
+            )
         )
         self._held: Counter[tuple[int, ...]] = Counter()
         # By height and width of a level those that the candidate has in their place.
