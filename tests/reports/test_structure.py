@@ -1,5 +1,6 @@
 """The drawing shows every node's part once, its worst verdict, and the real connections."""
 
+from dataclasses import replace
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
@@ -8,7 +9,9 @@ from handmade import node, report
 from msgspec import structs
 
 from efficientdet_spec import get_config, iterate_nodes
+from efficientdet_spec.wiring import bifpn, qufpn
 from parity.judge.verdict import Verdict
+from reports.pages import structure
 from reports.pages.structure import drawing
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -123,3 +126,13 @@ def test_names_are_text():
     # Of a model that is not known no place is known either.
     assert list(links) == [hostile] and not list(tree.iter(f"{SVG}img"))
     assert not [item for item in tree.iter(f"{SVG}path") if item.get("class") == "arrow"]
+
+
+@pytest.mark.parametrize("wiring", [bifpn, qufpn])
+def test_no_two_nodes_of_a_cell_are_drawn_at_one_place(wiring):
+    config = replace(get_config("tiny"), fpn_nodes=wiring(range(3, 8)))
+    nodes = config.cell_nodes(0)
+    passes = structure._passes(nodes)
+    places = [(column, node.level) for column, node in zip(passes, nodes, strict=True)]
+    assert len(set(places)) == len(places)
+    assert sorted(set(passes)) == list(range(2 if wiring is bifpn else 5))
