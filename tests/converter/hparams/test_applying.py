@@ -164,7 +164,7 @@ def test_stages_as_texts_and_as_fields():
         ({"backbone_config": {"blocks": ["r1_k3_s22_e1_i8_o8"] * 5}}, "5 stages of stride 2; give"),
         ({"nms_configs": "hard"}, "nms_configs is 'hard'; give a mapping"),
         ({"nms_configs": {"sigm": 1}}, "did you mean sigma"),
-        ({"nms_configs": {"method": "linear"}}, "nms_configs.method is 'linear'"),
+        ({"nms_configs": {"method": "linear"}}, "nms_configs.method is linear, which"),
         ({"label_map": "mine"}, "label_map is 'mine'"),
         ({"label_map": {1: False}}, "calls class 1 False"),
         ({"label_map": {"a": "b"}}, "has the id 'a'"),
