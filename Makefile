@@ -69,10 +69,13 @@ coco: $(ALL)
 	$(BIN)/python compare.py coco $(CHECKPOINT) --images $(COCO)/val2017 \
 		--annotations $(COCO)/annotations/instances_val2017.json --out out/coco --stage-swap $(OPTIONS)
 
-# All nine models with seeded weights, at full size; with TRAINED=CHECKPOINT and COCO images that one too.
+LITE := $(addprefix efficientdet-lite,0 1 2 3 3x 4)
+# All models with seeded weights, at full size; with TRAINED=CHECKPOINT and COCO images that one too.
 reports: $(ALL)
 	$(BIN)/python compare.py report all $(if $(TRAINED),trained-d0=$(TRAINED)) --seeded --no-data --closeups 6 \
 		--pictures 0 --results out/reports --out reports/published $(OPTIONS)
+	$(BIN)/python compare.py report $(LITE) --seeded --no-data --closeups 6 \
+		--pictures 0 --results out/reports_lite --out reports/published_lite $(OPTIONS)
 
 # The tables of docs/results.md and the JSON schemas in docs/schema, from the records of parity/results.
 docs: $(ALL)

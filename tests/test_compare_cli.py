@@ -161,7 +161,7 @@ def test_what_parity_covers(result):
     reached = covers["reached"]
     assert 0 < reached["score"] <= 1 and reached["spread"] > 0
     assert nodes[reached["deviations_node"]]["kind"] == "batch norm"
-    assert "swish activations" in covers["assumed"]
+    assert "swish" in covers["assumed"]
     assert covers["text"][0].startswith(f"{len(nodes)} of {len(nodes)} nodes, on 2 inputs (")
     # Weights are seeded, some of them below zero.
     assert any("a weight that relu makes 0" in note for note in covers["notes"])

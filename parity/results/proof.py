@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from efficientdet_spec import OFFICIAL_MODELS, EfficientDetConfig, base_model, get_config
+from efficientdet_spec import (
+    LITE_MODELS,
+    OFFICIAL_MODELS,
+    EfficientDetConfig,
+    base_model,
+    get_config,
+)
 
-PUBLISHED_VERSION = "0.3.0"
-"""Version that made the pages in ``reports/published``, each of which says so."""
 
-PUBLISHED_MODELS = OFFICIAL_MODELS
-"""Models that have a page in ``reports/published``."""
+@dataclass(frozen=True)
+class Published:
+    """Pages of a comparison at full size with TensorFlow, which come with this project.
+
+    Attributes:
+        folder: Where they are in it.
+        version: Version that made them, as each of them says.
+        models: What they are of.
+    """
+
+    folder: str
+    version: str
+    models: tuple[str, ...]
+
+
+PUBLISHED = (
+    Published("reports/published", "0.3.0", OFFICIAL_MODELS),
+    Published("reports/published_lite", "0.5.0", LITE_MODELS),
+)
+"""All of them."""
 
 _FREE = (
     "name",
@@ -35,7 +57,7 @@ def published_for(config: EfficientDetConfig) -> str | None:
         config: The network's model.
     """
     name = base_model(config.name)
-    if name not in PUBLISHED_MODELS:
+    if not any(name in pages.models for pages in PUBLISHED):
         return None
     official = get_config(name)
     alike = replace(config, **{field: getattr(official, field) for field in _FREE})
@@ -50,11 +72,12 @@ def proof_of(config: EfficientDetConfig) -> str:
         config: The model.
     """
     name = published_for(config)
-    if name is not None:
-        return (
-            f"that its graph computes this function is shown by the published comparison of "
-            f"{name} (reports/published, made with version {PUBLISHED_VERSION}; docs/proof.md)"
-        )
+    for pages in PUBLISHED:
+        if name in pages.models:
+            return (
+                f"that its graph computes this function is shown by the published comparison of "
+                f"{name} ({pages.folder}, made with version {pages.version}; docs/proof.md)"
+            )
     return (
         "no published comparison covers this model, so compare it once without --reference exact "
         "where TensorFlow is installed"

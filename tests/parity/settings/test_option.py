@@ -68,7 +68,7 @@ def filled(kind, folder):
         values[setting.field] = (value,) if setting.multiple else value
     # Each is refused with others of these.
     for name in ("from_", "backward", "scheduler", "naming", "framework", "stage_swap",
-                 "tls_ca", "tls_cert", "tls_key", "insecure"):  # fmt: skip
+                 "tls_ca", "tls_cert", "tls_key", "insecure", "backbone"):  # fmt: skip
         values.pop(name, None)
     if kind is ReportSettings:
         # Seeded weights are from no archive.
@@ -92,6 +92,12 @@ def test_the_written_command_line_gives_the_same_settings(kind, tmp_path):
         least = kind(**bare)
         assert typed(*words(least)) == least
         assert len(words(least)) < len(words(settings))
+
+
+@pytest.mark.parametrize("name", ["", "efficientnet-b0"])
+def test_a_backbone_is_written(name):
+    settings = ConvertSettings(checkpoint="a", target="b.pth", backbone=name)
+    assert typed(*words(settings)) == settings
 
 
 def test_what_is_as_by_default_is_not_written():
