@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from converter.bundle import BundleEntry
 from converter.mappings.official import iterate_pairs
@@ -70,9 +71,10 @@ def choose_config(
     source: str,
     model: EfficientDetConfig | None = None,
     num_classes: int | None = None,
-    given: Collection[str] = (),
+    given: Mapping[str, str] = MappingProxyType({}),
     models: Iterable[EfficientDetConfig] = MODELS.values(),
     suggested: EfficientDetConfig | None = None,
+    advice: str | None = None,
 ) -> EfficientDetConfig:
     """The model of a checkpoint, as asked for and as its variables say.
 
@@ -81,11 +83,13 @@ def choose_config(
         source: The checkpoint, for messages.
         model: The model asked for, or None to recognise it.
         num_classes: The number of classes asked for, or None to read it from the file.
-        given: Official names of hyperparameters that ``model`` and ``models`` have from the user,
-            so that the file must agree with them.
+        given: By official name of the hyperparameters that ``model`` and ``models`` have from the
+            user, where each is from; the file must agree with them.
         models: The models that there are, with these hyperparameters.
         suggested: The model that the checkpoint's origin tells, which counts where its variables
             are those of the file; None where it tells none.
+        advice: What to do where the file is not of the model asked for; None where an option
+            asked for it.
 
     Raises:
         InputError: The file is of another model or class count than asked for, of none that is
@@ -116,7 +120,7 @@ def choose_config(
         if base_model(model.name) not in names:
             raise InputError(
                 f"{source} holds the variables of {' or '.join(names)}, not of {model.name}; "
-                f"leave --model out or give the right checkpoint.",
+                f"{advice or 'leave --model out'} or give the right checkpoint.",
                 Cause.MODEL,
             )
         _require_given(facts, model, given, source)
@@ -132,7 +136,7 @@ def choose_config(
 
 
 def _require_given(
-    facts: Facts, model: EfficientDetConfig, given: Collection[str], source: str
+    facts: Facts, model: EfficientDetConfig, given: Mapping[str, str], source: str
 ) -> None:
     """Refuse a hyperparameter that the file contradicts.
 
@@ -140,11 +144,12 @@ def _require_given(
         InputError: Says which.
     """
     for item in differences(facts, model):
-        if not set(given).isdisjoint(item.hparam.split(" or ")):
+        told = [name for name in item.hparam.split(" or ") if name in given]
+        if told:
             raise InputError(
-                f"{source} has {item.found} {item.what}, but {item.hparam} was given so that "
-                f"{item.expected} is expected; correct the hyperparameter, or give the checkpoint "
-                f"that it is of.",
+                f"{source} has {item.found} {item.what}, but {given[told[0]]} says {told[0]} so "
+                f"that {item.expected} is expected; correct it, or give the checkpoint that it is "
+                f"of.",
                 Cause.MODEL,
             )
 

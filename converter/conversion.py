@@ -33,8 +33,10 @@ from converter.recognised import (
     model_of_name,
     recognise_release,
 )
-from converter.variables import without_prefix
+from converter.recognition import facts_of
+from converter.variables import base_shapes, without_prefix
 from efficientdet_spec import (
+    FIRST_RELEASES,
     MODELS,
     Cause,
     EfficientDetConfig,
@@ -114,21 +116,24 @@ def _ledger(
     """The account of a checkpoint, and which release it is."""
     known = hyperparameters or Hyperparameters.of(files.prefix)
     release = recognise_release(files, index.fingerprint())
-    name = model or files.official_model
-    wanted = known.named(name)
+    variant = known.from_file(release.config.name if release else None)
+    name = model or files.official_model or variant
     try:
         entries = without_prefix(index.entries, files.strip, str(files.prefix))
+        known = replace(known, levels=facts_of(base_shapes(entries)).levels)
+        wanted = known.named(name)
         if wanted is not None and release is not None and release.certain:
-            _check_content(files, release, wanted)
+            _check_content(files, release, wanted, model)
         suggested = release.config if release else _suggested_by_name(files)
         config = choose_config(
             entries,
             str(files.prefix),
             wanted,
             num_classes,
-            given=tuple(known.given),
+            given=known.sources,
             models=known.models(wanted),
             suggested=None if suggested is None else known.applied(suggested),
+            advice=_advice(known) if name is None else None,
         )
     except InputError as error:
         if model is not None or num_classes is not None or files.download is None:
@@ -141,9 +146,17 @@ def _ledger(
     known.require(config, str(files.prefix))
     release = fitting(release, (base_model(config.name),))
     ledger = make_ledger(entries, config, weights, files.strip)
-    notes = _origin_notes(config, release, asked=wanted is not None)
+    notes = _origin_notes(config, release, asked=wanted is not None and variant is None)
+    if release is not None and release.config.name != config.name and not release.certain:
+        # Somebody has called it so, and somebody else has said that it is not.
+        release = None
     told = known.record(config)
     return replace(ledger, notes=(*ledger.notes, *notes), hyperparameters=told), release
+
+
+def _advice(known: Hyperparameters) -> str | None:
+    """What to do where a checkpoint is not of the model that hyperparameters name."""
+    return f"correct the name in {known.sources['name']}" if "name" in known.given else None
 
 
 def _suggested_by_name(files: CheckpointFiles) -> EfficientDetConfig | None:
@@ -151,12 +164,20 @@ def _suggested_by_name(files: CheckpointFiles) -> EfficientDetConfig | None:
     return get_config(name) if name else None
 
 
-def _check_content(files: CheckpointFiles, release: Recognised, wanted: EfficientDetConfig) -> None:
+def _check_content(
+    files: CheckpointFiles, release: Recognised, wanted: EfficientDetConfig, model: str | None
+) -> None:
     """Raise where a checkpoint's content is known to be of another model than asked for."""
     found = release.config
-    if wanted.name != found.name and base_model(wanted.name) == base_model(found.name):
+    # The first releases are of today's models, but other weights.
+    asked = model if model in FIRST_RELEASES else None
+    other = asked is not None and asked != release.release.name
+    if asked is None:
+        asked = wanted.name
+        other = asked != found.name and base_model(asked) == base_model(found.name)
+    if other:
         raise InputError(
-            f"{files.prefix} is Google's {release.release.name} by its content, not {wanted.name}; "
+            f"{files.prefix} is Google's {release.release.name} by its content, not {asked}; "
             f"leave --model out or give the right checkpoint.",
             Cause.MODEL,
         )

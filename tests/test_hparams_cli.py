@@ -63,7 +63,15 @@ def test_what_lies_beside_a_checkpoint_goes_into_the_pth(own, tmp_path, capsys):
     assert config["head_survival_probability"] == 0.8 and config["fusion"] == "attn"
     record = found["provenance"]["hyperparameters"]
     assert record["source"] == ["config.yaml"] and record["given"]["act_type"] == "relu6"
-    assert set(record["assumed"]) == {"num_scales", "mean_rgb", "stddev_rgb"}
+    assert set(record["assumed"]) == {
+        "num_scales",
+        "mean_rgb",
+        "stddev_rgb",
+        "scale_range",
+        "fpn_name",
+        "conv_after_downsample",
+        "nms_configs",
+    }
     printed = " ".join(capsys.readouterr().out.split())
     assert f"hyperparameters {record['sentence']}" in printed
     assert ep.load(tmp_path / "own.pth").config.to_dict() == config
@@ -72,7 +80,7 @@ def test_what_lies_beside_a_checkpoint_goes_into_the_pth(own, tmp_path, capsys):
 def test_without_a_file_everything_is_assumed_and_said(plain, tmp_path, capsys):
     record = converted(plain, tmp_path / "plain.pth")["provenance"]["hyperparameters"]
     assert record["source"] == [] and record["given"] == {}
-    assert "hyperparameters assumed: swish, fast attention, anchors 4.0" in capsys.readouterr().out
+    assert "hyperparameters assumed: swish, BiFPN, fast attention, 1x1" in capsys.readouterr().out
 
 
 def test_the_option_says_it_as_the_file_does(own, copied, tmp_path):
@@ -158,7 +166,14 @@ def test_another_network_is_parity_as_what_it_is(own, tmp_path, capsys):
     assert record["sentence"].startswith("from config.yaml: act_type relu6, anchor_scale 0.25")
     printed = " ".join(capsys.readouterr().out.split())
     assert f"Hyperparameters {record['sentence']}." in printed
-    assert found["coverage"]["assumed"] == ["num_scales 3", "mean/std ImageNet"]
+    assert found["coverage"]["assumed"] == [
+        "BiFPN",
+        "1x1 convolutions before pools",
+        "num_scales 3",
+        "mean/std ImageNet",
+        "no scale_range",
+        "default nms_configs",
+    ]
 
 
 def test_a_candidate_of_another_activation_differs(own, tmp_path):

@@ -46,6 +46,7 @@ class Hyperparameters:
         read: The sources that there were.
         notes: What a user should know although nothing is wrong.
         settled: The model, where nothing is open any more.
+        levels: Lowest and highest level that the variables show; None where they do not.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class Hyperparameters:
     read: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     settled: EfficientDetConfig | None = None
+    levels: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, prefix: Path | None, text: str | None = None) -> Hyperparameters:
@@ -161,10 +163,33 @@ class Hyperparameters:
             InputError: A value is impossible, alone or in this model.
         """
         try:
-            return apply(base, self.given)
+            return apply(self._with_levels(base), self.given)
         except InputError as error:
             where = " and ".join(self.read)
             raise InputError(f"{where}: {error}", error.cause) from error
+
+    def _with_levels(self, base: EfficientDetConfig) -> EfficientDetConfig:
+        """A model with the levels that the variables show: what is given may be one a level."""
+        if self.levels is None or not {"min_level", "max_level"}.isdisjoint(self.given):
+            return base
+        try:
+            return replace(base, min_level=self.levels[0], max_level=self.levels[1])
+        except InputError:
+            return base
+
+    def from_file(self, release_model: str | None) -> str | None:
+        """The variant of a model that a checkpoint's origin tells, where its file names the model.
+
+        The official ``config.yaml`` of a variant, such as one trained with Det-AdvProp, has the
+        name of its model.
+
+        Args:
+            release_model: The variant; None where the origin tells none.
+        """
+        name = self.given.get("name")
+        if release_model is None or self.sources.get("name") != CONFIG_FILE:
+            return None
+        return release_model if name == base_model(release_model) else None
 
     def named(self, model: str | None = None) -> EfficientDetConfig | None:
         """The model that is asked for, with what is given; None where none is.
@@ -203,7 +228,9 @@ class Hyperparameters:
             except InputError as error:
                 failed = failed or error
         if not found and failed is not None:
-            raise failed
+            # Of which of them it is impossible says nothing.
+            first = next(iter(MODELS))
+            raise InputError(str(failed).replace(f"{first}: ", "", 1), failed.cause)
         return tuple(_once(found))
 
     def require(self, config: EfficientDetConfig, source: str) -> None:
@@ -230,7 +257,10 @@ class Hyperparameters:
         Args:
             config: The model.
         """
-        return {key: words for key, words in assumed_facts(config).items() if key not in self.given}
+        told = set(self.given)
+        if "fpn_config" in told:
+            told |= {"fpn_name", "fpn_weight_method"}
+        return {key: words for key, words in assumed_facts(config).items() if key not in told}
 
     def sentence(self, config: EfficientDetConfig) -> str:
         """In one line what was given and what is assumed.

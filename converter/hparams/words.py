@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from efficientdet_spec import EfficientDetConfig, printable
-from efficientdet_spec.models import MEAN_RGB, STDDEV_RGB
+from efficientdet_spec import MEAN_RGB, STDDEV_RGB, EfficientDetConfig, Suppression, printable
+from efficientdet_spec.wiring import qufpn
 
 _LONGEST = 60
 _IMAGENET = "ImageNet"
 
 _ANCHORS = ("anchor_scale", "aspect_ratios", "num_scales")
-_TELLING = ("act_type", "fpn_weight_method", "survival_prob", "scale_range")
+_TELLING = (
+    "act_type",
+    "fpn_name",
+    "fpn_weight_method",
+    "conv_after_downsample",
+    "survival_prob",
+    "scale_range",
+    "nms_configs",
+)
 """Whose words need no key before them."""
 
 _ORDER = (
     "act_type",
+    "fpn_name",
     "fpn_weight_method",
+    "conv_after_downsample",
     "anchors",
     *_ANCHORS,
     "mean/std",
@@ -26,6 +36,7 @@ _ORDER = (
     "scale_range",
     "survival_prob",
     "image_size",
+    "nms_configs",
 )
 
 
@@ -35,10 +46,12 @@ def assumed_facts(config: EfficientDetConfig) -> dict[str, str]:
     Args:
         config: The model.
     """
-    facts = {"act_type": config.activation.value}
+    facts = {"act_type": config.activation.value, "fpn_name": _wiring(config)}
     # Sums have no weights, which shows.
     if config.fusion.is_weighted:
         facts["fpn_weight_method"] = config.fusion.words
+    order = "behind" if config.conv_after_downsample else "before"
+    facts["conv_after_downsample"] = f"1x1 convolutions {order} pools"
     scales = config.anchor_scale
     facts["anchor_scale"] = _list(scales) if isinstance(scales, tuple) else str(float(scales))
     facts["aspect_ratios"] = _list(config.aspect_ratios)
@@ -47,12 +60,20 @@ def assumed_facts(config: EfficientDetConfig) -> dict[str, str]:
     facts["stddev_rgb"] = (
         _IMAGENET if config.stddev_rgb == STDDEV_RGB else _colours(config.stddev_rgb)
     )
-    if config.scale_range:
-        facts["scale_range"] = "grey levels to -1..1"
+    facts["scale_range"] = "grey levels to -1..1" if config.scale_range else "no scale_range"
     survival = config.head_survival_probability
     facts["survival_prob"] = "no survival_prob" if survival is None else f"survival_prob {survival}"
     facts["image_size"] = _size(*config.image_size)
+    usual = config.suppression == Suppression()
+    facts["nms_configs"] = "default nms_configs" if usual else "own nms_configs"
     return facts
+
+
+def _wiring(config: EfficientDetConfig) -> str:
+    """How the FPN's nodes are wired, which names and shapes show in part at most."""
+    if config.fpn_nodes is None:
+        return "BiFPN"
+    return "quad FPN" if config.fpn_nodes == qufpn(config.levels) else "own FPN nodes"
 
 
 def assumed_words(facts: Mapping[str, str]) -> list[str]:

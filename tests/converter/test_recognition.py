@@ -62,10 +62,14 @@ def test_what_the_variables_settle_is_taken_from_them(hparam):
     assert unaccounted(ledger, entries) == [] and ledger.unsettled == ()
     told = f"in place of what efficientdet-tiny has: {hparam} "
     assert any(told in note for note in ledger.notes) == (hparam != "num_classes")
-    with pytest.raises(InputError, match=rf"{hparam} was given so that .* is expected; correct"):
-        choose_config(entries, "file", TINY, given={hparam})
-    with pytest.raises(InputError, match=rf"{hparam} was given so that .* is expected; correct"):
-        choose_config(entries, "file", given={hparam})
+    with pytest.raises(
+        InputError, match=rf"--hparams says {hparam} so that .* is expected; correct"
+    ):
+        choose_config(entries, "file", TINY, given={hparam: "--hparams"})
+    with pytest.raises(
+        InputError, match=rf"--hparams says {hparam} so that .* is expected; correct"
+    ):
+        choose_config(entries, "file", given={hparam: "--hparams"})
 
 
 def test_several_at_once():
@@ -104,7 +108,7 @@ def test_what_they_do_not_settle_is_asked_for(case):
     with pytest.raises(InputError, match="has 7 classes .*, not 8; leave --num-classes out"):
         choose_config(entries, "file", num_classes=8)
     # With the hyperparameter it converts.
-    assert choose_config(entries, "file", config, given={"num_scales"}) == config
+    assert choose_config(entries, "file", config, given={"num_scales": "--hparams"}) == config
     make_ledger(entries, config).require_complete("file")
 
 

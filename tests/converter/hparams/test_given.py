@@ -1,6 +1,7 @@
 """What was given where, what counts, and what is said of it."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -21,8 +22,9 @@ def beside(tmp_path):
 
 def test_nothing_is_assumed_in_silence():
     assert NOTHING.sentence(TINY) == (
-        "assumed: swish, fast attention, anchors 4.0 x (1, 2, 0.5) x 3, mean/std ImageNet, no "
-        "survival_prob, image_size 128x128 (no config.yaml)"
+        "assumed: swish, BiFPN, fast attention, 1x1 convolutions before pools, anchors 4.0 x (1, "
+        "2, 0.5) x 3, mean/std ImageNet, no scale_range, no survival_prob, image_size 128x128, "
+        "default nms_configs (no config.yaml)"
     )
 
 
@@ -37,9 +39,9 @@ def test_a_file_beside_a_checkpoint_counts(beside):
     config = given.applied(TINY)
     assert (config.activation, config.anchor_scale) == (Activation.RELU6, 0.25)
     assert given.sentence(config) == (
-        "from config.yaml: act_type relu6, anchor_scale 0.25; assumed: fast attention, "
-        "aspect_ratios (1, 2, 0.5), num_scales 3, mean/std ImageNet, no survival_prob, image_size "
-        "128x128"
+        "from config.yaml: act_type relu6, anchor_scale 0.25; assumed: BiFPN, fast attention, 1x1 "
+        "convolutions before pools, aspect_ratios (1, 2, 0.5), num_scales 3, mean/std ImageNet, no "
+        "scale_range, no survival_prob, image_size 128x128, default nms_configs"
     )
     record = given.record(config)
     assert record["source"] == ["config.yaml"]
@@ -53,7 +55,35 @@ def test_a_file_beside_a_checkpoint_counts(beside):
         "stddev_rgb",
         "survival_prob",
         "image_size",
+        "scale_range",
+        "fpn_name",
+        "conv_after_downsample",
+        "nms_configs",
     }
+
+
+def test_scales_of_each_level_go_by_the_levels_of_the_variables():
+    given = replace(Hyperparameters.of(None, "anchor_scale=1*2*3*4"), levels=(3, 6))
+    assert given.applied(TINY).anchor_scales == (1, 2, 3, 4)
+    # What is given counts, and what cannot be built changes nothing.
+    told = "anchor_scale=1*2*3*4*5*6,min_level=2"
+    assert replace(Hyperparameters.of(None, told), levels=(3, 7)).applied(TINY).min_level == 2
+    assert replace(NOTHING, levels=(9, 2)).applied(TINY) == TINY
+
+
+def test_a_variants_file_has_the_name_of_its_model(beside):
+    given = Hyperparameters.of(beside("name: efficientdet-d0\n"))
+    variant = "efficientdet-d0-advprop"
+    assert given.from_file(variant) == variant
+    assert given.from_file("efficientdet-d1-advprop") is given.from_file(None) is None
+    # Whoever asks for the model gets the model.
+    assert Hyperparameters.of(None, "name=efficientdet-d0").from_file(variant) is None
+
+
+def test_a_value_impossible_everywhere_is_of_no_model():
+    with pytest.raises(InputError) as raised:
+        Hyperparameters.of(None, "num_scales=0").models(None)
+    assert str(raised.value).startswith("--hparams: num_scales is 0; give")
 
 
 def test_what_is_asked_for_counts_in_place_of_the_file_key_by_key(beside):
