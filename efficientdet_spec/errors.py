@@ -110,5 +110,4 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     """
     written = {plain_name(name): name for name in known}
     close = difflib.get_close_matches(plain_name(given), list(written), n=1)
-    meant = written[close[0]] if close else given
-    return f" (did you mean {meant}?)" if meant != given else ""
+    return f" (did you mean {written[close[0]]}?)" if close else ""

@@ -388,7 +388,11 @@ def _unknown(keys: list[str], where: str) -> InputError:
 def _listed(keys: list[str]) -> str:
     """Unknown keys, each with the one that may be meant."""
     known = (*KNOWN, *OF_A_RUN)
-    shown = [f"{printable(key)!s:.60}{did_you_mean(str(key), known)}" for key in keys[:_SHOWN]]
+    shown = []
+    for key in keys[:_SHOWN]:
+        # A key of a training script's own run is none of the model's.
+        others = [name for name in known if name != key]
+        shown.append(f"{printable(key)!s:.60}{did_you_mean(str(key), others)}")
     more = len(keys) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from converter.mappings.effdet import NAMING
-from efficientdet_spec import Cause, EfficientDetConfig, InputError, did_you_mean
+from efficientdet_spec import Cause, EfficientDetConfig, InputError, did_you_mean, listed
 from parity.commands.packages import Size, fill, imported
 from parity.process.frames import first_line
 
@@ -41,7 +41,7 @@ def check(name: str) -> None:
     if name not in known:
         raise InputError(
             f"effdet has no model {name!r:.80}{did_you_mean(name, known)}; it has "
-            f"{', '.join(name for name in known if name.startswith(_OFFICIAL))} and others.",
+            f"{listed((name for name in known if name.startswith(_OFFICIAL)), 30)} and others.",
             Cause.OPTION,
         )
 

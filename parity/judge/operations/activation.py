@@ -26,6 +26,9 @@ HARD_SWISH_SLOPE = 1.5
 MISH_SLOPE = 1.0885
 """Largest slope of ``x * tanh(log(1 + exp(x)))``, near x = 1.5 (1.08849)."""
 
+RELU6_LIMIT = 6.0
+"""Highest value of ReLU6 (official ``tf.nn.relu6``)."""
+
 _MISH_LINEAR = 40.0
 """Above this mish is x to more than double precision, and ``exp(2 x)`` may still be computed."""
 
@@ -112,7 +115,7 @@ class Relu(Clamp):
 class Relu6(Clamp):
     """``min(max(x, 0), 6)``."""
 
-    highest = 6.0
+    highest = RELU6_LIMIT
 
 
 class _Smooth(Operation):

@@ -30,7 +30,10 @@ CASES = {
     "depthwise": (NodeKind.DEPTHWISE, lambda: layers.DepthwiseConv2d(6, 3), [FULL]),
     "strided": (NodeKind.DEPTHWISE, lambda: layers.DepthwiseConv2d(6, 5, 2), [FULL]),
     "batch norm": (NodeKind.BATCH_NORM, batch_norm, [FULL]),
-    "activation": (NodeKind.ACTIVATION, layers.Swish, [FULL]),
+    **{
+        kind.value: (NodeKind.ACTIVATION, module, [FULL])
+        for kind, module in layers.ACTIVATIONS.items()
+    },
     "gate": (NodeKind.GATE, torch.nn.Sigmoid, [GATE]),
     "mean": (NodeKind.MEAN, layers.GlobalMean, [FULL]),
     "scale": (NodeKind.SCALE, layers.Scale, [FULL, GATE]),
@@ -73,8 +76,15 @@ class Setting:
 
     def inputs(self, maps):
         if self.kind is NodeKind.FUSE:
-            return (maps, WEIGHTS if self.module.fusion is not Fusion.SUM else None)
+            return (maps, self.weights(self.module.fusion))
         return (*maps, *([OTHER[self.name]] if self.name in OTHER else []))
+
+    @staticmethod
+    def weights(fusion):
+        if not fusion.is_weighted:
+            return None
+        channels = torch.linspace(0.5, 1.5, FULL[1], dtype=torch.float64)
+        return WEIGHTS[:, None] * channels if fusion.is_per_channel else WEIGHTS
 
     def output(self, changes=None):
         changes = changes or [torch.zeros(()) for _ in self.maps]
