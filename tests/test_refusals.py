@@ -257,7 +257,6 @@ SHORT = {
     "names", "known", "MODELS", "BACKBONES", "METHODS", "missing", "given", "trust", "_OPENING",
     "by_name", "package_names()", "STAGES", "STAGES[stage]", "PROFILES", "OFFICIAL_MODELS",
     "sorted(RESERVED)", "SUFFIXES", "others", "str(error).split()",
-    "(name for name in known if name.startswith('tf_efficientdet_d'))",
 }  # fmt: skip
 """What messages join that is short: registries of this project, options, arguments of functions."""
 
