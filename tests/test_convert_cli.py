@@ -683,7 +683,7 @@ HOSTILE = {
     write_legacy_pickle: "is not a PyTorch file of plain tensors",
     write_random: "is not a PyTorch file of plain tensors",
     write_nothing: "is not a PyTorch file of plain tensors",
-    write_zip: "is a damaged PyTorch file",
+    write_zip: "looks like a ZIP archive of other files, such as hello.txt; unpack it",
     write_state_dict: "not one that convert.py wrote",
     write_tensor: "not one that convert.py wrote",
     write_other_version: f"has format version {FORMAT_VERSION + 1}, but this program reads up to",
