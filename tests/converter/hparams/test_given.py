@@ -193,6 +193,18 @@ def test_a_label_map_is_read_only_beside_its_file(beside, tmp_path):
     assert asked.applied(TINY).label_map == ((1, "secret"),)
 
 
+def test_a_label_map_has_to_fit_the_classes(beside):
+    """How many there are is known only with the checkpoint."""
+    given = Hyperparameters.of(beside("label_map: {8: c0, 9: c2}\n"))
+    for config in (TINY, MODELS["efficientdet-d0"]):
+        named = given.applied(config)
+        if config.num_classes > 7:
+            given.require(named, "model")
+            continue
+        with pytest.raises(InputError, match=r"^config.yaml: label_map has the id 8 \('c0'\), but"):
+            given.require(named, "model")
+
+
 @pytest.mark.parametrize("text", ["[1, 2]", "5", "act_type"])
 def test_a_file_of_something_else_is_refused(text, beside):
     with pytest.raises(InputError, match="holds no mapping of hyperparameters"):
