@@ -65,7 +65,8 @@ def assign(
     """
     check_zero(classes.stated or {})
     names = _Names.of(categories, classes)
-    named = {number: found for number in categories if (found := names.class_of(number))}
+    known = ((number, names.class_of(number)) for number in categories)
+    named = {number: its for number, its in known if its is not None}
     found = [number for number in named if number in used or not used]
     lacking = [number for number in categories if number in used and number not in named]
     same = all(named[number] == number for number in found)
