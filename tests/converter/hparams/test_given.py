@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+import compare
 from converter.hparams.given import NOTHING, Hyperparameters
 from efficientdet_spec import CONFIG_FILE, MODELS, TINY, Activation, InputError, get_config
 
@@ -203,6 +204,13 @@ def test_a_label_map_has_to_fit_the_classes(beside):
             continue
         with pytest.raises(InputError, match=r"^config.yaml: label_map has the id 8 \('c0'\), but"):
             given.require(named, "model")
+
+
+def test_no_seed_with_names_of_other_classes(tmp_path, capsys):
+    text = "num_classes=2,label_map={1:'a',3:'b'}"
+    assert compare.main(["seed", "tiny", str(tmp_path / "new"), "--hparams", text]) == 2
+    assert "--hparams: label_map has the id 3 ('b'), but the model has 2" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "5", "act_type"])
