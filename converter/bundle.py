@@ -29,6 +29,7 @@ from efficientdet_spec import (
     open_regular,
     printable,
     read_regular,
+    shortened,
 )
 
 # TensorFlow's types by number: its name for each, and NumPy's type if there is one.
@@ -495,8 +496,15 @@ def _decode_entry(path: Path, key: bytes, value: bytes, num_shards: int) -> Bund
     except UnicodeDecodeError as error:
         raise _damaged(path, f"the tensor name {key!r:.100} is not UTF-8") from error
     # TensorFlow gives no such names, and they would write what they like on a terminal.
-    if not name.isprintable() or len(name) > _MAX_NAME:
+    if not name.isprintable():
         raise _damaged(path, f"the tensor name {printable(f'{name:.100}')!r} cannot be printed")
+    if len(name) > _MAX_NAME:
+        raise InputError(
+            f"{path} has a tensor name of {len(name):,} letters, {shortened(name, 60)!r}; expected"
+            f" at most {_MAX_NAME:,} (official names are far shorter), so save the checkpoint with"
+            " shorter names",
+            Cause.FORMAT,
+        )
     try:
         record = wire.decode_record(value)
     except wire.WireError as error:

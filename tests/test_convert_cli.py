@@ -632,6 +632,17 @@ def write_zip(path, trace, good):
         archive.writestr("hello.txt", "hello")
 
 
+def write_packed_folder(path, trace, good):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("folder/", "")
+        archive.writestr("folder/model.index", "index" * 99)
+
+
+def write_compressed(path, trace, good):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", "data" * 99)
+
+
 def write_state_dict(path, trace, good):
     torch.save(good["state_dict"], path)
 
@@ -683,7 +694,9 @@ HOSTILE = {
     write_legacy_pickle: "is not a PyTorch file of plain tensors",
     write_random: "is not a PyTorch file of plain tensors",
     write_nothing: "is not a PyTorch file of plain tensors",
-    write_zip: "is a damaged PyTorch file",
+    write_zip: "looks like a ZIP archive of other files, such as hello.txt; unpack it",
+    write_packed_folder: "a ZIP archive of other files, such as folder/model.index; unpack it",
+    write_compressed: "is a damaged PyTorch file",
     write_state_dict: "not one that convert.py wrote",
     write_tensor: "not one that convert.py wrote",
     write_other_version: f"has format version {FORMAT_VERSION + 1}, but this program reads up to",

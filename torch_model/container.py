@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import Cause, InputError, lookalike_of, open_regular, printable
+from efficientdet_spec import Cause, InputError, lookalike_of, open_regular, printable, shortened
 from torch_model.pickled import MAX_BYTES, PickleError, StoredTensor, read_pickle, texts_of
 
 _MAX_DIRECTORY = 2**24
@@ -200,6 +200,17 @@ def _damaged(path: Path, found: str) -> InputError:
     )
 
 
+def _other_archive(path: Path, names: list[str]) -> InputError:
+    """What is said of a sound ZIP archive that PyTorch did not write."""
+    files = [name for name in names if not name.endswith("/")]
+    such = f", such as {shortened(printable(files[0]), 80)}" if files else ""
+    return InputError(
+        f"{path} is not a PyTorch file but looks like a ZIP archive of other files{such}; unpack "
+        f"it and give what is in it.",
+        Cause.FORMAT,
+    )
+
+
 def _legacy(stream: BinaryIO) -> Any:
     """What a file holds that PyTorch wrote before 1.6: several pickles, then the bytes."""
     start = io.BytesIO(stream.read(MAX_BYTES))
@@ -231,6 +242,8 @@ class _Records:
             raise _damaged(path, printable(f"{error!s:.80}")) from error
         if any(name.endswith("/constants.pkl") for name in self._archive.namelist()):
             raise PickleError("constants.pkl", "a TorchScript program")
+        if not any(name.rpartition("/")[2] == "data.pkl" for name in self._archive.namelist()):
+            raise _other_archive(path, self._archive.namelist())
         self._records: dict[str, zipfile.ZipInfo] = {}
         for record in self._archive.infolist():
             self._check(record, size)

@@ -10,7 +10,7 @@ from typing import Any
 
 from converter.hparams.applying import SIZES, apply
 from converter.hparams.keys import HONOURED, KNOWN, OF_A_RUN, REFUSED
-from converter.hparams.labels import is_file, read_file
+from converter.hparams.labels import check_ids, is_file, read_file
 from converter.hparams.override import parse_text
 from converter.hparams.plain_yaml import read_yaml, yaml_text
 from converter.hparams.words import assumed_facts, assumed_words, given_words
@@ -234,7 +234,7 @@ class Hyperparameters:
         return tuple(_once(found))
 
     def require(self, config: EfficientDetConfig, source: str) -> None:
-        """Refuse a checkpoint with another number of classes than is given.
+        """Refuse a checkpoint with another number of classes than is given, or named.
 
         Args:
             config: The model, as its variables say.
@@ -250,6 +250,26 @@ class Hyperparameters:
                 f"says num_classes {wanted}; correct it, or give the checkpoint that it is of.",
                 Cause.MODEL,
             )
+        self.require_labels(config)
+
+    def require_labels(self, config: EfficientDetConfig) -> None:
+        """Refuse a label map with ids that the model does not have.
+
+        Only where the number of classes is known for certain can it be told, so that a model that
+        is still to be chosen for a checkpoint is not asked.
+
+        Args:
+            config: The model, with what is given.
+
+        Raises:
+            InputError: It has such an id.
+        """
+        if "label_map" not in self.given:
+            return
+        try:
+            check_ids(config.label_map, config.num_classes)
+        except InputError as error:
+            raise InputError(f"{self.sources['label_map']}: {error}", error.cause) from error
 
     def assumed(self, config: EfficientDetConfig) -> Mapping[str, str]:
         """What is assumed of a model, in words by official key.

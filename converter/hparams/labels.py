@@ -38,6 +38,9 @@ def _numbered(names: str) -> Labels:
     return tuple((index, name) for index, name in enumerate(names.split("|"), 1) if name)
 
 
+_BACKGROUND = frozenset({"background", "none"})
+"""What class 0 is called that label maps may have and no model tells apart from nothing."""
+
 DATA_SETS: Mapping[str, Labels] = MappingProxyType(
     {"coco": _numbered(_COCO), "voc": _numbered(_VOC), "waymo": _numbered(_WAYMO)}
 )
@@ -45,7 +48,7 @@ DATA_SETS: Mapping[str, Labels] = MappingProxyType(
 
 
 def read_labels(value: Any) -> Labels:
-    """Pairs of a class id and its name, in the order of the ids.
+    """Pairs of a class id and its name, in the order of the ids, without a background 0.
 
     Args:
         value: A mapping from ids to names, the name of a data set, or None for none.
@@ -77,7 +80,48 @@ def read_labels(value: Any) -> Labels:
                 Cause.OPTION,
             )
         pairs[number] = name
-    return tuple(sorted(pairs.items()))
+    check_zero(pairs)
+    return tuple(sorted((number, name) for number, name in pairs.items() if number))
+
+
+def check_zero(names: Mapping[int, str]) -> None:
+    """Refuse names of classes that are numbered from 0, so that each is that of the next class.
+
+    Args:
+        names: By class id; 0 may be the background.
+
+    Raises:
+        InputError: Class 0 has another name.
+    """
+    zero = names.get(0)
+    if zero is not None and zero.casefold().strip("_ ") not in _BACKGROUND:
+        raise InputError(
+            f"label_map calls class 0 {zero!r:.40}, but ids are class index + 1, as officially, "
+            f"and 0 is the background; number the label_map from 1.",
+            Cause.OPTION,
+        )
+
+
+def check_ids(labels: Labels, num_classes: int) -> None:
+    """Refuse a label map with ids that a model of so many classes does not have.
+
+    Args:
+        labels: Pairs of a class id and its name.
+        num_classes: Of the model.
+
+    Raises:
+        InputError: It has one.
+    """
+    beyond = [pair for pair in labels if not 1 <= pair[0] <= num_classes]
+    if beyond:
+        number, name = beyond[0]
+        raise InputError(
+            f"label_map has the id {number} ({name!r:.40}), but the model has {num_classes} "
+            f"class{'es' if num_classes > 1 else ''}, and ids are 1 to {num_classes}: class index "
+            f"+ 1, as officially; number the label_map from 1, or give the one that the model was "
+            f"trained with.",
+            Cause.OPTION,
+        )
 
 
 def _wrong(value: Any) -> InputError:

@@ -37,6 +37,7 @@ def run(settings: SeedSettings, place: ResultPlace) -> int:
     """
     given = Hyperparameters.of(None, settings.hparams)
     config = given.applied(given.base(settings.model) or get_config(settings.model))
+    given.require_labels(config)
     beside = settings.folder / CONFIG_FILE
     if settings.hparams is None and beside.exists():
         raise InputError(

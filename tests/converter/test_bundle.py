@@ -505,12 +505,24 @@ def test_more_tensors_than_any_model_has(tmp_path):
     assert time.monotonic() - began < 20
 
 
-@pytest.mark.parametrize("name", ["a\x1b[2J", "a\nwrote good.pth", "a\u202e", "x" * 2000])
+@pytest.mark.parametrize("name", ["a\x1b[2J", "a\nwrote good.pth", "a\u202e", "\n" * 2000])
 def test_names_that_a_terminal_would_obey(name, tmp_path):
     prefix = _write_raw(tmp_path, {name.encode(): _record()})
     with pytest.raises(InputError, match="the tensor name '.*' cannot be printed") as caught:
         read_index(_index_path(prefix))
     assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("letters", [1000, 1001, 4000])
+def test_names_of_many_letters_are_no_damage(letters, tmp_path):
+    prefix = _write_raw(tmp_path, {b"x" * letters: _record()})
+    if letters <= 1000:
+        assert "x" * letters in read_index(_index_path(prefix)).entries
+        return
+    with pytest.raises(InputError, match=f"has a tensor name of {letters:,} letters") as caught:
+        read_index(_index_path(prefix))
+    assert "at most 1,000" in str(caught.value) and "damaged" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
 
 
 def test_a_file_that_becomes_shorter_while_it_is_open(prefix):

@@ -5,7 +5,7 @@ import pytest
 
 from converter.hparams.applying import apply
 from converter.hparams.keys import HONOURED, KNOWN, OF_A_RUN, REFUSED, TRAINING
-from converter.hparams.labels import DATA_SETS, read_labels
+from converter.hparams.labels import DATA_SETS, check_ids, read_labels
 from efficientdet_spec import MODELS, TINY, Activation, Fusion, InputError, StageSpec, get_config
 from efficientdet_spec.suppression import Suppression
 
@@ -56,6 +56,20 @@ def test_image_sizes(row):
 def test_label_maps_of_data_sets(name):
     official = hparams_goldens.read("labels.json")[name]
     assert dict(read_labels(name)) == {int(number): label for number, label in official.items()}
+
+
+@pytest.mark.parametrize("zero", ["background", "__background__", "Background", "none"])
+def test_a_background_is_no_class(zero):
+    assert read_labels({0: zero, 1: "cat"}) == ((1, "cat"),)
+
+
+def test_ids_that_a_model_does_not_have():
+    check_ids(((1, "cat"), (7, "dog")), 7)
+    for wrong in (8, 0):
+        with pytest.raises(
+            InputError, match=rf"the id {wrong} \('x'\), but .* 7 classes, .* 1 to 7"
+        ):
+            check_ids(((1, "cat"), (wrong, "x")), 7)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +183,7 @@ def test_stages_as_texts_and_as_fields():
         ({"label_map": {1: False}}, "calls class 1 False"),
         ({"label_map": {"a": "b"}}, "has the id 'a'"),
         ({"label_map": {1: "a", "1": "b"}}, "there twice"),
+        ({"label_map": {0: "c0", 1: "c1"}}, "calls class 0 'c0', but ids are class index \\+ 1"),
         ({"image_size": "512"}, "image_size is '512'"),
         ({"image_size": "99999x1"}, "image_size is"),
     ],

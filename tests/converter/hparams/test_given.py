@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+import compare
 from converter.hparams.given import NOTHING, Hyperparameters
 from efficientdet_spec import CONFIG_FILE, MODELS, TINY, Activation, InputError, get_config
 
@@ -221,6 +222,25 @@ def test_a_label_map_is_read_only_beside_its_file(beside, tmp_path):
     assert Hyperparameters.of(prefix).applied(TINY).label_map == ((1, "cat"),)
     asked = Hyperparameters.of(None, f"label_map={outside}")
     assert asked.applied(TINY).label_map == ((1, "secret"),)
+
+
+def test_a_label_map_has_to_fit_the_classes(beside):
+    """How many there are is known only with the checkpoint."""
+    given = Hyperparameters.of(beside("label_map: {8: c0, 9: c2}\n"))
+    for config in (TINY, MODELS["efficientdet-d0"]):
+        named = given.applied(config)
+        if config.num_classes > 7:
+            given.require(named, "model")
+            continue
+        with pytest.raises(InputError, match=r"^config.yaml: label_map has the id 8 \('c0'\), but"):
+            given.require(named, "model")
+
+
+def test_no_seed_with_names_of_other_classes(tmp_path, capsys):
+    text = "num_classes=2,label_map={1:'a',3:'b'}"
+    assert compare.main(["seed", "tiny", str(tmp_path / "new"), "--hparams", text]) == 2
+    assert "--hparams: label_map has the id 3 ('b'), but the model has 2" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "5", "act_type"])

@@ -311,8 +311,67 @@ def test_names_that_the_label_map_does_not_have(read):
 def test_two_categories_of_one_name_are_not_mapped(read):
     listed = names("dog", "dog", "cat")
     boxes = [{**BOX, "category_id": number} for number in (0, 2)]
-    with pytest.raises(InputError, match="'dog'"):
+    with pytest.raises(InputError, match="'dog'.*: the categories 0, 1 are both called so"):
         read(values(categories=listed, annotations=boxes), CATS)
+
+
+LABEL_MAPS = {
+    "twice": ({1: "c0", 2: "c0"}, "'c0', .* the label map calls the classes 1, 2 so"),
+    "zero": (
+        {0: "c0", 1: "c1", 3: "c3"},
+        r"label_map calls class 0 'c0', but ids are class index \+ 1, as officially",
+    ),
+    "above": (
+        {8: "c0", 9: "c2"},
+        "'c0', .* gives that name the id 8, but the model's ids are 1 to 7",
+    ),
+    "from zero": ({n: f"c{n}" for n in range(7)}, "label_map calls class 0 'c0'"),
+}
+"""Label maps that have the name of a category, and why it is none of the classes all the same."""
+
+
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("which", LABEL_MAPS)
+def test_label_maps_that_have_the_name_in_vain(which, start, read):
+    """As `.pth` files may have them: nothing untrue is said, nor what was given asked for."""
+    label_map, words = LABEL_MAPS[which]
+    listed = names("c0", "x", "c2", start=start)
+    boxes = [{**BOX, "category_id": start}, {**BOX, "category_id": start + 2}]
+    with pytest.raises(InputError, match=words) as caught:
+        read(values(categories=listed, annotations=boxes), Classes(7, label_map))
+    assert "none of" not in str(caught.value) and "give the model's" not in str(caught.value)
+
+
+def test_names_numbered_from_zero_are_never_used(read):
+    """Each would be that of the class before; a background is no such thing."""
+    listed = names("c1", "c2", start=1)
+    label_map = {n: f"c{n}" for n in range(1, 7)}
+    assert assigned(read(values(categories=listed), Classes(7, label_map))) == {1: 1, 2: 2}
+    with_background = Classes(7, {0: "background", **label_map})
+    assert assigned(read(values(categories=listed), with_background)) == {1: 1, 2: 2}
+    with pytest.raises(InputError, match="label_map calls class 0 'c0'"):
+        read(values(categories=listed), Classes(7, {0: "c0", **label_map}))
+
+
+def test_categories_from_zero_with_a_label_map(read):
+    """Whose other names agree; the label map is there, so that it is not asked for."""
+    listed = names("x", "dog")
+    with pytest.raises(InputError, match="none of the model's label map.*: 0 'x'") as caught:
+        read(values(box={"category_id": 0}, categories=listed), Classes(7, {1: "dog"}))
+    assert "give a label_map that has all of the model's classes, 1 to 7" in str(caught.value)
+    with pytest.raises(InputError, match="Number the categories from 1 .* model's label_map"):
+        read(values(box={"category_id": 0}, categories=listed), Classes(7))
+
+
+def test_a_grouping_category_with_the_name_of_a_class(read):
+    classes = Classes(7, {n: f"c{n - 1}" for n in range(1, 8)})
+    listed = [{"id": 0, "name": "c2"}, *names(*classes.stated.values(), start=1)]
+    boxes = [{**BOX, "category_id": number} for number in (1, 3)]
+    found = read(values(categories=listed, annotations=boxes), classes)
+    assert assigned(found) == {number: number for number in range(1, 8)}
+    assert not any("does not have" in note for note in found.notes)
+    told = "3 'c2'; of the first, the categories 0, 3 are both called so"
+    assert any(told in note for note in found.notes)
 
 
 COCO = Classes(90, None, category_names(90))
