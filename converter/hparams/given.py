@@ -358,7 +358,10 @@ def _unknown(keys: list[str], where: str) -> InputError:
 def _listed(keys: list[str]) -> str:
     """Unknown keys, each with the one that may be meant."""
     known = (*KNOWN, *OF_A_RUN)
-    shown = [f"{printable(key)!s:.60}{did_you_mean(str(key), known)}" for key in keys[:_SHOWN]]
+    shown = [
+        f"{printable(key)!s:.60}{did_you_mean(str(key), known)}" if key.strip() else "an empty key"
+        for key in keys[:_SHOWN]
+    ]
     more = len(keys) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
