@@ -13,6 +13,7 @@ from dataclasses import replace
 from converter.bundle import BundleEntry
 from converter.ledger import Ledger, Part, make_ledger
 from converter.variables import base_shapes
+from converter.wrong_models import common_prefix, prefix_advice
 from efficientdet_spec import (
     BACKBONES,
     MODELS,
@@ -88,6 +89,8 @@ def backbone_ledger(
     check_backbone(name)
     shapes = base_shapes(entries)
     found = [item for item in BACKBONES if f"{item}/{_STEM}" in shapes]
+    if not found:
+        _refuse_prefix(entries, shapes, name, source)
     if not found and name != ANY_BACKBONE:
         entries, found = _below_another_scope(entries, shapes, name, source), [name]
     if not found:
@@ -113,6 +116,28 @@ def backbone_ledger(
     part = Part(PARAMETERS, _unwanted(wanted))
     ledger = make_ledger(entries, backbone_config(wanted), weights, stripped, part=part)
     return replace(ledger, notes=(*ledger.notes, _missing(wanted)))
+
+
+def _refuse_prefix(
+    entries: Mapping[str, BundleEntry],
+    shapes: Mapping[str, tuple[int, ...]],
+    name: str,
+    source: str,
+) -> None:
+    """Refuse a backbone under its official name with something before it, which can be left out.
+
+    Where the backbone's name was given, and no detector is in the file, what stands before may
+    be taken for its scope.
+
+    Raises:
+        InputError: Says what stands before the names.
+    """
+    prefix = common_prefix(entries)
+    if prefix is None or not any(f"{prefix}{item}/{_STEM}" in shapes for item in BACKBONES):
+        return
+    scopes = tuple(prefix + scope for scope in _DETECTOR_SCOPES)
+    if name == ANY_BACKBONE or any(item.startswith(scopes) for item in entries):
+        raise InputError(prefix_advice(source, entries, prefix), Cause.MODEL)
 
 
 def _unwanted(name: str) -> Mapping[str, str]:

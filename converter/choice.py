@@ -35,7 +35,7 @@ def recognise(
     """
     shapes = base_shapes(entries)
     if OBJECT_GRAPH in shapes:
-        raise refusal(source, shapes)
+        raise refusal(source, entries)
     facts = facts_of(shapes)
     scored: list[tuple[tuple[int, int], EfficientDetConfig]] = []
     for config in models:
@@ -51,7 +51,7 @@ def recognise(
             candidate = _adopted(facts, config, given)
             scored.append(((len(other), len(expected) - fitting + unknown), candidate))
     if not scored:
-        raise refusal(source, shapes)
+        raise refusal(source, entries)
     best = min(score for score, _ in scored)
     return tuple(config for score, config in scored if score == best)
 

@@ -36,6 +36,7 @@ from converter.recognised import (
 from converter.recognition import facts_of
 from converter.variables import base_shapes, without_prefix
 from efficientdet_spec import (
+    BATCH_NORM_EPSILON,
     FIRST_RELEASES,
     MODELS,
     Cause,
@@ -48,6 +49,9 @@ from efficientdet_spec import (
     same_variables,
 )
 from efficientdet_spec.releases import LICENCE, ROOT_URL, release_of_content
+
+_VARIANCE = ".running_var"
+"""What the names of the parameters end with that hold the moving variances of batch norms."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +230,7 @@ def convert(
 
     Raises:
         InputError: The checkpoint cannot be read, is damaged, leaves findings in the ledger, or
-            holds NaN or infinite values where they would be used.
+            holds NaN or infinite values, or variances that make such, where they would be used.
     """
     index = read_index(index_file(files.prefix))
     release = None
@@ -235,7 +239,7 @@ def convert(
     else:
         ledger, release = _ledger(index, files, model, num_classes, weights, hyperparameters)
     ledger.require_complete(str(files.prefix))
-    reader = _Reader(open_bundle(files.prefix, index), progress)
+    reader = _Reader(open_bundle(files.prefix, index), progress, _variances(ledger))
     arrays = dict(to_torch(ledger, reader.read_float32))
     ledger = reader.finish(ledger)
     used = [name for source in ledger.sources for name in source.variables]
@@ -286,29 +290,48 @@ def examine(
         progress: Called with the bytes read and their total.
 
     Returns:
-        The ledger, with a note where values that are not used are NaN or infinite.
+        The ledger, with a note where values that are not used are NaN or infinite, and where a
+        variance is negative.
 
     Raises:
         InputError: As for :func:`convert`.
     """
-    return _Reader(open_bundle(files.prefix), progress).finish(ledger)
+    return _Reader(open_bundle(files.prefix), progress, _variances(ledger)).finish(ledger)
+
+
+def _variances(ledger: Ledger) -> frozenset[str]:
+    """The variables from which the moving variances of batch norms are taken."""
+    return frozenset(
+        name
+        for source in ledger.sources
+        if source.pair.parameter.endswith(_VARIANCE)
+        for name in source.variables
+    )
 
 
 @dataclass
 class _Reader:
-    """Reads every variable of a checkpoint once, verified, and counts what is not finite.
+    """Reads every variable of a checkpoint once, verified, and counts what no training writes.
+
+    That is NaN and infinity anywhere, and what is negative among the variances that are used.
 
     Attributes:
         bundle: The checkpoint.
         progress: Called with the bytes read and their total.
+        variances: Variables whose values are used as variances.
         not_finite: For each variable read, how many of its values are NaN or infinite.
+        rootless: Of variances so low that a batch norm has no square root of them, how many.
+        negative: Of all negative variances, how many.
         done: Bytes read so far.
         total: Bytes of all variables.
     """
 
     bundle: Bundle
     progress: Callable[[int, int], None] | None
+    variances: frozenset[str]
     not_finite: dict[str, int] = field(default_factory=dict)
+    rootless: dict[str, int] = field(default_factory=dict)
+    negative: dict[str, int] = field(default_factory=dict)
     done: int = 0
     total: int = field(init=False)
 
@@ -318,6 +341,10 @@ class _Reader:
     def read(self, name: str) -> Array:
         array = self.bundle.read(name)
         self._count(name, count_not_finite(array))
+        if name in self.variances:
+            # A batch norm divides by the root of variance + epsilon, which at 0 is infinite.
+            self.rootless[name] = int(np.count_nonzero(array <= -BATCH_NORM_EPSILON))
+            self.negative[name] = int(np.count_nonzero(array < 0))
         return array
 
     def read_float32(self, name: str) -> Array:
@@ -346,10 +373,12 @@ class _Reader:
         """Verify what has not been read, and judge the values.
 
         Returns:
-            The ledger, with a note where values that are not used are NaN or infinite.
+            The ledger, with a note where values that are not used are NaN or infinite, and where
+            a variance is negative.
 
         Raises:
-            InputError: A variable is damaged, or values that are used are NaN or infinite.
+            InputError: A variable is damaged, or values that are used are NaN or infinite, or
+                are variances that make a batch norm so.
         """
         used = {name for source in ledger.sources for name in source.variables}
         for name, entry in self.bundle.index.entries.items():
@@ -357,6 +386,8 @@ class _Reader:
                 continue
             if name in used and PRECISIONS.get(entry.dtype_name) == FLOAT64:
                 self.read_float32(name)
+            elif name in self.variances:
+                self.read(name)
             else:
                 self._count(name, self.bundle.verify(name))
         bad = [name for name in self.bundle.index.entries if self.not_finite[name]]
@@ -367,10 +398,39 @@ class _Reader:
                 f"diverged, so give an earlier checkpoint.",
                 Cause.MODEL,
             )
-        if not bad:
-            return ledger
-        note = f"Of the values that are not used, {self._described(bad)}."
-        return replace(ledger, notes=(*ledger.notes, note))
+        notes = [f"Of the values that are not used, {self._described(bad)}."] if bad else []
+        notes += self._judged_variances()
+        return replace(ledger, notes=(*ledger.notes, *notes)) if notes else ledger
+
+    def _judged_variances(self) -> list[str]:
+        """What to note of variances that are negative, yet so near 0 that they can be used.
+
+        Raises:
+            InputError: A batch norm with one of them gives NaN or infinity.
+        """
+        rootless = self._first_and_others(self.rootless)
+        if rootless:
+            raise InputError(
+                f"{self.bundle.prefix}: {rootless} at or below -{BATCH_NORM_EPSILON}, of which a "
+                f"batch norm's square root gives NaN or infinity; no training writes a negative "
+                f"variance, so give the checkpoint as it was trained.",
+                Cause.MODEL,
+            )
+        negative = self._first_and_others(self.negative)
+        if not negative:
+            return []
+        return [
+            f"{negative} below 0, which no training writes; batch norms can use them, since none "
+            f"is below -{BATCH_NORM_EPSILON}."
+        ]
+
+    def _first_and_others(self, counts: Mapping[str, int]) -> str:
+        """Which variances are meant, to stand in a sentence; empty where none is."""
+        names = [name for name in self.bundle.index.entries if counts.get(name)]
+        if not names:
+            return ""
+        size = int(np.prod(self.bundle.index.entries[names[0]].shape, dtype=int))
+        return f"{names[0]!r} holds {counts[names[0]]} of {size} values{_and_others(names)}"
 
     def _count(self, name: str, not_finite: int) -> None:
         self.not_finite[name] = not_finite
@@ -384,11 +444,18 @@ class _Reader:
         array = self.bundle.read(first)
         nan = int(np.count_nonzero(np.isnan(array)))
         kind = {0: "infinite values", self.not_finite[first]: "NaN"}.get(nan, "NaN and infinity")
-        others = len(names) - 1
-        more = {0: "", 1: " (and one more variable is affected)"}.get(
-            others, f" (and {others} more variables are affected)"
+        return (
+            f"{first!r} holds {kind} in {self.not_finite[first]} of {array.size} values"
+            f"{_and_others(names)}"
         )
-        return f"{first!r} holds {kind} in {self.not_finite[first]} of {array.size} values{more}"
+
+
+def _and_others(names: list[str]) -> str:
+    """How many variables are affected besides the first, to stand behind what is said of it."""
+    others = len(names) - 1
+    return {0: "", 1: " (and one more variable is affected)"}.get(
+        others, f" (and {others} more variables are affected)"
+    )
 
 
 def to_torch(ledger: Ledger, read: Callable[[str], Array]) -> Iterator[tuple[str, Array]]:

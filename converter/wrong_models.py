@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from converter.bundle import BundleEntry
 from converter.recognition import facts_of
+from converter.variables import base_shapes
 from efficientdet_spec import BACKBONES, MODELS, Cause, InputError, printable, shortened
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -22,40 +25,42 @@ _DETECTOR_SCOPES = ("class_net/", "box_net/", "fpn_cells/")
 _MOST_PREFIX = 200
 
 
-def refusal(source: str, shapes: Mapping[str, tuple[int, ...]]) -> InputError:
+def refusal(source: str, entries: Mapping[str, BundleEntry]) -> InputError:
     """The error of a checkpoint in which no model is recognised.
+
+    What it counts are names in the file, as all else that is said of a checkpoint.
 
     Args:
         source: The checkpoint.
-        shapes: Of its variables, by name without suffixes.
+        entries: Its entries by name.
     """
-    found = next(filter(None, (look(source, shapes) for look in _LOOKS)), None)
+    found = next(filter(None, (look(source, entries) for look in _LOOKS)), None)
     if found is not None:
-        return InputError(found, Cause.FORMAT if OBJECT_GRAPH in shapes else Cause.MODEL)
-    scopes = Counter(name.split("/")[0] for name in shapes)
+        return InputError(found, Cause.FORMAT if OBJECT_GRAPH in entries else Cause.MODEL)
+    scopes = Counter(name.split("/")[0] for name in entries)
     top = ", ".join(shortened(scope, 60) for scope, _ in scopes.most_common(3)) or "none"
     return InputError(
-        f"{source} holds no EfficientDet that this program knows: {len(shapes)} variables, "
+        f"{source} holds no EfficientDet that this program knows: {len(entries)} variables, "
         f"mostly under {top}, which convert --list names; give one of "
         f"{', '.join(MODELS)}.",
         Cause.MODEL,
     )
 
 
-def _detection_api(source: str, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    theirs = [name for name in shapes if _DETECTION_API.match(name)]
-    if not theirs or 4 * len(theirs) < len(shapes):
+def _detection_api(source: str, entries: Mapping[str, BundleEntry]) -> str | None:
+    theirs = [name for name in entries if _DETECTION_API.match(name)]
+    if not theirs or 4 * len(theirs) < len(entries):
         return None
     return (
         f"{source} is a checkpoint of TensorFlow's Object Detection API ({len(theirs)} of "
-        f"{len(shapes)} variables, such as {shortened(printable(theirs[0]), 100)}), whose networks "
-        f"have other layers and names than the official EfficientDet; give a TensorFlow 1 "
+        f"{len(entries)} variables, such as {shortened(printable(theirs[0]), 100)}), whose "
+        f"networks have other layers and names than the official EfficientDet; give a TensorFlow 1 "
         f"checkpoint of google/automl's efficientdet."
     )
 
 
-def _object_checkpoint(source: str, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    if OBJECT_GRAPH not in shapes:
+def _object_checkpoint(source: str, entries: Mapping[str, BundleEntry]) -> str | None:
+    if OBJECT_GRAPH not in entries:
         return None
     return (
         f"{source} is a TensorFlow 2 object checkpoint, as the lite models are released, and such "
@@ -64,16 +69,27 @@ def _object_checkpoint(source: str, shapes: Mapping[str, tuple[int, ...]]) -> st
     )
 
 
-def _behind_a_prefix(source: str, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    prefix = common_prefix(shapes)
-    if prefix is None:
-        return None
-    count = sum(name.startswith(prefix) for name in shapes)
+def _behind_a_prefix(source: str, entries: Mapping[str, BundleEntry]) -> str | None:
+    prefix = common_prefix(entries)
+    return None if prefix is None else prefix_advice(source, entries, prefix)
+
+
+def prefix_advice(source: str, entries: Mapping[str, BundleEntry], prefix: str) -> str:
+    """What to say of a checkpoint with something before its names.
+
+    Args:
+        source: The checkpoint.
+        entries: Its entries by name.
+        prefix: What stands before them, as of :func:`common_prefix`.
+    """
+    count = sum(name.startswith(prefix) for name in entries)
+    backbone = facts_of(_stripped(base_shapes(entries), prefix)).backbone or BACKBONES[0]
+    # What begins with a dash would be taken for another option.
+    joint = "=" if prefix.startswith("-") else " "
     return (
-        f"{source} has {shortened(prefix, _MOST_PREFIX)!r} before {count} of its {len(shapes)} "
-        f"names, where official names begin with the backbone's, such as "
-        f"{facts_of(_stripped(shapes, prefix)).backbone}/stem; give --strip-prefix {prefix} to "
-        f"have them read without it."
+        f"{source} has {prefix!r} before {count} of its {len(entries)} names, where official names "
+        f"begin with the backbone's, such as {backbone}/stem; give "
+        f"--strip-prefix{joint}{shlex.quote(prefix)} to have them read without it."
     )
 
 
@@ -103,12 +119,12 @@ def _stripped(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, t
     return {name.removeprefix(prefix): shape for name, shape in shapes.items()}
 
 
-def _backbone_alone(source: str, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    facts = facts_of(shapes)
-    if facts.backbone is None or any(name.startswith(_DETECTOR_SCOPES) for name in shapes):
+def _backbone_alone(source: str, entries: Mapping[str, BundleEntry]) -> str | None:
+    facts = facts_of(base_shapes(entries))
+    if facts.backbone is None or any(name.startswith(_DETECTOR_SCOPES) for name in entries):
         return None
     return (
-        f"{source} is a backbone alone: {len(shapes)} variables of {facts.backbone}, without a "
+        f"{source} is a backbone alone: {len(entries)} variables of {facts.backbone}, without a "
         f"detector's BiFPN (fpn_cells, resample_p6) and heads (class_net, box_net); give a "
         f"checkpoint of the whole detector, or convert the backbone with --backbone."
     )

@@ -60,6 +60,7 @@ from efficientdet_spec.models import (
     parse_size,
 )
 from efficientdet_spec.nodes import IMAGES, Node, Part, iterate_nodes
+from efficientdet_spec.official import OFFICIAL_KEYS, Contradiction, first_difference
 from efficientdet_spec.operations import (
     BATCH_NORM_DECAY,
     BATCH_NORM_EPSILON,
@@ -76,6 +77,9 @@ from efficientdet_spec.versions import installed_version
 from efficientdet_spec.wiring import WIRINGS, NodeSpec, ResampleSpec, Wiring, bifpn
 
 __all__ = [
+    "OFFICIAL_KEYS",
+    "Contradiction",
+    "first_difference",
     "CONFIG_FILE",
     "ASPECT_RATIOS",
     "BACKBONES",

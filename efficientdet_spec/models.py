@@ -266,19 +266,6 @@ class EfficientDetConfig:
         """The same model for another number of classes."""
         return replace(self, num_classes=num_classes)
 
-    def first_difference(self, other: EfficientDetConfig) -> tuple[str, Any, Any] | None:
-        """The first field in which two models differ, with both values; None where none does.
-
-        Names of classes are no part of what a model computes.
-        """
-        for field in fields(self):
-            if field.name == "label_map":
-                continue
-            ours, theirs = getattr(self, field.name), getattr(other, field.name)
-            if ours != theirs:
-                return field.name, ours, theirs
-        return None
-
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain JSON-able values.
 

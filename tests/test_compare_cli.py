@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,7 +18,7 @@ import compare
 import efficientdet_parity as ep
 from converter.bundle import open_bundle
 from converter.mappings.official import iterate_pairs
-from efficientdet_spec import TINY
+from efficientdet_spec import TINY, Fusion
 from parity.commands.asking import inputs
 from parity.judge.verdict import Verdict
 from torch_model import build
@@ -406,6 +407,11 @@ def test_candidates_that_cannot_be_used(tiny_checkpoint, tmp_path, refused):
     path = tmp_path / "other.pth"
     save_checkpoint(path, ModelCheckpoint(other, build(other).state_dict(), {}))
     assert f"{path} holds efficientdet-tiny with num_classes 3, but" in message(path)
+    other = replace(TINY, fusion=Fusion.SOFTMAX_ATTENTION)
+    save_checkpoint(path, ModelCheckpoint(other, build(other).state_dict(), {}))
+    assert "with fpn_weight_method attn, but the checkpoint is efficientdet-tiny with " in (
+        message(path)
+    )
     assert "does not exist" in message(tmp_path / "missing.pth")
     path = tmp_path / "plain.pth"
     torch.save({"weight": torch.zeros(3)}, path)

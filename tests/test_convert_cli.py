@@ -451,8 +451,10 @@ def test_a_prefix_before_all_names(rewrite, run, target, tiny_pth):
             tensors[f"model/{name}"] = tensors.pop(name)
 
     folder = rewrite(change)
-    code, _, err = run(folder, target)
-    assert code == 2 and "give --strip-prefix model/ to have them read" in err
+    for options in ((), ("--backbone",), ("--backbone", "efficientnet-tiny")):
+        code, _, err = run(folder, target, *options)
+        assert code == 2 and "give --strip-prefix model/ to have them read" in err
+        assert "has 'model/' before 823 of its 823 names" in err
     code, out, _ = run(folder, "--list", "--strip-prefix", "model/")
     assert code == 0 and "note: 823 of 823 names were read without 'model/'" in out
     assert "model/box_net/box-0/bias/ExponentialMovingAverage" in out

@@ -21,6 +21,7 @@ from efficientdet_spec import (
     EfficientDetConfig,
     Finding,
     InputError,
+    first_difference,
     listed,
     printable,
     replacing,
@@ -432,12 +433,11 @@ def load_same(path: str | os.PathLike[str], config: EfficientDetConfig) -> Effic
         InputError: It cannot be read, or is of another model.
     """
     model = load(path)
-    difference = model.config.first_difference(config)
-    if difference is not None:
-        name, found, expected = difference
+    found = first_difference(model.config, config)
+    if found is not None:
         raise InputError(
-            f"{path} holds {model.config.name} with {name} {found}, but the checkpoint is "
-            f"{config.name} with {name} {expected}; give files of one model.",
+            f"{path} holds {model.config.name} with {found.key} {found.ours}, but the checkpoint "
+            f"is {config.name} with {found.key} {found.theirs}; give files of one model.",
             Cause.MODEL,
         )
     return model

@@ -13,6 +13,7 @@ from converter.hparams.labels import read_labels
 from converter.hparams.stages import read_stages
 from efficientdet_spec import (
     MAX_SIDE,
+    OFFICIAL_KEYS,
     Activation,
     Cause,
     EfficientDetConfig,
@@ -68,10 +69,8 @@ def apply(base: EfficientDetConfig, values: Mapping[str, Any]) -> EfficientDetCo
 
 def _officially(message: str) -> str:
     """A message on a field of a configuration, under the field's official name."""
-    for name in (item.name for item in fields(EfficientDetConfig)):
-        keys = [key for key, item in HONOURED.items() if item.fields[:1] == (name,)]
-        if keys and keys[0] != name:
-            message = re.sub(rf"\b{name} (?=is |has )", f"{keys[0]} ", message)
+    for name, key in OFFICIAL_KEYS.items():
+        message = re.sub(rf"\b{name} (?=is |has )", f"{key} ", message)
     return message
 
 

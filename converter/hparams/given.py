@@ -412,7 +412,8 @@ def _listed(keys: list[str]) -> str:
     for key in keys[:_SHOWN]:
         # A key of a training script's own run is none of the model's.
         others = [name for name in known if name != key]
-        shown.append(f"{printable(key)!s:.60}{did_you_mean(str(key), others)}")
+        said = f"{printable(key)!s:.60}{did_you_mean(str(key), others)}"
+        shown.append(said if key.strip() else "an empty key")
     more = len(keys) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.bundle import checkpoint_files
 from converter.progress import Progress
-from efficientdet_spec import MODELS, Cause, EfficientDetConfig, InputError
+from efficientdet_spec import MODELS, Cause, EfficientDetConfig, InputError, first_difference
 from parity.coco.titles import REFERENCE
 from parity.commands.asking.options import describe_checkpoint
 from parity.commands.detecting.brought_detection import brought, check_brought
@@ -321,5 +321,5 @@ def _own(config: EfficientDetConfig) -> str | None:
         return None
     # The size is chosen anew, and the names change nothing.
     same = replace(config, image_size=official.image_size, label_map=official.label_map)
-    found = same.first_difference(official)
-    return found and found[0]
+    found = first_difference(same, official)
+    return None if found is None else found.key

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientdet_spec import Cause, EfficientDetConfig, InputError, NodeKind, open_regular
+from efficientdet_spec import (
+    Cause,
+    EfficientDetConfig,
+    InputError,
+    NodeKind,
+    first_difference,
+    open_regular,
+)
 from parity.process.arrays import Array
 from parity.sides.stream import StreamError
 from parity.traces.file import (
@@ -231,13 +238,12 @@ def check_matches(
 
 def _check_config(trace: Trace, config: EfficientDetConfig) -> None:
     recorded = trace.header.config
-    found = recorded.first_difference(config)
+    found = first_difference(recorded, config)
     if found is not None:
-        name, theirs, ours = found
         raise InputError(
-            f"{trace.path} is of {recorded.name} with {name} {theirs}, but the candidate is "
-            f"{config.name} with {name} {ours}; give the checkpoint that was recorded "
-            f"({trace.header.checkpoint['source']!r}), or another trace.",
+            f"{trace.path} is of {recorded.name} with {found.key} {found.ours}, but the candidate "
+            f"is {config.name} with {found.key} {found.theirs}; give the checkpoint that was "
+            f"recorded ({trace.header.checkpoint['source']!r}), or another trace.",
             Cause.MODEL,
         )
 

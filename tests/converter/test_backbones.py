@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_entries import checkpoint
 
 from converter.backbones import ANY_BACKBONE, backbone_config, backbone_ledger
 from converter.bundle import BundleEntry
 from converter.choice import choose_config
 from converter.mappings.official import iterate_pairs
-from efficientdet_spec import BACKBONES, EMA_SUFFIX, MODELS, InputError, get_config
+from converter.variables import without_prefix
+from efficientdet_spec import BACKBONES, EMA_SUFFIX, MODELS, TINY, InputError, get_config
 from efficientdet_spec.releases import backbone_address
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "hparams" / "backbones.json.gz"
@@ -222,6 +224,28 @@ def with_shapes(names):
 def test_another_name_than_the_files(name, message):
     with pytest.raises(InputError, match=message):
         backbone_ledger(entries_of(classification("efficientnet-b0")), "file", name)
+
+
+def test_a_prefix_before_all_names_of_a_detector_or_a_backbone():
+    detector = {
+        f"model/{name}": entry(f"model/{name}", item.shape)
+        for name, item in checkpoint(TINY).items()
+    }
+    alone = {name: item for name, item in detector.items() if "/efficientnet-tiny/" in name}
+    for entries, name in (
+        (detector, ANY_BACKBONE),
+        (detector, TINY.backbone_name),
+        (alone, ANY_BACKBONE),
+    ):
+        count = f"{len(entries)} of its {len(entries)}"
+        with pytest.raises(
+            InputError, match=f"before {count} names.*; give --strip-prefix model/ "
+        ):
+            backbone_ledger(entries, "file", name)
+        stripped = without_prefix(entries, "model/", "file")
+        assert not backbone_ledger(stripped, "file", name, stripped="model/").findings
+    # Without a detector around it, a backbone's name may stand for whatever scope there is.
+    assert not backbone_ledger(alone, "file", TINY.backbone_name).findings
 
 
 def test_two_backbones_in_one_file():

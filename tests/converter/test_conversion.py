@@ -1,6 +1,7 @@
 """From a checkpoint to PyTorch's layout and back, bit for bit."""
 
 import hashlib
+import re
 import shutil
 from dataclasses import replace
 from importlib import metadata
@@ -17,7 +18,7 @@ from converter.ledger import make_ledger
 from converter.mappings.layouts import DEPTHWISE, Stacked
 from converter.mappings.official import iterate_pairs
 from converter.variables import EMA
-from efficientdet_spec import TINY, Fusion, InputError, releases
+from efficientdet_spec import BATCH_NORM_EPSILON, TINY, Fusion, InputError, releases
 
 
 @pytest.fixture
@@ -130,6 +131,9 @@ def test_what_goes_back_can_be_written_and_converted(tmp_path):
     state = random_state(TINY)
     special = state["backbone.stem_conv.weight"].reshape(-1)
     special[~np.isfinite(special)] = 0
+    for name in state:
+        if name.endswith("running_var"):
+            state[name] = np.abs(state[name])
     write_bundle(tmp_path / "model", dict(to_tensorflow(TINY, state)))
     conversion = convert(files_of(tmp_path))
     assert conversion.config == TINY
@@ -329,6 +333,63 @@ def test_values_that_are_not_finite_are_refused_by_name(spoil, found, rewrite):
     with pytest.raises(InputError) as again:
         examine(files_of(folder), account(files_of(folder)))
     assert str(again.value) == message
+
+
+VARIANCE = "class_net/class-0-bn-3/moving_variance"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_variances_without_a_square_root_are_refused(dtype, rewrite):
+    def negated(tensors):
+        for name in tensors:
+            if "/moving_variance" in name:
+                tensors[name] = -np.abs(tensors[name]).astype(dtype).clip(0.25)
+
+    folder = rewrite(negated)
+    for attempt in (convert, lambda files: examine(files, account(files))):
+        with pytest.raises(InputError) as refused:
+            attempt(files_of(folder))
+        message = str(refused.value)
+        assert message.startswith(f"{folder / 'model'}: ")
+        assert re.search(
+            r"/moving_variance/Exp\w+' holds (\d+) of \1 values \(and \d+ more variables are "
+            r"affected\) at or below -0.001, of which a batch norm's square root gives NaN",
+            message,
+        )
+        assert len(message) < 500
+
+
+@pytest.mark.parametrize(
+    ("value", "outcome"),
+    [
+        (np.float32(-0.001), "refused"),
+        (np.nextafter(np.float32(-0.001), np.float32(0)), "noted"),
+        (np.float32(-1e-20), "noted"),
+        (np.float32(-0.0), "silent"),
+        (np.float32(0), "silent"),
+    ],
+)
+def test_how_negative_a_variance_may_be(value, outcome, rewrite):
+    name = f"{VARIANCE}/{EMA}"
+
+    def change(tensors):
+        tensors[name][2] = value
+
+    files = files_of(rewrite(change))
+    told = f"'{name}' holds 1 of 16 values"
+    if outcome == "refused":
+        # As a batch norm computes it.
+        assert value + np.float32(BATCH_NORM_EPSILON) <= 0
+        with pytest.raises(InputError, match=f"{told} at or below -0.001, of which"):
+            convert(files)
+        # Of values that are not used it does not matter.
+        assert convert(files, weights="raw").ledger.notes == ()
+        return
+    assert np.isfinite(1 / np.sqrt(value + np.float32(BATCH_NORM_EPSILON)))
+    noted = f"{told} below 0, which no training writes; batch norms can use them, since none is "
+    expected = (f"{noted}below -0.001.",) if outcome == "noted" else ()
+    assert convert(files).ledger.notes == expected
+    assert examine(files, account(files)).notes == expected
 
 
 def test_float64_is_narrowed_where_that_is_exact(rewrite):

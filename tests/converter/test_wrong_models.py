@@ -1,6 +1,8 @@
 """Checkpoints of other networks, and of this one under other names, are told for what they are."""
 
+import argparse
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -45,7 +47,17 @@ def test_a_backbone_alone():
     for name, shape in (("conv2d/kernel", (1, 1, 320, 1280)), ("dense/kernel", (1280, 1000))):
         name = f"efficientnet-tiny/head/{name}"
         entries[name] = entry(name, shape)
-    with pytest.raises(InputError, match="a backbone alone: .* of efficientnet-tiny.*--backbone"):
+    message = f"a backbone alone: {len(entries)} variables of efficientnet-tiny.*--backbone"
+    with pytest.raises(InputError, match=message):
+        choose_config(entries, "file")
+
+
+def test_what_is_counted_are_names_in_the_file():
+    """Of which training writes two a variable."""
+    entries = {name.replace("efficientnet-", "net-"): 0 for name in checkpoint(TINY)}
+    entries = {name: entry(name) for name in entries if name.startswith("net-")}
+    assert sum(name.endswith(f"/{EMA}") for name in entries) * 2 == len(entries)
+    with pytest.raises(InputError, match=f"program knows: {len(entries)} variables, mostly under"):
         choose_config(entries, "file")
 
 
@@ -55,9 +67,25 @@ def test_names_behind_a_prefix(prefix):
         prefix + name: entry(prefix + name, item.shape) for name, item in checkpoint(TINY).items()
     }
     assert common_prefix(entries) == prefix
-    with pytest.raises(InputError, match=f"efficientnet-tiny/stem; give --strip-prefix {prefix} "):
+    message = (
+        f"has '{prefix}' before 823 of its 823 names.*-tiny/stem; give --strip-prefix {prefix} "
+    )
+    with pytest.raises(InputError, match=message):
         choose_config(entries, "file")
     assert choose_config(without_prefix(entries, prefix, "file"), "file") == TINY
+
+
+@pytest.mark.parametrize("prefix", ["my model/", "it's $HOME/", "-x/", "a;b/"])
+def test_a_prefix_is_offered_as_a_shell_takes_it(prefix):
+    entries = {
+        prefix + name: entry(prefix + name, item.shape) for name, item in checkpoint(TINY).items()
+    }
+    with pytest.raises(InputError) as caught:
+        choose_config(entries, "file")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--strip-prefix")
+    words = shlex.split(str(caught.value).partition("; give ")[2].partition(" to have")[0])
+    assert parser.parse_args(words).strip_prefix == prefix
 
 
 def test_names_of_the_official_code_have_no_prefix():

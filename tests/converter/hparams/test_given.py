@@ -132,6 +132,12 @@ def test_unknown_keys(beside):
         Hyperparameters.of(None, "model_dir=/tmp/x")
 
 
+@pytest.mark.parametrize("text", ["=3", " =3", ".sigma=1", "act_type=relu6,=3"])
+def test_an_empty_key_is_named(text):
+    with pytest.raises(InputError, match="^--hparams has an empty key, which is no official"):
+        Hyperparameters.of(None, text)
+
+
 def test_an_unknown_key_in_a_file_that_is_asked_for_is_a_mistake(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("anchor_scales: 1\n")

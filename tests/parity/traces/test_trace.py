@@ -874,6 +874,10 @@ def test_what_matches(recording):
     [
         ({"config": get_config("d0")}, r"efficientdet-tiny .* candidate is efficientdet-d0 "),
         ({"config": TINY.with_classes(8)}, r"num_classes 7, .* num_classes 8; .*\('here'\)"),
+        (
+            {"config": replace(TINY, head_survival_probability=0.8)},
+            r"with survival_prob None, .* with survival_prob 0\.8; ",
+        ),
         ({"fingerprint": "cd" * 32}, r"fingerprint abababababababab .* has cdcdcdcdcdcdcdcd"),
         ({"weights": "raw"}, r"ema weights, .* raw ones; give --weights ema"),
         ({"images_sha256": "0" * 64}, r"'built-in' at 12x16 .* has 0000000000000000; leave"),
