@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from converter.hparams.labels import DATA_SETS
+from converter.hparams.labels import DATA_SETS, check_zero
 from efficientdet_spec import EfficientDetConfig
 
 _NUM_CLASSES = 90
@@ -20,8 +20,13 @@ def stated_names(config: EfficientDetConfig) -> Mapping[int, str] | None:
 
     Args:
         config: Of the model.
+
+    Raises:
+        InputError: They are numbered from 0, so that each would be that of the class before.
     """
-    return dict(config.label_map) or None
+    names = dict(config.label_map)
+    check_zero(names)
+    return names or None
 
 
 def class_names(config: EfficientDetConfig) -> Mapping[int, str]:
@@ -29,5 +34,8 @@ def class_names(config: EfficientDetConfig) -> Mapping[int, str]:
 
     Args:
         config: Of the model.
+
+    Raises:
+        InputError: As of :func:`stated_names`.
     """
     return stated_names(config) or category_names(config.num_classes)

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from converter.hparams.labels import check_zero
 from efficientdet_spec import Cause, InputError
 from parity.detections.annotation_values import listed
 
@@ -60,10 +59,8 @@ def assign(
         classes: Of the model.
 
     Raises:
-        InputError: A category that is used is none of the classes, as far as can be told, or the
-            model's names are numbered from 0.
+        InputError: A category that is used is none of the classes, as far as can be told.
     """
-    check_zero(classes.stated or {})
     names = _Names.of(categories, classes)
     known = ((number, names.class_of(number)) for number in categories)
     named = {number: its for number, its in known if its is not None}
