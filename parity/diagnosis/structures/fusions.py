@@ -204,7 +204,7 @@ def _activations(seen: Seen, chains: list[Chain]) -> Iterator[Statement]:
             inactive.append(rest[0])
         if not active and last and not any(item.kind is Kind.OTHER for item in chain.end):
             inactive.append(rest[-1])
-        here += [layer for layer in active if layer.name != seen.activation]
+        here += active
         elsewhere += [layer for layer in others if layer.kind is Kind.ACTIVATION]
     if inactive and acts:
         what = (
@@ -214,10 +214,10 @@ def _activations(seen: Seen, chains: list[Chain]) -> Iterator[Statement]:
         )
         text = f"{_behind(len(inactive), total)} {what}; the model has {seen.activation} there"
         yield seen.statement("activation-missing", text, inactive, acts)
-    here = seen.wrong(here)
+    here, alike = seen.other_activations(here)
     if here and acts:
         names = by_text(layer.name for layer in here)
-        text = f"{_behind(len(here), total)} {names} follows instead of {seen.activation}"
+        text = f"{_behind(len(here), total)} {names} follows instead of {seen.activation}{alike}"
         yield seen.statement("activation-other", text, here)
     if elsewhere and (norms or acts):
         names = by_text(layer.name for layer in elsewhere)

@@ -32,7 +32,7 @@ def layers(seen: Seen) -> Iterator[Statement]:
             active = [layer for layer in repeat if layer.kind is Kind.ACTIVATION]
             if not active:
                 inactive.append(repeat[-1])
-            others += [layer for layer in active if layer.name != seen.activation]
+            others += active
     where = f"of {total} repeats of the heads"
     if unlike and (nodes := seen.open((NodeKind.CONV, NodeKind.DEPTHWISE), *_PARTS)):
         slug, words = other_convolution(seen, unlike[0])
@@ -49,10 +49,10 @@ def layers(seen: Seen) -> Iterator[Statement]:
             f"there"
         )
         yield seen.statement("activation-missing", text, inactive, acts)
-    others = seen.wrong(others)
+    others, alike = seen.other_activations(others)
     if others and acts:
         names = by_text(layer.name for layer in others)
-        text = f"in {len(others)} {where} there is {names} instead of {seen.activation}"
+        text = f"in {len(others)} {where} there is {names} instead of {seen.activation}{alike}"
         yield seen.statement("activation-other", text, others)
     yield from _residuals(seen, chains)
     yield from _number(seen, chains)

@@ -15,14 +15,14 @@ _SQUEEZE_EXCITE = (NodeKind.MEAN, NodeKind.GATE, NodeKind.SCALE)
 def activations(seen: Seen) -> Iterator[Statement]:
     """Activations that are others than the model's."""
     there = [layer for layer in _inside(seen) if layer.kind is Kind.ACTIVATION]
-    wrong = seen.wrong(layer for layer in there if layer.name != seen.activation)
-    if wrong and seen.open((NodeKind.ACTIVATION,), Part.BACKBONE):
-        names = by_text(layer.name for layer in wrong)
+    others, alike = seen.other_activations(there)
+    if others and seen.open((NodeKind.ACTIVATION,), Part.BACKBONE):
+        names = by_text(layer.name for layer in others)
         text = (
-            f"{len(wrong)} of {len(there)} activations of the backbone are {names} instead of "
-            f"{seen.activation}"
+            f"{len(others)} of {len(there)} activations of the backbone are {names} instead of "
+            f"{seen.activation}{alike}"
         )
-        yield seen.statement("activation-other", text, wrong)
+        yield seen.statement("activation-other", text, others)
 
 
 def squeeze_excites(seen: Seen) -> Iterator[Statement]:

@@ -11,7 +11,7 @@ from typing import Any
 from efficientdet_spec import EfficientDetConfig, Node, NodeKind, Part
 from parity.diagnosis.structures.flow import WORDS, Flow, Kind, Layer
 from parity.diagnosis.structures.network import Network, in_squeeze_excite
-from parity.judge.verdict import NodeResult
+from parity.judge.verdict import NodeResult, Verdict
 from parity.results.records.nodes import Statement
 from parity.sides.observed.pairs import Partners
 
@@ -100,6 +100,40 @@ class Seen:
     def wrong(self, layers: Iterable[Layer]) -> list[Layer]:
         """Those of some layers that do not make a node as they should."""
         return [layer for layer in layers if not self.is_right(layer)]
+
+    def other_activations(self, layers: Iterable[Layer]) -> tuple[list[Layer], str]:
+        """Those of some activations that are others than the model's, none where all are right.
+
+        Two may be the same on all values that are met, as relu and relu6 are up to 6. These count
+        as others too, and the text says at how many of them the values do not show it.
+        """
+        others = [layer for layer in layers if layer.name != self.activation]
+        alike = [layer for layer in others if self._agrees(layer)]
+        if not self.wrong(others):
+            return [], ""
+        # What only cuts values off above may be the rest of such an activation.
+        open_ended = [
+            layer
+            for layer in alike
+            if any(reader.kind is Kind.OTHER for reader in self.flow.read_by(layer))
+        ]
+        others = [layer for layer in others if layer not in open_ended]
+        count = len(alike) - len(open_ended)
+        if not count:
+            return others, ""
+        limited = {layer.name for layer in others} | {self.activation} == {"relu", "relu6"}
+        why = ", as none is above 6" if limited else ""
+        return others, f"; at {count} of these no value tells the two apart{why}"
+
+    def _agrees(self, layer: Layer) -> bool:
+        """Whether the values of an activation are the model's, be it that they say little."""
+        name = self.node(layer)
+        if name is None:
+            return False
+        result = self.results[name]
+        limited = all("relu" in words for words in (layer.name, self.activation))
+        unsaid = result.verdict is Verdict.NOT_COVERED and result.shape is not None
+        return result.verdict.passes or (limited and unsaid)
 
     def statement(
         self,

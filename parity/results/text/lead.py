@@ -6,13 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parity.process.outcome import Outcome
-from parity.results.records.nodes import NOT_REPEATABLE, Finding, Node, NodesResult, Suspect
+from parity.results.records.nodes import (
+    NOT_REPEATABLE,
+    Finding,
+    Node,
+    NodesResult,
+    Statement,
+    Suspect,
+)
 from parity.results.text import advice
 from parity.results.text.groups import finding_groups, reason_groups, suspect_groups
 from parity.results.text.layout import same_at
 
 _READS_OTHERS = frozenset(("input-from-other-node", "inputs-permuted"))
 """Names that say only what a node reads."""
+
+_WIRINGS = frozenset(("wiring-other", "levels-other", "cells-other", "pool-order"))
+"""Statements that explain layers without a counterpart, and what layers near them read."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +119,8 @@ def _of_node(report: NodesResult, node: Node) -> Lead:
         return Lead(node.name, node.reason, step, others, [*named, *suspect.evidence], suspect)
     if suspect.slug in _READS_OTHERS and any(item.other_layers for item in report.structures):
         return _of_structure(report, node, suspect)
+    if any(item.slug in _WIRINGS and _explains(item, group.places) for item in report.structures):
+        return _of_structure(report, node, suspect)
     if suspect.diagnosis and suspect.slug:
         step = advice.for_fault(suspect.slug, report, several=len(group.places) > 1)
         return Lead(node.name, suspect.diagnosis, step, others, suspect.evidence, suspect)
@@ -127,6 +139,9 @@ def _of_structure(report: NodesResult, node: Node, suspect: Suspect) -> Lead:
     """What is built otherwise, where a node that reads something else follows from that."""
     count = len(report.structures)
     told = "as a statement on it says" if count == 1 else f"as {count} statements on it say"
+    reads = []
+    if suspect.slug in _READS_OTHERS:
+        reads = [f"the first node that differs is {node.name}, which {suspect.diagnosis}"]
     return Lead(
         "the candidate's structure",
         f"it is not the model's: layers are missing or too many, {told}",
@@ -134,10 +149,16 @@ def _of_structure(report: NodesResult, node: Node, suspect: Suspect) -> Lead:
         details=(
             "in such a place a layer of the candidate may be taken for another node than it is "
             "meant to be",
-            f"the first node that differs is {node.name}, which {suspect.diagnosis}",
+            *reads,
         ),
         suspect=suspect,
     )
+
+
+def _explains(statement: Statement, places: Sequence[str]) -> bool:
+    """Whether a statement is about the step that some nodes lie in, such as a fusion's."""
+    steps = {name.rpartition(".")[0] for name in statement.nodes}
+    return any(place.rpartition(".")[0] in steps for place in places)
 
 
 def _of_gaps(report: NodesResult) -> Lead:

@@ -3,6 +3,7 @@
 The reference is the faithful model itself; that both frameworks agree on it is shown elsewhere.
 """
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -166,6 +167,21 @@ def test_what_a_candidate_is_built_of_otherwise_is_said(name, changes, due):
     assert [item.slug for item in told.statements] == due
     for item in told.statements:
         assert set(item.nodes) <= set(at.kinds) and item.nodes
+
+
+@pytest.mark.parametrize("own, other", [(A.RELU6, A.RELU), (A.RELU, A.RELU6)])
+def test_activations_that_are_alike_on_all_values_count_as_others_too(own, other):
+    at = OtherModel(replace(TINY, activation=own), (96, 128))
+    told = at.tell(at.other(activation=other), observed=True)
+    acts = [node for node, kind in at.kinds.items() if kind is NodeKind.ACTIVATION]
+    backbone = [node for node in acts if node.startswith("backbone.")]
+    failing = [node for node in backbone if told.nodes[node].verdict.fails]
+    first = told.statements[0]
+    names = f"{other.value} instead of {at.config.activation.value}"
+    assert first.slug == "activation-other" and set(first.nodes) == set(backbone)
+    alike = f"; at {len(backbone) - len(failing)} of these no value tells the two apart, as none is"
+    due = f"{len(backbone)} of {len(backbone)} activations of the backbone are {names}{alike}"
+    assert 0 < len(failing) < len(backbone) and first.text.startswith(due)
 
 
 @pytest.mark.heavy

@@ -91,6 +91,21 @@ def test_where_layers_are_missing_that_comes_before_what_reads_something_else():
     assert "culprit conv reads stem" in first(BAD, suspects=[reads], structures=[eps])
 
 
+def test_a_wiring_that_is_another_comes_before_the_nodes_that_it_leaves_out():
+    fuse = "fpn.cells.1.nodes.16.fuse"
+    nodes = [*GOOD, node(fuse, Verdict.FUNCTION_DIFFERS, "it is another")]
+    named = suspect(fuse, slug="left-out", diagnosis="left out: nothing is computed", tried=True)
+    wiring = Statement("wiring-other", "8 fusions; the model has 21", (fuse,), other_layers=True)
+    told = first(nodes, suspects=[named], structures=[wiring])
+    assert "culprit the candidate's structure it is not the model's" in told
+    assert "do first Make the layers in model.py:build those of the model" in told
+    assert "left out" not in told.partition("do first")[0]
+    # What lies elsewhere is no consequence of it.
+    other = ("fpn.cells.1.nodes.3.fuse",)
+    elsewhere = Statement("wiring-other", "8 fusions", other, other_layers=True)
+    assert f"culprit {fuse} left out" in first(nodes, suspects=[named], structures=[elsewhere])
+
+
 def test_a_known_fault_is_told_with_what_to_do():
     named = suspect(
         "conv",
