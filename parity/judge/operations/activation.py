@@ -80,8 +80,7 @@ class Gate(_Sigmoid):
 class Clamp(Operation):
     """``max(x, 0)``, which may be saturated: a selection, which has no roundings.
 
-    It is judged relative to its output, and where that is 0 relative to what was cut off. Between
-    two values it changes by no more than they do.
+    It is judged relative to its output. Between two values it changes by no more than they do.
     """
 
     highest: float = np.inf
@@ -89,10 +88,9 @@ class Clamp(Operation):
     def figures(self, inputs: Sequence[Array], lines: slice) -> tuple[Array, Array]:
         """See :class:`Operation`."""
         (features,) = inputs
-        x = by_lines(features)[lines]
-        truth = self._taken(x)
-        low = x.dtype.type(underflow(x.dtype))
-        return truth, np.maximum(truth, -x) + low
+        truth = self._taken(by_lines(features)[lines])
+        low = truth.dtype.type(underflow(truth.dtype))
+        return truth, np.abs(truth) + low
 
     def spread(self, inputs: Sequence[Array], errors: Sequence[Array]) -> Array:
         """See :class:`Operation`; nothing where both ends are saturated."""

@@ -140,11 +140,12 @@ def _of_structure(report: NodesResult, node: Node, suspect: Suspect) -> Lead:
     count = len(report.structures)
     told = "as a statement on it says" if count == 1 else f"as {count} statements on it say"
     reads = []
-    if suspect.slug in _READS_OTHERS:
+    # Where only the order is another, what a layer reads is told by the statement.
+    if suspect.slug in _READS_OTHERS and any(item.other_layers for item in report.structures):
         reads = [f"the first node that differs is {node.name}, which {suspect.diagnosis}"]
     return Lead(
         "the candidate's structure",
-        f"it is not the model's: layers are missing or too many, {told}",
+        f"it is not the model's: layers are missing, too many or in another order, {told}",
         advice.for_structure(report),
         details=(
             "in such a place a layer of the candidate may be taken for another node than it is "
