@@ -71,7 +71,7 @@ def test_the_text_fits_and_says_what_is_known(capsys):
     rows = {line.split()[0]: line.split()[1:] for line in lines if line.startswith("efficientdet-")}
     assert rows["efficientdet-d3"] == ["46.8", "47.2", "coco2/efficientdet-d3.tar.gz", "cp"]
     assert rows["efficientdet-d3-640"] == ["44.0", "coco640/efficientdet-d3-640.tar.gz", "p"]
-    assert rows["efficientdet-lite0"] == ["26.41", "coco/efficientdet-lite0.tgz", "2"]
+    assert rows["efficientdet-lite0"] == ["26.41", "coco/efficientdet-lite0.tgz", "p2"]
     network = next(line for line in lines if line.startswith("efficientdet-lite3x "))
     assert network.split()[1:5] == ["640x640", "922", "9,280,862", "76,725"]
 
