@@ -24,7 +24,7 @@ from converter.hparams.given import Hyperparameters
 from converter.ledger import FLOAT64, PRECISIONS, Ledger, make_ledger
 from converter.mappings.layouts import Array
 from converter.mappings.official import iterate_pairs
-from converter.recognised import (
+from converter.origin import (
     BY_CONTENT,
     BY_FOLDER,
     BY_NAME,
@@ -127,7 +127,7 @@ def _ledger(
         known = replace(known, levels=facts_of(base_shapes(entries)).levels)
         wanted = known.named(name)
         if wanted is not None and release is not None and release.certain:
-            _check_content(files, release, wanted, model)
+            _check_content(files, release, wanted, name or wanted.name)
         suggested = release.config if release else _suggested_by_name(files)
         config = choose_config(
             entries,
@@ -140,7 +140,9 @@ def _ledger(
             advice=_advice(known) if name is None else None,
         )
     except InputError as error:
-        if model is not None or num_classes is not None or files.download is None:
+        # What the user has said may be what does not fit, and not the archive.
+        said = model is not None or num_classes is not None or known.given
+        if said or files.download is None:
             raise
         raise InputError(
             f"{files.origin} is an archive of another model ({error}) give another address, or "
@@ -169,17 +171,15 @@ def _suggested_by_name(files: CheckpointFiles) -> EfficientDetConfig | None:
 
 
 def _check_content(
-    files: CheckpointFiles, release: Recognised, wanted: EfficientDetConfig, model: str | None
+    files: CheckpointFiles, release: Recognised, wanted: EfficientDetConfig, name: str
 ) -> None:
     """Raise where a checkpoint's content is known to be of another model than asked for."""
     found = release.config
+    full = f"efficientdet-{name.removeprefix('efficientdet-')}"
     # The first releases are of today's models, but other weights.
-    asked = model if model in FIRST_RELEASES else None
-    other = asked is not None and asked != release.release.name
-    if asked is None:
-        asked = wanted.name
-        other = asked != found.name and base_model(asked) == base_model(found.name)
-    if other:
+    first = full in FIRST_RELEASES
+    asked, known = (full, release.release.name) if first else (wanted.name, found.name)
+    if asked != known and base_model(wanted.name) == base_model(found.name):
         raise InputError(
             f"{files.prefix} is Google's {release.release.name} by its content, not {asked}; "
             f"leave --model out or give the right checkpoint.",

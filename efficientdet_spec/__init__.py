@@ -60,7 +60,7 @@ from efficientdet_spec.models import (
     parse_size,
 )
 from efficientdet_spec.nodes import IMAGES, Node, Part, iterate_nodes
-from efficientdet_spec.official import OFFICIAL_KEYS, Contradiction, first_difference
+from efficientdet_spec.official import OFFICIAL_KEYS, Contradiction, field_of, first_difference
 from efficientdet_spec.operations import (
     BATCH_NORM_DECAY,
     BATCH_NORM_EPSILON,
@@ -78,6 +78,7 @@ from efficientdet_spec.wiring import WIRINGS, NodeSpec, ResampleSpec, Wiring, bi
 
 __all__ = [
     "OFFICIAL_KEYS",
+    "field_of",
     "Contradiction",
     "first_difference",
     "CONFIG_FILE",

@@ -30,7 +30,18 @@ OFFICIAL_KEYS: Mapping[str, str] = MappingProxyType(
 )
 """Official names of a configuration's fields, where they are others than the fields'."""
 
+_FIELDS: Mapping[str, str] = MappingProxyType({key: name for name, key in OFFICIAL_KEYS.items()})
+
 _MOST_LETTERS = 200
+
+
+def field_of(key: str) -> str:
+    """The field of a configuration that an official hyperparameter is.
+
+    Args:
+        key: Its official name.
+    """
+    return _FIELDS.get(key, key)
 
 
 @dataclass(frozen=True)

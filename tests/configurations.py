@@ -16,6 +16,9 @@ OWN_STAGES = (
 )
 """A block without squeeze-excite, two without a residual, one with a wider bottleneck."""
 
+PLAIN_STAGES = tuple(replace(stage, squeeze_ratio=None, has_skip=True) for stage in OWN_STAGES)
+"""The tiny backbone's, without squeeze-excites as in the lite models."""
+
 OWN_NODES = (
     (6, (3, 4)),
     (5, (2, 5)),
@@ -47,10 +50,10 @@ CONFIGURATIONS = {
     "head residuals": replace(TINY, head_repeats=3, head_survival_probability=0.8),
     "one class, one anchor": replace(TINY, num_classes=1, num_scales=1, aspect_ratios=(1.0,)),
     "four scales of one aspect": replace(TINY, num_scales=4, aspect_ratios=(1.0,)),
+    "own nodes": replace(TINY, fpn_nodes=OWN_NODES),
     "BiFPN as wide as the highest level": replace(TINY, fpn_channels=32),
     "one repeat, one cell": replace(TINY, fpn_cells=1, head_repeats=1),
     "quad FPN": replace(TINY, fpn_nodes=WIRINGS["qufpn"](TINY.levels)),
-    "own nodes": replace(TINY, fpn_nodes=OWN_NODES),
     "whole convolutions": replace(TINY, separable_conv=False),
     "convolution behind the pool": replace(TINY, conv_after_downsample=True),
     "activation behind the norm": replace(TINY, conv_bn_act=True),
@@ -60,7 +63,7 @@ CONFIGURATIONS = {
         TINY,
         activation=Activation.RELU6,
         fusion=Fusion.SUM,
-        backbone_stages=tuple(replace(stage, squeeze_ratio=None) for stage in OWN_STAGES),
+        backbone_stages=PLAIN_STAGES,
     ),
     "several at once": replace(
         TINY,

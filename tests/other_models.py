@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 
 import torch
+from configurations import PLAIN_STAGES
 from made_images import waves
 
-from efficientdet_spec import Activation, Fusion, StageSpec, get_config, iterate_nodes
+from efficientdet_spec import Activation, Fusion, get_config, iterate_nodes
 from efficientdet_spec.wiring import qufpn
 from parity.diagnosis.structures import structures
 from parity.diagnosis.suspects import Known, diagnosed, findings, suspects
@@ -22,15 +23,6 @@ from torch_model.checkpoint import from_arrays
 from torch_model.preprocess import preprocess
 
 TINY = get_config("tiny")
-PLAIN_STAGES = (
-    StageSpec(1, 3, 1, 1, 8, 8, squeeze_ratio=None),
-    StageSpec(2, 3, 2, 2, 8, 8, squeeze_ratio=None),
-    StageSpec(1, 5, 2, 2, 8, 16, squeeze_ratio=None),
-    StageSpec(2, 3, 2, 2, 16, 24, squeeze_ratio=None),
-    StageSpec(1, 5, 2, 2, 24, 32, squeeze_ratio=None),
-)
-"""The tiny backbone's, without squeeze-excites as in the lite models."""
-
 MODELS = {
     "release": TINY,
     "lite": replace(

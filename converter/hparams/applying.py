@@ -8,7 +8,6 @@ from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any
 
-from converter.hparams.keys import HONOURED
 from converter.hparams.labels import read_labels
 from converter.hparams.stages import read_stages
 from efficientdet_spec import (
@@ -20,6 +19,7 @@ from efficientdet_spec import (
     Fusion,
     InputError,
     did_you_mean,
+    field_of,
 )
 from efficientdet_spec.suppression import Suppression
 from efficientdet_spec.wiring import WIRINGS, Wiring
@@ -48,7 +48,7 @@ def apply(base: EfficientDetConfig, values: Mapping[str, Any]) -> EfficientDetCo
         InputError: A value is impossible; the message has its official key.
     """
     changes: dict[str, Any] = {
-        HONOURED[key].fields[0]: read(values[key]) for key, read in _READ.items() if key in values
+        field_of(key): read(values[key]) for key, read in _READ.items() if key in values
     }
     if "nms_configs" in values:
         changes["suppression"] = _suppression(base.suppression, values["nms_configs"])

@@ -17,12 +17,10 @@ class Honoured:
     """A hyperparameter that is honoured.
 
     Attributes:
-        fields: Of a configuration, which hold it.
         meaning: In half a sentence.
         place: Where it takes effect.
     """
 
-    fields: tuple[str, ...]
     meaning: str
     place: str
 
@@ -37,87 +35,61 @@ NETWORK, ANCHORS, INPUT, BOXES, NAMES = (
 
 HONOURED: Mapping[str, Honoured] = MappingProxyType(
     {
-        "name": Honoured((), "the model whose values count where nothing else is said", NETWORK),
+        "name": Honoured("the model whose values count where nothing else is said", NETWORK),
         "image_size": Honoured(
-            ("image_size",),
             "native size of the input: one number, a text WxH, or a list or tuple (H, W)",
             INPUT,
         ),
-        "num_classes": Honoured(("num_classes",), "number of classes", NETWORK),
+        "num_classes": Honoured("number of classes", NETWORK),
         "label_map": Honoured(
-            ("label_map",),
             "names of the classes: a mapping of ids, coco, voc, waymo, or a YAML file of one",
             NAMES,
         ),
-        "anchor_scale": Honoured(
-            ("anchor_scale",), "size of anchors in strides, one number or one a level", ANCHORS
-        ),
+        "anchor_scale": Honoured("size of anchors in strides, one number or one a level", ANCHORS),
         "aspect_ratios": Honoured(
-            ("aspect_ratios",),
             "of each anchor aspect the width to height, or a pair of both factors",
             f"{NETWORK}, {ANCHORS}",
         ),
-        "num_scales": Honoured(
-            ("num_scales",), "octave scales of anchors at each place", f"{NETWORK}, {ANCHORS}"
-        ),
-        "min_level": Honoured(("min_level",), "lowest feature level", f"{NETWORK}, {ANCHORS}"),
-        "max_level": Honoured(("max_level",), "highest feature level", f"{NETWORK}, {ANCHORS}"),
+        "num_scales": Honoured("octave scales of anchors at each place", f"{NETWORK}, {ANCHORS}"),
+        "min_level": Honoured("lowest feature level", f"{NETWORK}, {ANCHORS}"),
+        "max_level": Honoured("highest feature level", f"{NETWORK}, {ANCHORS}"),
         "act_type": Honoured(
-            ("activation",),
             "activation: swish (also silu, swish_native), relu, relu6, hswish, mish",
             NETWORK,
         ),
-        "fpn_name": Honoured(
-            ("fpn_nodes",), "wiring of the FPN's cells: bifpn, bifpn_dyn, qufpn", NETWORK
-        ),
+        "fpn_name": Honoured("wiring of the FPN's cells: bifpn, bifpn_dyn, qufpn", NETWORK),
         "fpn_config": Honoured(
-            ("fpn_nodes", "fusion"),
             "own nodes of a cell (feat_level, inputs_offsets) and their weight_method, which count "
             "in place of fpn_name and fpn_weight_method",
             NETWORK,
         ),
         "fpn_weight_method": Honoured(
-            ("fusion",),
             "how nodes join features: fastattn, attn, channel_fastattn, channel_attn, sum",
             NETWORK,
         ),
-        "fpn_cell_repeats": Honoured(("fpn_cells",), "number of the FPN's cells", NETWORK),
-        "fpn_num_filters": Honoured(
-            ("fpn_channels",), "channels of the FPN and the heads", NETWORK
-        ),
-        "box_class_repeats": Honoured(
-            ("head_repeats",), "convolutions of each head before its last", NETWORK
-        ),
-        "separable_conv": Honoured(
-            ("separable_conv",), "depthwise separable convolutions in FPN and heads", NETWORK
-        ),
-        "conv_after_downsample": Honoured(
-            ("conv_after_downsample",), "1x1 convolutions behind the pooling", NETWORK
-        ),
-        "conv_bn_act_pattern": Honoured(
-            ("conv_bn_act",), "activation of FPN nodes behind the batch norm", NETWORK
-        ),
+        "fpn_cell_repeats": Honoured("number of the FPN's cells", NETWORK),
+        "fpn_num_filters": Honoured("channels of the FPN and the heads", NETWORK),
+        "box_class_repeats": Honoured("convolutions of each head before its last", NETWORK),
+        "separable_conv": Honoured("depthwise separable convolutions in FPN and heads", NETWORK),
+        "conv_after_downsample": Honoured("1x1 convolutions behind the pooling", NETWORK),
+        "conv_bn_act_pattern": Honoured("activation of FPN nodes behind the batch norm", NETWORK),
         "apply_bn_for_resampling": Honoured(
-            ("resample_bn",), "batch norms behind the 1x1 convolutions of the FPN", NETWORK
+            "batch norms behind the 1x1 convolutions of the FPN", NETWORK
         ),
         "survival_prob": Honoured(
-            ("head_survival_probability",),
             "residuals in the heads, which stay at inference; null or 0 for none",
             NETWORK,
         ),
-        "mean_rgb": Honoured(("mean_rgb",), "what is subtracted, one number or three", INPUT),
-        "stddev_rgb": Honoured(("stddev_rgb",), "what is divided by, one number or three", INPUT),
-        "scale_range": Honoured(
-            ("scale_range",), "grey levels become -1 to 1, as of AdvProp", INPUT
-        ),
+        "mean_rgb": Honoured("what is subtracted, one number or three", INPUT),
+        "stddev_rgb": Honoured("what is divided by, one number or three", INPUT),
+        "scale_range": Honoured("grey levels become -1 to 1, as of AdvProp", INPUT),
         "nms_configs": Honoured(
-            ("suppression",),
             "method, iou_thresh, score_thresh, sigma, pyfunc, max_nms_inputs, max_output_size",
             BOXES,
         ),
-        "backbone_name": Honoured(("backbone_name",), "the backbone", NETWORK),
+        "backbone_name": Honoured("the backbone", NETWORK),
         "backbone_config": Honoured(
-            ("backbone_stages",), "own stages of the backbone before scaling, as BlockArgs", NETWORK
+            "own stages of the backbone before scaling, as BlockArgs", NETWORK
         ),
     }
 )

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from converter.hparams.labels import DATA_SETS, check_zero
-from efficientdet_spec import EfficientDetConfig
-
-_NUM_CLASSES = 90
+from efficientdet_spec import DEFAULT_NUM_CLASSES, EfficientDetConfig
 
 
 def category_names(num_classes: int) -> Mapping[int, str]:
     """Name by category id; empty for a model of other classes than COCO's."""
-    return dict(DATA_SETS["coco"]) if num_classes == _NUM_CLASSES else {}
+    return dict(DATA_SETS["coco"]) if num_classes == DEFAULT_NUM_CLASSES else {}
 
 
 def stated_names(config: EfficientDetConfig) -> Mapping[int, str] | None:

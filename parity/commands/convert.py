@@ -16,8 +16,8 @@ from converter.ledger import Ledger
 from converter.listing import account_lines, listing, plain_listing
 from converter.mappings.keys import Naming
 from converter.mappings.state_dicts import get_naming, to_naming
+from converter.origin import BY_CONTENT
 from converter.progress import READING_PATIENCE, Progress
-from converter.recognised import BY_CONTENT
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from parity.commands.asking.options import (
     check_results,

@@ -14,6 +14,7 @@ from converter.bundle import BundleEntry, open_bundle, read_index
 from converter.bundle_writer import write_bundle
 from converter.conversion import account, convert, examine, to_tensorflow, to_torch
 from converter.fetch.cached import CheckpointFiles
+from converter.hparams.given import Hyperparameters
 from converter.ledger import make_ledger
 from converter.mappings.layouts import DEPTHWISE, Stacked
 from converter.mappings.official import iterate_pairs
@@ -257,8 +258,27 @@ def test_what_has_other_classes_is_no_release(tiny_checkpoint, tmp_path, monkeyp
     told = {"name": release.name, "how": "by its folder"}
     assert convert(files_of(folder)).provenance["release"] == told
     more = TINY.with_classes(TINY.num_classes + 1)
-    monkeypatch.setattr("converter.recognised.get_config", lambda name: more)
+    monkeypatch.setattr("converter.origin.get_config", lambda name: more)
     assert convert(files_of(folder)).provenance["release"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("num_scales=0", "--hparams: num_scales is 0"),
+        ("name=efficientdet-lite0", "not of efficientdet-lite0; correct the name in --hparams"),
+        ("box_class_repeats=9", "--hparams says box_class_repeats so that 9 is expected"),
+    ],
+)
+def test_a_hyperparameter_that_does_not_fit_is_no_wrong_archive(
+    tiny_checkpoint, tmp_path, text, said
+):
+    files = CheckpointFiles(
+        tiny_checkpoint / "model", "https://host/x.tar.gz", "ab" * 32, None, tmp_path / "x.tar.gz"
+    )
+    with pytest.raises(InputError) as raised:
+        account(files, hyperparameters=Hyperparameters.of(None, text))
+    assert said in str(raised.value) and "archive" not in str(raised.value)
 
 
 def test_what_was_downloaded_for_another_model_says_where_it_is(tiny_checkpoint, tmp_path):

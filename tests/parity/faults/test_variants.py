@@ -1,10 +1,11 @@
-"""Models beyond the official nine: both frameworks build one structure for any configuration."""
+"""Models beyond the official ones: both frameworks build one structure for any configuration."""
 
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
+from configurations import PLAIN_STAGES
 from made_images import waves
 from paired import paired
 from sampling import one_in
@@ -13,7 +14,7 @@ import reference_tf
 from converter.bundle import open_bundle
 from converter.mappings.official import iterate_pairs
 from converter.seeded import write_seeded
-from efficientdet_spec import Activation, Fusion, StageSpec, get_config
+from efficientdet_spec import Activation, Fusion, get_config
 from efficientdet_spec.wiring import qufpn
 from parity.lockstep.comparison import compare
 from parity.sides.naming import own_paths
@@ -27,17 +28,7 @@ SALT = "a"
 """With this one no node's fusion weights are all negative, which would make it rightly dead."""
 
 TINY = get_config("tiny")
-PLAIN_BLOCKS = replace(
-    TINY,
-    backbone_stages=(
-        StageSpec(1, 3, 1, 1, 8, 8, squeeze_ratio=None),
-        StageSpec(2, 3, 2, 2, 8, 8, squeeze_ratio=None),
-        StageSpec(1, 5, 2, 2, 8, 16, squeeze_ratio=None),
-        StageSpec(2, 3, 2, 2, 16, 24, squeeze_ratio=None),
-        StageSpec(1, 5, 2, 2, 24, 32, squeeze_ratio=None),
-    ),
-)
-"""Without squeeze-excites, as in the lite models."""
+PLAIN_BLOCKS = replace(TINY, backbone_stages=PLAIN_STAGES)
 
 VARIANTS = {
     "softmax attention": replace(TINY, fusion=Fusion.SOFTMAX_ATTENTION),

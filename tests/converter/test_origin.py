@@ -10,7 +10,7 @@ from converter.bundle import BundleEntry, BundleIndex, read_index
 from converter.conversion import account
 from converter.fetch.cached import CheckpointFiles
 from converter.mappings.official import iterate_pairs
-from converter.recognised import model_of_name, recognise_release
+from converter.origin import model_of_name, recognise_release
 from efficientdet_spec import (
     EMA_SUFFIX,
     FIRST_RELEASES,
@@ -140,7 +140,12 @@ def test_known_content_outweighs_every_name(test_data):
         asked = CheckpointFiles(here.prefix, "x", "0" * 64, official)
         with pytest.raises(InputError, match="Google's efficientdet-d0 by its content, not eff"):
             account(asked, model=model)
+    for model, official in (("d0-2020-03", None), (None, "efficientdet-d0-2020-03")):
+        asked = CheckpointFiles(here.prefix, "x", "0" * 64, official)
+        with pytest.raises(InputError, match="by its content, not efficientdet-d0-2020-03"):
+            account(asked, model=model)
     first = CheckpointFiles(index.with_name("efficientdet-d0.coco"), "x", None)
+    assert account(first, model="d0-2020-03").config == account(first, model="d0").config
     content = read_index(index.with_name("efficientdet-d0.coco.index")).fingerprint()
     assert recognise_release(first, content).release.name == "efficientdet-d0-2020-03"
     assert account(first).config == get_config("d0")
