@@ -25,7 +25,7 @@ from parity.faults.catalogue import FAMILIES
 from parity.judge.referee import Ruling
 from parity.judge.verdict import NodeResult, Verdict
 from parity.process.arrays import Array
-from parity.results.records.nodes import Finding, Suspect
+from parity.results.records.nodes import READS_OTHER, Finding, Suspect
 from parity.sides import pytorch
 from parity.sides.naming import base
 
@@ -382,7 +382,7 @@ class Examination:
             title = f"reads its inputs in another order: {', '.join(read)}"
             return "inputs-permuted", title, proof
         title = f"reads {', '.join(read)} instead of {', '.join(due)}"
-        return "input-from-other-node", title, proof
+        return READS_OTHER, title, proof
 
     def _by_inner(self, diagnosis: hypotheses.Diagnosis | None) -> _Named | None:
         """What is wrong with the convolution of a span, where its batch norm is right."""

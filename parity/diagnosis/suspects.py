@@ -19,7 +19,7 @@ from parity.judge.referee import Referee
 from parity.judge.verdict import NodeResult, Verdict
 from parity.lockstep.isolated import IsolatedWalk, Meeting
 from parity.lockstep.pairing import Pairing, Progress
-from parity.results.records.nodes import Finding, Suspect
+from parity.results.records.nodes import READS_OTHER, REWIRINGS, Finding, Statement, Suspect
 from parity.sides.naming import base, own_paths
 from parity.sides.pytorch import FaithfulReferee, TorchCandidate, TorchValue
 from parity.sides.pytorch.observation.candidate import ObservedCandidate
@@ -360,3 +360,27 @@ def agrees_behind(name: str, results: Mapping[str, NodeResult], referee: Referee
         else:
             passed |= reader.verdict.passes
     return passed
+
+
+def cautious(suspects: Sequence[Suspect], statements: Sequence[Statement]) -> list[Suspect]:
+    """Suspects of which no more is said than is known where a structure is wired otherwise.
+
+    Which layer is which node is told by what it reads. Where that is other by construction, a layer
+    that reads what it should may have been taken for another node.
+
+    Args:
+        suspects: As they were diagnosed.
+        statements: On the candidate's structure.
+    """
+    if not any(item.slug in REWIRINGS for item in statements):
+        return list(suspects)
+    return [
+        replace(
+            item,
+            diagnosis=f"{item.diagnosis}, unless the layer is taken for the wrong node, as may "
+            f"be where the structure is another",
+        )
+        if item.slug == READS_OTHER and item.diagnosis
+        else item
+        for item in suspects
+    ]

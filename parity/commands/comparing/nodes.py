@@ -189,7 +189,7 @@ def _examined(
 ) -> tuple[Evidence, dict[str, Any]]:
     """What was found, and further fields of the result."""
     from parity.diagnosis.structures import structures
-    from parity.diagnosis.suspects import Known, diagnosed, findings, suspects
+    from parity.diagnosis.suspects import Known, cautious, diagnosed, findings, suspects
     from parity.lockstep.closeups import chosen, closeups
     from parity.lockstep.contributions import Observed, contributions
 
@@ -226,6 +226,7 @@ def _examined(
                 progress,
                 trials.elsewhere,
             )
+    guilty = cautious(guilty, otherwise)
     seconds["diagnosis"] = time.perf_counter() - started
     started = time.perf_counter()
     largest = [node.name for node in sources(shown, settings.contributions)]

@@ -19,6 +19,13 @@ from parity.results.records.shared import Checkpoint, Environment
 NOT_REPEATABLE = "not-repeatable"
 """Slug of the finding that a candidate's runs do not agree with each other."""
 
+READS_OTHER = "input-from-other-node"
+"""Slug of a suspect that reads something else than it should."""
+
+REWIRINGS = frozenset(("wiring-other", "levels-other", "cells-other", "pool-order"))
+"""Slugs of statements on structure that explain layers without a counterpart, and by which a layer
+near them may be taken for another node than it is meant to be."""
+
 OTHER_FORM = "other-form"
 """Slug of the finding that the form in which it is used is not the one whose nodes were judged."""
 

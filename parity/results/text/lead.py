@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from parity.process.outcome import Outcome
 from parity.results.records.nodes import (
     NOT_REPEATABLE,
+    READS_OTHER,
+    REWIRINGS,
     Finding,
     Node,
     NodesResult,
@@ -18,11 +20,8 @@ from parity.results.text import advice
 from parity.results.text.groups import finding_groups, reason_groups, suspect_groups
 from parity.results.text.layout import same_at
 
-_READS_OTHERS = frozenset(("input-from-other-node", "inputs-permuted"))
+_READS_OTHERS = frozenset((READS_OTHER, "inputs-permuted"))
 """Names that say only what a node reads."""
-
-_WIRINGS = frozenset(("wiring-other", "levels-other", "cells-other", "pool-order"))
-"""Statements that explain layers without a counterpart, and what layers near them read."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def _of_node(report: NodesResult, node: Node) -> Lead:
         return Lead(node.name, node.reason, step, others, [*named, *suspect.evidence], suspect)
     if suspect.slug in _READS_OTHERS and any(item.other_layers for item in report.structures):
         return _of_structure(report, node, suspect)
-    if any(item.slug in _WIRINGS and _explains(item, group.places) for item in report.structures):
+    if any(item.slug in REWIRINGS and _explains(item, group.places) for item in report.structures):
         return _of_structure(report, node, suspect)
     if suspect.diagnosis and suspect.slug:
         step = advice.for_fault(suspect.slug, report, several=len(group.places) > 1)
