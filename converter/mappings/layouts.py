@@ -94,6 +94,25 @@ class Stacked(Layout):
         return (tuple(rest),) * count
 
 
+@dataclass(frozen=True)
+class Kept(Layout):
+    """One tensor that is laid out as the parameter is, as in another code base's state dict."""
+
+    def to_torch(self, arrays: Sequence[Array]) -> Array:
+        """See :class:`Layout`; there is one array."""
+        (array,) = arrays
+        return array.copy(order="C")
+
+    def to_tensorflow(self, array: Array) -> list[Array]:
+        """See :class:`Layout`."""
+        return [np.ascontiguousarray(array)]
+
+    def tensorflow_shapes(self, torch_shape: Shape) -> tuple[Shape, ...]:
+        """See :class:`Layout`."""
+        return (torch_shape,)
+
+
+KEPT = Kept("as it is")
 CONVOLUTION = Permuted("HWIO->OIHW", (3, 2, 0, 1))
 DEPTHWISE = Permuted("HWC1->C1HW", (2, 3, 0, 1))
 VECTOR = Permuted("vector", (0,))

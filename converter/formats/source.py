@@ -1,0 +1,207 @@
+"""What every kind of container has in common: tensors that can be listed, read and verified.
+
+Which of several values is the model's is decided here, by the container, and never by the names:
+a SavedModel of TensorFlow 1 has the very names of a training checkpoint, and other values.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+
+from converter.bundle import count_not_finite
+from converter.mappings.layouts import Array, Shape
+from converter.mappings.official import Pair, iterate_pairs
+from efficientdet_spec import EfficientDetConfig
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class Entry(Protocol):
+    """One tensor as a file describes it; nothing of it has been read."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the file."""
+
+    @property
+    def dtype_name(self) -> str:
+        """TensorFlow's name of the type in which it is stored, such as ``DT_FLOAT``."""
+
+    @property
+    def shape(self) -> Shape:
+        """Its shape in the file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its values in the file."""
+
+
+@dataclass(frozen=True)
+class StoredEntry:
+    """An :class:`Entry` of a container that says no more of a tensor.
+
+    Attributes:
+        name: Its name in the file.
+        dtype_name: TensorFlow's name of the type in which it is stored.
+        shape: Its shape in the file.
+        size: Bytes of its values in the file.
+    """
+
+    name: str
+    dtype_name: str
+    shape: Shape
+    size: int
+
+
+def _unused_none(config: EfficientDetConfig) -> Mapping[str, str]:
+    return _NOTHING
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What a kind of file calls the parameters of a model.
+
+    Attributes:
+        name: Short, such as ``official`` or ``effdet``.
+        whose: In words, to stand behind ``the names of``.
+        pairs: For a model, every parameter with the names that its values have in such a file,
+            how they are laid out there, and their shape in PyTorch.
+        unused: For a model, what else such a file has by design, and why nothing is made of it.
+    """
+
+    name: str
+    whose: str
+    pairs: Callable[[EfficientDetConfig], Iterable[Pair]]
+    unused: Callable[[EfficientDetConfig], Mapping[str, str]] = _unused_none
+
+
+OFFICIAL = Naming("official", "Google's TensorFlow variables", iterate_pairs)
+"""The names of TensorFlow 1 checkpoints."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a file says of itself besides its tensors, where it does.
+
+    Attributes:
+        config: The model.
+        provenance: Where its values came from, as plain values.
+    """
+
+    config: EfficientDetConfig
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TensorSource(ABC):
+    """The tensors of one file, or of the files that belong together, open to be read.
+
+    There is nothing to close. Every name below is one of the source's naming, for official names
+    that of the variable; where a file has two values of it, the moving average has
+    ``EMA_SUFFIX`` behind the name and the raw value has none.
+
+    Attributes:
+        path: What names it: the prefix of a checkpoint, a file, or ``saved_model.pb`` of a folder.
+        naming: Whose names these are.
+        entries: Every tensor of the file by its name, in the file's order. A name that is not in
+            the naming is in the file's own words and will be a finding.
+        left_out: Of tensors that are no part of any model, such as optimizer slots that the
+            naming cannot tell, the reason, by name; each is in ``entries`` too.
+        said: What the file says of itself.
+    """
+
+    FORMAT: str
+    """Name of the container, such as ``tf1``."""
+
+    SAYS: str
+    """What it is in words, such as ``a Keras HDF5 file``."""
+
+    ONLY_VALUE: str = ""
+    """Where a container holds one value of each variable: which it is, as a clause to stand behind
+    ``holds one value of each variable,``; empty where it may hold raw values and averages."""
+
+    CHECKED: str = "this container carries no checksum"
+    """What has been verified once every value was read, or that nothing could be."""
+
+    path: Path
+    naming: Naming = OFFICIAL
+    entries: Mapping[str, Entry]
+    left_out: Mapping[str, str] = _NOTHING
+    said: Said | None = None
+
+    @abstractmethod
+    def read(self, name: str) -> Array:
+        """The values of a tensor, in an array of their own, as the file has them.
+
+        They are verified where the container has checksums. Half precisions that NumPy lacks
+        (bfloat16) come as the float32 that they are.
+
+        Args:
+            name: One of ``entries``.
+
+        Raises:
+            InputError: They are damaged or no numbers.
+        """
+
+    def verify(self, name: str) -> int:
+        """Verify a tensor that is not needed, with little memory where that can be.
+
+        Args:
+            name: One of ``entries``.
+
+        Returns:
+            How many of its values are NaN or infinite; 0 of what is not floating-point.
+
+        Raises:
+            InputError: It is damaged.
+        """
+        array = self.read(name)
+        return count_not_finite(array) if array.dtype.kind == "f" else 0
+
+    @abstractmethod
+    def files(self) -> list[Path]:
+        """The files that it is made of, which nothing may overwrite."""
+
+    def digests(self) -> Mapping[str, str]:
+        """SHA-256 that identify the files, by the name that provenance gives each."""
+        return {}
+
+    def crc32c(self, name: str, array: Array | None) -> int | None:
+        """CRC32C of a tensor's bytes where the container records it; else None.
+
+        Args:
+            name: One of ``entries``.
+            array: Unused by containers that record it.
+        """
+        return None
+
+
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """TensorFlow's name for a type of NumPy's, such as ``DT_FLOAT``.
+
+    Args:
+        dtype: The type; one that TensorFlow lacks is named as NumPy does.
+    """
+    return _NAMES.get(dtype.newbyteorder("<").str, str(dtype))
+
+
+_NAMES = {
+    "<f4": "DT_FLOAT",
+    "<f8": "DT_DOUBLE",
+    "<f2": "DT_HALF",
+    "<i4": "DT_INT32",
+    "<i8": "DT_INT64",
+    "<i2": "DT_INT16",
+    "|i1": "DT_INT8",
+    "|u1": "DT_UINT8",
+    "<u2": "DT_UINT16",
+    "<u4": "DT_UINT32",
+    "<u8": "DT_UINT64",
+    "|b1": "DT_BOOL",
+}
