@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
-from converter.bundle import BundleEntry
+from converter.formats.source import Entry
 from converter.mappings.official import iterate_pairs
 from converter.recognition import CLASS_BIAS, Facts, adopted, differences, facts_of
 from converter.variables import base_shapes, exclusion
@@ -14,7 +14,7 @@ from efficientdet_spec import MODELS, Cause, EfficientDetConfig, InputError, bas
 
 
 def recognise(
-    entries: Mapping[str, BundleEntry],
+    entries: Mapping[str, Entry],
     source: str,
     models: Iterable[EfficientDetConfig] = MODELS.values(),
     given: Collection[str] = (),
@@ -67,7 +67,7 @@ def _adopted(
 
 
 def choose_config(
-    entries: Mapping[str, BundleEntry],
+    entries: Mapping[str, Entry],
     source: str,
     model: EfficientDetConfig | None = None,
     num_classes: int | None = None,
