@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from converter.mappings.keys import Key, Layers, Naming, require_usual
 from efficientdet_spec import BlockSpec, EfficientDetConfig, iterate_cells
@@ -85,6 +87,22 @@ def _separable(layers: Layers, theirs: str, ours: str) -> Iterator[Key]:
     yield from layers.convolution(f"{theirs}.conv_pw", f"{ours}.pointwise")
 
 
+def _level_first_keys(config: EfficientDetConfig) -> Iterator[Key]:
+    """The keys after ``toggle_head_bn_level_first``: the heads' batch norms by level, then repeat.
+
+    They have no part ``bn`` then, so that the two never have a key in common.
+    """
+    for key in iterate_keys(config):
+        match = _HEAD_NORM.fullmatch(key.name)
+        if match:
+            net, repeat, level, part = match.groups()
+            key = replace(key, name=f"{net}.bn_rep.{level}.{repeat}.{part}")
+        yield key
+
+
+_HEAD_NORM = re.compile(r"(class_net|box_net)\.bn_rep\.(\d+)\.(\d+)\.bn\.(\w+)")
+
+
 def _head(layers: Layers, config: EfficientDetConfig, theirs: str, ours: str) -> Iterator[Key]:
     for repeat in range(config.head_repeats):
         yield from _separable(layers, f"{theirs}.conv_rep.{repeat}", f"{ours}.convs.{repeat}")
@@ -95,4 +113,25 @@ def _head(layers: Layers, config: EfficientDetConfig, theirs: str, ours: str) ->
     yield from _separable(layers, f"{theirs}.predict", f"{ours}.predict")
 
 
-NAMING = Naming("effdet", "rwightman/efficientdet-pytorch", iterate_keys)
+def _own_model(keys: Collection[str]) -> str:
+    """What models of its own this code base has whose keys are alike, and these are of one."""
+    biases = ("conv_pw.bias", "conv.conv.bias")
+    inner = (key for key in keys if not key.startswith(("backbone.",)) and ".predict." not in key)
+    if any(key.endswith(biases) for key in inner):
+        return ""
+    return (
+        f"a model of {_PROJECT} without biases before batch norms (redundant_bias=False), as "
+        f"efficientdet_d0 to d3 and efficientdet_lite0 there, which also pad otherwise than the "
+        f"official networks; give one of its tf_efficientdet models"
+    )
+
+
+_PROJECT = "rwightman/efficientdet-pytorch"
+
+NAMING = Naming(
+    "effdet",
+    _PROJECT,
+    iterate_keys,
+    variants=(Naming("effdet", _PROJECT, _level_first_keys, obstacle=_own_model),),
+    obstacle=_own_model,
+)
