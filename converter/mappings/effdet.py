@@ -11,7 +11,7 @@ from efficientdet_spec import BlockSpec, EfficientDetConfig, iterate_cells
 
 
 def iterate_keys(config: EfficientDetConfig) -> Iterator[Key]:
-    """Every key of the model, in the order in which the network uses them.
+    """Every key of the model, in the order of the code base's own state dict.
 
     Args:
         config: The model.
@@ -63,6 +63,8 @@ def _fpn(layers: Layers, config: EfficientDetConfig) -> Iterator[Key]:
         for node in nodes:
             theirs = f"fpn.cell.{cell}.fnode.{node.index}"
             ours = f"fpn.cells.{cell}.nodes.{node.index}"
+            if config.fusion.is_weighted:
+                yield layers.parameter(f"{theirs}.combine.edge_weights", f"{ours}.weights")
             for position, item in enumerate(node.inputs):
                 if item.input_channels != config.fpn_channels:
                     # Theirs are called by the feature that is resampled, ours by their order.
@@ -71,8 +73,6 @@ def _fpn(layers: Layers, config: EfficientDetConfig) -> Iterator[Key]:
                         f"{theirs}.combine.resample.{item.source}",
                         f"{ours}.resamples.{position}",
                     )
-            if config.fusion.is_weighted:
-                yield layers.parameter(f"{theirs}.combine.edge_weights", f"{ours}.weights")
             yield from _separable(layers, f"{theirs}.after_combine.conv", f"{ours}.conv")
             yield from layers.batch_norm(f"{theirs}.after_combine.conv.bn", f"{ours}.bn")
 
@@ -106,6 +106,7 @@ _HEAD_NORM = re.compile(r"(class_net|box_net)\.bn_rep\.(\d+)\.(\d+)\.bn\.(\w+)")
 def _head(layers: Layers, config: EfficientDetConfig, theirs: str, ours: str) -> Iterator[Key]:
     for repeat in range(config.head_repeats):
         yield from _separable(layers, f"{theirs}.conv_rep.{repeat}", f"{ours}.convs.{repeat}")
+    for repeat in range(config.head_repeats):
         for position, level in enumerate(config.levels):
             yield from layers.batch_norm(
                 f"{theirs}.bn_rep.{repeat}.{position}.bn", f"{ours}.bns.{repeat}.P{level}"
