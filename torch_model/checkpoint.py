@@ -29,7 +29,6 @@ from torch_model.model_file import (
     EMA,
     FORMAT,
     RAW,
-    SAFETENSORS,
     ModelFile,
     described,
     open_model_file,
@@ -70,39 +69,60 @@ class ModelCheckpoint:
 def save_checkpoint(
     path: str | os.PathLike[str], checkpoint: ModelCheckpoint, kind: str = FORMAT
 ) -> None:
-    """Write ``checkpoint`` to ``path``; the file appears complete or not at all.
+    """Write ``checkpoint`` to ``path`` as a ``.pth``; the file appears complete or not at all.
 
     Args:
-        path: The file: a safetensors file where its name ends in ``.safetensors``, else a
-            ``.pth``.
-        checkpoint: The model. A ``.pth`` with raw values is of version 3, which programs that
-            know only version 2 refuse; without, it is of version 2.
-        kind: Whether it is a backbone's, which only a ``.pth`` can be.
+        path: The file.
+        checkpoint: The model. A file with raw values is of version 3, which programs that know
+            only version 2 refuse; without, it is of version 2.
+        kind: ``FORMAT``, or ``BACKBONE_FORMAT`` for a backbone alone.
 
     Raises:
         InputError: The file cannot be written (no such folder, no right, disk full).
     """
-    # Each with bytes of its own, row by row, so that a digest covers all that the file holds.
-    state = {name: _row_major(value) for name, value in checkpoint.state_dict.items()}
-    raw = None
-    if checkpoint.raw is not None:
-        raw = {name: _row_major(value) for name, value in checkpoint.raw.items()}
-    arrays = {name: value.numpy() for name, value in state.items()}
-    raw_arrays = None if raw is None else {name: value.numpy() for name, value in raw.items()}
-    if Path(path).suffix == SAFETENSORS and kind == FORMAT:
-        save_as_safetensors(
-            Path(path), checkpoint.config, arrays, checkpoint.provenance, raw_arrays
-        )
-        return
-    digests = _digests(arrays)
-    raw_digests = None if raw_arrays is None else _digests(raw_arrays)
-    content = described(kind, checkpoint.config, checkpoint.provenance, digests, raw_digests)
+    state, raw = _row_majors(checkpoint)
+    content = described(
+        kind,
+        checkpoint.config,
+        checkpoint.provenance,
+        {name: tensor_digest(value.numpy()) for name, value in state.items()},
+        None if raw is None else {n: tensor_digest(value.numpy()) for n, value in raw.items()},
+    )
     tensors = {"state_dict": state, **({} if raw is None else {"raw_state_dict": raw})}
     _write(Path(path), {**content, **tensors})
 
 
-def _digests(arrays: Mapping[str, NDArray[Any]]) -> dict[str, str]:
-    return {name: tensor_digest(array) for name, array in arrays.items()}
+def save_safetensors(path: str | os.PathLike[str], checkpoint: ModelCheckpoint) -> None:
+    """Write ``checkpoint`` to ``path`` as a safetensors file, completely or not at all.
+
+    Args:
+        path: The file.
+        checkpoint: The model.
+
+    Raises:
+        InputError: As of :func:`save_checkpoint`.
+    """
+    state, raw = _row_majors(checkpoint)
+    save_as_safetensors(
+        Path(path),
+        checkpoint.config,
+        {name: value.numpy() for name, value in state.items()},
+        checkpoint.provenance,
+        None if raw is None else {name: value.numpy() for name, value in raw.items()},
+    )
+
+
+def _row_majors(
+    checkpoint: ModelCheckpoint,
+) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """The values and the raw ones as they are written.
+
+    Each has bytes of its own, row by row, so that a digest covers all that the file holds.
+    """
+    state = {name: _row_major(value) for name, value in checkpoint.state_dict.items()}
+    if checkpoint.raw is None:
+        return state, None
+    return state, {name: _row_major(value) for name, value in checkpoint.raw.items()}
 
 
 def _row_major(value: Tensor) -> Tensor:
@@ -149,7 +169,7 @@ def save_arrays(
     """Write converted arrays as a checkpoint.
 
     Args:
-        path: The file to write, as of :func:`save_checkpoint`.
+        path: The file to write, a ``.pth``.
         config: The model.
         arrays: A writable array for each parameter; the file shares nothing with them.
         provenance: Where they came from, as plain values.

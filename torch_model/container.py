@@ -109,7 +109,7 @@ class TorchFile:
         storage = tensor.storage
         dtype = _STORED[storage.type]
         try:
-            values = self._records.read(storage, storage.count * dtype.itemsize).view(dtype)
+            values = self._records.read(storage, storage_bytes(storage)).view(dtype)
         except OSError as error:
             raise _unreadable(self.path, error) from error
         strides = [step * dtype.itemsize for step in tensor.strides]
@@ -133,7 +133,16 @@ class TorchFile:
         # With strides of zero a few bytes could stand for a tensor of any size.
         if count > storage.count or (count and tensor.offset + last >= storage.count):
             raise _damaged(self.path, f"a tensor {list(tensor.shape)} has {storage.count} values")
-        self._records.check(storage, storage.count * dtype.itemsize)
+        self._records.check(storage, storage_bytes(storage))
+
+
+def storage_bytes(storage: Storage) -> int:
+    """Bytes of a storage of a tensor that :meth:`TorchFile.check` lets pass.
+
+    Args:
+        storage: It.
+    """
+    return storage.count * _STORED[storage.type].itemsize
 
 
 def is_torch_file(path: Path) -> bool:
@@ -364,7 +373,7 @@ class _Legacy:
             stored = self._stream.read(_COUNT.size)
             if len(stored) != _COUNT.size or _COUNT.unpack(stored)[0] != storage.count:
                 raise PickleError(f"the length of storage {printable(f'{key:.40}')} is another")
-            count = storage.count * _STORED[storage.type].itemsize
+            count = storage_bytes(storage)
             places[key] = place + _COUNT.size, count
             place += _COUNT.size + count
             if place > size:
