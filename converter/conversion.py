@@ -187,7 +187,7 @@ def _ledger(
     variant = known.from_file(release.config.name if release else None)
     name = model or files.official_model or variant
     try:
-        shapes = as_official(source)
+        shapes = as_official(source, known.models(known.named(name)))
         known = replace(known, levels=facts_of(shapes).levels)
         wanted = known.named(name)
         if wanted is not None and release is not None and release.certain:
@@ -202,6 +202,7 @@ def _ledger(
             models=known.models(wanted),
             suggested=None if suggested is None else known.applied(suggested),
             advice=_advice(known) if name is None else None,
+            shapes=shapes,
         )
         if source.said is not None and model is not None:
             _check_said(source, model)
