@@ -18,6 +18,7 @@ from converter.fetch.naming import (
     checkpoint_prefix,
     parse_state_file,
 )
+from converter.fetch.packings import looks_like_archive
 from efficientdet_spec import (
     HEAD_BYTES,
     OFFICIAL_MODELS,
@@ -48,7 +49,6 @@ _LOOKED_AT = 20
 """Folders inside of one without a checkpoint that are looked into."""
 
 _NO = frozenset({"", "0", "no", "off", "false"})
-_ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 _FORMS = (
     "a checkpoint folder, a checkpoint prefix, an .index file, a .tar.gz or .tgz archive, an http "
     f"or https address of one, or an official name ({OFFICIAL_MODELS[0]} to {OFFICIAL_MODELS[-2]}, "
@@ -246,9 +246,7 @@ def _from_local_archive(path: Path, cache: Path, sha256: str | None) -> Checkpoi
             f"source {str(path)!r} looks like {foreign.kind}; {foreign.advice or _NEEDED}",
             Cause.FORMAT,
         )
-    with open_regular(path) as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-    if not compressed and not path.name.lower().endswith(_ARCHIVE_SUFFIXES):
+    if not looks_like_archive(path):
         state = "a file of an unknown kind" if path.stat().st_size else "an empty file"
         raise InputError(f"source {str(path)!r} is {state}; pass {_FORMS}", Cause.FORMAT)
     if (size := path.stat().st_size) > MAX_BYTES:
@@ -277,9 +275,7 @@ def _foreign_kind(path: Path) -> Lookalike | None:
     # A .pth is a ZIP archive too; a pointer is what it is under any name.
     if by_name is not None and (found is None or found.kind.startswith("a ZIP archive")):
         return Lookalike(by_name)
-    if found is None or head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
-        return None
-    return found
+    return None if found is None or looks_like_archive(path) else found
 
 
 def _in_folder(folder: Path) -> Path:

@@ -37,7 +37,7 @@ _ROLES = frozenset(role for takes in _TAKES.values() for role in takes if role) 
 _FOLLOWED = frozenset(("Identity", "Cast", "StopGradient", "Snapshot"))
 """Operations that hand a constant on."""
 
-_VARIABLES = frozenset(("VarHandleOp", "Variable", "VariableV2", "VarIsInitializedOp"))
+_VARIABLES = frozenset(("VarHandleOp", "Variable", "VariableV2"))
 _FLOATS = frozenset(("DT_FLOAT", "DT_DOUBLE", "DT_HALF", "DT_BFLOAT16"))
 
 _FUSION = "WSM"
