@@ -33,7 +33,7 @@ from efficientdet_spec import (
 )
 
 # TensorFlow's types by number: its name for each, and NumPy's type if there is one.
-_TYPES: Mapping[int, tuple[str, np.dtype[Any] | None]] = MappingProxyType(
+TYPES: Mapping[int, tuple[str, np.dtype[Any] | None]] = MappingProxyType(
     {
         1: ("DT_FLOAT", np.dtype("<f4")),
         2: ("DT_DOUBLE", np.dtype("<f8")),
@@ -63,10 +63,10 @@ _TYPES: Mapping[int, tuple[str, np.dtype[Any] | None]] = MappingProxyType(
 BFLOAT16 = "DT_BFLOAT16"
 """The upper half of a float32, for which NumPy has no type: read as the float32 that it is."""
 
-_BFLOAT16_BITS = np.dtype("<u2")
+BFLOAT16_BITS = np.dtype("<u2")
 
 TYPE_NUMBERS = MappingProxyType(
-    {dtype: number for number, (_, dtype) in _TYPES.items() if dtype is not None}
+    {dtype: number for number, (_, dtype) in TYPES.items() if dtype is not None}
 )
 """TensorFlow's number of each of NumPy's types."""
 
@@ -107,7 +107,7 @@ class BundleEntry:
     @property
     def stored(self) -> np.dtype[Any] | None:
         """NumPy's type for the bytes of one element; None where there is none."""
-        return _BFLOAT16_BITS if self.dtype_name == BFLOAT16 else self.dtype
+        return BFLOAT16_BITS if self.dtype_name == BFLOAT16 else self.dtype
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def fingerprint(checksums: Mapping[str, int]) -> str:
     return digest.hexdigest()
 
 
-class _DataFile:
+class DataFile:
     """A data file, open to be read at any place; it is closed when nobody needs it any more.
 
     It is not mapped into memory: a mapped file that another program shortens ends the process.
@@ -203,7 +203,7 @@ class Bundle:
 
     prefix: Path
     index: BundleIndex
-    _files: Mapping[int, _DataFile]
+    _files: Mapping[int, DataFile]
 
     def read(self, name: str) -> np.ndarray[Any, np.dtype[Any]]:
         """Return a tensor's values after verifying their checksum.
@@ -283,7 +283,7 @@ def _values(
     """The elements that bytes stand for."""
     if entry.dtype is not None:
         return content.view(entry.dtype)
-    widened = (content.view(_BFLOAT16_BITS).astype(np.uint32) << 16).view(np.float32)
+    widened = (content.view(BFLOAT16_BITS).astype(np.uint32) << 16).view(np.float32)
     widened.flags.writeable = False
     return widened
 
@@ -526,7 +526,7 @@ def _decode_entry(path: Path, key: bytes, value: bytes, num_shards: int) -> Bund
             " again",
             Cause.FORMAT,
         )
-    dtype_name, dtype = _TYPES.get(record.dtype, (f"type {record.dtype}", None))
+    dtype_name, dtype = TYPES.get(record.dtype, (f"type {record.dtype}", None))
     if not record.dtype:
         raise _damaged(path, f"tensor {name!r} has no type")
     if not 0 <= record.shard < num_shards:
@@ -539,7 +539,7 @@ def _decode_entry(path: Path, key: bytes, value: bytes, num_shards: int) -> Bund
         raise _damaged(path, f"tensor {name!r} has {len(record.shape)} dimensions")
     if any(extent < 0 for extent in record.shape):
         raise _damaged(path, f"tensor {name!r} has the negative shape {list(record.shape)}")
-    stored = _BFLOAT16_BITS if dtype_name == BFLOAT16 else dtype
+    stored = BFLOAT16_BITS if dtype_name == BFLOAT16 else dtype
     if stored is not None:
         # NumPy refuses an empty array, too, whose other extents multiply past its limit; a
         # bfloat16 becomes twice as large.
@@ -563,7 +563,7 @@ def _decode_entry(path: Path, key: bytes, value: bytes, num_shards: int) -> Bund
     )
 
 
-def _open_data(path: Path, index_path: Path) -> _DataFile:
+def _open_data(path: Path, index_path: Path) -> DataFile:
     if not os.path.isfile(path):
         raise InputError(
             f"{path} is missing or not a regular file; expected this data file beside"
@@ -571,6 +571,6 @@ def _open_data(path: Path, index_path: Path) -> _DataFile:
             Cause.FILE,
         )
     try:
-        return _DataFile(path)
+        return DataFile(path)
     except OSError as error:
         raise _unreadable(path, error) from error

@@ -14,7 +14,7 @@ from made_entries import checkpoint, entry
 from converter.bundle import open_bundle
 from converter.choice import choose_config
 from converter.conversion import convert
-from converter.fetch.archive import extract_checkpoint
+from converter.fetch.archive import extract_container
 from converter.fetch.cached import CheckpointFiles
 from converter.fetch.sources import resolve
 from converter.formats.renamed import without_prefix
@@ -49,7 +49,7 @@ def written(path, content):
 
 def ledger(change):
     entries = checkpoint(TINY, ema=False)
-    make_ledger(change(entries), TINY).require_complete("/a/model")
+    make_ledger(listed(change(entries)), TINY).require_complete("/a/model")
 
 
 def nothing_but_names(count):
@@ -172,7 +172,7 @@ REFUSALS = {
         "an XZ archive (a .tar.xz, perhaps); unpack it",
     ),
     "a web page": (
-        lambda folder: extract_checkpoint(
+        lambda folder: extract_container(
             written(folder / "d0.tar.gz", b"<!DOCTYPE html><html>" * 99), folder / "out"
         ),
         "looks like a web page",

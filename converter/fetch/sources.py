@@ -9,8 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from converter.fetch.addresses import display_url
-from converter.fetch.cached import CheckpointFiles, Expected, Fetching, from_archive
+from converter.fetch.cached import (
+    CheckpointFiles,
+    Expected,
+    Fetching,
+    from_archive,
+    from_packed_files,
+)
 from converter.fetch.download import MAX_BYTES
+from converter.fetch.packings import looks_like_archive
 from converter.formats.registry import Format, find
 from efficientdet_spec import (
     HEAD_BYTES,
@@ -41,7 +48,6 @@ _LOOKED_AT = 20
 """Folders inside of one without a checkpoint that are looked into."""
 
 _NO = frozenset({"", "0", "no", "off", "false"})
-_ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 _FORMS = (
     "a checkpoint folder, a checkpoint prefix, an .index file, a .tar.gz or .tgz archive, an http "
     f"or https address of one, or an official name ({OFFICIAL_MODELS[0]} to {OFFICIAL_MODELS[-2]}, "
@@ -180,6 +186,9 @@ def _local(source: str, cache: Path, sha256: str | None) -> CheckpointFiles | No
     if not source or "\0" in source:
         return None
     path = Path(source).expanduser()
+    packed = from_packed_files(path, cache) if sha256 is None else None
+    if packed is not None:
+        return packed
     found = find(path)
     if found is None and path.is_dir():
         found = _in_folder(path)
@@ -264,9 +273,7 @@ def _from_local_archive(path: Path, cache: Path, sha256: str | None) -> Checkpoi
             f"source {str(path)!r} looks like {foreign.kind}; {foreign.advice or _NEEDED}",
             Cause.FORMAT,
         )
-    with open_regular(path) as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-    if not compressed and not path.name.lower().endswith(_ARCHIVE_SUFFIXES):
+    if not looks_like_archive(path):
         state = "a file of an unknown kind" if path.stat().st_size else "an empty file"
         raise InputError(f"source {str(path)!r} is {state}; pass {_FORMS}", Cause.FORMAT)
     if (size := path.stat().st_size) > MAX_BYTES:
@@ -289,9 +296,7 @@ def _foreign_kind(path: Path) -> Lookalike | None:
     # A .pth is a ZIP archive too; a pointer is what it is under any name.
     if by_name is not None and (found is None or found.kind.startswith("a ZIP archive")):
         return Lookalike(by_name)
-    if found is None or head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
-        return None
-    return found
+    return None if found is None or looks_like_archive(path) else found
 
 
 def _listed(names: list[str]) -> str:

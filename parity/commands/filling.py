@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from converter.conversion import Conversion, to_tensorflow
-from converter.unchanged import unchanged
+from converter.unchanged import check_unchanged, unchanged
 
 
 def fill(built: Any, session: Any, conversion: Conversion) -> None:
@@ -28,3 +28,16 @@ def fill(built: Any, session: Any, conversion: Conversion) -> None:
         return
     with unchanged(conversion, readable.prefix):
         built.restore(session, readable.prefix, ema=readable.averages, scope=readable.scope)
+
+
+def require_unchanged(conversion: Conversion) -> None:
+    """Refuse a checkpoint that TensorFlow would read otherwise than it was converted.
+
+    Args:
+        conversion: What was made of it.
+
+    Raises:
+        InputError: It is no longer the one that was converted.
+    """
+    if conversion.readable is not None:
+        check_unchanged(conversion, conversion.readable.prefix)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from parity.commands.filling import fill
+from parity.commands.filling import fill, require_unchanged
 from parity.commands.references import Wanted
 from parity.gradients.sides import ReferenceGradients
 from parity.process.arrays import Array
@@ -53,6 +53,7 @@ def gradients(wanted: Wanted) -> ReferenceGradients:
     def compute(
         images: Array, patterns: Sequence[Array], *, dtype: str, training: bool
     ) -> Gradients:
+        require_unchanged(wanted.conversion)
         found = of_variables(
             wanted.config,
             lambda built, session: fill(built, session, wanted.conversion),
