@@ -56,6 +56,18 @@ def iterate_layers(config: EfficientDetConfig) -> Iterator[tuple[str, tuple[str,
         yield layer, _trained_first(names)
 
 
+def creation_order(config: EfficientDetConfig) -> tuple[str, ...]:
+    """Every variable's name in the order in which the Keras network makes its parts.
+
+    What is not trained, the statistics or a part that a trainer has frozen, stands in a file
+    behind what is; within both, this is the order.
+
+    Args:
+        config: The model.
+    """
+    return tuple(name for names in _made(config).values() for name in names)
+
+
 def _resampled(config: EfficientDetConfig) -> list[str]:
     """The layers that make the levels which the backbone lacks."""
     return [f"resample_p{level}" for level in range(_LOWEST_RESAMPLED, config.max_level + 1)]
@@ -97,5 +109,14 @@ def _rank_in_head(name: str) -> int:
     return 2 if layer.endswith("-predict") else 1 if "-bn-" in layer else 0
 
 
+def is_statistic(name: str) -> bool:
+    """Whether a variable is one of a batch norm's moving statistics, which are never trained.
+
+    Args:
+        name: The variable's.
+    """
+    return name.endswith(_STATISTICS)
+
+
 def _trained_first(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(names, key=lambda name: name.endswith(_STATISTICS)))
+    return tuple(sorted(names, key=is_statistic))
