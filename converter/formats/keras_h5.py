@@ -142,16 +142,24 @@ class KerasH5(TensorSource):
 
 
 def _may_be_frozen(names: Sequence[str], place: Mapping[str, int]) -> bool:
-    """Whether variables are in an order that freezing parts of a network makes.
+    """Whether variables are in an order that freezing layers of a network makes.
 
     What is trained comes first and all else behind it, each in the order of creation; statistics
-    are never trained.
+    are never trained, and all other variables of a layer are, or none.
     """
     places = [place[name] for name in names]
     falls = [i for i in range(1, len(places)) if places[i] < places[i - 1]]
     if len(falls) > 1:
         return False
-    return not any(is_statistic(name) for name in names[: falls[0] if falls else 0])
+    split = falls[0] if falls else 0
+    trained = {_layer(name) for name in names[:split]}
+    return not any(is_statistic(name) for name in names[:split]) and not any(
+        _layer(name) in trained for name in names[split:] if not is_statistic(name)
+    )
+
+
+def _layer(name: str) -> str:
+    return name.rsplit("/", 1)[0]
 
 
 @dataclass(frozen=True)
