@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -41,6 +41,20 @@ class Key:
         return self.fallback is None
 
 
+def counter(theirs: str, ours: str) -> Key:
+    """The counter of a batch norm, which is 0 in a new model.
+
+    Args:
+        theirs: Path of the layer in the other code base.
+        ours: Path of the layer in our model.
+    """
+    return Key(f"{theirs}.{COUNTER}", (), f"{ours}.{COUNTER}", np.zeros((), np.int64))
+
+
+def _no_obstacle(keys: Collection[str]) -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Naming:
     """The keys that a PyTorch code base gives the parameters.
@@ -50,11 +64,21 @@ class Naming:
         project: The code base, as people know it.
         keys: Every key of its model of a configuration, each once. It raises InputError where
             the code base cannot build the configuration.
+        variants: The same code base's other ways to name the same parameters.
+        obstacle: For the keys of a state dict in this naming, what model of the code base it is
+            that no configuration has, with what to do, to stand behind ``is``; else an empty text.
     """
 
     name: str
     project: str
     keys: Callable[[EfficientDetConfig], Iterator[Key]]
+    variants: tuple[Naming, ...] = ()
+    obstacle: Callable[[Collection[str]], str] = _no_obstacle
+
+    @property
+    def whose(self) -> str:
+        """The code base with its short name, to stand behind ``the names of``."""
+        return self.project if self.name in self.project else f"{self.name} ({self.project})"
 
 
 _USUAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(
@@ -125,8 +149,7 @@ class Layers:
         """
         for part in ("weight", "bias", "running_mean", "running_var"):
             yield self.parameter(f"{theirs}.{part}", f"{ours}.{part}")
-        none_yet = np.zeros((), np.int64)
-        yield Key(f"{theirs}.{COUNTER}", (), f"{ours}.{COUNTER}", none_yet)
+        yield counter(theirs, ours)
 
     def parameter(self, theirs: str, ours: str) -> Key:
         """A parameter that is no convolution's and no batch norm's.
