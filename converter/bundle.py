@@ -18,7 +18,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from converter import wire
+from converter import string_tensors, wire
 from converter.table import read_table, unmask_crc
 from efficientdet_spec import (
     HEAD_BYTES,
@@ -70,8 +70,11 @@ TYPE_NUMBERS = MappingProxyType(
 )
 """TensorFlow's number of each of NumPy's types."""
 
-# Their checksums cover more than the bytes, and NumPy has no such types.
-_OBJECTS = frozenset(("DT_STRING", "DT_RESOURCE", "DT_VARIANT"))
+STRING, STRING_NUMBER = "DT_STRING", 7
+"""Texts, whose checksum covers more than the bytes: see :mod:`converter.string_tensors`."""
+
+# Their checksums cover more than the bytes, too, and no checkpoint of a model has them.
+_OBJECTS = frozenset(("DT_RESOURCE", "DT_VARIANT"))
 
 _CHUNK_BYTES = 1 << 20  # a multiple of every element's size
 _MAX_INDEX_BYTES = 1 << 25  # D7x's index has about 0.2 MB
@@ -216,11 +219,7 @@ class Bundle:
         """
         entry = self.index.entries.get(name)
         if entry is None:
-            raise InputError(
-                f"{self.index.path} lists no tensor {name!r} among its {len(self.index.entries)};"
-                " expected one of the names it lists, so check the name",
-                Cause.MODEL,
-            )
+            raise self._unlisted(name)
         if entry.stored is None:
             raise InputError(
                 f"tensor {name!r} of {self.index.path} has type {entry.dtype_name}; expected a type"
@@ -233,6 +232,50 @@ class Bundle:
         self._check(entry, google_crc32c.value(content))
         return _values(entry, content).reshape(entry.shape)
 
+    def read_strings(self, name: str) -> list[bytes]:
+        """Return the elements of a tensor of strings, in row-major order, verified.
+
+        Raises:
+            InputError: There is no such tensor, it holds no strings, or they are damaged.
+        """
+        entry = self.index.entries.get(name)
+        if entry is None:
+            raise self._unlisted(name)
+        if entry.dtype_name != STRING:
+            raise InputError(
+                f"tensor {name!r} of {self.index.path} has type {entry.dtype_name}; expected"
+                " strings, so copy or download the checkpoint again",
+                Cause.FORMAT,
+            )
+        if entry.size > string_tensors.MAX_BYTES:
+            raise InputError(
+                f"tensor {name!r} of {self.index.path} has {entry.size:,} bytes of strings;"
+                f" expected at most {string_tensors.MAX_BYTES:,}, so save the checkpoint without"
+                " it",
+                Cause.FORMAT,
+            )
+        content = bytearray(entry.size)
+        self._files[entry.shard].fill(memoryview(content), entry.offset)
+        try:
+            strings, checksum = string_tensors.decode(bytes(content), math.prod(entry.shape))
+        except wire.WireError as error:
+            path = shard_path(self.prefix, entry.shard, self.index.num_shards)
+            raise InputError(
+                f"{path} is damaged: bytes {entry.offset} to {entry.offset + entry.size}, tensor"
+                f" {name!r}, are not the strings that they should be ({error}); copy or download"
+                " both files again",
+                Cause.FORMAT,
+            ) from error
+        self._check(entry, checksum)
+        return strings
+
+    def _unlisted(self, name: str) -> InputError:
+        return InputError(
+            f"{self.index.path} lists no tensor {name!r} among its {len(self.index.entries)};"
+            " expected one of the names it lists, so check the name",
+            Cause.MODEL,
+        )
+
     def verify(self, name: str) -> int:
         """Verify a tensor's checksum, with little memory, and look at its values meanwhile.
 
@@ -244,6 +287,9 @@ class Bundle:
             KeyError: There is no such tensor.
         """
         entry = self.index.entries[name]
+        if entry.dtype_name == STRING:
+            self.read_strings(name)
+            return 0
         if entry.dtype_name in _OBJECTS:
             raise InputError(
                 f"tensor {name!r} of {self.index.path} has type {entry.dtype_name}, which cannot be"
