@@ -18,7 +18,7 @@ from converter.fetch.cached import CheckpointFiles
 from converter.fingerprints import of_arrays
 from converter.formats.registry import find, formats
 from converter.formats.renamed import without_prefix
-from converter.formats.source import OFFICIAL, TensorSource
+from converter.formats.source import OFFICIAL, TensorSource, holds_numbers
 from converter.formats.tf1 import Tf1Source
 from converter.hparams.given import Hyperparameters
 from converter.ledger import (
@@ -549,11 +549,13 @@ class _Reader:
                 continue
             if name in used and PRECISIONS.get(entry.dtype_name) == FLOAT64:
                 self.read_float32(name)
-            elif name in self.variances or self.source.crc32c(name, None) is None:
+            elif name in self.variances:
                 self.read(name)
-            else:
+            elif self.source.crc32c(name, None) is not None:
                 self._count(name, self.source.verify(name), None)
-        bad = [name for name in self.source.entries if self.not_finite[name]]
+            elif holds_numbers(entry):
+                self.read(name)
+        bad = [name for name in self.source.entries if self.not_finite.get(name)]
         spoilt = [name for name in bad if name in used]
         if spoilt:
             raise InputError(

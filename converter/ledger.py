@@ -196,10 +196,11 @@ def make_ledger(
     pairs = [pair for pair in source.naming.pairs(config) if pair.parameter.startswith(wanted)]
     owner = {name: pair for pair in pairs for name in pair.variables}
     first = EMA_VALUES if weights == BOTH_VALUES else weights
-    chosen, findings = _choose(source.entries, owner, first)
+    there = {name: item for name, item in source.entries.items() if name not in source.left_out}
+    chosen, findings = _choose(there, owner, first)
     raw: dict[str, str] = {}
     if weights == BOTH_VALUES:
-        raw, more = _choose(source.entries, owner, RAW_VALUES)
+        raw, more = _choose(there, owner, RAW_VALUES)
         findings = list(dict.fromkeys([*findings, *more]))
     used = {full: base for base, full in (*raw.items(), *chosen.items())}
     unused = source.naming.unused(config)
@@ -230,7 +231,7 @@ def make_ledger(
             findings.append(_unknown(entry, config))
             excluded = "unknown"
         rows.append(LedgerRow(entry.name, entry.shape, "excluded", "", "", excluded))
-    facts = facts_of(base_shapes(source.entries) if shapes is None else shapes)
+    facts = facts_of(base_shapes(there) if shapes is None else shapes)
     notes = (
         *source.notes,
         *_own_notes(facts, config),

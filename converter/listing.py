@@ -9,10 +9,12 @@ from fnmatch import fnmatchcase
 
 from converter.formats.source import Entry
 from converter.formats.target import Written
-from converter.ledger import USES, Ledger, LedgerRow
+from converter.ledger import EMA_VALUES, ONLY_VALUE, RAW_VALUES, USES, Ledger, LedgerRow
 
 _WILDCARDS = "*?["
 _ARROW = "-> "
+_USES = {EMA_VALUES: " EMA", RAW_VALUES: " RAW", ONLY_VALUE: ""}
+"""How values are called that are used, behind their number."""
 
 
 def listing(ledger: Ledger, width: int, pattern: str | None = None) -> str:
@@ -66,7 +68,7 @@ def account_lines(ledger: Ledger, width: int) -> list[str]:
         width: Columns that a line may have.
     """
     counts = ledger.counts()
-    used = [f"{counts.pop(use)} {use.upper()}" for use in USES if use in counts]
+    used = [f"{counts.pop(use)}{_USES[use]}" for use in USES if use in counts]
     left_out = [f"{count} {reason}" for reason, count in counts.items()]
     said = ledger.hyperparameters.get("sentence")
     told = [
@@ -95,9 +97,9 @@ def written_lines(written: Written, width: int) -> list[str]:
     """
     counts = Counter(row.reason for row in written.rows if not row.parameter)
     filled = len(written.rows) - counts.total()
-    told = [f"{len(written.rows)} tensors written, {filled} of them of parameters"]
-    if counts:
-        told.append(", ".join(f"{count} {reason}" for reason, count in counts.items()))
+    parameters = len({row.parameter for row in written.rows if row.parameter})
+    told = [f"{filled} tensors written for {parameters} parameters"]
+    told += [f"{count} {reason}" for reason, count in counts.items()]
     lines = _wrapped("; ".join(told), width, indent="  ")
     for note in written.notes:
         lines += _wrapped(f"note: {note}", width, indent="  ")
@@ -113,7 +115,7 @@ def _by_use(rows: Sequence[LedgerRow]) -> Mapping[str, Sequence[LedgerRow]]:
     """The rows by what becomes of them, what is used first."""
     found: dict[str, list[LedgerRow]] = {}
     for row in sorted(rows, key=lambda row: row.use not in USES):
-        what = f"{row.use.upper()} values used" if row.use in USES else "excluded"
+        what = f"{_USES[row.use]} values used".lstrip() if row.use in USES else "excluded"
         found.setdefault(f"{what} ({row.reason})", []).append(row)
     return found
 

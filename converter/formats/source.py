@@ -219,6 +219,15 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
     return _NAMES.get(dtype.newbyteorder("<").str, str(dtype))
 
 
+def holds_numbers(entry: Entry) -> bool:
+    """Whether a tensor's values are numbers that can be read, and not texts or handles.
+
+    Args:
+        entry: The tensor.
+    """
+    return entry.dtype_name in _NUMBERS
+
+
 _NAMES = {
     "<f4": "DT_FLOAT",
     "<f8": "DT_DOUBLE",
@@ -233,3 +242,5 @@ _NAMES = {
     "<u8": "DT_UINT64",
     "|b1": "DT_BOOL",
 }
+
+_NUMBERS = frozenset({*_NAMES.values(), "DT_BFLOAT16"})
