@@ -191,16 +191,20 @@ def make_ledger(
         shapes: Of every variable by its official name, as the file has it; None takes them from
             the source, whose names are official then.
         part: What alone is wanted of the model; None for all of it.
+
+    Raises:
+        InputError: The file contradicts itself about which variable is which.
     """
     wanted = "" if part is None else part.parameters
     pairs = [pair for pair in source.naming.pairs(config) if pair.parameter.startswith(wanted)]
     owner = {name: pair for pair in pairs for name in pair.variables}
     first = EMA_VALUES if weights == BOTH_VALUES else weights
-    there = {name: item for name, item in source.entries.items() if name not in source.left_out}
-    chosen, findings = _choose(there, owner, first)
+    # What a container says is no part of the model is none, whatever it is called.
+    entries = {name: entry for name, entry in source.entries.items() if name not in source.left_out}
+    chosen, findings = _choose(entries, owner, first)
     raw: dict[str, str] = {}
     if weights == BOTH_VALUES:
-        raw, more = _choose(there, owner, RAW_VALUES)
+        raw, more = _choose(entries, owner, RAW_VALUES)
         findings = list(dict.fromkeys([*findings, *more]))
     used = {full: base for base, full in (*raw.items(), *chosen.items())}
     unused = source.naming.unused(config)
@@ -231,9 +235,10 @@ def make_ledger(
             findings.append(_unknown(entry, config))
             excluded = "unknown"
         rows.append(LedgerRow(entry.name, entry.shape, "excluded", "", "", excluded))
-    facts = facts_of(base_shapes(there) if shapes is None else shapes)
+    facts = facts_of(base_shapes(entries) if shapes is None else shapes)
     notes = (
         *source.notes,
+        *source.check(config, wanted),
         *_own_notes(facts, config),
         *_notes(source, Counter(row.use for row in rows), weights),
         *_precision_notes([source.entries[name] for name in used]),

@@ -3,6 +3,11 @@
 import gzip
 import json
 
+import numpy as np
+
+from converter.mappings.official import iterate_pairs
+from efficientdet_spec import get_config
+
 
 def unpacked(test_data, name, folder):
     """A folder of them with every file that was packed for transport unpacked.
@@ -30,3 +35,14 @@ def ordinals(test_data, model):
     path = test_data / "formats" / "variables" / f"{model}.keras_order.json"
     names = [name for name, _, _ in json.loads(path.read_text())["variables"]]
     return {name: position for position, name in enumerate(names, 1)}
+
+
+def require_ordinals(test_data, model, arrays):
+    """Assert that every parameter of a converted ``_ids`` file holds its variables' ordinals."""
+    wanted = ordinals(test_data, model)
+    pairs = list(iterate_pairs(get_config(model)))
+    assert {pair.parameter for pair in pairs} == set(arrays)
+    for pair in pairs:
+        parts = pair.layout.to_tensorflow(arrays[pair.parameter])
+        for name, part in zip(pair.variables, parts, strict=True):
+            assert np.all(part == wanted[name]), name

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from converter.formats.source import TensorSource
 from converter.mappings.layouts import Array
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, EfficientDetConfig, InputError
 
 
 class RenamedSource(TensorSource):
@@ -56,6 +56,10 @@ class RenamedSource(TensorSource):
     def verify(self, name: str) -> int:
         """See :meth:`TensorSource.verify`."""
         return self._inner.verify(self._names[name])
+
+    def check(self, config: EfficientDetConfig, part: str = "") -> tuple[str, ...]:
+        """See :meth:`TensorSource.check`."""
+        return self._inner.check(config, part)
 
     def files(self) -> list[Path]:
         """See :meth:`TensorSource.files`."""

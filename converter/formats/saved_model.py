@@ -86,11 +86,12 @@ class Tf2SavedModel(ObjectSource):
     def __init__(self, path: Path) -> None:
         super().__init__(path, _prefix(path))
 
-    def check(self, config: EfficientDetConfig) -> tuple[str, ...]:
+    def check(self, config: EfficientDetConfig, part: str = "") -> tuple[str, ...]:
         """As of every object checkpoint; the positions in the keys are compared too.
 
         Args:
             config: As for :meth:`ObjectSource.check`.
+            part: As for :meth:`ObjectSource.check`.
 
         Returns:
             As of :meth:`ObjectSource.check`.
@@ -99,8 +100,8 @@ class Tf2SavedModel(ObjectSource):
             InputError: As of :meth:`ObjectSource.check`, or a key's position is another variable's
                 and nothing else tells which it is.
         """
-        notes = super().check(config)
-        names, order = object_paths(config), keras_order(config)
+        notes = super().check(config, part)
+        names, order = object_paths(config, part), keras_order(config)
         displaced = []
         for path, stored in self.located.items():
             found = _POSITION.fullmatch(stored.key)

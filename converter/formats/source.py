@@ -178,6 +178,21 @@ class TensorSource(ABC):
         array = self.read(name)
         return count_not_finite(array) if array.dtype.kind == "f" else 0
 
+    def check(self, config: EfficientDetConfig, part: str = "") -> tuple[str, ...]:
+        """Hold what a file says twice of its tensors against each other, once the model is known.
+
+        Args:
+            config: The model.
+            part: What the names of the parameters begin with that alone are wanted.
+
+        Returns:
+            What a user should know, a sentence each.
+
+        Raises:
+            InputError: It contradicts itself.
+        """
+        return ()
+
     @abstractmethod
     def files(self) -> list[Path]:
         """The files that it is made of, which nothing may overwrite."""

@@ -115,11 +115,12 @@ class ObjectSource(BundleSource):
         self.left_out = dict(_left_out(nodes, others, self.root))
         self._averages(nodes)
 
-    def check(self, config: EfficientDetConfig) -> tuple[str, ...]:
+    def check(self, config: EfficientDetConfig, part: str = "") -> tuple[str, ...]:
         """Hold what the file calls the variables against the paths; see :class:`TensorSource`.
 
         Args:
-            config: The model that the file is of.
+            config: As for :meth:`TensorSource.check`.
+            part: As for :meth:`TensorSource.check`.
 
         Returns:
             What a user should know.
@@ -127,7 +128,7 @@ class ObjectSource(BundleSource):
         Raises:
             InputError: A variable has the name of another one.
         """
-        names = object_paths(config)
+        names = object_paths(config, part)
         official = set(names.values())
         contradicting, odd = [], []
         for path, stored in self.located.items():

@@ -71,15 +71,17 @@ def iterate_object_pairs(config: EfficientDetConfig) -> Iterator[Pair]:
         yield replace(pair, variables=paths)
 
 
-def object_paths(config: EfficientDetConfig) -> Mapping[str, str]:
+def object_paths(config: EfficientDetConfig, part: str = "") -> Mapping[str, str]:
     """The path of every variable, with the variable's official name.
 
     Args:
         config: The model.
+        part: What the names of the parameters begin with whose variables are wanted.
     """
     return {
         path: variable
         for theirs, ours in zip(iterate_object_pairs(config), iterate_pairs(config), strict=True)
+        if ours.parameter.startswith(part)
         for path, variable in zip(theirs.variables, ours.variables, strict=True)
     }
 

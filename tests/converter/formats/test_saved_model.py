@@ -8,6 +8,8 @@ import pytest
 
 from converter.bundle import open_bundle
 from converter.bundle_writer import write_bundle
+from converter.conversion import convert
+from converter.fetch.sources import resolve
 from converter.formats import registry
 from converter.formats.saved_model import Tf1SavedModel, Tf2SavedModel
 from converter.mappings.keras_order import keras_order
@@ -210,3 +212,26 @@ def test_its_bundle_is_opened_where_it_lies(tf1):
     assert open_bundle(tf1 / "variables" / "variables").index.entries.keys() == (
         source.entries.keys()
     )
+
+
+def test_a_conversion_takes_the_plain_values(tf1, tmp_path):
+    converted = convert(resolve(str(tf1), tmp_path))
+    assert converted.ledger.findings == ()
+    assert all(np.all(array == TRAINED) for array in converted.arrays.values())
+    # The very tensors as a training checkpoint: there the averages are the model.
+    opened = open_bundle(tf1 / "variables" / "variables")
+    tensors = {name: opened.read(name) for name in opened.index.entries}
+    write_bundle(tmp_path / "model", tensors)
+    trained = convert(resolve(str(tmp_path / "model"), tmp_path))
+    assert all(np.all(array == START) for array in trained.arrays.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "place"),
+    [("d0_tf1_saved_model_ids", "d0", "."), ("lite0_tf2_saved_model_ids", "lite0", "variables")],
+)
+def test_official_ones_convert(test_data, tmp_path, name, model, place):
+    folder = format_files.unpacked(test_data, name, tmp_path)
+    converted = convert(resolve(str(folder / place), tmp_path))
+    assert converted.config.name == f"efficientdet-{model}"
+    format_files.require_ordinals(test_data, model, converted.arrays)

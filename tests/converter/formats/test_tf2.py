@@ -10,6 +10,8 @@ from configurations import CONFIGURATIONS
 
 from converter.bundle import open_bundle
 from converter.bundle_writer import write_bundle
+from converter.conversion import convert
+from converter.fetch.sources import resolve
 from converter.formats import registry
 from converter.formats.target import Values
 from converter.mappings.keras_paths import object_paths
@@ -351,3 +353,31 @@ def test_another_model_of_the_same_variables_gives_the_same_file(tmp_path, drawn
     for end in ("index", "data-00000-of-00001"):
         one, two = (tmp_path / name / f"model.{end}" for name in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
+
+
+def test_the_official_training_checkpoint_converts(test_data, tmp_path):
+    folder = format_files.unpacked(test_data, "lite0_tf2_training_ids", tmp_path)
+    converted = convert(resolve(str(folder), tmp_path))
+    assert converted.config.name == "efficientdet-lite0"
+    format_files.require_ordinals(test_data, "lite0", converted.arrays)
+    with pytest.raises(InputError, match="the raw values are lost"):
+        convert(resolve(str(folder), tmp_path), weights="raw")
+
+
+def test_what_is_written_converts_to_the_same(tmp_path, drawn):
+    # A batch norm's variance cannot be negative.
+    sane = {
+        key: np.abs(array) if key.endswith("running_var") else array for key, array in drawn.items()
+    }
+    registry.formats()["tf2"].write(tmp_path / "model", Values(TINY, sane))
+    converted = convert(resolve(str(tmp_path / "model"), tmp_path), model=TINY.name)
+    assert all(converted.arrays[key].tobytes() == sane[key].tobytes() for key in sane)
+
+
+def test_swapped_names_convert_to_nothing(written, tmp_path):
+    names = dict(object_paths(TINY))
+    first, second = (f"backbone/_blocks/1/_{name}_conv/kernel" for name in ("expand", "project"))
+    names[first], names[second] = names[second], names[first]
+    folder = _again(written, _tensors(written), write_object_graph(names))
+    with pytest.raises(InputError, match="the name of another variable"):
+        convert(resolve(str(folder), tmp_path), model=TINY.name)
