@@ -46,8 +46,6 @@ _BESIDE = {
 }
 """What wrappers keep beside a model, by what the key begins with; no model has such keys."""
 
-_COUNTER = "counter of training steps, not read at inference"
-
 _KNOWN = " or ".join(naming.project for naming in namings().values())
 
 _BACKBONE_ALONE = (
@@ -258,9 +256,7 @@ def _naming(naming: mapped.Naming, suffixes: tuple[str, ...]) -> Naming:
 
     def unused(config: EfficientDetConfig) -> Mapping[str, str]:
         reasons = {
-            key.name: _COUNTER if key.parameter is not None else f"never read by {naming.project}"
-            for key in naming.keys(config)
-            if not key.required
+            key.name: key.why_unused(naming) for key in naming.keys(config) if not key.required
         }
         return {name + suffix: why for name, why in reasons.items() for suffix in suffixes}
 
