@@ -18,9 +18,11 @@ from efficientdet_spec.releases import (
     release_in,
     release_of_archive,
     release_of_content,
+    release_of_values,
 )
 
 BY_CONTENT = "by its content"
+BY_VALUES = "by its values"
 BY_NAME = "by its official name"
 BY_ADDRESS = "by its address"
 BY_FOLDER = "by its folder"
@@ -32,17 +34,19 @@ class Recognised:
 
     Attributes:
         release: The release.
-        how: :data:`BY_CONTENT`, which is certain, :data:`BY_NAME` where the source was one,
-            :data:`BY_ADDRESS` or :data:`BY_FOLDER`, which are what somebody wrote.
+        how: :data:`BY_CONTENT` or :data:`BY_VALUES`, which are certain, :data:`BY_NAME` where the
+            source was one, :data:`BY_ADDRESS` or :data:`BY_FOLDER`, which are what somebody wrote.
+        values: ``ema`` or ``raw`` where the values have shown it: which of the release's they are.
     """
 
     release: Release
     how: str
+    values: str | None = None
 
     @property
     def certain(self) -> bool:
         """Whether it is the checkpoint itself that shows it."""
-        return self.how == BY_CONTENT
+        return self.how in (BY_CONTENT, BY_VALUES)
 
     @property
     def config(self) -> EfficientDetConfig:
@@ -72,6 +76,19 @@ def recognise_release(files: CheckpointFiles, fingerprint: str) -> Recognised | 
         at = release_at(address)
         return _by_folder(address) if at is None else Recognised(at, BY_ADDRESS)
     return _by_folder(str(files.prefix.absolute())) or _by_folder(_folder_of(files))
+
+
+def recognise_values(fingerprint: str) -> Recognised | None:
+    """Which release a model's values are of, whatever kind of file and whosever names hold them.
+
+    Args:
+        fingerprint: Of the values, as of :func:`~converter.fingerprints.of_arrays`.
+
+    Returns:
+        None where they are no known release's, as after one step of training.
+    """
+    found = release_of_values(fingerprint)
+    return None if found is None else Recognised(found[0], BY_VALUES, found[1])
 
 
 def _by_folder(folder: str) -> Recognised | None:
