@@ -18,7 +18,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from converter import wire
+from converter import string_tensors, wire
 from converter.table import read_table, unmask_crc
 from efficientdet_spec import (
     HEAD_BYTES,
@@ -33,7 +33,7 @@ from efficientdet_spec import (
 )
 
 # TensorFlow's types by number: its name for each, and NumPy's type if there is one.
-_TYPES: Mapping[int, tuple[str, np.dtype[Any] | None]] = MappingProxyType(
+TYPES: Mapping[int, tuple[str, np.dtype[Any] | None]] = MappingProxyType(
     {
         1: ("DT_FLOAT", np.dtype("<f4")),
         2: ("DT_DOUBLE", np.dtype("<f8")),
@@ -63,15 +63,18 @@ _TYPES: Mapping[int, tuple[str, np.dtype[Any] | None]] = MappingProxyType(
 BFLOAT16 = "DT_BFLOAT16"
 """The upper half of a float32, for which NumPy has no type: read as the float32 that it is."""
 
-_BFLOAT16_BITS = np.dtype("<u2")
+BFLOAT16_BITS = np.dtype("<u2")
 
 TYPE_NUMBERS = MappingProxyType(
-    {dtype: number for number, (_, dtype) in _TYPES.items() if dtype is not None}
+    {dtype: number for number, (_, dtype) in TYPES.items() if dtype is not None}
 )
 """TensorFlow's number of each of NumPy's types."""
 
-# Their checksums cover more than the bytes, and NumPy has no such types.
-_OBJECTS = frozenset(("DT_STRING", "DT_RESOURCE", "DT_VARIANT"))
+STRING, STRING_NUMBER = "DT_STRING", 7
+"""Texts, whose checksum covers more than the bytes: see :mod:`converter.string_tensors`."""
+
+# Their checksums cover more than the bytes, too, and no checkpoint of a model has them.
+_OBJECTS = frozenset(("DT_RESOURCE", "DT_VARIANT"))
 
 _CHUNK_BYTES = 1 << 20  # a multiple of every element's size
 _MAX_INDEX_BYTES = 1 << 25  # D7x's index has about 0.2 MB
@@ -107,7 +110,7 @@ class BundleEntry:
     @property
     def stored(self) -> np.dtype[Any] | None:
         """NumPy's type for the bytes of one element; None where there is none."""
-        return _BFLOAT16_BITS if self.dtype_name == BFLOAT16 else self.dtype
+        return BFLOAT16_BITS if self.dtype_name == BFLOAT16 else self.dtype
 
 
 @dataclass(frozen=True)
@@ -136,13 +139,23 @@ class BundleIndex:
         Raises:
             KeyError: The index has no tensor of one of the names.
         """
-        digest = hashlib.sha256()
-        for name in sorted(self.entries if names is None else set(names)):
-            digest.update(f"{name}\0{self.entries[name].crc32c:08x}\n".encode())
-        return digest.hexdigest()
+        chosen = self.entries if names is None else set(names)
+        return fingerprint({name: self.entries[name].crc32c for name in chosen})
 
 
-class _DataFile:
+def fingerprint(checksums: Mapping[str, int]) -> str:
+    """SHA-256, in hexadecimal, of the sorted names and their values' CRC32C.
+
+    Args:
+        checksums: CRC32C by name.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(checksums):
+        digest.update(f"{name}\0{checksums[name]:08x}\n".encode())
+    return digest.hexdigest()
+
+
+class DataFile:
     """A data file, open to be read at any place; it is closed when nobody needs it any more.
 
     It is not mapped into memory: a mapped file that another program shortens ends the process.
@@ -193,7 +206,7 @@ class Bundle:
 
     prefix: Path
     index: BundleIndex
-    _files: Mapping[int, _DataFile]
+    _files: Mapping[int, DataFile]
 
     def read(self, name: str) -> np.ndarray[Any, np.dtype[Any]]:
         """Return a tensor's values after verifying their checksum.
@@ -206,11 +219,7 @@ class Bundle:
         """
         entry = self.index.entries.get(name)
         if entry is None:
-            raise InputError(
-                f"{self.index.path} lists no tensor {name!r} among its {len(self.index.entries)};"
-                " expected one of the names it lists, so check the name",
-                Cause.MODEL,
-            )
+            raise self._unlisted(name)
         if entry.stored is None:
             raise InputError(
                 f"tensor {name!r} of {self.index.path} has type {entry.dtype_name}; expected a type"
@@ -223,6 +232,50 @@ class Bundle:
         self._check(entry, google_crc32c.value(content))
         return _values(entry, content).reshape(entry.shape)
 
+    def read_strings(self, name: str) -> list[bytes]:
+        """Return the elements of a tensor of strings, in row-major order, verified.
+
+        Raises:
+            InputError: There is no such tensor, it holds no strings, or they are damaged.
+        """
+        entry = self.index.entries.get(name)
+        if entry is None:
+            raise self._unlisted(name)
+        if entry.dtype_name != STRING:
+            raise InputError(
+                f"tensor {name!r} of {self.index.path} has type {entry.dtype_name}; expected"
+                " strings, so copy or download the checkpoint again",
+                Cause.FORMAT,
+            )
+        if entry.size > string_tensors.MAX_BYTES:
+            raise InputError(
+                f"tensor {name!r} of {self.index.path} has {entry.size:,} bytes of strings;"
+                f" expected at most {string_tensors.MAX_BYTES:,}, so save the checkpoint without"
+                " it",
+                Cause.FORMAT,
+            )
+        content = bytearray(entry.size)
+        self._files[entry.shard].fill(memoryview(content), entry.offset)
+        try:
+            strings, checksum = string_tensors.decode(bytes(content), math.prod(entry.shape))
+        except wire.WireError as error:
+            path = shard_path(self.prefix, entry.shard, self.index.num_shards)
+            raise InputError(
+                f"{path} is damaged: bytes {entry.offset} to {entry.offset + entry.size}, tensor"
+                f" {name!r}, are not the strings that they should be ({error}); copy or download"
+                " both files again",
+                Cause.FORMAT,
+            ) from error
+        self._check(entry, checksum)
+        return strings
+
+    def _unlisted(self, name: str) -> InputError:
+        return InputError(
+            f"{self.index.path} lists no tensor {name!r} among its {len(self.index.entries)};"
+            " expected one of the names it lists, so check the name",
+            Cause.MODEL,
+        )
+
     def verify(self, name: str) -> int:
         """Verify a tensor's checksum, with little memory, and look at its values meanwhile.
 
@@ -234,6 +287,9 @@ class Bundle:
             KeyError: There is no such tensor.
         """
         entry = self.index.entries[name]
+        if entry.dtype_name == STRING:
+            self.read_strings(name)
+            return 0
         if entry.dtype_name in _OBJECTS:
             raise InputError(
                 f"tensor {name!r} of {self.index.path} has type {entry.dtype_name}, which cannot be"
@@ -273,7 +329,7 @@ def _values(
     """The elements that bytes stand for."""
     if entry.dtype is not None:
         return content.view(entry.dtype)
-    widened = (content.view(_BFLOAT16_BITS).astype(np.uint32) << 16).view(np.float32)
+    widened = (content.view(BFLOAT16_BITS).astype(np.uint32) << 16).view(np.float32)
     widened.flags.writeable = False
     return widened
 
@@ -516,7 +572,7 @@ def _decode_entry(path: Path, key: bytes, value: bytes, num_shards: int) -> Bund
             " again",
             Cause.FORMAT,
         )
-    dtype_name, dtype = _TYPES.get(record.dtype, (f"type {record.dtype}", None))
+    dtype_name, dtype = TYPES.get(record.dtype, (f"type {record.dtype}", None))
     if not record.dtype:
         raise _damaged(path, f"tensor {name!r} has no type")
     if not 0 <= record.shard < num_shards:
@@ -529,7 +585,7 @@ def _decode_entry(path: Path, key: bytes, value: bytes, num_shards: int) -> Bund
         raise _damaged(path, f"tensor {name!r} has {len(record.shape)} dimensions")
     if any(extent < 0 for extent in record.shape):
         raise _damaged(path, f"tensor {name!r} has the negative shape {list(record.shape)}")
-    stored = _BFLOAT16_BITS if dtype_name == BFLOAT16 else dtype
+    stored = BFLOAT16_BITS if dtype_name == BFLOAT16 else dtype
     if stored is not None:
         # NumPy refuses an empty array, too, whose other extents multiply past its limit; a
         # bfloat16 becomes twice as large.
@@ -553,7 +609,7 @@ def _decode_entry(path: Path, key: bytes, value: bytes, num_shards: int) -> Bund
     )
 
 
-def _open_data(path: Path, index_path: Path) -> _DataFile:
+def _open_data(path: Path, index_path: Path) -> DataFile:
     if not os.path.isfile(path):
         raise InputError(
             f"{path} is missing or not a regular file; expected this data file beside"
@@ -561,6 +617,6 @@ def _open_data(path: Path, index_path: Path) -> _DataFile:
             Cause.FILE,
         )
     try:
-        return _DataFile(path)
+        return DataFile(path)
     except OSError as error:
         raise _unreadable(path, error) from error

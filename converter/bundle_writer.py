@@ -15,8 +15,8 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from converter import wire
-from converter.bundle import TYPE_NUMBERS, index_file, open_bundle, shard_path
+from converter import string_tensors, wire
+from converter.bundle import STRING_NUMBER, TYPE_NUMBERS, index_file, open_bundle, shard_path
 from converter.fetch.naming import STATE_FILE, STATE_FILE_MAX_BYTES, parse_state_file
 from converter.table import mask_crc, write_table
 from efficientdet_spec import (
@@ -43,7 +43,7 @@ def write_bundle(prefix: Path, tensors: Tensors) -> Path:
 
     Args:
         prefix: What the names of the files begin with.
-        tensors: Values by name; stored in name order.
+        tensors: Values by name, of strings as objects of type bytes; stored in name order.
 
     Returns:
         What the names of the files that were written begin with.
@@ -56,6 +56,8 @@ def write_bundle(prefix: Path, tensors: Tensors) -> Path:
     for name, tensor in tensors.items():
         if not name or not name.isprintable():
             raise ValueError(f"a tensor cannot be named {name!r}")
+        if _is_strings(tensor):
+            continue
         if tensor.dtype.newbyteorder("<") not in TYPE_NUMBERS:
             raise TypeError(f"tensor {name!r} has dtype {tensor.dtype}, which cannot be stored")
     turns = [prefix, prefix.with_name(index_file(prefix).stem + _SECOND)]
@@ -149,9 +151,16 @@ def _remove(prefix: Path) -> None:
         discard(path)
 
 
+def _is_strings(tensor: np.ndarray[Any, np.dtype[Any]]) -> bool:
+    return tensor.dtype == object and all(isinstance(item, bytes) for item in tensor.flat)
+
+
 def _contents(tensors: Tensors) -> Iterator[np.ndarray[Any, np.dtype[np.uint8]]]:
     """The bytes of each tensor, in the order of their names."""
     for _, tensor in sorted(tensors.items()):
+        if tensor.dtype == object:
+            yield np.frombuffer(string_tensors.encode(list(tensor.flat))[0], np.uint8)
+            continue
         dtype = tensor.dtype.newbyteorder("<")
         yield tensor.astype(dtype, order="C", copy=False).reshape(-1).view(np.uint8)
 
@@ -161,9 +170,12 @@ def _items(tensors: Tensors) -> list[tuple[bytes, bytes]]:
     items = [(b"", wire.encode_header(num_shards=1))]
     offset = 0
     for (name, tensor), content in zip(sorted(tensors.items()), _contents(tensors), strict=True):
-        kind = TYPE_NUMBERS[tensor.dtype.newbyteorder("<")]
-        crc = mask_crc(google_crc32c.value(content))
-        record = wire.Record(kind, tensor.shape, 0, offset, content.size, crc)
+        if tensor.dtype == object:
+            kind, crc = STRING_NUMBER, string_tensors.encode(list(tensor.flat))[1]
+        else:
+            kind = TYPE_NUMBERS[tensor.dtype.newbyteorder("<")]
+            crc = google_crc32c.value(content)
+        record = wire.Record(kind, tensor.shape, 0, offset, content.size, mask_crc(crc))
         items.append((name.encode(), wire.encode_record(record)))
         offset += content.size
     return items

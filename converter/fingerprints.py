@@ -1,6 +1,6 @@
 """A model's values by their content, whatever kind of file and whosever names they are in.
 
-The fingerprint of a checkpoint (:meth:`~converter.bundle.BundleIndex.fingerprint`) is over all that
+The fingerprint of a checkpoint (:func:`converter.bundle.fingerprint`) is over all that
 is in it under the names that it has there. Another file of the same weights has other names, and
 one value of each variable. The fingerprint here is of the same form, over the model's variables
 alone: their official names without any suffix, and the CRC32C of their float32 values in
@@ -9,36 +9,26 @@ TensorFlow's layout.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Protocol
 
 import google_crc32c
 import numpy as np
 
+from converter.bundle import fingerprint
 from converter.mappings.layouts import Array
 from converter.mappings.official import iterate_pairs
 from efficientdet_spec import EMA_SUFFIX, EfficientDetConfig
 
 
 class _Recorded(Protocol):
+    """A tensor as an index describes it."""
+
     @property
     def dtype_name(self) -> str: ...
 
     @property
     def crc32c(self) -> int: ...
-
-
-def values_fingerprint(checksums: Mapping[str, int]) -> str:
-    """SHA-256, in hexadecimal, of the sorted names and their values' CRC32C.
-
-    Args:
-        checksums: CRC32C of the values of each variable, by its official name without suffix.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(checksums):
-        digest.update(f"{name}\0{checksums[name]:08x}\n".encode())
-    return digest.hexdigest()
 
 
 def checksum(array: Array) -> int:
@@ -69,7 +59,7 @@ def of_arrays(config: EfficientDetConfig, arrays: Mapping[str, Array]) -> str:
         checksums |= {
             name: checksum(part) for name, part in zip(pair.variables, parts, strict=True)
         }
-    return values_fingerprint(checksums)
+    return fingerprint(checksums)
 
 
 def of_index(
@@ -93,4 +83,4 @@ def of_index(
             if entry is None or entry.dtype_name != "DT_FLOAT":
                 return None
             checksums[name] = entry.crc32c
-    return values_fingerprint(checksums)
+    return fingerprint(checksums)

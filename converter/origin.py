@@ -23,6 +23,9 @@ from efficientdet_spec.releases import (
 
 BY_CONTENT = "by its content"
 BY_VALUES = "by its values"
+CERTAIN = (BY_CONTENT, BY_VALUES)
+"""What the checkpoint itself shows."""
+
 BY_NAME = "by its official name"
 BY_ADDRESS = "by its address"
 BY_FOLDER = "by its folder"
@@ -46,7 +49,7 @@ class Recognised:
     @property
     def certain(self) -> bool:
         """Whether it is the checkpoint itself that shows it."""
-        return self.how in (BY_CONTENT, BY_VALUES)
+        return self.how in CERTAIN
 
     @property
     def config(self) -> EfficientDetConfig:
@@ -54,18 +57,21 @@ class Recognised:
         return get_config(self.release.model)
 
 
-def recognise_release(files: CheckpointFiles, fingerprint: str) -> Recognised | None:
+def recognise_release(files: CheckpointFiles, fingerprint: str | None) -> Recognised | None:
     """Which release a checkpoint is: by its content, else by what it was asked for or lies in.
 
     Args:
         files: The checkpoint.
-        fingerprint: SHA-256 of the sorted (name, CRC32C) pairs of all tensors.
+        fingerprint: SHA-256 of the sorted (name, CRC32C) pairs of all tensors; None where the
+            container records no checksums.
 
     Returns:
         None where nothing says so. Whoever trained on from a release's values in a folder called
         after it has the release's preprocessing, and so its model.
     """
-    shown = release_of_content(fingerprint) or release_of_archive(files.archive_sha256)
+    shown = release_of_archive(files.archive_sha256)
+    if fingerprint is not None:
+        shown = release_of_content(fingerprint) or shown
     if shown is not None:
         return Recognised(shown, BY_CONTENT)
     if files.official_model is not None:
@@ -78,16 +84,17 @@ def recognise_release(files: CheckpointFiles, fingerprint: str) -> Recognised | 
     return _by_folder(str(files.prefix.absolute())) or _by_folder(_folder_of(files))
 
 
-def recognise_values(fingerprint: str) -> Recognised | None:
+def recognise_values(fingerprint: str | None) -> Recognised | None:
     """Which release a model's values are of, whatever kind of file and whosever names hold them.
 
     Args:
-        fingerprint: Of the values, as of :func:`~converter.fingerprints.of_arrays`.
+        fingerprint: Of the values, as of :func:`~converter.fingerprints.of_arrays`; None where
+            there is none, as of a part of a model.
 
     Returns:
         None where they are no known release's, as after one step of training.
     """
-    found = release_of_values(fingerprint)
+    found = None if fingerprint is None else release_of_values(fingerprint)
     return None if found is None else Recognised(found[0], BY_VALUES, found[1])
 
 

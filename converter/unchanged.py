@@ -25,14 +25,23 @@ def unchanged(conversion: Conversion, prefix: Path) -> Iterator[None]:
     Raises:
         InputError: It is another one, before or after; says so.
     """
-    known = conversion.provenance["index_sha256"]
-    _check_index(prefix, known)
+    check_unchanged(conversion, prefix)
     yield
     # It may have been exchanged while it was read.
-    _check_index(prefix, known)
+    check_unchanged(conversion, prefix)
 
 
-def _check_index(prefix: Path, known: str) -> None:
+def check_unchanged(conversion: Conversion, prefix: Path) -> None:
+    """Refuse a checkpoint that is no longer the one that was converted.
+
+    Args:
+        conversion: What was made of the checkpoint.
+        prefix: The checkpoint.
+
+    Raises:
+        InputError: It is another one; says so.
+    """
+    known = conversion.provenance["index_sha256"]
     path = index_file(prefix)
     try:
         found = file_sha256(path)

@@ -7,73 +7,56 @@ was never trained can be saved like any other. Nothing is refused for it: it is 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from converter.mappings.layouts import Array
-from converter.mappings.official import iterate_pairs
-from converter.recognition import CLASS_BIAS
-from efficientdet_spec import EfficientDetConfig
 
 INITIAL_CLASS_BIAS = -math.log((1 - 0.01) / 0.01)
 """What the official initialiser sets the class bias to, so that each class has the probability 0.01
 at first (``class_net`` of google/automl's ``efficientdet_arch.py``): -4.59511985013459."""
 
-_INITIAL_GAMMA = 1.0
-_SCALE = "/gamma"
+_INITIAL_SCALE = 1.0
+_SCALE, _VARIANCE = ".weight", ".running_var"
+_CLASS_BIASES = ("class_head.predict.pointwise.bias", "class_head.predict.bias")
+"""The parameter of a separable convolution, and of a whole one."""
 
 
-class Untrained:
-    """Looks at a model's values while they are read, and keeps none.
+def untrained_notes(arrays: Mapping[str, Array]) -> tuple[str, ...]:
+    """What looks untrained of a model's values, a sentence each; none where nothing does.
 
     Args:
-        config: The model.
+        arrays: By parameter, of a whole model or of a part; no other than the scales of batch norms
+            and the class bias is looked at.
     """
+    return (*_scales(arrays), *_class_bias(arrays))
 
-    def __init__(self, config: EfficientDetConfig) -> None:
-        pairs = list(iterate_pairs(config))
-        self._scales = {
-            pair.parameter
-            for pair in pairs
-            if any(name.endswith(_SCALE) for name in pair.variables)
-        }
-        self._class_bias = next(pair.parameter for pair in pairs if CLASS_BIAS in pair.variables)
-        self._seen = 0
-        self._all_initial = True
-        self._classes: tuple[int, float] | None = None
 
-    def look(self, parameter: str, array: Array) -> None:
-        """See the values of one parameter.
+def _scales(arrays: Mapping[str, Array]) -> list[str]:
+    norms = [name.removesuffix(_VARIANCE) for name in arrays if name.endswith(_VARIANCE)]
+    found = [arrays[norm + _SCALE] for norm in norms if norm + _SCALE in arrays]
+    if not found or not all(bool((array == _INITIAL_SCALE).all()) for array in found):
+        return []
+    return [
+        f"The values look untrained: the scale (gamma) of every one of {len(found)} batch norms is "
+        f"exactly 1, which training starts from."
+    ]
 
-        Args:
-            parameter: Its name in the state dict.
-            array: Its values, in any layout.
-        """
-        if parameter in self._scales:
-            self._seen += 1
-            # Once one scale has been trained nothing more is to be learned from the others.
-            self._all_initial = self._all_initial and bool((array == _INITIAL_GAMMA).all())
-        elif parameter == self._class_bias and array.size and bool((array == array.flat[0]).all()):
-            self._classes = array.size, float(array.flat[0])
 
-    def notes(self) -> list[str]:
-        """What looks untrained of the values seen, a sentence each; empty where nothing does."""
-        found = []
-        if self._seen and self._all_initial:
-            found.append(
-                f"The values look untrained: the scale (gamma) of every one of {self._seen} batch "
-                f"norms is exactly 1, which training starts from."
-            )
-        if self._classes is not None:
-            count, value = self._classes
-            if np.float32(value) == np.float32(INITIAL_CLASS_BIAS):
-                found.append(
-                    f"The values look untrained: all {count} class biases are {value:.4f}, which "
-                    f"training starts from (a probability of 0.01)."
-                )
-            elif count > 1:
-                found.append(
-                    f"The values look untrained: all {count} class biases are {value:.4g}, alike as "
-                    f"no training leaves them."
-                )
-        return found
+def _class_bias(arrays: Mapping[str, Array]) -> list[str]:
+    bias = next((arrays[name] for name in _CLASS_BIASES if name in arrays), None)
+    if bias is None or not bias.size or not bool((bias == bias.flat[0]).all()):
+        return []
+    value = bias.flat[0]
+    if np.float32(value) == np.float32(INITIAL_CLASS_BIAS):
+        return [
+            f"The values look untrained: all {bias.size} class biases are {value:.4f}, which "
+            f"training starts from (a probability of 0.01)."
+        ]
+    if bias.size == 1:
+        return []
+    return [
+        f"The values look untrained: all {bias.size} class biases are {value:.4g}, alike as no "
+        f"training leaves them."
+    ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 # A protobuf tag is (field number << 3) | wire type; these are the wire types that proto3 uses.
 # The decoders compare whole tags, so that a known field of a wrong wire type is not mistaken.
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 # The version of the bundle format: what TensorFlow writes, and the newest it asks readers for.
 FORMAT_VERSION = 1
@@ -97,14 +97,14 @@ def decode_header(data: bytes) -> Header:
         WireError: The bytes are no such message.
     """
     num_shards = min_consumer = endianness = 0
-    for tag, value, chunk in _fields(data):
-        if tag == 1 << 3 | _VARINT:
+    for tag, value, chunk in read_fields(data):
+        if tag == 1 << 3 | VARINT:
             num_shards = _signed(value)
-        elif tag == 2 << 3 | _VARINT:
+        elif tag == 2 << 3 | VARINT:
             endianness = value
-        elif tag == 3 << 3 | _BYTES:
-            for version_tag, version, _ in _fields(chunk):
-                if version_tag == 2 << 3 | _VARINT:
+        elif tag == 3 << 3 | BYTES:
+            for version_tag, version, _ in read_fields(chunk):
+                if version_tag == 2 << 3 | VARINT:
                     min_consumer = _signed(version)
         elif tag >> 3 <= 3:
             raise WireError(f"header field {tag >> 3} has wire type {tag & 7}")
@@ -113,7 +113,7 @@ def decode_header(data: bytes) -> Header:
 
 def encode_header(num_shards: int) -> bytes:
     """Write the BundleHeaderProto of a little-endian bundle."""
-    return _number(1, num_shards) + _chunk(3, _number(1, FORMAT_VERSION))
+    return write_number(1, num_shards) + write_chunk(3, write_number(1, FORMAT_VERSION))
 
 
 def decode_record(data: bytes) -> Record:
@@ -125,20 +125,20 @@ def decode_record(data: bytes) -> Record:
     dtype = shard = offset = size = masked_crc = 0
     shape: tuple[int, ...] = ()
     sliced = False
-    for tag, value, chunk in _fields(data):
-        if tag == 1 << 3 | _VARINT:
+    for tag, value, chunk in read_fields(data):
+        if tag == 1 << 3 | VARINT:
             dtype = value
-        elif tag == 2 << 3 | _BYTES:
+        elif tag == 2 << 3 | BYTES:
             shape = _decode_shape(chunk)
-        elif tag == 3 << 3 | _VARINT:
+        elif tag == 3 << 3 | VARINT:
             shard = _signed(value)
-        elif tag == 4 << 3 | _VARINT:
+        elif tag == 4 << 3 | VARINT:
             offset = _signed(value)
-        elif tag == 5 << 3 | _VARINT:
+        elif tag == 5 << 3 | VARINT:
             size = _signed(value)
-        elif tag == 6 << 3 | _FIXED32:
+        elif tag == 6 << 3 | FIXED32:
             masked_crc = value
-        elif tag == 7 << 3 | _BYTES:
+        elif tag == 7 << 3 | BYTES:
             sliced = True
         elif tag >> 3 <= 7:
             raise WireError(f"entry field {tag >> 3} has wire type {tag & 7}")
@@ -147,52 +147,56 @@ def decode_record(data: bytes) -> Record:
 
 def encode_record(record: Record) -> bytes:
     """Write the BundleEntryProto of a tensor stored in one piece."""
-    shape = b"".join(_chunk(2, _number(1, extent)) for extent in record.shape)
+    shape = b"".join(write_chunk(2, write_number(1, extent)) for extent in record.shape)
     # Proto3 omits numbers that are zero, but a message that is present is written even if empty.
     crc = b""
     if record.masked_crc:
-        crc = varint(6 << 3 | _FIXED32) + struct.pack("<I", record.masked_crc)
+        crc = varint(6 << 3 | FIXED32) + struct.pack("<I", record.masked_crc)
     return (
-        _number(1, record.dtype)
-        + _chunk(2, shape)
-        + _number(3, record.shard)
-        + _number(4, record.offset)
-        + _number(5, record.size)
+        write_number(1, record.dtype)
+        + write_chunk(2, shape)
+        + write_number(3, record.shard)
+        + write_number(4, record.offset)
+        + write_number(5, record.size)
         + crc
     )
 
 
 def _decode_shape(data: bytes) -> tuple[int, ...]:
     shape = []
-    for tag, value, chunk in _fields(data):
-        if tag == 2 << 3 | _BYTES:
+    for tag, value, chunk in read_fields(data):
+        if tag == 2 << 3 | BYTES:
             extent = 0
-            for extent_tag, size, _ in _fields(chunk):
-                if extent_tag == 1 << 3 | _VARINT:
+            for extent_tag, size, _ in read_fields(chunk):
+                if extent_tag == 1 << 3 | VARINT:
                     extent = _signed(size)
             shape.append(extent)
-        elif tag == 3 << 3 | _VARINT and value:
+        elif tag == 3 << 3 | VARINT and value:
             raise WireError("the shape has an unknown rank")
         elif tag >> 3 == 2:
             raise WireError(f"shape field 2 has wire type {tag & 7}")
     return tuple(shape)
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield (tag, number, bytes) of each field; its wire type says which of the two it has."""
+def read_fields(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (tag, number, bytes) of each field; its wire type says which of the two it has.
+
+    Raises:
+        WireError: The bytes are no fields.
+    """
     position = 0
     while position < len(data):
         tag, position = read_varint(data, position)
         wire_type = tag & 7
         value, chunk = 0, b""
-        if wire_type == _VARINT:
+        if wire_type == VARINT:
             value, position = read_varint(data, position)
         else:
-            if wire_type == _BYTES:
+            if wire_type == BYTES:
                 length, position = read_varint(data, position)
-            elif wire_type == _FIXED32:
+            elif wire_type == FIXED32:
                 length = 4
-            elif wire_type == _FIXED64:
+            elif wire_type == FIXED64:
                 length = 8
             else:
                 raise WireError(f"a field has the unknown wire type {wire_type}")
@@ -200,7 +204,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, bytes]]:
                 raise WireError("a field runs past the end of its record")
             chunk = data[position : position + length]
             position += length
-            if wire_type != _BYTES:
+            if wire_type != BYTES:
                 value = int.from_bytes(chunk, "little")
         yield tag, value, chunk
 
@@ -209,9 +213,11 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def _number(field: int, value: int) -> bytes:
-    return varint(field << 3 | _VARINT) + varint(value) if value else b""
+def write_number(field: int, value: int) -> bytes:
+    """Write a non-negative number as proto3 does, which leaves zero out."""
+    return varint(field << 3 | VARINT) + varint(value) if value else b""
 
 
-def _chunk(field: int, content: bytes) -> bytes:
-    return varint(field << 3 | _BYTES) + varint(len(content)) + content
+def write_chunk(field: int, content: bytes) -> bytes:
+    """Write bytes, a text or a message."""
+    return varint(field << 3 | BYTES) + varint(len(content)) + content

@@ -10,6 +10,7 @@ from parity.commands import (
     convert,
     detect,
     doctor,
+    inspect,
     models,
     nodes,
     record,
@@ -30,6 +31,7 @@ from reports.commands import diff, report
 
 COMMANDS: Sequence[Command] = (
     convert,
+    inspect,
     nodes,
     record,
     coco,

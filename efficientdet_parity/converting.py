@@ -62,18 +62,22 @@ def convert(
     return model
 
 
-def load(path: str | os.PathLike[str]) -> EfficientDet:
+def load(path: str | os.PathLike[str], *, weights: str = "ema") -> EfficientDet:
     """A model that :func:`save` or the command line has written, as of :func:`convert`.
 
     Args:
-        path: The ``.pth`` file, which can run no code.
+        path: The ``.pth`` or ``.safetensors`` file, which can run no code. Which of the two it is
+            is told by its content.
+        weights: ``ema`` for the moving averages where the file has them, else for the only value
+            of each parameter; ``raw`` for the raw values.
 
     Raises:
-        InputError: It cannot be read, or is no such file.
+        InputError: It cannot be read, is no such file, or has no raw values where they are asked
+            for.
     """
     from torch_model import checkpoint
 
-    return checkpoint.load(Path(path).expanduser())
+    return checkpoint.load(Path(path).expanduser(), weights)
 
 
 def build(model: str, *, num_classes: int | None = None) -> EfficientDet:
@@ -122,14 +126,18 @@ def load_backbone(model: EfficientDet, path: str | os.PathLike[str]) -> None:
 def save(model: EfficientDet, path: str | os.PathLike[str]) -> None:
     """Write a converted model, as the command line does.
 
+    What is written are the model's own values, one of each parameter. Raw values that a file held
+    beside the averages are not kept: once a model is trained on, they are no longer its own.
+
     Args:
         model: Of :func:`convert` or :func:`load`; its parameters may have been trained since.
-        path: The file, which ends in ``.pth``; it appears complete or not at all.
+        path: The file, which ends in ``.pth`` or ``.safetensors``; it appears complete or not at
+            all.
 
     Raises:
         InputError: It is no such model, or the file cannot be written.
     """
-    from torch_model.checkpoint import ModelCheckpoint, save_checkpoint
+    from torch_model.checkpoint import ModelCheckpoint, save_checkpoint, save_safetensors
     from torch_model.model import EfficientDet
 
     if not isinstance(model, EfficientDet):
@@ -139,7 +147,10 @@ def save(model: EfficientDet, path: str | os.PathLike[str]) -> None:
             Cause.MODEL,
         )
     target = Path(path).expanduser()
-    if target.suffix != ".pth":
-        raise InputError(f"{target} does not end in .pth; name the file so.", Cause.OPTION)
+    writers = {".pth": save_checkpoint, ".safetensors": save_safetensors}
+    if target.suffix not in writers:
+        raise InputError(
+            f"{target} does not end in {' or '.join(writers)}; name the file so.", Cause.OPTION
+        )
     provenance = getattr(model, "provenance", {})
-    save_checkpoint(target, ModelCheckpoint(model.config, model.state_dict(), provenance))
+    writers[target.suffix](target, ModelCheckpoint(model.config, model.state_dict(), provenance))

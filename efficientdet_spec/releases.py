@@ -3,10 +3,9 @@
 Sources: the README and ``Det-AdvProp.md`` of ``google/automl``'s ``efficientdet`` at commit 6a54c87
 (addresses and AP), its README of 1 April 2020 for the first release, the evaluation's output files
 beside the checkpoints (``coco2/val``), and the checkpoints' own index files, from which the
-fingerprints are computed: those of a whole checkpoint, and those of one value of each of the model's
-variables (:func:`converter.fingerprints.of_index`), which other files of the same weights share. All
-figures stand in ``releases.json`` beside this module, which is
-checked when it is read.
+fingerprints are computed: of the whole checkpoint, and of one value of each of the model's
+variables (:func:`converter.fingerprints.of_index`), which other files of the same weights have too.
+All figures stand in ``releases.json`` beside this module, which is checked when it is read.
 """
 
 from __future__ import annotations

@@ -29,13 +29,12 @@ from converter.variables import EMA
 from efficientdet_spec import TINY, InputError
 from torch_model import checkpoint as checkpoint_module
 from torch_model.checkpoint import (
-    FORMAT,
-    FORMAT_VERSION,
     ModelCheckpoint,
     from_arrays,
     load_checkpoint,
     save_checkpoint,
 )
+from torch_model.model_file import FORMAT, FORMAT_VERSION, RAW_VERSION
 
 ROOT = Path(convert.__file__).resolve().parent
 DATA = "model.data-00000-of-00001"
@@ -654,7 +653,7 @@ def write_tensor(path, trace, good):
 
 
 def write_other_version(path, trace, good):
-    torch.save({**good, "version": FORMAT_VERSION + 1}, path)
+    torch.save({**good, "version": RAW_VERSION + 1}, path)
 
 
 def write_tensor_version(path, trace, good):
@@ -701,7 +700,7 @@ HOSTILE = {
     write_compressed: "is a damaged PyTorch file",
     write_state_dict: "not one that convert.py wrote",
     write_tensor: "not one that convert.py wrote",
-    write_other_version: f"has format version {FORMAT_VERSION + 1}, but this program reads up to",
+    write_other_version: f"has format version {RAW_VERSION + 1}, but this program reads up to",
     write_tensor_version: "has format version tensor",
     write_without_config: "garbles a part of it ('config')",
     write_odd_config: "surprise",

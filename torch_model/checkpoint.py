@@ -1,17 +1,13 @@
-"""Converted models on disk: ``.pth`` files that say what they hold and where it came from."""
+"""Converted models on disk: files that say what they hold and where it came from."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,36 +18,27 @@ from efficientdet_spec import (
     Finding,
     InputError,
     first_difference,
-    listed,
     printable,
     replacing,
     summary,
 )
-from torch_model.container import PickledError, TorchFile, open_torch_file
+from torch_model.container import PickledError, open_torch_file
 from torch_model.model import EfficientDet, build
+from torch_model.model_file import (
+    BACKBONE_FORMAT,
+    EMA,
+    FORMAT,
+    RAW,
+    ModelFile,
+    described,
+    open_model_file,
+    save_as_safetensors,
+    tensor_digest,
+)
 from torch_model.pickled import StoredTensor
-
-FORMAT = "efficientdet-parity"
-BACKBONE_FORMAT = "efficientdet-parity-backbone"
-"""Mark of a file with a backbone alone, which is otherwise like a model's; its ``config`` is that
-of a detector with this backbone and with its name, and its keys are the backbone's own."""
-
-FORMAT_VERSION = 2
-"""Version 2 has digests; version 1, in files of releases up to 0.5, is read too."""
 
 _BACKBONE = "backbone."
 """What the names of a backbone's parameters begin with in a detector."""
-
-_KINDS = {
-    FORMAT: "a whole detector",
-    BACKBONE_FORMAT: "a backbone alone (no BiFPN, no heads)",
-}
-_INSTEAD = {
-    FORMAT: "convert a detector's checkpoint, or start training from the backbone with "
-    "efficientdet_parity.load_backbone",
-    BACKBONE_FORMAT: "convert its checkpoint with --backbone",
-}
-"""What to do where a file of the other kind is given."""
 
 _INSIDE = ("state_dict", "model_state_dict", "model")
 """Under which keys trainers keep a state dict in a file with more in it."""
@@ -62,72 +49,86 @@ _WRAPPERS = ("module.", "model.")
 
 @dataclass(frozen=True)
 class ModelCheckpoint:
-    """The content of a converted ``.pth`` file.
+    """The content of a converted model's file.
 
     Attributes:
         config: What the model is.
-        state_dict: Parameters and batch-norm statistics by name.
+        state_dict: Parameters and batch-norm statistics by name: the values that are the model,
+            which are the moving averages where the file has both.
         provenance: Where the values came from: source, hashes, choices, versions.
+        raw: The raw values beside the moving averages, by the same names; None where the file
+            has one value of each parameter.
     """
 
     config: EfficientDetConfig
     state_dict: Mapping[str, Tensor]
     provenance: Mapping[str, Any]
+    raw: Mapping[str, Tensor] | None = None
 
 
 def save_checkpoint(
     path: str | os.PathLike[str], checkpoint: ModelCheckpoint, kind: str = FORMAT
 ) -> None:
-    """Write ``checkpoint`` to ``path``; the file appears complete or not at all.
+    """Write ``checkpoint`` to ``path`` as a ``.pth``; the file appears complete or not at all.
+
+    Args:
+        path: The file.
+        checkpoint: The model. A file with raw values is of version 3, which programs that know
+            only version 2 refuse; without, it is of version 2.
+        kind: ``FORMAT``, or ``BACKBONE_FORMAT`` for a backbone alone.
 
     Raises:
         InputError: The file cannot be written (no such folder, no right, disk full).
     """
-    # Each with bytes of its own, row by row, so that a digest covers all that the file holds.
+    state, raw = _row_majors(checkpoint)
+    content = described(
+        kind,
+        checkpoint.config,
+        checkpoint.provenance,
+        {name: tensor_digest(value.numpy()) for name, value in state.items()},
+        None if raw is None else {n: tensor_digest(value.numpy()) for n, value in raw.items()},
+    )
+    tensors = {"state_dict": state, **({} if raw is None else {"raw_state_dict": raw})}
+    _write(Path(path), {**content, **tensors})
+
+
+def save_safetensors(path: str | os.PathLike[str], checkpoint: ModelCheckpoint) -> None:
+    """Write ``checkpoint`` to ``path`` as a safetensors file, completely or not at all.
+
+    Args:
+        path: The file.
+        checkpoint: The model.
+
+    Raises:
+        InputError: As of :func:`save_checkpoint`.
+    """
+    state, raw = _row_majors(checkpoint)
+    save_as_safetensors(
+        Path(path),
+        checkpoint.config,
+        {name: value.numpy() for name, value in state.items()},
+        checkpoint.provenance,
+        None if raw is None else {name: value.numpy() for name, value in raw.items()},
+    )
+
+
+def _row_majors(
+    checkpoint: ModelCheckpoint,
+) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """The values and the raw ones as they are written.
+
+    Each has bytes of its own, row by row, so that a digest covers all that the file holds.
+    """
     state = {name: _row_major(value) for name, value in checkpoint.state_dict.items()}
-    content = {
-        "format": kind,
-        "version": FORMAT_VERSION,
-        "model": checkpoint.config.name,
-        "config": checkpoint.config.to_dict(),
-        "licence": checkpoint.provenance.get("licence"),
-        "provenance": dict(checkpoint.provenance),
-        "digests": {name: tensor_digest(value.numpy()) for name, value in state.items()},
-    }
-    _write(Path(path), {**content, "seal": _seal(content), "state_dict": state})
+    if checkpoint.raw is None:
+        return state, None
+    return state, {name: _row_major(value) for name, value in checkpoint.raw.items()}
 
 
 def _row_major(value: Tensor) -> Tensor:
     plain = value.detach().cpu().contiguous()
     whole = plain.untyped_storage().nbytes() == plain.numel() * plain.element_size()
     return plain if whole else plain.clone()
-
-
-def tensor_digest(array: NDArray[Any]) -> str:
-    """SHA-256 of a tensor: its type, its shape and its values row by row, little-endian.
-
-    Args:
-        array: The values.
-    """
-    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    digest = hashlib.sha256(f"{array.dtype.name} {list(array.shape)}\n".encode())
-    digest.update(little.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-def _seal(content: Mapping[str, Any]) -> str:
-    """SHA-256 of all that a file says but its tensors, whose digests are part of it."""
-    said = {name: value for name, value in content.items() if name not in ("state_dict", "seal")}
-    try:
-        text = json.dumps(said, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"What a model file says of itself holds something that is no plain value "
-            f"({printable(error)!s:.120}); keep texts, numbers, lists and dictionaries in the "
-            f"provenance.",
-            Cause.FORMAT,
-        ) from error
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def save_state_dict(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -163,19 +164,22 @@ def save_arrays(
     config: EfficientDetConfig,
     arrays: Mapping[str, NDArray[Any]],
     provenance: Mapping[str, Any],
+    raw: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
     """Write converted arrays as a checkpoint.
 
     Args:
-        path: The file to write.
+        path: The file to write, a ``.pth``.
         config: The model.
         arrays: A writable array for each parameter; the file shares nothing with them.
         provenance: Where they came from, as plain values.
+        raw: The raw values beside the moving averages, likewise; None where there are none.
 
     Raises:
         InputError: The file cannot be written.
     """
-    save_checkpoint(path, ModelCheckpoint(config, _tensors(arrays), provenance))
+    beside = None if raw is None else _tensors(raw)
+    save_checkpoint(path, ModelCheckpoint(config, _tensors(arrays), provenance, beside))
 
 
 def save_backbone(
@@ -227,8 +231,7 @@ def plain_keys(path: str | os.PathLike[str]) -> list[str]:
         InputError: The file is missing or damaged.
     """
     try:
-        with open_torch_file(Path(path)) as file:
-            content = file.content
+        content = open_torch_file(Path(path)).content
     except PickledError as error:
         return [_unwrapped(text) for text in sorted(error.texts)]
     if not isinstance(content, dict):
@@ -251,13 +254,19 @@ def _unwrapped(key: str) -> str:
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> ModelCheckpoint:
-    """Read a converted ``.pth`` file without executing anything in it, and verify all of it.
+    """Read a converted model's file without executing anything in it, and verify all of it.
+
+    Args:
+        path: A ``.pth`` or ``.safetensors`` file, whichever it is by its content.
 
     Raises:
         InputError: The file is missing, is no such file, holds more than plain tensors, is not as
             it was written, or its tensors are not its model's.
     """
-    return _load(Path(path), FORMAT)
+    file = _open(Path(path), FORMAT)
+    state = _part(file, file.main)
+    raw = _part(file, RAW) if len(file.parts) > 1 else None
+    return ModelCheckpoint(file.config, state, file.provenance, raw)
 
 
 def load_backbone(model: EfficientDet, path: str | os.PathLike[str]) -> None:
@@ -270,7 +279,8 @@ def load_backbone(model: EfficientDet, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: It cannot be read as of :func:`load_checkpoint`, or is of another backbone.
     """
-    found = _load(Path(path), BACKBONE_FORMAT)
+    file = _open(Path(path), BACKBONE_FORMAT)
+    found = ModelCheckpoint(file.config, _part(file, file.main), file.provenance)
     if found.config.backbone != model.config.backbone:
         raise InputError(
             f"{path} holds the backbone {found.config.backbone.name}, but {model.config.name} has "
@@ -283,142 +293,55 @@ def load_backbone(model: EfficientDet, path: str | os.PathLike[str]) -> None:
     model.provenance = {**model.provenance, "backbone": dict(found.provenance)}
 
 
-def _load(path: Path, kind: str) -> ModelCheckpoint:
-    """The content of a file of one of the two kinds, verified."""
-    with open_torch_file(path) as file:
-        said = _said(path, _ours(file, kind))
-        # Before any memory is taken for what a file claims.
-        kinds = {name: _stored_kind(value) for name, value in said.stored.items()}
-        _check_fit(said.config, kinds, str(path), kind)
-        state_dict = {
-            name: _verified(file, name, stored, said.digests)
-            for name, stored in said.stored.items()
-        }
-    return ModelCheckpoint(said.config, state_dict, said.provenance)
+def _open(path: Path, kind: str) -> ModelFile:
+    """A file of one of the two kinds, whose tensors are its model's by name, type and shape."""
+    file = open_model_file(path, kind)
+    # Before any memory is taken for what a file claims.
+    for part, tensors in file.parts.items():
+        kinds = {name: str(item) for name, item in tensors.items()}
+        beside = " (its raw values)" * (part != file.main)
+        _check_fit(file.config, kinds, f"{path}{beside}", kind)
+    return file
 
 
-@dataclass(frozen=True)
-class _Said:
-    """What a file says of itself, checked but for the tensors' values.
-
-    Attributes:
-        config: What the model is.
-        stored: Where each tensor is.
-        digests: Of each tensor; None in a file of version 1.
-        provenance: Where the values came from.
-    """
-
-    config: EfficientDetConfig
-    stored: Mapping[str, StoredTensor]
-    digests: Mapping[str, str] | None
-    provenance: Mapping[str, Any]
+def _part(file: ModelFile, part: str) -> dict[str, Tensor]:
+    """The tensors of a part, whose values have the digests that they were written with."""
+    return {name: torch.from_numpy(file.read(part, name)) for name in file.parts[part]}
 
 
-def _said(path: Path, content: Mapping[str, Any]) -> _Said:
-    """The parts of a file's content.
-
-    Raises:
-        InputError: One is missing, something else than it should be, or not as it was written.
-    """
-    try:
-        config = EfficientDetConfig.from_dict(content["config"])
-        stored, provenance = content["state_dict"], dict(content["provenance"])
-        digests = content["digests"] if _has_digests(content) else None
-    except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{path} lacks or garbles a part of it ({error}); convert the checkpoint again.",
-            Cause.FORMAT,
-        ) from error
-    if digests is not None and not (isinstance(digests, dict) and _is_sealed(content)):
-        raise _altered(path, "what it says of itself does not have its digest")
-    if not isinstance(stored, dict) or not all(
-        isinstance(name, str) and isinstance(value, StoredTensor) for name, value in stored.items()
-    ):
-        raise InputError(
-            f"{path}: state_dict is no mapping of names to tensors; convert again.", Cause.FORMAT
-        )
-    if any(value.storage.count != math.prod(value.shape) for value in stored.values()):
-        raise _altered(path, "a tensor shares its values with others, or has more than its own")
-    return _Said(config, stored, digests, provenance)
-
-
-def _ours(file: TorchFile, kind: str) -> dict[str, Any]:
-    """The content of a file that says that it is of this format."""
-    path, content = file.path, file.content
-    mark = content.get("format") if isinstance(content, dict) else None
-    if isinstance(mark, str) and mark in _KINDS and mark != kind:
-        raise InputError(
-            f"{path} holds {_KINDS[mark]}, expected {_KINDS[kind]}; {_INSTEAD[kind]}.",
-            Cause.MODEL,
-        )
-    if not isinstance(content, dict) or mark != kind or not file.is_archive:
-        raise InputError(
-            f"{path} is a PyTorch file{_of_what(content)}, but not one that convert.py wrote "
-            f"(no format mark {kind!r}); convert the TensorFlow checkpoint with convert.py, or "
-            f"give a model of your own as FILE.py:FUNCTION.",
-            Cause.FORMAT,
-        )
-    version = content.get("version")
-    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
-        found = "tensor" if isinstance(version, StoredTensor) else printable(f"{version!r:.40}")
-        raise InputError(
-            f"{path} has format version {found}, but this program reads up to "
-            f"{FORMAT_VERSION}; convert the checkpoint again or update the program.",
-            Cause.FORMAT,
-        )
-    return content
-
-
-def _of_what(content: Any) -> str:
-    """What a dictionary of somebody else's holds, to follow what it is."""
-    if not isinstance(content, dict) or not content:
-        return ""
-    if all(isinstance(value, StoredTensor) for value in content.values()):
-        return f" of {len(content):,} tensors ({listed(content, 3)})"
-    return f" with {listed(content, 6, 40)}"
-
-
-def _has_digests(content: Mapping[str, Any]) -> bool:
-    """Whether a file is of a version with digests, or is only said to be of one without."""
-    return content["version"] > 1 or not {"digests", "seal"}.isdisjoint(content)
-
-
-def _is_sealed(content: Mapping[str, Any]) -> bool:
-    try:
-        return bool(content.get("seal") == _seal(content))
-    except InputError:
-        return False
-
-
-def _verified(
-    file: TorchFile, name: str, stored: StoredTensor, digests: Mapping[str, str] | None
-) -> Tensor:
-    """A tensor whose values have the digest that they were written with."""
-    array = file.read(stored)
-    if digests is not None and digests.get(name) != tensor_digest(array):
-        raise _altered(file.path, f"the values of {printable(name)!s:.100} do not have theirs")
-    return torch.from_numpy(array)
-
-
-def _altered(path: Path, found: str) -> InputError:
-    return InputError(
-        f"{path} is not as it was written: {found}; copy the file again, convert the checkpoint "
-        f"again, or save a model that was changed with efficientdet_parity.save.",
-        Cause.FORMAT,
-    )
-
-
-def load(path: str | os.PathLike[str]) -> EfficientDet:
+def load(path: str | os.PathLike[str], weights: str = EMA) -> EfficientDet:
     """The converted model in evaluation mode, on the CPU.
 
+    All of the file is verified, also what is not taken.
+
+    Args:
+        path: A ``.pth`` or ``.safetensors`` file, whichever it is by its content.
+        weights: ``ema`` for the moving averages where the file has them, else for the only value
+            of each parameter; ``raw`` for the raw values.
+
     Raises:
-        InputError: The file cannot be read, or its tensors are not this model's.
+        InputError: The file cannot be read, its tensors are not this model's, or it holds no raw
+            values where they are asked for.
     """
-    checkpoint = load_checkpoint(path)
-    model = _taking(checkpoint.config, checkpoint.state_dict)
-    model.provenance = dict(checkpoint.provenance)
+    if weights not in (EMA, RAW):
+        raise InputError(f"weights is {weights!r:.40}; give ema or raw.", Cause.OPTION)
+    file = _open(Path(path), FORMAT)
+    wanted = file.main if weights == EMA else RAW
+    if wanted not in file.parts:
+        what = "the moving averages alone" if EMA in file.parts else "one value of each parameter"
+        raise InputError(
+            f"{path} holds {what}{'' if EMA in file.parts else ', and does not say which'}, so "
+            f"that no raw values can be taken; convert the checkpoint with --weights both or raw.",
+            Cause.MODEL,
+        )
+    for part in file.parts.keys() - {wanted}:
+        for name in file.parts[part]:
+            file.read(part, name)
+    model = _taking(file.config, _part(file, wanted))
+    model.provenance = dict(file.provenance)
+    if len(file.parts) > 1:
+        # The model has one of the two, which is what it says where it is saved again.
+        model.provenance["weights"] = wanted
     return model
 
 
@@ -447,10 +370,6 @@ def _kind(tensor: Tensor) -> str:
     """Type and shape for comparison and messages; a sparse tensor is of another kind too."""
     layout = "" if tensor.layout is torch.strided else f"{tensor.layout} "
     return f"{layout}{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-
-
-def _stored_kind(tensor: StoredTensor) -> str:
-    return f"{tensor.storage.type} {list(tensor.shape)}"
 
 
 def _bare(config: EfficientDetConfig) -> EfficientDet:

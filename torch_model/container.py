@@ -1,7 +1,8 @@
 """PyTorch's files: a ZIP archive of one pickle and, as a record each, the bytes of every storage.
 
 PyTorch writes every record uncompressed and with a CRC-32, and ignores the CRC-32 when it reads.
-Here it is verified of every byte that is used.
+Here it is verified of every byte that is used. Before version 1.6 it wrote several pickles and the
+storages' bytes one after another, without any checksum; of those files the lengths are checked.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import io
 import math
 import os
 import struct
+import weakref
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efficientdet_spec import Cause, InputError, lookalike_of, open_regular, printable, shortened
-from torch_model.pickled import MAX_BYTES, PickleError, StoredTensor, read_pickle, texts_of
+from torch_model.pickled import (
+    MAX_BYTES,
+    PickleError,
+    Storage,
+    StoredTensor,
+    iterate_tensors,
+    read_pickle,
+    texts_of,
+)
 
 _MAX_DIRECTORY = 2**24
 """Most bytes of the archive's table of contents; D7x's takes 0.2 MB."""
@@ -45,50 +55,137 @@ _TYPES = {
 }
 """Types of elements that NumPy has too."""
 
+BFLOAT16 = "bfloat16"
+"""The upper half of a float32, for which NumPy has no type: read as the float32 that it is."""
+
+_STORED = {**_TYPES, BFLOAT16: np.dtype("<u2")}
+"""NumPy's type for the bytes of one element of each type."""
+
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 """The first value in a file as PyTorch wrote them before 1.6 (``torch/serialization.py``)."""
 
+_LEGACY_PROTOCOL = 1001
+"""The second one, in all versions since 0.1.10."""
+
+_LEGACY_START = b"\x80\x02\x8a\x0a" + _LEGACY_MAGIC.to_bytes(10, "little") + b"."
+"""The bytes with which such a file begins: the first value, pickled."""
+
+_COUNT = struct.Struct("<q")
+"""What stands before the bytes of a storage in such a file: the number of its elements."""
+
+_ADVICE = (
+    "give the .pth that convert.py wrote, or for a model of your own FILE.py:FUNCTION, where the "
+    "function loads the file and returns the module"
+)
+"""What to do with a file that only code could load."""
+
 
 class TorchFile:
-    """A PyTorch file of plain tensors, open.
+    """A PyTorch file of plain tensors, open; it is closed when nobody needs it any more.
 
     Attributes:
         path: The file.
         content: What its pickle holds, with a :class:`~torch_model.pickled.StoredTensor` in the
             place of each tensor.
-        is_archive: Whether it has records that can be read; False of files before PyTorch 1.6.
+        is_archive: Whether it is an archive, whose records have checksums; False of files before
+            PyTorch 1.6, which have none.
+        size: Its bytes when it was opened.
     """
 
-    def __init__(self, path: Path, content: Any, records: _Records | None) -> None:
+    def __init__(self, path: Path, content: Any, records: _Records | _Legacy, size: int) -> None:
         self.path = path
         self.content = content
-        self.is_archive = records is not None
+        self.is_archive = isinstance(records, _Records)
+        self.size = size
         self._records = records
 
     def read(self, tensor: StoredTensor) -> NDArray[Any]:
-        """A tensor's values, in an array of their own.
+        """A tensor's values, in an array of their own; of bfloat16 its float32.
 
         Raises:
             InputError: Its record is missing or damaged, or claims something impossible.
         """
+        self.check(tensor)
         storage = tensor.storage
-        dtype = _TYPES.get(storage.type)
-        if self._records is None or dtype is None:
+        dtype = _STORED[storage.type]
+        try:
+            values = self._records.read(storage, storage_bytes(storage)).view(dtype)
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+        strides = [step * dtype.itemsize for step in tensor.strides]
+        array = np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, strides)
+        if storage.type == BFLOAT16:
+            return (array.astype(np.uint32, order="C") << 16).view(np.float32)
+        return np.ascontiguousarray(array).reshape(tensor.shape)
+
+    def check(self, tensor: StoredTensor) -> None:
+        """Refuse a tensor that cannot be read, from what the file says of it alone.
+
+        Raises:
+            InputError: It claims something impossible, or is of a type that is not known.
+        """
+        storage = tensor.storage
+        dtype = _STORED.get(storage.type)
+        if dtype is None:
             raise _damaged(self.path, f"a tensor of type {storage.type} cannot be read")
         last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
         count = math.prod(tensor.shape)
         # With strides of zero a few bytes could stand for a tensor of any size.
         if count > storage.count or (count and tensor.offset + last >= storage.count):
             raise _damaged(self.path, f"a tensor {list(tensor.shape)} has {storage.count} values")
-        values = self._records.read(storage.key, storage.count * dtype.itemsize).view(dtype)
-        strides = [step * dtype.itemsize for step in tensor.strides]
-        array = np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, strides)
-        return np.ascontiguousarray(array).reshape(tensor.shape)
+        self._records.check(storage, storage_bytes(storage))
 
 
-@contextmanager
-def open_torch_file(path: Path) -> Iterator[TorchFile]:
-    """Open a PyTorch file; nothing in it is run.
+def storage_bytes(storage: Storage) -> int:
+    """Bytes of a storage of a tensor that :meth:`TorchFile.check` lets pass.
+
+    Args:
+        storage: It.
+    """
+    return storage.count * _STORED[storage.type].itemsize
+
+
+def is_torch_file(path: Path) -> bool:
+    """Whether a file is PyTorch's by its content: an archive of one, or one of before 1.6.
+
+    It may be damaged; whatever cannot be read is none.
+
+    Args:
+        path: The file.
+    """
+    with contextlib.suppress(OSError, InputError, PickleError), open_regular(path) as stream:
+        head = stream.read(_FIRST_NAME.size + _LONGEST_NAME)
+        if head.startswith(_LEGACY_START):
+            return True
+        if not head.startswith(_ZIP) or len(head) < _FIRST_NAME.size:
+            return False
+        # PyTorch writes the pickle first, so that a file that is cut short can be told too.
+        length = _FIRST_NAME.unpack_from(head)[-2]
+        if head[_FIRST_NAME.size :][:length].endswith(b"/data.pkl"):
+            return True
+        size = os.fstat(stream.fileno()).st_size
+        _check_end(path, stream, size)
+        with contextlib.suppress(*_NO_ARCHIVE):
+            return any(n.endswith("/data.pkl") for n in zipfile.ZipFile(stream).namelist())
+    return False
+
+
+_FIRST_NAME = struct.Struct("<4s5H3I2H")
+"""The header of an archive's first record (APPNOTE.TXT, 4.3.7), behind which its name stands."""
+
+_LONGEST_NAME = 1024
+"""Most bytes of that name that are looked at."""
+
+_NO_ARCHIVE = (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError)
+"""What the library raises of an archive that is none."""
+
+
+def open_torch_file(path: Path, advice: str = _ADVICE) -> TorchFile:
+    """Open a PyTorch file; nothing in it is run, and there is nothing to close.
+
+    Args:
+        path: The file.
+        advice: What to do where only code could load it, to end the sentence that says so.
 
     Raises:
         InputError: The file is missing, is no such file, is damaged, or holds more than plain
@@ -102,15 +199,24 @@ def open_torch_file(path: Path) -> Iterator[TorchFile]:
             f"convert.py wrote.",
             Cause.of(error),
         ) from error
-    with stream, _told(path):
-        head = stream.read(len(_ZIP))
-        stream.seek(0)
-        if head == _ZIP:
-            records = _Records(path, stream)
-            content = _read(records.pickle())
-        else:
-            records, content = None, _legacy(stream)
-        yield TorchFile(path, content, records)
+    try:
+        with _told(path, advice):
+            size = os.fstat(stream.fileno()).st_size
+            head = stream.read(len(_ZIP))
+            stream.seek(0)
+            records: _Records | _Legacy
+            if head == _ZIP:
+                records = _Records(path, stream)
+                content = _read(records.pickle())
+            else:
+                content = _legacy(stream)
+                records = _Legacy(path, stream, content, size)
+            file = TorchFile(path, content, records, size)
+    except BaseException:
+        stream.close()
+        raise
+    weakref.finalize(file, stream.close)
+    return file
 
 
 def _read(pickle: bytes) -> Any:
@@ -124,7 +230,7 @@ def _read(pickle: bytes) -> Any:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(path: Path, advice: str) -> Iterator[None]:
     """What a file is refused for, as one sentence."""
     try:
         yield
@@ -133,16 +239,18 @@ def _told(path: Path) -> Iterator[None]:
             raise _damaged(path, printable(error)) from error
         raise PickledError(
             f"{path} is {_kind(error)}not a PyTorch file of plain tensors but holds "
-            f"{printable(error.holds)}, and loading it would run code; give the .pth that "
-            f"convert.py wrote, or for a model of your own FILE.py:FUNCTION, where the function "
-            f"loads the file and returns the module.",
+            f"{printable(error.holds)}, and loading it would run code; {advice}.",
             error.texts,
         ) from error
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror or error}); copy the file again.",
-            Cause.of(error),
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{path} cannot be read ({error.strerror or error}); copy the file again.",
+        Cause.of(error),
+    )
 
 
 def _kind(error: PickleError) -> str:
@@ -192,7 +300,8 @@ def _damaged(path: Path, found: str) -> InputError:
         )
     kind = "a damaged"
     with contextlib.suppress(OSError), open_regular(path) as stream:
-        kind = "a damaged" if stream.read(len(_ZIP)) == _ZIP else "not a"
+        sound = stream.read(len(_LEGACY_START)).startswith((_ZIP, _LEGACY_START))
+        kind = "a damaged" if sound else "not a"
     return InputError(
         f"{path} is {kind} PyTorch file of plain tensors ({found}); copy the file again, or "
         f"convert the checkpoint again.",
@@ -212,13 +321,97 @@ def _other_archive(path: Path, names: list[str]) -> InputError:
 
 
 def _legacy(stream: BinaryIO) -> Any:
-    """What a file holds that PyTorch wrote before 1.6: several pickles, then the bytes."""
+    """What a file holds that PyTorch wrote before 1.6: several pickles, then the bytes.
+
+    The stream is left behind the pickle that holds it.
+    """
     start = io.BytesIO(stream.read(MAX_BYTES))
     if read_pickle(start) != _LEGACY_MAGIC:
         raise PickleError("it begins otherwise")
-    for _ in ("the protocol's version", "the machine's properties"):
-        read_pickle(start)
-    return read_pickle(start)
+    if read_pickle(start) != _LEGACY_PROTOCOL:
+        raise PickleError("its format is of another version")
+    machine = read_pickle(start)
+    if not isinstance(machine, dict) or machine.get("little_endian") is not True:
+        raise PickleError("its numbers are not little-endian")
+    content = read_pickle(start)
+    stream.seek(start.tell())
+    return content
+
+
+class _Legacy:
+    """The storages of a file that PyTorch wrote before 1.6, which has no checksums.
+
+    Args:
+        path: The file.
+        stream: It, behind the pickle that holds its content.
+        content: That.
+        size: Its bytes.
+
+    Raises:
+        PickleError: What follows is not as PyTorch writes it.
+    """
+
+    def __init__(self, path: Path, stream: BinaryIO, content: Any, size: int) -> None:
+        self._path, self._stream = path, stream
+        place = stream.tell()
+        listing = io.BytesIO(stream.read(MAX_BYTES))
+        keys = read_pickle(listing)
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise PickleError("its list of storages is none")
+        self._places = self._found(keys, _storages(content), place + listing.tell(), size)
+
+    def _found(
+        self, keys: list[str], storages: dict[str, Storage], place: int, size: int
+    ) -> dict[str, tuple[int, int]]:
+        """Where the bytes of each storage are, and how many there are."""
+        if len(keys) != len(storages) or storages.keys() != set(keys):
+            raise PickleError(f"it lists {len(keys)} storages, and {len(storages)} are used")
+        places = {}
+        for key in keys:
+            storage = storages[key]
+            self._stream.seek(place)
+            stored = self._stream.read(_COUNT.size)
+            if len(stored) != _COUNT.size or _COUNT.unpack(stored)[0] != storage.count:
+                raise PickleError(f"the length of storage {printable(f'{key:.40}')} is another")
+            count = storage_bytes(storage)
+            places[key] = place + _COUNT.size, count
+            place += _COUNT.size + count
+            if place > size:
+                raise PickleError("it is cut short")
+        if place != size:
+            raise PickleError(f"{size - place:,} bytes stand behind its last storage")
+        return places
+
+    def check(self, storage: Storage, count: int) -> None:
+        """Refuse a storage that the file does not have, or has of another length."""
+        if self._places.get(storage.key, (0, -1))[1] != count:
+            key = printable(f"{storage.key!s:.40}")
+            raise _damaged(self._path, f"storage {key} has not {count} bytes")
+
+    def read(self, storage: Storage, count: int) -> NDArray[np.uint8]:
+        """The bytes of a storage, of which there must be exactly so many."""
+        self.check(storage, count)
+        values = np.empty(count, np.uint8)
+        self._stream.seek(self._places[storage.key][0])
+        if self._stream.readinto(values.data) != count:
+            raise _damaged(self._path, "it is cut short")
+        return values
+
+
+def _storages(content: Any) -> dict[str, Storage]:
+    """The storages of all tensors, by key.
+
+    Raises:
+        PickleError: One is described in two ways, or is of a type that is not known.
+    """
+    found: dict[str, Storage] = {}
+    for _, tensor in iterate_tensors(content):
+        storage = tensor.storage
+        if storage.type not in _STORED:
+            raise PickleError(f"a tensor of type {storage.type} cannot be read")
+        if found.setdefault(storage.key, storage) != storage:
+            raise PickleError(f"storage {printable(f'{storage.key:.40}')} is described twice")
+    return found
 
 
 class _Records:
@@ -238,7 +431,7 @@ class _Records:
         _check_end(path, stream, size)
         try:
             self._archive = zipfile.ZipFile(stream)
-        except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError) as error:
+        except _NO_ARCHIVE as error:
             raise _damaged(path, printable(f"{error!s:.80}")) from error
         if any(name.endswith("/constants.pkl") for name in self._archive.namelist()):
             raise PickleError("constants.pkl", "a TorchScript program")
@@ -275,16 +468,22 @@ class _Records:
             )
         return self._whole(record)
 
-    def read(self, key: str, count: int) -> NDArray[np.uint8]:
-        """The bytes of a storage, of which there must be exactly so many."""
-        record = self._records.get(f"{self._folder}data/{key}")
+    def check(self, storage: Storage, count: int) -> None:
+        """Refuse a storage that has no record of so many bytes."""
+        self._record(storage, count)
+
+    def _record(self, storage: Storage, count: int) -> zipfile.ZipInfo:
+        record = self._records.get(f"{self._folder}data/{storage.key}")
         if record is None or record.file_size != count:
             has = "no" if record is None else f"{record.file_size}"
-            raise _damaged(
-                self._path, f"storage {printable(f'{key!s:.40}')} has {has} bytes, not {count}"
-            )
+            key = printable(f"{storage.key!s:.40}")
+            raise _damaged(self._path, f"storage {key} has {has} bytes, not {count}")
+        return record
+
+    def read(self, storage: Storage, count: int) -> NDArray[np.uint8]:
+        """The bytes of a storage, of which there must be exactly so many."""
         values = np.empty(count, np.uint8)
-        self._fill(record, memoryview(values))
+        self._fill(self._record(storage, count), memoryview(values))
         return values
 
     def _whole(self, record: zipfile.ZipInfo) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import pickletools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -133,6 +133,26 @@ def read_pickle(stream: BinaryIO) -> Any:
         reason = f"{error!s:.80}" or type(error).__name__
         raise PickleError(f"its pickle cannot be read: {reason}") from error
     raise PickleError("its pickle has no end")
+
+
+def iterate_tensors(content: Any) -> Iterator[tuple[tuple[str, ...], StoredTensor]]:
+    """Every tensor in what :func:`read_pickle` has returned, with the keys that lead to it.
+
+    Items of lists and tuples have their place as key. One that stands in two places comes twice.
+
+    Args:
+        content: The content; that it is small and not deep has been seen to.
+    """
+    if isinstance(content, StoredTensor):
+        yield (), content
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(content, dict):
+        items = content.items()
+    elif isinstance(content, list | tuple):
+        items = enumerate(content)
+    for key, item in items:
+        for rest, tensor in iterate_tensors(item):
+            yield (str(key), *rest), tensor
 
 
 def texts_of(pickle: bytes) -> frozenset[str]:
@@ -363,6 +383,9 @@ def _storage(described: Any) -> Storage:
     if not isinstance(described, tuple) or len(described) < 5:
         raise ValueError("a storage is not described")
     word, kind, key, _, count = described[:5]
+    # Before 0.4, a storage could be a part of another one.
+    if any(part is not None for part in described[5:]):
+        raise ValueError("a storage is a part of another")
     if word != "storage" or not isinstance(kind, _Inert) or not isinstance(key, str):
         raise ValueError("a storage is described otherwise than PyTorch does")
     return Storage(kind.name, key, _whole(count))
@@ -409,6 +432,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "torch Size": _size,
         "torch device": lambda *_: _Inert("device"),
         "torch._utils _rebuild_parameter": _parameter,
+        "torch._utils _rebuild_tensor": _tensor,
         "torch._utils _rebuild_tensor_v2": _tensor,
     }
 )

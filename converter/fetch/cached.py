@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from converter.fetch.addresses import BY_HAND, display_url
-from converter.fetch.archive import ArchiveError, extract_checkpoint
+from converter.fetch.archive import extract_container, extract_files
 from converter.fetch.download import MismatchError, download
-from efficientdet_spec import Cause, InputError, file_sha256
+from converter.fetch.folders import packed_files
+from converter.fetch.packings import MAX_BYTES, ArchiveError, FolderPacking
+from converter.formats.registry import find
+from efficientdet_spec import Cause, InputError, file_sha256, printable
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class CheckpointFiles:
     """A checkpoint on the local disk and where it came from.
 
     Attributes:
-        prefix: The path of the `.index` file without `.index`.
+        prefix: What names it: the path of a checkpoint's `.index` file without `.index`, a file,
+            or `saved_model.pb`.
         origin: The absolute path or the address (without its query) that the source stood for.
         archive_sha256: The SHA-256 of the archive that held it, or None if there was none.
         official_model: The official name of a release, where the source was one.
@@ -78,6 +82,9 @@ class Fetching:
                 raise _would_download(self.obstacle, shown, archive, found, expected)
             found = self._downloaded(url, archive, expected, found)
         try:
+            single = find(archive)
+            if single is not None:
+                return CheckpointFiles(single[1], shown, found, download=archive)
             return replace(from_archive(archive, shown, found, self.cache), download=archive)
         except ArchiveError as error:
             # A login page or a file broken on the server must not stay in the cache for ever.
@@ -135,7 +142,7 @@ def _would_download(
 
 
 def from_archive(archive: Path, origin: str, sha256: str, cache: Path) -> CheckpointFiles:
-    """The checkpoint of an archive, unpacked into the cache.
+    """The container of an archive, unpacked into the cache.
 
     Args:
         archive: The archive.
@@ -144,10 +151,41 @@ def from_archive(archive: Path, origin: str, sha256: str, cache: Path) -> Checkp
         cache: The folder for downloads and unpacked archives.
 
     Raises:
-        InputError: It is no archive of a checkpoint, or the cache cannot be written.
+        InputError: It is no archive of a container, or the cache cannot be written.
     """
     folder = _cache_folder(cache, "checkpoints") / sha256
-    return CheckpointFiles(extract_checkpoint(archive, folder, sha256=sha256), origin, sha256)
+    return CheckpointFiles(extract_container(archive, folder, sha256=sha256), origin, sha256)
+
+
+def from_packed_files(path: Path, cache: Path) -> CheckpointFiles | None:
+    """The container at a path where files of it are compressed one by one with gzip.
+
+    Args:
+        path: A folder, the prefix of a checkpoint, or one of a container's files.
+        cache: The folder for downloads and unpacked archives.
+
+    Returns:
+        It, unpacked into the cache; None where nothing of the kind is there, so that the path is
+        to be read as it is, or is an archive or a single compressed file.
+
+    Raises:
+        InputError: Several containers could be meant, a file is damaged, or the cache cannot be
+            written.
+    """
+    packed = packed_files(path)
+    if packed is None:
+        return None
+    folder, files = packed
+    try:
+        sha256 = FolderPacking(folder, files, MAX_BYTES).digest()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror or error}); check its files",
+            Cause.of(error),
+        ) from error
+    destination = _cache_folder(cache, "checkpoints") / sha256
+    place = extract_files(folder, files, destination, sha256=sha256)
+    return CheckpointFiles(place, printable(path.absolute()), sha256)
 
 
 def _cache_folder(cache: Path, name: str) -> Path:

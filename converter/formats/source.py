@@ -114,6 +114,8 @@ class TensorSource(ABC):
         left_out: Of tensors that are no part of any model, such as optimizer slots that the
             naming cannot tell, the reason, by name; each is in ``entries`` too.
         said: What the file says of itself.
+        notes: What a user should know of how it is read, a sentence each.
+        stripped: What stands before the names in the file and is not part of them.
     """
 
     FORMAT: str
@@ -134,6 +136,18 @@ class TensorSource(ABC):
     entries: Mapping[str, Entry]
     left_out: Mapping[str, str] = _NOTHING
     said: Said | None = None
+    notes: tuple[str, ...] = ()
+    stripped: str = ""
+
+    @property
+    def has_values(self) -> bool:
+        """Whether there is more than the list of what it holds."""
+        return True
+
+    @property
+    def prefix(self) -> Path | None:
+        """The prefix of the bundle of TensorFlow's that it is underneath; None of others."""
+        return None
 
     @abstractmethod
     def read(self, name: str) -> Array:
@@ -164,6 +178,21 @@ class TensorSource(ABC):
         array = self.read(name)
         return count_not_finite(array) if array.dtype.kind == "f" else 0
 
+    def check(self, config: EfficientDetConfig, part: str = "") -> tuple[str, ...]:
+        """Hold what a file says twice of its tensors against each other, once the model is known.
+
+        Args:
+            config: The model.
+            part: What the names of the parameters begin with that alone are wanted.
+
+        Returns:
+            What a user should know, a sentence each.
+
+        Raises:
+            InputError: It contradicts itself.
+        """
+        return ()
+
     @abstractmethod
     def files(self) -> list[Path]:
         """The files that it is made of, which nothing may overwrite."""
@@ -171,6 +200,20 @@ class TensorSource(ABC):
     def digests(self) -> Mapping[str, str]:
         """SHA-256 that identify the files, by the name that provenance gives each."""
         return {}
+
+    def check(self, config: EfficientDetConfig) -> tuple[str, ...]:
+        """Hold what the file says besides names and shapes against the model that it is of.
+
+        Args:
+            config: The model, once it is known.
+
+        Returns:
+            What a user should know of it, a sentence each.
+
+        Raises:
+            InputError: The two contradict each other.
+        """
+        return ()
 
     def crc32c(self, name: str, array: Array | None) -> int | None:
         """CRC32C of a tensor's bytes where the container records it; else None.
@@ -191,6 +234,15 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
     return _NAMES.get(dtype.newbyteorder("<").str, str(dtype))
 
 
+def holds_numbers(entry: Entry) -> bool:
+    """Whether a tensor's values are numbers that can be read, and not texts or handles.
+
+    Args:
+        entry: The tensor.
+    """
+    return entry.dtype_name in _NUMBERS
+
+
 _NAMES = {
     "<f4": "DT_FLOAT",
     "<f8": "DT_DOUBLE",
@@ -205,3 +257,5 @@ _NAMES = {
     "<u8": "DT_UINT64",
     "|b1": "DT_BOOL",
 }
+
+_NUMBERS = frozenset({*_NAMES.values(), "DT_BFLOAT16"})

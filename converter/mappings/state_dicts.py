@@ -168,12 +168,22 @@ def naming_of(keys: Iterable[str]) -> Naming | None:
     Args:
         keys: Of a state dict.
     """
-    given = set(keys)
+    given = frozenset(keys)
     for naming in namings().values():
-        shared = _shared_keys(naming)
-        if 2 * len(shared & given) > len(shared):
-            return naming
+        if has_keys_of(naming, given):
+            return max((naming, *naming.variants), key=lambda one: len(_shared_keys(one) & given))
     return None
+
+
+def has_keys_of(naming: Naming, keys: Iterable[str]) -> bool:
+    """Whether a state dict has more than half of the keys that a naming's models share.
+
+    Args:
+        naming: The naming.
+        keys: Of a state dict.
+    """
+    shared = _shared_keys(naming)
+    return 2 * len(shared & frozenset(keys)) > len(shared)
 
 
 @cache

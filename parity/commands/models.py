@@ -129,7 +129,7 @@ def lines(found: ModelsResult) -> Iterator[str]:
     yield "AP other     in a table that does not say on which images"
     yield "known        b: size and SHA-256 of the archive; c: content, by which it is recognised;"
     yield "             p: its network has a published comparison (docs/proof.md);"
-    yield "             2: a TensorFlow 2 object checkpoint, which is not read yet"
+    yield "             2: a TensorFlow 2 object checkpoint"
 
 
 _NETWORK = (

@@ -25,6 +25,7 @@ from parity.results.records.doctor import DoctorResult
 from parity.results.records.failure import Failure
 from parity.results.records.faults import FaultsResult
 from parity.results.records.gradients import GradientsResult
+from parity.results.records.inspection import InspectionResult
 from parity.results.records.models import ModelsResult
 from parity.results.records.names import NamesResult
 from parity.results.records.nodes import NodesResult
@@ -44,6 +45,7 @@ FILES: tuple[type[ResultFile], ...] = (
     SelfCheckResult,
     FaultsResult,
     ConversionResult,
+    InspectionResult,
     RunResult,
     ReportResult,
     ModelsResult,

@@ -107,6 +107,7 @@ def test_types_without_a_numpy_type(tmp_path):
     assert opened.index.entries["text"].dtype_name == "DT_STRING"
     assert opened.index.entries["brain"].dtype_name == "DT_BFLOAT16"
     assert opened.read("brain").tolist() == [1, 2]
+    assert opened.read_strings("text") == [b"some", b"text"]
     assert opened.read("x").tolist() == [1, 1, 1]
     with pytest.raises(InputError, match="DT_STRING"):
         opened.read("text")

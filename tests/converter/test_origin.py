@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from converter import conversion
-from converter.bundle import BundleEntry, BundleIndex, read_index
+from converter.bundle import BundleEntry, read_index
 from converter.conversion import account
 from converter.fetch.cached import CheckpointFiles
 from converter.mappings.official import iterate_pairs
@@ -41,9 +41,7 @@ def holding(monkeypatch):
             for name, shape in pair.variable_shapes.items()
             for full in (name, name + EMA_SUFFIX)
         }
-        monkeypatch.setattr(
-            conversion, "read_index", lambda path: BundleIndex(Path(path), 1, entries)
-        )
+        monkeypatch.setattr(conversion, "open_source", lambda files: listed(entries, files.prefix))
 
     return hold
 

@@ -1,13 +1,16 @@
 """Values as no training leaves them are told, and trained ones are not accused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from converter.bundle import open_bundle
 from converter.mappings.official import iterate_pairs
-from converter.untrained import INITIAL_CLASS_BIAS, Untrained
+from converter.untrained import INITIAL_CLASS_BIAS, untrained_notes
 from efficientdet_spec import EMA_SUFFIX, TINY, get_config
 
+VARIABLE = "class_net/class-predict/bias"
 CLASS_BIAS = "class_head.predict.pointwise.bias"
 GAMMA = "backbone.stem_bn.weight"
 
@@ -26,19 +29,12 @@ def initial(config):
     return arrays
 
 
-def notes(config, arrays):
-    look = Untrained(config)
-    for parameter, array in arrays.items():
-        look.look(parameter, array)
-    return look.notes()
-
-
 def test_the_official_initial_class_bias():
     assert np.float32(INITIAL_CLASS_BIAS) == np.float32(-4.59511985013459)
 
 
 def test_an_untrained_model_is_told_in_both_ways():
-    scales, bias = notes(TINY, initial(TINY))
+    scales, bias = untrained_notes(initial(TINY))
     norms = sum(pair.parameter.endswith(".running_mean") for pair in iterate_pairs(TINY))
     assert f"gamma) of every one of {norms} batch norms is exactly 1" in scales
     assert "all 63 class biases are -4.5951" in bias
@@ -47,9 +43,9 @@ def test_an_untrained_model_is_told_in_both_ways():
 def test_one_changed_value_clears_it():
     arrays = initial(TINY)
     arrays[GAMMA][3] = np.nextafter(np.float32(1), np.float32(2))
-    assert len(notes(TINY, arrays)) == 1
+    assert len(untrained_notes(arrays)) == 1
     arrays[CLASS_BIAS][-1] += 1e-6
-    assert notes(TINY, arrays) == []
+    assert untrained_notes(arrays) == ()
 
 
 @pytest.mark.parametrize("value", [0, -2.5])
@@ -57,27 +53,33 @@ def test_another_constant_is_told_too(value):
     arrays = initial(TINY)
     arrays[GAMMA][0] = 2
     arrays[CLASS_BIAS][:] = value
-    (told,) = notes(TINY, arrays)
+    (told,) = untrained_notes(arrays)
     assert f"all 63 class biases are {value}, alike" in told
 
 
 def test_one_value_is_no_constant():
-    config = TINY.with_classes(1)
-    look = Untrained(config)
-    look.look(CLASS_BIAS, np.float32([-2.5]))
-    assert look.notes() == []
-    look.look(CLASS_BIAS, np.float32([INITIAL_CLASS_BIAS]))
-    assert len(look.notes()) == 1
+    assert untrained_notes({CLASS_BIAS: np.float32([-2.5])}) == ()
+    assert len(untrained_notes({CLASS_BIAS: np.float32([INITIAL_CLASS_BIAS])})) == 1
 
 
-def test_nothing_is_said_of_what_was_not_seen():
-    assert Untrained(TINY).notes() == []
+def test_the_bias_of_a_whole_convolution_is_looked_at_too():
+    config = replace(TINY, separable_conv=False)
+    (name,) = (pair.parameter for pair in iterate_pairs(config) if VARIABLE in pair.variables)
+    assert name != CLASS_BIAS and len(untrained_notes({name: np.zeros(9, np.float32)})) == 1
+
+
+def test_nothing_is_said_of_what_is_not_there():
+    assert untrained_notes({}) == ()
+    nothing = {CLASS_BIAS: np.zeros(0, np.float32), "a.running_var": np.ones(3, np.float32)}
+    assert untrained_notes(nothing) == ()
 
 
 def test_trained_values_are_not_accused(test_data):
     bundle = open_bundle(test_data / "checkpoints" / "efficientdet-d0" / "model")
-    look = Untrained(get_config("d0"))
-    for pair in iterate_pairs(get_config("d0")):
-        for name in pair.variables:
-            look.look(pair.parameter, bundle.read(name + EMA_SUFFIX))
-    assert look.notes() == []
+    arrays = {
+        pair.parameter: pair.layout.to_torch(
+            [bundle.read(name + EMA_SUFFIX) for name in pair.variables]
+        )
+        for pair in iterate_pairs(get_config("d0"))
+    }
+    assert untrained_notes(arrays) == ()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from converter.bundle import open_bundle
-from converter.fetch.archive import ArchiveError
+from converter.fetch.packings import ArchiveError
 from converter.fetch.sources import resolve
 from efficientdet_spec import Cause, EfficientDetConfig, InputError, get_config, parse_size
 from parity.sides.pytorch.code import Maker

@@ -16,7 +16,8 @@ import torch
 import torch_model
 from efficientdet_spec import TINY, InputError
 from torch_model import checkpoint
-from torch_model.checkpoint import FORMAT_VERSION, load_checkpoint, save_arrays, tensor_digest
+from torch_model.checkpoint import load_checkpoint, save_arrays
+from torch_model.model_file import FORMAT_VERSION, tensor_digest
 
 ROOT = Path(__file__).parents[2]
 

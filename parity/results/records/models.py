@@ -22,9 +22,7 @@ class ArchiveResult(Record, kw_only=True, frozen=True):
     """A checkpoint as it is released."""
 
     address: Annotated[str, says("where it lies")]
-    container: Annotated[
-        str, says("`tf1`: a TensorFlow 1 checkpoint; `tf2`: an object checkpoint, not read yet")
-    ]
+    container: Annotated[str, says("`tf1`: a TensorFlow 1 checkpoint; `tf2`: an object checkpoint")]
     bytes: Annotated[Count | None, says("its size; null where it is not known")]
     sha256: Annotated[Sha256 | None, says("of the archive; null where it is not known")]
     fingerprint: Annotated[

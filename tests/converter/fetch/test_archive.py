@@ -14,8 +14,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from converter.fetch import archive as archive_module
-from converter.fetch.archive import ArchiveError, extract_checkpoint
+from converter.fetch import packings
+from converter.fetch.archive import extract_container
 from converter.fetch.naming import checkpoint_prefix, parse_state_file
+from converter.fetch.packings import ArchiveError
 from efficientdet_spec import InputError, locked
 
 ROOT = Path(__file__).parents[3]
@@ -75,7 +77,7 @@ def test_extracts_the_checkpoint_and_nothing_else(tmp_path, out, mode, format):
     with tarfile.open(path, mode, format=format) as tar:
         for info, content in members:
             tar.addfile(info, io.BytesIO(content))
-    assert extract_checkpoint(path, out) == out / "model"
+    assert extract_container(path, out) == out / "model"
     assert files_in(out.parent) == {
         name.replace("d0/", "checkpoint/"): content for name, content in MODEL.items()
     }
@@ -84,18 +86,18 @@ def test_extracts_the_checkpoint_and_nothing_else(tmp_path, out, mode, format):
 def test_long_names_and_a_lone_index(tmp_path, out):
     name = "x" * 150
     path = pack(tmp_path / "a.tgz", entry(f"{'y' * 120}/{name}.index", INDEX))
-    assert extract_checkpoint(path, out) == out / name
+    assert extract_container(path, out) == out / name
 
 
 def test_a_complete_folder_is_reused_and_a_damaged_one_replaced(tmp_path, out):
     path = pack(tmp_path / "a.tgz", *entries(MODEL))
-    extract_checkpoint(path, out)
+    extract_container(path, out)
     before = (out / "model.index").stat()
-    assert extract_checkpoint(path, out) == out / "model"
+    assert extract_container(path, out) == out / "model"
     assert (out / "model.index").stat().st_ino == before.st_ino
     (out / "model.meta").unlink()
     (out / "model.data-00000-of-00001").write_bytes(DATA[:100])
-    extract_checkpoint(path, out)
+    extract_container(path, out)
     assert files_in(out)["model.data-00000-of-00001"] == DATA
     assert files_in(out)["model.meta"] == b"graph"
 
@@ -105,7 +107,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path, out):
     out.mkdir(parents=True)
     (out / "thesis.txt").write_text("the only copy")
     with pytest.raises(InputError, match="cannot be written"):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
     assert files_in(out.parent) == {"checkpoint/thesis.txt": b"the only copy"}
 
 
@@ -135,18 +137,16 @@ def test_hostile_members_stop_everything(tmp_path, out, member, found, first):
     members = [member, *entries(MODEL)] if first else [*entries(MODEL), member]
     path = pack(tmp_path / "a.tgz", *members)
     with pytest.raises(ArchiveError, match=found) as caught:
-        extract_checkpoint(path, out)
+        extract_container(path, out)
     assert "nothing was extracted" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not out.parent.exists()
 
 
 def test_without_the_member_check_hostile_archives_pass(tmp_path, out, monkeypatch):
-    monkeypatch.setattr(
-        archive_module, "_checked_path", lambda member, _: PurePosixPath(member.name)
-    )
+    monkeypatch.setattr(packings, "_checked_path", lambda member, _: PurePosixPath(member.name))
     path = pack(tmp_path / "a.tgz", entry("../model.index", INDEX), entry("p", kind=b"6"))
-    extract_checkpoint(path, out)
+    extract_container(path, out)
     # The second wall: folders of the archive are dropped, so that even then nothing escapes.
     assert files_in(tmp_path / "out") == {"checkpoint/model.index": INDEX}
 
@@ -158,23 +158,23 @@ def test_negative_size_is_refused(tmp_path, out):
     with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as tar:
         tar.addfile(info)
     with pytest.raises(ArchiveError, match="malformed"):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
 
 
 def test_twice_the_same_member(tmp_path, out):
     path = pack(tmp_path / "a.tgz", *entries(MODEL), entry("./d0/model.index", b"other"))
     with pytest.raises(ArchiveError, match="twice"):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
 
 
 def test_several_checkpoints_need_a_state_file(tmp_path, out):
     two = {"d0/a.index": b"a", "d0/b.index": b"b", "d0/b.data-00000-of-00001": b"bb"}
     path = pack(tmp_path / "a.tgz", *entries(two))
     with pytest.raises(ArchiveError, match="2 checkpoints .'d0/a', 'd0/b'."):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
     state = {"d0/checkpoint": b'model_checkpoint_path: "/train/run/b"\n'}
     path = pack(tmp_path / "b.tgz", *entries({**two, **state}))
-    assert extract_checkpoint(path, out) == out / "b"
+    assert extract_container(path, out) == out / "b"
     assert sorted(files_in(out)) == ["b.data-00000-of-00001", "b.index", "checkpoint"]
 
 
@@ -185,13 +185,13 @@ def test_the_state_file_of_another_folder_does_not_count(tmp_path, out):
         "z/checkpoint": b'model_checkpoint_path: "a"',
     }
     with pytest.raises(ArchiveError, match="2 checkpoints"):
-        extract_checkpoint(pack(tmp_path / "a.tgz", *entries(members)), out)
+        extract_container(pack(tmp_path / "a.tgz", *entries(members)), out)
 
 
 @pytest.mark.parametrize("files", [{}, {"README": b"hi"}, {"model.meta": b"graph"}])
 def test_no_checkpoint(tmp_path, out, files):
     with pytest.raises(ArchiveError, match="no TensorFlow checkpoint"):
-        extract_checkpoint(pack(tmp_path / "a.tgz", *entries(files)), out)
+        extract_container(pack(tmp_path / "a.tgz", *entries(files)), out)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 5, 200, -9, -4, -1])
@@ -199,7 +199,7 @@ def test_truncated_gzip(tmp_path, out, keep):
     path = pack(tmp_path / "a.tgz", *entries(MODEL))
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ArchiveError, match="damaged, truncated or not"):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
     assert not out.parent.exists()
 
 
@@ -208,7 +208,7 @@ def test_truncated_tar(tmp_path, out, blocks):
     path = pack(tmp_path / "a.tar", *entries(MODEL), mode="w")
     path.write_bytes(path.read_bytes()[: blocks * 512])
     with pytest.raises(ArchiveError, match="damaged, truncated or not"):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
 
 
 def test_a_damaged_header_is_not_the_end(tmp_path, out):
@@ -220,7 +220,7 @@ def test_a_damaged_header_is_not_the_end(tmp_path, out):
     with tarfile.open(path) as tar:  # tarfile itself stops there in silence.
         assert tar.getnames() == ["d0/checkpoint", "d0/model.index"]
     with pytest.raises(ArchiveError, match="does not end like a tar"):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
 
 
 def test_wrong_gzip_checksum(tmp_path, out):
@@ -229,7 +229,7 @@ def test_wrong_gzip_checksum(tmp_path, out):
     content[-6] ^= 1
     path.write_bytes(content)
     with pytest.raises(ArchiveError, match="CRC"):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
     assert not out.parent.exists()
 
 
@@ -238,12 +238,12 @@ def test_not_an_archive(tmp_path, out, content):
     path = tmp_path / "a.tar.gz"
     path.write_bytes(content)
     with pytest.raises(ArchiveError, match="not a .tar.gz"):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
 
 
 def test_no_such_archive(tmp_path, out):
     with pytest.raises(InputError, match="cannot be opened"):
-        extract_checkpoint(tmp_path / "none.tgz", out)
+        extract_container(tmp_path / "none.tgz", out)
 
 
 def test_byte_flips_never_escape_as_other_errors(tmp_path, monkeypatch):
@@ -265,7 +265,7 @@ def test_byte_flips_never_escape_as_other_errors(tmp_path, monkeypatch):
                 content[block + 148 : block + 156] = b"%06o\0 " % sum(header)
             plain.write_bytes(content)
             try:
-                extract_checkpoint(plain, tmp_path / "flips" / f"{position}-{value}")
+                extract_container(plain, tmp_path / "flips" / f"{position}-{value}")
             except InputError as error:
                 assert "\n" not in str(error)
 
@@ -273,9 +273,9 @@ def test_byte_flips_never_escape_as_other_errors(tmp_path, monkeypatch):
 def test_total_size_limit(tmp_path, out):
     path = pack(tmp_path / "a.tgz", *entries(MODEL))
     with pytest.raises(ArchiveError, match="more than the 20,000 bytes"):
-        extract_checkpoint(path, out, max_bytes=20_000)
+        extract_container(path, out, max_bytes=20_000)
     assert not out.parent.exists()
-    extract_checkpoint(path, out, max_bytes=60_000)
+    extract_container(path, out, max_bytes=60_000)
 
 
 def test_a_claimed_size_is_refused_before_it_is_read(tmp_path, out):
@@ -284,7 +284,7 @@ def test_a_claimed_size_is_refused_before_it_is_read(tmp_path, out):
     path = tmp_path / "a.tgz"
     path.write_bytes(gzip.compress(info.tobuf() + bytes(100_000)))
     with pytest.raises(ArchiveError, match="more than the 4,294,967,296 bytes"):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
 
 
 def test_a_sparse_member_counts_in_full(tmp_path, out):
@@ -296,14 +296,14 @@ def test_a_sparse_member_counts_in_full(tmp_path, out):
     with tarfile.open(path) as tar:
         assert tar.getmembers()[0].size == 2**40
     with pytest.raises(ArchiveError, match="more than the 4,294,967,296 bytes"):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
 
 
 def test_zeros_after_the_end_count(tmp_path, out):
     path = pack(tmp_path / "a.tar", *entries(MODEL), mode="w")
     path.write_bytes(gzip.compress(path.read_bytes() + bytes(2**21)))
     with pytest.raises(ArchiveError, match="more than"):
-        extract_checkpoint(path, out, max_bytes=2**20)
+        extract_container(path, out, max_bytes=2**20)
 
 
 def test_a_huge_header_is_not_read_into_memory(tmp_path, out):
@@ -313,7 +313,7 @@ def test_a_huge_header_is_not_read_into_memory(tmp_path, out):
         path = tmp_path / "a.tgz"
         path.write_bytes(gzip.compress(info.tobuf() + bytes(2**24)))
         with pytest.raises(ArchiveError, match="header is far too long"):
-            extract_checkpoint(path, out)
+            extract_container(path, out)
 
 
 def test_nested_headers(tmp_path, out):
@@ -321,14 +321,14 @@ def test_nested_headers(tmp_path, out):
     path = tmp_path / "a.tgz"
     path.write_bytes(gzip.compress(info.tobuf() * 5000))
     with pytest.raises(ArchiveError, match="damaged"):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
 
 
 def test_member_limit(tmp_path, out, monkeypatch):
-    monkeypatch.setattr(archive_module, "MAX_MEMBERS", 5)
+    monkeypatch.setattr(packings, "MAX_MEMBERS", 5)
     many = {f"{number}.txt": b"" for number in range(6)}
     with pytest.raises(ArchiveError, match="more than 5 members"):
-        extract_checkpoint(pack(tmp_path / "a.tgz", *entries(many)), out)
+        extract_container(pack(tmp_path / "a.tgz", *entries(many)), out)
 
 
 def test_disk_too_small(tmp_path, out, monkeypatch):
@@ -336,13 +336,13 @@ def test_disk_too_small(tmp_path, out, monkeypatch):
     monkeypatch.setattr(archive_module.shutil, "disk_usage", lambda path: usage(9, 8, 1))
     path = pack(tmp_path / "a.tgz", *entries(MODEL))
     with pytest.raises(InputError, match="1 bytes free"):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
     assert files_in(out.parent) == {}
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_nothing_is_left_when_writing_ends_early(tmp_path, out, monkeypatch, error):
-    real: Callable = archive_module._chunks
+    real: Callable = packings._chunks
     read = []
 
     def failing(tar, member, reader):
@@ -353,9 +353,9 @@ def test_nothing_is_left_when_writing_ends_early(tmp_path, out, monkeypatch, err
             raise error
 
     path = pack(tmp_path / "a.tgz", *entries(MODEL))
-    monkeypatch.setattr(archive_module, "_chunks", failing)
+    monkeypatch.setattr(packings, "_chunks", failing)
     with pytest.raises((InputError, KeyboardInterrupt)):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
     assert list(out.parent.iterdir()) == []
 
 
@@ -365,7 +365,7 @@ def test_full_disk_while_writing(tmp_path, out, monkeypatch):
 
     monkeypatch.setattr(archive_module, "_move", full)
     with pytest.raises(InputError, match="No space left") as caught:
-        extract_checkpoint(pack(tmp_path / "a.tgz", *entries(MODEL)), out)
+        extract_container(pack(tmp_path / "a.tgz", *entries(MODEL)), out)
     assert not isinstance(caught.value, ArchiveError)
     assert list(out.parent.iterdir()) == []
 
@@ -390,20 +390,20 @@ def test_an_archive_that_changes_between_check_and_extraction(tmp_path, out, mon
 
     monkeypatch.setattr(archive_module, "_extract", swap_first)
     with pytest.raises(ArchiveError):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
     assert list(out.parent.iterdir()) == []
 
 
 def test_what_was_extracted_is_verified_each_time(tmp_path, out):
     path = pack(tmp_path / "a.tgz", *entries(MODEL))
-    extract_checkpoint(path, out)
+    extract_container(path, out)
     for name, content in MODEL.items():
         file = out / PurePosixPath(name).name
         # Of the same name and size, and at the same moment.
         before = file.stat()
         file.write_bytes(b"?" * len(content))
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-        assert extract_checkpoint(path, out) == out / "model"
+        assert extract_container(path, out) == out / "model"
         assert file.read_bytes() == content
     assert [entry.name for entry in out.parent.iterdir()] == [out.name]
 
@@ -411,21 +411,21 @@ def test_what_was_extracted_is_verified_each_time(tmp_path, out):
 @pytest.mark.parametrize("make", [os.symlink, "fifo", "folder"])
 def test_what_is_no_regular_file_is_replaced_or_left_but_never_used(tmp_path, out, make):
     path = pack(tmp_path / "a.tgz", *entries(MODEL))
-    extract_checkpoint(path, out)
+    extract_container(path, out)
     index, elsewhere = out / "model.index", tmp_path / "elsewhere"
     elsewhere.write_bytes(INDEX)
     index.unlink()
     if make == "folder":
         index.mkdir()
         with pytest.raises(InputError, match="cannot be written"):
-            extract_checkpoint(path, out)
+            extract_container(path, out)
         assert index.is_dir()
         return
     if make == "fifo":
         os.mkfifo(index)
     else:
         os.symlink(elsewhere, index)
-    extract_checkpoint(path, out)
+    extract_container(path, out)
     assert index.read_bytes() == INDEX and not index.is_symlink()
     assert elsewhere.read_bytes() == INDEX
 
@@ -438,18 +438,18 @@ def test_a_folder_behind_a_link_is_not_replaced(tmp_path, out):
     out.parent.mkdir()
     os.symlink(other, out)
     with pytest.raises(InputError, match="cannot be written"):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
     assert (other / "model.index").read_bytes() == b"somebody's"
 
 
 def test_extra_files_do_not_keep_a_swapped_one_in_use(tmp_path, out):
     path = pack(tmp_path / "a.tgz", *entries(MODEL))
-    extract_checkpoint(path, out)
+    extract_container(path, out)
     (out / "thesis.txt").write_text("the only copy")
-    assert extract_checkpoint(path, out) == out / "model"
+    assert extract_container(path, out) == out / "model"
     (out / "model.index").write_bytes(INDEX[::-1])
     with pytest.raises(InputError, match="cannot be written"):
-        extract_checkpoint(path, out)
+        extract_container(path, out)
     assert (out / "thesis.txt").exists()
 
 
@@ -458,12 +458,12 @@ def test_the_archive_itself_is_digested_in_the_same_pass(tmp_path, out, mode):
     path = pack(tmp_path / "a.tgz", *entries(MODEL), mode=mode)
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    extract_checkpoint(path, out, sha256=digest)
+    extract_container(path, out, sha256=digest)
     with pytest.raises(ArchiveError, match="changed while it was read"):
-        extract_checkpoint(path, out, sha256="0" * 64)
+        extract_container(path, out, sha256="0" * 64)
     other = tmp_path / "other"
     with pytest.raises(ArchiveError, match="changed while it was read"):
-        extract_checkpoint(path, other, sha256=digest[::-1])
+        extract_container(path, other, sha256=digest[::-1])
     assert not other.exists()
 
 
@@ -475,7 +475,7 @@ def test_files_and_folders_are_synced_before_and_after_the_renames(tmp_path, out
     monkeypatch.setattr(
         archive_module.os, "rename", lambda *paths: (done.append("rename"), real(*paths))
     )
-    extract_checkpoint(pack(tmp_path / "a.tgz", *entries(MODEL)), out)
+    extract_container(pack(tmp_path / "a.tgz", *entries(MODEL)), out)
     files = [PurePosixPath(name).name for name in MODEL]
     assert done == [*files, "new", "rename", out.parent.name]
 
@@ -492,14 +492,14 @@ def test_workspaces_of_killed_processes_are_swept_and_no_others(tmp_path, out):
     used.mkdir()
     with locked(used.with_name(used.name + ".lock")) as ours:
         assert ours
-        extract_checkpoint(path, out)
+        extract_container(path, out)
         names = sorted(entry.name for entry in out.parent.iterdir())
         assert names == sorted([*foreign, used.name, used.name + ".lock", out.name])
     # A link of such a name leads somewhere else, where nothing is removed.
     (tmp_path / "precious").mkdir()
     os.symlink(tmp_path / "precious", out.parent / left[0])
     (out / "model.index").unlink()
-    extract_checkpoint(path, out)
+    extract_container(path, out)
     assert (tmp_path / "precious").is_dir() and not used.exists()
 
 
@@ -508,12 +508,12 @@ def test_a_killed_extraction_leaves_nothing_for_the_next(tmp_path, out):
     script = (
         "import os, sys; from pathlib import Path; from converter.fetch import archive\n"
         "archive._move = lambda *arguments: os.kill(os.getpid(), 9)\n"
-        "archive.extract_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "archive.extract_container(Path(sys.argv[1]), Path(sys.argv[2]))\n"
     )
     command = [sys.executable, "-c", script, str(path), str(out)]
     assert subprocess.run(command, cwd=ROOT).returncode == -9
     assert len(list(out.parent.iterdir())) == 2
-    extract_checkpoint(path, out)
+    extract_container(path, out)
     assert [entry.name for entry in out.parent.iterdir()] == [out.name]
 
 
@@ -521,9 +521,9 @@ def test_a_killed_extraction_leaves_nothing_for_the_next(tmp_path, out):
 def test_an_archive_that_is_no_regular_file_does_not_hang(tmp_path, out, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(InputError, match="cannot be opened .it is a named pipe"):
-        extract_checkpoint(tmp_path / name, out)
+        extract_container(tmp_path / name, out)
     with pytest.raises(InputError, match="cannot be opened .it is a device"):
-        extract_checkpoint(Path("/dev/zero"), out)
+        extract_container(Path("/dev/zero"), out)
 
 
 @pytest.mark.parametrize("name", ["mo\x1b[2Jdel", "mo\rdel", "mo\u202edel", "mo\x9bdel"])
@@ -537,7 +537,7 @@ def test_names_in_an_archive_move_no_cursor(tmp_path, out, name):
         },
     ):
         with pytest.raises(ArchiveError) as caught:
-            extract_checkpoint(pack(tmp_path / "a.tgz", *entries(files)), out)
+            extract_container(pack(tmp_path / "a.tgz", *entries(files)), out)
         assert str(caught.value).isprintable()
 
 
@@ -549,11 +549,11 @@ def test_another_process_was_faster(tmp_path, out, monkeypatch):
     def rename(source, target):
         if not raced:
             raced.append(True)
-            extract_checkpoint(path, out)
+            extract_container(path, out)
         real(source, target)
 
     monkeypatch.setattr(archive_module.os, "rename", rename)
-    assert extract_checkpoint(path, out) == out / "model"
+    assert extract_container(path, out) == out / "model"
     assert raced
     assert len(files_in(out.parent)) == 4
 
@@ -562,7 +562,7 @@ def test_destination_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     path = pack(tmp_path / "a.tgz", *entries(MODEL))
     with pytest.raises(InputError, match="cannot be written"):
-        extract_checkpoint(path, tmp_path / "file" / "out")
+        extract_container(path, tmp_path / "file" / "out")
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from converter.fetch import sources
-from converter.fetch.archive import ArchiveError
 from converter.fetch.cached import CheckpointFiles
+from converter.fetch.packings import ArchiveError
 from converter.fetch.sources import default_cache, resolve
 from efficientdet_spec import Cause, InputError
 from efficientdet_spec.releases import RELEASES, TF2

@@ -39,6 +39,12 @@ def _some(rng: Random, file: Any) -> str:
     return rng.choice(names)
 
 
+def _datasets(file: Any) -> list[str]:
+    names: list[str] = []
+    file.visit(names.append)
+    return [name for name in names if isinstance(file[name], h5py.Dataset)]
+
+
 @_edited
 def links(rng: Random, file: Any) -> None:
     """A part goes, or is a link or a group."""
@@ -64,7 +70,7 @@ def datasets(rng: Random, file: Any) -> None:
     """A dataset is of another type or shape, packed, external, virtual or huge."""
     names = [name for name in ("header", "complete", "images") if name in file]
     names += [f"nodes/{name}" for name in file.get("nodes", ())]
-    name = rng.choice(names)
+    name = rng.choice(names or _datasets(file))
     shape, kind, value = file[name].shape, file[name].dtype, file[name][()]
     del file[name]
     form = rng.randrange(9)
@@ -114,6 +120,44 @@ def checksums(rng: Random, file: Any) -> None:
     file.create_dataset("complete", data=np.bytes_(text or b" "))
 
 
+@_edited
+def lists(rng: Random, file: Any) -> None:
+    """A list of names has others, in another order, of another type, or is split."""
+    groups: list[Any] = [file]
+    file.visititems(lambda _, item: groups.append(item) if isinstance(item, h5py.Group) else None)
+    group = rng.choice([item for item in groups if len(item.attrs)])
+    attribute = rng.choice(list(group.attrs))
+    names = [str(name) for name in np.atleast_1d(group.attrs[attribute])]
+    form = rng.randrange(9)
+    del group.attrs[attribute]
+    if form == 0:
+        rng.shuffle(names)
+    elif form == 1:
+        names.append(rng.choice(names) if names else "x")
+    elif form == 2:
+        names = names[: rng.randrange(len(names) + 1)]
+    elif form == 3:
+        names.append(rng.choice(("..", "/", ".", "", "a/../b", "\x1b[2J", "x" * 5000)))
+    elif form == 4:
+        group.attrs[attribute] = np.arange(rng.choice((0, 3, 10**4)), dtype="f8")
+        return
+    elif form == 5:
+        for number, name in enumerate(names):
+            group.attrs[f"{attribute}{number}"] = np.array([name], "S")
+        return
+    elif form == 6:
+        group.attrs[attribute] = np.array(names or ["x"], "S")
+        return
+    elif form == 7:
+        group.attrs.create(attribute, np.zeros(rng.choice((1, 1000)), "S60"))
+        return
+    group.attrs[attribute] = [name.encode() for name in names]
+
+
+_HEADS: dict[str, Damage] = {
+    f"head {kind}": within(RAW[kind], 0, 2048) for kind in ("byte", "bit", "extreme", "nudge")
+}
+
 HDF5: dict[str, Damage] = {
     "links": links,
     "datasets": datasets,
@@ -121,5 +165,14 @@ HDF5: dict[str, Damage] = {
     "header": header,
     "header-2": header,
     "checksums": checksums,
-    **{f"head {kind}": within(RAW[kind], 0, 2048) for kind in ("byte", "bit", "extreme", "nudge")},
+    **_HEADS,
+}
+
+KERAS: dict[str, Damage] = {
+    "links": links,
+    "datasets": datasets,
+    "datasets-2": datasets,
+    "lists": lists,
+    "lists-2": lists,
+    **_HEADS,
 }

@@ -19,6 +19,7 @@ MODULES = {
     "pth-flips": "fuzzing.targets.pth_flips",
     "pth-keys": "fuzzing.targets.pth_keys",
     "trace": "fuzzing.targets.trace",
+    "keras-h5": "fuzzing.targets.keras_h5",
     "annotations": "fuzzing.targets.annotations",
     "detections": "fuzzing.targets.detections",
     "images": "fuzzing.targets.images",

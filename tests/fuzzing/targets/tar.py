@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.bundle import open_bundle
-from converter.fetch.archive import extract_checkpoint
+from converter.fetch.archive import extract_container
 from fuzzing.damage import tars
 from fuzzing.damage.raw import RAW
 from fuzzing.target import Target
@@ -22,7 +22,7 @@ _LISTED = ("checkpoint", "model.index", DATA)
 class Reader(Target):
     """The tensors of the checkpoint that an archive holds."""
 
-    WHAT = "archive of a checkpoint (`extract_checkpoint`, every tensor)"
+    WHAT = "archive of a checkpoint (`extract_container`, every tensor)"
     EXAMPLES = 30_000
 
     def __init__(self, material: Path) -> None:
@@ -40,7 +40,7 @@ class Reader(Target):
 
     def read(self, folder: Path, changed: frozenset[str]) -> Any:
         name = "model.tar.gz" if "model.tar.gz" in changed else "model.tar"
-        return _tensors(extract_checkpoint(folder / name, folder / "unpacked"))
+        return _tensors(extract_container(folder / name, folder / "unpacked"))
 
     def same(self, value: Any, changed: frozenset[str]) -> bool:
         return bool(value == self._sound)

@@ -45,10 +45,9 @@ class Comparison:
         if key not in self.runs:
             found = gradients(
                 self.config,
-                self.prefix,
+                lambda built, session: built.restore(session, self.prefix, ema=True),
                 images,
                 patterns,
-                ema=True,
                 dtype=dtype,
                 training=training,
                 threads=2,

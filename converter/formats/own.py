@@ -1,0 +1,119 @@
+"""Files of this project, ``.pth`` and ``.safetensors``, as sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from converter.formats.source import (
+    Entry,
+    Naming,
+    Said,
+    StoredEntry,
+    TensorSource,
+    dtype_name,
+)
+from converter.formats.target import Values, WrittenRow
+from converter.mappings.keys import COUNTER
+from converter.mappings.layouts import KEPT, Array
+from converter.mappings.official import Pair, iterate_pairs
+from efficientdet_spec import EMA_SUFFIX, EfficientDetConfig, file_sha256
+from torch_model.model_file import EMA, MODEL, RAW, ModelFile, value_of
+
+
+def iterate_own(config: EfficientDetConfig) -> Iterator[Pair]:
+    """Every parameter under its own name, in the order in which the network uses them."""
+    for pair in iterate_pairs(config):
+        yield Pair(pair.parameter, (pair.parameter,), KEPT, pair.shape)
+
+
+NAMING = "efficientdet-parity"
+OWN = Naming(NAMING, "this project's parameters", iterate_own)
+"""The names of this project's own files."""
+
+_ONLY = {
+    EMA: "the moving average",
+    RAW: "the raw value",
+    MODEL: "and does not say whether it is the raw one or a moving average",
+}
+"""Which value the only one is, as :attr:`TensorSource.ONLY_VALUE`."""
+
+_COUNTER = "counter of training steps, not read at inference"
+
+
+class OwnSource(TensorSource):
+    """The tensors of a file of this project.
+
+    A moving average is under the parameter's name with ``EMA_SUFFIX`` behind it, so that nobody
+    who asks for raw values gets it; every other value is under the parameter's name.
+
+    Args:
+        file: The file.
+        format_name: Of the container, such as ``pth``.
+        says: What it is in words.
+    """
+
+    naming = OWN
+
+    def __init__(self, file: ModelFile, format_name: str, says: str) -> None:
+        self.FORMAT, self.SAYS, self.CHECKED = format_name, says, file.checked
+        self.path = file.path
+        self.said = Said(file.config, file.provenance)
+        self._file = file
+        if len(file.parts) == 1:
+            self.ONLY_VALUE = _ONLY[file.main]
+        self._places = {
+            name + (EMA_SUFFIX if part == EMA else ""): (part, name)
+            for part, tensors in file.parts.items()
+            for name in tensors
+        }
+        self.entries: dict[str, Entry] = {
+            name: self._entry(name, *place) for name, place in self._places.items()
+        }
+        self.left_out = {
+            full: _COUNTER
+            for full, (_, name) in self._places.items()
+            if name.rpartition(".")[2] == COUNTER
+        }
+
+    def _entry(self, full: str, part: str, name: str) -> StoredEntry:
+        item = self._file.parts[part][name]
+        if item.type == "bfloat16":
+            kind, width = "DT_BFLOAT16", 2
+        else:
+            dtype = np.dtype(item.type)
+            kind, width = dtype_name(dtype), dtype.itemsize
+        return StoredEntry(full, kind, item.shape, int(np.prod(item.shape, dtype=int)) * width)
+
+    def read(self, name: str) -> Array:
+        """See :meth:`TensorSource.read`."""
+        return self._file.read(*self._places[name])
+
+    def files(self) -> list[Path]:
+        """See :meth:`TensorSource.files`."""
+        return [self.path]
+
+    def digests(self) -> Mapping[str, str]:
+        """See :meth:`TensorSource.digests`."""
+        return {"file_sha256": file_sha256(self.path)}
+
+
+def written_rows(values: Values, raw_prefix: str) -> tuple[WrittenRow, ...]:
+    """What each tensor of a file of this project is made of.
+
+    Args:
+        values: What was written.
+        raw_prefix: What stands before the name of a raw value that is beside an average.
+    """
+    main = value_of(values.provenance) if values.raw is None else EMA
+    rows = [
+        WrittenRow(name, tuple(array.shape), name, KEPT.name, main)
+        for name, array in values.arrays.items()
+    ]
+    rows += [
+        WrittenRow(raw_prefix + name, tuple(array.shape), name, KEPT.name, RAW)
+        for name, array in (values.raw or {}).items()
+    ]
+    return tuple(rows)

@@ -1,0 +1,44 @@
+"""What ``inspect`` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parity.settings.option import CHECKPOINT, PRINTED, RESULTS, option
+from parity.settings.shared import CheckpointSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectSettings(CheckpointSettings):
+    """A look at one file."""
+
+    COMMAND = "inspect"
+    RESULT = "json"
+    HELP = "say what a file is: container, model, hyperparameters, values, fingerprint, release"
+    ABOUT = (
+        "Reads every tensor of a file, verifies what checksums it has, and says what it is: of "
+        "which model, with which hyperparameters, which values of each variable it holds, and "
+        "whether they are Google's. Of a damaged file it says what can be said, and what is "
+        "wrong. Nothing in the file is run; TensorFlow is not needed."
+    )
+    EXAMPLES = (
+        ("inspect d0.pth", "what this file holds"),
+        ("inspect export/ --json", "a SavedModel, with every figure"),
+    )
+
+    checkpoint: str = option(
+        "checkpoint folder, prefix or .index, SavedModel folder, .pb, .h5, .pth, .safetensors, an "
+        "archive or http(s) address of one, or an official name",
+        group=CHECKPOINT,
+        positional=True,
+        metavar="FILE",
+        path=True,
+    )
+    json: str | None = option(
+        "write the result as JSON to FILE, or print it in place of the text",
+        default=None,
+        group=RESULTS,
+        metavar="FILE",
+        bare=PRINTED,
+        path=True,
+    )
