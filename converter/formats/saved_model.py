@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from converter.bundle import index_file
+from converter.bundle import checkpoint_files, index_file
 from converter.fetch.places import require_readable
 from converter.formats.bundles import BundleSource
 from converter.formats.registry import Format
@@ -59,10 +59,6 @@ class Tf1SavedModel(BundleSource):
     def __init__(self, path: Path) -> None:
         super().__init__(path, _prefix(path))
         self.left_out = {name: _TWIN_REASON for name in self.entries if name.endswith(EMA_SUFFIX)}
-
-    def files(self) -> list[Path]:
-        """See :meth:`TensorSource.files`."""
-        return [self.path, *super().files()]
 
     def digests(self) -> Mapping[str, str]:
         """See :meth:`TensorSource.digests`."""
@@ -129,10 +125,6 @@ class Tf2SavedModel(ObjectSource):
             f"Google's network; their paths decided, and their names agree with these.",
         )
 
-    def files(self) -> list[Path]:
-        """See :meth:`TensorSource.files`."""
-        return [self.path, *super().files()]
-
     def digests(self) -> Mapping[str, str]:
         """See :meth:`TensorSource.digests`."""
         return {"graph_sha256": file_sha256(self.path), **super().digests()}
@@ -197,12 +189,18 @@ def _find_tf2(path: Path) -> Path | None:
     return graph if graph is not None and is_object_checkpoint(_prefix(graph)) else None
 
 
+def files_of(graph: Path) -> list[Path]:
+    """The graph, and the files of its variables; see :class:`Format`."""
+    return [graph, *checkpoint_files(graph.parent / "variables" / "variables")]
+
+
 FORMATS = (
     Format(
         name=Tf1SavedModel.FORMAT,
         says=Tf1SavedModel.SAYS,
         find=_find_tf1,
         open=Tf1SavedModel,
+        files=files_of,
         order=40,
     ),
     Format(
@@ -210,6 +208,7 @@ FORMATS = (
         says=Tf2SavedModel.SAYS,
         find=_find_tf2,
         open=Tf2SavedModel,
+        files=files_of,
         order=40,
     ),
 )

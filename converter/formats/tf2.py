@@ -345,6 +345,7 @@ FORMATS = (
         says=ObjectSource.SAYS,
         find=find,
         open=lambda prefix: ObjectSource(prefix, prefix),
+        files=checkpoint_files,
         write=write,
         is_folder=True,
         order=50,
