@@ -1,2 +1,86 @@
-def of_arrays(config, arrays):
-    return None
+"""A model's values by their content, whatever kind of file and whosever names they are in.
+
+The fingerprint of a checkpoint (:func:`converter.bundle.fingerprint`) is over all that
+is in it under the names that it has there. Another file of the same weights has other names, and
+one value of each variable. The fingerprint here is of the same form, over the model's variables
+alone: their official names without any suffix, and the CRC32C of their float32 values in
+TensorFlow's layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import google_crc32c
+import numpy as np
+
+from converter.bundle import fingerprint
+from converter.mappings.layouts import Array
+from converter.mappings.official import iterate_pairs
+from efficientdet_spec import EMA_SUFFIX, EfficientDetConfig
+
+
+class _Recorded(Protocol):
+    """A tensor as an index describes it."""
+
+    @property
+    def dtype_name(self) -> str: ...
+
+    @property
+    def crc32c(self) -> int: ...
+
+
+def checksum(array: Array) -> int:
+    """CRC32C of an array's values as little-endian float32.
+
+    Args:
+        array: Of any layout in memory; what is no float32 is made so.
+    """
+    content = np.ascontiguousarray(array, dtype="<f4").reshape(-1).view(np.uint8)
+    # Its signature asks for bytes, but any memory that cannot be written will do.
+    content.flags.writeable = False
+    return int(google_crc32c.value(content))
+
+
+def of_arrays(config: EfficientDetConfig, arrays: Mapping[str, Array]) -> str:
+    """The fingerprint of a model's values.
+
+    Args:
+        config: The model.
+        arrays: By parameter, in PyTorch's layout; one is copied at a time.
+
+    Raises:
+        KeyError: A parameter is missing.
+    """
+    checksums: dict[str, int] = {}
+    for pair in iterate_pairs(config):
+        parts = pair.layout.to_tensorflow(np.asarray(arrays[pair.parameter]))
+        checksums |= {
+            name: checksum(part) for name, part in zip(pair.variables, parts, strict=True)
+        }
+    return fingerprint(checksums)
+
+
+def of_index(
+    entries: Mapping[str, _Recorded], config: EfficientDetConfig, weights: str = "ema"
+) -> str | None:
+    """The fingerprint of a model's values from what an index says of them; nothing is read.
+
+    Args:
+        entries: Of a checkpoint with official names, by name.
+        config: The model.
+        weights: ``ema`` for the moving averages, of which all have to be there, or ``raw``.
+
+    Returns:
+        None where a value is missing or is not stored as float32.
+    """
+    suffix = EMA_SUFFIX if weights == "ema" else ""
+    checksums: dict[str, int] = {}
+    for pair in iterate_pairs(config):
+        for name in pair.variables:
+            entry = entries.get(name + suffix)
+            if entry is None or entry.dtype_name != "DT_FLOAT":
+                return None
+            checksums[name] = entry.crc32c
+    return fingerprint(checksums)

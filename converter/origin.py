@@ -18,6 +18,7 @@ from efficientdet_spec.releases import (
     release_in,
     release_of_archive,
     release_of_content,
+    release_of_values,
 )
 
 BY_CONTENT = "by its content"
@@ -36,12 +37,14 @@ class Recognised:
 
     Attributes:
         release: The release.
-        how: :data:`BY_CONTENT`, which is certain, :data:`BY_NAME` where the source was one,
-            :data:`BY_ADDRESS` or :data:`BY_FOLDER`, which are what somebody wrote.
+        how: :data:`BY_CONTENT` or :data:`BY_VALUES`, which are certain, :data:`BY_NAME` where the
+            source was one, :data:`BY_ADDRESS` or :data:`BY_FOLDER`, which are what somebody wrote.
+        values: ``ema`` or ``raw`` where the values have shown it: which of the release's they are.
     """
 
     release: Release
     how: str
+    values: str | None = None
 
     @property
     def certain(self) -> bool:
@@ -81,6 +84,20 @@ def recognise_release(files: CheckpointFiles, fingerprint: str | None) -> Recogn
     return _by_folder(str(files.prefix.absolute())) or _by_folder(_folder_of(files))
 
 
+def recognise_values(fingerprint: str | None) -> Recognised | None:
+    """Which release a model's values are of, whatever kind of file and whosever names hold them.
+
+    Args:
+        fingerprint: Of the values, as of :func:`~converter.fingerprints.of_arrays`; None where
+            there is none, as of a part of a model.
+
+    Returns:
+        None where they are no known release's, as after one step of training.
+    """
+    found = None if fingerprint is None else release_of_values(fingerprint)
+    return None if found is None else Recognised(found[0], BY_VALUES, found[1])
+
+
 def _by_folder(folder: str) -> Recognised | None:
     found = release_in(folder)
     return None if found is None else Recognised(found, BY_FOLDER)
@@ -111,8 +128,3 @@ def fitting(found: Recognised | None, models: tuple[str, ...]) -> Recognised | N
         models: Names of the models that a checkpoint's variables are those of.
     """
     return found if found and base_model(found.release.model) in models else None
-
-
-def recognise_values(fingerprint: str | None) -> Recognised | None:
-    """TMP"""
-    return None

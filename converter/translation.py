@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations_with_replacement, takewhile
+from typing import Any
 
 from converter.formats.source import OFFICIAL, Naming, TensorSource
 from converter.mappings.layouts import Layout, Shape
@@ -310,12 +311,16 @@ class _Search:
         return found if found is not None and score(found) > score(fit) else None
 
 
+def _changed(config: EfficientDetConfig, field: str, value: Any) -> EfficientDetConfig:
+    return replace(config, **{field: value})
+
+
 def _step(field: str, by: int) -> _Move:
-    return lambda config: replace(config, **{field: getattr(config, field) + by})
+    return lambda config: _changed(config, field, getattr(config, field) + by)
 
 
 def _switch(field: str) -> _Move:
-    return lambda config: replace(config, **{field: not getattr(config, field)})
+    return lambda config: _changed(config, field, not getattr(config, field))
 
 
 def _fuse(kind: Fusion) -> _Move:

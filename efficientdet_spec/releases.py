@@ -3,8 +3,9 @@
 Sources: the README and ``Det-AdvProp.md`` of ``google/automl``'s ``efficientdet`` at commit 6a54c87
 (addresses and AP), its README of 1 April 2020 for the first release, the evaluation's output files
 beside the checkpoints (``coco2/val``), and the checkpoints' own index files, from which the
-fingerprints are computed. All figures stand in ``releases.json`` beside this module, which is
-checked when it is read.
+fingerprints are computed: of the whole checkpoint, and of one value of each of the model's
+variables (:func:`converter.fingerprints.of_index`), which other files of the same weights have too.
+All figures stand in ``releases.json`` beside this module, which is checked when it is read.
 """
 
 from __future__ import annotations
@@ -48,6 +49,14 @@ TF1, TF2 = "tf1", "tf2"
 """Containers: a TensorFlow 1 checkpoint, whose keys are the variables' names, and a TensorFlow 2
 object checkpoint, whose keys are paths of Python objects."""
 
+EMA, RAW = "ema", "raw"
+"""Which of a variable's two values is meant: its moving average, or what training steps change."""
+
+_VALUES = ("ema_values", "raw_values", "training_ema_values", "training_raw_values")
+
+_UNLIKE = (("path",), ("fingerprint",), ("training_fingerprint",), ("archive_sha256",), _VALUES)
+"""What no two releases have alike; of those named together, no two at all."""
+
 _NAMES = (*OFFICIAL_MODELS, *FIRST_RELEASES, *VARIANTS, *LITE_MODELS)
 
 
@@ -70,6 +79,11 @@ class Release:
         fingerprint: SHA-256 of the sorted (name, CRC32C) pairs of the checkpoint.
         training_fingerprint: The same of a checkpoint from Google's training of this model, of
             which only the index is known: neither its address nor its preprocessing.
+        ema_values: SHA-256 of the sorted (variable, CRC32C) pairs of the moving averages of the
+            model's variables, by their names without the suffix.
+        raw_values: The same of the raw values.
+        training_ema_values: As ``ema_values``, of that checkpoint from training.
+        training_raw_values: As ``raw_values``, likewise.
         profile: Name of the stages around the network that its AP was made with, where these are
             not the ones of every other release.
         container: :data:`TF1` or :data:`TF2`.
@@ -87,6 +101,10 @@ class Release:
     archive_bytes: int | None = None
     fingerprint: str | None = None
     training_fingerprint: str | None = None
+    ema_values: str | None = None
+    raw_values: str | None = None
+    training_ema_values: str | None = None
+    training_raw_values: str | None = None
     profile: str | None = None
     container: str = TF1
 
@@ -119,11 +137,11 @@ def read_releases(content: bytes) -> dict[str, Release]:
     if not isinstance(found, dict) or tuple(found) != _NAMES:
         raise ValueError(f"expected an object with {', '.join(_NAMES)}, in this order")
     releases = {name: _release(name, known) for name, known in found.items()}
-    for field in ("path", "fingerprint", "training_fingerprint", "archive_sha256"):
-        values = [getattr(release, field) for release in releases.values()]
+    for group in _UNLIKE:
+        values = [getattr(release, field) for release in releases.values() for field in group]
         stated = [value for value in values if value is not None]
         if len(set(stated)) != len(stated):
-            raise ValueError(f"two releases have the same {field}")
+            raise ValueError(f"two releases have the same {group[0]}")
     return releases
 
 
@@ -190,6 +208,7 @@ _SOUND: Mapping[str, tuple[Callable[[Any], bool], str]] = MappingProxyType(
         "archive_bytes": (_is_count, "a positive whole number"),
         "fingerprint": _DIGEST,
         "training_fingerprint": _DIGEST,
+        **dict.fromkeys(_VALUES, _DIGEST),
         "profile": (_is_text, "the name of a profile"),
         "container": (lambda value: value in (TF1, TF2), f"{TF1} or {TF2}"),
     }
@@ -236,6 +255,23 @@ def release_of_content(fingerprint: str) -> Release | None:
         fingerprint: SHA-256 of the sorted (name, CRC32C) pairs of all tensors.
     """
     return next((item for item in RELEASES.values() if item.fingerprint == fingerprint), None)
+
+
+def release_of_values(fingerprint: str) -> tuple[Release, str] | None:
+    """The release that has these values, in whatever file they are; None where none is known to.
+
+    Args:
+        fingerprint: SHA-256 of the sorted (name, CRC32C) pairs of one value of each of a model's
+            variables, by their official names without any suffix.
+
+    Returns:
+        The release, and :data:`EMA` or :data:`RAW`.
+    """
+    for release in RELEASES.values():
+        for kind, known in ((EMA, release.ema_values), (RAW, release.raw_values)):
+            if known == fingerprint:
+                return release, kind
+    return None
 
 
 def release_of_archive(sha256: str | None) -> Release | None:

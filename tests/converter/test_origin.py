@@ -41,9 +41,7 @@ def holding(monkeypatch):
             for name, shape in pair.variable_shapes.items()
             for full in (name, name + EMA_SUFFIX)
         }
-        monkeypatch.setattr(
-            conversion, "open_source", lambda files: listed(entries, files.prefix)
-        )
+        monkeypatch.setattr(conversion, "open_source", lambda files: listed(entries, files.prefix))
 
     return hold
 

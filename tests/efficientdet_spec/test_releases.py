@@ -150,6 +150,12 @@ def test_what_is_not_known_may_be_left_out():
         ({"archive_sha256": "74794C" + "0" * 58}, "expected 64 lower-case hexadecimal digits"),
         ({"fingerprint": "0" * 63}, "fingerprint is"),
         ({"fingerprint": "0" * 64 + "\n"}, "fingerprint is"),
+        ({"ema_values": "0" * 63}, "ema_values is"),
+        ({"raw_values": 1}, "raw_values is 1, expected 64 lower-case hexadecimal digits"),
+        (
+            {"raw_values": RELEASES["efficientdet-d0"].ema_values},
+            "two releases have the same ema_values",
+        ),
         ({"ap_val_file": {"name": "x"}}, "ap_val_file is"),
         ({"ap_val_file": {"name": 1, "ap": 0.3}}, "ap_val_file is"),
         ({"ap_vale": 0.343}, "expected an object with some of"),
