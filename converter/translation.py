@@ -307,7 +307,9 @@ def _of_pair(pair: Pair) -> tuple[tuple[Shape, ...], tuple[Shape, ...]]:
 def _shapes(
     layout: Layout, shape: Shape, is_fusion: bool
 ) -> tuple[tuple[Shape, ...], tuple[Shape, ...]]:
-    return layout.tensorflow_shapes(shape), layout.tensorflow_shapes(_without_widths(shape, is_fusion))
+    return layout.tensorflow_shapes(shape), layout.tensorflow_shapes(
+        _without_widths(shape, is_fusion)
+    )
 
 
 def _without_widths(shape: Shape, is_fusion: bool) -> Shape:

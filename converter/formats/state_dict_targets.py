@@ -55,6 +55,7 @@ FORMATS = tuple(
         name=naming.name,
         says=f"a state dict with the keys of {naming.whose}",
         write=partial(write, naming),
+        ending=".pth",
     )
     for naming in namings().values()
 )
