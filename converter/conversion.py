@@ -370,7 +370,7 @@ def convert(
     ledger = replace(ledger, notes=(*ledger.notes, *untrained_notes(arrays)))
     used = [name for item in (*ledger.sources, *ledger.raw_sources) for name in item.variables]
     of_model = None if backbone is not None else of_arrays(ledger.config, arrays)
-    release = release or recognise_values(of_model)
+    release = release or fitting(recognise_values(of_model), (base_model(ledger.config.name),))
     provenance = {
         "source": files.origin,
         "container": source.FORMAT,
