@@ -29,6 +29,9 @@ MAX_BYTES = 1 << 23
 MAX_NODES = 1 << 17
 """Most objects in one: a SavedModel of D7x has about 18,000."""
 
+MAX_REFERENCES = 1 << 18
+"""Most references between them: a SavedModel of D7x has about 45,000."""
+
 
 MAX_PATH = 1000
 """Longest path, as of the keys in an index; Google's have less than 100 letters."""
@@ -75,11 +78,13 @@ def read_object_graph(data: bytes) -> tuple[Node, ...]:
     if len(data) > MAX_BYTES:
         raise WireError(f"its {len(data):,} bytes are more than the {MAX_BYTES:,} accepted")
     nodes: list[Node] = []
+    room = MAX_REFERENCES
     for tag, _, content in wire.read_fields(data):
         if tag == 1 << 3 | BYTES:
             if len(nodes) == MAX_NODES:
                 raise WireError(f"it has more than {MAX_NODES:,} objects")
-            nodes.append(_node(content))
+            nodes.append(_node(content, room))
+            room -= len(nodes[-1].children) + len(nodes[-1].slots)
         elif tag >> 3 == 1:
             raise WireError(f"its field 1 has wire type {tag & 7}")
     if not nodes:
@@ -159,11 +164,14 @@ def _text(field: int, text: str) -> bytes:
     return wire.write_chunk(field, text.encode())
 
 
-def _node(data: bytes) -> Node:
+def _node(data: bytes, room: int) -> Node:
+    """One object, which refers to no more others than there is room for."""
     children: dict[str, int] = {}
     value = None
-    slots = []
+    slots: list[tuple[str, int]] = []
     for tag, _, content in wire.read_fields(data):
+        if len(children) + len(slots) > room:
+            raise WireError(f"it has more than {MAX_REFERENCES:,} references")
         if tag == 1 << 3 | BYTES:
             numbers, texts = _message(content)
             name = texts.get(2, "")
