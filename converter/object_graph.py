@@ -23,11 +23,14 @@ VALUE = "VARIABLE_VALUE"
 VALUE_SUFFIX = f"/.ATTRIBUTES/{VALUE}"
 """What stands behind a variable's path in the keys of object checkpoints."""
 
-MAX_BYTES = 1 << 23
+MAX_BYTES = 1 << 22
 """Largest description: a SavedModel of D7x has about 1 MB."""
 
-MAX_NODES = 1 << 17
+MAX_NODES = 1 << 16
 """Most objects in one: a SavedModel of D7x has about 18,000."""
+
+MAX_REFERENCES = 1 << 17
+"""Most references between them and values of theirs: a SavedModel of D7x has about 45,000."""
 
 
 MAX_PATH = 1000
@@ -75,11 +78,13 @@ def read_object_graph(data: bytes) -> tuple[Node, ...]:
     if len(data) > MAX_BYTES:
         raise WireError(f"its {len(data):,} bytes are more than the {MAX_BYTES:,} accepted")
     nodes: list[Node] = []
+    room = MAX_REFERENCES
     for tag, _, content in wire.read_fields(data):
         if tag == 1 << 3 | BYTES:
             if len(nodes) == MAX_NODES:
                 raise WireError(f"it has more than {MAX_NODES:,} objects")
-            nodes.append(_node(content))
+            node, room = _node(content, room)
+            nodes.append(node)
         elif tag >> 3 == 1:
             raise WireError(f"its field 1 has wire type {tag & 7}")
     if not nodes:
@@ -159,11 +164,15 @@ def _text(field: int, text: str) -> bytes:
     return wire.write_chunk(field, text.encode())
 
 
-def _node(data: bytes) -> Node:
+def _node(data: bytes, room: int) -> tuple[Node, int]:
+    """One object, and how many references and values are left of those that there is room for."""
     children: dict[str, int] = {}
     value = None
-    slots = []
+    slots: list[tuple[str, int]] = []
     for tag, _, content in wire.read_fields(data):
+        room -= 1
+        if room < 0:
+            raise WireError(f"it has more than {MAX_REFERENCES:,} references")
         if tag == 1 << 3 | BYTES:
             numbers, texts = _message(content)
             name = texts.get(2, "")
@@ -181,7 +190,7 @@ def _node(data: bytes) -> Node:
             slots.append((texts.get(2, ""), numbers.get(3, 0)))
         elif tag >> 3 in (1, 2, 3):
             raise WireError(f"an object's field {tag >> 3} has wire type {tag & 7}")
-    return Node(children, value, tuple(slots))
+    return Node(children, value, tuple(slots)), room
 
 
 def _message(data: bytes) -> tuple[dict[int, int], dict[int, str]]:

@@ -146,9 +146,16 @@ def find(path: Path) -> Path | None:
     """
     for folder in _folders(path):
         graph = folder / GRAPH_FILE
-        if not graph.is_file() or not _is_graph(graph):
-            continue
         prefix = _prefix(graph)
+        if not graph.is_file() or not (_is_graph(graph) or index_file(prefix).exists()):
+            continue
+        if not _is_graph(graph):
+            # Its variables are not to be taken for a checkpoint, whose names they may have.
+            raise InputError(
+                f"{graph} has {VARIABLES}/{VARIABLES}.index beside it like a SavedModel, but does "
+                f"not begin like one; copy the folder as it was exported again",
+                Cause.FORMAT,
+            )
         if not index_file(prefix).exists():
             raise InputError(
                 f"{graph} belongs to a SavedModel whose {VARIABLES}/{VARIABLES}.index is not "

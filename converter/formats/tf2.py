@@ -58,9 +58,7 @@ GRAPH_REASON = "description of the objects that hold the variables"
 AVERAGE = "average"
 """The slot in which the official trainer's optimizer keeps a moving average."""
 
-_HEAD_REASON = "the backbone's layers for ImageNet, which the detector does not run"
 _OPTIMIZER_REASON = "state of the optimizer"
-_METRIC_REASON = "metric of training"
 _COUNTERS = {
     "save_counter": "counter of the checkpoints saved",
     "step": "training step counter",
@@ -81,6 +79,7 @@ class ObjectSource(BundleSource):
     Attributes:
         located: For each path, where its value is and what it was called.
         root: The path to the network from what was saved.
+        slots: The slot's name for every variable that an optimizer keeps for another, by its key.
 
     Args:
         path: What names it.
@@ -90,9 +89,6 @@ class ObjectSource(BundleSource):
         InputError: The files are missing or damaged, or hold several networks.
     """
 
-    FORMAT = "tf2"
-    SAYS = "a TensorFlow 2 object checkpoint"
-    ONLY_VALUE = "as the Keras network that was saved had it"
     naming = OBJECT_PATHS
 
     def __init__(self, path: Path, prefix: Path) -> None:
@@ -112,8 +108,9 @@ class ObjectSource(BundleSource):
             )
         self.entries = {names[key]: entry for key, entry in stored_as.items()}
         others = set(stored_as) - set(of_path)
-        self.left_out = dict(_left_out(nodes, others, self.root))
-        self._averages(nodes)
+        reasons = {**_reasons(nodes, start), **_at_root(self.root)}
+        self.left_out = {key: reasons[key] for key in stored_as if key in others & reasons.keys()}
+        self.slots = dict(_slots(nodes))
 
     def check(self, config: EfficientDetConfig, part: str = "") -> tuple[str, ...]:
         """Hold what the file calls the variables against the paths; see :class:`TensorSource`.
@@ -171,35 +168,51 @@ class ObjectSource(BundleSource):
                 Cause.FORMAT,
             ) from error
 
-    def _averages(self, nodes: tuple[Node, ...]) -> None:
+
+class Tf2Checkpoint(ObjectSource):
+    """An object checkpoint that lies by itself; see :class:`ObjectSource`.
+
+    Args:
+        prefix: What the names of its files begin with.
+
+    Raises:
+        InputError: As of :class:`ObjectSource`.
+    """
+
+    FORMAT = "tf2"
+    SAYS = "a TensorFlow 2 object checkpoint"
+    ONLY_VALUE = "as the Keras network that was saved had it"
+
+    def __init__(self, prefix: Path) -> None:
+        super().__init__(prefix, prefix)
+        if self.slots or _OPTIMIZER_REASON in self.left_out.values():
+            self.SAYS = "a TensorFlow 2 training checkpoint"
+            self._say_which_value()
+
+    def _say_which_value(self) -> None:
         """Say which of the values it holds, by what an optimizer keeps beside them."""
-        slots = dict(_slots(nodes))
-        if not slots:
-            return
-        self.SAYS = "a TensorFlow 2 training checkpoint"
-        kept = {
-            key: entry for key, entry in self.index.entries.items() if slots.get(key) == AVERAGE
-        }
+        kept = [key for key, name in self.slots.items() if name == AVERAGE and key in self.entries]
         if not kept:
-            self.ONLY_VALUE = "as training had it, which kept no moving averages (EMA)"
+            self.ONLY_VALUE = "as training left it, without moving averages (EMA) of Google's kind"
             return
         self.ONLY_VALUE = (
             "the moving average (EMA), which the official trainer puts in its place before it "
             "saves; the raw values are lost"
         )
-        different = [key for key, entry in kept.items() if self._differs(key, entry)]
+        different = sum(map(self._differs, kept))
         if different:
             self.notes = (
                 *self.notes,
-                f"{len(different):,} of {len(kept):,} values are not the moving averages (EMA) "
-                f"that the optimizer keeps of them, as the official trainer makes them: if other "
-                f"code saved this checkpoint, they may be raw values.",
+                f"{different:,} of {len(kept):,} values are not the moving averages (EMA) that "
+                f"the optimizer keeps of them, as the official trainer makes them: if other code "
+                f"saved this checkpoint, they may be raw values.",
             )
 
-    def _differs(self, key: str, slot: BundleEntry) -> bool:
-        """Whether a slot, by its own key, holds other bytes than the variable."""
-        variable = self.index.entries.get(key.split("/.OPTIMIZER_SLOT/", 1)[0] + VALUE_SUFFIX)
-        return variable is not None and variable.crc32c != slot.crc32c
+    def _differs(self, slot: str) -> bool:
+        """Whether a slot, by its key, holds other bytes than the variable."""
+        stored = self.index.entries
+        variable = stored.get(slot.split("/.OPTIMIZER_SLOT/", 1)[0] + VALUE_SUFFIX)
+        return variable is not None and variable.crc32c != stored[slot].crc32c
 
 
 def is_object_checkpoint(prefix: Path) -> bool:
@@ -293,41 +306,51 @@ def _slots(nodes: tuple[Node, ...]) -> Iterator[tuple[str, str]]:
                 yield stored.key, name
 
 
-def _left_out(nodes: tuple[Node, ...], others: set[str], root: str) -> Iterator[tuple[str, str]]:
-    """Why tensors that are no part of the network are none, where it is known.
+def _reasons(nodes: tuple[Node, ...], network: int | None) -> dict[str, str]:
+    """Why a tensor is no part of the network, by its key, where the objects tell.
 
     Args:
         nodes: The objects.
-        others: The keys of the tensors.
-        root: The path to the network.
+        network: Number of the network's.
     """
-    reasons = dict(_optimizers(nodes))
-    reasons |= {
-        key: f"optimizer slot ({shortened(printable(name), 40)})" for key, name in _slots(nodes)
-    }
-    head = f"{root}/{HEAD}/" if root else f"{HEAD}/"
-    for key in others:
-        name = key.removesuffix(VALUE_SUFFIX)
-        if key == KEY:
-            yield key, GRAPH_REASON
-        elif key.startswith(head):
-            yield key, _HEAD_REASON
-        elif key in reasons:
-            yield key, reasons[key]
-        elif "/keras_api/metrics/" in f"/{name}":
-            yield key, _METRIC_REASON
-        elif name.removeprefix(f"{root}/") in _COUNTERS:
-            yield key, _COUNTERS[name.removeprefix(f"{root}/")]
-
-
-def _optimizers(nodes: tuple[Node, ...]) -> Iterator[tuple[str, str]]:
-    """The keys of what optimizers hold of their own."""
     optimizers = {number for number, node in enumerate(nodes) if node.slots}
     optimizers |= {node.children["optimizer"] for node in nodes if "optimizer" in node.children}
-    for number in below(nodes, optimizers):
-        stored = nodes[number].value
-        if stored is not None:
-            yield stored.key, _OPTIMIZER_REASON
+    metrics = {node.children["metrics"] for node in nodes if "metrics" in node.children}
+    found: dict[str, str] = {}
+    # What is told last is told most exactly.
+    for starts, reason in (
+        (metrics, "metric of training"),
+        (optimizers, _OPTIMIZER_REASON),
+        (
+            _at(nodes, network, HEAD),
+            "the backbone's layers for ImageNet, which the detector does not run",
+        ),
+    ):
+        values = (nodes[number].value for number in below(nodes, starts))
+        found |= {stored.key: reason for stored in values if stored is not None}
+    for key, name in _slots(nodes):
+        found[key] = f"optimizer slot ({shortened(printable(name), 40)})"
+    return found
+
+
+def _at(nodes: tuple[Node, ...], start: int | None, path: str) -> set[int]:
+    """The number of the object to which a path leads; none where it does not."""
+    for name in path.split("/"):
+        start = None if start is None else nodes[start].children.get(name)
+    return set() if start is None else {start}
+
+
+def _at_root(root: str) -> dict[str, str]:
+    """Why tensors are no part of the network that stand by themselves, by their keys.
+
+    Args:
+        root: The path to the network.
+    """
+    above = ["", *([f"{root}/"] if root else [])]
+    return {
+        KEY: GRAPH_REASON,
+        **{f"{at}{name}{VALUE_SUFFIX}": why for at in above for name, why in _COUNTERS.items()},
+    }
 
 
 def _alike(full_name: str, official: str) -> bool:
@@ -342,9 +365,9 @@ def _alike(full_name: str, official: str) -> bool:
 FORMATS = (
     Format(
         name="tf2",
-        says=ObjectSource.SAYS,
+        says=Tf2Checkpoint.SAYS,
         find=find,
-        open=lambda prefix: ObjectSource(prefix, prefix),
+        open=Tf2Checkpoint,
         files=checkpoint_files,
         write=write,
         is_folder=True,

@@ -99,6 +99,10 @@ def test_sizes_are_bounded(monkeypatch):
     assert len(read_object_graph(_node() * 3)) == 3
     with pytest.raises(WireError, match="more than 3 objects"):
         read_object_graph(_node() * 4)
+    monkeypatch.setattr(object_graph, "MAX_REFERENCES", 2)
+    assert read_object_graph(_node([("x", 0)]) + _node([("x", 0)]) + _node())
+    with pytest.raises(WireError, match="more than 2 references"):
+        read_object_graph(_node([("x", 0)]) + _node([("x", 0), ("y", 0), ("z", 0)]))
     monkeypatch.setattr(object_graph, "MAX_BYTES", 5)
     with pytest.raises(WireError, match="6 bytes are more than the 5 accepted"):
         read_object_graph(_node() * 3)

@@ -50,22 +50,22 @@ def _positions(names, order, full_names=True):
     graph = write_object_graph(
         {f"model/{path}": name if full_names else "" for path, name in names.items()}
     )
-    tensors = {}
-    for path, name in names.items():
-        key = f"model/variables/{position[name]}{VALUE_SUFFIX}"
-        tensors[key] = np.full(shapes[name], position[name] + 1, np.float32)
-        graph = _with_key(graph, f"model/{path}{VALUE_SUFFIX}", key)
+    keys = {path: f"model/variables/{position[name]}{VALUE_SUFFIX}" for path, name in names.items()}
+    tensors = {
+        keys[path]: np.full(shapes[name], position[name] + 1, np.float32)
+        for path, name in names.items()
+    }
+    graph = _with_keys(graph, {f"model/{path}{VALUE_SUFFIX}": key for path, key in keys.items()})
     return {**tensors, KEY: np.array(graph, object)}
 
 
-def _with_key(graph, old, new):
-    """The description with another key, no longer than the old one."""
+def _with_keys(graph, keys):
+    """The description with other keys, by those that it has."""
     protobuf = pytest.importorskip("tensorflow.core.protobuf.trackable_object_graph_pb2")
     message = protobuf.TrackableObjectGraph.FromString(graph)
     for node in message.nodes:
         for value in node.attributes:
-            if value.checkpoint_key == old:
-                value.checkpoint_key = new
+            value.checkpoint_key = keys[value.checkpoint_key]
     return message.SerializeToString()
 
 

@@ -320,7 +320,9 @@ def _mirror(tensorflow, paths, official):
     return root, variables
 
 
-def test_what_tensorflow_saves_is_read(tmp_path, drawn):
+@pytest.mark.parametrize("listed", [False, True])
+def test_what_tensorflow_saves_is_read(tmp_path, drawn, listed):
+    """Also where a list leads to the variables by a shorter way, which becomes their keys."""
     tensorflow = pytest.importorskip("tensorflow")
     official = {
         name: array
@@ -332,11 +334,14 @@ def test_what_tensorflow_saves_is_read(tmp_path, drawn):
     mirrored, variables = _mirror(tensorflow, object_paths(TINY), official)
     for name, variable in variables.items():
         variable.assign(official[name])
-    saved = tensorflow.train.Checkpoint(net=mirrored, step=tensorflow.Variable(7))
+    other = {"all": list(variables.values())} if listed else {}
+    saved = tensorflow.train.Checkpoint(net=mirrored, step=tensorflow.Variable(7), **other)
     saved.save(str(tmp_path / "ckpt"))
     source = _open(tmp_path)
     assert source.root == "net"
     values = _values(source, TINY)
+    at = "all/" if listed else "net/"
+    assert {source.entries[path].name[:4] for path in object_paths(TINY)} == {at}
     assert all(values[key].tobytes() == drawn[key].tobytes() for key in drawn)
     assert sorted(source.left_out.values()) == [
         "counter of the checkpoints saved",

@@ -12,6 +12,8 @@ MODULES = {
     "index": "fuzzing.targets.index",
     "bundle": "fuzzing.targets.bundle",
     "conversion": "fuzzing.targets.conversion",
+    "object-graph": "fuzzing.targets.object_graph",
+    "saved-model": "fuzzing.targets.saved_model",
     "tar": "fuzzing.targets.tar",
     "http": "fuzzing.targets.http",
     "state-file": "fuzzing.targets.state_file",
