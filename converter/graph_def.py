@@ -33,7 +33,7 @@ _MAX_FIELDS = 1 << 22  # D7x's graph has about 0.4 million that are looked at
 _MAX_TEXT_BYTES = 1 << 25  # of names and inputs, of which D7x's graph has about 3 MB
 _MAX_NAME = 1000  # the longest official name has 89 characters
 _MAX_RANK = 32  # what every NumPy can hold
-_MAX_ELEMENTS = 1 << 28  # one value can stand for a whole tensor; D7x has 77 million in all
+_MAX_ELEMENTS = 1 << 28  # in all; D7x has 77 million
 _WINDOW = 1 << 14
 _CHUNK = 1 << 18  # elements, at a time
 
@@ -197,6 +197,7 @@ class GraphFile:
         self._window_start = 0
         self._fields_left = _MAX_FIELDS
         self._text_left = _MAX_TEXT_BYTES
+        self._elements_left = _MAX_ELEMENTS
         self.nodes: dict[str, Node] = {}
         self._where = "it"
         try:
@@ -405,10 +406,12 @@ class GraphFile:
         stored = stored_type(tensor.dtype_name)
         if stored is None:
             return
-        if tensor.elements > _MAX_ELEMENTS or any(extent > 1 << 40 for extent in tensor.shape):
+        # A few bytes can stand for a tensor of any size, and there can be any number of those.
+        self._elements_left -= tensor.elements
+        if self._elements_left < 0 or any(extent > 1 << 40 for extent in tensor.shape):
             raise WireError(
-                f"{self._where} has shape {list(tensor.shape)}, of more than {_MAX_ELEMENTS:,} "
-                f"elements"
+                f"with {self._where}, of shape {list(tensor.shape)}, its constants have more than "
+                f"{_MAX_ELEMENTS:,} elements"
             )
         if tensor.content is not None:
             found = tensor.content[1] - tensor.content[0]
@@ -421,6 +424,9 @@ class GraphFile:
             raise WireError(
                 f"{self._where} of shape {list(tensor.shape)} has {tensor.count:,} values"
             )
+        elif _VALUE_FIELDS[_FIELD_OF[tensor.dtype_name]] == _VARINT:
+            # Each is decoded as a field of its own would be.
+            self._fields_left -= tensor.count
 
     def _count(self, field: int, start: int, end: int) -> int:
         """How many values a field of a tensor holds."""

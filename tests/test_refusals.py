@@ -47,6 +47,12 @@ def written(path, content):
     return path
 
 
+def zipped(path, files):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+
+
 def ledger(change):
     entries = checkpoint(TINY, ema=False)
     make_ledger(listed(change(entries)), TINY).require_complete("/a/model")
@@ -148,12 +154,26 @@ REFUSALS = {
         ),
         "pass the folder inside that holds one, '",
     ),
-    "a ZIP archive": (
+    "a ZIP archive of nothing": (
         lambda folder: (
-            zipfile.ZipFile(folder / "d0.zip", "w").writestr("model.index", "x"),
+            zipped(folder / "d0.zip", {"README": b"x"}),
             resolve(str(folder / "d0.zip"), folder),
         ),
-        "a ZIP archive (a PyTorch or .keras file, perhaps); unpack it",
+        "holds no TensorFlow checkpoint and no other file of a model, found none of its files",
+    ),
+    "a Keras 3 model": (
+        lambda folder: (
+            zipped(folder / "d0.zip", {"config.json": b"{}", "model.weights.h5": b"x"}),
+            extract_container(folder / "d0.zip", folder / "out"),
+        ),
+        "is a model of Keras 3 (a .keras file)",
+    ),
+    "a PyTorch file as an archive": (
+        lambda folder: (
+            zipped(folder / "d0.zip", {"archive/data.pkl": b"x", "archive/data/0": b"x"}),
+            extract_container(folder / "d0.zip", folder / "out"),
+        ),
+        "is a PyTorch file, which is a ZIP archive itself and is not unpacked",
     ),
     "a 7z archive": (
         lambda folder: resolve(

@@ -36,11 +36,11 @@ class Reader(Target):
             "model.tar": {**RAW, **tars.TAR, **plainly},
             "model.tar.gz": {**RAW, **packed, "bomb": tars.bomb},
         }
-        self._sound = _tensors(folder / "model")
+        self._sound = tensors(folder / "model")
 
     def read(self, folder: Path, changed: frozenset[str]) -> Any:
         name = "model.tar.gz" if "model.tar.gz" in changed else "model.tar"
-        return _tensors(extract_container(folder / name, folder / "unpacked"))
+        return tensors(extract_container(folder / name, folder / "unpacked"))
 
     def same(self, value: Any, changed: frozenset[str]) -> bool:
         return bool(value == self._sound)
@@ -56,7 +56,8 @@ class Reader(Target):
                 shutil.rmtree(path)
 
 
-def _tensors(prefix: Path) -> dict[str, bytes]:
+def tensors(prefix: Path) -> dict[str, bytes]:
+    """Every tensor of a checkpoint, by its name."""
     bundle = open_bundle(prefix)
     return {name: bundle.read(name).tobytes() for name in bundle.index.entries}
 
