@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from converter.bundle import count_not_finite
 from converter.formats.keras_h5_writing import write
 from converter.formats.registry import Format
 from converter.formats.source import StoredEntry, TensorSource, dtype_name
-from converter.hdf5.file import Hdf5File, is_hdf5
+from converter.hdf5.file import SIGNATURE, Hdf5File, is_hdf5
 from converter.hdf5.listing import CHECKSUM, Dataset, Listing
 from converter.mappings.keras_order import creation_order, is_statistic
 from converter.mappings.layouts import Array
@@ -78,6 +79,14 @@ class KerasH5(TensorSource):
                 Cause.FORMAT,
             )
         return self._file.read(dataset)
+
+    def verify(self, name: str) -> int:
+        """See :class:`TensorSource`; of what are no numbers, nothing can be said."""
+        dataset = self._datasets[name]
+        if dataset.dtype is None:
+            return 0
+        is_float = dataset.dtype.kind == "f"
+        return sum(count_not_finite(part) for part in self._file.blocks(dataset) if is_float)
 
     def files(self) -> list[Path]:
         """See :class:`TensorSource`."""
@@ -286,8 +295,7 @@ def find(path: Path) -> Path | None:
         with open_regular(path) as stream:
             head = stream.read(HEAD_BYTES)
             # HDF5 may begin behind something else; what an archive holds is unpacked first.
-            known = lookalike(head)
-            if known is not None and known.kind != SAYS:
+            if lookalike(head) is not None and not head.startswith(SIGNATURE):
                 return None
             size = stream.seek(0, 2)
             return path if is_hdf5(stream, size) else None

@@ -223,4 +223,4 @@ def _type(h5py: Any, dataset: Any) -> str | None:
         same = stored.equal(h5py.h5t.py_create(kind, logical=True))
     except (TypeError, ValueError, KeyError):
         return None
-    return str(kind.str) if same and kind.kind in "fiub" else None
+    return str(kind.str) if same and kind.kind in "fiub" and kind.itemsize <= 8 else None

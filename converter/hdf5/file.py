@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import weakref
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ from efficientdet_spec import (
 )
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+_BLOCK = 2**20
+"""Bytes that are read at once where that will do; a multiple of every element's size."""
 
 SECONDS = 60.0
 """The longest wait for an answer of the child process, whose computing is limited too."""
@@ -125,6 +129,24 @@ class Hdf5File:
             content[:] = np.frombuffer(found, np.uint8)
         values = content.view(dataset.dtype).reshape(dataset.shape)
         return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+    def blocks(self, dataset: Dataset) -> Iterator[Array]:
+        """As :meth:`read`, one part after another, flat, with little memory unless it is packed.
+
+        Args:
+            dataset: Likewise.
+
+        Raises:
+            InputError: Likewise.
+        """
+        if dataset.offset is None:
+            yield self.read(dataset).reshape(-1)
+            return
+        assert dataset.dtype is not None
+        for start in range(0, dataset.size, _BLOCK):
+            part = np.empty(min(_BLOCK, dataset.size - start), np.uint8)
+            self._fill(part.data, dataset.offset + start)
+            yield part.view(dataset.dtype)
 
     def _fill(self, target: memoryview, offset: int) -> None:
         while target:

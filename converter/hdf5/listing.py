@@ -13,8 +13,8 @@ import numpy as np
 from converter.hdf5.child import LISTS, MOST_OBJECTS
 from converter.mappings.layouts import Shape
 
-MOST_BYTES = 2**25
-"""Of a listing: the largest official model's takes half a million."""
+MOST_BYTES = 2**23
+"""Of a listing: the largest official model's takes 0.5 million."""
 
 MOST_UNPACKED = 2**28
 """Bytes of a packed tensor: the largest of an official model has 14 million."""
@@ -122,7 +122,7 @@ def _number(value: Any) -> int:
 def _dataset(number: int, item: Any) -> Dataset:
     path, dtype, shape, offset, stored, filters, chunk, chunks, layout = item
     kind = None if dtype is None else np.dtype(_text(dtype))
-    if kind is not None and (kind.kind not in "fiub" or kind.itemsize > 16):
+    if kind is not None and (kind.kind not in "fiub" or kind.itemsize not in (1, 2, 4, 8)):
         raise TypeError
     extents = tuple(_number(extent) for extent in shape)
     found = Dataset(

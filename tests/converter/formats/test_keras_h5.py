@@ -316,6 +316,22 @@ def test_whole_models_and_other_types_are_read(sound, tmp_path):
     assert source.check(TINY) == ()
 
 
+def test_what_is_not_needed_is_looked_at_in_parts(changed):
+    name = KERNEL.partition("/")[2].removesuffix(":0")
+
+    def edit(file):
+        file[KERNEL][0, 0, 0, :3] = np.nan, np.inf, -np.inf
+        large = np.zeros(700_000, ">f4")
+        large[[0, 300_000, 699_999]] = np.nan
+        file["large"] = large
+        file["whole"] = np.arange(3)
+        file["text"] = ["a", "b"]
+
+    source = KerasH5(changed(edit))
+    found = {name: source.verify(name) for name in source.entries}
+    assert {name: count for name, count in found.items() if count} == {name: 3, "large": 3}
+
+
 # Names against order
 
 
