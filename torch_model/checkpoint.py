@@ -36,6 +36,7 @@ from torch_model.model_file import (
     tensor_digest,
 )
 from torch_model.pickled import StoredTensor
+from torch_model.safetensors import SafetensorsFile, is_safetensors
 
 _BACKBONE = "backbone."
 """What the names of a backbone's parameters begin with in a detector."""
@@ -215,13 +216,13 @@ def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
 
 
 def plain_keys(path: str | os.PathLike[str]) -> list[str]:
-    """The keys of a plain state dict, as other code bases write it; no tensor is read.
+    """The keys of a plain state dict, as other code bases write it; no value is read.
 
     Trainers put it into a dictionary with more in it, and wrappers of a model put the name of
     their attribute before every key; neither belongs to the model.
 
     Args:
-        path: A PyTorch file.
+        path: A PyTorch or a safetensors file.
 
     Returns:
         Keys of tensors; none where the file holds no state dict. Of a file that only code could
@@ -230,6 +231,8 @@ def plain_keys(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         InputError: The file is missing or damaged.
     """
+    if is_safetensors(Path(path)):
+        return _bare_keys(list(SafetensorsFile(Path(path)).tensors))
     try:
         content = open_torch_file(Path(path)).content
     except PickledError as error:
@@ -239,12 +242,17 @@ def plain_keys(path: str | os.PathLike[str]) -> list[str]:
     for state in (content, *(content.get(name) for name in _INSIDE)):
         if isinstance(state, dict):
             keys = [str(key) for key, value in state.items() if isinstance(value, StoredTensor)]
-            for wrapper in _WRAPPERS:
-                if keys and all(key.startswith(wrapper) for key in keys):
-                    keys = [key.removeprefix(wrapper) for key in keys]
             if keys:
-                return keys
+                return _bare_keys(keys)
     return []
+
+
+def _bare_keys(keys: list[str]) -> list[str]:
+    """Keys without what a wrapper has put before all of them."""
+    for wrapper in _WRAPPERS:
+        if keys and all(key.startswith(wrapper) for key in keys):
+            keys = [key.removeprefix(wrapper) for key in keys]
+    return keys
 
 
 def _unwrapped(key: str) -> str:

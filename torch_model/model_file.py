@@ -78,9 +78,6 @@ _TENSORS = ("state_dict", "raw_state_dict")
 """Where the tensors of a ``.pth`` are; all else is sealed."""
 
 _SEAL = "seal"
-_OURS = frozenset(("kind", "digests", _SEAL))
-"""Names in the metadata of a ``.safetensors`` any of which shows that it is of this project, so
-that no flipped bit makes it somebody else's, of which nothing is verified."""
 
 
 def tensor_digest(array: NDArray[Any]) -> str:
@@ -405,12 +402,14 @@ def altered(path: Path, found: str) -> InputError:
 
 
 def is_own(file: SafetensorsFile) -> bool:
-    """Whether a safetensors file says that it is of this project, or has once said so.
+    """Whether a safetensors file says that it is of this project, in either of two ways.
+
+    So no flipped bit makes it somebody else's, of which nothing is verified.
 
     Args:
         file: The file.
     """
-    return not _OURS.isdisjoint(file.metadata)
+    return file.metadata.get("kind") == FORMAT or {"digests", _SEAL} <= file.metadata.keys()
 
 
 class SafetensorsModel(ModelFile):
@@ -467,7 +466,7 @@ class SafetensorsModel(ModelFile):
             named[RAW] = raw
         return {
             part: {
-                name.removeprefix(RAW_PREFIX): Described(_NUMPY[item.type], item.shape)
+                name.removeprefix(RAW_PREFIX): Described(NUMPY_NAMES[item.type], item.shape)
                 for name, item in tensors.items()
                 if name in names
             }
@@ -486,7 +485,7 @@ class SafetensorsModel(ModelFile):
 _JSON = ("config", "provenance", "digests")
 """Names in the metadata whose texts are JSON."""
 
-_NUMPY: Mapping[str, str] = MappingProxyType(
+NUMPY_NAMES: Mapping[str, str] = MappingProxyType(
     {
         "BF16": "bfloat16",
         "BOOL": "bool",

@@ -36,7 +36,7 @@ _LENGTH = struct.Struct("<Q")
 """The length of the header."""
 
 MAX_HEADER = 2**22
-"""Longest header; that of D7x with raw values and averages, with a digest of each, has 0.9 MB.
+"""Longest header; that of D7x with raw values and averages, with a digest of each, has 0.84 MB.
 The format's own limit is 100 MB."""
 
 _FORMAT_LIMIT = 100_000_000
@@ -44,7 +44,7 @@ _FORMAT_LIMIT = 100_000_000
 
 MAX_VALUES = 2**18
 """Most values in the header, each of which takes a few hundred bytes of memory at most; D7x's
-with raw values and averages has 60,000."""
+with raw values and averages has 33,000."""
 
 _MAX_RANK = 32
 """Most dimensions of a tensor, what every NumPy can hold."""

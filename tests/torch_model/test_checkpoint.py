@@ -18,6 +18,7 @@ from efficientdet_spec import TINY, InputError
 from torch_model import checkpoint
 from torch_model.checkpoint import load_checkpoint, save_arrays
 from torch_model.model_file import FORMAT_VERSION, tensor_digest
+from torch_model.safetensors import write_safetensors
 
 ROOT = Path(__file__).parents[2]
 
@@ -434,3 +435,6 @@ def test_keys_are_read_without_their_values(tiny_pth, tmp_path):
         assert checkpoint.plain_keys(path) == list(state)
         with pytest.raises(InputError, match="not one that convert.py wrote"):
             torch_model.load(path)
+    path = tmp_path / "x.safetensors"
+    write_safetensors(path, [(f"module.{key}", v.numpy()) for key, v in state.items()], {})
+    assert checkpoint.plain_keys(path) == list(state)

@@ -12,7 +12,9 @@ import torch
 import efficientdet_parity as ep
 from converter.formats import registry
 from converter.formats.pth import find
-from efficientdet_spec import EMA_SUFFIX, InputError
+from converter.mappings.effdet import NAMING as EFFDET
+from converter.mappings.state_dicts import to_naming
+from efficientdet_spec import EMA_SUFFIX, InputError, get_config
 from torch_model.checkpoint import save_backbone
 from torch_model.container import open_torch_file
 from torch_model.pickled import iterate_tensors
@@ -102,6 +104,16 @@ def test_what_trainers_put_around_it(form, state, path):
         assert np.array_equal(source.read(name + EMA_SUFFIX), (value + 1).numpy())
     assert source.read("optimizer/state/0/exp_avg").shape == (3,)
     assert "optimizer/state/0" in source.left_out["optimizer/state/0/exp_avg"]
+
+
+@FORMS
+def test_another_code_bases_state_dict(form, state, path):
+    config = get_config("efficientdet-tiny")
+    arrays = to_naming(EFFDET, config, {name: value.numpy() for name, value in state.items()})
+    torch.save({name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}, path, **form)
+    source = opened(path)
+    assert source.naming.name == "effdet" and source.entries.keys() == arrays.keys()
+    assert all(np.array_equal(source.read(name), array) for name, array in arrays.items())
 
 
 def test_a_backbone_alone_is_no_source(tiny_conversion, path):
