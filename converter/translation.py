@@ -116,8 +116,7 @@ def structure_of(
         models: Models that it may be of besides :data:`~efficientdet_spec.MODELS`.
 
     Returns:
-        With the widths that the shapes show; None where less than half of a model's names are
-        there.
+        With the widths that the shapes show; None where less than half of its names are there.
     """
     search = _Search(naming, shapes)
     starts = [
