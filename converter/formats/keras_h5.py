@@ -87,13 +87,14 @@ class KerasH5(TensorSource):
         """See :class:`TensorSource`."""
         return {"file_sha256": file_sha256(self.path)}
 
-    def check(self, config: EfficientDetConfig) -> tuple[str, ...]:
+    def check(self, config: EfficientDetConfig, part: str = "") -> tuple[str, ...]:
         """Hold the order of the tensors, by which Keras loads them, against their names.
 
         Names that the model does not have, and those that are missing, are not looked at.
 
         Args:
             config: The model that the names are of.
+            part: As for :meth:`TensorSource.check`; the order is that of the whole file.
 
         Returns:
             What a user should know of it, a sentence each.

@@ -201,20 +201,6 @@ class TensorSource(ABC):
         """SHA-256 that identify the files, by the name that provenance gives each."""
         return {}
 
-    def check(self, config: EfficientDetConfig) -> tuple[str, ...]:
-        """Hold what the file says besides names and shapes against the model that it is of.
-
-        Args:
-            config: The model, once it is known.
-
-        Returns:
-            What a user should know of it, a sentence each.
-
-        Raises:
-            InputError: The two contradict each other.
-        """
-        return ()
-
     def crc32c(self, name: str, array: Array | None) -> int | None:
         """CRC32C of a tensor's bytes where the container records it; else None.
 

@@ -64,7 +64,7 @@ def write(folder: Path, values: Values) -> Written:
     notes = []
     if values.with_averages and values.raw is None:
         notes.append(
-            "Raw values and moving averages (EMA) hold the same: only one of them was there."
+            "Raw values and moving averages (EMA) hold the same: one value of each variable was taken."
         )
     files = (*checkpoint_files(prefix), folder / STATE_FILE)
     return Written(files, tuple(rows[name] for name in sorted(rows)), tuple(notes))
