@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from listed_source import listed
 
 from converter import conversion
 from converter.bundle import BundleEntry, read_index
