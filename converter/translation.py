@@ -8,11 +8,10 @@ those of the file, and the configuration is changed as long as they fit better.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import combinations_with_replacement, takewhile
+from itertools import combinations_with_replacement
 from typing import Any
 
 from converter.formats.source import OFFICIAL, Naming, TensorSource
@@ -24,15 +23,11 @@ from efficientdet_spec import MODELS, EfficientDetConfig, Fusion, InputError
 
 _MOST_NAMES_TRIED = 120_000
 """Names that are laid beside those of a file before the best fit so far is taken: for D7x, which
-has the most, 63 configurations; a published model takes 16, one that is otherwise in five fields
-some 70. It bounds the time that a file can take, which is below a second."""
+has the most, 63 configurations, where a published model takes one for each of the models. It bounds
+the time that a file can take; measured on one core, below a second but for effdet's keys at 1.0."""
 
 BACKBONE = "backbone."
 """What the names of the parameters of a backbone begin with."""
-
-_FEW_STRANGE = 20
-"""A file of a model under names that mean something has not even one tensor of twenty under a
-name with a shape of another kind."""
 
 _PREDICTIONS = 6
 """Tensors of the last convolution of both heads, whose widths are those of anchors and classes."""
@@ -121,8 +116,7 @@ def structure_of(
         models: Models that it may be of besides :data:`~efficientdet_spec.MODELS`.
 
     Returns:
-        With the widths that the shapes show; None where less than half of a model's names are
-        there.
+        With the widths that the shapes show; None where less than half of its names are there.
     """
     search = _Search(naming, shapes)
     starts = [
@@ -147,11 +141,7 @@ class _Fit:
         alike: How many of them are in the file, with a shape of their kind whatever its widths.
         equal: How many have the very shape.
         unknown: How many names of the file it does not have.
-        uneven: Of how many tensors one of both has more of a kind, whatever their names; it tells
-            where all names are positions in a list.
         backbone: How many tensors of the backbone have the very shape, less those that have not.
-        strange: How many names are in the file with a shape of another kind.
-        leading: How many of the file's first tensors have their names, and shapes of their kinds.
     """
 
     config: EfficientDetConfig
@@ -159,28 +149,12 @@ class _Fit:
     alike: int
     equal: int
     unknown: int
-    uneven: int
     backbone: int
-    strange: int
-    leading: int
 
     @property
     def score(self) -> tuple[int, int]:
         """What is to be as high as can be."""
-        wrong = (self.names - self.alike) + self.unknown + self.uneven
-        return self.alike - wrong, self.equal
-
-    @property
-    def score_in_order(self) -> tuple[int, int, int]:
-        """The same where names are positions: then all behind the first mistake says little."""
-        return self.leading, *self.score
-
-    @property
-    def has_positions(self) -> bool:
-        """Whether names seem to be positions: they are there, but of other things."""
-        present = self.alike + self.strange
-        either = not self.unknown or present == self.names
-        return self.strange * _FEW_STRANGE > present or (self.strange > 0 and either)
+        return self.alike - (self.names - self.alike) - self.unknown, self.equal
 
     @property
     def perfect(self) -> bool:
@@ -189,16 +163,7 @@ class _Fit:
         return most and not self.unknown
 
 
-_Score = Callable[[_Fit], tuple[int, ...]]
 _Move = Callable[[EfficientDetConfig], EfficientDetConfig]
-
-
-def _by_names(fit: _Fit) -> tuple[int, ...]:
-    return fit.score
-
-
-def _in_order(fit: _Fit) -> tuple[int, ...]:
-    return fit.score_in_order
 
 
 class _Search:
@@ -212,9 +177,6 @@ class _Search:
     def __init__(self, naming: Naming, shapes: Mapping[str, Shape]) -> None:
         self._naming = naming
         self._shapes = shapes
-        # Numbers behind the same words are in their order so.
-        self._in_order = sorted(shapes, key=lambda name: (len(name), name))
-        self._kinds = Counter(map(_kind, shapes.values()))
         self._left = _MOST_NAMES_TRIED
         self._known: dict[EfficientDetConfig, _Fit | None] = {}
 
@@ -227,73 +189,46 @@ class _Search:
         return self._known[config]
 
     def _fit(self, config: EfficientDetConfig) -> _Fit | None:
-        names = present = equal = backbone = 0
-        alike: set[str] = set()
-        uneven = self._kinds.copy()
+        names = known = alike = equal = backbone = 0
         try:
             for pair in self._naming.pairs(config):
                 expected, kinds = _of_pair(pair)
-                uneven[_kind(expected[0])] -= len(expected)
                 before = equal
                 for name, shape, kind in zip(pair.variables, expected, kinds, strict=True):
                     names += 1
                     stored = self._shapes.get(name)
                     if stored is not None:
-                        present += 1
+                        known += 1
                         equal += stored == shape
-                        if stored == shape or _is_of_kind(stored, kind):
-                            alike.add(name)
+                        alike += stored == shape or _is_of_kind(stored, kind)
                 if pair.parameter.startswith(BACKBONE):
                     backbone += 2 * (equal - before) - len(expected)
-            unused = [name for name in self._naming.unused(config) if name in self._shapes]
+            known += sum(name in self._shapes for name in self._naming.unused(config))
         except InputError:
             # The naming has no such model, as other code bases have none with other levels.
             self._left -= names
             return None
         self._left -= names
-        uneven.subtract(_kind(self._shapes[name]) for name in unused)
-        return _Fit(
-            config,
-            names=names,
-            alike=len(alike),
-            equal=equal,
-            unknown=len(self._shapes) - present - len(unused),
-            uneven=sum(map(abs, uneven.values())),
-            backbone=backbone,
-            strange=present - len(alike),
-            leading=sum(1 for _ in takewhile(alike.__contains__, self._in_order)),
-        )
+        return _Fit(config, names, alike, equal, len(self._shapes) - known, backbone)
 
-    def climb(self, start: _Fit) -> _Fit:
+    def climb(self, fit: _Fit) -> _Fit:
         """The best fit that can be reached from one."""
-        best = start
-        # What seems to be positions may be a few odd shapes, and the other way about.
-        scores = (_in_order, _by_names) if start.has_positions else (_by_names, _in_order)
-        for score, left in zip(scores, (self._left // 2, 0), strict=True):
-            found = self._climbed(start, score, left)
-            best = max(best, found, key=_by_names)
-            if best.perfect:
-                break
-        return best
-
-    def _climbed(self, fit: _Fit, score: _Score, left: int) -> _Fit:
-        """The same by one score, with so many names left to the other."""
         better: _Fit | None = fit
-        while better is not None and self._left > left:
-            fit = self._tried(better, self._settled, score) or better
-            better = None if fit.perfect else self._stepped(fit, score)
+        while better is not None and self._left > 0:
+            fit = self._tried(better, self._settled) or better
+            better = None if fit.perfect else self._stepped(fit)
         return fit
 
-    def _stepped(self, fit: _Fit, score: _Score) -> _Fit | None:
+    def _stepped(self, fit: _Fit) -> _Fit | None:
         """The best fit that one move, or else a fit that two lead to, as often as they help."""
-        one = [(found, move) for move in _MOVES if (found := self._tried(fit, move, score))]
+        one = [(found, move) for move in _MOVES if (found := self._tried(fit, move))]
         # There are a hundred pairs of moves, so the first that helps is taken.
-        two = ((found, move) for move in _two_at_once() if (found := self._tried(fit, move, score)))
-        taken = max(one, key=lambda item: score(item[0])) if one else next(two, None)
+        two = ((found, move) for move in _two_at_once() if (found := self._tried(fit, move)))
+        taken = max(one, key=lambda item: item[0].score) if one else next(two, None)
         if taken is None:
             return None
         best, move = taken
-        while (further := self._tried(best, move, score)) is not None:
+        while (further := self._tried(best, move)) is not None:
             best = further
         return best
 
@@ -301,14 +236,14 @@ class _Search:
         """The configuration with what the shapes say by its names, such as widths."""
         return adopted(facts_of(official_shapes(self._naming, config, self._shapes)), config)
 
-    def _tried(self, fit: _Fit, move: _Move, score: _Score) -> _Fit | None:
+    def _tried(self, fit: _Fit, move: _Move) -> _Fit | None:
         """The fit behind a move, where it is better."""
         try:
             found = self.fit(move(fit.config))
         except InputError:
             # No such configuration can be built.
             return None
-        return found if found is not None and score(found) > score(fit) else None
+        return found if found is not None and found.score > fit.score else None
 
 
 def _changed(config: EfficientDetConfig, field: str, value: Any) -> EfficientDetConfig:
@@ -385,16 +320,3 @@ def _is_of_kind(shape: Shape, kind: Shape) -> bool:
     if len(shape) != len(kind):
         return False
     return all(wanted in (0, found) for found, wanted in zip(shape, kind, strict=True))
-
-
-@lru_cache(maxsize=1 << 14)
-def _kind(shape: Shape) -> tuple[int, ...]:
-    """What is alike in shapes of one kind: the rank, and of convolutions the kernel.
-
-    Args:
-        shape: In TensorFlow's layout or in PyTorch's.
-    """
-    if len(shape) != 4:
-        return (len(shape),)
-    kernel, widths = sorted((shape[:2], shape[2:]), key=lambda pair: pair[0] * pair[1])
-    return (4, *kernel, min(widths) == 1)
