@@ -19,7 +19,6 @@ from converter.fetch.cached import CheckpointFiles
 from converter.fetch.packings import ArchiveError
 from converter.fetch.sources import default_cache, resolve
 from efficientdet_spec import Cause, InputError
-from efficientdet_spec.releases import RELEASES, TF2
 
 FILES = {
     "checkpoint": b'model_checkpoint_path: "model"\n',
@@ -510,7 +509,9 @@ def test_a_newer_file_is_fetched_where_its_digest_is_asked_for(web, cache):
 
 @pytest.mark.parametrize("name", ["", "model", "model.index", "checkpoint", "model.meta"])
 def test_a_digest_is_of_no_use_for_a_folder(model, cache, name):
-    with pytest.raises(InputError, match="is no archive or other single file, and --sha256 is of") as caught:
+    with pytest.raises(
+        InputError, match="is no archive or other single file, and --sha256 is of"
+    ) as caught:
         resolve(str(model / name), cache, sha256="0" * 64)
     assert caught.value.cause is Cause.OPTION
 
