@@ -91,7 +91,8 @@ def test_the_official_one_of_tensorflow_1(test_data, tmp_path):
         assert "untrained" in source.left_out[name + EMA_SUFFIX]
     assert len(source.left_out) == len(ordinals)
     assert "plain name" in source.ONLY_VALUE
-    assert {path.name for path in source.files()} == {
+    container, place = registry.find(folder)
+    assert {path.name for path in container.files(place)} == {
         "saved_model.pb",
         "variables.index",
         "variables.data-00000-of-00001",
@@ -154,8 +155,13 @@ def test_without_its_variables_it_is_incomplete(tf1):
 
 
 @pytest.mark.parametrize("content", [b"", b"\x0a\x02\x0a\x00", b"text"])
-def test_another_file_of_the_name_is_none(tf1, content):
+def test_variables_beside_a_damaged_graph_are_no_checkpoint(tf1, content):
+    """Of a checkpoint of these names the averages would be the model, and here they are not."""
     (tf1 / "saved_model.pb").write_bytes(content)
+    for name in (".", "variables", "variables/variables.index"):
+        with pytest.raises(InputError, match="does not begin like one"):
+            registry.find(tf1 / name)
+    shutil.rmtree(tf1 / "variables")
     found = registry.find(tf1)
     assert found is None or not found[0].name.startswith("saved_model")
 
