@@ -29,8 +29,8 @@ CONST = "Const"
 MAX_FILE_BYTES = 1 << 31
 """Protobuf messages cannot be longer; D7x's graph has about 0.3 GB."""
 
-_MAX_FIELDS = 1 << 22  # D7x's graph has about 0.4 million that are looked at
-_MAX_TEXT_BYTES = 1 << 25  # of names and inputs, of which D7x's graph has about 3 MB
+_MAX_FIELDS = 1 << 20  # D7x's graph has 80 thousand that are looked at
+_MAX_TEXT_BYTES = 1 << 24  # of names and inputs, of which D7x's graph has 1.1 MB
 _MAX_NAME = 1000  # the longest official name has 89 characters
 _MAX_RANK = 32  # what every NumPy can hold
 _MAX_ELEMENTS = 1 << 28  # in all; D7x has 77 million

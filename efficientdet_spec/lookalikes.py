@@ -32,6 +32,19 @@ class Lookalike:
     advice: str = ""
 
 
+TFLITE = Lookalike(
+    "a TensorFlow Lite model",
+    "give the checkpoint or the SavedModel folder that it was made from, for its batch norms are "
+    "folded into the convolutions and the variables lost",
+)
+ONNX = Lookalike(
+    "an ONNX model",
+    "give the checkpoint, the SavedModel folder or the .pth file that it was exported from, for "
+    "exporters fold batch norms and rename the variables",
+)
+# ir_version 3 (2017) or later, then who has written it, or the graph. A SavedModel's is 1.
+_ONNX = re.compile(rb"\x08[\x03-\x1e](\x12[\x01-\x7f][ -~]|\x3a)")
+
 _UNPACK = "unpack it and give what is in it"
 _BEGINNINGS = (
     (b"\x89HDF\r\n\x1a\n", Lookalike("a Keras HDF5 file")),
@@ -43,6 +56,10 @@ _BEGINNINGS = (
     (b"\xfd7zXZ\x00", Lookalike("an XZ archive (a .tar.xz, perhaps)", _UNPACK)),
     (b"BZh", Lookalike("a bzip2 archive (a .tar.bz2, perhaps)", _UNPACK)),
     (b"\x28\xb5\x2f\xfd", Lookalike("a Zstandard archive (a .tar.zst, perhaps)", _UNPACK)),
+    (
+        b"node {",
+        Lookalike("a TensorFlow graph as text", "give the checkpoint or the frozen graph (.pb)"),
+    ),
     (
         b"model_checkpoint_path:",
         Lookalike(
@@ -74,7 +91,9 @@ def lookalike(head: bytes) -> Lookalike | None:
     if head[257:262] == b"ustar":
         return Lookalike("a tar archive", _UNPACK)
     if head[4:8] == b"TFL3":
-        return Lookalike("a TensorFlow Lite model")
+        return TFLITE
+    if _ONNX.match(head):
+        return ONNX
     return next((found for start, found in _BEGINNINGS if head.startswith(start)), None)
 
 

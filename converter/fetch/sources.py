@@ -33,6 +33,7 @@ from efficientdet_spec import (
     open_regular,
     printable,
 )
+from efficientdet_spec.lookalikes import ONNX, TFLITE
 from efficientdet_spec.releases import (
     ARCHIVE_BYTES,
     ARCHIVE_SHA256,
@@ -295,7 +296,7 @@ def _foreign_kind(path: Path) -> Lookalike | None:
     by_name = next((kind for suffixes, kind in _FOREIGN.items() if suffix in suffixes), None)
     # A .pth is a ZIP archive too; a pointer is what it is under any name.
     if by_name is not None and (found is None or found.kind.startswith("a ZIP archive")):
-        return Lookalike(by_name)
+        return next((kind for kind in (TFLITE, ONNX) if kind.kind == by_name), Lookalike(by_name))
     return None if found is None or looks_like_archive(path) else found
 
 

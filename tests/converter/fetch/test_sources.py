@@ -188,11 +188,13 @@ def test_a_pipe_is_not_read(tmp_path, cache):
         ("d0.tflite", b"", "Lite"),
         ("d0.dat", b"\x1c\0\0\0TFL3", "Lite"),
         ("d0.onnx", b"", "ONNX"),
+        ("d0.dat", b"\x08\x07\x12\x07pytorch\x1a", "ONNX"),
     ],
 )
 def test_other_formats(tmp_path, cache, name, content, kind):
     folder = fill(tmp_path / "x", {name: content})
-    with pytest.raises(InputError, match=f"looks like .*{kind}.*; pass the TF1 training"):
+    advice = "(pass the TF1 training|give the checkpoint)"
+    with pytest.raises(InputError, match=f"looks like .*{kind}.*; {advice}"):
         resolve(str(folder / name), cache)
 
 

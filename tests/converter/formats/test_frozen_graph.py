@@ -15,7 +15,7 @@ from converter.formats.registry import find
 from converter.formats.source import OFFICIAL
 from converter.graph_def import GraphFile
 from converter.ledger import make_ledger
-from efficientdet_spec import MODELS, TINY, Cause, InputError
+from efficientdet_spec import MODELS, TINY, Cause, InputError, lookalike_of
 from efficientdet_spec.errors import MAX_BYTES
 
 SAMPLES = {
@@ -169,6 +169,20 @@ def test_what_is_no_frozen_graph_is_not_taken_for_one(tmp_path, kind):
     assert FORMATS[0].find(saved(tmp_path, OTHERS[kind])) is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("TFLite", "batch norms are folded"), ("ONNX", "exported from"), ("text", "graph as text")],
+)
+def test_what_is_told_of_others(tmp_path, kind, told):
+    found = lookalike_of(saved(tmp_path, OTHERS[kind]))
+    assert told in f"{found.kind}; {found.advice}" and "give" in found.advice
+
+
+@pytest.mark.parametrize("kind", ["SavedModel", "MetaGraph"])
+def test_graphs_within_are_not_taken_for_another_model(tmp_path, kind):
+    assert lookalike_of(saved(tmp_path, OTHERS[kind])) is None
+
+
 def test_a_folder_and_a_name_that_is_nothing(tmp_path):
     assert FORMATS[0].find(tmp_path) is None
     assert FORMATS[0].find(tmp_path / "none.pb") is None
@@ -212,7 +226,12 @@ def test_damage_to_the_structure(tmp_path, kind):
 
 def test_sizes_are_bounded(tmp_path, monkeypatch):
     path = saved(tmp_path, graph(TINY))
-    for name, told in (("_MAX_FIELDS", "fields"), ("_MAX_TEXT_BYTES", "too long")):
+    bounds = {
+        "_MAX_FIELDS": "fields",
+        "_MAX_TEXT_BYTES": "too long",
+        "_MAX_ELEMENTS": "more than 1,000 elements",
+    }
+    for name, told in bounds.items():
         with monkeypatch.context() as patch, pytest.raises(InputError, match=told):
             patch.setattr(graph_def, name, 1000)
             GraphFile(path)

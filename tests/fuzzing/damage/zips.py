@@ -7,6 +7,7 @@ import functools
 import io
 import pickletools
 import zipfile
+import zlib
 from random import Random
 
 from fuzzing.damage.raw import RAW
@@ -71,7 +72,7 @@ def _rewriting(damage: Damage) -> Damage:
             return damage(rng, data)
         except (zipfile.BadZipFile, OSError, ValueError, LookupError, NotImplementedError):
             return RAW["byte"](rng, data)
-        except (EOFError, RuntimeError, UnicodeError):
+        except (EOFError, RuntimeError, UnicodeError, zlib.error):
             return RAW["byte"](rng, data)
 
     return changed
