@@ -168,11 +168,30 @@ HDF5: dict[str, Damage] = {
     **_HEADS,
 }
 
-KERAS: dict[str, Damage] = {
-    "links": links,
-    "datasets": datasets,
-    "datasets-2": datasets,
-    "lists": lists,
-    "lists-2": lists,
-    **_HEADS,
-}
+
+def keras_damages(sound: bytes) -> dict[str, Damage]:
+    """What can be done to a Keras HDF5 file.
+
+    HDF5 itself edits, in this very process, which a damaged file may hold for ever: so only what is
+    sound, or was edited alone, is edited.
+
+    Args:
+        sound: The file.
+    """
+    known = {hash(sound)}
+
+    def guarded(edit: Damage) -> Damage:
+        def damage(rng: Random, data: bytes) -> bytes:
+            if hash(data) not in known:
+                return RAW["byte"](rng, data)
+            edited = edit(rng, data)
+            # What could not be edited had a byte damaged instead.
+            if len(edited) != len(data) or sum(map(int.__ne__, edited, data)) > 1:
+                known.add(hash(edited))
+            return edited
+
+        return damage
+
+    edits = {"links": links, "datasets": datasets, "datasets-2": datasets}
+    edits |= {"lists": lists, "lists-2": lists}
+    return {**{name: guarded(edit) for name, edit in edits.items()}, **_HEADS}

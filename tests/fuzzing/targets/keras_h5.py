@@ -11,7 +11,7 @@ import numpy as np
 
 from converter.formats.keras_h5 import KerasH5, find
 from efficientdet_spec import Cause, InputError
-from fuzzing.damage.hdf5 import KERAS
+from fuzzing.damage.hdf5 import keras_damages
 from fuzzing.damage.raw import RAW, splice
 from fuzzing.target import Target
 
@@ -38,8 +38,9 @@ class Reader(Target):
 
     def __init__(self, material: Path) -> None:
         super().__init__(material)
-        self.files = {"model.h5": _file(0)}
-        self.damages = {"model.h5": {**RAW, **KERAS, "splice": splice(_file(1))}}
+        sound = _file(0)
+        self.files = {"model.h5": sound}
+        self.damages = {"model.h5": {**RAW, **keras_damages(sound), "splice": splice(_file(1))}}
         self._sound = _expected(0)
         self._other = _expected(1)
 
