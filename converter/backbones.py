@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from converter.bundle import BundleEntry
+from converter.formats.renamed import RenamedSource
+from converter.formats.source import OFFICIAL, TensorSource
 from converter.ledger import Ledger, Part, make_ledger
 from converter.variables import base_shapes
 from converter.wrong_models import common_prefix, prefix_advice
@@ -67,63 +68,63 @@ def backbone_config(name: str) -> EfficientDetConfig:
 
 
 def backbone_ledger(
-    entries: Mapping[str, BundleEntry],
-    source: str,
-    name: str = ANY_BACKBONE,
-    weights: str = "ema",
-    stripped: str = "",
-) -> Ledger:
+    source: TensorSource, name: str = ANY_BACKBONE, weights: str = "ema"
+) -> tuple[TensorSource, Ledger]:
     """Account for every variable of a checkpoint of which only the backbone is wanted.
 
     Args:
-        entries: The checkpoint's entries by name, where need be without what stands before it.
-        source: The checkpoint, for messages.
+        source: The checkpoint.
         name: The backbone, or :data:`ANY_BACKBONE`. With a name, the variables may stand below
             another scope, as official training's ``ckpt_var_scope`` has it.
         weights: As for :func:`~converter.ledger.make_ledger`.
-        stripped: Likewise.
+
+    Returns:
+        The checkpoint with the names that the account has, and the account.
 
     Raises:
         InputError: There is no backbone in it, another one, or several.
     """
     check_backbone(name)
-    shapes = base_shapes(entries)
+    if source.naming is not OFFICIAL:
+        raise InputError(
+            f"{source.path} is {source.SAYS} with the names of {source.naming.whose}, and a "
+            f"backbone alone is taken from files with official names; convert the whole detector, "
+            f"or give a TensorFlow 1 checkpoint.",
+            Cause.FORMAT,
+        )
+    shapes = base_shapes(source.entries)
     found = [item for item in BACKBONES if f"{item}/{_STEM}" in shapes]
     if not found:
-        _refuse_prefix(entries, shapes, name, source)
+        _refuse_prefix(source, shapes, name)
     if not found and name != ANY_BACKBONE:
-        entries, found = _below_another_scope(entries, shapes, name, source), [name]
+        source, found = _below_another_scope(source, shapes, name), [name]
     if not found:
         raise InputError(
-            f"{source} holds no backbone under an official name such as {BACKBONES[0]}/{_STEM}; "
-            f"give a checkpoint of an EfficientNet or of a detector, or the backbone's name, as in "
-            f"--backbone {BACKBONES[0]}, where its variables are below another scope.",
+            f"{source.path} holds no backbone under an official name such as "
+            f"{BACKBONES[0]}/{_STEM}; give a checkpoint of an EfficientNet or of a detector, or "
+            f"the backbone's name, as in --backbone {BACKBONES[0]}, where its variables are below "
+            f"another scope.",
             Cause.MODEL,
         )
     if name not in (ANY_BACKBONE, *found):
         raise InputError(
-            f"{source} holds the backbone {listed(found, 3)}, not {name}; leave the name behind "
-            f"--backbone out or give the right checkpoint.",
+            f"{source.path} holds the backbone {listed(found, 3)}, not {name}; leave the name "
+            f"behind --backbone out or give the right checkpoint.",
             Cause.MODEL,
         )
     if len(found) > 1 and name == ANY_BACKBONE:
         raise InputError(
-            f"{source} holds the backbones {listed(found, 3)}; say which, as in --backbone "
+            f"{source.path} holds the backbones {listed(found, 3)}; say which, as in --backbone "
             f"{found[0]}.",
             Cause.OPTION,
         )
     wanted = found[0] if name == ANY_BACKBONE else name
     part = Part(PARAMETERS, _unwanted(wanted))
-    ledger = make_ledger(entries, backbone_config(wanted), weights, stripped, part=part)
-    return replace(ledger, notes=(*ledger.notes, _missing(wanted)))
+    ledger = make_ledger(source, backbone_config(wanted), weights, part=part)
+    return source, replace(ledger, notes=(*ledger.notes, _missing(wanted)))
 
 
-def _refuse_prefix(
-    entries: Mapping[str, BundleEntry],
-    shapes: Mapping[str, tuple[int, ...]],
-    name: str,
-    source: str,
-) -> None:
+def _refuse_prefix(source: TensorSource, shapes: Mapping[str, tuple[int, ...]], name: str) -> None:
     """Refuse a backbone under its official name with something before it, which can be left out.
 
     Where the backbone's name was given, and no detector is in the file, what stands before may
@@ -132,12 +133,12 @@ def _refuse_prefix(
     Raises:
         InputError: Says what stands before the names.
     """
-    prefix = common_prefix(entries)
+    prefix = common_prefix(source.entries)
     if prefix is None or not any(f"{prefix}{item}/{_STEM}" in shapes for item in BACKBONES):
         return
     scopes = tuple(prefix + scope for scope in _DETECTOR_SCOPES)
-    if name == ANY_BACKBONE or any(item.startswith(scopes) for item in entries):
-        raise InputError(prefix_advice(source, entries, prefix), Cause.MODEL)
+    if name == ANY_BACKBONE or any(item.startswith(scopes) for item in source.entries):
+        raise InputError(prefix_advice(str(source.path), source.entries, prefix), Cause.MODEL)
 
 
 def _unwanted(name: str) -> Mapping[str, str]:
@@ -156,12 +157,9 @@ def _missing(name: str) -> str:
 
 
 def _below_another_scope(
-    entries: Mapping[str, BundleEntry],
-    shapes: Mapping[str, tuple[int, ...]],
-    name: str,
-    source: str,
-) -> dict[str, BundleEntry]:
-    """The entries with a backbone's name in the place of the scope that they are below.
+    source: TensorSource, shapes: Mapping[str, tuple[int, ...]], name: str
+) -> TensorSource:
+    """The checkpoint with a backbone's name in the place of the scope that they are below.
 
     Raises:
         InputError: There is no such scope, or there are several.
@@ -172,8 +170,8 @@ def _below_another_scope(
     if len(scopes) != 1:
         places = f"{len(scopes)} ({listed(map(repr, scopes), 3)})" if scopes else "none"
         raise InputError(
-            f"{source} has to hold one variable {_STEM}, below whatever scope, to be taken for "
-            f"{name}, but holds {places}; give a checkpoint of one EfficientNet.",
+            f"{source.path} has to hold one variable {_STEM}, below whatever scope, to be taken "
+            f"for {name}, but holds {places}; give a checkpoint of one EfficientNet.",
             Cause.MODEL,
         )
     scope = scopes[0]
@@ -183,4 +181,4 @@ def _below_another_scope(
         own = full.startswith(scope) and rest.startswith(("stem/", "blocks_", "head/"))
         return f"{name}/{rest}" if own else full
 
-    return {renamed(full): entry for full, entry in entries.items()}
+    return RenamedSource(source, {renamed(full): full for full in source.entries})

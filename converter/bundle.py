@@ -136,10 +136,20 @@ class BundleIndex:
         Raises:
             KeyError: The index has no tensor of one of the names.
         """
-        digest = hashlib.sha256()
-        for name in sorted(self.entries if names is None else set(names)):
-            digest.update(f"{name}\0{self.entries[name].crc32c:08x}\n".encode())
-        return digest.hexdigest()
+        chosen = self.entries if names is None else set(names)
+        return fingerprint({name: self.entries[name].crc32c for name in chosen})
+
+
+def fingerprint(checksums: Mapping[str, int]) -> str:
+    """SHA-256, in hexadecimal, of the sorted names and their values' CRC32C.
+
+    Args:
+        checksums: CRC32C by name.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(checksums):
+        digest.update(f"{name}\0{checksums[name]:08x}\n".encode())
+    return digest.hexdigest()
 
 
 class _DataFile:

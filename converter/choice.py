@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
-from converter.bundle import BundleEntry
+from converter.formats.source import Entry
+from converter.mappings.layouts import Shape
 from converter.mappings.official import iterate_pairs
 from converter.recognition import CLASS_BIAS, Facts, adopted, differences, facts_of
 from converter.variables import base_shapes, exclusion
-from converter.wrong_models import OBJECT_GRAPH, refusal
+from converter.wrong_models import refusal
 from efficientdet_spec import MODELS, Cause, EfficientDetConfig, InputError, base_model
 
 
 def recognise(
-    entries: Mapping[str, BundleEntry],
+    entries: Mapping[str, Entry],
     source: str,
     models: Iterable[EfficientDetConfig] = MODELS.values(),
     given: Collection[str] = (),
+    shapes: Mapping[str, Shape] | None = None,
 ) -> tuple[EfficientDetConfig, ...]:
     """The models that a checkpoint's variables fit best; several where nothing tells them apart.
 
@@ -29,13 +31,12 @@ def recognise(
         source: The checkpoint, for messages.
         models: The models that there are, with the hyperparameters that were given.
         given: Official names of these hyperparameters, which the file does not change.
+        shapes: Of every variable by its official name; None takes the entries' names for it.
 
     Raises:
         InputError: These are no variables of any EfficientDet that this program knows.
     """
-    shapes = base_shapes(entries)
-    if OBJECT_GRAPH in shapes:
-        raise refusal(source, entries)
+    shapes = base_shapes(entries) if shapes is None else shapes
     facts = facts_of(shapes)
     scored: list[tuple[tuple[int, int], EfficientDetConfig]] = []
     for config in models:
@@ -67,7 +68,7 @@ def _adopted(
 
 
 def choose_config(
-    entries: Mapping[str, BundleEntry],
+    entries: Mapping[str, Entry],
     source: str,
     model: EfficientDetConfig | None = None,
     num_classes: int | None = None,
@@ -75,6 +76,7 @@ def choose_config(
     models: Iterable[EfficientDetConfig] = MODELS.values(),
     suggested: EfficientDetConfig | None = None,
     advice: str | None = None,
+    shapes: Mapping[str, Shape] | None = None,
 ) -> EfficientDetConfig:
     """The model of a checkpoint, as asked for and as its variables say.
 
@@ -90,17 +92,19 @@ def choose_config(
             are those of the file; None where it tells none.
         advice: What to do where the file is not of the model asked for; None where an option
             asked for it.
+        shapes: Of every variable by its official name; None takes the entries' names for it.
 
     Raises:
         InputError: The file is of another model or class count than asked for, of none that is
             known, or of several alike.
     """
-    facts = facts_of(base_shapes(entries))
+    shapes = base_shapes(entries) if shapes is None else shapes
+    facts = facts_of(shapes)
     try:
-        found = recognise(entries, source, models, given)
+        found = recognise(entries, source, models, given, shapes)
     except InputError:
         # What was given may be what the file does not fit.
-        for nearest in recognise(entries, source) if given else ():
+        for nearest in recognise(entries, source, shapes=shapes) if given else ():
             for config in models:
                 if config.name == nearest.name:
                     _require_given(facts, config, given, source)

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from converter.bundle import BundleEntry
-from converter.mappings.official import Pair, iterate_pairs
+from converter.formats.source import Entry, TensorSource
+from converter.mappings.layouts import Shape
+from converter.mappings.official import Pair
 from converter.recognition import Facts, differences, facts_of, unsettled
 from converter.variables import EMA, base_shapes, exclusion, split
 from efficientdet_spec import (
@@ -27,8 +28,15 @@ from efficientdet_spec import (
     told,
 )
 
-WEIGHTS = ("ema", "raw")
+EMA_VALUES, RAW_VALUES, BOTH_VALUES = "ema", "raw", "both"
+WEIGHTS = (EMA_VALUES, RAW_VALUES, BOTH_VALUES)
 """Which of a variable's two values is wanted."""
+
+ONLY_VALUE = "only"
+"""Use of a value that is the only one that its container can hold."""
+
+USES = (EMA_VALUES, RAW_VALUES, ONLY_VALUE)
+"""Of the variables that fill parameters."""
 
 FLOAT32, FLOAT64 = "float32", "float64"
 PRECISIONS = {
@@ -60,7 +68,7 @@ class LedgerRow:
     Attributes:
         variable: Its full name in the checkpoint.
         shape: Its shape there.
-        use: ``ema`` or ``raw`` where the value is used, else ``excluded``.
+        use: One of :data:`USES` where the value is used, else ``excluded``.
         parameter: The parameter that it fills, or an empty text.
         layout: How axes move on the way, or an empty text.
         reason: Why it is used or excluded.
@@ -76,7 +84,7 @@ class LedgerRow:
 
 @dataclass(frozen=True)
 class Source:
-    """A parameter and the checkpoint's variables chosen to fill it."""
+    """A parameter and the names of the variables chosen to fill it, as the source has them."""
 
     pair: Pair
     variables: tuple[str, ...]
@@ -111,9 +119,10 @@ class Ledger:
 
     Attributes:
         config: The model.
-        weights: What was asked for, ``ema`` or ``raw``.
+        weights: What was asked for, one of :data:`WEIGHTS`.
         rows: One row for each variable of the checkpoint, in its order.
         sources: One entry for each parameter of the model.
+        raw_sources: Likewise, of the raw values, where both were asked for; else empty.
         findings: What is wrong, one for each name; empty for a convertible checkpoint.
         notes: What a user should know although nothing is wrong.
         unsettled: In what the file is not the model as it is configured, one sentence each; then
@@ -129,6 +138,7 @@ class Ledger:
     sources: tuple[Source, ...]
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
+    raw_sources: tuple[Source, ...] = ()
     unsettled: tuple[str, ...] = ()
     stripped: str = ""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
@@ -136,7 +146,7 @@ class Ledger:
 
     def counts(self) -> dict[str, int]:
         """Number of variables by use or reason of exclusion."""
-        return dict(Counter(row.use if row.use in WEIGHTS else row.reason for row in self.rows))
+        return dict(Counter(row.use if row.use in USES else row.reason for row in self.rows))
 
     def require_complete(self, source: str) -> None:
         """Raise when there are findings.
@@ -164,42 +174,54 @@ class Ledger:
 
 
 def make_ledger(
-    entries: Mapping[str, BundleEntry],
+    source: TensorSource,
     config: EfficientDetConfig,
-    weights: str = "ema",
-    stripped: str = "",
+    weights: str = EMA_VALUES,
     *,
+    shapes: Mapping[str, Shape] | None = None,
     part: Part | None = None,
 ) -> Ledger:
-    """Account for every variable of a checkpoint and every parameter of a model.
+    """Account for every tensor of a file and every parameter of a model.
 
     Args:
-        entries: The checkpoint's entries by name, where need be without what stands before it.
+        source: The file.
         config: The model.
         weights: ``ema`` takes a variable's exponential moving average where there is one,
-            ``raw`` never does.
-        stripped: What stands before the names in the file.
+            ``raw`` never does, ``both`` takes the two.
+        shapes: Of every variable by its official name, as the file has it; None takes them from
+            the source, whose names are official then.
         part: What alone is wanted of the model; None for all of it.
     """
     wanted = "" if part is None else part.parameters
-    pairs = [pair for pair in iterate_pairs(config) if pair.parameter.startswith(wanted)]
+    pairs = [pair for pair in source.naming.pairs(config) if pair.parameter.startswith(wanted)]
     owner = {name: pair for pair in pairs for name in pair.variables}
-    chosen, findings = _choose(entries, owner, weights)
-    used = {full: base for base, full in chosen.items()}
+    first = EMA_VALUES if weights == BOTH_VALUES else weights
+    chosen, findings = _choose(source.entries, owner, first)
+    raw: dict[str, str] = {}
+    if weights == BOTH_VALUES:
+        raw, more = _choose(source.entries, owner, RAW_VALUES)
+        findings = list(dict.fromkeys([*findings, *more]))
+    used = {full: base for base, full in (*raw.items(), *chosen.items())}
+    unused = source.naming.unused(config)
     rows = []
-    for name, entry in entries.items():
+    for name, entry in source.entries.items():
         base, suffixes = split(name)
         known = base in owner
         if name in used:
-            pair = owner[base]
-            use = "ema" if suffixes else "raw"
-            reason = _why(use, weights) + _cast(entry)
+            pair = owner[used[name]]
+            use, reason = _use(source, suffixes, weights)
+            reason += _cast(entry)
             rows.append(
                 LedgerRow(entry.name, entry.shape, use, pair.parameter, pair.layout.name, reason)
             )
             continue
         unwanted = None if part is None else part.excluded(base)
-        excluded = exclusion(base, suffixes, known or unwanted is not None) or unwanted
+        excluded = (
+            source.left_out.get(name)
+            or unused.get(base)
+            or exclusion(base, suffixes, known or unwanted is not None)
+            or unwanted
+        )
         if excluded is None and known and suffixes in ((), (EMA,)):
             excluded = (
                 "raw twin of an EMA value" if not suffixes else "EMA twin, raw values asked for"
@@ -208,28 +230,33 @@ def make_ledger(
             findings.append(_unknown(entry, config))
             excluded = "unknown"
         rows.append(LedgerRow(entry.name, entry.shape, "excluded", "", "", excluded))
-    sources = tuple(
-        Source(pair, tuple(entries[chosen[name]].name for name in pair.variables))
-        for pair in pairs
-        if all(name in chosen for name in pair.variables)
-    )
-    facts = facts_of(base_shapes(entries))
+    facts = facts_of(base_shapes(source.entries) if shapes is None else shapes)
     notes = (
-        *_stripping_notes(stripped, entries),
+        *source.notes,
         *_own_notes(facts, config),
-        *_notes(Counter(row.use for row in rows), weights),
-        *_precision_notes([entries[name] for name in used]),
+        *_notes(source, Counter(row.use for row in rows), weights),
+        *_precision_notes([source.entries[name] for name in used]),
     )
     return Ledger(
         config,
         weights,
         tuple(rows),
-        sources,
+        _sources(pairs, chosen),
         tuple(findings),
         notes,
+        _sources(pairs, raw),
         () if part is not None else tuple(unsettled(facts, config)),
-        stripped,
+        source.stripped,
         part=part,
+    )
+
+
+def _sources(pairs: Sequence[Pair], chosen: Mapping[str, str]) -> tuple[Source, ...]:
+    """Every parameter for which all values have been found."""
+    return tuple(
+        Source(pair, tuple(chosen[name] for name in pair.variables))
+        for pair in pairs
+        if all(name in chosen for name in pair.variables)
     )
 
 
@@ -248,20 +275,13 @@ def _own_notes(facts: Facts, config: EfficientDetConfig) -> list[str]:
     return [f"As its variables have it, in place of what {config.name} has: {', '.join(own)}."]
 
 
-def _stripping_notes(stripped: str, entries: Mapping[str, BundleEntry]) -> list[str]:
-    if not stripped:
-        return []
-    count = sum(name != entry.name for name, entry in entries.items())
-    return [f"{count} of {len(entries)} names were read without {stripped!r} before them."]
-
-
-def _unknown(entry: BundleEntry, config: EfficientDetConfig) -> Finding:
+def _unknown(entry: Entry, config: EfficientDetConfig) -> Finding:
     name, shape = entry.name, list(entry.shape)
     return Finding(name, UNKNOWN, f"{name} {shape} is no variable of {config.name}", str(shape))
 
 
 def _choose(
-    entries: Mapping[str, BundleEntry], owner: Mapping[str, Pair], weights: str
+    entries: Mapping[str, Entry], owner: Mapping[str, Pair], weights: str
 ) -> tuple[dict[str, str], list[Finding]]:
     """The entry to use for each model variable, and what is wrong with the choice."""
     chosen: dict[str, str] = {}
@@ -286,19 +306,25 @@ def _choose(
     return chosen, findings
 
 
-def _why(use: str, weights: str) -> str:
-    if use == "ema":
-        return "EMA preferred"
-    return "raw asked for" if weights == "raw" else "no EMA of it in the file"
+def _use(source: TensorSource, suffixes: tuple[str, ...], weights: str) -> tuple[str, str]:
+    """Which of a variable's values is used, and why."""
+    if source.ONLY_VALUE:
+        return ONLY_VALUE, "the one value that the file has"
+    use = EMA_VALUES if suffixes else RAW_VALUES
+    if weights == BOTH_VALUES:
+        return use, "kept beside the other"
+    if use == EMA_VALUES:
+        return use, "EMA preferred"
+    return use, "raw asked for" if weights == RAW_VALUES else "no EMA of it in the file"
 
 
-def _cast(entry: BundleEntry) -> str:
+def _cast(entry: Entry) -> str:
     """What is added to the reason of a value that is not stored as float32."""
     kind = PRECISIONS.get(entry.dtype_name, FLOAT32)
     return "" if kind == FLOAT32 else f", {kind} to float32"
 
 
-def _precision_notes(used: Sequence[BundleEntry]) -> list[str]:
+def _precision_notes(used: Sequence[Entry]) -> list[str]:
     """What becomes of values that are not stored as float32."""
     counts = Counter(PRECISIONS.get(entry.dtype_name, FLOAT32) for entry in used)
     return [
@@ -308,15 +334,18 @@ def _precision_notes(used: Sequence[BundleEntry]) -> list[str]:
     ]
 
 
-def _notes(uses: Counter[str], weights: str) -> tuple[str, ...]:
-    if weights == "raw" or not uses["raw"]:
+def _notes(source: TensorSource, uses: Counter[str], weights: str) -> tuple[str, ...]:
+    if source.ONLY_VALUE:
+        what = source.SAYS[0].upper() + source.SAYS[1:]
+        return (f"{what} holds one value of each variable, {source.ONLY_VALUE}.",)
+    if weights != EMA_VALUES or not uses[RAW_VALUES]:
         return ()
-    if not uses["ema"]:
+    if not uses[EMA_VALUES]:
         return (
             "The checkpoint holds no moving averages (EMA), as after training without "
             "moving_average_decay; the raw values were taken.",
         )
     return (
-        f"Only {uses['ema']} of {uses['ema'] + uses['raw']} variables have a moving average "
-        f"(EMA); the raw values of the others were taken.",
+        f"Only {uses[EMA_VALUES]} of {uses[EMA_VALUES] + uses[RAW_VALUES]} variables have a moving "
+        f"average (EMA); the raw values of the others were taken.",
     )

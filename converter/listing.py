@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from converter.bundle import BundleEntry
-from converter.ledger import WEIGHTS, Ledger, LedgerRow
+from converter.formats.source import Entry
+from converter.formats.target import Written
+from converter.ledger import USES, Ledger, LedgerRow
 
 _WILDCARDS = "*?["
 _ARROW = "-> "
@@ -36,9 +38,7 @@ def listing(ledger: Ledger, width: int, pattern: str | None = None) -> str:
     return "\n\n".join("\n".join(section) for section in sections)
 
 
-def plain_listing(
-    entries: Mapping[str, BundleEntry], width: int, pattern: str | None = None
-) -> str:
+def plain_listing(entries: Mapping[str, Entry], width: int, pattern: str | None = None) -> str:
     """Every variable of a checkpoint in which no model is recognised.
 
     Args:
@@ -66,7 +66,7 @@ def account_lines(ledger: Ledger, width: int) -> list[str]:
         width: Columns that a line may have.
     """
     counts = ledger.counts()
-    used = [f"{counts.pop(use)} {use.upper()}" for use in WEIGHTS if use in counts]
+    used = [f"{counts.pop(use)} {use.upper()}" for use in USES if use in counts]
     left_out = [f"{count} {reason}" for reason, count in counts.items()]
     said = ledger.hyperparameters.get("sentence")
     told = [
@@ -86,6 +86,24 @@ def account_lines(ledger: Ledger, width: int) -> list[str]:
     return lines
 
 
+def written_lines(written: Written, width: int) -> list[str]:
+    """What was written, in numbers, with its notes.
+
+    Args:
+        written: The account of it.
+        width: Columns that a line may have.
+    """
+    counts = Counter(row.reason for row in written.rows if not row.parameter)
+    filled = len(written.rows) - counts.total()
+    told = [f"{len(written.rows)} tensors written, {filled} of them of parameters"]
+    if counts:
+        told.append(", ".join(f"{count} {reason}" for reason, count in counts.items()))
+    lines = _wrapped("; ".join(told), width, indent="  ")
+    for note in written.notes:
+        lines += _wrapped(f"note: {note}", width, indent="  ")
+    return lines
+
+
 def _fits(row: LedgerRow, pattern: str) -> bool:
     whole = pattern if any(sign in pattern for sign in _WILDCARDS) else f"*{pattern}*"
     return fnmatchcase(row.variable, whole) or fnmatchcase(row.parameter, whole)
@@ -94,8 +112,8 @@ def _fits(row: LedgerRow, pattern: str) -> bool:
 def _by_use(rows: Sequence[LedgerRow]) -> Mapping[str, Sequence[LedgerRow]]:
     """The rows by what becomes of them, what is used first."""
     found: dict[str, list[LedgerRow]] = {}
-    for row in sorted(rows, key=lambda row: row.use not in WEIGHTS):
-        what = f"{row.use.upper()} values used" if row.use in WEIGHTS else "excluded"
+    for row in sorted(rows, key=lambda row: row.use not in USES):
+        what = f"{row.use.upper()} values used" if row.use in USES else "excluded"
         found.setdefault(f"{what} ({row.reason})", []).append(row)
     return found
 

@@ -21,6 +21,10 @@ from efficientdet_spec.releases import (
 )
 
 BY_CONTENT = "by its content"
+BY_VALUES = "by its values"
+CERTAIN = (BY_CONTENT, BY_VALUES)
+"""What the checkpoint itself shows."""
+
 BY_NAME = "by its official name"
 BY_ADDRESS = "by its address"
 BY_FOLDER = "by its folder"
@@ -42,7 +46,7 @@ class Recognised:
     @property
     def certain(self) -> bool:
         """Whether it is the checkpoint itself that shows it."""
-        return self.how == BY_CONTENT
+        return self.how in CERTAIN
 
     @property
     def config(self) -> EfficientDetConfig:
@@ -50,18 +54,21 @@ class Recognised:
         return get_config(self.release.model)
 
 
-def recognise_release(files: CheckpointFiles, fingerprint: str) -> Recognised | None:
+def recognise_release(files: CheckpointFiles, fingerprint: str | None) -> Recognised | None:
     """Which release a checkpoint is: by its content, else by what it was asked for or lies in.
 
     Args:
         files: The checkpoint.
-        fingerprint: SHA-256 of the sorted (name, CRC32C) pairs of all tensors.
+        fingerprint: SHA-256 of the sorted (name, CRC32C) pairs of all tensors; None where the
+            container records no checksums.
 
     Returns:
         None where nothing says so. Whoever trained on from a release's values in a folder called
         after it has the release's preprocessing, and so its model.
     """
-    shown = release_of_content(fingerprint) or release_of_archive(files.archive_sha256)
+    shown = release_of_archive(files.archive_sha256)
+    if fingerprint is not None:
+        shown = release_of_content(fingerprint) or shown
     if shown is not None:
         return Recognised(shown, BY_CONTENT)
     if files.official_model is not None:
@@ -104,3 +111,8 @@ def fitting(found: Recognised | None, models: tuple[str, ...]) -> Recognised | N
         models: Names of the models that a checkpoint's variables are those of.
     """
     return found if found and base_model(found.release.model) in models else None
+
+
+def recognise_values(fingerprint: str | None) -> Recognised | None:
+    """TMP"""
+    return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from converter.bundle import BundleEntry
-from efficientdet_spec import EMA_SUFFIX, Cause, InputError
+from converter.formats.source import Entry
+from efficientdet_spec import EMA_SUFFIX
 
 EMA = EMA_SUFFIX.removeprefix("/")
 """The suffix of a moving average, without what separates it."""
@@ -73,7 +73,7 @@ def exclusion(base: str, suffixes: tuple[str, ...], known: bool) -> str | None:
     return _TRAINING_STATE.get(base)
 
 
-def base_shapes(entries: Mapping[str, BundleEntry]) -> dict[str, tuple[int, ...]]:
+def base_shapes(entries: Mapping[str, Entry]) -> dict[str, tuple[int, ...]]:
     """Shape of each model variable in the file, of the raw value or else of the average.
 
     Args:
@@ -85,38 +85,3 @@ def base_shapes(entries: Mapping[str, BundleEntry]) -> dict[str, tuple[int, ...]
         if not suffixes or (suffixes == (EMA,) and base not in shapes):
             shapes[base] = entry.shape
     return shapes
-
-
-def without_prefix(
-    entries: Mapping[str, BundleEntry], prefix: str, source: str
-) -> Mapping[str, BundleEntry]:
-    """A checkpoint's entries by their names without what stands before them.
-
-    Args:
-        entries: By their names in the file, which they keep in themselves.
-        prefix: What to leave out, such as ``model/``; names without it stay as they are.
-        source: The checkpoint, for messages.
-
-    Raises:
-        InputError: No name begins so, or two would become one.
-    """
-    if not prefix:
-        return entries
-    found = {name.removeprefix(prefix): entry for name, entry in entries.items()}
-    if not any(name.startswith(prefix) for name in entries):
-        first = next(iter(entries), "none")
-        raise InputError(
-            f"{source} has no name that begins with {prefix!r} (the first is {first:.200}); "
-            f"leave --strip-prefix out or give what stands before its names.",
-            Cause.OPTION,
-        )
-    if len(found) != len(entries):
-        twice = next(
-            name for name in entries if name.startswith(prefix) and name[len(prefix) :] in entries
-        )
-        raise InputError(
-            f"{source} has {twice:.200} with and without {prefix!r} before it, which "
-            f"--strip-prefix would make one; leave it out or give another.",
-            Cause.OPTION,
-        )
-    return found

@@ -7,7 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from converter.bundle import BundleEntry
+from converter.formats.source import Entry
 from converter.recognition import facts_of
 from converter.variables import base_shapes
 from efficientdet_spec import BACKBONES, MODELS, Cause, InputError, printable, shortened
@@ -25,7 +25,7 @@ _DETECTOR_SCOPES = ("class_net/", "box_net/", "fpn_cells/")
 _MOST_PREFIX = 200
 
 
-def refusal(source: str, entries: Mapping[str, BundleEntry]) -> InputError:
+def refusal(source: str, entries: Mapping[str, Entry]) -> InputError:
     """The error of a checkpoint in which no model is recognised.
 
     What it counts are names in the file, as all else that is said of a checkpoint.
@@ -47,7 +47,7 @@ def refusal(source: str, entries: Mapping[str, BundleEntry]) -> InputError:
     )
 
 
-def _detection_api(source: str, entries: Mapping[str, BundleEntry]) -> str | None:
+def _detection_api(source: str, entries: Mapping[str, Entry]) -> str | None:
     theirs = [name for name in entries if _DETECTION_API.match(name)]
     if not theirs or 4 * len(theirs) < len(entries):
         return None
@@ -59,7 +59,7 @@ def _detection_api(source: str, entries: Mapping[str, BundleEntry]) -> str | Non
     )
 
 
-def _object_checkpoint(source: str, entries: Mapping[str, BundleEntry]) -> str | None:
+def _object_checkpoint(source: str, entries: Mapping[str, Entry]) -> str | None:
     if OBJECT_GRAPH not in entries:
         return None
     return (
@@ -69,12 +69,12 @@ def _object_checkpoint(source: str, entries: Mapping[str, BundleEntry]) -> str |
     )
 
 
-def _behind_a_prefix(source: str, entries: Mapping[str, BundleEntry]) -> str | None:
+def _behind_a_prefix(source: str, entries: Mapping[str, Entry]) -> str | None:
     prefix = common_prefix(entries)
     return None if prefix is None else prefix_advice(source, entries, prefix)
 
 
-def prefix_advice(source: str, entries: Mapping[str, BundleEntry], prefix: str) -> str:
+def prefix_advice(source: str, entries: Mapping[str, Entry], prefix: str) -> str:
     """What to say of a checkpoint with something before its names.
 
     Args:
@@ -119,7 +119,7 @@ def _stripped(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, t
     return {name.removeprefix(prefix): shape for name, shape in shapes.items()}
 
 
-def _backbone_alone(source: str, entries: Mapping[str, BundleEntry]) -> str | None:
+def _backbone_alone(source: str, entries: Mapping[str, Entry]) -> str | None:
     facts = facts_of(base_shapes(entries))
     if facts.backbone is None or any(name.startswith(_DETECTOR_SCOPES) for name in entries):
         return None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
 from efficientdet_spec import EfficientDetConfig
-from reference_tf.graph import build
+from reference_tf.graph import ReferenceGraph, build
 from reference_tf.session import open_session
 
 Array = np.ndarray
@@ -40,31 +39,27 @@ class VariableGradients:
 
 def gradients(
     config: EfficientDetConfig,
-    prefix: str | os.PathLike[str],
+    fill: Callable[[ReferenceGraph, tf.compat.v1.Session], None],
     images: Array,
     patterns: Sequence[Array],
     *,
-    ema: bool,
     dtype: str,
     training: bool,
     threads: int | None = None,
-    scope: str = "",
 ) -> VariableGradients:
     """Gradients of the sum over all outputs y of ``mean(y * pattern + y * y / 2)``.
 
     Args:
         config: The model.
-        prefix: Checkpoint prefix.
+        fill: Gives the variables of a graph their values, in a session.
         images: [N, H, W, 3], normalised.
         patterns: For each output, class then box, finest first, an array of its shape (NHWC).
-        ema: Take the moving averages where the file has them.
         dtype: ``float32`` or ``float64``, in which everything is computed.
         training: Whether batch norms use the statistics of the batch.
         threads: Threads within one operation; None leaves TensorFlow's default.
-        scope: What stands before every variable's name in the file.
 
     Raises:
-        InputError: The model cannot process this size, or the checkpoint cannot be read.
+        InputError: The model cannot process this size, or the values cannot be had.
     """
     batch, height, width = images.shape[:3]
     built = build(config, height, width, batch=batch, dtype=dtype, training=training)
@@ -86,7 +81,7 @@ def gradients(
             scalar, [built.images, *trained.values()], unconnected_gradients="zero"
         )
     with open_session(built.graph, threads) as session:
-        built.restore(session, prefix, ema=ema, scope=scope)
+        fill(built, session)
         values = session.run(
             {
                 "scalar": scalar,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 
@@ -102,6 +103,24 @@ class ReferenceGraph:
                 f"TensorFlow cannot restore {prefix}: {str(error).splitlines()[0]:.200}",
                 Cause.FORMAT,
             ) from error
+
+    def assign(self, session: v1.Session, values: Iterable[tuple[str, Any]]) -> None:
+        """Fill every variable with values that no reader of TensorFlow's can take from their file.
+
+        Args:
+            session: A session on :attr:`graph`.
+            values: Each variable's name with its array; one is in memory at a time.
+
+        Raises:
+            KeyError: A variable is none of the graph's.
+        """
+        waiting = dict(self.variables)
+        with self.graph.as_default():
+            for name, value in values:
+                variable = waiting.pop(name)
+                given = v1.placeholder(tf.as_dtype(value.dtype), value.shape)
+                session.run(variable.assign(given), {given: value})
+        assert not waiting, f"{len(waiting)} variables have no value, such as {next(iter(waiting))}"
 
 
 def build(

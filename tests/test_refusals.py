@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from listed_source import listed
 from made_entries import checkpoint, entry
 
 from converter.bundle import open_bundle
@@ -16,10 +17,10 @@ from converter.conversion import convert
 from converter.fetch.archive import extract_checkpoint
 from converter.fetch.cached import CheckpointFiles
 from converter.fetch.sources import resolve
+from converter.formats.renamed import without_prefix
 from converter.ledger import make_ledger
 from converter.mappings.official import iterate_pairs
 from converter.mappings.state_dicts import from_naming, get_naming, to_naming
-from converter.variables import without_prefix
 from efficientdet_spec import TINY, EfficientDetConfig, InputError, get_config, parse_size
 from efficientdet_spec.errors import MAX_BYTES
 from parity.detections.annotations import read_annotations
@@ -88,7 +89,7 @@ REFUSALS = {
         "not of efficientdet-d0",
     ),
     "a prefix that none has": (
-        lambda folder: without_prefix(checkpoint(TINY), LONG[:80], "/a/model"),
+        lambda folder: without_prefix(listed(checkpoint(TINY), "/a/model"), LONG[:80]),
         "no name that begins",
     ),
     "a state dict of nothing": (

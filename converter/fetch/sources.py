@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Callable
@@ -12,12 +11,7 @@ from pathlib import Path
 from converter.fetch.addresses import display_url
 from converter.fetch.cached import CheckpointFiles, Expected, Fetching, from_archive
 from converter.fetch.download import MAX_BYTES
-from converter.fetch.naming import (
-    STATE_FILE,
-    STATE_FILE_MAX_BYTES,
-    checkpoint_prefix,
-    parse_state_file,
-)
+from converter.formats.registry import Format, find
 from efficientdet_spec import (
     HEAD_BYTES,
     OFFICIAL_MODELS,
@@ -36,7 +30,6 @@ from efficientdet_spec.releases import (
     ARCHIVE_BYTES,
     ARCHIVE_SHA256,
     RELEASES,
-    TF2,
     archive_address,
     backbone_address,
 )
@@ -139,13 +132,6 @@ def resolve(
     if found is not None:
         return found
     if source in RELEASES:
-        if RELEASES[source].container == TF2:
-            raise InputError(
-                f"{source} is released as a TensorFlow 2 object checkpoint, and such checkpoints "
-                f"are not read yet, so that nothing was downloaded; pass a TensorFlow 1 checkpoint "
-                f"of this model, whose keys are the variables' names",
-                Cause.FORMAT,
-            )
         files = fetch.address(archive_address(source), _official(source, sha256))
         return replace(files, official_model=source)
     raise InputError(
@@ -194,15 +180,11 @@ def _local(source: str, cache: Path, sha256: str | None) -> CheckpointFiles | No
     if not source or "\0" in source:
         return None
     path = Path(source).expanduser()
-    prefix = _checkpoint_at(path)
-    if prefix is not None:
-        if sha256 is not None:
-            raise InputError(
-                f"source {source!r} is no archive, and --sha256 is of an archive's bytes; leave "
-                f"--sha256 out or pass the archive",
-                Cause.OPTION,
-            )
-        return _here(prefix)
+    found = find(path)
+    if found is None and path.is_dir():
+        found = _in_folder(path)
+    if found is not None:
+        return _here(source, found[1], sha256)
     if path.is_file():
         return _from_local_archive(path, cache, sha256)
     # A device or pipe would be read without end.
@@ -213,30 +195,66 @@ def _local(source: str, cache: Path, sha256: str | None) -> CheckpointFiles | No
     return None
 
 
-def _checkpoint_at(path: Path) -> Path | None:
-    """The prefix of the checkpoint that a path names by its folder or one of its files."""
-    if path.is_dir():
-        return _in_folder(path)
-    index = _index(path)
-    if index.is_file() or (index.exists() and not path.is_file()):
-        return path
-    return _of_file(path) if path.is_file() else None
+def _here(source: str, place: Path, sha256: str | None) -> CheckpointFiles:
+    """What lies on the disk and needs no unpacking.
 
-
-def _of_file(path: Path) -> Path | None:
-    """The prefix of the checkpoint that a file belongs to; None where it is none of its files."""
-    prefix = checkpoint_prefix(path.name)
-    if path.name.endswith(".index") and prefix is not None:
-        return path.with_name(prefix)
-    if prefix is not None:
-        if not _index(path.with_name(prefix)).is_file():
+    Raises:
+        InputError: It has another SHA-256 than asked for, or none because it is several files.
+    """
+    if sha256 is not None:
+        if not place.is_file() or place.name == "saved_model.pb":
             raise InputError(
-                f"source {str(path)!r} is part of a checkpoint whose {prefix + '.index'!r} is not "
-                "beside it; copy that file there too",
-                Cause.FILE,
+                f"source {source!r} is no archive or other single file, and --sha256 is of a "
+                f"file's bytes; leave --sha256 out or pass the archive",
+                Cause.OPTION,
             )
-        return path.with_name(prefix)
-    return _in_folder(path.parent) if path.name == STATE_FILE else None
+        _require_sha256(place, sha256, "file")
+    return CheckpointFiles(place, printable(place.absolute()), None)
+
+
+def _require_sha256(path: Path, sha256: str | None, what: str) -> str:
+    """The SHA-256 of a file, which must be the one asked for, where one is."""
+    found = file_sha256(path)
+    if found != (sha256 or found):
+        raise InputError(
+            f"{what} {str(path)!r} has SHA-256 {found}, expected {sha256}: it is another file or "
+            f"was altered, and nothing of it was used; get it again or correct --sha256",
+            Cause.FORMAT,
+        )
+    return found
+
+
+def _in_folder(folder: Path) -> tuple[Format, Path]:
+    """The one file of a known kind in a folder.
+
+    Raises:
+        InputError: There is none, or there are several.
+    """
+    names = sorted(entry.name for entry in folder.iterdir())
+    files = [folder / name for name in names if (folder / name).is_file()][:_LOOKED_AT]
+    found = [(path, one) for path in files if (one := find(path)) is not None]
+    if len(found) == 1:
+        return found[0][1]
+    if found:
+        raise InputError(
+            f"folder {str(folder)!r} holds {len(found)} files with a model's values "
+            f"({_listed([path.name for path, _ in found])}); pass one of them",
+            Cause.FILE,
+        )
+    raise InputError(
+        f"folder {str(folder)!r} holds no checkpoint, found {_listed(names) or 'nothing'}, "
+        f"expected an .index file and its .data files; pass {_holder(folder, names)}",
+        Cause.FILE,
+    )
+
+
+def _holder(folder: Path, names: list[str]) -> str:
+    """The folders inside that hold a checkpoint, or words for what is looked for."""
+    inside = [folder / name for name in names if (folder / name).is_dir()][:_LOOKED_AT]
+    holding = [path for path in inside if any(path.glob("*.index"))]
+    if not holding:
+        return "the folder that holds them"
+    return f"the folder inside that holds one, {listed(map(repr, map(str, holding)), 3, 200)}"
 
 
 def _from_local_archive(path: Path, cache: Path, sha256: str | None) -> CheckpointFiles:
@@ -257,13 +275,7 @@ def _from_local_archive(path: Path, cache: Path, sha256: str | None) -> Checkpoi
             f"accepted; pass the archive of a checkpoint",
             Cause.FORMAT,
         )
-    found = file_sha256(path)
-    if found != (sha256 or found):
-        raise InputError(
-            f"archive {str(path)!r} has SHA-256 {found}, expected {sha256}: it is another file or "
-            f"was altered, and nothing of it was used; get it again or correct --sha256",
-            Cause.FORMAT,
-        )
+    found = _require_sha256(path, sha256, "archive")
     return from_archive(path, printable(path.absolute()), found, cache)
 
 
@@ -280,87 +292,6 @@ def _foreign_kind(path: Path) -> Lookalike | None:
     if found is None or head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
         return None
     return found
-
-
-def _in_folder(folder: Path) -> Path:
-    """Finds the one checkpoint of a folder and returns its prefix."""
-    names = sorted(entry.name for entry in folder.iterdir())
-    prefixes = [
-        name.removesuffix(".index")
-        for name in names
-        if name.endswith(".index") and checkpoint_prefix(name) is not None
-    ]
-    named = _named_by_state_file(folder)
-    for candidate in _inside(folder, named) if named is not None else ():
-        if _index(candidate).is_file():
-            return candidate
-    if len(prefixes) == 1:
-        return folder / prefixes[0]
-    if prefixes:
-        state = "no 'checkpoint' file says which"
-        if named is not None:
-            state = f"the one its 'checkpoint' file names, {named!r}, is not there"
-        raise InputError(
-            f"folder {str(folder)!r} holds {len(prefixes)} checkpoints ({_listed(prefixes)}) and "
-            f"{state}; pass the .index file of one",
-            Cause.FILE,
-        )
-    if "saved_model.pb" in names:
-        raise InputError(f"folder {str(folder)!r} looks like a SavedModel; {_NEEDED}", Cause.FORMAT)
-    raise InputError(
-        f"folder {str(folder)!r} holds no checkpoint, found {_listed(names) or 'nothing'}, "
-        f"expected an .index file and its .data files; pass {_holder(folder, names)}",
-        Cause.FILE,
-    )
-
-
-def _holder(folder: Path, names: list[str]) -> str:
-    """The folders inside that hold a checkpoint, or words for what is looked for."""
-    inside = [folder / name for name in names if (folder / name).is_dir()][:_LOOKED_AT]
-    holding = [path for path in inside if any(path.glob("*.index"))]
-    if not holding:
-        return "the folder that holds them"
-    return f"the folder inside that holds one, {listed(map(repr, map(str, holding)), 3, 200)}"
-
-
-def _named_by_state_file(folder: Path) -> str | None:
-    state = folder / STATE_FILE
-    if not state.is_file():
-        return None
-    with open_regular(state) as file:
-        return parse_state_file(file.read(STATE_FILE_MAX_BYTES))
-
-
-def _inside(folder: Path, named: str) -> list[Path]:
-    """Lists where a state file's path may be meant: never outside of the folder.
-
-    Checkpoints are copied around while their state file keeps the path of the training machine, so
-    that an absolute path or one with `..` counts for its last part only.
-    """
-    parts = [part for part in named.split("/") if part not in ("", ".")]
-    if not parts or parts[-1] == "..":
-        return []
-    by_name = folder / parts[-1]
-    leads_out = ".." in parts or named.startswith("/") or ":" in parts[0]
-    return [by_name] if leads_out else [folder.joinpath(*parts), by_name]
-
-
-def _here(prefix: Path) -> CheckpointFiles:
-    """A checkpoint whose files can be read: what reads them later would wait for a pipe for ever.
-
-    Raises:
-        OSError: One of them cannot be opened.
-    """
-    open_regular(_index(prefix)).close()
-    for path in map(Path, glob.glob(f"{glob.escape(str(prefix))}.*")):
-        belongs = checkpoint_prefix(path.name) == prefix.name
-        if belongs and path.exists() and not path.is_file():
-            open_regular(path).close()
-    return CheckpointFiles(prefix, printable(prefix.absolute()), None)
-
-
-def _index(prefix: Path) -> Path:
-    return prefix.with_name(prefix.name + ".index")
 
 
 def _listed(names: list[str]) -> str:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 import converter.formats
 from converter.formats.source import TensorSource
 from converter.formats.target import Values, Written
+from efficientdet_spec import Cause, InputError
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,12 @@ class Format:
             is of another kind. It looks at the content and never at the suffix alone; it reads
             little, and raises InputError only for what is of this kind and incomplete.
         open: Opens what ``find`` has returned.
+        files: The files that exist of what ``find`` has returned, which nothing may overwrite.
         write: Writes a target, completely or not at all; None where it is no target. Raises
             InputError where the model cannot be written so, or the file cannot.
         suffixes: Which targets are of this kind where ``--to`` is not given.
+        ending: The one of a file's name that it has by custom; empty for a folder.
+        is_folder: Whether a target is a folder of its own.
         holds_both: Whether raw values and moving averages can be written together.
         order: Which kind is asked first, lowest first: a SavedModel holds a checkpoint.
     """
@@ -38,8 +42,11 @@ class Format:
     says: str
     find: Callable[[Path], Path | None] | None = None
     open: Callable[[Path], TensorSource] | None = None
+    files: Callable[[Path], list[Path]] = lambda path: [path]
     write: Callable[[Path, Values], Written] | None = None
     suffixes: tuple[str, ...] = ()
+    ending: str = ""
+    is_folder: bool = False
     holds_both: bool = False
     order: int = 50
 
@@ -67,3 +74,55 @@ def find(path: Path) -> tuple[Format, Path] | None:
         if one.find is not None and (place := one.find(path)) is not None:
             return one, place
     return None
+
+
+def target_format(target: Path, name: str | None) -> Format:
+    """The kind of file that a target is to be.
+
+    Args:
+        target: The file or folder.
+        name: As of ``--to``; None goes by the target's ending.
+
+    Raises:
+        InputError: Neither says it, or they contradict each other, or it cannot be written there.
+    """
+    known = {one.name: one for one in formats().values() if one.write is not None}
+    endings = {suffix: one for one in known.values() for suffix in one.suffixes}
+    suffix = target.suffix.lower()
+    if name is None and suffix not in endings:
+        raise InputError(
+            f"{target} does not say by its ending what it is to be; let it end in "
+            f"{', '.join(endings)}, or give --to with one of {', '.join(known)}.",
+            Cause.OPTION,
+        )
+    found = endings[suffix] if name is None else known[name]
+    meant = endings.get(suffix)
+    if meant is not None and meant is not found and suffix != found.ending:
+        raise InputError(
+            f"{target} ends like {meant.says}, but --to asks for {found.says}; let it end in "
+            f"{found.ending or 'nothing, for a folder'}, or leave --to out.",
+            Cause.OPTION,
+        )
+    return found
+
+
+def check_target(target: Path, found: Format) -> None:
+    """Refuse a place where a target cannot be, before any work is done.
+
+    Args:
+        target: The file or folder.
+        found: Its kind.
+
+    Raises:
+        InputError: It is a folder where a file is to be, the other way round, or its folder does
+            not exist.
+    """
+    what = ""
+    if found.is_folder and target.exists() and not target.is_dir():
+        what = "is a file, where a folder is to be written; name a folder, or a new one"
+    elif not found.is_folder and target.is_dir():
+        what = "is a folder; name a file in an existing folder"
+    elif not target.absolute().parent.is_dir():
+        what = "lies in a folder that does not exist; name one in an existing folder"
+    if what:
+        raise InputError(f"{target} {what}.", Cause.FILE)

@@ -114,6 +114,8 @@ class TensorSource(ABC):
         left_out: Of tensors that are no part of any model, such as optimizer slots that the
             naming cannot tell, the reason, by name; each is in ``entries`` too.
         said: What the file says of itself.
+        notes: What a user should know of how it is read, a sentence each.
+        stripped: What stands before the names in the file and is not part of them.
     """
 
     FORMAT: str
@@ -134,6 +136,18 @@ class TensorSource(ABC):
     entries: Mapping[str, Entry]
     left_out: Mapping[str, str] = _NOTHING
     said: Said | None = None
+    notes: tuple[str, ...] = ()
+    stripped: str = ""
+
+    @property
+    def has_values(self) -> bool:
+        """Whether there is more than the list of what it holds."""
+        return True
+
+    @property
+    def prefix(self) -> Path | None:
+        """The prefix of the bundle of TensorFlow's that it is underneath; None of others."""
+        return None
 
     @abstractmethod
     def read(self, name: str) -> Array:

@@ -22,6 +22,8 @@ from efficientdet_spec import (
     EfficientDetConfig,
     InputError,
     listed,
+    printable,
+    shortened,
 )
 
 Groups = Mapping[str, Mapping[str, StoredEntry]]
@@ -45,8 +47,6 @@ _BESIDE = {
     "n_averaged": "number of models averaged, not read at inference",
 }
 """What wrappers keep beside a model, by what the key begins with; no model has such keys."""
-
-_COUNTER = "counter of training steps, not read at inference"
 
 _KNOWN = " or ".join(naming.project for naming in namings().values())
 
@@ -170,7 +170,8 @@ def state_dict_source(
     if averages is None:
         source.ONLY_VALUE = "and does not say whether it is the raw one or a moving average"
     naming = next(iter(models.values())).naming
-    source.naming = _naming(naming, ("",) if averages is None else ("", EMA_SUFFIX))
+    source.naming = _naming(naming)
+    source.notes = (f"Its tensors have the names of {naming.whose}.", *_wrappers(models))
     several = sum(map(bool, groups.values())) > 1
     for group, entries in groups.items():
         model = models.get(group)
@@ -179,9 +180,21 @@ def state_dict_source(
             shown = f"{group}/{key}" if several and group else key
             name, reason = _placed(key, shown, suffix, model)
             if model is None:
-                reason = f"in {group!r}, which holds no model" if group else "beside the model"
+                reason = _elsewhere(group)
             source.add(name, replace(entry, name=shown), (group, key), reason)
     return source
+
+
+def _elsewhere(group: str) -> str:
+    """Why a tensor is left out that is in no dictionary of a model."""
+    outermost = shortened(printable(group.partition("/")[0]), 60)
+    return f"in {outermost!r}, which holds no model" if group else "beside the model"
+
+
+def _wrappers(models: Mapping[str, _Model]) -> list[str]:
+    """What is noted of keys that are read without what stands before them."""
+    prefixes = dict.fromkeys(model.prefix for model in models.values() if model.prefix)
+    return [f"Keys were read without {prefix!r} before them." for prefix in prefixes]
 
 
 def _placed(key: str, shown: str, suffix: str, model: _Model | None) -> tuple[str, str]:
@@ -248,8 +261,8 @@ def _require_official(path: Path, groups: Groups, models: Mapping[str, _Model]) 
             )
 
 
-def _naming(naming: mapped.Naming, suffixes: tuple[str, ...]) -> Naming:
-    """What a source says of a code base's keys, whose values may have these suffixes."""
+def _naming(naming: mapped.Naming) -> Naming:
+    """What a source says of a code base's keys."""
 
     def pairs(config: EfficientDetConfig) -> Iterator[Pair]:
         for key in naming.keys(config):
@@ -257,12 +270,7 @@ def _naming(naming: mapped.Naming, suffixes: tuple[str, ...]) -> Naming:
                 yield Pair(key.parameter, (key.name,), KEPT, key.shape)
 
     def unused(config: EfficientDetConfig) -> Mapping[str, str]:
-        reasons = {
-            key.name: _COUNTER if key.parameter is not None else f"never read by {naming.project}"
-            for key in naming.keys(config)
-            if not key.required
-        }
-        return {name + suffix: why for name, why in reasons.items() for suffix in suffixes}
+        return {key.name: key.why_unused(naming) for key in naming.keys(config) if not key.required}
 
     return Naming(naming.name, naming.whose, pairs, unused)
 

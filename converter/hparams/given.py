@@ -46,6 +46,8 @@ class Hyperparameters:
         read: The sources that there were.
         notes: What a user should know although nothing is wrong.
         settled: The model, where nothing is open any more.
+        left_open: Of a model that a file says itself, by official key what is still an assumption;
+            None where everything that nobody says is.
         levels: Lowest and highest level that the variables show; None where they do not.
     """
 
@@ -55,6 +57,7 @@ class Hyperparameters:
     read: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     settled: EfficientDetConfig | None = None
+    left_open: frozenset[str] | None = None
     levels: tuple[int, int] | None = None
 
     @classmethod
@@ -86,6 +89,37 @@ class Hyperparameters:
             config: The model.
         """
         return cls(settled=config)
+
+    def of_file(self, config: EfficientDetConfig, provenance: Mapping[str, Any]) -> Hyperparameters:
+        """The same for a file that itself says what it holds.
+
+        What lies beside it counts for nothing then; what was said in its place does.
+
+        Args:
+            config: The model, as the file says.
+            provenance: Where its values come from, as the file says; what was assumed when it was
+                written is an assumption still.
+
+        Raises:
+            InputError: A value that was given is impossible in this model.
+        """
+        if self.settled is not None:
+            return self
+        asked = {key for key, source in self.sources.items() if source != CONFIG_FILE}
+        notes = self.notes
+        if CONFIG_FILE in self.read:
+            notes = (*notes, f"{CONFIG_FILE} is not read: the file itself says what it holds.")
+        own = replace(
+            self,
+            given={key: value for key, value in self.given.items() if key in asked},
+            sources={key: source for key, source in self.sources.items() if key in asked},
+            read=tuple(source for source in self.read if source != CONFIG_FILE),
+            notes=notes,
+        )
+        recorded = provenance.get("hyperparameters")
+        assumed = recorded.get("assumed") if isinstance(recorded, Mapping) else None
+        left_open = frozenset(map(str, assumed)) if isinstance(assumed, Mapping) else frozenset()
+        return replace(own, settled=own.applied(config), left_open=left_open)
 
     def _overridden(self, other: Hyperparameters) -> Hyperparameters:
         """The same with another's values in place of its own."""
@@ -280,7 +314,11 @@ class Hyperparameters:
         told = set(self.given)
         if "fpn_config" in told:
             told |= {"fpn_name", "fpn_weight_method"}
-        return {key: words for key, words in assumed_facts(config).items() if key not in told}
+        return {
+            key: words
+            for key, words in assumed_facts(config).items()
+            if key not in told and (self.left_open is None or key in self.left_open)
+        }
 
     def sentence(self, config: EfficientDetConfig) -> str:
         """In one line what was given and what is assumed.
@@ -288,7 +326,7 @@ class Hyperparameters:
         Args:
             config: The model.
         """
-        parts = []
+        parts = ["as the file itself says"] if self.left_open is not None else []
         for source in self.read:
             keys = [key for key in self.given if self.sources[key] == source and key != "name"]
             told = [key for key in keys if not self._as_known(key, config)]

@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
-from converter.mappings.keys import Key, Layers, Naming, require_usual
-from efficientdet_spec import BlockSpec, EfficientDetConfig, iterate_cells
+from converter.mappings.keys import Key, Layers, Naming, has_keys_of_release, require_usual
+from efficientdet_spec import TINY, BlockSpec, EfficientDetConfig, base_model, iterate_cells
 
 
 def iterate_keys(config: EfficientDetConfig) -> Iterator[Key]:
@@ -114,6 +114,15 @@ def _head(layers: Layers, config: EfficientDetConfig, theirs: str, ours: str) ->
     yield from _separable(layers, f"{theirs}.predict", f"{ours}.predict")
 
 
+def _notes(config: EfficientDetConfig) -> tuple[str, ...]:
+    """By which call the code base makes the model that takes the keys."""
+    if config.name == TINY.name or not has_keys_of_release(config):
+        return ()
+    variant = "_ap" if config.name.endswith("-advprop") else ""
+    name = f"tf_{base_model(config.name).replace('-', '_')}{variant}"
+    return (f"Load it into effdet.create_model({name!r}, num_classes={config.num_classes}).",)
+
+
 def _own_model(keys: Collection[str]) -> str:
     """What models of its own this code base has whose keys are alike, and these are of one."""
     biases = ("conv_pw.bias", "conv.conv.bias")
@@ -133,6 +142,7 @@ NAMING = Naming(
     "effdet",
     _PROJECT,
     iterate_keys,
+    notes=_notes,
     variants=(Naming("effdet", _PROJECT, _level_first_keys, obstacle=_own_model),),
     obstacle=_own_model,
 )

@@ -12,7 +12,15 @@ import numpy as np
 
 from converter.mappings.layouts import Array, Shape
 from converter.mappings.official import iterate_pairs
-from efficientdet_spec import Activation, Cause, EfficientDetConfig, Fusion, InputError
+from efficientdet_spec import (
+    MODELS,
+    Activation,
+    Cause,
+    EfficientDetConfig,
+    Fusion,
+    InputError,
+    base_model,
+)
 
 COUNTER = "num_batches_tracked"
 """Last part of a batch norm's buffer that counts training steps and is not read at inference."""
@@ -40,6 +48,16 @@ class Key:
         """Whether the model cannot be without it."""
         return self.fallback is None
 
+    def why_unused(self, naming: Naming) -> str:
+        """Why nothing is made of it where it is not required.
+
+        Args:
+            naming: Whose key it is.
+        """
+        if self.parameter is None:
+            return f"never read by {naming.project}"
+        return "counter of training steps, not read at inference"
+
 
 def counter(theirs: str, ours: str) -> Key:
     """The counter of a batch norm, which is 0 in a new model.
@@ -49,6 +67,10 @@ def counter(theirs: str, ours: str) -> Key:
         ours: Path of the layer in our model.
     """
     return Key(f"{theirs}.{COUNTER}", (), f"{ours}.{COUNTER}", np.zeros((), np.int64))
+
+
+def _no_notes(config: EfficientDetConfig) -> tuple[str, ...]:
+    return ()
 
 
 def _no_obstacle(keys: Collection[str]) -> str:
@@ -65,6 +87,8 @@ class Naming:
         keys: Every key of its model of a configuration, each once. It raises InputError where
             the code base cannot build the configuration.
         variants: The same code base's other ways to name the same parameters.
+        notes: For a configuration, what a user of a written state dict should know, a sentence
+            each.
         obstacle: For the keys of a state dict in this naming, what model of the code base it is
             that no configuration has, with what to do, to stand behind ``is``; else an empty text.
     """
@@ -73,12 +97,28 @@ class Naming:
     project: str
     keys: Callable[[EfficientDetConfig], Iterator[Key]]
     variants: tuple[Naming, ...] = ()
+    notes: Callable[[EfficientDetConfig], tuple[str, ...]] = _no_notes
     obstacle: Callable[[Collection[str]], str] = _no_obstacle
 
     @property
     def whose(self) -> str:
         """The code base with its short name, to stand behind ``the names of``."""
         return self.project if self.name in self.project else f"{self.name} ({self.project})"
+
+
+def has_keys_of_release(config: EfficientDetConfig) -> bool:
+    """Whether a model's parameters are those of the release with its name, but for the classes.
+
+    Args:
+        config: The model.
+    """
+    usual = MODELS.get(base_model(config.name))
+    if usual is None:
+        return False
+    usual = usual.with_classes(config.num_classes)
+    return [(pair.parameter, pair.shape) for pair in iterate_pairs(config)] == [
+        (pair.parameter, pair.shape) for pair in iterate_pairs(usual)
+    ]
 
 
 _USUAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(
@@ -114,7 +154,7 @@ def require_usual(config: EfficientDetConfig, naming: Naming, also: Sequence[str
             told = value.value if isinstance(value, Enum) else value
             raise InputError(
                 f"{config.name} has {field} {told!r:.80}, for which the keys of {naming.project} "
-                f"are not known; leave --naming out, or give a model like D0 to D7x.",
+                f"are not known; write another kind of file, or give a model like D0 to D7x.",
                 Cause.MODEL,
             )
 

@@ -22,5 +22,5 @@ def iterate_keys(config: EfficientDetConfig) -> Iterator[Key]:
             yield counter(norm, norm)
 
 
-OWN = Naming("own", "this project's own model", iterate_keys)
+OWN = Naming("efficientdet-parity", "this project's parameters", iterate_keys)
 """Not a naming of others, so none that a state dict can be translated to."""

@@ -6,14 +6,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from converter.mappings.keys import Key, Layers, Naming, require_usual
+from converter.mappings.keys import Key, Layers, Naming, has_keys_of_release, require_usual
 from efficientdet_spec import (
+    OFFICIAL_MODELS,
     BlockSpec,
     Cause,
     EfficientDetConfig,
     Fusion,
     InputError,
     NodeSpec,
+    base_model,
     iterate_cells,
 )
 
@@ -155,4 +157,18 @@ def _head(layers: Layers, config: EfficientDetConfig, theirs: str, ours: str) ->
     yield from _separable(layers, f"{theirs}.header", f"{ours}.predict")
 
 
-NAMING = Naming("zylo117", "zylo117/Yet-Another-EfficientDet-Pytorch", iterate_keys)
+def _notes(config: EfficientDetConfig) -> tuple[str, ...]:
+    """By which call the code base makes the model that takes the keys, and what it does else."""
+    pools = (
+        f"It is loaded exactly, but {NAMING.project} computes another network: its max-pools pad "
+        f"with zeros, and the official ones ignore what is outside.",
+    )
+    name = base_model(config.name)
+    if name not in OFFICIAL_MODELS or not has_keys_of_release(config):
+        return pools
+    number, classes = OFFICIAL_MODELS.index(name), config.num_classes
+    call = f"EfficientDetBackbone(compound_coef={number}, num_classes={classes})"
+    return (f"Load it into {call}.", *pools)
+
+
+NAMING = Naming("zylo117", "zylo117/Yet-Another-EfficientDet-Pytorch", iterate_keys, notes=_notes)

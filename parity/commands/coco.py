@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from converter.bundle import checkpoint_files
+from converter.conversion import files_at
 from converter.progress import Progress
 from efficientdet_spec import MODELS, Cause, EfficientDetConfig, InputError, first_difference
 from parity.coco.titles import REFERENCE
@@ -95,7 +95,7 @@ def evaluate_images(
         swaps.check(annotations, names)
     kinds = ("detections", "submission") if settings.submission else ("detections",)
     files = [f"{kind}_{name}.json" for kind in kinds for name in names]
-    keep = [settings.annotations, *checkpoint_files(setup.prefix)]
+    keep = [settings.annotations, *files_at(setup.prefix)]
     keep += candidate.files() if candidate else []
     sides = [candidate if candidate and name == CANDIDATE else detecting(name) for name in names]
     work = shards.Work(settings.images, annotations.images, setup.batch)

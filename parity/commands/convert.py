@@ -1,24 +1,22 @@
-"""``convert``: a TensorFlow 1 checkpoint to a PyTorch ``.pth`` file."""
+"""``convert``: the values of one kind of file into another."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 
 from msgspec import UNSET
 
-from converter.bundle import checkpoint_files, index_file, read_index
-from converter.conversion import Conversion, account, examine
+from converter.conversion import Conversion, account, examine, files_at, open_source
 from converter.fetch.cached import CheckpointFiles
-from converter.ledger import Ledger
-from converter.listing import account_lines, listing, plain_listing
-from converter.mappings.keys import Naming
-from converter.mappings.state_dicts import get_naming, to_naming
-from converter.origin import BY_CONTENT
+from converter.formats.registry import Format, check_target, formats, target_format
+from converter.formats.target import Values, Written
+from converter.ledger import BOTH_VALUES, Ledger
+from converter.listing import account_lines, listing, plain_listing, written_lines
+from converter.origin import CERTAIN
 from converter.progress import READING_PATIENCE, Progress
-from efficientdet_spec import Cause, EfficientDetConfig, InputError
+from efficientdet_spec import Cause, InputError
 from parity.commands.asking.options import (
     check_results,
     convert_checkpoint,
@@ -27,7 +25,14 @@ from parity.commands.asking.options import (
 )
 from parity.process.console import output_width, say
 from parity.results.place import ResultPlace
-from parity.results.records.conversion import ConversionResult, LedgerResult, Provenance, Variable
+from parity.results.records.conversion import (
+    ConversionResult,
+    LedgerResult,
+    Provenance,
+    Variable,
+    WrittenResult,
+    WrittenTensor,
+)
 from parity.results.records.hyperparameters import HyperparametersResult
 from parity.results.records.record import made, plain
 from parity.settings.convert import ConvertSettings
@@ -47,45 +52,63 @@ def run(settings: ConvertSettings, place: ResultPlace) -> int:
         InputError: Something about the input cannot be used.
     """
     started = time.perf_counter()
-    target = None if settings.list else _target(settings.target)
+    kind = None if settings.list else _target(settings)
     files = resolve_checkpoint(settings)
-    targets = [target, settings.result_file]
+    targets = [settings.target, settings.result_file]
+    if kind is not None and kind.is_folder:
+        targets = [settings.result_file]
     check_results(targets, [settings.checkpoint], files.prefix, place)
-    if target is None:
+    if kind is None or settings.target is None:
         _list(settings, place, files)
         return 0
-    # Torch takes seconds to import, which neither a listing nor a wrong option should cost.
-    from torch_model.checkpoint import save_arrays, save_backbone
-
+    if kind.is_folder:
+        _require_own_folder(settings.target, files)
+    if settings.weights == BOTH_VALUES and not kind.holds_both:
+        raise InputError(
+            f"{kind.says[0].upper()}{kind.says[1:]} holds one value of each variable, and "
+            f"--weights both asks for two; give ema or raw, or write one of "
+            f"{', '.join(one.name for one in formats().values() if one.holds_both)}.",
+            Cause.OPTION,
+        )
     conversion = convert_checkpoint(settings, files, settings.backbone)
-    whole = settings.backbone is None
-    if not whole:
-        save_backbone(target, conversion.config, conversion.arrays, conversion.provenance)
-    elif settings.naming is None:
-        save_arrays(target, conversion.config, conversion.arrays, conversion.provenance)
-    else:
-        _save_named(target, conversion, get_naming(settings.naming))
+    written = _write(settings, kind, settings.target, conversion)
     seconds = round(time.perf_counter() - started, 3)
+    whole = settings.backbone is None
     result = ConversionResult(
-        target=str(target),
-        naming=UNSET if settings.naming is None else settings.naming,
+        target=str(settings.target),
+        to=kind.name,
         backbone=UNSET if whole else conversion.config.name,
         model=conversion.config.name if whole else UNSET,
         config=conversion.config.to_dict() if whole else UNSET,
         provenance=made(Provenance, conversion.provenance),
         ledger=ledger_record(conversion.ledger),
+        written=UNSET if written is None else _written_record(written),
         seconds=seconds,
     )
-    _report(settings, place, result, summary_text(conversion, target, seconds, settings.naming))
+    text = summary_text(conversion, settings.target, kind, written, seconds)
+    _report(settings, place, result, text)
     return 0
 
 
-def _save_named(target: Path, conversion: Conversion, naming: Naming) -> None:
-    """Write the values under another code base's keys."""
-    from torch_model.checkpoint import save_state_dict
+def _write(
+    settings: ConvertSettings, kind: Format, target: Path, conversion: Conversion
+) -> Written | None:
+    """Write what was converted; a backbone alone has no account of what is written."""
+    if settings.backbone is not None:
+        # Torch takes seconds to import, which neither a listing nor a wrong option should cost.
+        from torch_model.checkpoint import save_backbone
 
-    source = str(conversion.provenance["source"])
-    save_state_dict(target, to_naming(naming, conversion.config, conversion.arrays, source))
+        save_backbone(target, conversion.config, conversion.arrays, conversion.provenance)
+        return None
+    assert kind.write is not None
+    values = Values(
+        conversion.config,
+        conversion.arrays,
+        conversion.raw,
+        conversion.provenance,
+        with_averages=not settings.no_ema,
+    )
+    return kind.write(target, values)
 
 
 def _list(settings: ConvertSettings, place: ResultPlace, files: CheckpointFiles) -> None:
@@ -95,6 +118,7 @@ def _list(settings: ConvertSettings, place: ResultPlace, files: CheckpointFiles)
         InputError: It cannot be converted.
     """
     known = hyperparameters_of(settings, files)
+    source = open_source(files)
     try:
         ledger = account(
             files,
@@ -103,50 +127,70 @@ def _list(settings: ConvertSettings, place: ResultPlace, files: CheckpointFiles)
             weights=settings.weights,
             hyperparameters=known,
             backbone=settings.backbone,
+            source=source,
         )
     except InputError:
         # Whoever looks for what is wrong with a file has to see what is in it.
-        entries = read_index(index_file(files.prefix)).entries
         if settings.json != PRINTED:
-            say(plain_listing(entries, output_width(), settings.filter))
+            say(plain_listing(source.entries, output_width(), settings.filter))
         raise
     # An index alone can be listed too, and says nothing about values.
-    has_data = any(".data-" in path.name for path in checkpoint_files(files.prefix))
     unusable: InputError | None = None
-    if has_data:
+    if source.has_values:
         try:
             with Progress("reading", patience=READING_PATIENCE) as progress:
-                ledger = examine(files, ledger, progress)
+                ledger = examine(source, ledger, progress)
         except InputError as error:
             unusable = error
     if unusable is not None:
         state = f"FINDING: {unusable}"
-    elif has_data:
-        state = "all values read, every CRC32C verified"
+    elif source.has_values:
+        state = f"all values read, {source.CHECKED}"
     else:
         state = "the index alone is there: no value was read, so no CRC32C verified"
-    verified = has_data and unusable is None
+    verified = source.has_values and unusable is None
     result = ConversionResult(ledger=ledger_record(ledger), verified=verified)
     _report(
         settings, place, result, f"{listing(ledger, output_width(), settings.filter)}\n  {state}"
     )
-    ledger.require_complete(str(files.prefix))
+    ledger.require_complete(str(source.path))
     if unusable is not None:
         raise unusable
 
 
-def _target(target: Path | None) -> Path:
-    """The file to write, checked before any work is done."""
+def _target(settings: ConvertSettings) -> Format:
+    """What is to be written, checked before any work is done."""
+    target = settings.target
     if target is None:
         raise InputError(
-            "TARGET is missing; name the .pth file to write, or give --list.", Cause.OPTION
+            "TARGET is missing; name the file or folder to write, or give --list.", Cause.OPTION
         )
-    if target.suffix != ".pth":
-        raise InputError(f"{target} does not end in .pth; name the file to write so.", Cause.OPTION)
-    if os.path.isdir(target) or not os.path.isdir(target.parent):
-        what = "is a folder" if os.path.isdir(target) else "lies in a folder that does not exist"
-        raise InputError(f"{target} {what}; name a file in an existing folder.", Cause.FILE)
-    return target
+    kind = target_format(target, settings.to)
+    if settings.backbone is not None and kind.name != "pth":
+        raise InputError(
+            f"--backbone writes a .pth for load_backbone, not {kind.says}; let TARGET end in .pth.",
+            Cause.OPTION,
+        )
+    check_target(target, kind)
+    return kind
+
+
+def _require_own_folder(target: Path, files: CheckpointFiles) -> None:
+    """Refuse to write a checkpoint over the one that is read."""
+    own = {path.absolute().parent for path in files_at(files.prefix)}
+    if target.absolute() in own:
+        raise InputError(
+            f"{target} is the folder that {files.prefix} is read from; name another folder.",
+            Cause.OPTION,
+        )
+
+
+def _written_record(written: Written) -> WrittenResult:
+    return WrittenResult(
+        files=[str(path) for path in written.files],
+        tensors=[made(WrittenTensor, row) for row in written.rows],
+        notes=written.notes,
+    )
 
 
 def ledger_record(ledger: Ledger) -> LedgerResult:
@@ -176,36 +220,37 @@ def _report(
 
 
 def summary_text(
-    conversion: Conversion, target: Path, seconds: float, naming: str | None = None
+    conversion: Conversion,
+    target: Path,
+    kind: Format,
+    written: Written | None,
+    seconds: float,
 ) -> str:
     """What a conversion did, in a few lines.
 
     Args:
         conversion: The conversion.
-        target: The file written.
+        target: The file or folder written.
+        kind: What it is.
+        written: What its tensors are made of; None of a backbone.
         seconds: Wall time.
-        naming: Of the keys in the file; None for this project's own form.
     """
     values = sum(array.size for array in conversion.arrays.values())
-    fingerprint = conversion.provenance["checkpoint_fingerprint"][:16]
+    provenance = conversion.provenance
     lines = [
         *account_lines(conversion.ledger, output_width()),
-        f"  {values:,} values, every CRC32C verified; checkpoint fingerprint {fingerprint}",
+        f"  {values:,} values, {provenance['checked']}; checkpoint fingerprint "
+        f"{provenance['checkpoint_fingerprint'][:16]}",
     ]
-    release = conversion.provenance["release"]
+    release = provenance["release"]
     if release is not None:
-        certain = release["how"] == BY_CONTENT
+        certain = release["how"] in CERTAIN
         what = "Google's" if certain else "taken for Google's"
         lines.append(f"  {what} {release['name']}, {release['how']}")
-    if naming is not None:
-        lines.append(_named_text(get_naming(naming), conversion.config))
-    size = target.stat().st_size / 1e6
-    return "\n".join([*lines, f"wrote {target} ({size:.1f} MB) in {seconds:.1f} s"])
-
-
-def _named_text(naming: Naming, config: EfficientDetConfig) -> str:
-    """Whose keys a file has, and how many of them nothing depends on."""
-    keys = list(naming.keys(config))
-    unused = sum(key.parameter is None for key in keys)
-    never_read = f", which never reads {unused} of them" if unused else ""
-    return f"  a state dict with the {len(keys)} keys of {naming.project}{never_read}"
+    files: tuple[Path, ...] = (target,)
+    if written is not None:
+        lines += written_lines(written, output_width())
+        files = written.files
+    size = sum(path.stat().st_size for path in files) / 1e6
+    what = "" if kind.name == "pth" else f", {kind.says}"
+    return "\n".join([*lines, f"wrote {target} ({size:.1f} MB{what}) in {seconds:.1f} s"])

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import structs
 
-from converter.bundle import checkpoint_files
+from converter.conversion import files_at
 from converter.progress import Progress
 from efficientdet_spec import InputError, printable
 from parity.coco.titles import REFERENCE, TITLES, titles
@@ -83,7 +83,7 @@ def detect_images(
     names = class_names(config)
     paths = _files(settings.images)
     pictures = [settings.out / name for name in _picture_names(paths)]
-    keep = [*paths, *checkpoint_files(setup.prefix), *(candidate.files() if candidate else [])]
+    keep = [*paths, *files_at(setup.prefix), *(candidate.files() if candidate else [])]
     names_in_folder = [settings.RESULT_NAME, *(path.name for path in pictures)]
     with open_folder(settings.out, names_in_folder, keep, place), settings_kept():
         if candidate is not None:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from efficientdet_spec import Cause, InputError
 from parity.settings.option import CHECKPOINT, PRINTED, RESULTS, option
-from parity.settings.shared import CheckpointSettings
+from parity.settings.shared import WEIGHTS, CheckpointSettings
+
+TARGETS = ("pth", "safetensors", "tf1", "tf2", "h5", "effdet", "zylo117")
+"""Kinds of files that are written, as of :mod:`converter.formats`, which takes long to import."""
+
+CONVERTED_WEIGHTS = (*WEIGHTS, "both")
+"""Which values a conversion takes."""
 
 ANY_BACKBONE = "any"
 """As of :mod:`converter.backbones`, which takes long to import."""
@@ -19,27 +25,37 @@ class ConvertSettings(CheckpointSettings):
 
     COMMAND = "convert"
     RESULT = "json"
-    HELP = "convert a TensorFlow 1 EfficientDet checkpoint to a PyTorch .pth file"
+    HELP = "convert a model's file to another: TensorFlow, Keras, PyTorch, safetensors, both ways"
     ABOUT = (
-        "Reads every variable of a checkpoint, verifies its checksums, recognises the model, and "
-        "writes a .pth file that says where each value came from."
+        "Reads every tensor of a file, verifies its checksums where it has some, recognises the "
+        "model, and writes its values in another form, with an account of every tensor of both "
+        "files."
     )
     EXAMPLES = (
         ("convert efficientdet-d0/ d0.pth", "convert a checkpoint"),
         ("convert efficientdet-d4 d4.pth", "download an official one and convert it"),
+        ("convert d0.pth tf/d0 --to tf1", "back to a TensorFlow 1 checkpoint, in a folder"),
         ("convert efficientdet-d0/ --list", "what becomes of every variable"),
     )
 
     checkpoint: str = option(
-        "checkpoint folder, prefix, .index, .tar.gz/.tgz, http(s) address of one, or an official "
-        "name such as efficientdet-d4, which is downloaded",
+        "checkpoint folder, prefix or .index, SavedModel folder, .pb, .h5, .pth, .safetensors, an "
+        "archive or http(s) address of one, or an official name such as efficientdet-d4, which is "
+        "downloaded",
         group=CHECKPOINT,
         positional=True,
         metavar="SOURCE",
         path=True,
     )
+    weights: str = option(
+        "moving averages where the file has them (the published AP is theirs), the raw values, or "
+        "both together, which official training goes on from",
+        default="ema",
+        choices=CONVERTED_WEIGHTS,
+        group=CHECKPOINT,
+    )
     target: Path | None = option(
-        "file to write, ending in .pth",
+        "file or folder to write; .pth, .safetensors and .h5 say by their ending what it is to be",
         default=None,
         group=RESULTS,
         positional=True,
@@ -54,12 +70,18 @@ class ConvertSettings(CheckpointSettings):
         group=RESULTS,
         metavar="GLOB",
     )
-    naming: str | None = option(
-        "write a plain state dict with the keys of another code base, effdet or zylo117, for its "
-        "load_state_dict; default: this project's own .pth",
+    to: str | None = option(
+        "what TARGET is to be, where its ending does not say so: a TensorFlow 1 or 2 checkpoint in "
+        "a folder (tf1, tf2), or a state dict with the keys of another code base (effdet, zylo117)",
         default=None,
+        choices=TARGETS,
         group=RESULTS,
-        metavar="NAMING",
+    )
+    no_ema: bool = option(
+        "with --to tf1: no moving averages beside the variables; the official restore asks for "
+        "them by default",
+        default=False,
+        group=RESULTS,
     )
     backbone: str | None = option(
         "convert the backbone alone, of an EfficientNet that classifies or of a detector, for "
@@ -88,16 +110,17 @@ class ConvertSettings(CheckpointSettings):
             raise InputError("--filter chooses rows of --list; give both.", Cause.OPTION)
         if self.backbone is not None:
             self._check_backbone(self.backbone)
-        if self.naming is not None:
-            from converter.mappings.state_dicts import get_naming
-
-            get_naming(self.naming)
-            if self.list:
-                raise InputError(
-                    "--naming is about TARGET, which --list does not write; leave one of the two "
-                    "out.",
-                    Cause.OPTION,
-                )
+        if self.list and self.to is not None:
+            raise InputError(
+                "--to is about TARGET, which --list does not write; leave one of the two out.",
+                Cause.OPTION,
+            )
+        if self.no_ema and self.to != "tf1":
+            raise InputError(
+                "--no-ema leaves the moving averages out of a TensorFlow 1 checkpoint; give --to "
+                "tf1 with it.",
+                Cause.OPTION,
+            )
 
     def _check_backbone(self, name: str) -> None:
         from converter.backbones import check_backbone
@@ -107,7 +130,7 @@ class ConvertSettings(CheckpointSettings):
             "--model": self.model,
             "--num-classes": self.num_classes,
             "--hparams": self.hparams,
-            "--naming": self.naming,
+            "--to": self.to,
         }
         given = [option for option, value in others.items() if value]
         if given:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from listed_source import listed
 from made_entries import checkpoint
 
 from converter.backbones import ANY_BACKBONE, backbone_config, backbone_ledger
 from converter.bundle import BundleEntry
 from converter.choice import choose_config
+from converter.formats.renamed import without_prefix
 from converter.mappings.official import iterate_pairs
-from converter.variables import without_prefix
 from efficientdet_spec import BACKBONES, EMA_SUFFIX, MODELS, TINY, InputError, get_config
 from efficientdet_spec.releases import backbone_address
 
@@ -21,6 +22,10 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "hparams" / "backbones.json.gz"
 OFFICIAL = json.loads(gzip.decompress(GOLDEN.read_bytes()))
 HEAD = "classification head, which no detector has"
 SLOTS = ("RMSProp", "RMSProp_1")
+
+
+def backbone_account(source, *asked, **more):
+    return backbone_ledger(source, *asked, **more)[1]
 
 
 def entry(name, shape=()):
@@ -102,7 +107,7 @@ def test_the_other_ones_are_those_of_a_detector(name, test_data):
 def test_official_classification_networks_are_accounted_for(name, weights):
     shapes = classification(name)
     entries = entries_of(shapes)
-    ledger = backbone_ledger(entries, "file", weights=weights)
+    ledger = backbone_account(listed(entries), weights=weights)
     assert unaccounted(ledger, entries) == []
     assert ledger.config.name == ledger.config.backbone_name == name
     counts = ledger.counts()
@@ -121,13 +126,13 @@ def test_the_account_itself_sees_what_is_lost():
     entries = entries_of(classification("efficientnet-lite0"))
     lost = "efficientnet-lite0/blocks_3/conv2d/kernel"
     fewer = {full: item for full, item in entries.items() if not full.startswith(lost)}
-    ledger = backbone_ledger(fewer, "file")
+    ledger = backbone_account(listed(fewer))
     assert [item.name for item in ledger.findings] == [lost]
     assert unaccounted(ledger, fewer) != []
     with pytest.raises(InputError, match=r"file does not convert to .* \(--backbone\)"):
         ledger.require_complete("file")
     more = {**entries, "efficientnet-lite0/other/kernel": entry("efficientnet-lite0/other/kernel")}
-    assert [item.name for item in backbone_ledger(more, "file").findings] == [
+    assert [item.name for item in backbone_account(listed(more)).findings] == [
         "efficientnet-lite0/other/kernel"
     ]
 
@@ -139,7 +144,7 @@ def test_a_detectors_backbone_can_be_had_alone():
         for variable, shape in pair.variable_shapes.items()
     }
     entries = entries_of(shapes)
-    ledger = backbone_ledger(entries, "file")
+    ledger = backbone_account(listed(entries))
     assert unaccounted(ledger, entries) == []
     outside = len(shapes) - len(own_shapes("efficientnet-b0"))
     reason = "BiFPN or head of a detector, which no backbone has"
@@ -155,16 +160,16 @@ def restored(case):
 def test_raw_values_are_those_that_official_training_starts_from(title):
     case = OFFICIAL["restoring"][title]
     entries = with_shapes(case["checkpoint"])
-    ledger = backbone_ledger(entries, "file", weights="raw")
+    ledger = backbone_account(listed(entries), weights="raw")
     assert {row.variable for row in ledger.rows if row.use == "raw"} == set(restored(case))
-    averages = {row.variable for row in backbone_ledger(entries, "file").rows if row.use == "ema"}
+    averages = {row.variable for row in backbone_account(listed(entries)).rows if row.use == "ema"}
     assert averages == {name for name in case["restored"] if name.endswith(EMA_SUFFIX)}
 
 
 def test_another_scope_is_read_where_the_backbone_is_named():
     case = OFFICIAL["restoring"]["another scope named by ckpt_var_scope"]
     entries = with_shapes(case["checkpoint"])
-    ledger = backbone_ledger(entries, "file", "efficientnet-b0", "raw")
+    ledger = backbone_account(listed(entries), "efficientnet-b0", "raw")
     used = {row.variable: row.parameter for row in ledger.rows if row.use == "raw"}
     assert used == {
         "my_model/stem/conv2d/kernel": "backbone.stem_conv.weight",
@@ -174,7 +179,7 @@ def test_another_scope_is_read_where_the_backbone_is_named():
     # Officially nothing is restored then, in silence.
     assert OFFICIAL["restoring"]["another scope not named"]["restored"] == {}
     with pytest.raises(InputError, match="no backbone under an official name .* --backbone eff"):
-        backbone_ledger(entries, "file")
+        backbone_account(listed(entries))
 
 
 def test_no_scope_at_all():
@@ -185,9 +190,9 @@ def test_no_scope_at_all():
         )
         for name, item in scoped.items()
     }
-    ledger = backbone_ledger(bare, "file", "efficientnet-lite0")
+    ledger = backbone_account(listed(bare), "efficientnet-lite0")
     assert unaccounted(ledger, bare) == []
-    findings = backbone_ledger(bare, "file", "efficientnet-lite1").findings
+    findings = backbone_account(listed(bare), "efficientnet-lite1").findings
     assert findings and {item.kind for item in findings} >= {"missing"}
 
 
@@ -197,7 +202,7 @@ def test_another_width_is_a_finding():
     kernel = "efficientnet-b0/stem/conv2d/kernel"
     entries[kernel] = entry(kernel, (3, 3, 3, 48))
     assert kernel not in restored(case)
-    findings = backbone_ledger(entries, "file", weights="raw").findings
+    findings = backbone_account(listed(entries), weights="raw").findings
     assert f"{kernel} has shape [3, 3, 3, 48], not [3, 3, 3, 32]" in map(str, findings)
 
 
@@ -223,7 +228,7 @@ def with_shapes(names):
 )
 def test_another_name_than_the_files(name, message):
     with pytest.raises(InputError, match=message):
-        backbone_ledger(entries_of(classification("efficientnet-b0")), "file", name)
+        backbone_account(listed(entries_of(classification("efficientnet-b0"))), name)
 
 
 def test_a_prefix_before_all_names_of_a_detector_or_a_backbone():
@@ -241,18 +246,18 @@ def test_a_prefix_before_all_names_of_a_detector_or_a_backbone():
         with pytest.raises(
             InputError, match=f"before {count} names.*; give --strip-prefix model/ "
         ):
-            backbone_ledger(entries, "file", name)
-        stripped = without_prefix(entries, "model/", "file")
-        assert not backbone_ledger(stripped, "file", name, stripped="model/").findings
+            backbone_account(listed(entries), name)
+        stripped = without_prefix(listed(entries), "model/")
+        assert not backbone_account(stripped, name).findings
     # Without a detector around it, a backbone's name may stand for whatever scope there is.
-    assert not backbone_ledger(alone, "file", TINY.backbone_name).findings
+    assert not backbone_account(listed(alone), TINY.backbone_name).findings
 
 
 def test_two_backbones_in_one_file():
     entries = entries_of(classification("efficientnet-b0") | classification("efficientnet-lite0"))
     with pytest.raises(InputError, match="efficientnet-b0, efficientnet-lite0; say which"):
-        backbone_ledger(entries, "file", ANY_BACKBONE)
-    findings = backbone_ledger(entries, "file", "efficientnet-b0").findings
+        backbone_account(listed(entries), ANY_BACKBONE)
+    findings = backbone_account(listed(entries), "efficientnet-b0").findings
     assert {item.name.split("/")[0] for item in findings} == {"efficientnet-lite0"}
 
 
@@ -274,5 +279,5 @@ def test_scopes_of_any_length_and_number_stay_short():
     many = {f"{'x' * 900}{number}/stem/conv2d/kernel": (3, 3, 3, 32) for number in range(500)}
     entries = {name: entry(name, shape) for name, shape in many.items()}
     with pytest.raises(InputError, match="but holds 500 .* and 497 more") as caught:
-        backbone_ledger(entries, "file", "efficientnet-b0")
+        backbone_account(listed(entries), "efficientnet-b0")
     assert len(str(caught.value).encode()) < 1000

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from listed_source import listed
 
 from converter.bundle import BundleEntry, open_bundle, read_index
 from converter.bundle_writer import write_bundle
-from converter.conversion import account, convert, examine, to_tensorflow, to_torch
+from converter.conversion import account, convert, examine, open_source, to_tensorflow, to_torch
 from converter.fetch.cached import CheckpointFiles
 from converter.hparams.given import Hyperparameters
 from converter.ledger import make_ledger
@@ -51,7 +52,7 @@ def ledger_of(config, tensors):
         name: BundleEntry(name, np.dtype("<f4"), "DT_FLOAT", array.shape, 0, 0, array.nbytes, 0)
         for name, array in tensors.items()
     }
-    ledger = make_ledger(entries, config)
+    ledger = make_ledger(listed(entries), config)
     ledger.require_complete("the tensors")
     return ledger
 
@@ -351,7 +352,7 @@ def test_values_that_are_not_finite_are_refused_by_name(spoil, found, rewrite):
     assert message.endswith("has diverged, so give an earlier checkpoint.") and len(message) < 500
     # Without a conversion, too.
     with pytest.raises(InputError) as again:
-        examine(files_of(folder), account(files_of(folder)))
+        examine(open_source(files_of(folder)), account(files_of(folder)))
     assert str(again.value) == message
 
 
@@ -366,7 +367,7 @@ def test_variances_without_a_square_root_are_refused(dtype, rewrite):
                 tensors[name] = -np.abs(tensors[name]).astype(dtype).clip(0.25)
 
     folder = rewrite(negated)
-    for attempt in (convert, lambda files: examine(files, account(files))):
+    for attempt in (convert, lambda files: examine(open_source(files), account(files))):
         with pytest.raises(InputError) as refused:
             attempt(files_of(folder))
         message = str(refused.value)
@@ -409,7 +410,7 @@ def test_how_negative_a_variance_may_be(value, outcome, rewrite):
     noted = f"{told} below 0, which no training writes; batch norms can use them, since none is "
     expected = (f"{noted}below -0.001.",) if outcome == "noted" else ()
     assert convert(files).ledger.notes == expected
-    assert examine(files, account(files)).notes == expected
+    assert examine(open_source(files), account(files)).notes == expected
 
 
 def test_float64_is_narrowed_where_that_is_exact(rewrite):
@@ -427,7 +428,7 @@ def test_float64_is_narrowed_where_that_is_exact(rewrite):
         np.testing.assert_array_equal(done.arrays[name], array)
     assert done.provenance["dtypes"] == {"float64": 411} != plain.provenance["dtypes"]
     assert "stored as float64 and narrowed" in done.provenance["notes"][0]
-    examine(files_of(folder), account(files_of(folder)))
+    examine(open_source(files_of(folder)), account(files_of(folder)))
 
 
 @pytest.mark.parametrize("value", [0.1, 1e300, 1e-300, 1 + 2**-30])
@@ -439,7 +440,7 @@ def test_float64_that_float32_cannot_hold_is_refused_by_name_and_value(value, re
         tensors[name][5] = value
 
     folder = rewrite(change)
-    for attempt in (convert, lambda files: examine(files, account(files))):
+    for attempt in (convert, lambda files: examine(open_source(files), account(files))):
         with pytest.raises(InputError) as refused:
             attempt(files_of(folder))
         told = f"{name!r} is stored as float64 and holds {value!r}, which float32 cannot hold"
@@ -457,7 +458,7 @@ def test_values_that_are_not_used_may_be_anything(rewrite):
     )
     assert conversion.ledger.notes == (note,)
     assert conversion.provenance["notes"] == [note]
-    assert examine(files_of(folder), account(files_of(folder))).notes == (note,)
+    assert examine(open_source(files_of(folder)), account(files_of(folder))).notes == (note,)
     with pytest.raises(InputError, match="'box_net/box-predict/bias' holds NaN in 33 of 36"):
         convert(files_of(folder), weights="raw")
 

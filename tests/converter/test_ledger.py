@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from listed_source import listed
 from made_entries import (
     checkpoint,
     entry,
@@ -43,7 +44,7 @@ def rows_of(ledger):
 
 def test_averages_are_preferred():
     entries = checkpoint(TINY)
-    ledger = make_ledger(entries, TINY)
+    ledger = make_ledger(listed(entries), TINY)
     count = len(shapes_of(TINY))
     assert unaccounted(ledger, entries) == []
     assert ledger.counts() == {
@@ -61,7 +62,7 @@ def test_averages_are_preferred():
 
 def test_raw_values_on_request():
     entries = checkpoint(TINY)
-    ledger = make_ledger(entries, TINY, "raw")
+    ledger = make_ledger(listed(entries), TINY, "raw")
     assert unaccounted(ledger, entries) == []
     assert not any(name.endswith(EMA) for source in ledger.sources for name in source.variables)
     assert rows_of(ledger)[STEM].reason == "raw asked for"
@@ -71,18 +72,18 @@ def test_raw_values_on_request():
 
 def test_a_checkpoint_without_averages():
     entries = checkpoint(TINY, ema=False)
-    ledger = make_ledger(entries, TINY)
+    ledger = make_ledger(listed(entries), TINY)
     assert unaccounted(ledger, entries) == []
     assert rows_of(ledger)[STEM].reason == "no EMA of it in the file"
     assert len(ledger.notes) == 1 and "no moving averages" in ledger.notes[0]
     # Whoever asks for raw values need not be told.
-    assert make_ledger(entries, TINY, "raw").notes == ()
+    assert make_ledger(listed(entries), TINY, "raw").notes == ()
 
 
 def test_some_averages_are_missing():
     names = list(shapes_of(TINY))[:5]
     entries = without(checkpoint(TINY), *(f"{name}/{EMA}" for name in names))
-    ledger = make_ledger(entries, TINY)
+    ledger = make_ledger(listed(entries), TINY)
     assert unaccounted(ledger, entries) == []
     assert ledger.counts()["raw"] == 5
     total = len(shapes_of(TINY))
@@ -94,9 +95,9 @@ def test_some_averages_are_missing():
 
 def test_only_averages():
     entries = checkpoint(TINY, raw=False)
-    assert unaccounted(make_ledger(entries, TINY), entries) == []
+    assert unaccounted(make_ledger(listed(entries), TINY), entries) == []
     assert choose_config(entries, "file") == TINY
-    findings = make_ledger(entries, TINY, "raw").findings
+    findings = make_ledger(listed(entries), TINY, "raw").findings
     assert len(findings) == len(shapes_of(TINY))
     assert all(str(finding).endswith("is missing (only its EMA is there)") for finding in findings)
 
@@ -126,7 +127,7 @@ def test_only_averages():
 )
 def test_training_state_is_left_out_for_a_reason(name, reason):
     entries = with_entries(checkpoint(TINY), entry(name, (3, 3, 3, 8)))
-    ledger = make_ledger(entries, TINY)
+    ledger = make_ledger(listed(entries), TINY)
     assert unaccounted(ledger, entries) == []
     row = rows_of(ledger)[name]
     assert (row.use, row.parameter, row.reason) == ("excluded", "", reason)
@@ -142,7 +143,7 @@ def test_a_whole_training_checkpoint():
     ]
     entries = with_entries(entries, *slots)
     assert choose_config(entries, "file") == TINY
-    assert unaccounted(make_ledger(entries, TINY), entries) == []
+    assert unaccounted(make_ledger(listed(entries), TINY), entries) == []
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_a_whole_training_checkpoint():
 )
 def test_what_is_unknown_is_a_finding(name):
     entries = with_entries(checkpoint(TINY), entry(name, (2, 3)))
-    ledger = make_ledger(entries, TINY)
+    ledger = make_ledger(listed(entries), TINY)
     assert sentences(ledger) == [f"{name} [2, 3] is no variable of efficientdet-tiny"]
     assert rows_of(ledger)[name].reason == "unknown"
     assert choose_config(entries, "file") == TINY
@@ -169,7 +170,7 @@ def test_all_findings_come_together():
         entry(f"{reshaped}/{EMA}", (17,)),
         entry(f"{retyped}/{EMA}", (3, 3, 3, 8), "<i4"),
     )
-    ledger = make_ledger(entries, choose_config(entries, "file"))
+    ledger = make_ledger(listed(entries), choose_config(entries, "file"))
     with pytest.raises(InputError) as error:
         ledger.require_complete("file")
     text = str(error.value)
@@ -190,13 +191,13 @@ def test_all_findings_come_together():
         assert told in text
     assert "\n" not in text
     # Without the faults there is no error.
-    make_ledger(checkpoint(TINY), TINY).require_complete("file")
+    make_ledger(listed(checkpoint(TINY)), TINY).require_complete("file")
 
 
 def test_other_precisions_are_no_finding():
     entries = checkpoint(TINY, ema=False)
     entries = with_entries(entries, entry(STEM, (3, 3, 3, 8), "<f2"), entry(BIAS, (63,), "<f8"))
-    ledger = make_ledger(entries, TINY, "raw")
+    ledger = make_ledger(listed(entries), TINY, "raw")
     assert unaccounted(ledger, entries) == []
     total = len(shapes_of(TINY))
     assert ledger.notes == (
@@ -211,14 +212,14 @@ def test_other_precisions_are_no_finding():
 def test_a_transposed_kernel_is_a_finding():
     name = "class_net/class-predict/pointwise_kernel"
     entries = with_entries(checkpoint(TINY, ema=False), entry(name, (1, 1, 63, 16)))
-    findings = sentences(make_ledger(entries, TINY))
+    findings = sentences(make_ledger(listed(entries), TINY))
     assert findings == [f"{name} has shape [1, 1, 63, 16], not [1, 1, 16, 63]"]
 
 
 def test_one_scalar_of_a_fusion_is_missing():
     name = "fpn_cells/cell_0/fnode4/WSM_2"
     entries = without(checkpoint(TINY, ema=False), name)
-    ledger = make_ledger(entries, TINY)
+    ledger = make_ledger(listed(entries), TINY)
     parameter = "fpn.cells.0.nodes.4.weights"
     assert sentences(ledger) == [f"{name}, which fills {parameter}, is missing"]
     assert parameter not in {source.pair.parameter for source in ledger.sources}
@@ -230,7 +231,7 @@ def test_models_are_recognised(name):
     entries = checkpoint(config)
     assert recognise(entries, "file") == (config,)
     assert choose_config(entries, "file") == config
-    assert unaccounted(make_ledger(entries, config), entries) == []
+    assert unaccounted(make_ledger(listed(entries), config), entries) == []
 
 
 def test_d6_and_d7_are_told_apart_by_the_user():
@@ -242,7 +243,7 @@ def test_d6_and_d7_are_told_apart_by_the_user():
     for name in TWINS:
         chosen = choose_config(entries, "file", get_config(name))
         assert chosen == get_config(name)
-        assert unaccounted(make_ledger(entries, chosen), entries) == []
+        assert unaccounted(make_ledger(listed(entries), chosen), entries) == []
     with pytest.raises(
         InputError, match="of efficientdet-d6 or efficientdet-d7, not of efficientdet-d5"
     ):
@@ -262,7 +263,7 @@ def test_class_count_is_read_from_the_file(classes):
     entries = checkpoint(config, ema=False)
     assert choose_config(entries, "file") == config
     assert choose_config(entries, "file", get_config("d0"), classes) == config
-    assert unaccounted(make_ledger(entries, config), entries) == []
+    assert unaccounted(make_ledger(listed(entries), config), entries) == []
     with pytest.raises(InputError, match=rf"has {classes} classes .*, not {classes + 1};"):
         choose_config(entries, "file", num_classes=classes + 1)
 
@@ -272,7 +273,7 @@ def test_a_class_bias_that_no_class_count_gives():
     entries = with_entries(checkpoint(TINY, ema=False), entry(BIAS, (64,)))
     config = choose_config(entries, "file")
     assert config.name == TINY.name
-    findings = sentences(make_ledger(entries, config))
+    findings = sentences(make_ledger(listed(entries), config))
     assert any(finding.startswith(f"{BIAS} has shape [64]") for finding in findings)
 
 
@@ -305,7 +306,7 @@ def test_official_lite_models_are_recognised(name, test_data):
     entries = {variable: entry(variable, shape) for variable, shape, _ in content["variables"]}
     config = choose_config(entries, "file")
     assert config == get_config(name)
-    assert unaccounted(make_ledger(entries, config), entries) == []
+    assert unaccounted(make_ledger(listed(entries), config), entries) == []
 
 
 def test_every_official_index_is_looked_at(test_data):
@@ -321,7 +322,7 @@ def test_official_checkpoints_are_accounted_for(name, weights, test_data):
     config = choose_config(entries, str(path))
     assert config == get_config(INDEX_FILES[name])
     assert config.num_classes == 90
-    ledger = make_ledger(entries, config, weights)
+    ledger = make_ledger(listed(entries), config, weights)
     assert unaccounted(ledger, entries) == []
     assert ledger.notes == ()
     assert ledger.counts()[weights] == len(shapes_of(config))
@@ -335,7 +336,7 @@ def test_incomplete_ledgers_are_seen(test_data):
     """The check of the official files itself fails where something is lost."""
     path = test_data / "official" / "index" / "efficientdet-d0.coco2.index"
     entries = read_index(path).entries
-    ledger = make_ledger(entries, get_config("d0"))
+    ledger = make_ledger(listed(entries), get_config("d0"))
     assert unaccounted(ledger, entries) == []
     for broken in (
         replace(ledger, rows=ledger.rows[1:]),
@@ -346,7 +347,7 @@ def test_incomplete_ledgers_are_seen(test_data):
     ):
         assert unaccounted(broken, entries) != []
     fewer = without(dict(entries), f"box_net/box-predict/bias/{EMA}", "box_net/box-predict/bias")
-    assert unaccounted(make_ledger(fewer, get_config("d0")), fewer) != []
+    assert unaccounted(make_ledger(listed(fewer), get_config("d0")), fewer) != []
 
 
 def test_the_registry_knows_the_official_models():

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from listed_source import listed
 from made_entries import checkpoint, entry, shapes_of, unaccounted, with_entries, without
 
 from converter.choice import choose_config, recognise
@@ -58,7 +59,7 @@ def test_what_the_variables_settle_is_taken_from_them(hparam):
     entries = checkpoint(config)
     chosen = choose_config(entries, "file")
     assert chosen == config
-    ledger = make_ledger(entries, chosen)
+    ledger = make_ledger(listed(entries), chosen)
     assert unaccounted(ledger, entries) == [] and ledger.unsettled == ()
     told = f"in place of what efficientdet-tiny has: {hparam} "
     assert any(told in note for note in ledger.notes) == (hparam != "num_classes")
@@ -99,7 +100,7 @@ def test_what_they_do_not_settle_is_asked_for(case):
     config = replace(TINY, **values)
     entries = checkpoint(config)
     chosen = choose_config(entries, "file")
-    ledger = make_ledger(entries, chosen)
+    ledger = make_ledger(listed(entries), chosen)
     with pytest.raises(InputError, match=message.replace("\\\\", "\\")) as refused:
         ledger.require_complete("file")
     assert len(str(refused.value)) < 400
@@ -109,7 +110,7 @@ def test_what_they_do_not_settle_is_asked_for(case):
         choose_config(entries, "file", num_classes=8)
     # With the hyperparameter it converts.
     assert choose_config(entries, "file", config, given={"num_scales": "--hparams"}) == config
-    make_ledger(entries, config).require_complete("file")
+    make_ledger(listed(entries), config).require_complete("file")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_what_they_do_not_settle_is_asked_for(case):
 def test_heads_that_no_numbers_of_anchors_and_classes_make(bias, count, message):
     entries = with_entries(checkpoint(TINY, ema=False), entry(bias, (count,)))
     with pytest.raises(InputError, match=message):
-        make_ledger(entries, choose_config(entries, "file")).require_complete("file")
+        make_ledger(listed(entries), choose_config(entries, "file")).require_complete("file")
 
 
 def test_a_name_that_is_missing_settles_nothing_wrong():
@@ -131,7 +132,7 @@ def test_a_name_that_is_missing_settles_nothing_wrong():
     entries = without(checkpoint(TINY, ema=False), *gone)
     config = choose_config(entries, "file")
     assert config == TINY
-    assert {finding.name for finding in make_ledger(entries, config).findings} == set(gone)
+    assert {finding.name for finding in make_ledger(listed(entries), config).findings} == set(gone)
 
 
 def test_numbers_in_names_are_bounded():

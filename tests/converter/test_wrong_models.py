@@ -6,12 +6,14 @@ import shlex
 
 import numpy as np
 import pytest
+from listed_source import listed
 from made_entries import checkpoint, entry
 
 from converter.choice import choose_config
 from converter.conversion import account, convert
 from converter.fetch.cached import CheckpointFiles
-from converter.variables import EMA, without_prefix
+from converter.formats.renamed import without_prefix
+from converter.variables import EMA
 from converter.wrong_models import common_prefix
 from efficientdet_spec import TINY, Cause, InputError
 
@@ -72,7 +74,7 @@ def test_names_behind_a_prefix(prefix):
     )
     with pytest.raises(InputError, match=message):
         choose_config(entries, "file")
-    assert choose_config(without_prefix(entries, prefix, "file"), "file") == TINY
+    assert choose_config(without_prefix(listed(entries), prefix).entries, "file") == TINY
 
 
 @pytest.mark.parametrize("prefix", ["my model/", "it's $HOME/", "-x/", "a;b/"])
@@ -125,7 +127,7 @@ def test_a_prefix_is_stripped(prefixed, tiny_conversion):
 )
 def test_a_prefix_that_is_none_or_makes_two_names_one(prefix, names, message):
     with pytest.raises(InputError, match=message):
-        without_prefix({name: entry(name) for name in names}, prefix, "file")
+        without_prefix(listed({name: entry(name) for name in names}), prefix)
 
 
 def test_both_frameworks_read_the_same_names(prefixed, tmp_path):

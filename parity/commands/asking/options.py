@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from converter.bundle import checkpoint_files
-from converter.conversion import Conversion, convert
+from converter.conversion import Conversion, convert, files_at
 from converter.fetch.cached import CheckpointFiles
 from converter.fetch.sources import default_cache, resolve
 from converter.hparams.given import Hyperparameters
@@ -95,7 +94,7 @@ def check_results(
     Raises:
         InputError: Says which.
     """
-    keep = [*checkpoint_files(prefix), *(Path(path) for path in inputs if path)]
+    keep = [*files_at(prefix), *(Path(path) for path in inputs if path)]
     for target in filter(None, targets):
         with place.checking():
             check_writable(target, keep)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from converter.unchanged import unchanged
 from efficientdet_spec import Cause, InputError
 from efficientdet_spec.encoded import check_encoded, read_encoded
 from parity.commands.detecting.detection import Detection, Stopwatch
+from parity.commands.filling import fill
 from parity.detections.messages import SideName
 from parity.sides.tensorflow_import import import_tensorflow
 
@@ -207,11 +207,5 @@ def tensorflow_stages(setup: Detection) -> Iterator[TensorflowStages]:
             "found": (found.boxes, found.scores, found.classes),
         }
     with reference_tf.open_session(built.graph, setup.threads, device=setup.device) as session:
-        with unchanged(setup.conversion, setup.prefix):
-            built.restore(
-                session,
-                setup.prefix,
-                ema=setup.weights == "ema",
-                scope=setup.conversion.ledger.stripped,
-            )
+        fill(built, session, setup.conversion)
         yield TensorflowStages(session, graph)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from converter.unchanged import unchanged
+from parity.commands.filling import fill
 from parity.commands.references import Wanted
 from parity.gradients.sides import ReferenceGradients
 from parity.process.arrays import Array
@@ -53,18 +53,15 @@ def gradients(wanted: Wanted) -> ReferenceGradients:
     def compute(
         images: Array, patterns: Sequence[Array], *, dtype: str, training: bool
     ) -> Gradients:
-        with unchanged(wanted.conversion, wanted.prefix):
-            found = of_variables(
-                wanted.config,
-                wanted.prefix,
-                images,
-                patterns,
-                ema=wanted.weights == "ema",
-                scope=wanted.conversion.ledger.stripped,
-                dtype=dtype,
-                training=training,
-                threads=wanted.threads,
-            )
+        found = of_variables(
+            wanted.config,
+            lambda built, session: fill(built, session, wanted.conversion),
+            images,
+            patterns,
+            dtype=dtype,
+            training=training,
+            threads=wanted.threads,
+        )
         return Gradients(
             found.scalar,
             found.images,
@@ -92,11 +89,5 @@ def filled(wanted: Wanted, built: Any, described: dict[str, Any]) -> Iterator[Re
 
     taps = TensorflowReference(built)
     with reference_tf.open_session(built.graph, wanted.threads, device=wanted.device) as session:
-        with unchanged(wanted.conversion, wanted.prefix):
-            built.restore(
-                session,
-                wanted.prefix,
-                ema=wanted.weights == "ema",
-                scope=wanted.conversion.ledger.stripped,
-            )
+        fill(built, session, wanted.conversion)
         yield taps.reference(session, described)

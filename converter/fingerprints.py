@@ -1,0 +1,2 @@
+def of_arrays(config, arrays):
+    return None

@@ -1,0 +1,61 @@
+"""Plain state dicts for other PyTorch code bases (:mod:`converter.mappings`) to load strictly."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from converter.formats.registry import Format
+from converter.formats.target import Values, Written, WrittenRow
+from converter.mappings.keys import Key, Naming
+from converter.mappings.layouts import KEPT
+from converter.mappings.state_dicts import namings, to_naming
+from efficientdet_spec import Cause, InputError
+
+
+def write(naming: Naming, path: Path, values: Values) -> Written:
+    """Write a state dict with every key that the code base's model has, in its order.
+
+    Args:
+        naming: Of the code base.
+        path: The file.
+        values: The model.
+
+    Raises:
+        InputError: The code base has no such model, raw values are to be kept too, or the file
+            cannot be written.
+    """
+    # Torch takes seconds to import, which no list of formats should cost.
+    from torch_model.checkpoint import save_state_dict
+
+    if values.raw is not None:
+        raise InputError(
+            f"A state dict of {naming.project} has one value for each parameter, so raw values and "
+            f"moving averages (EMA) cannot both be kept; write one of them, or another kind of "
+            f"file.",
+            Cause.OPTION,
+        )
+    source = str(values.provenance.get("source", "The source"))
+    arrays = to_naming(naming, values.config, values.arrays, source)
+    keys = {key.name: key for key in naming.keys(values.config)}
+    save_state_dict(path, arrays)
+    rows = tuple(_row(keys[name], naming, values) for name in arrays)
+    return Written((path,), rows, naming.notes(values.config))
+
+
+def _row(key: Key, naming: Naming, values: Values) -> WrittenRow:
+    """What a key holds: all have the shape and the axes of the parameter."""
+    if key.parameter in values.arrays:
+        return WrittenRow(key.name, key.shape, str(key.parameter), KEPT.name, "model")
+    return WrittenRow(key.name, key.shape, "", "", key.why_unused(naming))
+
+
+FORMATS = tuple(
+    Format(
+        name=naming.name,
+        says=f"a state dict with the keys of {naming.whose}",
+        write=partial(write, naming),
+        ending=".pth",
+    )
+    for naming in namings().values()
+)

@@ -1,0 +1,109 @@
+"""TensorFlow 1 checkpoints: a bundle whose keys are the variables' names, as training writes them.
+
+Moving averages, where training kept them, stand beside the raw values under a name of their own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from converter.bundle import checkpoint_files
+from converter.bundle_writer import Tensors, write_bundle
+from converter.fetch.naming import STATE_FILE
+from converter.fetch.places import checkpoint_at, require_readable
+from converter.formats.bundles import BundleSource
+from converter.formats.registry import Format
+from converter.formats.target import Values, Written, WrittenRow
+from converter.mappings.layouts import Array
+from converter.mappings.official import iterate_pairs
+from efficientdet_spec import EMA_SUFFIX, Cause, InputError
+
+
+class Tf1Source(BundleSource):
+    """A TensorFlow 1 checkpoint; see :class:`BundleSource`."""
+
+    FORMAT = "tf1"
+    SAYS = "a TensorFlow 1 checkpoint"
+
+
+def find(path: Path) -> Path | None:
+    """The prefix of the checkpoint that a path names; see :class:`Format`."""
+    prefix = checkpoint_at(path)
+    if prefix is not None:
+        require_readable(prefix)
+    return prefix
+
+
+def write(folder: Path, values: Values) -> Written:
+    """Write a checkpoint as official training and the releases have it; see :class:`Format`.
+
+    Without raw values both names of a variable hold the same: whoever restores takes the averages
+    by default, and official fine-tuning starts from the plain names.
+
+    Args:
+        folder: Where the files go, under the name ``model``; made if need be.
+        values: The model.
+    """
+    plain = values.arrays if values.raw is None else values.raw
+    reason = "raw" if values.raw is not None else "model"
+    tensors: dict[str, Array] = {"global_step": np.array(0, np.int64)}
+    rows = {"global_step": WrittenRow("global_step", (), "", "", "training step counter")}
+    for pair in iterate_pairs(values.config):
+        both = [("", plain, reason)]
+        if values.with_averages:
+            both.append((EMA_SUFFIX, values.arrays, "ema" if values.raw is not None else "model"))
+        for suffix, arrays, which in both:
+            parts = pair.layout.to_tensorflow(np.asarray(arrays[pair.parameter]))
+            for variable, part in zip(pair.variables, parts, strict=True):
+                name = variable + suffix
+                tensors[name] = part
+                rows[name] = WrittenRow(name, part.shape, pair.parameter, pair.layout.name, which)
+    prefix = write_into(folder, tensors)
+    notes = []
+    if values.with_averages and values.raw is None:
+        notes.append(
+            "Raw values and moving averages (EMA) hold the same: only one of them was there."
+        )
+    files = (*checkpoint_files(prefix), folder / STATE_FILE)
+    return Written(files, tuple(rows[name] for name in sorted(rows)), tuple(notes))
+
+
+def write_into(folder: Path, tensors: Tensors) -> Path:
+    """Write a bundle called ``model`` into a folder of its own, which is made if need be.
+
+    Args:
+        folder: The folder.
+        tensors: By name.
+
+    Returns:
+        What the names of the files begin with.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be made ({error.strerror}); name a folder that can be written.",
+            Cause.of(error),
+        ) from error
+    return write_bundle(folder / "model", tensors)
+
+
+FORMATS = (
+    Format(
+        name="tf1",
+        says=Tf1Source.SAYS,
+        find=find,
+        open=lambda prefix: Tf1Source(prefix, prefix),
+        files=checkpoint_files,
+        write=write,
+        is_folder=True,
+        holds_both=True,
+        # Whatever else is a bundle has been asked before.
+        order=60,
+    ),
+)

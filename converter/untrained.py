@@ -1,0 +1,2 @@
+def untrained_notes(arrays):
+    return ()

@@ -1,0 +1,296 @@
+"""State dicts as sources: which dictionary is the model, in whose names, and what is beside it."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from converter.formats.source import StoredEntry, dtype_name
+from converter.formats.state_dict import state_dict_source
+from converter.ledger import make_ledger
+from converter.mappings import effdet
+from converter.mappings.official import iterate_pairs
+from converter.mappings.own import OWN
+from converter.mappings.state_dicts import get_naming, to_naming
+from efficientdet_spec import (
+    EMA_SUFFIX,
+    LITE_MODELS,
+    MODELS,
+    OFFICIAL_MODELS,
+    TINY,
+    Fusion,
+    InputError,
+    get_config,
+)
+
+EFFDET, ZYLO117 = get_naming("effdet"), get_naming("zylo117")
+LEVEL_FIRST = effdet.NAMING.variants[0]
+NAMINGS = {"effdet": EFFDET, "level first": LEVEL_FIRST, "zylo117": ZYLO117, "own": OWN}
+# zylo117's code has no model in which a feature has the BiFPN's channels already.
+OF = {name: replace(TINY, fpn_channels=20 if name == "zylo117" else 16) for name in NAMINGS}
+COUNTER = "counter of training steps, not read at inference"
+
+
+def arrays_of(config, seed=3):
+    random = np.random.default_rng(seed)
+    return {
+        pair.parameter: random.standard_normal(pair.shape).astype("float32")
+        for pair in iterate_pairs(config)
+    }
+
+
+def state_of(name, seed=3):
+    return to_naming(NAMINGS[name], OF[name], arrays_of(OF[name], seed))
+
+
+def opened(groups):
+    """The source of dictionaries of arrays."""
+    return state_dict_source(
+        path=Path("x.pth"),
+        format_name="pth",
+        says="a PyTorch file",
+        groups={
+            group: {
+                key: StoredEntry(key, dtype_name(array.dtype), array.shape, array.nbytes)
+                for key, array in arrays.items()
+            }
+            for group, arrays in groups.items()
+        },
+        read=lambda group, key: groups[group][key],
+        files=[Path("x.pth")],
+        digests={"file_sha256": "0"},
+    )
+
+
+def before(prefix, arrays):
+    return {prefix + key: array for key, array in arrays.items()}
+
+
+def converted(source, config, suffix=""):
+    """The arrays that a source has for each parameter."""
+    return {
+        pair.parameter: pair.layout.to_torch(
+            [source.read(name + suffix) for name in pair.variables]
+        )
+        for pair in source.naming.pairs(config)
+    }
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(
+        one[name].dtype == other[name].dtype and one[name].tobytes() == other[name].tobytes()
+        for name in one
+    )
+
+
+def reasons(source, config, weights="ema"):
+    """Of all tensors that are not used, how many are for which reason; there are no findings."""
+    ledger = make_ledger(source, config, weights, shapes={})
+    assert not ledger.findings
+    return Counter(row.reason for row in ledger.rows if row.use == "excluded")
+
+
+@pytest.mark.parametrize("name", NAMINGS)
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "_orig_mod.module."])
+@pytest.mark.parametrize("group", ["", "state_dict", "anything"])
+def test_there_and_back_bit_for_bit(name, prefix, group):
+    config = OF[name]
+    source = opened({group: before(prefix, state_of(name))})
+    assert same(converted(source, config), arrays_of(config))
+    assert source.naming.name == NAMINGS[name].name
+    assert {entry.name for entry in source.entries.values()} == set(before(prefix, state_of(name)))
+    assert set(reasons(source, config)) == {COUNTER}
+    assert not source.left_out and source.ONLY_VALUE
+    told = f"Keys were read without {prefix!r} before them."
+    assert (told in source.notes) is bool(prefix)
+
+
+@pytest.mark.parametrize(
+    "name, model",
+    [
+        (name, model)
+        for name in NAMINGS
+        for model in (*OFFICIAL_MODELS, *(() if name == "zylo117" else LITE_MODELS))
+    ],
+)
+def test_every_key_of_every_model_is_accounted_for(name, model):
+    config = get_config(model).with_classes(3)
+    keys = {key.name: key.shape for key in NAMINGS[name].keys(config)}
+    # One element stands for an array of any size.
+    state = {key: np.broadcast_to(np.float32(0), shape) for key, shape in keys.items()}
+    source = opened({"": state})
+    ledger = make_ledger(source, config, shapes={})
+    assert not ledger.findings and len(ledger.rows) == len(keys)
+    filled = {part.pair.parameter: part.pair.shape for part in ledger.sources}
+    assert filled == {pair.parameter: pair.shape for pair in iterate_pairs(config)}
+    unused = 64 if name == "zylo117" and config.fusion is Fusion.SUM else 0
+    assert reasons(source, config)["never read by zylo117/Yet-Another-EfficientDet-Pytorch"] == (
+        unused
+    )
+    # A batch norm has four parameters and a counter.
+    norms = sum(parameter.endswith(".running_var") for parameter in filled)
+    assert len(keys) == len(filled) + norms + unused
+
+
+@pytest.mark.parametrize("keys", [("state_dict", "state_dict_ema"), ("model", "model_ema")])
+@pytest.mark.parametrize("name", NAMINGS)
+def test_averages_beside_the_raw_values_are_told_by_their_dictionary(name, keys):
+    config = OF[name]
+    raw, averages = state_of(name, 3), before("module.", state_of(name, 4))
+    moments = {"exp_avg": np.zeros(3, np.float32)}
+    source = opened(
+        {
+            keys[0]: raw,
+            keys[1]: averages,
+            "optimizer/state/0": moments,
+            "optimizer/state/1": moments,
+        }
+    )
+    assert same(converted(source, config), arrays_of(config, 3))
+    assert same(converted(source, config, EMA_SUFFIX), arrays_of(config, 4))
+    assert not source.ONLY_VALUE
+    first = next(iter(raw))
+    assert source.entries[first].name == f"{keys[0]}/{first}"
+    assert source.entries[first + EMA_SUFFIX].name == f"{keys[1]}/module.{first}"
+    found = reasons(source, config)
+    assert found["in 'optimizer', which holds no model"] == 2
+    assert found[COUNTER] == 2 * sum(key.endswith("num_batches_tracked") for key in raw)
+    assert found["raw twin of an EMA value"] == len(arrays_of(config))
+    assert reasons(source, config, "raw")["EMA twin, raw values asked for"] == len(
+        arrays_of(config)
+    )
+    # The order in a file says nothing.
+    turned = opened({keys[1]: averages, keys[0]: raw})
+    assert same(converted(turned, config, EMA_SUFFIX), arrays_of(config, 4))
+
+
+def test_averages_alone_are_averages():
+    source = opened({"state_dict_ema": state_of("effdet")})
+    assert same(converted(source, OF["effdet"], EMA_SUFFIX), arrays_of(OF["effdet"]))
+
+
+def test_what_a_bench_of_effdet_has_besides_is_left_out():
+    state = {**before("model.", state_of("effdet")), "anchors.boxes": np.zeros((9, 4), np.float32)}
+    source = opened({"": state})
+    assert same(converted(source, OF["effdet"]), arrays_of(OF["effdet"]))
+    assert "anchors.boxes" in source.left_out
+    assert reasons(source, OF["effdet"])[source.left_out["anchors.boxes"]] == 1
+
+
+def test_what_nobody_knows_is_a_finding():
+    state = {**state_of("effdet"), "box_net.more": np.zeros(3, np.float32)}
+    ledger = make_ledger(opened({"": state}), OF["effdet"], shapes={})
+    assert [finding.name for finding in ledger.findings] == ["box_net.more"]
+    state = {**before("model.", state_of("effdet")), "box_net.more": np.zeros(3, np.float32)}
+    ledger = make_ledger(opened({"": state}), OF["effdet"], shapes={})
+    assert [finding.name for finding in ledger.findings] == ["box_net.more"]
+
+
+def test_repeats_and_levels_are_told_apart():
+    """effdet can turn its heads' batch norms, all of which have one shape."""
+    state = state_of("effdet")
+    turned = {
+        ("{0}.bn_rep.{3}.{2}.{5}".format(*key.split(".")) if ".bn_rep." in key else key): array
+        for key, array in state.items()
+    }
+    assert turned.keys() == state_of("level first").keys() != state.keys()
+    for one in (state, turned):
+        assert same(converted(opened({"": one}), OF["effdet"]), arrays_of(OF["effdet"]))
+
+
+def test_half_precision_is_named():
+    state = {key: array.astype("float16") for key, array in state_of("effdet").items()}
+    source = opened({"": state})
+    name = "class_net.predict.conv_pw.bias"
+    assert source.entries[name].dtype_name == "DT_HALF"
+    assert source.read(name).dtype == np.float16
+
+
+def without_biases():
+    inner = (
+        "conv_rep.0.conv_pw.bias",
+        "conv_rep.1.conv_pw.bias",
+        "conv.conv_pw.bias",
+        "conv.conv.bias",
+    )
+    return {key: array for key, array in state_of("effdet").items() if not key.endswith(inner)}
+
+
+def named(*names):
+    return {name: np.zeros(2, np.float32) for name in names}
+
+
+@pytest.mark.parametrize(
+    "groups, said",
+    [
+        ({}, "x.pth holds no tensors, which are not the parameters of an EfficientDet"),
+        ({"": {}}, "holds no tensors"),
+        ({"a": named("fc.weight"), "b": named("fc.bias")}, "holds 2 tensors (fc.weight, fc.bias)"),
+        (
+            {"": named("backbone.stem.weight", "neck.bifpn.0", "bbox_head.conv_cls.weight")},
+            "x.pth is a model of mmdetection, whose names are not read",
+        ),
+        (
+            {
+                "m": named(
+                    "module.conv_stem.weight", "module.bn1.bias", "module.blocks.0.0.conv_dw.weight"
+                )
+            },
+            "x.pth is timm's backbone alone",
+        ),
+        (
+            {"": named("_conv_stem.weight", "_bn0.bias", "_blocks.0._bn1.bias")},
+            "zylo117's) backbone alone",
+        ),
+        (
+            {"": named("features.0.0.weight", "features.1.0.block.0.0.weight")},
+            "torchvision's backbone",
+        ),
+        (
+            {"": named("stem_conv.weight", "stem_bn.bias", "blocks.0.x")},
+            "this project's backbone alone",
+        ),
+        (
+            {"a": state_of("effdet"), "b": state_of("effdet")},
+            "holds 2 models (in 'a', 'b'), and nothing",
+        ),
+        (
+            {"state_dict": state_of("effdet"), "state_dict_ema": state_of("own")},
+            "holds 2 models (in 'state_dict', 'state_dict_ema')",
+        ),
+        ({"model": state_of("own"), "state_dict_ema": state_of("own")}, "holds 2 models"),
+        ({"": without_biases()}, "without biases before batch norms (redundant_bias=False)"),
+        (
+            {"": {**state_of("own"), f"fpn.x{EMA_SUFFIX}": np.zeros(1)}},
+            "keys of a state dict that end like a moving average's variable",
+        ),
+        (
+            {
+                "": {
+                    **before("model.", state_of("own")),
+                    "class_head.predict.pointwise.bias": np.zeros(1),
+                }
+            },
+            "two tensors for one name of the model",
+        ),
+        ({"": before("module." * 9, state_of("own"))}, "which are not the parameters"),
+        ({"": named(*(f"{'x' * 5000}{i}" for i in range(50)))}, "holds 50 tensors (xxxx"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_a_sentence(groups, said):
+    with pytest.raises(InputError) as raised:
+        opened(groups)
+    text = str(raised.value)
+    assert said in text and len(text.encode()) < 1000 and text.endswith(".")
+    assert "\n" not in text
+
+
+def test_each_naming_is_told_for_every_model():
+    for name, naming in NAMINGS.items():
+        for model, config in MODELS.items():
+            if name == "zylo117" and model in (TINY.name, *LITE_MODELS):
+                continue
+            keys = {key.name: np.zeros(0, np.float32) for key in naming.keys(config)}
+            assert opened({"": keys}).naming.name == naming.name
