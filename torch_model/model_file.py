@@ -131,15 +131,18 @@ def value_of(provenance: Mapping[str, Any]) -> str:
     Returns:
         ``ema``, also where only most of the parameters had an average; ``raw``, also where
         averages were asked for and the checkpoint had none; ``model`` where it is not said, as of
-        a model that nobody has converted.
+        a model that nobody has converted, or one of a container with one value of each variable.
     """
     asked, counts = provenance.get("weights"), provenance.get("variables")
     if asked == RAW:
         return RAW
     if asked not in (EMA, "both"):
         return MODEL
-    fell_back = isinstance(counts, Mapping) and not counts.get(EMA) and counts.get(RAW)
-    return RAW if fell_back else EMA
+    # Averages were preferred; what there was of each variable is what was taken.
+    taken = counts if isinstance(counts, Mapping) else {}
+    if taken.get(EMA) or not (taken.get(RAW) or taken.get("only")):
+        return EMA
+    return RAW if taken.get(RAW) else MODEL
 
 
 @dataclass(frozen=True)

@@ -33,13 +33,6 @@ NAMING = "efficientdet-parity"
 OWN = Naming(NAMING, "this project's parameters", iterate_own)
 """The names of this project's own files."""
 
-_ONLY = {
-    EMA: "the moving average",
-    RAW: "the raw value",
-    MODEL: "and does not say whether it is the raw one or a moving average",
-}
-"""Which value the only one is, as :attr:`TensorSource.ONLY_VALUE`."""
-
 _COUNTER = "counter of training steps, not read at inference"
 
 
@@ -62,8 +55,8 @@ class OwnSource(TensorSource):
         self.path = file.path
         self.said = Said(file.config, file.provenance)
         self._file = file
-        if len(file.parts) == 1:
-            self.ONLY_VALUE = _ONLY[file.main]
+        if MODEL in file.parts:
+            self.ONLY_VALUE = "and does not say whether it is the raw one or a moving average"
         self._places = {
             name + (EMA_SUFFIX if part == EMA else ""): (part, name)
             for part, tensors in file.parts.items()

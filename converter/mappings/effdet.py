@@ -118,7 +118,8 @@ def _notes(config: EfficientDetConfig) -> tuple[str, ...]:
     """By which call the code base makes the model that takes the keys."""
     if config.name == TINY.name or not has_keys_of_release(config):
         return ()
-    name = f"tf_{base_model(config.name).replace('-', '_')}"
+    variant = "_ap" if config.name.endswith("-advprop") else ""
+    name = f"tf_{base_model(config.name).replace('-', '_')}{variant}"
     return (f"Load it into effdet.create_model({name!r}, num_classes={config.num_classes}).",)
 
 

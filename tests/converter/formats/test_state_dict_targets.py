@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_images import waves
 
 from converter.formats.registry import find, formats
 from converter.formats.target import Values
 from converter.mappings.official import iterate_pairs
 from converter.mappings.state_dicts import get_naming
 from efficientdet_spec import (
+    EMA_SUFFIX,
     LITE_MODELS,
     OFFICIAL_MODELS,
     TINY,
@@ -26,6 +28,7 @@ from efficientdet_spec import (
     InputError,
     get_config,
 )
+from torch_model.checkpoint import from_arrays
 
 TINY_OF = {"effdet": TINY, "zylo117": replace(TINY, fpn_channels=20)}
 BOTH = pytest.mark.parametrize("name", TINY_OF)
@@ -99,6 +102,8 @@ def test_what_the_code_base_does_otherwise_is_told(tmp_path):
     path, config = tmp_path / "x.pth", get_config("d0").with_classes(3)
     call = "Load it into effdet.create_model('tf_efficientdet_d0', num_classes=3)."
     assert write("effdet", path, config).notes == (call,)
+    call = "Load it into effdet.create_model('tf_efficientdet_d0_ap', num_classes=90)."
+    assert write("effdet", path, get_config("d0-advprop")).notes == (call,)
     loading, pools = write("zylo117", path, config).notes
     assert loading == "Load it into EfficientDetBackbone(compound_coef=0, num_classes=3)."
     assert "max-pools pad with zeros" in pools
@@ -206,3 +211,33 @@ def test_zylo117_loads_it_strictly(model, zylo117, tmp_path, monkeypatch):
     with unfilled():
         port = zylo117(num_classes=80, compound_coef=OFFICIAL_MODELS.index(model))
     require_loaded(port, path)
+
+
+def test_effdet_computes_what_the_model_does(effdet, test_data, tmp_path):
+    """The trained D0, bit for bit in effdet's layers, gives the same outputs but for rounding."""
+    prefix = test_data / "checkpoints" / "efficientdet-d0"
+    if not prefix.exists():
+        pytest.skip("the folder of optional material has no trained D0")
+    container, place = find(prefix)
+    source, config = container.open(place), get_config("d0")
+    arrays = {
+        pair.parameter: pair.layout.to_torch(
+            [source.read(name + EMA_SUFFIX) for name in pair.variables]
+        )
+        for pair in source.naming.pairs(config)
+    }
+    formats()["effdet"].write(tmp_path / "x.pth", Values(config, arrays))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        port = effdet.create_model(
+            "tf_efficientdet_d0", pretrained_backbone=False, image_size=(128, 128)
+        )
+    port.load_state_dict(torch.load(tmp_path / "x.pth", weights_only=True), strict=True)
+    image = (torch.from_numpy(waves(128, 128)).permute(2, 0, 1)[None] - 120) / 58
+    with torch.no_grad():
+        ours = from_arrays(config, arrays, "D0").double().eval()(image.double())
+        exact = port.double().eval()(image.double())
+    for one, other in zip((*ours[0], *ours[1]), (*exact[0], *exact[1]), strict=True):
+        # A few hundred layers, each of which rounds to float64.
+        rounding = 300 * np.finfo(np.float64).eps * float(one.abs().max())
+        assert float((one - other).abs().max()) <= rounding
