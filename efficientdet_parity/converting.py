@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch_model.model import EfficientDet
 
 
-_WRITTEN = ("target", "list", "filter", "json", "naming")
+_WRITTEN = ("target", "list", "filter", "json", "to", "no_ema")
 """Settings that say what a command line writes and prints."""
 
 

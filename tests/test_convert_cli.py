@@ -240,9 +240,23 @@ def test_json_that_cannot_be_written(tiny_checkpoint, tmp_path, run):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("name", ["tiny.pt", "tiny", "tiny.pth.gz", ".pth"])
+@pytest.mark.parametrize("name", ["tiny.onnx", "tiny", "tiny.pth.gz", ".pth"])
 def test_target_has_another_suffix(name, tiny_checkpoint, target, refused):
-    assert "does not end in .pth" in refused(tiny_checkpoint, target.with_name(name))
+    message = refused(tiny_checkpoint, target.with_name(name))
+    assert "does not say by its ending what it is to be; let it end in .h5" in message
+    assert "or give --to with one of h5, pth, safetensors" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "to", "told"),
+    [
+        ("tiny.h5", "pth", "ends like a Keras HDF5 file, but --to asks for a PyTorch file"),
+        ("tiny.pth", "tf1", "ends like a PyTorch file"),
+        ("tiny.safetensors", "effdet", "ends like a safetensors file, but --to asks for a state"),
+    ],
+)
+def test_target_and_to_contradict_each_other(name, to, told, tiny_checkpoint, target, refused):
+    assert told in refused(tiny_checkpoint, target.with_name(name), "--to", to)
 
 
 def test_target_is_missing(tiny_checkpoint, refused):

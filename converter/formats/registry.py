@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -118,11 +119,11 @@ def check_target(target: Path, found: Format) -> None:
             not exist.
     """
     what = ""
-    if found.is_folder and target.exists() and not target.is_dir():
+    if found.is_folder and os.path.exists(target) and not os.path.isdir(target):
         what = "is a file, where a folder is to be written; name a folder, or a new one"
-    elif not found.is_folder and target.is_dir():
+    elif not found.is_folder and os.path.isdir(target):
         what = "is a folder; name a file in an existing folder"
-    elif not target.absolute().parent.is_dir():
+    elif not os.path.isdir(target.absolute().parent):
         what = "lies in a folder that does not exist; name one in an existing folder"
     if what:
         raise InputError(f"{target} {what}.", Cause.FILE)

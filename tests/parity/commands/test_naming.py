@@ -9,17 +9,19 @@ import torch
 
 import convert
 import efficientdet_parity as ep
+from converter.formats.registry import formats
+from converter.formats.target import Values
+from converter.listing import written_lines
 from converter.mappings.official import iterate_pairs
 from converter.mappings.state_dicts import from_naming, get_naming, to_naming
 from efficientdet_spec import TINY, Cause, InputError, get_config
-from parity.commands.convert import _named_text
 
 
 @pytest.fixture
 def written(tiny_checkpoint, tmp_path):
-    """The file that ``--naming effdet`` writes."""
+    """The file that ``--to effdet`` writes."""
     target = tmp_path / "effdet.pth"
-    assert convert.main([str(tiny_checkpoint), str(target), "--naming", "effdet"]) == 0
+    assert convert.main([str(tiny_checkpoint), str(target), "--to", "effdet"]) == 0
     return target
 
 
@@ -36,36 +38,40 @@ def test_a_file_holds_the_checkpoints_values_under_the_keys(written, tiny_conver
 
 def test_what_is_printed(tiny_checkpoint, tmp_path, capsys):
     target = tmp_path / "x.pth"
-    assert convert.main([str(tiny_checkpoint), str(target), "--naming", "effdet"]) == 0
+    assert convert.main([str(tiny_checkpoint), str(target), "--to", "effdet"]) == 0
     keys = list(get_naming("effdet").keys(TINY))
+    printed = capsys.readouterr().out
+    counters = sum(key.name.endswith("num_batches_tracked") for key in keys)
     assert (
-        f"\n  a state dict with the {len(keys)} keys of rwightman/efficientdet-pytorch\n"
-        f"wrote {target} ("
-    ) in capsys.readouterr().out
+        f"  {len(keys) - counters} tensors written for {len(keys) - counters} parameters; "
+        f"{counters} counter of training steps, not read at inference\n"
+    ) in printed
+    what = "a state dict with the keys of effdet (rwightman/efficientdet-pytorch)"
+    assert f"\nwrote {target} (" in printed and f" MB, {what}) in " in printed
 
 
-def test_how_many_keys_are_never_read_is_printed():
-    text = _named_text(get_naming("zylo117"), get_config("d6"))
-    assert text == (
-        "  a state dict with the 1882 keys of zylo117/Yet-Another-EfficientDet-Pytorch, which "
-        "never reads 64 of them"
-    )
+def test_how_many_keys_are_never_read_is_printed(tmp_path):
+    config = get_config("d6")
+    arrays = {pair.parameter: np.zeros(pair.shape, np.float32) for pair in iterate_pairs(config)}
+    written = formats()["zylo117"].write(tmp_path / "d6.pth", Values(config, arrays))
+    text = "\n".join(written_lines(written, 100))
+    assert len(written.rows) == 1882 and "; 64 never read" in text.replace("\n", " ")
 
 
 def test_the_result_says_whose_keys_they_are(tiny_checkpoint, tmp_path):
-    for options, expected in ((["--naming", "effdet"], "effdet"), ([], None)):
+    for options, expected in ((["--to", "effdet"], "effdet"), ([], "pth")):
         result = tmp_path / "result.json"
         words = [str(tiny_checkpoint), str(tmp_path / "x.pth"), "--json", str(result), *options]
         assert convert.main(words) == 0
-        assert json.loads(result.read_text()).get("naming") == expected
+        assert json.loads(result.read_text())["to"] == expected
 
 
 @pytest.mark.parametrize(
     "options, said",
     [
-        (["--naming", "efdet"], "There is no naming 'efdet' (did you mean effdet?)"),
-        (["--naming", "effdet", "--list"], "--naming is about TARGET, which --list does not"),
-        (["--naming", "zylo117"], "which zylo117/Yet-Another-EfficientDet-Pytorch cannot build"),
+        (["--to", "efdet"], "--to is 'efdet'; give one of pth, safetensors, tf1, tf2, h5, effdet, zylo117 (did you"),
+        (["--to", "effdet", "--list"], "--to is about TARGET, which --list does not"),
+        (["--to", "zylo117"], "which zylo117/Yet-Another-EfficientDet-Pytorch cannot build"),
     ],
 )
 def test_mistakes(options, said, tiny_checkpoint, tmp_path, capsys):
@@ -75,8 +81,8 @@ def test_mistakes(options, said, tiny_checkpoint, tmp_path, capsys):
 
 
 def test_in_python_a_model_is_returned(tiny_checkpoint):
-    with pytest.raises(InputError, match="^naming says what a command line writes"):
-        ep.convert(tiny_checkpoint, naming="effdet")
+    with pytest.raises(InputError, match="^to says what a command line writes"):
+        ep.convert(tiny_checkpoint, to="effdet")
 
 
 def wrapped(state):
