@@ -18,9 +18,6 @@ class ListedSource(TensorSource):
     def read(self, name):
         raise AssertionError(f"{name} was read")
 
-    def files(self):
-        return []
-
 
 def listed(entries, path="file"):
     return ListedSource(entries, path)

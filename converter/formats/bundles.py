@@ -64,10 +64,6 @@ class BundleSource(TensorSource):
         """See :meth:`TensorSource.verify`."""
         return self.bundle.verify(self.entries[name].name)
 
-    def files(self) -> list[Path]:
-        """See :meth:`TensorSource.files`."""
-        return checkpoint_files(self.prefix)
-
     def digests(self) -> Mapping[str, str]:
         """See :meth:`TensorSource.digests`; every tensor's checksum stands in the index."""
         return {"index_sha256": file_sha256(self.index.path)}

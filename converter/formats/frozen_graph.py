@@ -106,10 +106,6 @@ class FrozenGraph(TensorSource):
         tensor = self._tensors[name]
         return 0 if stored_type(tensor.dtype_name) is None else self._graph.not_finite(tensor)
 
-    def files(self) -> list[Path]:
-        """See :class:`TensorSource`."""
-        return [self.path]
-
     def digests(self) -> Mapping[str, str]:
         """See :class:`TensorSource`."""
         return {"file_sha256": file_sha256(self.path)}

@@ -88,10 +88,6 @@ class KerasH5(TensorSource):
         is_float = dataset.dtype.kind == "f"
         return sum(count_not_finite(part) for part in self._file.blocks(dataset) if is_float)
 
-    def files(self) -> list[Path]:
-        """See :class:`TensorSource`."""
-        return [self.path]
-
     def digests(self) -> Mapping[str, str]:
         """See :class:`TensorSource`."""
         return {"file_sha256": file_sha256(self.path)}

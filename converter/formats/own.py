@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 
 from converter.formats.source import (
     Entry,
-    Naming,
     Said,
     StoredEntry,
     TensorSource,
     dtype_name,
 )
+from converter.formats.state_dict import source_naming
 from converter.formats.target import Values, WrittenRow
-from converter.mappings.keys import COUNTER
 from converter.mappings.layouts import KEPT, Array
-from converter.mappings.official import Pair, iterate_pairs
-from efficientdet_spec import EMA_SUFFIX, EfficientDetConfig, file_sha256
+from converter.mappings.own import OWN
+from efficientdet_spec import EMA_SUFFIX, file_sha256
 from torch_model.model_file import EMA, MODEL, RAW, ModelFile, value_of
 
-
-def iterate_own(config: EfficientDetConfig) -> Iterator[Pair]:
-    """Every parameter under its own name, in the order in which the network uses them."""
-    for pair in iterate_pairs(config):
-        yield Pair(pair.parameter, (pair.parameter,), KEPT, pair.shape)
-
-
-NAMING = "efficientdet-parity"
-OWN = Naming(NAMING, "this project's parameters", iterate_own)
+NAMING = source_naming(OWN)
 """The names of this project's own files."""
-
-_COUNTER = "counter of training steps, not read at inference"
 
 
 class OwnSource(TensorSource):
@@ -48,7 +36,7 @@ class OwnSource(TensorSource):
         says: What it is in words.
     """
 
-    naming = OWN
+    naming = NAMING
 
     def __init__(self, file: ModelFile, format_name: str, says: str) -> None:
         self.FORMAT, self.SAYS, self.CHECKED = format_name, says, file.checked
@@ -65,11 +53,6 @@ class OwnSource(TensorSource):
         self.entries: dict[str, Entry] = {
             name: self._entry(name, *place) for name, place in self._places.items()
         }
-        self.left_out = {
-            full: _COUNTER
-            for full, (_, name) in self._places.items()
-            if name.rpartition(".")[2] == COUNTER
-        }
 
     def _entry(self, full: str, part: str, name: str) -> StoredEntry:
         item = self._file.parts[part][name]
@@ -83,10 +66,6 @@ class OwnSource(TensorSource):
     def read(self, name: str) -> Array:
         """See :meth:`TensorSource.read`."""
         return self._file.read(*self._places[name])
-
-    def files(self) -> list[Path]:
-        """See :meth:`TensorSource.files`."""
-        return [self.path]
 
     def digests(self) -> Mapping[str, str]:
         """See :meth:`TensorSource.digests`."""

@@ -79,7 +79,6 @@ def open_source(path: Path) -> TensorSource:
             for group, tensors in stored.items()
         },
         read=lambda group, key: _read(file, stored[group][key]),
-        files=[path],
         digests={"file_sha256": file_sha256(path)},
         checked=_CRC if file.is_archive else TensorSource.CHECKED,
     )

@@ -61,10 +61,6 @@ class RenamedSource(TensorSource):
         """See :meth:`TensorSource.check`."""
         return self._inner.check(config, part)
 
-    def files(self) -> list[Path]:
-        """See :meth:`TensorSource.files`."""
-        return self._inner.files()
-
     def digests(self) -> Mapping[str, str]:
         """See :meth:`TensorSource.digests`."""
         return self._inner.digests()

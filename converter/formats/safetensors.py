@@ -43,7 +43,6 @@ def open_source(path: Path) -> TensorSource:
         says=SAYS,
         groups={"": _entries(file)},
         read=lambda _, key: file.read(key),
-        files=[path],
         digests={"file_sha256": file_sha256(path)},
     )
 

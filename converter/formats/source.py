@@ -193,10 +193,6 @@ class TensorSource(ABC):
         """
         return ()
 
-    @abstractmethod
-    def files(self) -> list[Path]:
-        """The files that it is made of, which nothing may overwrite."""
-
     def digests(self) -> Mapping[str, str]:
         """SHA-256 that identify the files, by the name that provenance gives each."""
         return {}

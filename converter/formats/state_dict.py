@@ -72,14 +72,12 @@ class _StateDict(TensorSource):
         self,
         path: Path,
         read: Callable[[str, str], Array],
-        files: list[Path],
         digests: Mapping[str, str],
     ) -> None:
         self.path = path
         self.entries: dict[str, Entry] = {}
         self.left_out: dict[str, str] = {}
         self._read = read
-        self._files = files
         self._digests = digests
         self._places: dict[str, tuple[str, str]] = {}
 
@@ -111,10 +109,6 @@ class _StateDict(TensorSource):
         """See :meth:`TensorSource.read`."""
         return self._read(*self._places[name])
 
-    def files(self) -> list[Path]:
-        """See :meth:`TensorSource.files`."""
-        return list(self._files)
-
     def digests(self) -> Mapping[str, str]:
         """See :meth:`TensorSource.digests`."""
         return dict(self._digests)
@@ -140,7 +134,6 @@ def state_dict_source(
     says: str,
     groups: Groups,
     read: Callable[[str, str], Array],
-    files: list[Path],
     digests: Mapping[str, str],
     checked: str = TensorSource.CHECKED,
 ) -> TensorSource:
@@ -152,7 +145,6 @@ def state_dict_source(
         says: What the container is, in words.
         groups: The dictionaries of tensors in the file.
         read: Gives the values of a tensor, by its dictionary and its key in that.
-        files: What nothing may overwrite.
         digests: SHA-256 of the file, by the name that provenance gives each.
         checked: As :attr:`TensorSource.CHECKED`.
 
@@ -165,12 +157,12 @@ def state_dict_source(
         raise _nobodys(path, groups)
     averages = _averages(path, models)
     _require_official(path, groups, models)
-    source = _StateDict(path, read, files, digests)
+    source = _StateDict(path, read, digests)
     source.FORMAT, source.SAYS, source.CHECKED = format_name, says, checked
     if averages is None:
         source.ONLY_VALUE = "and does not say whether it is the raw one or a moving average"
     naming = next(iter(models.values())).naming
-    source.naming = _naming(naming)
+    source.naming = source_naming(naming)
     source.notes = (f"Its tensors have the names of {naming.whose}.", *_wrappers(models))
     several = sum(map(bool, groups.values())) > 1
     for group, entries in groups.items():
@@ -261,7 +253,7 @@ def _require_official(path: Path, groups: Groups, models: Mapping[str, _Model]) 
             )
 
 
-def _naming(naming: mapped.Naming) -> Naming:
+def source_naming(naming: mapped.Naming) -> Naming:
     """What a source says of a code base's keys."""
 
     def pairs(config: EfficientDetConfig) -> Iterator[Pair]:

@@ -8,7 +8,7 @@ from configurations import CONFIGURATIONS
 from made_entries import entry, shapes_of
 
 from converter.choice import choose_config, recognise
-from converter.formats.own import OWN
+from converter.formats.own import NAMING as OWN
 from converter.formats.source import OFFICIAL, Naming
 from converter.formats.tf2 import OBJECT_PATHS
 from converter.mappings.layouts import KEPT

@@ -334,7 +334,7 @@ def test_values_are_read_from_the_file_and_not_kept(tmp_path):
     first, second = source.read(VALUE), source.read(VALUE)
     first[...] = 0
     assert second.flags.writeable and second.any()
-    assert source.files() == [tmp_path / "graph.pb"]
+    assert source.path == tmp_path / "graph.pb"
     assert len(source.digests()["file_sha256"]) == 64
     with pytest.raises(InputError, match="has become shorter"):
         (tmp_path / "graph.pb").write_bytes(b"")

@@ -59,7 +59,6 @@ def opened(groups):
             for group, arrays in groups.items()
         },
         read=lambda group, key: groups[group][key],
-        files=[Path("x.pth")],
         digests={"file_sha256": "0"},
     )
 

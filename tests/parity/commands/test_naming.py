@@ -69,7 +69,10 @@ def test_the_result_says_whose_keys_they_are(tiny_checkpoint, tmp_path):
 @pytest.mark.parametrize(
     "options, said",
     [
-        (["--to", "efdet"], "--to is 'efdet'; give one of pth, safetensors, tf1, tf2, h5, effdet, zylo117 (did you"),
+        (
+            ["--to", "efdet"],
+            "effdet, zylo117 (did you mean effdet?)",
+        ),
         (["--to", "effdet", "--list"], "--to is about TARGET, which --list does not"),
         (["--to", "zylo117"], "which zylo117/Yet-Another-EfficientDet-Pytorch cannot build"),
     ],
