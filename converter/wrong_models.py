@@ -12,9 +12,6 @@ from converter.recognition import facts_of
 from converter.variables import base_shapes
 from efficientdet_spec import BACKBONES, MODELS, Cause, InputError, printable, shortened
 
-OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-"""The tensor by which a TensorFlow 2 object checkpoint is known."""
-
 # Scopes of tensorflow/models' Object Detection API, whose SSD with an EfficientNet is called
 # EfficientDet too: of its TF1 graphs, and of its TF2 objects.
 _DETECTION_API = re.compile(
@@ -36,7 +33,7 @@ def refusal(source: str, entries: Mapping[str, Entry]) -> InputError:
     """
     found = next(filter(None, (look(source, entries) for look in _LOOKS)), None)
     if found is not None:
-        return InputError(found, Cause.FORMAT if OBJECT_GRAPH in entries else Cause.MODEL)
+        return InputError(found, Cause.MODEL)
     scopes = Counter(name.split("/")[0] for name in entries)
     top = ", ".join(shortened(scope, 60) for scope, _ in scopes.most_common(3)) or "none"
     return InputError(
@@ -56,16 +53,6 @@ def _detection_api(source: str, entries: Mapping[str, Entry]) -> str | None:
         f"{len(entries)} variables, such as {shortened(printable(theirs[0]), 100)}), whose "
         f"networks have other layers and names than the official EfficientDet; give a TensorFlow 1 "
         f"checkpoint of google/automl's efficientdet."
-    )
-
-
-def _object_checkpoint(source: str, entries: Mapping[str, Entry]) -> str | None:
-    if OBJECT_GRAPH not in entries:
-        return None
-    return (
-        f"{source} is a TensorFlow 2 object checkpoint, as the lite models are released, and such "
-        f"checkpoints are not read yet; give a TensorFlow 1 checkpoint, whose keys are the "
-        f"variables' names."
     )
 
 
@@ -130,4 +117,4 @@ def _backbone_alone(source: str, entries: Mapping[str, Entry]) -> str | None:
     )
 
 
-_LOOKS = (_detection_api, _object_checkpoint, _behind_a_prefix, _backbone_alone)
+_LOOKS = (_detection_api, _behind_a_prefix, _backbone_alone)

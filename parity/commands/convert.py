@@ -249,8 +249,10 @@ def summary_text(
         lines.append(f"  {what} {release['name']}, {release['how']}")
     files: tuple[Path, ...] = (target,)
     if written is not None:
-        lines += written_lines(written, output_width())
         files = written.files
+        # One tensor for each parameter, of which the account has just spoken, is not told again.
+        if written.notes or len(written.rows) != len(conversion.arrays):
+            lines += written_lines(written, output_width())
     size = sum(path.stat().st_size for path in files) / 1e6
     what = "" if kind.name == "pth" else f", {kind.says}"
     return "\n".join([*lines, f"wrote {target} ({size:.1f} MB{what}) in {seconds:.1f} s"])

@@ -33,14 +33,6 @@ def test_the_object_detection_api(kind):
         choose_config({name: entry(name, (3, 3)) for name in names}, "file")
 
 
-def test_an_object_checkpoint_of_the_official_code_is_not_taken_for_it():
-    names = [f"class_net/conv_ops/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(9)]
-    names += ["_CHECKPOINTABLE_OBJECT_GRAPH"]
-    with pytest.raises(InputError, match="TensorFlow 2 object checkpoint") as refused:
-        choose_config({name: entry(name, (3, 3)) for name in names}, "file")
-    assert refused.value.cause is Cause.FORMAT
-
-
 def test_a_backbone_alone():
     """As official EfficientNets are released: with a head for ImageNet."""
     entries = {
