@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,10 @@ _WRITTEN = ("target", "list", "filter", "json", "to", "no_ema")
 def convert(
     checkpoint: str | os.PathLike[str], *, progress: Callback | None = None, **settings: Any
 ) -> EfficientDet:
-    """Convert a TensorFlow checkpoint.
+    """Convert any file with a model's values, of TensorFlow, Keras or PyTorch.
 
     Args:
-        checkpoint: Folder, prefix, ``.index``, archive, address, or an official name, which is
+        checkpoint: Folder, prefix, file, archive, address, or an official name, which is
             downloaded.
         progress: Called as the work proceeds.
         settings: ``weights``, ``model``, ``num_classes``, ``hparams``, ``cache``, ``sha256``,
@@ -47,6 +48,12 @@ def convert(
                 f"{name} says what a command line writes; use save on the model that is returned.",
                 Cause.OPTION,
             )
+    if settings.get("weights") == "both":
+        raise InputError(
+            "A model has one value of each parameter, and both asks for two; give ema or raw, or "
+            "write a file with both on the command line.",
+            Cause.OPTION,
+        )
     if "backbone" in settings:
         raise InputError(
             "A backbone alone is no detector; write it with convert --backbone on the command "
@@ -123,21 +130,24 @@ def load_backbone(model: EfficientDet, path: str | os.PathLike[str]) -> None:
     checkpoint.load_backbone(model, Path(path).expanduser())
 
 
-def save(model: EfficientDet, path: str | os.PathLike[str]) -> None:
-    """Write a converted model, as the command line does.
+def save(model: EfficientDet, path: str | os.PathLike[str], *, to: str | None = None) -> None:
+    """Write a model, as the command line does.
 
     What is written are the model's own values, one of each parameter. Raw values that a file held
     beside the averages are not kept: once a model is trained on, they are no longer its own.
 
     Args:
-        model: Of :func:`convert` or :func:`load`; its parameters may have been trained since.
-        path: The file, which ends in ``.pth`` or ``.safetensors``; it appears complete or not at
-            all.
+        model: Of :func:`convert`, :func:`load` or :func:`build`; its parameters may have been
+            trained since, and the file says so then.
+        path: The file or folder. ``.pth``, ``.safetensors`` and ``.h5`` say by their ending what it
+            is to be; it appears complete or not at all.
+        to: What it is to be where its ending does not say so: ``tf1`` or ``tf2``, a TensorFlow
+            checkpoint in a folder, ``effdet`` or ``zylo117``, their state dict.
 
     Raises:
-        InputError: It is no such model, or the file cannot be written.
+        InputError: It is no such model, the model cannot be written so, or the file cannot.
     """
-    from torch_model.checkpoint import ModelCheckpoint, save_checkpoint, save_safetensors
+    from converter.formats.registry import check_target, target_format
     from torch_model.model import EfficientDet
 
     if not isinstance(model, EfficientDet):
@@ -147,10 +157,51 @@ def save(model: EfficientDet, path: str | os.PathLike[str]) -> None:
             Cause.MODEL,
         )
     target = Path(path).expanduser()
-    writers = {".pth": save_checkpoint, ".safetensors": save_safetensors}
-    if target.suffix not in writers:
-        raise InputError(
-            f"{target} does not end in {' or '.join(writers)}; name the file so.", Cause.OPTION
-        )
-    provenance = getattr(model, "provenance", {})
-    writers[target.suffix](target, ModelCheckpoint(model.config, model.state_dict(), provenance))
+    found = target_format(target, to)
+    check_target(target, found)
+    state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    arrays = {name: value.numpy() for name, value in state.items() if not name.endswith(_COUNTER)}
+    provenance = _told_of(model, arrays)
+    if found.name in _OWN:
+        from torch_model import checkpoint
+
+        write = getattr(checkpoint, _OWN[found.name])
+        write(target, checkpoint.ModelCheckpoint(model.config, state, provenance))
+        return
+    import numpy as np
+
+    from converter.formats.target import Values
+
+    assert found.write is not None
+    floats = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+    found.write(target, Values(model.config, floats, None, provenance))
+
+
+_OWN = {"pth": "save_checkpoint", "safetensors": "save_safetensors"}
+"""What writes the containers that keep a model's counters of training steps too."""
+
+_COUNTER = ".num_batches_tracked"
+
+
+def _told_of(model: EfficientDet, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a model's values come from; that they were changed since, where they were."""
+    import numpy as np
+
+    from converter.fingerprints import of_arrays
+
+    known = dict(getattr(model, "provenance", {}))
+    before = known.get("model_fingerprint")
+    if before is None:
+        return known
+    floats = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+    now = of_arrays(model.config, floats)
+    if now == before:
+        return known
+    note = "The values were changed after they were converted, as by training."
+    changed = {name: value for name, value in known.items() if name not in _OF_THE_VALUES}
+    notes = [*(item for item in known.get("notes", ()) if item != note), note]
+    return {**changed, "model_fingerprint": now, "release": None, "notes": notes}
+
+
+_OF_THE_VALUES = ("weights", "values_fingerprint", "checkpoint_fingerprint", "licence")
+"""What no longer holds of values that were changed. (A licence is of the file they came from.)"""

@@ -15,7 +15,7 @@ from converter.fetch.cached import CheckpointFiles
 from converter.formats.renamed import without_prefix
 from converter.variables import EMA
 from converter.wrong_models import common_prefix
-from efficientdet_spec import TINY, Cause, InputError
+from efficientdet_spec import TINY, InputError
 
 DETECTION_API = {
     "TF1": "FeatureExtractor/MobilenetV1/Conv2d_{}/weights",

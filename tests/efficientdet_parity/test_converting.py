@@ -33,7 +33,27 @@ def test_what_was_trained_since_is_written(tiny_checkpoint, tmp_path):
     with torch.no_grad():
         next(model.parameters()).fill_(0.5)
     ep.save(model, tmp_path / "trained.pth")
-    assert (next(ep.load(tmp_path / "trained.pth").parameters()) == 0.5).all()
+    trained = ep.load(tmp_path / "trained.pth")
+    assert (next(trained.parameters()) == 0.5).all()
+    # They are no longer the raw values of that checkpoint.
+    assert "weights" not in trained.provenance and "weights" in model.provenance
+    assert "changed after they were converted" in trained.provenance["notes"][-1]
+    assert trained.provenance["source"] == model.provenance["source"]
+    ep.save(trained, tmp_path / "again.pth")
+    assert ep.load(tmp_path / "again.pth").provenance == trained.provenance
+
+
+@pytest.mark.parametrize("to", ["tf1", "tf2", "h5", "safetensors", "effdet"])
+def test_a_model_is_written_as_any_kind_of_file(to, tiny_checkpoint, tmp_path):
+    model = ep.convert(tiny_checkpoint)
+    with torch.no_grad():
+        next(model.parameters()).mul_(2)
+    target = tmp_path / {"tf1": "tf1", "tf2": "tf2", "effdet": "x.pth"}.get(to, f"x.{to}")
+    ep.save(model, target, to=to)
+    again = ep.convert(target)
+    assert again.config == model.config
+    for name, value in again.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
 
 
 @pytest.mark.parametrize(
@@ -41,6 +61,7 @@ def test_what_was_trained_since_is_written(tiny_checkpoint, tmp_path):
     [
         (lambda folder: ep.convert(folder / "nowhere"), ep.Cause.FILE, "nowhere"),
         (lambda folder: ep.convert(folder, wieghts="raw"), ep.Cause.OPTION, "did you mean weights"),
+        (lambda folder: ep.convert(folder, weights="both"), ep.Cause.OPTION, "one value of each"),
         (lambda folder: ep.load(folder / "none.pth"), ep.Cause.FILE, "none.pth"),
         (lambda folder: ep.save(nn.Linear(1, 1), folder / "a.pth"), ep.Cause.MODEL, "A Linear"),
     ],
@@ -53,7 +74,7 @@ def test_mistakes(tmp_path, call, cause, said):
 
 def test_a_model_is_not_written_anywhere(tiny_pth, tmp_path):
     model = ep.load(tiny_pth)
-    for name, cause in [("model.pt", ep.Cause.OPTION), ("no/model.pth", ep.Cause.FILE)]:
+    for name, cause in [("model.onnx", ep.Cause.OPTION), ("no/model.pth", ep.Cause.FILE)]:
         with pytest.raises(ep.InputError) as caught:
             ep.save(model, tmp_path / name)
         assert caught.value.cause is cause
