@@ -116,13 +116,18 @@ def has_raw_twins(setup: Detection) -> bool:
     ledger = setup.conversion.ledger
     if setup.weights == "raw" or not any(row.use == "ema" for row in ledger.rows):
         return False
-    return not account(
-        _files(setup),
-        model=ledger.config.name,
-        num_classes=ledger.config.num_classes,
-        weights="raw",
-        hyperparameters=Hyperparameters.exactly(ledger.config),
-    ).findings
+    try:
+        raw = account(
+            _files(setup),
+            model=ledger.config.name,
+            num_classes=ledger.config.num_classes,
+            weights="raw",
+            hyperparameters=Hyperparameters.exactly(ledger.config),
+        )
+    except InputError:
+        # The file holds averages alone.
+        return False
+    return not raw.findings
 
 
 def raw_values(setup: Detection) -> Any:
