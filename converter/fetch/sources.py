@@ -18,13 +18,12 @@ from converter.fetch.cached import (
 )
 from converter.fetch.download import MAX_BYTES
 from converter.fetch.packings import looks_like_archive
-from converter.formats.registry import Format, find
+from converter.formats.registry import Format, find, formats
 from efficientdet_spec import (
     HEAD_BYTES,
     OFFICIAL_MODELS,
     Cause,
     InputError,
-    Lookalike,
     did_you_mean,
     file_sha256,
     full_name,
@@ -50,18 +49,13 @@ _LOOKED_AT = 20
 
 _NO = frozenset({"", "0", "no", "off", "false"})
 _FORMS = (
-    "a checkpoint folder, a checkpoint prefix, an .index file, a .tar.gz or .tgz archive, an http "
-    f"or https address of one, or an official name ({OFFICIAL_MODELS[0]} to {OFFICIAL_MODELS[-2]}, "
-    f"{OFFICIAL_MODELS[-1]}, and the others that efficientdet-parity models lists)"
+    "a checkpoint's folder, prefix or .index, a SavedModel folder, a .pb, .h5, .pth or "
+    ".safetensors, an archive or http(s) address of one, or an official name "
+    f"({OFFICIAL_MODELS[0]} to {OFFICIAL_MODELS[-2]}, {OFFICIAL_MODELS[-1]}, and the others that "
+    "efficientdet-parity models lists)"
 )
-_NEEDED = "pass the TF1 training checkpoint (an .index file and its .data files) instead"
-_FOREIGN = {
-    (".h5", ".hdf5", ".keras"): "Keras weights",
-    (".pth", ".pt", ".safetensors"): "PyTorch weights, which convert writes and does not read",
-    (".pb", ".pbtxt"): "a frozen graph or SavedModel",
-    (".tflite",): "a TensorFlow Lite model",
-    (".onnx",): "an ONNX model",
-}
+_LOST = {".tflite": TFLITE, ".onnx": ONNX}
+"""Kinds of files from which the variables cannot be had, by the endings of their names."""
 
 
 def default_cache() -> Path:
@@ -268,14 +262,31 @@ def _holder(folder: Path, names: list[str]) -> str:
 
 
 def _from_local_archive(path: Path, cache: Path, sha256: str | None) -> CheckpointFiles:
-    foreign = _foreign_kind(path)
-    if foreign is not None:
+    """An archive that holds what is meant.
+
+    Raises:
+        InputError: It is another kind of file, is damaged, or holds something else.
+    """
+    with open_regular(path) as file:
+        head = file.read(HEAD_BYTES)
+    suffix = path.suffix.lower()
+    other = lookalike(head) if not looks_like_archive(path) else None
+    other = other or _LOST.get(suffix)
+    if other is not None:
         raise InputError(
-            f"source {str(path)!r} looks like {foreign.kind}; {foreign.advice or _NEEDED}",
+            f"source {str(path)!r} looks like {other.kind}; {other.advice or f'pass {_FORMS}'}",
+            Cause.FORMAT,
+        )
+    meant = next((one for one in formats().values() if suffix in one.suffixes), None)
+    if meant is not None:
+        state = "holds something else" if head else "is empty"
+        raise InputError(
+            f"source {str(path)!r} is named like {meant.says} but {state}; copy or download it "
+            f"again, or pass the file that it was made from",
             Cause.FORMAT,
         )
     if not looks_like_archive(path):
-        state = "a file of an unknown kind" if path.stat().st_size else "an empty file"
+        state = "a file of an unknown kind" if head else "an empty file"
         raise InputError(f"source {str(path)!r} is {state}; pass {_FORMS}", Cause.FORMAT)
     if (size := path.stat().st_size) > MAX_BYTES:
         raise InputError(
@@ -285,19 +296,6 @@ def _from_local_archive(path: Path, cache: Path, sha256: str | None) -> Checkpoi
         )
     found = _require_sha256(path, sha256, "archive")
     return from_archive(path, printable(path.absolute()), found, cache)
-
-
-def _foreign_kind(path: Path) -> Lookalike | None:
-    """Says what a model file of another format, or an archive of another kind, looks like."""
-    with open_regular(path) as file:
-        head = file.read(HEAD_BYTES)
-    found = lookalike(head)
-    suffix = path.suffix.lower()
-    by_name = next((kind for suffixes, kind in _FOREIGN.items() if suffix in suffixes), None)
-    # A .pth is a ZIP archive too; a pointer is what it is under any name.
-    if by_name is not None and (found is None or found.kind.startswith("a ZIP archive")):
-        return next((kind for kind in (TFLITE, ONNX) if kind.kind == by_name), Lookalike(by_name))
-    return None if found is None or looks_like_archive(path) else found
 
 
 def _listed(names: list[str]) -> str:

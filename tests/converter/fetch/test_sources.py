@@ -181,10 +181,6 @@ def test_a_pipe_is_not_read(tmp_path, cache):
 @pytest.mark.parametrize(
     ("name", "content", "kind"),
     [
-        ("d0.h5", b"", "Keras"),
-        ("d0.pth", b"PK\3\4", "PyTorch"),
-        ("d0.safetensors", b"", "PyTorch"),
-        ("d0.pb", b"", "frozen graph"),
         ("d0.tflite", b"", "Lite"),
         ("d0.dat", b"\x1c\0\0\0TFL3", "Lite"),
         ("d0.onnx", b"", "ONNX"),
@@ -193,9 +189,22 @@ def test_a_pipe_is_not_read(tmp_path, cache):
 )
 def test_other_formats(tmp_path, cache, name, content, kind):
     folder = fill(tmp_path / "x", {name: content})
-    advice = "(pass the TF1 training|give the checkpoint)"
-    with pytest.raises(InputError, match=f"looks like .*{kind}.*; {advice}"):
+    with pytest.raises(InputError, match=f"looks like .*{kind}.*; give the checkpoint"):
         resolve(str(folder / name), cache)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("d0.h5", "Keras"), ("d0.pth", "PyTorch"), ("d0.pt", "PyTorch"), ("d0.safetensors", "safe")],
+)
+@pytest.mark.parametrize("content", [b"", b"something else"])
+def test_a_name_that_the_content_belies(tmp_path, cache, name, kind, content):
+    folder = fill(tmp_path / "x", {name: content})
+    state = "holds something else" if content else "is empty"
+    message = f"is named like a.* {kind}.* but {state}; copy or download it again"
+    with pytest.raises(InputError, match=message) as caught:
+        resolve(str(folder / name), cache)
+    assert caught.value.cause is Cause.FORMAT
 
 
 def test_saved_model(tmp_path, cache):
@@ -207,7 +216,7 @@ def test_saved_model(tmp_path, cache):
 
 def test_unknown_file(tmp_path, cache):
     folder = fill(tmp_path / "x", {"notes.txt": b"hello"})
-    with pytest.raises(InputError, match="unknown kind; pass a checkpoint folder"):
+    with pytest.raises(InputError, match="unknown kind; pass a checkpoint's folder"):
         resolve(str(folder / "notes.txt"), cache)
 
 
