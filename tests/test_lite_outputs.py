@@ -9,6 +9,8 @@ import golden_cases
 import numpy as np
 import pytest
 
+from converter.conversion import convert, to_tensorflow
+from converter.fetch.sources import resolve
 from converter.seeded import seeded_variables
 from efficientdet_spec import get_config
 
@@ -22,16 +24,9 @@ SHARPEST = {"lite0": 1e-2, "lite0_beta2": 1e-3}
 class Outputs:
     """What both networks make of the golden weights, at each output."""
 
-    def __init__(self, folder, name, change=None):
+    def __init__(self, folder, name, change=None, values=None):
         config = get_config("lite0")
-        statistics = np.load(folder / f"{name}_moving_statistics.npz")
-        values = dict(seeded_variables(config, "fmt"))
-        if name == "lite0_beta2":
-            values = {
-                key: value + np.float32(2) if key.endswith("/beta") else value
-                for key, value in values.items()
-            }
-        values |= {key: statistics[key].astype(np.float32) for key in statistics.files}
+        values = self._seeded(folder, name, config) if values is None else values
         self.golden = np.load(folder / f"{name}_outputs_256.npz")
         images = golden_cases.image(256, 256)
         self.tensorflow, operations = golden_cases.tensorflow_tensors(
@@ -41,6 +36,16 @@ class Outputs:
         arguments = (config, values, images)
         self.torch = golden_cases.torch_tensors(*arguments, "float32", self.nodes, change)
         self.truth = golden_cases.torch_tensors(*arguments, "float64", self.nodes)
+
+    def _seeded(self, folder, name, config):
+        statistics = np.load(folder / f"{name}_moving_statistics.npz")
+        values = dict(seeded_variables(config, "fmt"))
+        if name == "lite0_beta2":
+            values = {
+                key: value + np.float32(2) if key.endswith("/beta") else value
+                for key, value in values.items()
+            }
+        return values | {key: statistics[key].astype(np.float32) for key in statistics.files}
 
     def mismatches(self, sharpest):
         for node in self.nodes:
@@ -65,6 +70,13 @@ def test_both_networks_give_the_official_outputs(name, test_data):
     outputs = Outputs(test_data / "formats", name)
     assert len(outputs.nodes) == 10
     assert list(outputs.mismatches(SHARPEST[name])) == []
+
+
+def test_the_official_object_checkpoint_gives_the_official_outputs(test_data, tmp_path):
+    done = convert(resolve(str(test_data / "formats" / "lite0_tf2"), tmp_path))
+    values = dict(to_tensorflow(done.config, done.arrays))
+    outputs = Outputs(test_data / "formats", "lite0", values=values)
+    assert list(outputs.mismatches(SHARPEST["lite0"])) == []
 
 
 def test_another_activation_is_seen(test_data):
