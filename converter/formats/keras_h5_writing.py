@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from converter.formats.hyperparameters import unsaid
 from converter.formats.target import Values, Written, WrittenRow
 from converter.mappings.keras_order import iterate_layers
 from converter.mappings.official import iterate_pairs
@@ -53,7 +54,7 @@ def write(path: Path, values: Values) -> Written:
             f"folder that exists, is writable and has room.",
             Cause.of(error),
         ) from error
-    return Written((path,), tuple(rows))
+    return Written((path,), tuple(rows), unsaid(values.config))
 
 
 def _fill(file: Any, values: Values) -> list[WrittenRow]:
