@@ -6,6 +6,7 @@ The form is that of ``hdf5_format.save_weights_to_hdf5_group`` of legacy Keras (
 from __future__ import annotations
 
 import importlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,12 @@ def write(path: Path, values: Values) -> Written:
         )
     h5py = importlib.import_module("h5py")
     try:
-        # The temporary file is locked already, against whoever removes those of dead processes.
-        with replacing(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+        content = io.BytesIO()
+        # Of a file that cannot grow any more HDF5 itself ends the process as it is closed.
+        with h5py.File(content, "w") as file:
             rows = _fill(file, values)
+        with replacing(path) as temporary, open(temporary, "wb") as stream:
+            stream.write(content.getbuffer())
     except OSError as error:
         raise InputError(
             f"{shown} cannot be written ({error.strerror or 'HDF5 failed'}); give a path in a "
