@@ -39,7 +39,11 @@ OTHERWISE = {
     "anchors": replace(TINY, anchor_scale=0.25, aspect_ratios=((1.4, 0.7), (1.0, 1.0), (0.7, 1.4))),
     "anchor scales by level": replace(TINY, anchor_scale=(1.0, 2.0, 3.0, 4.0, 5.0)),
     "input": replace(
-        TINY, image_size=(128, 256), mean_rgb=(0.0,) * 3, stddev_rgb=(1.0, 2.0, 3.0), scale_range=True
+        TINY,
+        image_size=(128, 256),
+        mean_rgb=(0.0,) * 3,
+        stddev_rgb=(1.0, 2.0, 3.0),
+        scale_range=True,
     ),
     "suppression": replace(TINY, suppression=Suppression(method="hard", iou_thresh=0.4)),
     "names of classes": replace(TINY, label_map=((1, "a"), (7, "null"))),
