@@ -60,7 +60,6 @@ def write_bundle(prefix: Path, tensors: Tensors) -> Path:
             continue
         if tensor.dtype.newbyteorder("<") not in TYPE_NUMBERS:
             raise TypeError(f"tensor {name!r} has dtype {tensor.dtype}, which cannot be stored")
-    turns = [prefix, prefix.with_name(index_file(prefix).stem + _SECOND)]
     try:
         for path in _files(prefix):
             if path.is_dir():
@@ -72,7 +71,7 @@ def write_bundle(prefix: Path, tensors: Tensors) -> Path:
                     f"has ended, or give another folder",
                     Cause.FILE,
                 )
-            return _written(turns, tensors)
+            return _written(turns(prefix), tensors)
     except OSError as error:
         raise InputError(
             f"the checkpoint {prefix} cannot be written: {error.strerror or error}; expected a"
@@ -81,11 +80,20 @@ def write_bundle(prefix: Path, tensors: Tensors) -> Path:
         ) from error
 
 
-def _written(turns: list[Path], tensors: Tensors) -> Path:
+def turns(prefix: Path) -> list[Path]:
+    """Under which names a checkpoint is written by turns.
+
+    Args:
+        prefix: What the names of the files begin with.
+    """
+    return [prefix, prefix.with_name(index_file(prefix).stem + _SECOND)]
+
+
+def _written(names: list[Path], tensors: Tensors) -> Path:
     """Write under the name whose turn it is, switch the state file, remove the other."""
-    current, index = _current(turns), write_table(_items(tensors))
+    current, index = _current(names), write_table(_items(tensors))
     unchanged = current is not None and _holds(current, index)
-    new = current if current is not None and unchanged else _other(turns, current)
+    new = current if current is not None and unchanged else _other(names, current)
     try:
         if not unchanged:
             _put(new, index, tensors)
@@ -95,14 +103,14 @@ def _written(turns: list[Path], tensors: Tensors) -> Path:
         if not unchanged:
             _remove(new)
         raise
-    _remove(_other(turns, new))
+    _remove(_other(names, new))
     sync_folder(new.parent)
     return new
 
 
-def _other(turns: list[Path], name: Path | None) -> Path:
+def _other(names: list[Path], name: Path | None) -> Path:
     """The name whose turn it is where ``name`` has had its own."""
-    return next(other for other in turns if other != name)
+    return next(other for other in names if other != name)
 
 
 def _put(prefix: Path, index: bytes, tensors: Tensors) -> None:
@@ -134,12 +142,12 @@ def _files(prefix: Path) -> tuple[Path, Path]:
     return index_file(prefix), shard_path(prefix, 0, 1)
 
 
-def _current(turns: list[Path]) -> Path | None:
+def _current(names: list[Path]) -> Path | None:
     """The name under which there is a checkpoint; the state file decides between two."""
-    there = [name for name in turns if all(path.exists() for path in _files(name))]
+    there = [name for name in names if all(path.exists() for path in _files(name))]
     if len(there) == 2:
         with contextlib.suppress(OSError):
-            content = read_regular(turns[0].with_name(STATE_FILE), STATE_FILE_MAX_BYTES)
+            content = read_regular(names[0].with_name(STATE_FILE), STATE_FILE_MAX_BYTES)
             named = parse_state_file(content)
             there.sort(key=lambda name: name.name != named)
     return there[0] if there else None

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from efficientdet_spec.backbones import StageSpec
+from efficientdet_spec.family import base_model
 from efficientdet_spec.models import EfficientDetConfig
 from efficientdet_spec.texts import printable, shortened
 from efficientdet_spec.wiring import WIRINGS, Wiring, bifpn
@@ -63,7 +64,8 @@ class Contradiction:
 def first_difference(ours: EfficientDetConfig, theirs: EfficientDetConfig) -> Contradiction | None:
     """The first hyperparameter in which two models differ; None where none does.
 
-    Names of classes are no part of what a model computes, and cells of which each node is listed
+    A variant and its model with the variant's values are the same, whichever name they have;
+    names of classes are no part of what a model computes, and cells of which each node is listed
     are no others than the same ones under their name.
 
     Args:
@@ -71,7 +73,7 @@ def first_difference(ours: EfficientDetConfig, theirs: EfficientDetConfig) -> Co
         theirs: Another.
     """
     for field in (item.name for item in fields(EfficientDetConfig)):
-        if field == "label_map":
+        if field == "label_map" or (field == "name" and _same_name(ours, theirs)):
             continue
         tell = _TOLD.get(field)
         if getattr(ours, field) == getattr(theirs, field):
@@ -80,6 +82,10 @@ def first_difference(ours: EfficientDetConfig, theirs: EfficientDetConfig) -> Co
         if found is not None:
             return found
     return None
+
+
+def _same_name(ours: EfficientDetConfig, theirs: EfficientDetConfig) -> bool:
+    return base_model(ours.name) == base_model(theirs.name)
 
 
 def _plainly(field: str, ours: EfficientDetConfig, theirs: EfficientDetConfig) -> Contradiction:

@@ -6,12 +6,14 @@ The form is that of ``hdf5_format.save_weights_to_hdf5_group`` of legacy Keras (
 from __future__ import annotations
 
 import importlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from converter.formats.hyperparameters import unsaid
 from converter.formats.target import Values, Written, WrittenRow
 from converter.mappings.keras_order import iterate_layers
 from converter.mappings.official import iterate_pairs
@@ -44,16 +46,19 @@ def write(path: Path, values: Values) -> Written:
         )
     h5py = importlib.import_module("h5py")
     try:
-        # The temporary file is locked already, against whoever removes those of dead processes.
-        with replacing(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+        content = io.BytesIO()
+        # Of a file that cannot grow any more HDF5 itself ends the process as it is closed.
+        with h5py.File(content, "w") as file:
             rows = _fill(file, values)
+        with replacing(path) as temporary, open(temporary, "wb") as stream:
+            stream.write(content.getbuffer())
     except OSError as error:
         raise InputError(
             f"{shown} cannot be written ({error.strerror or 'HDF5 failed'}); give a path in a "
             f"folder that exists, is writable and has room.",
             Cause.of(error),
         ) from error
-    return Written((path,), tuple(rows))
+    return Written((path,), tuple(rows), unsaid(values.config))
 
 
 def _fill(file: Any, values: Values) -> list[WrittenRow]:

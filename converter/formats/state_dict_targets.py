@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from converter.formats.hyperparameters import unsaid
 from converter.formats.registry import Format
 from converter.formats.target import Values, Written, WrittenRow
 from converter.mappings.keys import Key, Naming
@@ -40,7 +41,8 @@ def write(naming: Naming, path: Path, values: Values) -> Written:
     keys = {key.name: key for key in naming.keys(values.config)}
     save_state_dict(path, arrays)
     rows = tuple(_row(keys[name], naming, values) for name in arrays)
-    return Written((path,), rows, naming.notes(values.config))
+    notes = (*naming.notes(values.config), *unsaid(values.config, naming.project))
+    return Written((path,), rows, notes)
 
 
 def _row(key: Key, naming: Naming, values: Values) -> WrittenRow:

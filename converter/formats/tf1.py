@@ -14,6 +14,7 @@ from converter.bundle_writer import Tensors, write_bundle
 from converter.fetch.naming import STATE_FILE
 from converter.fetch.places import checkpoint_at, require_readable
 from converter.formats.bundles import BundleSource
+from converter.formats.hyperparameters import ConfigFile
 from converter.formats.registry import Format
 from converter.formats.target import Values, Written, WrittenRow
 from converter.mappings.layouts import Array
@@ -39,6 +40,9 @@ def find(path: Path) -> Path | None:
 def write(folder: Path, values: Values) -> Written:
     """Write a checkpoint as official training and the releases have it; see :class:`Format`.
 
+    ``config.yaml`` beside it says the hyperparameters; of one that is there see
+    :meth:`~converter.formats.hyperparameters.ConfigFile.beside`.
+
     Without raw values both names of a variable hold the same: whoever restores takes the averages
     by default, and official fine-tuning starts from the plain names.
 
@@ -60,30 +64,33 @@ def write(folder: Path, values: Values) -> Written:
                 name = variable + suffix
                 tensors[name] = part
                 rows[name] = WrittenRow(name, part.shape, pair.parameter, pair.layout.name, which)
-    prefix = write_into(folder, tensors)
-    notes = []
+    files, notes = write_into(folder, tensors, values)
     if values.with_averages and values.raw is None:
-        notes.append(
+        notes = (
+            *notes,
             "Raw values and moving averages (EMA) hold the same: one value of each variable was "
-            "taken."
+            "taken.",
         )
-    files = (*checkpoint_files(prefix), folder / STATE_FILE)
-    return Written(files, tuple(rows[name] for name in sorted(rows)), tuple(notes))
+    return Written(files, tuple(rows[name] for name in sorted(rows)), notes)
 
 
-def write_into(folder: Path, tensors: Tensors) -> Path:
-    """Write a bundle called ``model`` into a folder of its own, which is made if need be.
+def write_into(
+    folder: Path, tensors: Tensors, values: Values
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Write a bundle called ``model``, and its ``config.yaml``, into a folder of its own.
 
     Args:
-        folder: The folder.
+        folder: The folder, which is made if need be.
         tensors: By name.
+        values: What they are made of.
 
     Returns:
-        What the names of the files begin with.
+        The files, and what a user should know.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: It cannot be written, or another ``config.yaml`` is in the way.
     """
+    beside = ConfigFile.beside(folder / "model", values)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -91,7 +98,10 @@ def write_into(folder: Path, tensors: Tensors) -> Path:
             f"{folder} cannot be made ({error.strerror}); name a folder that can be written.",
             Cause.of(error),
         ) from error
-    return write_bundle(folder / "model", tensors)
+    with beside.writing():
+        prefix = write_bundle(folder / "model", tensors)
+    files = (*checkpoint_files(prefix), folder / STATE_FILE, *beside.files)
+    return files, beside.notes
 
 
 FORMATS = (

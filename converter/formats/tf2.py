@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from converter.bundle import BundleEntry, checkpoint_files, index_file, read_index
-from converter.fetch.naming import STATE_FILE
 from converter.fetch.places import checkpoint_at, require_readable
 from converter.formats.bundles import BundleSource
 from converter.formats.registry import Format
@@ -246,6 +245,8 @@ def write(folder: Path, values: Values) -> Written:
     """Write a checkpoint as ``save_weights`` of Google's Keras network does; see :class:`Format`.
 
     It describes the objects on the variables' paths and no others, which is what TensorFlow needs.
+    ``config.yaml`` beside it says the hyperparameters; of one that is there see
+    :meth:`~converter.formats.hyperparameters.ConfigFile.beside`.
 
     Args:
         folder: Where the files go, under the name ``model``; made if need be.
@@ -260,9 +261,8 @@ def write(folder: Path, values: Values) -> Written:
             key = variable + VALUE_SUFFIX
             tensors[key] = part
             rows[key] = WrittenRow(key, part.shape, pair.parameter, pair.layout.name, "model")
-    prefix = write_into(folder, tensors)
-    files = (*checkpoint_files(prefix), folder / STATE_FILE)
-    return Written(files, tuple(rows[name] for name in sorted(rows)))
+    files, notes = write_into(folder, tensors, values)
+    return Written(files, tuple(rows[name] for name in sorted(rows)), notes)
 
 
 def _network(nodes: tuple[Node, ...], index: Path) -> tuple[int | None, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
 
@@ -190,7 +191,9 @@ def has_keys_of(naming: Naming, keys: Iterable[str]) -> bool:
 def _shared_keys(naming: Naming) -> frozenset[str]:
     """The keys that every model of a code base has."""
     models = []
-    for config in MODELS.values():
+    for model in MODELS.values():
+        # Models of one's own may be smaller than all of these.
+        config = replace(model, fpn_cells=1, head_repeats=1)
         try:
             models.append({key.name for key in naming.keys(config)})
         except InputError:
