@@ -15,7 +15,7 @@ from converter.backbones import backbone_ledger
 from converter.bundle import count_not_finite, fingerprint
 from converter.choice import choose_config
 from converter.fetch.cached import CheckpointFiles
-from converter.fingerprints import of_arrays
+from converter.fingerprints import FLOAT, of_arrays
 from converter.formats.registry import find, formats
 from converter.formats.renamed import without_prefix
 from converter.formats.source import OFFICIAL, TensorSource, holds_numbers
@@ -369,7 +369,9 @@ def convert(
     ledger = reader.finish(ledger)
     ledger = replace(ledger, notes=(*ledger.notes, *untrained_notes(arrays)))
     used = [name for item in (*ledger.sources, *ledger.raw_sources) for name in item.variables]
-    of_model = None if backbone is not None else of_arrays(ledger.config, arrays)
+    of_model = None
+    if backbone is None:
+        of_model = of_arrays(ledger.config, arrays, _summed(source, ledger, reader.checksums))
     release = release or fitting(recognise_values(of_model), (base_model(ledger.config.name),))
     provenance = {
         "source": files.origin,
@@ -396,6 +398,31 @@ def convert(
         },
     }
     return Conversion(ledger, arrays, provenance, raw or None, _tensorflow_reads(source, weights))
+
+
+def _summed(
+    source: TensorSource, ledger: Ledger, checksums: Mapping[str, int]
+) -> Mapping[str, int]:
+    """The checksums of the model's official variables that those of a file's tensors are.
+
+    They are where the file has the same values in the same type and layout.
+
+    Args:
+        source: The file.
+        ledger: Its account, of a whole model.
+        checksums: Of its tensors, by their names in the file.
+    """
+    chosen = {item.pair.parameter: item for item in ledger.sources}
+    found: dict[str, int] = {}
+    for pair in iterate_pairs(ledger.config):
+        item = chosen[pair.parameter]
+        if item.pair.layout != pair.layout:
+            continue
+        entries = [source.entries[name] for name in item.variables]
+        if all(entry.dtype_name == FLOAT for entry in entries):
+            named = zip(pair.variables, entries, strict=True)
+            found |= {variable: checksums[entry.name] for variable, entry in named}
+    return found
 
 
 def _earlier(source: TensorSource) -> dict[str, Any]:
@@ -516,6 +543,8 @@ class _Reader:
             InputError: It is damaged, or holds a value that float32 cannot hold.
         """
         array = self.read(name)
+        if array.dtype == np.float32:
+            return array
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             narrowed = array.astype(np.float32, copy=False)
         # What is not finite is told apart, for all variables together.

@@ -10,6 +10,7 @@ TensorFlow's layout.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import google_crc32c
@@ -19,6 +20,9 @@ from converter.bundle import fingerprint
 from converter.mappings.layouts import Array
 from converter.mappings.official import iterate_pairs
 from efficientdet_spec import EMA_SUFFIX, EfficientDetConfig
+
+FLOAT = "DT_FLOAT"
+"""TensorFlow's name of the type whose bytes are summed up."""
 
 
 class _Recorded(Protocol):
@@ -43,18 +47,29 @@ def checksum(array: Array) -> int:
     return int(google_crc32c.value(content))
 
 
-def of_arrays(config: EfficientDetConfig, arrays: Mapping[str, Array]) -> str:
+_NONE: Mapping[str, int] = MappingProxyType({})
+
+
+def of_arrays(
+    config: EfficientDetConfig,
+    arrays: Mapping[str, Array],
+    known: Mapping[str, int] = _NONE,
+) -> str:
     """The fingerprint of a model's values.
 
     Args:
         config: The model.
         arrays: By parameter, in PyTorch's layout; one is copied at a time.
+        known: Checksums of variables that have been made already, by official name.
 
     Raises:
         KeyError: A parameter is missing.
     """
     checksums: dict[str, int] = {}
     for pair in iterate_pairs(config):
+        if all(name in known for name in pair.variables):
+            checksums |= {name: known[name] for name in pair.variables}
+            continue
         parts = pair.layout.to_tensorflow(np.asarray(arrays[pair.parameter]))
         checksums |= {
             name: checksum(part) for name, part in zip(pair.variables, parts, strict=True)
@@ -80,7 +95,7 @@ def of_index(
     for pair in iterate_pairs(config):
         for name in pair.variables:
             entry = entries.get(name + suffix)
-            if entry is None or entry.dtype_name != "DT_FLOAT":
+            if entry is None or entry.dtype_name != FLOAT:
                 return None
             checksums[name] = entry.crc32c
     return fingerprint(checksums)

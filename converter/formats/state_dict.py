@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from converter.formats.source import Entry, Naming, StoredEntry, TensorSource
@@ -256,13 +257,18 @@ def _require_official(path: Path, groups: Groups, models: Mapping[str, _Model]) 
 def source_naming(naming: mapped.Naming) -> Naming:
     """What a source says of a code base's keys."""
 
+    # A model is asked for both, one after the other.
+    @lru_cache(maxsize=1)
+    def keys(config: EfficientDetConfig) -> tuple[mapped.Key, ...]:
+        return tuple(naming.keys(config))
+
     def pairs(config: EfficientDetConfig) -> Iterator[Pair]:
-        for key in naming.keys(config):
+        for key in keys(config):
             if key.parameter is not None and key.required:
                 yield Pair(key.parameter, (key.name,), KEPT, key.shape)
 
     def unused(config: EfficientDetConfig) -> Mapping[str, str]:
-        return {key.name: key.why_unused(naming) for key in naming.keys(config) if not key.required}
+        return {key.name: key.why_unused(naming) for key in keys(config) if not key.required}
 
     return Naming(naming.name, naming.whose, pairs, unused)
 

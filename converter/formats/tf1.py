@@ -58,8 +58,13 @@ def write(folder: Path, values: Values) -> Written:
         both = [("", plain, reason)]
         if values.with_averages:
             both.append((EMA_SUFFIX, values.arrays, "ema" if values.raw is not None else "model"))
+        made: dict[int, list[Array]] = {}
         for suffix, arrays, which in both:
-            parts = pair.layout.to_tensorflow(np.asarray(arrays[pair.parameter]))
+            array = arrays[pair.parameter]
+            # Where one array is both, it is laid out once and kept once.
+            if id(array) not in made:
+                made[id(array)] = pair.layout.to_tensorflow(np.asarray(array))
+            parts = made[id(array)]
             for variable, part in zip(pair.variables, parts, strict=True):
                 name = variable + suffix
                 tensors[name] = part

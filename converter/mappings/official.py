@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from converter.mappings.layouts import (
     CONVOLUTION,
@@ -47,10 +48,18 @@ class Pair:
 
 def iterate_pairs(config: EfficientDetConfig) -> Iterator[Pair]:
     """Every pair of the model, in the order in which the network uses them."""
-    yield from _backbone(config)
-    yield from _fpn(config)
-    yield from _head(config, "class_head", "class_net", "class", config.num_classes)
-    yield from _head(config, "box_head", "box_net", "box", 4)
+    return iter(_pairs(config))
+
+
+# To find out whose names a file has, every model is enumerated, and again to find out which it is.
+@lru_cache(maxsize=32)
+def _pairs(config: EfficientDetConfig) -> tuple[Pair, ...]:
+    return (
+        *_backbone(config),
+        *_fpn(config),
+        *_head(config, "class_head", "class_net", "class", config.num_classes),
+        *_head(config, "box_head", "box_net", "box", 4),
+    )
 
 
 def _conv(parameter: str, variable: str, inputs: int, outputs: int, kernel: int) -> Pair:

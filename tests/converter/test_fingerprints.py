@@ -104,3 +104,18 @@ def test_the_largest_model_takes_little_time():
     of_arrays(config, arrays)
     # Measured 0.2 s; a copy of each of 308 MB for every variable would take more.
     assert time.process_time() - start < 3
+
+
+def test_what_is_known_is_not_summed_up_again(tiny_checkpoint, tiny_conversion):
+    config, arrays = tiny_conversion.config, dict(tiny_conversion.arrays)
+    entries = read_index(tiny_checkpoint / "model.index").entries
+    known = {
+        name: entries[name + EMA_SUFFIX].crc32c
+        for pair in iterate_pairs(config)
+        for name in pair.variables
+    }
+    assert of_arrays(config, arrays, known) == of_arrays(config, arrays)
+    assert tiny_conversion.provenance["model_fingerprint"] == of_arrays(config, arrays)
+    # It is believed, so that another value is another model.
+    name = next(iter(known))
+    assert of_arrays(config, arrays, {name: known[name] ^ 1}) != of_arrays(config, arrays)

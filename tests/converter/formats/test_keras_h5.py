@@ -255,11 +255,15 @@ def loaded_by_keras(path, tmp_path, name="efficientdet-tiny"):
         return dict(found)
 
 
-def test_keras_own_reader_fills_every_variable_with_its_values(tmp_path):
-    arrays = drawn(TINY)
-    write(tmp_path / "x.h5", TINY, arrays)
-    found = loaded_by_keras(tmp_path / "x.h5", tmp_path)
-    for name, values in as_variables(TINY, arrays).items():
+@pytest.mark.parametrize("name", ["efficientdet-tiny", "efficientdet-d0", "efficientdet-lite0"])
+def test_keras_own_reader_fills_every_variable_with_its_values(name, tmp_path):
+    config = get_config(name)
+    arrays = drawn(config)
+    write(tmp_path / "x.h5", config, arrays)
+    found = loaded_by_keras(tmp_path / "x.h5", tmp_path, name)
+    expected = as_variables(config, arrays)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
         assert found[name].tobytes() == values.tobytes()
 
 
