@@ -40,7 +40,10 @@ _MARK = "# Written by efficientdet-parity with the checkpoint beside it; sha256 
 """What our files begin with, before the digest of the rest: one that was edited is the user's."""
 
 _FROM_TENSORS = frozenset({"name", "num_classes"})
-"""What a reader needs nobody to say."""
+"""What nobody needs to say."""
+
+_LISTED = ("fpn_config", "backbone_config", "label_map")
+"""What no tensor shows, besides what is assumed where nobody says it."""
 
 
 @dataclass(frozen=True)
@@ -203,19 +206,23 @@ def unsaid(config: EfficientDetConfig, project: str = "") -> tuple[str, ...]:
         A sentence on what has to be said when it is read, where anything has.
     """
     official = official_values(config)
-    keys = [key for key in official if key not in _FROM_TENSORS]
+    needed = official.keys() - _FROM_TENSORS
+    if not project:
+        needed &= {*assumed_facts(config), *_LISTED}
+    keys = [key for key in official if key in needed]
     name = official["name"]
     twins = [other for other in same_variables(name) if other in MODELS]
     if not keys and not twins:
         return ()
-    line = line_of({key: official[key] for key in official if key != "num_classes"})
     what = f"that it is {name}, and not {' or '.join(twins)}"
     if keys:
-        verb = "is" if len(keys) == 1 else "are"
-        what = f"its {listed(keys, most=8)}, which {verb} otherwise than {name} has them"
-        what = what.replace("has them", "has it") if len(keys) == 1 else what
-    how = f"give --hparams '{line}'"
+        which = f"which is otherwise than {name} has it"
+        if len(keys) > 1:
+            which = f"which are otherwise than {name} has them"
+        what = f"its {listed(keys, most=8)}, {which}"
+    line = line_of({key: official[key] for key in official if key != "num_classes"})
+    how = f"give --hparams '{line}' when it is read"
     if line is None:
-        how = f"write them into {CONFIG_FILE} beside it, such as --to tf1 writes"
+        how = f"write them into {CONFIG_FILE} beside it, as --to tf1 writes it"
     also = f", and give them to the model's constructor in {project} too" if project else ""
-    return (f"The file does not say {what}: {how} when it is read{also if keys else ''}.",)
+    return (f"The file does not say {what}: {how}{also if keys else ''}.",)

@@ -250,8 +250,14 @@ def write(folder: Path, values: Values) -> Written:
 
     Args:
         folder: Where the files go, under the name ``model``; made if need be.
-        values: The model.
+        values: The model; raw values beside averages have no place in such a checkpoint.
     """
+    if values.raw is not None:
+        raise InputError(
+            f"{folder} is to be a TensorFlow 2 object checkpoint, which has room for one value of "
+            f"each variable; leave --weights both out, or write a TensorFlow 1 checkpoint.",
+            Cause.OPTION,
+        )
     names = object_paths(values.config)
     tensors: dict[str, Array] = {KEY: np.array(write_object_graph(names), object)}
     rows = {KEY: WrittenRow(KEY, (), "", "", GRAPH_REASON)}

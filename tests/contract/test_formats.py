@@ -178,8 +178,6 @@ def test_raw_values_come_back_beside_averages(name, tmp_path):
 @pytest.mark.parametrize("name", sorted(set(TARGETS) - set(BOTH)))
 def test_who_holds_one_value_does_not_take_two(name, tmp_path):
     config = adapted(name, TINY)
-    if formats()[name].is_folder:
-        pytest.skip("the command refuses it; the writer takes the averages")
     with pytest.raises(InputError):
         written(name, tmp_path, config, values_of(config), raw=values_of(config))
     assert not list(tmp_path.iterdir())

@@ -129,11 +129,15 @@ def test_what_is_told_of_a_single_file():
     )
     (told,) = unsaid(small, "effdet")
     assert told.endswith("when it is read, and give them to the model's constructor in effdet too.")
+    # Widths show.
+    assert unsaid(replace(TINY, fpn_channels=24)) == ()
+    (told,) = unsaid(replace(TINY, fpn_channels=24), "effdet")
+    assert "does not say its fpn_num_filters" in told
     (told,) = unsaid(replace(TINY, image_size=(128, 256), scale_range=True))
     assert "its image_size, scale_range, which are otherwise" in told
     assert "image_size=256x128,scale_range=true'" in told
     (told,) = unsaid(replace(TINY, label_map=((1, "a"),)))
-    assert "write them into config.yaml beside it, such as --to tf1 writes, when it is read" in told
+    assert "write them into config.yaml beside it, as --to tf1 writes it" in told
     # Of two models with the same variables the name tells which it is.
     (told,) = unsaid(get_config("d7"))
     assert told == (
