@@ -4,6 +4,7 @@ Every conversion is a process of its own, whose start is not counted. All take t
 see the same machine; files are in the page cache. Ratios are of medians within this run.
 
     python -m benchmarks.containers d7x
+    python -m benchmarks.containers d7x --before ../earlier-checkout
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 from benchmarks import common
 
 _BLOCK = 1 << 20
-_DISK, _READ, _WRITE = "disk", "read", "write"
+_DISK, _READ, _WRITE, _BEFORE = "disk", "read", "write", "_before"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,7 +33,12 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("model", nargs="?", default="d7x", help="default: d7x")
     result.add_argument("--repeats", type=int, default=3, help="default: 3")
     result.add_argument("--only", help="kinds, with commas between them; default: all")
-    result.add_argument("--tree", type=Path, help="another checkout, whose code is measured")
+    result.add_argument("--before", type=Path, help="an earlier checkout, measured beside this one")
+    result.add_argument(
+        "--checkpoint",
+        type=Path,
+        help="folder of a checkpoint of that model; default: a seeded one is made",
+    )
     result.add_argument("--folder", type=Path, help="where to write; default: the temporary one")
     result.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     return result
@@ -77,8 +83,11 @@ def copied(files: list[str], folder: Path) -> float:
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Make every container, then read and write each ``--repeats`` times, taking turns."""
-    tree = (options.tree or common.ROOT).absolute()
-    checkpoint = common.seed(options.model, folder / "checkpoint")
+    trees = {"": common.ROOT}
+    if options.before is not None:
+        trees[_BEFORE] = options.before.absolute()
+    checkpoint = options.checkpoint or common.seed(options.model, folder / "checkpoint")
+    checkpoint = checkpoint.absolute()
     print("making a container of every kind ...", file=sys.stderr)
     made = child(common.ROOT, "make", checkpoint, folder, options.model)
     wanted = options.only.split(",") if options.only else list(made)
@@ -90,15 +99,16 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             os.sync()
             disk = {"read": only_read(files), "copy": _cleaned(files, folder / "copy")}
             rows.setdefault((_DISK, kind), []).append(disk)
-            taken = child(tree, "read", path, options.model)
-            rows.setdefault((_READ, kind), []).append(taken)
-            if kind.startswith("saved_model") or kind == "frozen":
-                continue
-            os.sync()
-            with tempfile.TemporaryDirectory(dir=folder) as name:
-                target = Path(name) / "target"
-                taken = child(tree, "write", checkpoint, target, kind, options.model)
-            rows.setdefault((_WRITE, kind), []).append(taken)
+            for which, tree in trees.items():
+                taken = child(tree, "read", path, options.model)
+                rows.setdefault((_READ + which, kind), []).append(taken)
+                if kind.startswith("saved_model") or kind == "frozen":
+                    continue
+                os.sync()
+                with tempfile.TemporaryDirectory(dir=folder) as name:
+                    target = Path(name) / "target"
+                    taken = child(tree, "write", checkpoint, target, kind, options.model)
+                rows.setdefault((_WRITE + which, kind), []).append(taken)
     sizes = {kind: sum(map(os.path.getsize, files)) for kind, (_, *files) in made.items()}
     return {
         "model": options.model,
@@ -127,7 +137,7 @@ def _row(
         "only_read": common.summary([one["read"] for one in disk]),
         "copy": common.summary([one["copy"] for one in disk]),
     }
-    for what in (_READ, _WRITE):
+    for what in (_READ, _WRITE, _READ + _BEFORE, _WRITE + _BEFORE):
         if (what, kind) in rows:
             found = rows[what, kind]
             result[what] = {
@@ -145,12 +155,25 @@ def _row(
 def text(result: dict[str, Any]) -> str:
     """The result as two tables."""
     median = "median_seconds"
+    kinds = result["containers"].values()
+    measured = any(_READ + _BEFORE in row for row in kinds)
+    before = ("before: s", "cpu s", "peak MB") if measured else ()
     reading = [
-        ("reading", "MB", "only read s", "copy s", "convert s", "cpu s", "/ copy", "peak MB")
+        (
+            "reading",
+            "MB",
+            "only read s",
+            "copy s",
+            "convert s",
+            "cpu s",
+            "/ copy",
+            "peak MB",
+            *before,
+        )
     ]
-    writing = [("writing", "MB", "write s", "cpu s", "MB/s", "peak MB")]
+    writing = [("writing", "MB", "write s", "cpu s", "MB/s", "peak MB", *before)]
     for kind, row in result["containers"].items():
-        read = row[_READ]
+        read, earlier = row[_READ], row.get(_READ + _BEFORE)
         reading.append(
             (
                 kind,
@@ -161,10 +184,12 @@ def text(result: dict[str, Any]) -> str:
                 f"{read['median_cpu_seconds']:.2f}",
                 f"{read[median] / row['copy'][median]:.1f}",
                 f"{read['peak_bytes'] / 1e6:.0f}",
+                *_earlier(earlier),
             )
         )
         if _WRITE in row:
             write = row[_WRITE]
+            earlier = row.get(_WRITE + _BEFORE)
             writing.append(
                 (
                     kind,
@@ -173,10 +198,22 @@ def text(result: dict[str, Any]) -> str:
                     f"{write['median_cpu_seconds']:.2f}",
                     f"{write['bytes'] / 1e6 / write[median]:.0f}",
                     f"{write['peak_bytes'] / 1e6:.0f}",
+                    *_earlier(earlier),
                 )
             )
     heading = f"{result['model']}, medians of {result['repeats']}"
     return "\n\n".join([heading, common.table(reading), common.table(writing)])
+
+
+def _earlier(row: dict[str, Any] | None) -> tuple[str, ...]:
+    """The columns of an earlier checkout, where there is one."""
+    if row is None:
+        return ()
+    return (
+        f"{row['median_seconds']:.2f}",
+        f"{row['median_cpu_seconds']:.2f}",
+        f"{row['peak_bytes'] / 1e6:.0f}",
+    )
 
 
 def main() -> None:
