@@ -123,7 +123,7 @@ def test_a_backbone_is_no_detector(classifying, backbone, tiny_checkpoint, tiny_
         (["--backbone", "--model", "tiny"], "--model is about a whole detector"),
         (["--backbone", "--num-classes", "3"], "--num-classes is about a whole detector"),
         (["--backbone", "--hparams", "act_type=relu"], "--hparams is about a whole detector"),
-        (["--backbone", "--naming", "effdet"], "--naming is about a whole detector"),
+        (["--backbone", "--to", "effdet"], "--to is about a whole detector"),
         (["--backbone", "efficientnet-b0"], "holds the backbone efficientnet-tiny, not eff"),
         (["--backbone", "efficientnet"], "There is no backbone 'efficientnet'"),
     ],

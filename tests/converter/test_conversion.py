@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from listed_source import listed
 
-from converter.bundle import BundleEntry, open_bundle, read_index
+from converter.bundle import BundleEntry, fingerprint, open_bundle, read_index
 from converter.bundle_writer import write_bundle
 from converter.conversion import account, convert, examine, open_source, to_tensorflow, to_torch
 from converter.fetch.cached import CheckpointFiles
@@ -215,10 +215,16 @@ def test_provenance(tiny_checkpoint):
     used = [name for name in index.entries if name.endswith(EMA)]
     assert conversion.provenance == {
         "source": "https://host/tiny.tar.gz",
+        "container": "tf1",
         "archive_sha256": "ab" * 32,
         "index_sha256": hashlib.sha256((tiny_checkpoint / "model.index").read_bytes()).hexdigest(),
         "checkpoint_fingerprint": index.fingerprint(),
         "values_fingerprint": index.fingerprint(used),
+        # The averages' checksums under the variables' own names.
+        "model_fingerprint": fingerprint(
+            {name.removesuffix(f"/{EMA}"): index.entries[name].crc32c for name in used}
+        ),
+        "checked": "every CRC32C verified",
         "release": None,
         "licence": None,
         "weights": "ema",

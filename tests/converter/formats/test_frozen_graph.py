@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import pytest
 from configurations import CONFIGURATIONS
+from listed_source import listed
 from made_graphs import chunk, graph, ids, node, nodes, number, shape_of, tensor, written
 
 from converter import graph_def
@@ -71,7 +72,7 @@ def test_every_variable_of_every_model(tmp_path, name, tf2):
     source = read(tmp_path, graph(config, tf2=tf2, prefix=prefix))
     expected = ids(config)
     assert used(source) == set(expected)
-    ledger = make_ledger({key: source.entries[key] for key in used(source)}, config)
+    ledger = make_ledger(listed({key: source.entries[key] for key in used(source)}), config)
     assert not ledger.findings
     for key, array in expected.items():
         if array.size < 1000:

@@ -67,7 +67,7 @@ def filled(kind, folder):
             value = "-odd name"
         values[setting.field] = (value,) if setting.multiple else value
     # Each is refused with others of these.
-    for name in ("from_", "backward", "scheduler", "naming", "framework", "stage_swap",
+    for name in ("from_", "backward", "scheduler", "to", "no_ema", "framework", "stage_swap",
                  "tls_ca", "tls_cert", "tls_key", "insecure", "backbone"):  # fmt: skip
         values.pop(name, None)
     if kind is ReportSettings:
