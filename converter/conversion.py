@@ -57,6 +57,7 @@ from efficientdet_spec import (
     base_model,
     get_config,
     installed_version,
+    printable,
     same_variables,
 )
 from efficientdet_spec.releases import LICENCE, ROOT_URL
@@ -114,6 +115,12 @@ def open_source(files: CheckpointFiles) -> TensorSource:
         InputError: It is of no known kind, or damaged.
     """
     found = find(files.prefix)
+    if found is None and files.prefix.is_file():
+        raise InputError(
+            f"{files.origin} holds {printable(files.prefix.name)}, which is no file of a model "
+            f"that is known here; unpack it, or give the file that it was made from.",
+            Cause.FORMAT,
+        )
     if found is None:
         # Such as a prefix without an index: the reader says what is missing.
         container, place = formats()[Tf1Source.FORMAT], files.prefix
@@ -244,11 +251,14 @@ def require_values(
             and it has one of the two.
     """
     has_averages = any(name.endswith(EMA_SUFFIX) for name in source.entries)
+    lacking = _without_averages(source, config) if weights == BOTH_VALUES and config else 0
     found = ""
     if weights != EMA_VALUES and source.ONLY_VALUE:
         found = f"is {source.SAYS}, which holds one value of each variable, {source.ONLY_VALUE}"
     elif weights == BOTH_VALUES and not has_averages:
         found = "holds no moving averages (EMA) beside its values"
+    elif lacking:
+        found = f"lacks the moving average (EMA) of {lacking} variables"
     elif weights != EMA_VALUES and config is not None and not _has_raw(source, config):
         found = "holds the moving averages (EMA) alone"
     if found:
@@ -258,6 +268,12 @@ def require_values(
             f"--weights out, or give a file that holds them, such as the training checkpoint.",
             Cause.MODEL,
         )
+
+
+def _without_averages(source: TensorSource, config: EfficientDetConfig) -> int:
+    """How many variables have a raw value alone."""
+    names = [name for pair in source.naming.pairs(config) for name in pair.variables]
+    return sum(name in source.entries and name + EMA_SUFFIX not in source.entries for name in names)
 
 
 def _has_raw(source: TensorSource, config: EfficientDetConfig) -> bool:
@@ -367,7 +383,10 @@ def convert(
     arrays = dict(to_torch(ledger.sources, reader.read_float32))
     raw = dict(to_torch(ledger.raw_sources, reader.read_float32))
     ledger = reader.finish(ledger)
-    ledger = replace(ledger, notes=(*ledger.notes, *untrained_notes(arrays)))
+    untrained = untrained_notes(arrays)
+    if untrained and weights != RAW_VALUES and backbone is None:
+        _require_trained_alike(source, ledger, untrained[0])
+    ledger = replace(ledger, notes=(*ledger.notes, *untrained))
     used = [name for item in (*ledger.sources, *ledger.raw_sources) for name in item.variables]
     of_model = None
     if backbone is None:
@@ -423,6 +442,39 @@ def _summed(
             named = zip(pair.variables, entries, strict=True)
             found |= {variable: checksums[entry.name] for variable, entry in named}
     return found
+
+
+def _require_trained_alike(source: TensorSource, ledger: Ledger, untrained: str) -> None:
+    """Refuse moving averages that look untrained where the raw values beside them do not.
+
+    So are the variables of a SavedModel of TensorFlow 1, which have the names of a checkpoint; what
+    tells them from one is ``saved_model.pb``, and that may have been left behind.
+
+    Args:
+        source: The file.
+        ledger: Its account, in which averages are used.
+        untrained: In what they look untrained, a sentence.
+
+    Raises:
+        InputError: The raw values look trained.
+    """
+    names = {name for item in ledger.sources for name in item.variables}
+    raw = {
+        item: tuple(name.removesuffix(EMA_SUFFIX) for name in item.variables)
+        for item in ledger.sources
+    }
+    twins = [name for own in raw.values() for name in own]
+    if not any(name not in names for name in twins) or not set(twins) <= source.entries.keys():
+        return
+    others = (Source(item.pair, own) for item, own in raw.items())
+    if len(untrained_notes(dict(to_torch(others, source.read)))) == 0:
+        raise InputError(
+            f"{source.path}: its moving averages (EMA) look untrained and its raw values do not "
+            f"({untrained.partition(': ')[2].rstrip('.')}): so are the variables of a TensorFlow 1 "
+            f"SavedModel without its saved_model.pb; give the folder that was exported, or "
+            f"--weights raw.",
+            Cause.MODEL,
+        )
 
 
 def _earlier(source: TensorSource) -> dict[str, Any]:

@@ -236,9 +236,12 @@ def make_ledger(
             excluded = "unknown"
         rows.append(LedgerRow(entry.name, entry.shape, "excluded", "", "", excluded))
     facts = facts_of(base_shapes(entries) if shapes is None else shapes)
+    open_questions = () if part is not None else tuple(unsettled(facts, config))
+    # Of another model than this one, its names would seem to contradict each other.
+    checked = () if findings or open_questions else source.check(config, wanted)
     notes = (
         *source.notes,
-        *source.check(config, wanted),
+        *checked,
         *_own_notes(facts, config),
         *_notes(source, Counter(row.use for row in rows), weights),
         *_precision_notes([source.entries[name] for name in used]),
@@ -251,7 +254,7 @@ def make_ledger(
         tuple(findings),
         notes,
         _sources(pairs, raw),
-        () if part is not None else tuple(unsettled(facts, config)),
+        open_questions,
         source.stripped,
         part=part,
     )

@@ -54,7 +54,7 @@ class KerasH5(TensorSource):
 
     FORMAT = "h5"
     SAYS = SAYS
-    ONLY_VALUE = "the moving average where its training kept one"
+    ONLY_VALUE = "as the network that was saved had it"
 
     def __init__(self, path: Path) -> None:
         self.path = path

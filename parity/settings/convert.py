@@ -108,6 +108,12 @@ class ConvertSettings(CheckpointSettings):
         """
         if self.filter is not None and not self.list:
             raise InputError("--filter chooses rows of --list; give both.", Cause.OPTION)
+        if self.no_ema and self.weights == CONVERTED_WEIGHTS[-1]:
+            raise InputError(
+                "--no-ema leaves out the moving averages that --weights both asks for; leave one "
+                "of the two out.",
+                Cause.OPTION,
+            )
         if self.backbone is not None:
             self._check_backbone(self.backbone)
         if self.list and self.to is not None:
