@@ -77,6 +77,7 @@ class FrozenGraph(TensorSource):
         self._tensors: dict[str, Tensor] = {}
         variables = _variables(path, self._graph)
         self._nodes: dict[str, str] = {}
+        self._digests: dict[str, bytes] = {}
         left_out: dict[str, str] = {}
         for node, tensor in _constants(self._graph):
             name = variables.get(node.name)
@@ -116,7 +117,10 @@ class FrozenGraph(TensorSource):
 
     def _require_same(self, name: str, node: str, tensor: Tensor) -> None:
         """Refuse two values of one variable: nobody could say which is the model's."""
-        if not self._graph.equal(self._tensors[name], tensor):
+        # Each is gone through once, however many there are of one variable.
+        if name not in self._digests:
+            self._digests[name] = self._graph.digest(self._tensors[name])
+        if self._graph.digest(tensor) != self._digests[name]:
             raise _refused(
                 self.path,
                 f"it has two different values of {_shown(name)}, in the constants "
