@@ -76,6 +76,7 @@ class FrozenGraph(TensorSource):
         self._graph = GraphFile(path)
         self._tensors: dict[str, Tensor] = {}
         variables = _variables(path, self._graph)
+        taken = frozenset(variables.values())
         self._nodes: dict[str, str] = {}
         self._digests: dict[str, bytes] = {}
         left_out: dict[str, str] = {}
@@ -89,7 +90,7 @@ class FrozenGraph(TensorSource):
             else:
                 self._require_same(name, node.name, tensor)
                 left_out[node.name] = f"the values of {name} once more, for another reader"
-            if node.name in variables.values():
+            if node.name in taken:
                 raise _refused(path, f"its constant {_shown(node.name)} is not what it is called")
             self._enter(node.name, node, tensor)
         self.left_out = left_out

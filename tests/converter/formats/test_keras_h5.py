@@ -761,6 +761,17 @@ def test_the_process_has_little_memory_and_may_write_nothing(code, words, tmp_pa
     assert words in run.stderr
 
 
+def test_the_process_imports_nothing_from_the_current_folder(sound, tmp_path, monkeypatch):
+    folder = tmp_path / "current"
+    folder.mkdir()
+    for name in ("h5py", "json", "numpy", "os", "resource", "converter", "encodings"):
+        (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert KerasH5(sound).entries
+    assert not (tmp_path / "ran").exists()
+
+
 def test_no_process_is_left(changed):
     def packed(file):
         values = file[KERNEL][()]
