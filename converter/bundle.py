@@ -24,6 +24,7 @@ from efficientdet_spec import (
     HEAD_BYTES,
     Cause,
     InputError,
+    is_possible,
     lookalike,
     lookalike_of,
     open_regular,
@@ -587,11 +588,8 @@ def _decode_entry(path: Path, key: bytes, value: bytes, num_shards: int) -> Bund
         raise _damaged(path, f"tensor {name!r} has the negative shape {list(record.shape)}")
     stored = BFLOAT16_BITS if dtype_name == BFLOAT16 else dtype
     if stored is not None:
-        # NumPy refuses an empty array, too, whose other extents multiply past its limit; a
-        # bfloat16 becomes twice as large.
-        span = math.prod(extent or 1 for extent in record.shape) * max(4, stored.itemsize)
         needed = math.prod(record.shape) * stored.itemsize
-        if span >= 1 << 63 or needed != record.size:
+        if not is_possible(record.shape) or needed != record.size:
             raise _damaged(
                 path,
                 f"tensor {name!r} of type {dtype_name} and shape {list(record.shape)} takes"

@@ -25,6 +25,7 @@ from converter.ledger import (
     BOTH_VALUES,
     EMA_VALUES,
     FLOAT64,
+    ONLY_VALUE,
     PRECISIONS,
     RAW_VALUES,
     Ledger,
@@ -227,6 +228,8 @@ def _ledger(
     require_values(source, weights, config)
     release = fitting(release, (base_model(config.name),))
     ledger = make_ledger(source, config, weights, shapes=shapes)
+    if _twins_are_alike(source, ledger):
+        ledger = replace(ledger, notes=(*ledger.notes, _ALIKE))
     asked = source.said is not None or (wanted is not None and variant is None)
     notes = _origin_notes(config, release, asked=asked)
     if release is not None and release.config.name != config.name and not release.certain:
@@ -405,7 +408,7 @@ def convert(
         "checked": source.CHECKED,
         "release": _release_record(release, ledger.config),
         "licence": _licence(files, source, release),
-        "weights": weights,
+        "weights": ONLY_VALUE if _one_value(source, ledger) else weights,
         "stripped_prefix": files.strip or None,
         "variables": ledger.counts(),
         "dtypes": dict(Counter(PRECISIONS[source.entries[name].dtype_name] for name in used)),
@@ -477,6 +480,20 @@ def _require_trained_alike(source: TensorSource, ledger: Ledger, untrained: str)
         )
 
 
+def _one_value(source: TensorSource, ledger: Ledger) -> bool:
+    """Whether nothing says if the values are raw ones or averages."""
+    return bool(source.ONLY_VALUE) or _twins_are_alike(source, ledger)
+
+
+def _twins_are_alike(source: TensorSource, ledger: Ledger) -> bool:
+    """Whether every raw value is its average, where the container records their checksums."""
+    names = [name.removesuffix(EMA_SUFFIX) for item in ledger.sources for name in item.variables]
+    if not all(name in source.entries and name + EMA_SUFFIX in source.entries for name in names):
+        return False
+    pairs = ((source.crc32c(name, None), source.crc32c(name + EMA_SUFFIX, None)) for name in names)
+    return all(raw is not None and raw == average for raw, average in pairs)
+
+
 def _earlier(source: TensorSource) -> dict[str, Any]:
     """Where a file's values came from, where it was converted before and says so."""
     if source.said is None or not source.said.provenance:
@@ -484,6 +501,11 @@ def _earlier(source: TensorSource) -> dict[str, Any]:
     kept = {name: source.said.provenance[name] for name in _KEPT if name in source.said.provenance}
     return {"converted_from": kept}
 
+
+_ALIKE = (
+    "Raw values and moving averages (EMA) are the same in all variables, so that the file does not "
+    "say which of the two they are."
+)
 
 _KEPT = ("source", "container", "archive_sha256", "checkpoint_fingerprint", "weights")
 """What is handed on of the provenance of a file that was itself converted."""

@@ -7,6 +7,7 @@ is kept, its bytes are read when they are asked for.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from converter.bundle import BFLOAT16, BFLOAT16_BITS, TYPES, DataFile, count_not_finite
 from converter.wire import WireError
-from efficientdet_spec import Cause, InputError, open_regular, printable, shortened
+from efficientdet_spec import Cause, InputError, is_possible, open_regular, printable, shortened
 
 Array = NDArray[Any]
 
@@ -240,18 +241,16 @@ class GraphFile:
             count_not_finite(_as_float32(chunk, tensor)) for chunk in self._chunks(tensor, stored)
         )
 
-    def equal(self, one: Tensor, other: Tensor) -> bool:
-        """Whether two tensors are the same bit for bit, with little memory.
+    def digest(self, tensor: Tensor) -> bytes:
+        """The same for two tensors if they are the same bit for bit, with little memory.
 
         Args:
-            one: As for :meth:`read`.
-            other: Likewise.
+            tensor: As for :meth:`read`.
         """
-        if (one.dtype_name, one.shape) != (other.dtype_name, other.shape):
-            return False
-        stored = self._stored(one)
-        chunks = zip(self._chunks(one, stored), self._chunks(other, stored), strict=True)
-        return all(a.tobytes() == b.tobytes() for a, b in chunks)
+        found = hashlib.sha256(f"{tensor.dtype_name} {tensor.shape}".encode())
+        for chunk in self._chunks(tensor, self._stored(tensor)):
+            found.update(chunk.data)
+        return found.digest()
 
     def _stored(self, tensor: Tensor) -> np.dtype[Any]:
         stored = stored_type(tensor.dtype_name)
@@ -408,7 +407,7 @@ class GraphFile:
             return
         # A few bytes can stand for a tensor of any size, and there can be any number of those.
         self._elements_left -= tensor.elements
-        if self._elements_left < 0 or any(extent > 1 << 40 for extent in tensor.shape):
+        if self._elements_left < 0 or not is_possible(tensor.shape):
             raise WireError(
                 f"with {self._where}, of shape {list(tensor.shape)}, its constants have more than "
                 f"{_MAX_ELEMENTS:,} elements"

@@ -198,6 +198,9 @@ def _message(data: bytes) -> tuple[dict[int, int], dict[int, str]]:
     numbers: dict[int, int] = {}
     texts: dict[int, str] = {}
     for tag, number, content in wire.read_fields(data):
+        # Of others there may be any number.
+        if tag >> 3 > 3:
+            continue
         if tag & 7 == VARINT:
             numbers[tag >> 3] = number
         elif tag & 7 == BYTES:

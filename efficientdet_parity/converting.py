@@ -203,5 +203,17 @@ def _told_of(model: EfficientDet, arrays: Mapping[str, Any]) -> dict[str, Any]:
     return {**changed, "model_fingerprint": now, "release": None, "notes": notes}
 
 
-_OF_THE_VALUES = ("weights", "values_fingerprint", "checkpoint_fingerprint", "licence")
+_OF_THE_VALUES = (
+    "weights",
+    "values_fingerprint",
+    "checkpoint_fingerprint",
+    "licence",
+    "container",
+    "checked",
+    "index_sha256",
+    "file_sha256",
+    "graph_sha256",
+    "variables",
+    "dtypes",
+)
 """What no longer holds of values that were changed. (A licence is of the file they came from.)"""

@@ -13,6 +13,7 @@ from efficientdet_spec.backbones import (
     round_channels,
 )
 from efficientdet_spec.errors import Cause, InputError, did_you_mean, in_one_line
+from efficientdet_spec.extents import is_possible
 from efficientdet_spec.extras import (
     EXTRAS,
     install_command,
@@ -135,6 +136,7 @@ __all__ = [
     "installed_version",
     "iterate_cells",
     "iterate_nodes",
+    "is_possible",
     "listed",
     "locked",
     "lookalike",

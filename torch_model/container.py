@@ -22,7 +22,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from efficientdet_spec import Cause, InputError, lookalike_of, open_regular, printable, shortened
+from efficientdet_spec import (
+    Cause,
+    InputError,
+    is_possible,
+    lookalike_of,
+    open_regular,
+    printable,
+    shortened,
+)
 from torch_model.pickled import (
     MAX_BYTES,
     PickleError,
@@ -112,7 +120,10 @@ class TorchFile:
             values = self._records.read(storage, storage_bytes(storage)).view(dtype)
         except OSError as error:
             raise _unreadable(self.path, error) from error
-        strides = [step * dtype.itemsize for step in tensor.strides]
+        # From one to the next of one or none there is no step, whatever the file says.
+        some = math.prod(tensor.shape) > 1
+        pairs = zip(tensor.shape, tensor.strides, strict=True)
+        strides = [step * dtype.itemsize if some and n > 1 else 0 for n, step in pairs]
         array = np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, strides)
         if storage.type == BFLOAT16:
             return (array.astype(np.uint32, order="C") << 16).view(np.float32)
@@ -131,7 +142,8 @@ class TorchFile:
         last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
         count = math.prod(tensor.shape)
         # With strides of zero a few bytes could stand for a tensor of any size.
-        if count > storage.count or (count and tensor.offset + last >= storage.count):
+        beyond = count > storage.count or (count and tensor.offset + last >= storage.count)
+        if beyond or not is_possible(tensor.shape):
             raise _damaged(self.path, f"a tensor {list(tensor.shape)} has {storage.count} values")
         self._records.check(storage, storage_bytes(storage))
 

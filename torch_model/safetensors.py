@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from efficientdet_spec import (
     Cause,
     InputError,
+    is_possible,
     lookalike_of,
     open_regular,
     printable,
@@ -278,7 +279,7 @@ def _tensor(path: Path, name: str, item: Any, begin: int) -> SafeTensor:
         raise damaged(path, f"tensor {shown} has {len(shape)} dimensions")
     start, end = offsets
     size = math.prod(shape) * dtype.itemsize
-    if end - start != size:
+    if end - start != size or not is_possible(shape):
         place = f"at {start:,} to {end:,}"
         raise damaged(path, f"tensor {shown} of shape {shape!s:.80} stands {place}")
     return SafeTensor(kind, tuple(shape), begin + start, size)

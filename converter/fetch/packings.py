@@ -7,7 +7,6 @@ content in portions. Nothing is written here.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import hashlib
 import io
 import re
@@ -23,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, cast
 
-from converter.fetch.streams import CHUNK, Digested, ForwardReader
+from converter.fetch.streams import CHUNK, Digested, ForwardReader, Gunzipped
 from efficientdet_spec import (
     Cause,
     InputError,
@@ -49,7 +48,7 @@ _DIRECTORY_BYTES = 2**21
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x41  # bits 0 and 6 of a member's flags (APPNOTE.TXT, 4.4.4)
 _LOCAL_HEADER = 30
-# What tarfile, gzip, zipfile and zlib are known to raise on damaged or forged input.
+# What tarfile, zipfile and zlib are known to raise on damaged or forged input.
 _UNREADABLE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -174,7 +173,7 @@ def _holds_tar(file: IO[bytes], path: Path) -> bool:
         return True
     try:
         file.seek(0)
-        head = gzip.GzipFile(fileobj=file, mode="rb").read(_BLOCK)
+        head = Gunzipped(file).read(_BLOCK)
         tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
     except _UNREADABLE:
         return False
@@ -203,7 +202,7 @@ class TarPacking(Packing):
         compressed = self._file.read(2) == _GZIP
         self._file.seek(0)
         whole = cast(IO[bytes], self._whole)
-        stream = cast(IO[bytes], gzip.GzipFile(fileobj=whole, mode="rb")) if compressed else whole
+        stream = cast(IO[bytes], Gunzipped(whole)) if compressed else whole
         reader = ForwardReader(stream, self.limit, self.too_large())
         reader.allowance = _HEADER_BYTES
         with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r:") as tar:
@@ -427,12 +426,12 @@ def gunzipped(file: IO[bytes], packing: Packing) -> Iterator[bytes]:
     """
     file.seek(0)
     total = 0
-    with gzip.GzipFile(fileobj=file, mode="rb") as stream:
-        while data := stream.read(CHUNK):
-            total += len(data)
-            if total > packing.limit:
-                raise packing.too_large()
-            yield data
+    stream = Gunzipped(file)
+    while data := stream.read(CHUNK):
+        total += len(data)
+        if total > packing.limit:
+            raise packing.too_large()
+        yield data
 
 
 def unpacked_name(name: str) -> str | None:

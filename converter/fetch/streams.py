@@ -5,12 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from typing import IO
+import zlib
+from typing import IO, Any
 
 from efficientdet_spec import InputError
 
 CHUNK = 2**20
 """Bytes that are read at a time."""
+
+MAX_PARTS = 2**17
+"""Gzip files that may stand one behind the other: there are tools that pack 64 KiB in each."""
+
+_PACKED = 2**14
+"""Bytes that are unpacked at a time; what is left of them is copied for each part that ends."""
 
 
 class Digested(io.RawIOBase):
@@ -36,6 +43,67 @@ class Digested(io.RawIOBase):
         while self.read(CHUNK):
             pass
         return self._digest.hexdigest()
+
+
+class Gunzipped(io.RawIOBase):
+    """What a gzip file holds, unpacked from its start to its end; its checksums are verified.
+
+    Python's own reader goes through a comment byte by byte, and through any number of empty parts.
+
+    Args:
+        file: It, at its start.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._part: Any = None
+        self._packed = b""
+        self._parts = 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes: as many as are asked for, or all that are left.
+
+        Raises:
+            EOFError: The file is cut short.
+            error: Of zlib: it is damaged, or has too many parts.
+        """
+        found = []
+        while size > 0 and (data := self._next(size)):
+            found.append(data)
+            size -= len(data)
+        return b"".join(found)
+
+    def _next(self, size: int) -> bytes:
+        """Some bytes, at most so many; none at the end alone."""
+        while self._part is not None or self._begins():
+            packed = self._packed or self._file.read(_PACKED)
+            data: bytes = self._part.decompress(packed, size)
+            if self._part.eof:
+                self._packed, self._part = self._part.unused_data.lstrip(b"\0"), None
+            elif data or packed:
+                self._packed = self._part.unconsumed_tail
+            else:
+                raise EOFError("it ends early")
+            if data:
+                return data
+        return b""
+
+    def _begins(self) -> bool:
+        """Whether another part begins, behind zeros at most."""
+        while not self._packed:
+            packed = self._file.read(_PACKED)
+            if not packed:
+                return False
+            self._packed = packed.lstrip(b"\0") if self._parts else packed
+        if self._parts == MAX_PARTS:
+            raise zlib.error(f"it is of more than {MAX_PARTS:,} parts")
+        self._parts += 1
+        self._part = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        return True
 
 
 class ForwardReader(io.BufferedIOBase):

@@ -76,7 +76,9 @@ class FrozenGraph(TensorSource):
         self._graph = GraphFile(path)
         self._tensors: dict[str, Tensor] = {}
         variables = _variables(path, self._graph)
+        taken = frozenset(variables.values())
         self._nodes: dict[str, str] = {}
+        self._digests: dict[str, bytes] = {}
         left_out: dict[str, str] = {}
         for node, tensor in _constants(self._graph):
             name = variables.get(node.name)
@@ -88,7 +90,7 @@ class FrozenGraph(TensorSource):
             else:
                 self._require_same(name, node.name, tensor)
                 left_out[node.name] = f"the values of {name} once more, for another reader"
-            if node.name in variables.values():
+            if node.name in taken:
                 raise _refused(path, f"its constant {_shown(node.name)} is not what it is called")
             self._enter(node.name, node, tensor)
         self.left_out = left_out
@@ -116,7 +118,10 @@ class FrozenGraph(TensorSource):
 
     def _require_same(self, name: str, node: str, tensor: Tensor) -> None:
         """Refuse two values of one variable: nobody could say which is the model's."""
-        if not self._graph.equal(self._tensors[name], tensor):
+        # Each is gone through once, however many there are of one variable.
+        if name not in self._digests:
+            self._digests[name] = self._graph.digest(self._tensors[name])
+        if self._graph.digest(tensor) != self._digests[name]:
             raise _refused(
                 self.path,
                 f"it has two different values of {_shown(name)}, in the constants "

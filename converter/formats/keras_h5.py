@@ -216,12 +216,14 @@ def _weights(
     """The groups of weights in order, each with its tensors' names and paths."""
     layers = listing.groups[root]["layer_names"] or ()
     beside = [_TOP_LEVEL] if f"{root}{_TOP_LEVEL}" in listing.groups else []
-    for number, layer in enumerate([*layers, *beside]):
+    seen: set[str] = set()
+    for layer in [*layers, *beside]:
         group = listing.groups.get(f"{root}/{layer}".removeprefix("/"))
         if group is None:
             raise _odd(path, f"it lists the layer {layer}, which it does not have")
-        if layer in layers[:number]:
+        if layer in seen:
             raise _odd(path, f"it lists the layer {layer} twice")
+        seen.add(layer)
         prefix = f"{root}/{layer}/".removeprefix("/")
         yield layer, [(name, prefix + name) for name in group["weight_names"] or ()]
 

@@ -100,11 +100,16 @@ def target_format(target: Path, name: str | None) -> Format:
     meant = endings.get(suffix)
     if meant is not None and meant is not found and suffix != found.ending:
         raise InputError(
-            f"{target} ends like {meant.says}, but --to asks for {found.says}; let it end in "
-            f"{found.ending or 'nothing, for a folder'}, or leave --to out.",
+            f"{target} ends like {meant.says}, but --to asks for {found.says}; "
+            f"{_naming_advice(found)}, or leave --to out.",
             Cause.OPTION,
         )
     return found
+
+
+def _naming_advice(found: Format) -> str:
+    ending = found.ending or next(iter(found.suffixes), "")
+    return f"let it end in {ending}" if ending else "name a folder without such an ending"
 
 
 def check_target(target: Path, found: Format) -> None:

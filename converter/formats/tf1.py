@@ -5,6 +5,7 @@ Moving averages, where training kept them, stand beside the raw values under a n
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,7 @@ def write_into(
         InputError: It cannot be written, or another ``config.yaml`` is in the way.
     """
     beside = ConfigFile.beside(folder / "model", values)
+    new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -103,8 +105,15 @@ def write_into(
             f"{folder} cannot be made ({error.strerror}); name a folder that can be written.",
             Cause.of(error),
         ) from error
-    with beside.writing():
-        prefix = write_bundle(folder / "model", tensors)
+    try:
+        with beside.writing():
+            prefix = write_bundle(folder / "model", tensors)
+    except BaseException:
+        if new:
+            # Only where nothing lies in it.
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
     files = (*checkpoint_files(prefix), folder / STATE_FILE, *beside.files)
     return files, beside.notes
 

@@ -21,7 +21,7 @@ MEMORY = 2**30
 """Bytes of address space: the interpreter with h5py takes a third, and a packed tensor at most
 half of the rest (:data:`converter.hdf5.listing.MOST_UNPACKED`)."""
 
-SECONDS = 30
+SECONDS = 15
 """Of computing: the largest official model takes two, packed."""
 
 _FILES = 64

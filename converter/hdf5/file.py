@@ -33,7 +33,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _BLOCK = 2**20
 """Bytes that are read at once where that will do; a multiple of every element's size."""
 
-SECONDS = 60.0
+SECONDS = 30.0
 """The longest wait for an answer of the child process, whose computing is limited too."""
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from converter.hdf5.child import LISTS, MOST_OBJECTS
 from converter.mappings.layouts import Shape
+from efficientdet_spec import is_possible
 
 MOST_BYTES = 2**23
 """Of a listing: the largest official model's takes 0.5 million."""
@@ -26,6 +28,8 @@ _MOST_EXPANSION = 1032
 """Deflate's greatest ratio (zlib's technical details)."""
 
 _MOST_RANK = 32
+
+_TYPE = re.compile("[<>|][fiub][1248]")
 
 
 class Inconsistent(Exception):
@@ -114,16 +118,16 @@ def _texts(value: Any) -> tuple[str, ...] | None:
 
 
 def _number(value: Any) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < 1 << 64:
         raise TypeError
     return value
 
 
 def _dataset(number: int, item: Any) -> Dataset:
     path, dtype, shape, offset, stored, filters, chunk, chunks, layout = item
-    kind = None if dtype is None else np.dtype(_text(dtype))
-    if kind is not None and (kind.kind not in "fiub" or kind.itemsize not in (1, 2, 4, 8)):
+    if dtype is not None and not _TYPE.fullmatch(_text(dtype)):
         raise TypeError
+    kind = None if dtype is None else np.dtype(dtype)
     extents = tuple(_number(extent) for extent in shape)
     found = Dataset(
         number,
@@ -134,8 +138,8 @@ def _dataset(number: int, item: Any) -> Dataset:
         _number(stored),
         tuple(_number(item) for item in filters),
     )
-    if len(extents) > _MOST_RANK:
-        raise Inconsistent(f"{found.path} has {len(extents)} axes")
+    if len(extents) > _MOST_RANK or not is_possible(extents):
+        raise Inconsistent(f"{found.path} has the shape {list(extents)!s:.200}")
     if layout == "chunked":
         _require_chunks(found, tuple(_number(extent) for extent in chunk), _number(chunks))
     return found

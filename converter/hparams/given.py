@@ -332,8 +332,9 @@ class Hyperparameters:
             told = [key for key in keys if not self._as_known(key, config)]
             words = [f"{key} {given_words(key, self.given[key])}" for key in told]
             if len(keys) > len(told):
+                count = len(keys) - len(told)
                 more = "other " if told else ""
-                words.append(f"{len(keys) - len(told)} {more}as of {config.name}")
+                words.append(f"{count} {more}value{'s' * (count > 1)} as of {config.name}")
             if words:
                 parts.append(f"from {source}: {', '.join(words)}")
         assumed = assumed_words(self.assumed(config))

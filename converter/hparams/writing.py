@@ -160,7 +160,8 @@ def _text(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list) and len(value) > 1 and not any(isinstance(x, list) for x in value):
         return "*".join(map(_text, value))
-    return value if isinstance(value, str) else repr(value)
+    # Without blanks, at which a terminal's lines are broken.
+    return value if isinstance(value, str) else repr(value).replace(", ", ",")
 
 
 def reads_as(values: Mapping[str, Any], config: EfficientDetConfig) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -14,12 +13,14 @@ from converter.mappings.layouts import Array, Shape
 from converter.mappings.official import iterate_pairs
 from efficientdet_spec import (
     MODELS,
+    OFFICIAL_KEYS,
     Activation,
     Cause,
     EfficientDetConfig,
     Fusion,
     InputError,
     base_model,
+    first_difference,
 )
 
 COUNTER = "num_batches_tracked"
@@ -151,10 +152,13 @@ def require_usual(config: EfficientDetConfig, naming: Naming, also: Sequence[str
     for field, usual in _USUAL.items():
         value = getattr(config, field)
         if field not in also and value not in usual:
-            told = value.value if isinstance(value, Enum) else value
+            found = first_difference(config, replace(config, **{field: usual[0]}))
+            told = f"{OFFICIAL_KEYS.get(field, field)} otherwise than the published models"
+            if found is not None:
+                told = f"{found.key} {found.ours}"
             raise InputError(
-                f"{config.name} has {field} {told!r:.80}, for which the keys of {naming.project} "
-                f"are not known; write another kind of file, or give a model like D0 to D7x.",
+                f"{config.name} has {told}, for which the keys of {naming.project} are not known; "
+                f"write another kind of file.",
                 Cause.MODEL,
             )
 

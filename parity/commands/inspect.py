@@ -34,7 +34,7 @@ from parity.settings.option import PRINTED
 SETTINGS = InspectSettings
 
 _SHOWN = 6
-_TITLE = 14
+_TITLE = 16
 
 
 def run(settings: InspectSettings, place: ResultPlace) -> int:

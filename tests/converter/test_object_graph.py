@@ -1,6 +1,7 @@
 """The description of objects in a checkpoint: read, written, and whatever else stands there."""
 
 import time
+import tracemalloc
 
 import pytest
 
@@ -106,6 +107,17 @@ def test_sizes_are_bounded(monkeypatch):
     monkeypatch.setattr(object_graph, "MAX_BYTES", 5)
     with pytest.raises(WireError, match="6 bytes are more than the 5 accepted"):
         read_object_graph(_node() * 3)
+
+
+def test_fields_that_nobody_knows_are_not_kept():
+    unknown = b"".join(wire.write_number(number, 1) for number in range(4, 400_000))
+    reference = wire.write_number(1, 0) + wire.write_chunk(2, b"x") + unknown
+    data = wire.write_chunk(1, wire.write_chunk(1, reference))
+    tracemalloc.start()
+    assert read_object_graph(data)[0].children == {"x": 0}
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * len(data)
 
 
 def test_long_chains_take_little_time():

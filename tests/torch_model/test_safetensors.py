@@ -148,6 +148,10 @@ ODD = {
         described({"x": one(shape=(2**61,) * 32, offsets=(0, 8))}, bytes(8)),
         "stands at 0 to 8",
     ),
+    "an immense shape of nothing": (
+        described({"x": one(shape=(0, 2**40, 2**40), offsets=(0, 0))}),
+        "stands at 0 to 0",
+    ),
     "many dimensions": (described({"x": one(shape=(1,) * 33)}, bytes(4)), "33 dimensions"),
     "a length of its own": (described({"x": one(offsets=(0, 4))}, bytes(4)), "stands at 0 to 4"),
     "backwards": (described({"x": one(offsets=(8, 0))}, bytes(8)), "stands at 8 to 0"),

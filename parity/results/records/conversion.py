@@ -148,7 +148,11 @@ class Provenance(Record, kw_only=True, frozen=True):
         says("of the checkpoint; null where it is none of Google's releases, or not known as one"),
     ] = UNSET
     weights: Annotated[
-        str | UnsetType, says("which values were asked for, `ema`, `raw` or `both`")
+        str | UnsetType,
+        says(
+            "which values were taken, `ema`, `raw` or `both`; `only` where the file has one value "
+            "of each variable and does not say which"
+        ),
     ] = UNSET
     stripped_prefix: Annotated[
         str | None | UnsetType,

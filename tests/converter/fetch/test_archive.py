@@ -228,7 +228,7 @@ def test_wrong_gzip_checksum(tmp_path, out):
     content = bytearray(path.read_bytes())
     content[-6] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ArchiveError, match="CRC"):
+    with pytest.raises(ArchiveError, match="incorrect data check"):
         extract_container(path, out)
     assert not out.parent.exists()
 

@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from converter.fetch import packings
 from converter.fetch.archive import extract_container
 from converter.fetch.cached import from_archive, from_packed_files
 from converter.fetch.packings import ArchiveError, NotAnArchiveError, looks_like_archive
+from converter.fetch.sources import resolve
+from converter.fetch.streams import MAX_PARTS
 from efficientdet_spec import InputError, file_sha256
 from efficientdet_spec.errors import MAX_BYTES
 
@@ -240,6 +243,28 @@ def test_a_bomb(tmp_path):
         assert not (tmp_path / "out").exists()
 
 
+def test_gzip_headers_and_empty_parts_take_little_time(tmp_path):
+    path = tmp_path / "x.h5.gz"
+    empty = gzip.compress(b"")
+    for content, words in (
+        (b"\x1f\x8b\x08\x10" + bytes(6) + b"c" * 2**26, "damaged, truncated"),
+        (empty * (MAX_PARTS + 1), "more than 131,072 parts"),
+        (empty * 3 + gzip.compress(DATA) + bytes(20_000) + empty + b"x", "damaged, truncated"),
+    ):
+        path.write_bytes(content)
+        began = time.monotonic()
+        with pytest.raises(ArchiveError, match=words):
+            extract_container(path, tmp_path / "out")
+        assert time.monotonic() - began < 10 and not (tmp_path / "out").exists()
+
+
+def test_gzip_files_one_behind_the_other(tmp_path):
+    path = tmp_path / "x.h5.gz"
+    pieces = [os.urandom(count) for count in (0, 1, 0, 2**14, 70_001)]
+    path.write_bytes(b"".join(map(gzip.compress, pieces)) + bytes(2**15))
+    assert extract_container(path, tmp_path / "out").read_bytes() == b"".join(pieces)
+
+
 def test_a_size_that_is_less_than_the_content(tmp_path):
     path = zipped(tmp_path / "x.zip", {"a.h5": bytes(2**21)})
     content = bytearray(path.read_bytes())
@@ -372,6 +397,24 @@ def test_files_that_are_packed_one_by_one(packed, tmp_path, files, named, place)
 def test_what_is_not_packed_is_left_to_others(packed, tmp_path, files, named):
     assert from_packed_files(packed(files) / named, tmp_path / "cache") is None
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("kind", ["zeros", "pipe", "folder", "nothing", "itself"])
+def test_what_is_no_file_among_packed_ones_is_not_waited_for(kind, tmp_path):
+    folder = tmp_path / "d0"
+    folder.mkdir()
+    for path in (folder / "model.index.gz", folder / "model.data-00000-of-00001.gz"):
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "folder":
+            path.mkdir()
+        else:
+            leads = {"zeros": "/dev/zero", "nothing": "nowhere", "itself": path.name}
+            path.symlink_to(leads[kind])
+    assert from_packed_files(folder, tmp_path / "cache") is None
+    with pytest.raises(InputError):
+        resolve(str(folder), tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("*model*"))
 
 
 def test_several_packed_containers_are_named(packed, tmp_path):

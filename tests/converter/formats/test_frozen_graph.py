@@ -7,7 +7,6 @@ import struct
 import numpy as np
 import pytest
 from configurations import CONFIGURATIONS
-from listed_source import listed
 from made_graphs import chunk, graph, ids, node, nodes, number, shape_of, tensor, written
 
 from converter import graph_def
@@ -72,7 +71,7 @@ def test_every_variable_of_every_model(tmp_path, name, tf2):
     source = read(tmp_path, graph(config, tf2=tf2, prefix=prefix))
     expected = ids(config)
     assert used(source) == set(expected)
-    ledger = make_ledger(listed({key: source.entries[key] for key in used(source)}), config)
+    ledger = make_ledger(source, config)
     assert not ledger.findings
     for key, array in expected.items():
         if array.size < 1000:
@@ -116,6 +115,29 @@ def test_a_variable_that_is_read_twice(tmp_path):
     assert name in copy
     with pytest.raises(InputError, match=f"two different values of '{name}'"):
         read(tmp_path, again(value + 1) + graph(TINY, tf2=True))
+
+
+def test_many_copies_of_one_variable_take_little_time(tmp_path, monkeypatch):
+    """Of a variable with each value on its own, which takes long to go through."""
+    value = number(1, 1) + chunk(2, shape_of((20_000,)))
+    content = node("a/kernel", "Const", value=value + (b"\x2d" + struct.pack("<f", 1)) * 20_000)
+    parts = [f"b/{role}" for role in ("gamma", "beta", "moving_mean", "moving_variance")]
+    for name in parts:
+        content += node(name, "Const", value=tensor(np.zeros(3, np.float32)))
+    content += node("b/FusedBatchNormV3", "FusedBatchNormV3", "images", *parts)
+    copies = ["a/kernel", *(f"copy_{place}" for place in range(200))]
+    for place, name in enumerate(copies):
+        if place:
+            content += node(name, "Const", value=value + b"\x2d" + struct.pack("<f", 1))
+        content += node(f"a/Conv2D_{place}", "Conv2D", "images", name)
+    went = []
+    values = GraphFile._values
+    monkeypatch.setattr(
+        GraphFile, "_values", lambda self, tensor: went.append(1) or values(self, tensor)
+    )
+    source = read(tmp_path, content)
+    assert source.entries["a/kernel"].shape == (20_000,) and len(source.left_out) == 200
+    assert len(went) == 1 + 200
 
 
 REFUSED = {
@@ -204,6 +226,10 @@ DAMAGED = {
     "half a value": (constant(FLOATS + chunk(5, bytes(7))), "7 bytes of numbers of 4"),
     "a wrong wire type": (constant(FLOATS + number(5, 1)), "field 5 of wire type 0"),
     "a huge shape": (constant(number(1, 1) + chunk(2, shape_of((2**20, 2**20)))), "more than"),
+    "a huge shape of nothing": (
+        constant(number(1, 1) + chunk(2, shape_of((0, 2**40, 2**40)))),
+        "more",
+    ),
     "a negative shape": (constant(number(1, 1) + chunk(2, shape_of((2**64 - 1,)))), "shape"),
     "an unknown rank": (constant(number(1, 1) + chunk(2, number(3, 1))), "unknown rank"),
     "many dimensions": (constant(number(1, 1) + chunk(2, shape_of((1,) * 40))), "shape that no"),
@@ -305,7 +331,10 @@ def test_every_form_of_values(tmp_path, monkeypatch, form, chunk_elements):
     assert array.dtype == expected.dtype and array.shape == expected.shape
     assert array.tobytes() == expected.tobytes()
     assert found.not_finite(found.nodes["x"].tensor) == int(form == "bfloat16")
-    assert found.equal(found.nodes["x"].tensor, found.nodes["x"].tensor)
+    longest = node("y", "Const", value=number(1, 1) + chunk(2, shape_of((7,))))
+    other = GraphFile(saved(tmp_path, node("x", "Const", value=content) + longest))
+    assert other.digest(other.nodes["x"].tensor) == found.digest(found.nodes["x"].tensor)
+    assert other.digest(other.nodes["y"].tensor) != found.digest(found.nodes["x"].tensor)
 
 
 @pytest.mark.parametrize("form", forms())

@@ -1,10 +1,12 @@
 """Keras HDF5 files: official ones are read, ours are like them, and no other is taken for one."""
 
 import gzip
+import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -12,10 +14,12 @@ import numpy as np
 import pytest
 from configurations import CONFIGURATIONS
 
-from converter.formats.keras_h5 import KerasH5, find
+from converter.formats.keras_h5 import KerasH5, _content, find
 from converter.formats.registry import formats
 from converter.formats.target import Values
 from converter.hdf5 import file as hdf5_file
+from converter.hdf5.child import LISTS
+from converter.hdf5.listing import Inconsistent, read_listing
 from converter.mappings.keras_order import creation_order, iterate_layers, keras_order
 from converter.mappings.official import iterate_pairs
 from efficientdet_spec import TINY, InputError, get_config
@@ -548,6 +552,11 @@ def many_names(file):
     file["class_net"].attrs.create("weight_names", np.zeros(30_000, "S2"))
 
 
+def immense_nothing(file):
+    del file[KERNEL]
+    file.create_dataset(KERNEL, (0, 2**40, 2**40), "f4")
+
+
 def one_name(file):
     file["class_net"].attrs["weight_names"] = "class_net/class-0/bias:0"
 
@@ -580,6 +589,7 @@ REFUSED = {
     odd_float: "no numbers",
     references: "no numbers",
     names_of_numbers: "no names",
+    immense_nothing: "has the shape [0, 1099511627776, 1099511627776]",
     many_names: "no list of at most",
     one_name: "no list of at most",
     odd_type: "neither a group nor a dataset",
@@ -591,11 +601,19 @@ def test_what_is_no_file_of_keras_is_refused_in_a_sentence(edit, changed):
     assert REFUSED[edit] in refusal(changed(edit))
 
 
+def test_long_lists_of_layers_take_little_time(tmp_path):
+    path = tmp_path / "long.h5"
+    layers = [f"{number:05}" for number in range(19_000)]
+    groups = [[name, dict.fromkeys(LISTS)] for name in layers]
+    whole = ["", {"layer_names": layers, "weight_names": None}]
+    told = json.dumps({"groups": [whole, *groups], "datasets": []}).encode()
+    began = time.monotonic()
+    assert len(_content(path, read_listing(told, 0)).layers) == len(layers)
+    assert time.monotonic() - began < 3
+
+
 def test_shared_bytes_are_refused(sound):
     listing = hdf5_file.Hdf5File(sound).listing
-    import json
-
-    from converter.hdf5.listing import Inconsistent, read_listing
 
     def item(path, offset, stored=400):
         return [path, "<f4", [100], offset, stored, [], None, None, "contiguous"]
@@ -612,6 +630,9 @@ def test_shared_bytes_are_refused(sound):
         told(item("a", -1)),
         told([*item("a", 0)[:-1]]),
         told(["a", "<f4", [10**30], 0, 400, [], None, None, "contiguous"]),
+        told(["a", "<f4", [2**64, 0], None, 0, [], None, None, "contiguous"]),
+        told(["a", "<f4,<f4", [1], 0, 400, [], None, None, "contiguous"]),
+        told(["a", "(((", [1], 0, 400, [], None, None, "contiguous"]),
         told(["a", "O", [1], 0, 400, [], None, None, "contiguous"]),
         told(["a", "<f4", [1] * 33, 0, 400, [], None, None, "contiguous"]),
         b"[" * 100_000,
@@ -738,6 +759,17 @@ def test_the_process_has_little_memory_and_may_write_nothing(code, words, tmp_pa
     )
     assert run.returncode == 1
     assert words in run.stderr
+
+
+def test_the_process_imports_nothing_from_the_current_folder(sound, tmp_path, monkeypatch):
+    folder = tmp_path / "current"
+    folder.mkdir()
+    for name in ("h5py", "json", "numpy", "os", "resource", "converter", "encodings"):
+        (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert KerasH5(sound).entries
+    assert not (tmp_path / "ran").exists()
 
 
 def test_no_process_is_left(changed):

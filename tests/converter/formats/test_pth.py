@@ -383,6 +383,25 @@ def test_small_parts_of_a_large_storage(state, path):
     assert "small parts of large storages" in refusal(path)
 
 
+@FORMS
+def test_steps_that_are_never_taken(form, path):
+    """PyTorch does not look at the stride of an extent of one, or of a tensor without values."""
+    whole = torch.arange(3, dtype=torch.float32)
+    odd = {"one": whole.as_strided((1,), (2**61,), 2), "none": whole.as_strided((0, 3), (1, 2**61))}
+    torch.save(odd, path, **form)
+    file = open_torch_file(path)
+    assert file.read(file.content["one"]).tolist() == [2]
+    assert file.read(file.content["none"]).shape == (0, 3)
+
+
+@FORMS
+def test_an_immense_shape_of_nothing(form, path):
+    torch.save({"x": torch.zeros(0).as_strided((0, 2**31, 2**31), (1, 0, 0))}, path, **form)
+    file = open_torch_file(path)
+    with pytest.raises(InputError, match=r"a tensor \[0, 2147483648, 2147483648\] has 0 values"):
+        file.read(file.content["x"])
+
+
 def test_keys_that_differ_in_type_alone(state, path):
     torch.save({**state, 1: torch.zeros(2), "1": torch.zeros(2)}, path)
     assert "holds two tensors called 1" in refusal(path)

@@ -92,8 +92,7 @@ class Reader(Target):
             raise InputError(f"{path} is no frozen graph; give one")
         source = FORMATS[0].open(path)
         left = source.left_out
-        used = {name: entry for name, entry in source.entries.items() if name not in left}
-        ledger = make_ledger(used, TINY)
+        ledger = make_ledger(source, TINY)
         ledger.require_complete(str(path))
         for name in left:
             source.verify(name)
