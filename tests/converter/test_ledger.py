@@ -288,12 +288,8 @@ def test_a_class_bias_that_no_class_count_gives():
             },
             r"50 variables, mostly under resnet50, which convert .*; give one of efficientdet-d0, ",
         ),
-        (
-            {"_CHECKPOINTABLE_OBJECT_GRAPH": entry("_CHECKPOINTABLE_OBJECT_GRAPH")},
-            "is a TensorFlow 2 object checkpoint",
-        ),
     ],
-    ids=["empty", "another network", "TensorFlow 2"],
+    ids=["empty", "another network"],
 )
 def test_other_checkpoints(entries, message):
     with pytest.raises(InputError, match=message):

@@ -137,7 +137,7 @@ def test_what_is_told_of_a_single_file():
     assert "its image_size, scale_range, which are otherwise" in told
     assert "image_size=256x128,scale_range=true'" in told
     (told,) = unsaid(replace(TINY, label_map=((1, "a"),)))
-    assert "write them into config.yaml beside it, as --to tf1 writes it" in told
+    assert "give them with --hparams FILE.yaml when it is read, such as --to tf1" in told
     # Of two models with the same variables the name tells which it is.
     (told,) = unsaid(get_config("d7"))
     assert told == (

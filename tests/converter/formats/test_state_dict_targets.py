@@ -131,7 +131,7 @@ def test_what_cannot_be_written_leaves_nothing(name, tmp_path):
 
 def test_zylo117_has_one_activation(tmp_path):
     config = replace(TINY_OF["zylo117"], activation=Activation.RELU)
-    with pytest.raises(InputError, match="activation 'relu'"):
+    with pytest.raises(InputError, match="act_type relu"):
         write("zylo117", tmp_path / "x.pth", config)
 
 

@@ -209,7 +209,7 @@ def test_a_whole_configuration_is_one_model_whatever_the_name_is_not(beside):
     )
     given = Hyperparameters.of(beside(text))
     assert given.models(None) == (d3,)
-    assert "13 as of efficientdet-d3" in given.sentence(d3)
+    assert "13 values as of efficientdet-d3" in given.sentence(d3)
 
 
 def test_a_value_that_no_model_takes(beside):

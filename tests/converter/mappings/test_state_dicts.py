@@ -186,7 +186,7 @@ def test_two_levels_exchanged_do_not_go_unseen():
 @pytest.mark.parametrize(
     "changed, said",
     [
-        ({"fusion": Fusion.SOFTMAX_ATTENTION}, "fusion 'attn', for"),
+        ({"fusion": Fusion.SOFTMAX_ATTENTION}, "fpn_weight_method attn, for"),
         ({"max_level": 8}, "levels 3 to 8 and its fusion"),
         ({"min_level": 4}, "levels 4 to 7 and its fusion"),
         ({"fpn_channels": 16}, "a backbone feature that has the BiFPN's channels already"),

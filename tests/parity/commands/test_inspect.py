@@ -53,8 +53,8 @@ def test_every_container(name, tiny, tmp_path, capsys):
     assert {one["path"] for one in told["files"]} <= {
         str(path) for path in (found[name], *found[name].parent.rglob("*"))
     }
-    assert f"container     {formats()[name].says}" in printed or name == "effdet"
-    assert "release       none that is known" in printed
+    assert f"container       {formats()[name].says}" in printed or name == "effdet"
+    assert "release         none that is known" in printed
 
 
 def test_a_damaged_checkpoint(tiny_checkpoint, tmp_path, capsys):
@@ -70,9 +70,9 @@ def test_a_damaged_checkpoint(tiny_checkpoint, tmp_path, capsys):
     result = tmp_path / "result.json"
     assert inspect(folder, "--json", result) == 2
     shown = capsys.readouterr()
-    assert "container     a TensorFlow 1 checkpoint" in shown.out
+    assert "container       a TensorFlow 1 checkpoint" in shown.out
     assert "\nefficientdet-tiny, " in shown.out and "CRC32C" in shown.err
-    assert "fingerprint   " not in shown.out
+    assert "fingerprint     " not in shown.out
 
 
 def test_a_damaged_file_of_this_project(tiny, tmp_path, capsys):
@@ -82,7 +82,7 @@ def test_a_damaged_file_of_this_project(tiny, tmp_path, capsys):
     path.write_bytes(content)
     assert inspect(path) == 2
     shown = capsys.readouterr()
-    assert "container     a safetensors file" in shown.out and "damaged" in shown.err
+    assert "container       a safetensors file" in shown.out and "damaged" in shown.err
 
 
 def test_a_file_of_no_known_model(tmp_path, capsys):
