@@ -165,10 +165,18 @@ class Ledger:
             )
         if self.findings:
             option = "--model" if self.part is None else "--backbone"
+            # What is too much only can be left out of the file; what is missing cannot be added.
+            surplus = all(finding.kind == UNKNOWN for finding in self.findings)
+            advice = (
+                " Or save the file without what is unknown, if you know it is no part of "
+                "the model (of a state dict, delete the key)."
+                if surplus
+                else ""
+            )
             raise InputError(
                 f"{source} does not convert to {self.config.name}: {summary(self.findings)}. Check "
                 f"that the file is complete and that the model is right ({option}); convert --list "
-                f"names every variable and what is wrong with it.",
+                f"names every variable and what is wrong with it.{advice}",
                 Cause.MODEL,
             )
 

@@ -19,6 +19,7 @@ from converter.fetch.cached import (
 from converter.fetch.download import MAX_BYTES
 from converter.fetch.packings import looks_like_archive
 from converter.formats.registry import Format, find, formats
+from converter.formats.shards import refuse_shard
 from efficientdet_spec import (
     HEAD_BYTES,
     OFFICIAL_MODELS,
@@ -286,6 +287,7 @@ def _from_local_archive(path: Path, cache: Path, sha256: str | None) -> Checkpoi
             Cause.FORMAT,
         )
     if not looks_like_archive(path):
+        refuse_shard(path)
         state = "a file of an unknown kind" if head else "an empty file"
         raise InputError(f"source {str(path)!r} is {state}; pass {_FORMS}", Cause.FORMAT)
     if (size := path.stat().st_size) > MAX_BYTES:

@@ -11,6 +11,7 @@ import numpy as np
 
 from converter.formats.own import OwnSource, written_rows
 from converter.formats.registry import Format
+from converter.formats.shards import refuse_shard
 from converter.formats.source import StoredEntry, TensorSource, dtype_name
 from converter.formats.state_dict import state_dict_source
 from converter.formats.target import Values, Written
@@ -47,8 +48,15 @@ _CRC = "every CRC-32 verified"
 
 
 def find(path: Path) -> Path | None:
-    """The file, where it is PyTorch's."""
-    return path if is_torch_file(path) else None
+    """The file, where it is PyTorch's.
+
+    Raises:
+        InputError: It is one of several of a model.
+    """
+    if not is_torch_file(path):
+        return None
+    refuse_shard(path)
+    return path
 
 
 def open_source(path: Path) -> TensorSource:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from converter.formats.source import TensorSource
 from converter.mappings.layouts import Array
-from efficientdet_spec import Cause, EfficientDetConfig, InputError
+from efficientdet_spec import Cause, EfficientDetConfig, InputError, listed
 
 
 class RenamedSource(TensorSource):
@@ -33,6 +33,7 @@ class RenamedSource(TensorSource):
         self.ONLY_VALUE = inner.ONLY_VALUE
         self.path, self.naming, self.said = inner.path, inner.naming, inner.said
         self.stripped = stripped or inner.stripped
+        self.unwrapped = inner.unwrapped
         self.notes = (*inner.notes, *notes)
         self.entries = {ours: inner.entries[name] for ours, name in names.items()}
         self.left_out = {
@@ -75,12 +76,13 @@ def without_prefix(inner: TensorSource, prefix: str) -> TensorSource:
 
     Args:
         inner: The file.
-        prefix: What to leave out, such as ``model/``; names without it stay as they are.
+        prefix: What to leave out, such as ``model/``; names without it stay as they are. Nothing
+            changes where it is what the container has left out by itself.
 
     Raises:
         InputError: No name begins so, or two would become one.
     """
-    if not prefix:
+    if not prefix or inner.unwrapped == (prefix,):
         return inner
     names = {name.removeprefix(prefix): name for name in inner.entries}
     _check(inner, prefix, len(names))
@@ -92,6 +94,14 @@ def without_prefix(inner: TensorSource, prefix: str) -> TensorSource:
 def _check(inner: TensorSource, prefix: str, left: int) -> None:
     """Refuse a prefix that no name has, or that tells two names apart."""
     names = inner.entries
+    if inner.unwrapped:
+        raise InputError(
+            f"{inner.path} is read without what stands before its names "
+            f"({listed(map(repr, inner.unwrapped), 2)}), which is found from the names themselves, "
+            f"so {prefix:.200!r} cannot be left out besides; leave --strip-prefix out, and choose "
+            f"between raw values and averages with --weights.",
+            Cause.OPTION,
+        )
     if not any(name.startswith(prefix) for name in names):
         first = next(iter(names), "none")
         raise InputError(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from converter.formats.own import OwnSource, written_rows
 from converter.formats.registry import Format
+from converter.formats.shards import refuse_shard
 from converter.formats.source import StoredEntry, TensorSource, dtype_name
 from converter.formats.state_dict import state_dict_source
 from converter.formats.target import Values, Written
@@ -24,8 +25,15 @@ SAYS = "a safetensors file"
 
 
 def find(path: Path) -> Path | None:
-    """The file, where it begins as the format has it."""
-    return path if is_safetensors(path) else None
+    """The file, where it begins as the format has it.
+
+    Raises:
+        InputError: It is one of several of a model.
+    """
+    if not is_safetensors(path):
+        return None
+    refuse_shard(path)
+    return path
 
 
 def open_source(path: Path) -> TensorSource:

@@ -116,6 +116,7 @@ class TensorSource(ABC):
         said: What the file says of itself.
         notes: What a user should know of how it is read, a sentence each.
         stripped: What stands before the names in the file and is not part of them.
+        unwrapped: What the container has taken off before names by itself, each once.
     """
 
     FORMAT: str
@@ -138,6 +139,7 @@ class TensorSource(ABC):
     said: Said | None = None
     notes: tuple[str, ...] = ()
     stripped: str = ""
+    unwrapped: tuple[str, ...] = ()
 
     @property
     def has_values(self) -> bool:

@@ -1,22 +1,32 @@
 """State dicts, whatever file they are in: which dictionary holds the model, and in whose names.
 
 The names are this project's own or those of a code base of :mod:`converter.mappings.state_dicts`.
-What a trainer puts around a model's dictionary, and a wrapper before its keys, is taken off.
+What a trainer puts around a model's dictionary, and wrappers before its keys, is taken off: it is
+found from the keys themselves, whatever it is called.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from os.path import commonprefix
 from pathlib import Path
 
 from converter.formats.source import Entry, Naming, StoredEntry, TensorSource
 from converter.mappings import keys as mapped
 from converter.mappings.layouts import KEPT, Array
 from converter.mappings.official import Pair
-from converter.mappings.own import OWN
-from converter.mappings.state_dicts import has_keys_of, naming_of, namings
+from converter.mappings.state_dicts import (
+    MOST_PARTS,
+    first_parts,
+    models_in,
+    namings,
+    splits,
+)
 from efficientdet_spec import (
     EMA_SUFFIX,
     Cause,
@@ -30,24 +40,36 @@ from efficientdet_spec import (
 Groups = Mapping[str, Mapping[str, StoredEntry]]
 """Dictionaries of tensors in a file, the outermost under an empty text; entries by their keys."""
 
-_WRAPPERS = ("module.", "model.", "_orig_mod.")
-"""What stands before a model's keys in a wrapper: for several devices and averages, for training
-(effdet's benches too), and for compiled models."""
+_AVERAGED = frozenset(
+    {"ema", "shadow", "swa", "polyak", "avg", "average", "averages", "averaged", "averaging"}
+)
+"""Words in the names of dictionaries and modules in which trainers keep moving averages, such as
+``state_dict_ema`` (timm, with which effdet trains), ``model_ema`` (torchvision's references),
+``ema_model.`` or ``shadow``."""
 
-_MAX_WRAPPERS = 4
-"""Most wrappers around each other."""
+_NOT_AVERAGED = "exp"
+"""A word beside one of these in what optimizers keep of gradients, such as ``exp_avg``."""
 
-_AVERAGES = {"state_dict_ema": "state_dict", "model_ema": "model"}
-"""Under which key trainers keep moving averages, and the raw values beside them: timm, with which
-effdet trains (``timm/utils/checkpoint_saver.py``), and torchvision's training references."""
+_OPTIMIZER = "optim"
+"""In what the dictionary of an optimizer's state is called."""
+
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 _BESIDE = {
     "anchors.": "anchors of a training or prediction wrapper, which the configuration makes",
     "anchor_labeler.": "part of a training wrapper, which assigns anchors",
     "loss_fn.": "part of a training wrapper, which computes the loss",
+    "loss.": "part of a training wrapper, which computes the loss",
+    "criterion.": "part of a training wrapper, which computes the loss",
     "n_averaged": "number of models averaged, not read at inference",
 }
 """What wrappers keep beside a model, by what the key begins with; no model has such keys."""
+
+_COUNTED = "count of operations or parameters that thop has added, not read at inference"
+_COUNTERS = {"total_ops": _COUNTED, "total_params": _COUNTED}
+"""What tools add to every module of a model, by the key's last part."""
+
+_SETTING = "one number beside the averages, which is no value of the model"
 
 _KNOWN = " or ".join(naming.project for naming in namings().values())
 
@@ -120,12 +142,49 @@ class _Model:
     """A model in a dictionary.
 
     Attributes:
+        group: The dictionary.
+        prefix: What wrappers have put before its keys.
         naming: Whose keys it has.
-        prefix: What wrappers have put before them.
     """
 
-    naming: mapped.Naming
+    group: str
     prefix: str
+    naming: mapped.Naming
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words of the file."""
+        return "/".join(filter(None, (self.group, f"{self.prefix}*" if self.prefix else "")))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of what it is in, the outermost first."""
+        return tuple(filter(None, (*self.group.split("/"), *self.prefix.split("."))))
+
+    def keys(self, groups: Groups) -> frozenset[str]:
+        """Its keys, without the prefix."""
+        start = len(self.prefix)
+        return frozenset(key[start:] for key in groups[self.group] if key.startswith(self.prefix))
+
+
+@dataclass(frozen=True)
+class _Models:
+    """The models of a file.
+
+    Attributes:
+        every: One, or one of raw values and one of their averages.
+        averages: The one that holds averages, of all or of some of the values; None for none.
+        raw: The keys of the one that holds raw values; None where there is none.
+    """
+
+    every: tuple[_Model, ...]
+    averages: _Model | None
+    raw: frozenset[str] | None
+
+    def holding(self, group: str, key: str) -> _Model | None:
+        """The model that a tensor is in, the innermost; None where it is in none."""
+        there = [one for one in self.every if one.group == group and key.startswith(one.prefix)]
+        return max(there, key=lambda one: len(one.prefix), default=None)
 
 
 def state_dict_source(
@@ -150,102 +209,192 @@ def state_dict_source(
         checked: As :attr:`TensorSource.CHECKED`.
 
     Raises:
-        InputError: No dictionary holds a model in names that are known, or it is not told which
-            of several does.
+        InputError: No dictionary holds a model in names that are known, it is not told which
+            of several does, or there are averages that cannot be laid beside the model.
     """
-    models = {group: model for group, one in groups.items() if (model := _model_in(one))}
-    if not models:
-        raise _nobodys(path, groups)
-    averages = _averages(path, models)
-    _require_official(path, groups, models)
+    models = _models(path, groups)
     source = _StateDict(path, read, digests)
     source.FORMAT, source.SAYS, source.CHECKED = format_name, says, checked
-    if averages is None:
+    if models.averages is None:
         source.ONLY_VALUE = "and does not say whether it is the raw one or a moving average"
-    naming = next(iter(models.values())).naming
+    naming = models.every[0].naming
     source.naming = source_naming(naming)
-    source.notes = (f"Its tensors have the names of {naming.whose}.", *_wrappers(models))
+    source.unwrapped = tuple(dict.fromkeys(model.prefix for model in models.every if model.prefix))
+    source.notes = (
+        f"Its tensors have the names of {naming.whose}.",
+        *(f"Keys were read without {prefix!r} before them." for prefix in source.unwrapped),
+    )
     several = sum(map(bool, groups.values())) > 1
     for group, entries in groups.items():
-        model = models.get(group)
-        suffix = EMA_SUFFIX if group == averages else ""
         for key, entry in entries.items():
             shown = f"{group}/{key}" if several and group else key
-            name, reason = _placed(key, shown, suffix, model)
-            if model is None:
-                reason = _elsewhere(group)
-            source.add(name, replace(entry, name=shown), (group, key), reason)
+            name, reason = _placed(models, group, key, entry)
+            source.add(name or shown, replace(entry, name=shown), (group, key), reason)
     return source
 
 
-def _elsewhere(group: str) -> str:
-    """Why a tensor is left out that is in no dictionary of a model."""
-    outermost = shortened(printable(group.partition("/")[0]), 60)
-    return f"in {outermost!r}, which holds no model" if group else "beside the model"
+def _placed(models: _Models, group: str, key: str, entry: StoredEntry) -> tuple[str, str]:
+    """The name that a tensor has in a source, and why it is left out; empty texts for neither."""
+    model = models.holding(group, key)
+    if model is None:
+        return "", _beside(key) or _why_outside(models, group, key)
+    bare = key.removeprefix(model.prefix)
+    reason = _beside(bare)
+    is_average = model is models.averages
+    known = models.raw is None or bare in models.raw
+    if not reason and _is_number(entry) and not known and (is_average or _says_averages([key])):
+        reason = _SETTING
+    return ("", reason) if reason else (bare + (EMA_SUFFIX if is_average else ""), "")
 
 
-def _wrappers(models: Mapping[str, _Model]) -> list[str]:
-    """What is noted of keys that are read without what stands before them."""
-    prefixes = dict.fromkeys(model.prefix for model in models.values() if model.prefix)
-    return [f"Keys were read without {prefix!r} before them." for prefix in prefixes]
+def _is_number(entry: StoredEntry) -> bool:
+    """Whether a tensor is a single number."""
+    return math.prod(entry.shape) <= 1
 
 
-def _placed(key: str, shown: str, suffix: str, model: _Model | None) -> tuple[str, str]:
-    """The name that a tensor has in a source, and why it is left out, or an empty text."""
-    inside = model is not None and key.startswith(model.prefix)
-    bare = key.removeprefix(model.prefix) if model is not None and inside else key
-    reason = next((why for start, why in _BESIDE.items() if bare.startswith(start)), "")
-    return (bare + suffix if inside and not reason else shown), reason
+def _beside(key: str) -> str:
+    """Why a tensor is left out that is known to be none of a model's, by its key; else empty."""
+    counted = _COUNTERS.get(key.rpartition(".")[2], "")
+    return counted or next((why for start, why in _BESIDE.items() if key.startswith(start)), "")
 
 
-def _model_in(entries: Iterable[str]) -> _Model | None:
-    """The model whose keys most of these are, with wrappers taken off; None where none is known."""
-    keys, prefix = list(entries), ""
-    for _ in range(_MAX_WRAPPERS + 1):
-        naming = OWN if has_keys_of(OWN, keys) else naming_of(keys)
-        if naming is not None:
-            return _Model(naming, prefix)
-        under = {one: [key for key in keys if key.startswith(one)] for one in _WRAPPERS}
-        wrapper = max(under, key=lambda one: len(under[one]))
-        if 2 * len(under[wrapper]) <= len(keys):
-            return None
-        keys = [key.removeprefix(wrapper) for key in under[wrapper]]
-        prefix += wrapper
-    return None
+def _why_outside(models: _Models, group: str, key: str) -> str:
+    """Why a tensor is left out that is not in a model; empty where it looks like one's."""
+    there = [model for model in models.every if model.group == group]
+    if not there:
+        outermost = shortened(printable(group.partition("/")[0]), 60)
+        return f"in {outermost!r}, which holds no model" if group else "beside the model"
+    if key.partition(".")[0] in first_parts(there[0].naming):
+        return ""
+    prefixes = listed((repr(model.prefix) for model in there), 2)
+    return f"beside the model, whose keys have {prefixes} before them"
 
 
-def _averages(path: Path, models: Mapping[str, _Model]) -> str | None:
-    """The dictionary that holds moving averages; None where there is one of plain values alone.
+def _models(path: Path, groups: Groups) -> _Models:
+    """The models of a file, and which of them holds averages.
 
     Raises:
-        InputError: It is not told which of several dictionaries is the model.
+        InputError: There is none that is known, it is not told which of several is meant, or
+            there are averages that cannot be laid beside the model.
     """
-    averages = [group for group in models if group in _AVERAGES]
-    others = [group for group in models if group not in _AVERAGES]
-    fits = len(averages) < 2 and len(others) < 2
-    if averages and others:
-        fits = fits and others == [_AVERAGES[averages[0]]]
-    if not fits or len({model.naming for model in models.values()}) > 1:
-        raise InputError(
-            f"{path} holds {len(models)} models (in {listed(map(repr, models), 6, 40)}), and "
-            f"nothing says which is meant; save the one that is as a state dict of its own.",
-            Cause.MODEL,
-        )
-    return averages[0] if averages else None
+    every = tuple(
+        _Model(group, prefix, naming)
+        for group, entries in groups.items()
+        for prefix, naming in models_in(entries).items()
+    )
+    if not every:
+        raise _nobodys(path, groups)
+    averages = _averages(path, every)
+    _require_official(path, groups, every)
+    raw = next((model for model in every if model is not averages), None)
+    if raw is None:
+        return _Models(every, averages, None)
+    keys = raw.keys(groups)
+    if averages is None:
+        averages = _some_averages(path, groups, raw, keys)
+        every = every if averages is None else (raw, averages)
+    return _Models(every, averages, keys)
 
 
-def _require_official(path: Path, groups: Groups, models: Mapping[str, _Model]) -> None:
+def _averages(path: Path, models: tuple[_Model, ...]) -> _Model | None:
+    """The model that holds moving averages; None where there is one of plain values alone.
+
+    Raises:
+        InputError: It is not told which of several is meant.
+    """
+    # What both are in tells nothing of one of them.
+    shared = len(commonprefix([model.parts for model in models])) if len(models) > 1 else 0
+    averages = [model for model in models if _says_averages(model.parts[shared:])]
+    others = len(models) - len(averages)
+    if len(averages) <= 1 and others <= 1 and len({model.naming for model in models}) == 1:
+        return averages[0] if averages else None
+    places = listed((repr(model.place) for model in models), 6, 40)
+    raise InputError(
+        f"{path} holds {len(models)} models (in {places}), and nothing says which is meant; save "
+        f"the one that is as a state dict of its own.",
+        Cause.MODEL,
+    )
+
+
+def _says_averages(parts: Iterable[str]) -> bool:
+    """Whether one of these names says that what it is of holds averages."""
+    for part in parts:
+        words = {word.lower() for word in _WORD.findall(part)}
+        if words & _AVERAGED and _NOT_AVERAGED not in words:
+            return True
+    return False
+
+
+def _some_averages(path: Path, groups: Groups, raw: _Model, keys: Set[str]) -> _Model | None:
+    """Averages of some of a model's values, for example of what is trained; None for none.
+
+    Args:
+        path: The file.
+        groups: Its dictionaries.
+        raw: The model.
+        keys: Its keys.
+
+    Raises:
+        InputError: Something that is called averages holds others than of the model's values.
+    """
+    open_ones: list[tuple[str, str]] = []
+    fitting: Counter[tuple[str, str]] = Counter()
+    for group, entries in groups.items():
+        for key, entry in entries.items():
+            inside = group == raw.group and key.startswith(raw.prefix)
+            bare = key.removeprefix(raw.prefix) if inside else key
+            if not _is_called_averages(group, bare, raw if inside else None):
+                continue
+            fitting.update(
+                (group, prefix)
+                for prefix, rest in splits(key)
+                if rest in keys and _says_averages((*group.split("/"), *prefix.split(".")))
+            )
+            # Inside of a model, a module may be called so; what is unknown there is told later.
+            if not inside and not _is_number(entry):
+                open_ones.append((group, key))
+    found = max(fitting, key=lambda place: fitting[place], default=None)
+    for group, key in open_ones:
+        prefix = found[1] if found is not None and found[0] == group else None
+        if prefix is None or not key.startswith(prefix) or key[len(prefix) :] not in keys:
+            name = "/".join(filter(None, (group, key)))
+            raise InputError(
+                f"{path} holds a model (in {listed([repr(raw.place or '*')], 1, 100)}) and, "
+                f"as their name says, moving averages ({listed([name], 1, 100)}), but these are "
+                f"not called like the model's own tensors; save the averages as a state dict of "
+                f"the model, or for the raw values the model's state dict alone.",
+                Cause.MODEL,
+            )
+    return None if found is None else _Model(*found, raw.naming)
+
+
+def _is_called_averages(group: str, key: str, inside: _Model | None) -> bool:
+    """Whether a tensor is an average, or a part of averages, by the names of what it is in.
+
+    Args:
+        group: Its dictionary.
+        key: Its key, without the model's prefix.
+        inside: The model that it would be in by its key, where there is one.
+    """
+    first, *others = key.split(".", MOST_PARTS)
+    if inside is not None:
+        return bool(others) and _says_averages([first])
+    if _says_averages(group.split("/")) or _says_averages((first, *others)[:-1]):
+        return True
+    return _OPTIMIZER not in group.lower() and _says_averages([(first, *others)[-1]])
+
+
+def _require_official(path: Path, groups: Groups, models: tuple[_Model, ...]) -> None:
     """Refuse what a code base has besides the official networks, and keys that would be misread.
 
     Raises:
         InputError: Says what was found.
     """
-    for group, model in models.items():
-        bare = [key.removeprefix(model.prefix) for key in groups[group]]
-        obstacle = model.naming.obstacle(frozenset(bare))
+    for model in models:
+        obstacle = model.naming.obstacle(model.keys(groups))
         if obstacle:
             raise InputError(f"{path} is {obstacle}.", Cause.MODEL)
-        odd = [key for key in bare if key.endswith(EMA_SUFFIX)]
+        odd = [key for key in groups[model.group] if key.endswith(EMA_SUFFIX)]
         if odd:
             raise InputError(
                 f"{path} has keys of a state dict that end like a moving average's variable in "
@@ -276,9 +425,12 @@ def source_naming(naming: mapped.Naming) -> Naming:
 def _nobodys(path: Path, groups: Groups) -> InputError:
     """What is said of a file in which no dictionary holds a model that is known."""
     keys = [key for entries in groups.values() for key in entries]
-    bare = {_unwrapped(key) for key in keys}
     for what, marks in _OTHERS.items():
-        if all(any(key.startswith(mark) for key in bare) for mark in marks):
+        under = [
+            {start for key in keys for start, bare in splits(key) if bare.startswith(mark)}
+            for mark in marks
+        ]
+        if set.intersection(*under):
             return InputError(f"{path} is {what}.", Cause.MODEL)
     found = f"{len(keys):,} tensors ({listed(keys, 3)})" if keys else "no tensors"
     return InputError(
@@ -286,9 +438,3 @@ def _nobodys(path: Path, groups: Groups) -> InputError:
         f"known; give one of this project, or of {_KNOWN}.",
         Cause.MODEL,
     )
-
-
-def _unwrapped(key: str) -> str:
-    for wrapper in _WRAPPERS:
-        key = key.removeprefix(wrapper)
-    return key

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from types import MappingProxyType
 import converter.mappings
 from converter.mappings.keys import Key, Naming
 from converter.mappings.layouts import Array, Shape
+from converter.mappings.own import OWN
 from efficientdet_spec import (
     MODELS,
     Cause,
@@ -160,6 +161,10 @@ def _require_fit(keys: Mapping[str, Key], arrays: Mapping[str, Array], wrong: st
         )
 
 
+MOST_PARTS = 8
+"""Most parts, each with a dot behind it, that are looked for before a model's keys."""
+
+
 def naming_of(keys: Iterable[str]) -> Naming | None:
     """The code base whose keys these are; None where they are no known one's.
 
@@ -170,21 +175,68 @@ def naming_of(keys: Iterable[str]) -> Naming | None:
         keys: Of a state dict.
     """
     given = frozenset(keys)
-    for naming in namings().values():
-        if has_keys_of(naming, given):
-            return max((naming, *naming.variants), key=lambda one: len(_shared_keys(one) & given))
-    return None
+    return next((_variant(one, given) for one in namings().values() if _has_most(one, given)), None)
 
 
-def has_keys_of(naming: Naming, keys: Iterable[str]) -> bool:
-    """Whether a state dict has more than half of the keys that a naming's models share.
+def models_in(keys: Iterable[str]) -> dict[str, Naming]:
+    """The models of a dictionary: whose keys each has, by what stands before these.
+
+    That is found from the keys themselves: it is what ones that all models of a code base share
+    have before them. As for :func:`naming_of`, more than half of them must have the same.
 
     Args:
-        naming: The naming.
-        keys: Of a state dict.
+        keys: Of the dictionary.
+
+    Returns:
+        By prefixes that are empty or end with a dot; of this project's names too.
     """
+    found: dict[str, Naming] = {}
+    every = tuple(keys)
+    for naming in (OWN, *namings().values()):
+        under: dict[str, set[str]] = {}
+        for key in every:
+            for prefix, bare in splits(key):
+                if bare in _shared_keys(naming):
+                    under.setdefault(prefix, set()).add(bare)
+        for prefix, bare_keys in under.items():
+            if prefix not in found and _has_most(naming, bare_keys):
+                given = frozenset(key[len(prefix) :] for key in every if key.startswith(prefix))
+                found[prefix] = _variant(naming, given)
+    return found
+
+
+def splits(key: str) -> Iterator[tuple[str, str]]:
+    """A key in two at each place where a wrapper's part of it can end, the whole key first.
+
+    Args:
+        key: Of a state dict.
+    """
+    place = 0
+    for _ in range(MOST_PARTS + 1):
+        yield key[:place], key[place:]
+        place = key.find(".", place) + 1
+        if not place:
+            return
+
+
+def first_parts(naming: Naming) -> frozenset[str]:
+    """What the keys of a code base's models begin with, up to the first dot.
+
+    Args:
+        naming: Of the code base.
+    """
+    return frozenset(key.partition(".")[0] for key in _shared_keys(naming))
+
+
+def _variant(naming: Naming, keys: Set[str]) -> Naming:
+    """The one of a code base's ways to name the same parameters that fits best."""
+    return max((naming, *naming.variants), key=lambda one: len(_shared_keys(one) & keys))
+
+
+def _has_most(naming: Naming, keys: Set[str]) -> bool:
+    """Whether there is more than half of the keys that a code base's models share."""
     shared = _shared_keys(naming)
-    return 2 * len(shared & frozenset(keys)) > len(shared)
+    return 2 * len(shared & keys) > len(shared)
 
 
 @cache

@@ -259,7 +259,15 @@ def named(*names):
             {"state_dict": state_of("effdet"), "state_dict_ema": state_of("own")},
             "holds 2 models (in 'state_dict', 'state_dict_ema')",
         ),
-        ({"model": state_of("own"), "state_dict_ema": state_of("own")}, "holds 2 models"),
+        ({"student": state_of("own"), "teacher": state_of("own")}, "holds 2 models"),
+        (
+            {"model": state_of("own"), "ema": state_of("own"), "shadow": state_of("own")},
+            "holds 3 models (in 'model', 'ema', 'shadow')",
+        ),
+        (
+            {"": {**before("a.b.", state_of("own")), **before("c.", state_of("own"))}},
+            "holds 2 models (in 'a.b.*', 'c.*')",
+        ),
         ({"": without_biases()}, "without biases before batch norms (redundant_bias=False)"),
         (
             {"": {**state_of("own"), f"fpn.x{EMA_SUFFIX}": np.zeros(1)}},
