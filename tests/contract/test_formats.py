@@ -113,9 +113,11 @@ def told_of(notes, path, config):
         return files, Hyperparameters.of(files.prefix)
     line = re.search(r"give --hparams '([^']*)' when", told[0])
     if line is None:
-        assert "write them into config.yaml beside it" in told[0]
-        path.with_name("config.yaml").write_text(yaml_text(official_values(config)))
-    return files, Hyperparameters.of(files.prefix, line and line[1])
+        assert "give them with --hparams FILE.yaml when it is read" in told[0]
+        said = path.with_name("said.yaml")
+        said.write_text(yaml_text(official_values(config)))
+        return files, Hyperparameters.of(files.prefix, str(said))
+    return files, Hyperparameters.of(files.prefix, line[1])
 
 
 def require_back(name, folder, config, arrays):
