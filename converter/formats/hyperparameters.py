@@ -223,6 +223,6 @@ def unsaid(config: EfficientDetConfig, project: str = "") -> tuple[str, ...]:
     line = line_of({key: official[key] for key in official if key != "num_classes"})
     how = f"give --hparams '{line}' when it is read"
     if line is None:
-        how = f"give them with --hparams FILE.yaml when it is read, such as --to tf1 writes"
+        how = "give them with --hparams FILE.yaml when it is read, such as --to tf1 writes"
     also = f", and give them to the model's constructor in {project} too" if project else ""
     return (f"The file does not say {what}: {how}{also if keys else ''}.",)
