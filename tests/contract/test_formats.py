@@ -143,8 +143,16 @@ def test_there_and_back_bit_for_bit(name, tmp_path):
     require_back(name, tmp_path, config, values_of(config))
 
 
-@EACH
-@pytest.mark.parametrize("case", [*CONFIGURATIONS, *OTHERWISE])
+def in_turn(cases):
+    """Every case with every target; of three in a row one is not heavy, for each in its turn."""
+    return [
+        pytest.param(name, case, marks=pytest.mark.heavy if (place + number) % 3 else ())
+        for place, name in enumerate(TARGETS)
+        for number, case in enumerate(cases)
+    ]
+
+
+@pytest.mark.parametrize(("name", "case"), in_turn([*CONFIGURATIONS, *OTHERWISE]))
 def test_every_configuration_comes_back(name, case, tmp_path):
     config = adapted(name, {**CONFIGURATIONS, **OTHERWISE}[case])
     require_back(name, tmp_path, config, values_of(config))
