@@ -292,9 +292,8 @@ def test_raw_and_average_weights(tiny_checkpoint, result, tmp_path):
 @needs_tensorflow
 def test_raw_weights_against_a_candidate_of_averages(tiny_checkpoint, tiny_pth, tmp_path):
     """The commonest fault of converters: the wrong one of a variable's two values."""
-    code, values = run_nodes(
-        tiny_checkpoint, tmp_path / "nodes.json", "--candidate", tiny_pth, "--weights", "raw"
-    )
+    options = ["--candidate", tiny_pth, "--weights", "raw", "--size", "96x128"]
+    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", *options)
     assert code == 1
     owners = {"backbone.stem_conv", "fpn.cells.1.nodes.1.fuse", OUTPUTS[0]}
     assert owners < set(failing(values))
@@ -305,7 +304,13 @@ def test_raw_weights_against_a_candidate_of_averages(tiny_checkpoint, tiny_pth, 
 
 @needs_tensorflow
 @pytest.mark.parametrize(
-    ("height", "width"), [(130, 201), pytest.param(96, 128, marks=pytest.mark.heavy), (65, 300)]
+    ("height", "width"),
+    # Both sides odd in the one, and one of them as short as it may be; the others are in between.
+    [
+        pytest.param(130, 201, marks=pytest.mark.heavy),
+        pytest.param(96, 128, marks=pytest.mark.heavy),
+        (65, 300),
+    ],
 )
 def test_sizes_that_are_not_square(height, width, tiny_checkpoint, tmp_path):
     code, values = run_nodes(
@@ -324,7 +329,9 @@ def test_sizes_that_are_not_square(height, width, tiny_checkpoint, tmp_path):
 
 @needs_tensorflow
 def test_double_precision_shows_one_structure(tiny_checkpoint, result, tmp_path):
-    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--dtype", "float64")
+    code, values = run_nodes(
+        tiny_checkpoint, tmp_path / "nodes.json", "--dtype", "float64", "--size", "96x128"
+    )
     assert code == 0
     assert values["dtype"] == "float64"
     assert 0 < values["largest_relative_max"] < 1e-10
@@ -477,7 +484,7 @@ def test_seeding_that_cannot_be_done(tmp_path, refused):
 @needs_tensorflow
 def test_program_runs_by_itself(tiny_checkpoint, tmp_path):
     path = tmp_path / "nodes.json"
-    done = in_a_fresh_process("nodes", tiny_checkpoint, "--json", path)
+    done = in_a_fresh_process("nodes", tiny_checkpoint, "--json", path, "--size", "96x128")
     assert done.returncode == 0, done.stderr
     assert json.loads(path.read_text())["passes"] is True
     # TensorFlow's notices about the processor stay out of the way.
@@ -505,22 +512,24 @@ def test_no_input_is_overwritten(tiny_checkpoint, tiny_pth, refused):
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory")]
 )
 def test_too_little_memory_is_said_and_is_no_difference(
-    tiny_checkpoint, refused, monkeypatch, error
+    tiny_checkpoint, tiny_pth, refused, monkeypatch, error
 ):
     def fail(*_):
         raise error
 
     monkeypatch.setattr(inputs, "prepared", fail)
-    assert "memory ran out" in refused("nodes", tiny_checkpoint)
+    assert "memory ran out" in refused("nodes", tiny_checkpoint, "--reference", tiny_pth)
 
 
 @pytest.mark.parametrize("words", [["nodes"], ["--debug", "nodes"], ["nodes", "--debug"]])
-def test_other_failures_are_defects_and_not_hidden(words, tiny_checkpoint, monkeypatch, capsys):
+def test_other_failures_are_defects_and_not_hidden(
+    words, tiny_checkpoint, tiny_pth, monkeypatch, capsys
+):
     def fail(*_):
         raise RuntimeError("a bug in memory")
 
     monkeypatch.setattr(inputs, "prepared", fail)
-    assert compare.main([*words, str(tiny_checkpoint)]) == 70
+    assert compare.main([*words, str(tiny_checkpoint), "--reference", str(tiny_pth)]) == 70
     output = capsys.readouterr()
     assert output.out == ""
     assert ("Traceback" in output.err) == ("--debug" in words)
@@ -550,7 +559,7 @@ def test_help_lists_the_exit_codes(capsys):
 
 @needs_tensorflow
 def test_parameters_that_are_not_the_checkpoints_are_a_difference(
-    tiny_checkpoint, candidate, tmp_path, capsys
+    tiny_checkpoint, candidate, trace, tmp_path, capsys
 ):
     name = "fpn.cells.0.nodes.2.weights"
 
@@ -560,7 +569,8 @@ def test_parameters_that_are_not_the_checkpoints_are_a_difference(
         state[name][state[name] < 0] -= 1
 
     path = candidate(change)
-    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", "--candidate", path)
+    options = ["--candidate", path, "--reference", trace]
+    code, values = run_nodes(tiny_checkpoint, tmp_path / "nodes.json", *options)
     assert code == 1
     assert values["nodes_pass"] is True and values["passes"] is False
     assert [item["place"] for item in values["findings"]] == [name]
@@ -605,16 +615,18 @@ def code(tmp_path):
 
 
 @needs_tensorflow
-def test_a_candidate_as_code(tiny_checkpoint, code, tmp_path):
+def test_a_candidate_as_code(tiny_checkpoint, code, trace, tmp_path):
     path = tmp_path / "nodes.json"
     faithful = code("def build(model):\n    return model")
-    exit_code, values = run_nodes(tiny_checkpoint, path, "--candidate", faithful)
+    exit_code, values = run_nodes(
+        tiny_checkpoint, path, "--candidate", faithful, "--reference", trace
+    )
     assert exit_code == 0
     assert values["candidate"] == faithful
     wrong = code(
         "def build(model):\n    model.backbone.blocks[3].depthwise_bn.eps = 1e-5\n    return model"
     )
-    exit_code, values = run_nodes(tiny_checkpoint, path, "--candidate", wrong)
+    exit_code, values = run_nodes(tiny_checkpoint, path, "--candidate", wrong, "--reference", trace)
     assert exit_code == 1
     assert failing(values) == ["backbone.blocks.3.depthwise_bn"]
     assert [item["slug"] for item in values["findings"]] == ["eps"]
@@ -681,10 +693,10 @@ def test_a_candidate_of_another_structure_with_names(tiny_checkpoint, code, resu
 @pytest.mark.parametrize(
     "own", [pytest.param(True, marks=pytest.mark.heavy), False], ids=["own paths", "renamed"]
 )
-def test_what_was_found_can_be_given_back_as_names(tiny_checkpoint, code, tmp_path, own):
+def test_what_was_found_can_be_given_back_as_names(tiny_checkpoint, code, trace, tmp_path, own):
     path, names, again = (tmp_path / f"{name}.json" for name in ("nodes", "names", "again"))
     candidate = [] if own else ["--candidate", code(RENAMED)]
-    options = [*candidate, "--size", "96x128", "--contributions", "0"]
+    options = [*candidate, "--reference", trace, "--contributions", "0"]
     exit_code, values = run_nodes(tiny_checkpoint, path, *options, "--write-names", names)
     written = json.loads(names.read_text())
     assert exit_code == 0

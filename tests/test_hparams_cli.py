@@ -150,10 +150,16 @@ def test_seeding_leaves_no_other_models_file(copied, capsys):
     assert "would be read as this checkpoint's hyperparameters" in capsys.readouterr().err
 
 
+FINDS = ["--contributions", "0", "--diagnose", "0"]
+"""Whether something differs, and no more."""
+
+
 def nodes(tmp_path, *arguments):
     """The exit code and the result of a comparison."""
     path = tmp_path / "nodes.json"
-    code = compare.main(["nodes", *map(str, arguments), "--size", "96x96", "--json", str(path)])
+    code = compare.main(
+        ["nodes", *map(str, arguments), "--size", "96x96", *FINDS, "--json", str(path)]
+    )
     return code, json.loads(path.read_text())
 
 
@@ -181,7 +187,7 @@ def test_a_candidate_of_another_activation_differs(own, tmp_path):
     other = tmp_path / "other.pth"
     converted(own, other, "--hparams", "act_type=swish")
     # As a module: a .pth says what it is.
-    found = ep.compare(ep.load(other), own, size=(96, 96))
+    found = ep.compare(ep.load(other), own, size=(96, 96), contributions=0, diagnose=0)
     assert not found.passes
 
 

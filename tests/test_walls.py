@@ -99,10 +99,17 @@ WALLS = {
 FAULT_FILES = sorted((ROOT / "tests" / "faults").glob("*.py"))
 
 
-def brought_along(module, watched):
-    """Which of ``watched`` are loaded after importing ``module`` in a fresh process."""
+BEHIND = [[name for name in WALLS if WALLS[name] == wall] for wall in {
+    frozenset(wall): wall for wall in WALLS.values()
+}.values()]  # fmt: skip
+"""The modules behind each wall. One process imports all of one: what it has not loaded then, none
+of them has brought along."""
+
+
+def brought_along(modules, watched):
+    """Which of ``watched`` are loaded after importing ``modules`` in a fresh process."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
-    code = f"import sys, {module}; print(*(n for n in {sorted(watched)} if n in sys.modules))"
+    code = f"import sys, {modules}; print(*(n for n in {sorted(watched)} if n in sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
@@ -114,13 +121,25 @@ def brought_along(module, watched):
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", WALLS)
-def test_wall(module):
-    assert brought_along(module, WALLS[module]) == set()
+@pytest.mark.parametrize("modules", BEHIND, ids=lambda modules: modules[0])
+def test_wall(modules):
+    wall = WALLS[modules[0]]
+    if brought_along(", ".join(modules), wall):
+        assert {name: brought_along(name, wall) for name in modules} == dict.fromkeys(
+            modules, set()
+        )
+        pytest.fail("none alone brings anything along, but all of them together do")
+
+
+def test_each_module_is_behind_one_wall():
+    assert sorted(name for modules in BEHIND for name in modules) == sorted(WALLS)
 
 
 def test_the_check_sees_a_breach():
     assert brought_along("torch_model.model", {"torch", "tensorflow"}) == {"torch"}
+    # Whichever of several it is that brings it.
+    together = "efficientdet_spec, torch_model.model, converter.ledger"
+    assert brought_along(together, {"torch", "tensorflow"}) == {"torch"}
     assert "converter" in brought_along("convert", {"converter"})
 
 

@@ -26,8 +26,9 @@ TARGETS = [name for name, one in formats().items() if one.write is not None]
 EACH = pytest.mark.parametrize("name", TARGETS)
 BOTH = [name for name in TARGETS if formats()[name].holds_both]
 
-LARGE = ("d4", "d5", "d6", "d7", "d7x", "d4-640", "d5-640", "d6-640", "d4-advprop", "d5-advprop")
-"""Files of 80 to 310 MB."""
+QUICK = ("d0", "d1-advprop", "lite0", "tiny")
+"""Of each family the smallest, and a variant, for every target; files of the others have up to
+310 MB, which the heavy tests write."""
 
 SPECIAL = np.array(
     [0.0, -0.0, 1e-45, -1e-45, np.finfo("f4").tiny, np.finfo("f4").max, -np.finfo("f4").max, 1 / 3],
@@ -144,8 +145,16 @@ def test_there_and_back_bit_for_bit(name, tmp_path):
     require_back(name, tmp_path, config, values_of(config))
 
 
-@EACH
-@pytest.mark.parametrize("case", [*CONFIGURATIONS, *OTHERWISE])
+def in_turn(cases):
+    """Every case with every target; of three in a row one is not heavy, for each in its turn."""
+    return [
+        pytest.param(name, case, marks=pytest.mark.heavy if (place + number) % 3 else ())
+        for place, name in enumerate(TARGETS)
+        for number, case in enumerate(cases)
+    ]
+
+
+@pytest.mark.parametrize(("name", "case"), in_turn([*CONFIGURATIONS, *OTHERWISE]))
 def test_every_configuration_comes_back(name, case, tmp_path):
     config = adapted(name, {**CONFIGURATIONS, **OTHERWISE}[case])
     require_back(name, tmp_path, config, values_of(config))
@@ -155,7 +164,7 @@ def test_every_configuration_comes_back(name, case, tmp_path):
 @pytest.mark.parametrize(
     "model",
     [
-        pytest.param(model, marks=pytest.mark.heavy if short in LARGE else ())
+        pytest.param(model, marks=() if short in QUICK else pytest.mark.heavy)
         for model in (*MODELS, *VARIANTS)
         for short in [model.removeprefix("efficientdet-")]
     ],

@@ -143,7 +143,21 @@ BUILT = [
 ]
 
 
-@pytest.mark.parametrize(("naming", "case"), BUILT)
+def _turns():
+    """Each configuration in the naming whose turn it is; in all the others it is a heavy test."""
+    turns = {}
+    for naming, case in BUILT:
+        turns.setdefault(case, []).append(naming)
+    for number, (case, names) in enumerate(turns.items()):
+        for naming in names:
+            light = naming == names[number % len(names)]
+            yield pytest.param(naming, case, marks=() if light else pytest.mark.heavy)
+
+
+TURNS = list(_turns())
+
+
+@pytest.mark.parametrize(("naming", "case"), TURNS)
 def test_every_configuration_is_found_in_every_naming(naming, case):
     naming, config = NAMINGS[naming], CASES[case]
     given = _stages(config) if config.backbone_stages or config.fpn_nodes else []
@@ -156,6 +170,12 @@ def test_the_meta_test_covers_what_it_should():
         cases = [case for name, case in BUILT if name == naming]
         assert len(cases) > len(MODELS) / 2, naming
         assert any(case not in MODELS for case in cases), naming
+    # What is not heavy has every configuration and every naming.
+    assert [item.values for item in TURNS if item.values not in BUILT] == []
+    assert len(TURNS) == len(BUILT)
+    light = [item.values for item in TURNS if not item.marks]
+    assert {naming for naming, _ in light} == set(NAMINGS)
+    assert {case for _, case in light} == {case for _, case in BUILT}
 
 
 @pytest.mark.parametrize("name", ["d0", "d3", "d6", "lite3x", "tiny"])

@@ -63,8 +63,23 @@ def test_what_the_official_tools_have_frozen(test_data, tmp_path, name):
     assert sum(map(source.verify, source.entries)) == 0
 
 
-@pytest.mark.parametrize("tf2", [False, True], ids=["tf1", "tf2"])
-@pytest.mark.parametrize("name", ALL)
+LARGE = [f"efficientdet-d{number}" for number in (3, 4, 5, 6, 7, "7x")]
+
+
+@pytest.mark.parametrize(
+    ("name", "tf2"),
+    # Every model in one of the two forms in turn; the other and large graphs are heavy.
+    [
+        pytest.param(
+            name,
+            tf2,
+            id=f"{name}-{'tf2' if tf2 else 'tf1'}",
+            marks=pytest.mark.heavy if number % 2 == tf2 or name in LARGE else (),
+        )
+        for number, name in enumerate(ALL)
+        for tf2 in (False, True)
+    ],
+)
 def test_every_variable_of_every_model(tmp_path, name, tf2):
     config = ALL[name]
     prefix = "StatefulPartitionedCall/net/" if tf2 else ""

@@ -410,7 +410,8 @@ def wrong_postprocess(monkeypatch):
 @pytest.mark.parametrize(
     "fault",
     [
-        wrong_decode,
+        # TensorFlow's four stages are run for each of them.
+        pytest.param(wrong_decode, marks=pytest.mark.heavy),
         wrong_preprocess,
         pytest.param(wrong_network, marks=pytest.mark.heavy),
         pytest.param(wrong_postprocess, marks=pytest.mark.heavy),

@@ -322,7 +322,12 @@ def test_killed_workers_lose_nothing(arguments, tmp_path, monkeypatch, capfd):
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")]
+    ("number", "code", "word"),
+    [
+        ("SIGINT", 130, "interrupted"),
+        # The same way out; that a request to stop has its own code is seen in test_interruption.
+        pytest.param("SIGTERM", 143, "terminated", marks=pytest.mark.heavy),
+    ],
 )
 def test_a_signal_ends_every_process_without_noise(arguments, tmp_path, number, code, word):
     """A terminal interrupts the whole group of processes."""

@@ -116,7 +116,7 @@ FAULTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", one_in(2, FAULTS))
+@pytest.mark.parametrize("fault", one_in(4, FAULTS))
 def test_a_fault_has_its_own_name_or_none(large, fault):
     where, change, slug = FAULTS[fault]
     told = told_of(large, where, change)

@@ -28,8 +28,15 @@ def port(lockstep, style, *, fault=None, folded=False):
     return Port(lockstep.referee, lockstep.outputs, STYLES[style](), fault, folded).eval()
 
 
-@pytest.mark.parametrize("folded", [False, True])
-@pytest.mark.parametrize("style", STYLES)
+# Each style either folded or not, in turn; the other is heavy.
+@pytest.mark.parametrize(
+    "style, folded",
+    [
+        pytest.param(style, folded, marks=pytest.mark.heavy if (number + folded) % 2 else ())
+        for number, style in enumerate(STYLES)
+        for folded in (False, True)
+    ],
+)
 def test_every_node_of_a_faithful_port_is_found_and_right(lockstep, style, folded):
     found = compare(observed(lockstep, port(lockstep, style, folded=folded)))
     wrong = [(node.name, node.reason) for node in found.nodes if not node.verdict.passes]
@@ -67,16 +74,24 @@ FAULTS = {
     "an up-sampling by a pixel": ("fpn.cells.0.nodes.3.resamples.1.upsample", rolled),
     "a convolution by a pixel": ("backbone.stem_conv", rolled),
 }
+ELSEWHERE = ("no activation", "no shortcut")
+"""Of these another style is in the suite, further below."""
 CASES = [
     *(
         pytest.param(
             *(fault, list(STYLES)[number % len(STYLES)], False),
-            marks=[] if number % 2 else [pytest.mark.heavy],
+            marks=[] if number % 2 and fault not in ELSEWHERE else [pytest.mark.heavy],
         )
         for number, fault in enumerate(FAULTS)
     ),
     *((fault, style, False) for fault, style in (("no activation", "einsum"),)),
-    *((fault, "functions", True) for fault in list(FAULTS)[::3]),
+    *(
+        pytest.param(
+            *(fault, "functions", True),
+            marks=pytest.mark.heavy if fault in ELSEWHERE else [],
+        )
+        for fault in list(FAULTS)[::3]
+    ),
     *((fault, style, folded) for fault, style, folded in (("no shortcut", "in place", True),)),
 ]
 """Each fault in one style, and some in others; all of them in all styles take minutes."""
