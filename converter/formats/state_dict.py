@@ -222,7 +222,10 @@ def state_dict_source(
     source.unwrapped = tuple(dict.fromkeys(model.prefix for model in models.every if model.prefix))
     source.notes = (
         f"Its tensors have the names of {naming.whose}.",
-        *(f"Keys were read without {prefix!r} before them." for prefix in source.unwrapped),
+        *(
+            f"Keys were read without {listed([repr(prefix)], 1, 200)} before them."
+            for prefix in source.unwrapped
+        ),
         *_averages_note(models),
     )
     several = sum(map(bool, groups.values())) > 1
