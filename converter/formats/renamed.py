@@ -7,7 +7,7 @@ from pathlib import Path
 
 from converter.formats.source import TensorSource
 from converter.mappings.layouts import Array
-from efficientdet_spec import Cause, EfficientDetConfig, InputError, listed
+from efficientdet_spec import Cause, EfficientDetConfig, InputError, listed, shortened
 
 
 class RenamedSource(TensorSource):
@@ -98,8 +98,8 @@ def _check(inner: TensorSource, prefix: str, left: int) -> None:
         raise InputError(
             f"{inner.path} is read without what stands before its names "
             f"({listed(map(repr, inner.unwrapped), 2)}), which is found from the names themselves, "
-            f"so {prefix:.200!r} cannot be left out besides; leave --strip-prefix out, and choose "
-            f"between raw values and averages with --weights.",
+            f"so {shortened(repr(prefix), 200)} cannot be left out besides; leave --strip-prefix "
+            f"out, and choose between raw values and averages with --weights.",
             Cause.OPTION,
         )
     if not any(name.startswith(prefix) for name in names):

@@ -27,14 +27,13 @@ def refuse_shard(path: Path) -> None:
         InputError: It is.
     """
     shard, index = _SHARD.fullmatch(path.name), _INDEX.fullmatch(path.name)
-    count = 1
-    if shard is not None:
-        count = int(shard["count"])
-        what = f"is one of the {count} shards in which a model is saved"
+    what = ""
+    if shard is not None and int(shard["count"]) > 1:
+        what = f"is one of the {int(shard['count'])} shards in which a model is saved"
     elif index is not None:
         count = _count_beside(path, index["stem"], index["ending"])
-        what = f"lists the {count} shards in which a model is saved"
-    if count > 1:
+        what = f"lists the {count or 'several'} shards in which a model is saved"
+    if what:
         raise InputError(
             f"{path} {what}, and only whole models are read; join them into one file: load them "
             f"in Python and save all tensors with safetensors.torch.save_file, or with "
@@ -44,9 +43,9 @@ def refuse_shard(path: Path) -> None:
 
 
 def _count_beside(path: Path, stem: str, ending: str) -> int:
-    """How many shards there are of the name that an index has; 1 where none lies beside it."""
+    """How many shards there are of the name that an index has; 0 where none lies beside it."""
     for file in path.parent.glob(f"*{ending}"):
         shard = _SHARD.fullmatch(file.name)
         if shard is not None and (shard["stem"], shard["ending"]) == (stem, ending):
             return int(shard["count"])
-    return 1
+    return 0

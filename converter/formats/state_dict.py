@@ -222,7 +222,11 @@ def state_dict_source(
     source.unwrapped = tuple(dict.fromkeys(model.prefix for model in models.every if model.prefix))
     source.notes = (
         f"Its tensors have the names of {naming.whose}.",
-        *(f"Keys were read without {prefix!r} before them." for prefix in source.unwrapped),
+        *(
+            f"Keys were read without {listed([repr(prefix)], 1, 200)} before them."
+            for prefix in source.unwrapped
+        ),
+        *_averages_note(models),
     )
     several = sum(map(bool, groups.values())) > 1
     for group, entries in groups.items():
@@ -233,6 +237,14 @@ def state_dict_source(
     return source
 
 
+def _averages_note(models: _Models) -> list[str]:
+    """What is noted of the place from whose name it is known that averages are in it."""
+    if models.averages is None:
+        return []
+    place = listed([repr(models.averages.place)], 1, 100)
+    return [f"Moving averages are what is in {place}, as its name says."]
+
+
 def _placed(models: _Models, group: str, key: str, entry: StoredEntry) -> tuple[str, str]:
     """The name that a tensor has in a source, and why it is left out; empty texts for neither."""
     model = models.holding(group, key)
@@ -241,10 +253,17 @@ def _placed(models: _Models, group: str, key: str, entry: StoredEntry) -> tuple[
     bare = key.removeprefix(model.prefix)
     reason = _beside(bare)
     is_average = model is models.averages
-    known = models.raw is None or bare in models.raw
-    if not reason and _is_number(entry) and not known and (is_average or _says_averages([key])):
+    if not reason and _is_number(entry) and _is_setting(models, model, bare):
         reason = _SETTING
     return ("", reason) if reason else (bare + (EMA_SUFFIX if is_average else ""), "")
+
+
+def _is_setting(models: _Models, model: _Model, bare: str) -> bool:
+    """Whether a number in a model is one beside averages, such as their decay."""
+    if model is models.averages:
+        return models.raw is not None and bare not in models.raw
+    first = bare.partition(".")[0]
+    return first not in first_parts(model.naming) and _says_averages([first])
 
 
 def _is_number(entry: StoredEntry) -> bool:
@@ -262,8 +281,10 @@ def _why_outside(models: _Models, group: str, key: str) -> str:
     """Why a tensor is left out that is not in a model; empty where it looks like one's."""
     there = [model for model in models.every if model.group == group]
     if not there:
-        outermost = shortened(printable(group.partition("/")[0]), 60)
-        return f"in {outermost!r}, which holds no model" if group else "beside the model"
+        outermost = group.partition("/")[0]
+        if not group or any(outermost == model.group.partition("/")[0] for model in models.every):
+            return "beside the model"
+        return f"in {shortened(printable(outermost), 60)!r}, which holds no model"
     if key.partition(".")[0] in first_parts(there[0].naming):
         return ""
     prefixes = listed((repr(model.prefix) for model in there), 2)
@@ -290,10 +311,11 @@ def _models(path: Path, groups: Groups) -> _Models:
     if raw is None:
         return _Models(every, averages, None)
     keys = raw.keys(groups)
-    if averages is None:
-        averages = _some_averages(path, groups, raw, keys)
-        every = every if averages is None else (raw, averages)
-    return _Models(every, averages, keys)
+    some = _some_averages(groups, raw, keys) if averages is None else None
+    averages = averages or some
+    found = _Models((raw,) if averages is None else (raw, averages), averages, keys)
+    _require_understood(path, groups, found, raw, some)
+    return found
 
 
 def _averages(path: Path, models: tuple[_Model, ...]) -> _Model | None:
@@ -325,63 +347,79 @@ def _says_averages(parts: Iterable[str]) -> bool:
     return False
 
 
-def _some_averages(path: Path, groups: Groups, raw: _Model, keys: Set[str]) -> _Model | None:
+def _some_averages(groups: Groups, raw: _Model, keys: Set[str]) -> _Model | None:
     """Averages of some of a model's values, for example of what is trained; None for none.
+
+    Args:
+        groups: The dictionaries of the file.
+        raw: The model.
+        keys: Its keys.
+    """
+    fitting = Counter(
+        (group, prefix)
+        for group, entries in groups.items()
+        for key in entries
+        for prefix, rest in splits(key)
+        if rest in keys and _says_averages((*group.split("/"), *prefix.split(".")))
+    )
+    place = max(fitting, key=lambda one: fitting[one], default=None)
+    return None if place is None else _Model(*place, raw.naming)
+
+
+def _require_understood(
+    path: Path, groups: Groups, models: _Models, raw: _Model, some: _Model | None
+) -> None:
+    """Refuse averages that are not laid beside the raw values, which would be taken for them.
 
     Args:
         path: The file.
         groups: Its dictionaries.
-        raw: The model.
-        keys: Its keys.
+        models: What was found in them.
+        raw: The raw values.
+        some: Averages of some of them.
 
     Raises:
-        InputError: Something that is called averages holds others than of the model's values.
+        InputError: Something that is called averages holds others than of the model's values, or
+            is in another place than the rest of them.
     """
-    open_ones: list[tuple[str, str]] = []
-    fitting: Counter[tuple[str, str]] = Counter()
+    averages, keys = models.averages, models.raw or frozenset()
+    shared = 0 if averages is None else len(commonprefix([raw.parts, averages.parts]))
     for group, entries in groups.items():
+        parts = tuple(filter(None, group.split("/")))
+        if parts[:shared] == raw.parts[:shared]:
+            parts = parts[shared:]
         for key, entry in entries.items():
-            inside = group == raw.group and key.startswith(raw.prefix)
-            bare = key.removeprefix(raw.prefix) if inside else key
-            if not _is_called_averages(group, bare, raw if inside else None):
-                continue
-            fitting.update(
-                (group, prefix)
-                for prefix, rest in splits(key)
-                if rest in keys and _says_averages((*group.split("/"), *prefix.split(".")))
-            )
-            # Inside of a model, a module may be called so; what is unknown there is told later.
-            if not inside and not _is_number(entry):
-                open_ones.append((group, key))
-    found = max(fitting, key=lambda place: fitting[place], default=None)
-    for group, key in open_ones:
-        prefix = found[1] if found is not None and found[0] == group else None
-        if prefix is None or not key.startswith(prefix) or key[len(prefix) :] not in keys:
-            name = "/".join(filter(None, (group, key)))
-            raise InputError(
-                f"{path} holds a model (in {listed([repr(raw.place or '*')], 1, 100)}) and, "
-                f"as their name says, moving averages ({listed([name], 1, 100)}), but these are "
-                f"not called like the model's own tensors; save the averages as a state dict of "
-                f"the model, or for the raw values the model's state dict alone.",
-                Cause.MODEL,
-            )
-    return None if found is None else _Model(*found, raw.naming)
+            model = models.holding(group, key)
+            if model is None:
+                beside = averages is not None and group in (raw.group, averages.group)
+                understood = beside or not _is_called_averages(parts, key)
+            else:
+                # Of a whole model it is a finding of the ledger.
+                understood = model is not some or key.removeprefix(model.prefix) in keys
+            if not (understood or _is_number(entry) or _beside(key)):
+                name = "/".join(filter(None, (group, key)))
+                raise InputError(
+                    f"{path} holds a model (in {listed([repr(raw.place or '*')], 1, 100)}) and, as "
+                    f"their name says, moving averages ({listed([name], 1, 100)}), but these are "
+                    f"not called like the model's own tensors, or not all in one place; save the "
+                    f"averages as a state dict of the model, or for the raw values the model's "
+                    f"state dict alone.",
+                    Cause.MODEL,
+                )
 
 
-def _is_called_averages(group: str, key: str, inside: _Model | None) -> bool:
+def _is_called_averages(parts: tuple[str, ...], key: str) -> bool:
     """Whether a tensor is an average, or a part of averages, by the names of what it is in.
 
     Args:
-        group: Its dictionary.
-        key: Its key, without the model's prefix.
-        inside: The model that it would be in by its key, where there is one.
+        parts: The names of its dictionary and of those that hold this one.
+        key: Its key.
     """
-    first, *others = key.split(".", MOST_PARTS)
-    if inside is not None:
-        return bool(others) and _says_averages([first])
-    if _says_averages(group.split("/")) or _says_averages((first, *others)[:-1]):
+    *before, last = key.split(".", MOST_PARTS)
+    if _says_averages((*parts, *before)):
         return True
-    return _OPTIMIZER not in group.lower() and _says_averages([(first, *others)[-1]])
+    # An optimizer has averages of its own for each parameter.
+    return not any(_OPTIMIZER in part.lower() for part in parts) and _says_averages([last])
 
 
 def _require_official(path: Path, groups: Groups, models: tuple[_Model, ...]) -> None:
@@ -425,11 +463,10 @@ def source_naming(naming: mapped.Naming) -> Naming:
 def _nobodys(path: Path, groups: Groups) -> InputError:
     """What is said of a file in which no dictionary holds a model that is known."""
     keys = [key for entries in groups.values() for key in entries]
+    every_mark = tuple(mark for marks in _OTHERS.values() for mark in marks)
+    marked = [item for key in keys for item in splits(key) if item[1].startswith(every_mark)]
     for what, marks in _OTHERS.items():
-        under = [
-            {start for key in keys for start, bare in splits(key) if bare.startswith(mark)}
-            for mark in marks
-        ]
+        under = [{start for start, bare in marked if bare.startswith(mark)} for mark in marks]
         if set.intersection(*under):
             return InputError(f"{path} is {what}.", Cause.MODEL)
     found = f"{len(keys):,} tensors ({listed(keys, 3)})" if keys else "no tensors"

@@ -194,14 +194,14 @@ def models_in(keys: Iterable[str]) -> dict[str, Naming]:
     every = tuple(keys)
     for naming in (OWN, *namings().values()):
         under: dict[str, set[str]] = {}
+        shared = _shared_keys(naming).union(*map(_shared_keys, naming.variants))
         for key in every:
             for prefix, bare in splits(key):
-                if bare in _shared_keys(naming):
+                if bare in shared:
                     under.setdefault(prefix, set()).add(bare)
         for prefix, bare_keys in under.items():
             if prefix not in found and _has_most(naming, bare_keys):
-                given = frozenset(key[len(prefix) :] for key in every if key.startswith(prefix))
-                found[prefix] = _variant(naming, given)
+                found[prefix] = _variant(naming, bare_keys)
     return found
 
 
@@ -219,6 +219,7 @@ def splits(key: str) -> Iterator[tuple[str, str]]:
             return
 
 
+@cache
 def first_parts(naming: Naming) -> frozenset[str]:
     """What the keys of a code base's models begin with, up to the first dot.
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import efficientdet_parity as ep
+from converter.fetch.sources import resolve
 from converter.formats import registry
 from converter.mappings.effdet import NAMING as EFFDET
 from converter.mappings.state_dicts import to_naming
@@ -62,3 +63,34 @@ def test_what_is_no_such_file(tiny_pth, tiny_checkpoint, tmp_path):
     path.write_bytes(b"{}")
     assert registry.find(path) is None
     assert registry.find(tiny_pth)[0].name == "pth"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "model.safetensors.index.json",
+    ],
+)
+def test_shards_are_told_whichever_is_given(effdet, tmp_path, given):
+    items = list(effdet[1].items())
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for place, part in ((1, items[:99]), (2, items[99:])):
+        write_safetensors(folder / f"model-0000{place}-of-00002.safetensors", part, {})
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {}}')
+    with pytest.raises(InputError, match="the 2 shards in which a model is saved") as raised:
+        resolve(str(folder / given), tmp_path / "cache")
+    assert "join them into one file" in str(raised.value)
+    # Alone it is no model either.
+    (alone := tmp_path / "x.safetensors.index.json").write_text("{}")
+    with pytest.raises(InputError, match="lists the several shards"):
+        resolve(str(alone), tmp_path / "cache")
+
+
+def test_the_only_shard_is_the_model(effdet, tmp_path):
+    path = tmp_path / "model-00001-of-00001.safetensors"
+    path.write_bytes(effdet[0].read_bytes())
+    assert opened(path).naming.name == "effdet"

@@ -3,10 +3,12 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import pytest
 
+from converter.formats.renamed import without_prefix
 from converter.formats.source import StoredEntry, dtype_name
 from converter.formats.state_dict import state_dict_source
 from converter.ledger import make_ledger
@@ -63,6 +65,10 @@ def opened(groups):
     )
 
 
+def named(*names):
+    return {name: np.zeros(2, np.float32) for name in names}
+
+
 def before(prefix, arrays):
     return {prefix + key: array for key, array in arrays.items()}
 
@@ -92,7 +98,7 @@ def reasons(source, config, weights="ema"):
 
 
 @pytest.mark.parametrize("name", NAMINGS)
-@pytest.mark.parametrize("prefix", ["", "module.", "model.", "_orig_mod.module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "net.", "_orig_mod.module.", "a.b.c.d.e.f.g.h."])
 @pytest.mark.parametrize("group", ["", "state_dict", "anything"])
 def test_there_and_back_bit_for_bit(name, prefix, group):
     config = OF[name]
@@ -165,6 +171,148 @@ def test_averages_beside_the_raw_values_are_told_by_their_dictionary(name, keys)
     assert same(converted(turned, config, EMA_SUFFIX), arrays_of(config, 4))
 
 
+@pytest.mark.parametrize("name", NAMINGS)
+@pytest.mark.parametrize(
+    "raw, averages",
+    [
+        (("state_dict", ""), ("state_dict_ema", "ema.")),
+        (("state_dict", ""), ("ema/shadow", "net.")),
+        (("model", "module."), ("ema", "")),
+        (("state_dict", "model."), ("state_dict", "ema_model.")),
+        (("", "model."), ("", "ema.module.")),
+        (("", ""), ("", "ModelEMA.")),
+        (("", "net.model."), ("", "net.shadow.")),
+        # What both are in says nothing of one.
+        (("ema_run/model", ""), ("ema_run/averaged_model", "")),
+    ],
+)
+def test_averages_win_under_any_wrapper(name, raw, averages):
+    groups = {}
+    for (group, prefix), seed in ((raw, 3), (averages, 4)):
+        groups.setdefault(group, {}).update(before(prefix, state_of(name, seed)))
+    source = opened(groups)
+    ledger = make_ledger(source, OF[name], shapes={})
+    assert not ledger.findings and not source.ONLY_VALUE
+    chosen = {
+        part.pair.parameter: part.pair.layout.to_torch([source.read(v) for v in part.variables])
+        for part in ledger.sources
+    }
+    assert same(chosen, arrays_of(OF[name], 4))
+    assert same(converted(source, OF[name]), arrays_of(OF[name], 3))
+    place = "/".join(filter(None, (averages[0], averages[1] and averages[1] + "*")))
+    assert f"Moving averages are what is in {place!r}, as its name says." in ledger.notes
+    assert set(reasons(source, OF[name])) == {COUNTER, "raw twin of an EMA value"}
+
+
+@pytest.mark.parametrize(
+    "raw, averages",
+    [
+        (("state_dict", ""), ("ema", "")),
+        (("state_dict", "net."), ("ema/shadow", "net.")),
+        (("", "model."), ("", "model_ema.")),
+        (("", ""), ("", "ema.module.")),
+    ],
+)
+def test_averages_of_some_values_are_these_and_the_others_raw(raw, averages):
+    config, groups = OF["effdet"], {}
+    some = {k: v for k, v in state_of("effdet", 4).items() if k.startswith("class_net.predict")}
+    for (group, prefix), state in ((raw, state_of("effdet", 3)), (averages, some)):
+        groups.setdefault(group, {}).update(before(prefix, state))
+    groups[averages[0]][averages[1] + "decay"] = np.float32(0.9)
+    source = opened(groups)
+    ledger = make_ledger(source, config, shapes={})
+    assert not ledger.findings
+    expected = {
+        name: arrays_of(config, 4 if name.startswith("class_head.predict") else 3)[name]
+        for name in arrays_of(config)
+    }
+    chosen = {
+        part.pair.parameter: part.pair.layout.to_torch([source.read(v) for v in part.variables])
+        for part in ledger.sources
+    }
+    assert same(chosen, expected)
+    told = f"Only {len(some)} of {len(expected)} variables have a moving average (EMA)"
+    assert any(note.startswith(told) for note in ledger.notes)
+    assert reasons(source, config)["one number beside the averages, which is no value of the model"]
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        {"state_dict": state_of("effdet"), "ema/shadow_params": named("0", "1")},
+        {"state_dict": state_of("effdet"), "state_dict_ema": named("backbone_conv_stem_weight")},
+        {"": {**before("model.", state_of("effdet")), **named("model_ema.backbonebn1weight")}},
+        {"state_dict": state_of("effdet"), "": named("ema")},
+        # Parameters and statistics apart, so that no dictionary has the averages of all.
+        {
+            "model": state_of("effdet"),
+            "ema/parameters": {k: v for k, v in state_of("effdet").items() if "running" not in k},
+            "ema/buffers": {k: v for k, v in state_of("effdet").items() if "running" in k},
+        },
+        {
+            "state_dict": state_of("effdet"),
+            "ema": {**named("other"), "class_net.predict.conv_pw.bias": np.zeros(9, np.float32)},
+        },
+    ],
+)
+def test_averages_that_are_not_understood_are_refused(groups):
+    with pytest.raises(InputError, match="as their name says, moving averages") as raised:
+        opened(groups)
+    assert len(str(raised.value).encode()) < 1000 and "'*'" not in str(raised.value)
+
+
+def test_what_an_optimizer_keeps_are_no_averages():
+    source = opened(
+        {"model": state_of("effdet"), "optimizer/exp_avg": named("0"), "optim/0": named("ema")}
+    )
+    assert source.ONLY_VALUE and len(source.left_out) == 2
+
+
+def test_many_models_and_dots_are_told_apart_in_time():
+    names = list(state_of("effdet"))
+    many = {f"m{i}.{key}": np.broadcast_to(np.float32(0), ()) for i in range(300) for key in names}
+    started = perf_counter()
+    with pytest.raises(InputError, match="holds 300 models") as raised:
+        opened({"": many})
+    assert len(str(raised.value).encode()) < 1000
+    with pytest.raises(InputError, match="holds 1,000 tensors"):
+        opened({"": named(*("." * 5000 + str(i) for i in range(1000)))})
+    # Measured 1 to 2 s; what grows with the square takes minutes.
+    assert perf_counter() - started < 60
+
+
+@pytest.mark.parametrize(
+    "key, why",
+    [
+        ("criterion.weight", "part of a training wrapper, which computes the loss"),
+        ("loss.weight", "part of a training wrapper, which computes the loss"),
+        ("mask_head.weight", "beside the model, whose keys have 'net.' before them"),
+        ("total_ops", "count of operations"),
+        ("net.total_params", "count of operations"),
+        ("net.backbone.bn1.total_ops", "count of operations"),
+        ("net.backbone.total_params", "count of operations"),
+        ("ema_decay", "beside the model"),
+        ("net.ema_decay", "one number beside the averages"),
+    ],
+)
+def test_what_wrappers_and_tools_add_is_left_out_for_a_reason(key, why):
+    added = {key: np.ones((1,), np.float32)}
+    source = opened({"": {**before("net.", state_of("effdet")), **added}})
+    assert same(converted(source, OF["effdet"]), arrays_of(OF["effdet"]))
+    assert source.left_out.keys() == {key} and source.left_out[key].startswith(why)
+    assert reasons(source, OF["effdet"])[source.left_out[key]] == 1
+
+
+def test_a_prefix_that_is_taken_off_already():
+    source = opened({"": before("net.", state_of("effdet"))})
+    assert without_prefix(source, "net.") is source
+    both = {**before("net.", state_of("effdet")), **before("ema.", state_of("effdet"))}
+    for groups, prefix in (({"": before("net.", state_of("effdet"))}, "x."), ({"": both}, "net.")):
+        with pytest.raises(InputError, match="leave --strip-prefix out") as raised:
+            without_prefix(opened(groups), prefix)
+        assert "'net.'" in str(raised.value)
+
+
 def test_averages_alone_are_averages():
     source = opened({"state_dict_ema": state_of("effdet")})
     assert same(converted(source, OF["effdet"], EMA_SUFFIX), arrays_of(OF["effdet"]))
@@ -182,6 +330,8 @@ def test_what_nobody_knows_is_a_finding():
     state = {**state_of("effdet"), "box_net.more": np.zeros(3, np.float32)}
     ledger = make_ledger(opened({"": state}), OF["effdet"], shapes={})
     assert [finding.name for finding in ledger.findings] == ["box_net.more"]
+    with pytest.raises(InputError, match="of a state dict, delete the key"):
+        ledger.require_complete("x.pth")
     state = {**before("model.", state_of("effdet")), "box_net.more": np.zeros(3, np.float32)}
     ledger = make_ledger(opened({"": state}), OF["effdet"], shapes={})
     assert [finding.name for finding in ledger.findings] == ["box_net.more"]
@@ -215,10 +365,6 @@ def without_biases():
         "conv.conv.bias",
     )
     return {key: array for key, array in state_of("effdet").items() if not key.endswith(inner)}
-
-
-def named(*names):
-    return {name: np.zeros(2, np.float32) for name in names}
 
 
 @pytest.mark.parametrize(
