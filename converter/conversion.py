@@ -12,7 +12,6 @@ import google_crc32c
 import numpy as np
 
 from converter.backbones import backbone_ledger
-from converter.bundle import count_not_finite, fingerprint
 from converter.choice import choose_config
 from converter.fetch.cached import CheckpointFiles
 from converter.fingerprints import FLOAT, of_arrays
@@ -45,6 +44,7 @@ from converter.origin import (
     recognise_values,
 )
 from converter.recognition import facts_of
+from converter.tensorflow_files.bundle import count_not_finite, fingerprint
 from converter.translation import as_official
 from converter.untrained import untrained_notes
 from efficientdet_spec import (

@@ -1,7 +1,7 @@
 """A model's values by their content, whatever kind of file and whosever names they are in.
 
-The fingerprint of a checkpoint (:func:`converter.bundle.fingerprint`) is over all that
-is in it under the names that it has there. Another file of the same weights has other names, and
+The fingerprint of a checkpoint (:func:`converter.tensorflow_files.bundle.fingerprint`) is over
+all that is in it under the names that it has there. Another file of the same weights has other names, and
 one value of each variable. The fingerprint here is of the same form, over the model's variables
 alone: their official names without any suffix, and the CRC32C of their float32 values in
 TensorFlow's layout.
@@ -16,9 +16,9 @@ from typing import Protocol
 import google_crc32c
 import numpy as np
 
-from converter.bundle import fingerprint
 from converter.mappings.layouts import Array
 from converter.mappings.official import iterate_pairs
+from converter.tensorflow_files.bundle import fingerprint
 from efficientdet_spec import EMA_SUFFIX, EfficientDetConfig
 
 FLOAT = "DT_FLOAT"

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.bundle_writer import write_bundle
 from converter.conversion import to_tensorflow
 from converter.mappings.layouts import SCALARS, VECTORS
 from converter.mappings.official import iterate_pairs
+from converter.tensorflow_files.bundle_writer import write_bundle
 from efficientdet_spec import EMA_SUFFIX, Cause, EfficientDetConfig, InputError
 
 STATISTICS = ("moving_mean", "moving_variance")

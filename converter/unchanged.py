@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from converter.bundle import index_file
 from converter.conversion import Conversion
+from converter.tensorflow_files.bundle import index_file
 from efficientdet_spec import Cause, InputError, file_sha256
 
 

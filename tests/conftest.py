@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from converter.bundle import open_bundle
-from converter.bundle_writer import write_bundle
 from converter.conversion import convert
 from converter.fetch.cached import CheckpointFiles
+from converter.tensorflow_files.bundle import open_bundle
+from converter.tensorflow_files.bundle_writer import write_bundle
 from parity.process.environment import prepare
 from parity.sides.tensorflow_import import import_triton_first
 

@@ -4,8 +4,8 @@ from collections import Counter
 
 import numpy as np
 
-from converter.bundle import BundleEntry
 from converter.mappings.official import iterate_pairs
+from converter.tensorflow_files.bundle import BundleEntry
 from converter.variables import EMA
 
 

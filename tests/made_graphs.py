@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from converter.bundle import TYPE_NUMBERS
 from converter.mappings.layouts import Array
 from converter.mappings.official import iterate_pairs
-from converter.wire import varint
+from converter.tensorflow_files.bundle import TYPE_NUMBERS
+from converter.tensorflow_files.wire import varint
 from efficientdet_spec import EfficientDetConfig, Fusion
 
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")

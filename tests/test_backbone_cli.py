@@ -9,8 +9,8 @@ import torch
 import compare
 import convert
 import efficientdet_parity as ep
-from converter.bundle import open_bundle
-from converter.bundle_writer import write_bundle
+from converter.tensorflow_files.bundle import open_bundle
+from converter.tensorflow_files.bundle_writer import write_bundle
 from converter.variables import EMA
 from parity.results.reading import read
 from parity.results.records.conversion import ConversionResult

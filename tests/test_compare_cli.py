@@ -16,8 +16,8 @@ from made_images import waves
 
 import compare
 import efficientdet_parity as ep
-from converter.bundle import open_bundle
 from converter.mappings.official import iterate_pairs
+from converter.tensorflow_files.bundle import open_bundle
 from efficientdet_spec import TINY, Fusion
 from parity.commands.asking import inputs
 from parity.judge.verdict import Verdict

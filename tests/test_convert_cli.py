@@ -364,7 +364,7 @@ def test_truncated_data(copy, target, refused):
 
 
 def test_flipped_bit_in_the_data(copy, target, refused):
-    from converter.bundle import read_index
+    from converter.tensorflow_files.bundle import read_index
 
     name = f"box_net/box-predict/bias/{EMA}"
     content = bytearray((copy / DATA).read_bytes())

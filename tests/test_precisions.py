@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import compare
-from converter.bundle import open_bundle
 from converter.conversion import convert
 from converter.fetch.cached import CheckpointFiles
+from converter.tensorflow_files.bundle import open_bundle
 from efficientdet_spec import EMA_SUFFIX
 
 tensorflow = pytest.importorskip("tensorflow")

@@ -11,7 +11,6 @@ import torch
 from listed_source import listed
 from made_entries import checkpoint, entry
 
-from converter.bundle import open_bundle
 from converter.choice import choose_config
 from converter.conversion import convert
 from converter.fetch.archive import extract_container
@@ -21,6 +20,7 @@ from converter.formats.renamed import without_prefix
 from converter.ledger import make_ledger
 from converter.mappings.official import iterate_pairs
 from converter.mappings.state_dicts import from_naming, get_naming, to_naming
+from converter.tensorflow_files.bundle import open_bundle
 from efficientdet_spec import TINY, EfficientDetConfig, InputError, get_config, parse_size
 from efficientdet_spec.errors import MAX_BYTES
 from parity.detections.annotations import read_annotations

@@ -23,10 +23,10 @@ def test_the_test_of_a_promise_exists(promise, path, name):
 
 
 def test_the_limits_are_those_of_the_code():
-    from converter import bundle, graph_def, object_graph, string_tensors, table
     from converter.fetch import packings, streams
     from converter.hdf5 import child, file, listing
     from converter.hparams import plain_yaml
+    from converter.tensorflow_files import bundle, graph_def, object_graph, string_tensors, table
     from efficientdet_spec import encoded
     from parity.detections import annotation_values, brought, shard_files
     from parity.process import json_text

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from converter.fetch.contents import Container, chosen, containers, may_belong
-from converter.fetch.naming import STATE_FILE, STATE_FILE_MAX_BYTES, parse_state_file
 from converter.fetch.packings import (
     MAX_BYTES,
     ArchiveError,
@@ -26,6 +25,7 @@ from converter.fetch.packings import (
     reading,
     show,
 )
+from converter.tensorflow_files.naming import STATE_FILE, STATE_FILE_MAX_BYTES, parse_state_file
 from efficientdet_spec import (
     Cause,
     InputError,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from converter.fetch.naming import STATE_FILE, checkpoint_prefix
+from converter.tensorflow_files.naming import STATE_FILE, checkpoint_prefix
 from efficientdet_spec import CONFIG_FILE
 
 SAVED_MODEL = "saved_model.pb"

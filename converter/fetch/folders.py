@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from converter.fetch.contents import SAVED_MODEL, Container, chosen, containers
-from converter.fetch.naming import (
+from converter.fetch.packings import ArchiveError, show, unpacked_name
+from converter.tensorflow_files.naming import (
     STATE_FILE,
     STATE_FILE_MAX_BYTES,
     checkpoint_prefix,
     parse_state_file,
 )
-from converter.fetch.packings import ArchiveError, show, unpacked_name
 from efficientdet_spec import open_regular
 
 _VARIABLES = "variables"

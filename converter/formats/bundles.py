@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from converter.bundle import (
+from converter.formats.source import TensorSource
+from converter.mappings.layouts import Array
+from converter.tensorflow_files.bundle import (
     Bundle,
     BundleEntry,
     BundleIndex,
@@ -15,8 +17,6 @@ from converter.bundle import (
     open_bundle,
     read_index,
 )
-from converter.formats.source import TensorSource
-from converter.mappings.layouts import Array
 from efficientdet_spec import file_sha256
 
 

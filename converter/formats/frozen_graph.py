@@ -15,8 +15,14 @@ from pathlib import Path
 
 from converter.formats.registry import Format
 from converter.formats.source import OFFICIAL, StoredEntry, TensorSource
-from converter.graph_def import GraphFile, Node, Tensor, looks_like_graph, stored_type
 from converter.mappings.layouts import Array
+from converter.tensorflow_files.graph_def import (
+    GraphFile,
+    Node,
+    Tensor,
+    looks_like_graph,
+    stored_type,
+)
 from efficientdet_spec import Cause, InputError, file_sha256, listed, printable, shortened
 
 _BATCH_NORM = ("", "gamma", "beta", "moving_mean", "moving_variance")

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from converter.bundle import index_file
-from converter.bundle_writer import turns
 from converter.formats.target import Values
 from converter.hparams.given import Hyperparameters
 from converter.hparams.plain_yaml import MAX_BYTES, parse_yaml, yaml_text
 from converter.hparams.words import assumed_facts
 from converter.hparams.writing import line_of, official_values, reads_as
+from converter.tensorflow_files.bundle import index_file
+from converter.tensorflow_files.bundle_writer import turns
 from efficientdet_spec import (
     CONFIG_FILE,
     MODELS,

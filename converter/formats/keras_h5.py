@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from converter.bundle import count_not_finite
 from converter.formats.keras_h5_writing import write
 from converter.formats.registry import Format
 from converter.formats.source import StoredEntry, TensorSource, dtype_name
@@ -21,6 +20,7 @@ from converter.hdf5.file import SIGNATURE, Hdf5File, is_hdf5
 from converter.hdf5.listing import CHECKSUM, Dataset, Listing
 from converter.mappings.keras_order import creation_order, is_statistic
 from converter.mappings.layouts import Array
+from converter.tensorflow_files.bundle import count_not_finite
 from efficientdet_spec import (
     HEAD_BYTES,
     Cause,

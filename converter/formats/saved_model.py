@@ -13,13 +13,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from converter.bundle import checkpoint_files, index_file
-from converter.fetch.places import require_readable
 from converter.formats.bundles import BundleSource
 from converter.formats.registry import Format
 from converter.formats.tf2 import ObjectSource, is_object_checkpoint
 from converter.mappings.keras_order import keras_order
 from converter.mappings.keras_paths import object_paths
+from converter.tensorflow_files.bundle import checkpoint_files, index_file
+from converter.tensorflow_files.places import require_readable
 from efficientdet_spec import (
     EMA_SUFFIX,
     Cause,

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from converter.bundle import count_not_finite
 from converter.mappings.layouts import Array, Shape
 from converter.mappings.official import Pair, iterate_pairs
+from converter.tensorflow_files.bundle import count_not_finite
 from efficientdet_spec import EfficientDetConfig
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.bundle import checkpoint_files
-from converter.bundle_writer import Tensors, write_bundle
-from converter.fetch.naming import STATE_FILE
-from converter.fetch.places import checkpoint_at, require_readable
 from converter.formats.bundles import BundleSource
 from converter.formats.hyperparameters import ConfigFile
 from converter.formats.registry import Format
 from converter.formats.target import Values, Written, WrittenRow
 from converter.mappings.layouts import Array
 from converter.mappings.official import iterate_pairs
+from converter.tensorflow_files.bundle import checkpoint_files
+from converter.tensorflow_files.bundle_writer import Tensors, write_bundle
+from converter.tensorflow_files.naming import STATE_FILE
+from converter.tensorflow_files.places import checkpoint_at, require_readable
 from efficientdet_spec import EMA_SUFFIX, Cause, InputError
 
 

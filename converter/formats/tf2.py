@@ -14,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.bundle import BundleEntry, checkpoint_files, index_file, read_index
-from converter.fetch.places import checkpoint_at, require_readable
 from converter.formats.bundles import BundleSource
 from converter.formats.registry import Format
 from converter.formats.source import Naming
@@ -29,7 +27,8 @@ from converter.mappings.keras_paths import (
     object_paths,
 )
 from converter.mappings.layouts import Array
-from converter.object_graph import (
+from converter.tensorflow_files.bundle import BundleEntry, checkpoint_files, index_file, read_index
+from converter.tensorflow_files.object_graph import (
     KEY,
     VALUE_SUFFIX,
     Node,
@@ -39,7 +38,8 @@ from converter.object_graph import (
     walk,
     write_object_graph,
 )
-from converter.wire import WireError
+from converter.tensorflow_files.places import checkpoint_at, require_readable
+from converter.tensorflow_files.wire import WireError
 from efficientdet_spec import (
     Cause,
     EfficientDetConfig,

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from configurations import CONFIGURATIONS
 
-from converter.bundle import open_bundle
 from converter.conversion import convert
 from converter.fetch.sources import resolve
 from converter.formats.registry import find, formats
@@ -20,6 +19,7 @@ from converter.hparams.plain_yaml import yaml_text
 from converter.hparams.writing import official_values
 from converter.mappings.official import iterate_pairs
 from converter.mappings.state_dicts import get_naming, namings
+from converter.tensorflow_files.bundle import open_bundle
 from efficientdet_spec import MODELS, TINY, VARIANTS, Fusion, InputError, Suppression, get_config
 
 TARGETS = [name for name, one in formats().items() if one.write is not None]

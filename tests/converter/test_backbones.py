@@ -11,10 +11,10 @@ from listed_source import listed
 from made_entries import checkpoint
 
 from converter.backbones import ANY_BACKBONE, backbone_config, backbone_ledger
-from converter.bundle import BundleEntry
 from converter.choice import choose_config
 from converter.formats.renamed import without_prefix
 from converter.mappings.official import iterate_pairs
+from converter.tensorflow_files.bundle import BundleEntry
 from efficientdet_spec import BACKBONES, EMA_SUFFIX, MODELS, TINY, InputError, get_config
 from efficientdet_spec.releases import backbone_address
 

@@ -13,11 +13,11 @@ import google_crc32c
 import numpy as np
 import pytest
 
-from converter import bundle, bundle_writer, wire
-from converter.bundle import open_bundle, read_index
-from converter.bundle_writer import write_bundle
 from converter.fetch.sources import resolve
-from converter.table import mask_crc, write_table
+from converter.tensorflow_files import bundle, bundle_writer, wire
+from converter.tensorflow_files.bundle import open_bundle, read_index
+from converter.tensorflow_files.bundle_writer import write_bundle
+from converter.tensorflow_files.table import mask_crc, write_table
 from efficientdet_spec import InputError, locked
 
 TENSORS = {

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from converter.bundle import open_bundle, read_index
-from converter.bundle_writer import write_bundle
-from converter.table import read_table
+from converter.tensorflow_files.bundle import open_bundle, read_index
+from converter.tensorflow_files.bundle_writer import write_bundle
+from converter.tensorflow_files.table import read_table
 from efficientdet_spec import InputError
 
 tensorflow = pytest.importorskip("tensorflow")

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from listed_source import listed
 
-from converter.bundle import BundleEntry, fingerprint, open_bundle, read_index
-from converter.bundle_writer import write_bundle
 from converter.conversion import account, convert, examine, open_source, to_tensorflow, to_torch
 from converter.fetch.cached import CheckpointFiles
 from converter.hparams.given import Hyperparameters
 from converter.ledger import make_ledger
 from converter.mappings.layouts import DEPTHWISE, Stacked
 from converter.mappings.official import iterate_pairs
+from converter.tensorflow_files.bundle import BundleEntry, fingerprint, open_bundle, read_index
+from converter.tensorflow_files.bundle_writer import write_bundle
 from converter.variables import EMA
 from efficientdet_spec import BATCH_NORM_EPSILON, TINY, Fusion, InputError, releases
 

@@ -5,10 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from converter.bundle import open_bundle, read_index
 from converter.fingerprints import of_arrays, of_index
 from converter.mappings.official import iterate_pairs
 from converter.origin import BY_VALUES, recognise_values
+from converter.tensorflow_files.bundle import open_bundle, read_index
 from efficientdet_spec import EMA_SUFFIX, TINY, get_config
 from efficientdet_spec.releases import EMA, RAW, RELEASES, release_of_values
 

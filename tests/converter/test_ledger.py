@@ -15,9 +15,9 @@ from made_entries import (
     without,
 )
 
-from converter.bundle import read_index
 from converter.choice import choose_config, recognise
 from converter.ledger import make_ledger
+from converter.tensorflow_files.bundle import read_index
 from converter.variables import EMA
 from efficientdet_spec import MODELS, OFFICIAL_MODELS, TINY, InputError, get_config
 

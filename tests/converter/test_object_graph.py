@@ -5,8 +5,8 @@ import tracemalloc
 
 import pytest
 
-from converter import object_graph, wire
-from converter.object_graph import (
+from converter.tensorflow_files import object_graph, wire
+from converter.tensorflow_files.object_graph import (
     VALUE,
     Stored,
     below,
@@ -14,7 +14,7 @@ from converter.object_graph import (
     walk,
     write_object_graph,
 )
-from converter.wire import WireError
+from converter.tensorflow_files.wire import WireError
 
 NAMES = {"a/0/kernel": "scope/kernel", "a/1/kernel": "scope_1/kernel", "b": "other"}
 

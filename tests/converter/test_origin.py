@@ -7,11 +7,11 @@ import pytest
 from listed_source import listed
 
 from converter import conversion
-from converter.bundle import BundleEntry, read_index
 from converter.conversion import account
 from converter.fetch.cached import CheckpointFiles
 from converter.mappings.official import iterate_pairs
 from converter.origin import model_of_name, recognise_release
+from converter.tensorflow_files.bundle import BundleEntry, read_index
 from efficientdet_spec import (
     EMA_SUFFIX,
     FIRST_RELEASES,

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from converter.bundle import open_bundle
 from converter.mappings.layouts import SCALARS, VECTORS
 from converter.mappings.official import iterate_pairs
 from converter.seeded import seeded_variables, write_seeded
+from converter.tensorflow_files.bundle import open_bundle
 from efficientdet_spec import EMA_SUFFIX, TINY, WIRINGS, Fusion
 
 QUAD = replace(TINY, fpn_nodes=WIRINGS["qufpn"](TINY.levels), fpn_cells=12)

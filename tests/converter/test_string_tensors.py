@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from converter import string_tensors
-from converter.bundle import open_bundle
-from converter.bundle_writer import write_bundle
-from converter.string_tensors import decode, encode
-from converter.wire import WireError
+from converter.tensorflow_files import string_tensors
+from converter.tensorflow_files.bundle import open_bundle
+from converter.tensorflow_files.bundle_writer import write_bundle
+from converter.tensorflow_files.string_tensors import decode, encode
+from converter.tensorflow_files.wire import WireError
 from efficientdet_spec import InputError
 
 STRINGS = [b"some", b"", b"text" * 100, bytes(range(256))]

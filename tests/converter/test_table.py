@@ -6,9 +6,9 @@ import struct
 import google_crc32c
 import pytest
 
-from converter import table
-from converter.table import mask_crc, read_table, unmask_crc, write_table
-from converter.wire import varint
+from converter.tensorflow_files import table
+from converter.tensorflow_files.table import mask_crc, read_table, unmask_crc, write_table
+from converter.tensorflow_files.wire import varint
 from efficientdet_spec import InputError
 
 SOURCE = "model.index"

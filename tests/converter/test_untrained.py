@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from converter.bundle import open_bundle
 from converter.mappings.official import iterate_pairs
+from converter.tensorflow_files.bundle import open_bundle
 from converter.untrained import INITIAL_CLASS_BIAS, untrained_notes
 from efficientdet_spec import EMA_SUFFIX, TINY, get_config
 

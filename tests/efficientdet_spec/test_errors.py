@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from converter.bundle import open_bundle
 from converter.fetch.packings import ArchiveError
 from converter.fetch.sources import resolve
+from converter.tensorflow_files.bundle import open_bundle
 from efficientdet_spec import Cause, EfficientDetConfig, InputError, get_config, parse_size
 from parity.sides.pytorch.code import Maker
 from parity.sides.side import CandidateError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from converter.bundle import read_index
+from converter.tensorflow_files.bundle import read_index
 from efficientdet_spec import (
     FIRST_RELEASES,
     LITE_MODELS,

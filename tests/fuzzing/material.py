@@ -39,7 +39,7 @@ def ready(folder: Path) -> Path:
     folder.mkdir(parents=True)
     import compare
     import convert
-    from converter.bundle_writer import write_bundle
+    from converter.tensorflow_files.bundle_writer import write_bundle
 
     for name, salt in (("tiny", "seed"), ("other", "other")):
         assert compare.main(["seed", "tiny", str(folder / name), "--salt", salt]) == 0

@@ -137,7 +137,7 @@ def _trace(path: Path) -> None:
 
 
 def _index(path: Path) -> None:
-    from converter.bundle import open_bundle
+    from converter.tensorflow_files.bundle import open_bundle
 
     bundle = open_bundle(path.with_suffix(""))
     for name in bundle.index.entries:

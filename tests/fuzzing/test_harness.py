@@ -142,7 +142,7 @@ def test_the_table_stands_between_its_marks(tmp_path):
 
 
 def test_a_quick_target_runs_and_is_told(tmp_path):
-    from converter.bundle_writer import write_bundle
+    from converter.tensorflow_files.bundle_writer import write_bundle
     from fuzzing.material import SMALL
 
     for name, tensors in (("small", SMALL), ("small-2", {k: v * 0 for k, v in SMALL.items()})):

@@ -16,8 +16,8 @@ import pytest
 from converter.fetch import archive as archive_module
 from converter.fetch import packings
 from converter.fetch.archive import extract_container
-from converter.fetch.naming import checkpoint_prefix, parse_state_file
 from converter.fetch.packings import ArchiveError
+from converter.tensorflow_files.naming import checkpoint_prefix, parse_state_file
 from efficientdet_spec import InputError, locked
 
 ROOT = Path(__file__).parents[3]

@@ -9,12 +9,12 @@ import pytest
 from configurations import CONFIGURATIONS
 from made_graphs import chunk, graph, ids, node, nodes, number, shape_of, tensor, written
 
-from converter import graph_def
 from converter.formats.frozen_graph import FORMATS, FrozenGraph
 from converter.formats.registry import find
 from converter.formats.source import OFFICIAL
-from converter.graph_def import GraphFile
 from converter.ledger import make_ledger
+from converter.tensorflow_files import graph_def
+from converter.tensorflow_files.graph_def import GraphFile
 from efficientdet_spec import MODELS, TINY, Cause, InputError, lookalike_of
 from efficientdet_spec.errors import MAX_BYTES
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from converter.bundle_writer import write_bundle
 from converter.formats.hyperparameters import unsaid
 from converter.formats.registry import formats
 from converter.formats.target import Values
@@ -14,6 +13,7 @@ from converter.hparams.given import Hyperparameters
 from converter.hparams.plain_yaml import read_yaml, yaml_text
 from converter.hparams.writing import official_values
 from converter.mappings.official import iterate_pairs
+from converter.tensorflow_files.bundle_writer import write_bundle
 from efficientdet_spec import CONFIG_FILE, TINY, InputError, get_config
 
 FOLDERS = [name for name, one in formats().items() if one.write is not None and one.is_folder]

@@ -6,8 +6,6 @@ import format_files
 import numpy as np
 import pytest
 
-from converter.bundle import open_bundle
-from converter.bundle_writer import write_bundle
 from converter.conversion import convert
 from converter.fetch.sources import resolve
 from converter.formats import registry
@@ -15,7 +13,9 @@ from converter.formats.saved_model import Tf1SavedModel, Tf2SavedModel
 from converter.mappings.keras_order import keras_order
 from converter.mappings.keras_paths import object_paths
 from converter.mappings.official import iterate_pairs
-from converter.object_graph import KEY, VALUE_SUFFIX, write_object_graph
+from converter.tensorflow_files.bundle import open_bundle
+from converter.tensorflow_files.bundle_writer import write_bundle
+from converter.tensorflow_files.object_graph import KEY, VALUE_SUFFIX, write_object_graph
 from efficientdet_spec import EMA_SUFFIX, TINY, InputError, get_config
 
 HEADER = b"\x08\x01\x12\x00"

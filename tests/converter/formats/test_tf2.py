@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from configurations import CONFIGURATIONS
 
-from converter.bundle import open_bundle
-from converter.bundle_writer import write_bundle
 from converter.conversion import convert, files_at
 from converter.fetch.sources import resolve
 from converter.formats import registry
 from converter.formats.target import Values
 from converter.mappings.keras_paths import object_paths
 from converter.mappings.official import iterate_pairs
-from converter.object_graph import KEY, VALUE_SUFFIX, write_object_graph
 from converter.seeded import seeded_variables
+from converter.tensorflow_files.bundle import open_bundle
+from converter.tensorflow_files.bundle_writer import write_bundle
+from converter.tensorflow_files.object_graph import KEY, VALUE_SUFFIX, write_object_graph
 from efficientdet_spec import TINY, InputError, get_config
 
 

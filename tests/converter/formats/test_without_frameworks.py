@@ -15,11 +15,11 @@ import made_graphs
 import numpy as np
 import pytest
 
-from converter.bundle import open_bundle
-from converter.bundle_writer import write_bundle
 from converter.formats import registry
 from converter.formats.target import Values
 from converter.mappings.official import iterate_pairs
+from converter.tensorflow_files.bundle import open_bundle
+from converter.tensorflow_files.bundle_writer import write_bundle
 from efficientdet_spec import TINY, EfficientDetConfig
 
 ROOT = Path(__file__).parents[3]

@@ -7,8 +7,8 @@ from random import Random
 
 import google_crc32c
 
-from converter.table import FOOTER_SIZE, MAGIC, mask_crc, read_table, write_table
-from converter.wire import WireError, read_varint, varint
+from converter.tensorflow_files.table import FOOTER_SIZE, MAGIC, mask_crc, read_table, write_table
+from converter.tensorflow_files.wire import WireError, read_varint, varint
 from efficientdet_spec import InputError
 from fuzzing.damage.raw import RAW
 from fuzzing.target import Damage

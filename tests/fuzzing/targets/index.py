@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from converter.bundle import BundleIndex, read_index
+from converter.tensorflow_files.bundle import BundleIndex, read_index
 from fuzzing.damage.raw import RAW, splice
 from fuzzing.damage.tables import TABLE
 from fuzzing.target import Target

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from converter import wire
-from converter.bundle_writer import write_bundle
 from converter.formats.tf2 import Tf2Checkpoint
 from converter.mappings.keras_paths import object_paths
-from converter.object_graph import KEY, VALUE_SUFFIX, write_object_graph
+from converter.tensorflow_files import wire
+from converter.tensorflow_files.bundle_writer import write_bundle
+from converter.tensorflow_files.object_graph import KEY, VALUE_SUFFIX, write_object_graph
 from efficientdet_spec import TINY
 from fuzzing.damage.raw import RAW
 from fuzzing.target import Damage, Target

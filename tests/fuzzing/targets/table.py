@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from converter.table import read_table
+from converter.tensorflow_files.table import read_table
 from fuzzing.damage.raw import RAW, splice
 from fuzzing.damage.tables import TABLE
 from fuzzing.target import Target

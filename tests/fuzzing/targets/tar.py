@@ -9,8 +9,8 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from converter.bundle import open_bundle
 from converter.fetch.archive import extract_container
+from converter.tensorflow_files.bundle import open_bundle
 from fuzzing.damage import tars
 from fuzzing.damage.raw import RAW
 from fuzzing.target import Target

@@ -87,5 +87,5 @@ def test_every_command_is_looked_at():
     looked_at = {item.COMMAND for item in doctor._BARE}
     from efficientdet_parity.command_line import COMMANDS
 
-    others = {"seed", "diff", "doctor", "models"}
+    others = {"seed", "diff", "doctor", "models", "inspect"}
     assert looked_at | others == {command.SETTINGS.COMMAND for command in COMMANDS}

@@ -11,9 +11,9 @@ from paired import paired
 from sampling import one_in
 
 import reference_tf
-from converter.bundle import open_bundle
 from converter.mappings.official import iterate_pairs
 from converter.seeded import write_seeded
+from converter.tensorflow_files.bundle import open_bundle
 from efficientdet_spec import Activation, Fusion, get_config
 from efficientdet_spec.wiring import qufpn
 from parity.lockstep.comparison import compare

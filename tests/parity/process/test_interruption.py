@@ -243,7 +243,7 @@ MOMENTS = [
     pytest.param(module, later, number, marks=pytest.mark.heavy if (place + turn) % 2 else ())
     for place, (module, later) in enumerate(
         [
-            ("converter.bundle", 0),
+            ("converter.tensorflow_files.bundle", 0),
             ("numpy", 0),
             ("numpy", 40),
             ("efficientdet_spec", 2),

@@ -18,8 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.bundle import BFLOAT16, BFLOAT16_BITS, TYPES, DataFile, count_not_finite
-from converter.wire import WireError
+from converter.tensorflow_files.bundle import (
+    BFLOAT16,
+    BFLOAT16_BITS,
+    TYPES,
+    DataFile,
+    count_not_finite,
+)
+from converter.tensorflow_files.wire import WireError
 from efficientdet_spec import Cause, InputError, is_possible, open_regular, printable, shortened
 
 Array = NDArray[Any]

@@ -15,10 +15,16 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from converter import string_tensors, wire
-from converter.bundle import STRING_NUMBER, TYPE_NUMBERS, index_file, open_bundle, shard_path
-from converter.fetch.naming import STATE_FILE, STATE_FILE_MAX_BYTES, parse_state_file
-from converter.table import mask_crc, write_table
+from converter.tensorflow_files import string_tensors, wire
+from converter.tensorflow_files.bundle import (
+    STRING_NUMBER,
+    TYPE_NUMBERS,
+    index_file,
+    open_bundle,
+    shard_path,
+)
+from converter.tensorflow_files.naming import STATE_FILE, STATE_FILE_MAX_BYTES, parse_state_file
+from converter.tensorflow_files.table import mask_crc, write_table
 from efficientdet_spec import (
     Cause,
     InputError,

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from converter import wire
-from converter.wire import BYTES, VARINT, WireError
+from converter.tensorflow_files import wire
+from converter.tensorflow_files.wire import BYTES, VARINT, WireError
 
 KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 """Name of the tensor."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
-from converter.fetch.naming import (
+from converter.tensorflow_files.naming import (
     STATE_FILE,
     STATE_FILE_MAX_BYTES,
     checkpoint_prefix,

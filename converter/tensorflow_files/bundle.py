@@ -18,8 +18,8 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from converter import string_tensors, wire
-from converter.table import read_table, unmask_crc
+from converter.tensorflow_files import string_tensors, wire
+from converter.tensorflow_files.table import read_table, unmask_crc
 from efficientdet_spec import (
     HEAD_BYTES,
     Cause,
@@ -72,7 +72,7 @@ TYPE_NUMBERS = MappingProxyType(
 """TensorFlow's number of each of NumPy's types."""
 
 STRING, STRING_NUMBER = "DT_STRING", 7
-"""Texts, whose checksum covers more than the bytes: see :mod:`converter.string_tensors`."""
+"""Texts, whose checksum covers more than the bytes: see :mod:`.string_tensors`."""
 
 # Their checksums cover more than the bytes, too, and no checkpoint of a model has them.
 _OBJECTS = frozenset(("DT_RESOURCE", "DT_VARIANT"))

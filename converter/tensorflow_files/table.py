@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import google_crc32c
 
-from converter.wire import WireError, read_varint, varint
+from converter.tensorflow_files.wire import WireError, read_varint, varint
 from efficientdet_spec import Cause, InputError
 
 MAGIC = bytes.fromhex("57fb808b247547db")

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import google_crc32c
 
-from converter.table import mask_crc
-from converter.wire import WireError, read_varint, varint
+from converter.tensorflow_files.table import mask_crc
+from converter.tensorflow_files.wire import WireError, read_varint, varint
 
 MAX_BYTES = 1 << 26
 """Largest tensor: D7x's description of the objects of a SavedModel takes about 1 MB."""

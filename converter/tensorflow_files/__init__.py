@@ -1,0 +1,1 @@
+"""TensorFlow's own files, byte by byte, read and written without TensorFlow."""
