@@ -1,8 +1,8 @@
 """A model's values by their content, whatever kind of file and whosever names they are in.
 
-The fingerprint of a checkpoint (:func:`converter.tensorflow_files.bundle.fingerprint`) is over
-all that is in it under the names that it has there. Another file of the same weights has other names, and
-one value of each variable. The fingerprint here is of the same form, over the model's variables
+The fingerprint of a checkpoint (:func:`converter.tensorflow_files.bundle.fingerprint`) is over all
+that is in it under the names that it has there. Another file of the same weights has other names,
+and one value of each variable. The fingerprint here is of the same form, over the model's variables
 alone: their official names without any suffix, and the CRC32C of their float32 values in
 TensorFlow's layout.
 """

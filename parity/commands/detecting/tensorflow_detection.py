@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from converter.filling import fill
 from efficientdet_spec import Cause, InputError
 from efficientdet_spec.encoded import check_encoded, read_encoded
-from parity.commands.asking.filling import fill
 from parity.commands.detecting.detection import Detection, Stopwatch
 from parity.detections.messages import SideName
 from parity.sides.tensorflow_import import import_tensorflow

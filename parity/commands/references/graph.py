@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from parity.commands.asking.filling import fill, require_unchanged
+from converter.filling import fill, require_unchanged
 from parity.commands.references import Wanted
 from parity.gradients.sides import ReferenceGradients
 from parity.process.arrays import Array
