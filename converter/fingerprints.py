@@ -36,12 +36,13 @@ class _Recorded(Protocol):
 
 
 def checksum(array: Array) -> int:
-    """CRC32C of an array's values as little-endian float32.
+    """CRC32C of an array's values, row by row, as the bytes that a little-endian file has.
 
     Args:
-        array: Of any layout in memory; what is no float32 is made so.
+        array: Of any layout in memory.
     """
-    content = np.ascontiguousarray(array, dtype="<f4").reshape(-1).view(np.uint8)
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    content = little.reshape(-1).view(np.uint8)
     # Its signature asks for bytes, but any memory that cannot be written will do.
     content.flags.writeable = False
     return int(google_crc32c.value(content))
@@ -70,7 +71,7 @@ def of_arrays(
         if all(name in known for name in pair.variables):
             checksums |= {name: known[name] for name in pair.variables}
             continue
-        parts = pair.layout.to_tensorflow(np.asarray(arrays[pair.parameter]))
+        parts = pair.layout.to_tensorflow(np.asarray(arrays[pair.parameter], np.float32))
         checksums |= {
             name: checksum(part) for name, part in zip(pair.variables, parts, strict=True)
         }

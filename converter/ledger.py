@@ -8,12 +8,12 @@ together.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from converter.formats.source import Entry, TensorSource
-from converter.mappings.layouts import Shape
+from converter.mappings.layouts import Array, Shape
 from converter.mappings.official import Pair
 from converter.recognition import Facts, differences, facts_of, unsettled
 from converter.variables import EMA, base_shapes, exclusion, split
@@ -275,6 +275,20 @@ def _sources(pairs: Sequence[Pair], chosen: Mapping[str, str]) -> tuple[Source, 
         for pair in pairs
         if all(name in chosen for name in pair.variables)
     )
+
+
+def to_torch(
+    sources: Iterable[Source], read: Callable[[str], Array]
+) -> Iterator[tuple[str, Array]]:
+    """Each parameter's name with its own contiguous array in PyTorch's layout.
+
+    Args:
+        sources: Of a ledger without findings.
+        read: Gives a variable's array by its name in the source.
+    """
+    for source in sources:
+        arrays = [read(name) for name in source.variables]
+        yield source.pair.parameter, source.pair.layout.to_torch(arrays)
 
 
 def _own_notes(facts: Facts, config: EfficientDetConfig) -> list[str]:

@@ -23,7 +23,10 @@ from efficientdet_spec.releases import (
 
 BY_CONTENT = "by its content"
 BY_VALUES = "by its values"
-CERTAIN = (BY_CONTENT, BY_VALUES)
+"""By the averages, wherever they are."""
+
+BY_RAW_VALUES = "by its raw values"
+CERTAIN = (BY_CONTENT, BY_VALUES, BY_RAW_VALUES)
 """What the checkpoint itself shows."""
 
 BY_NAME = "by its official name"
@@ -37,14 +40,12 @@ class Recognised:
 
     Attributes:
         release: The release.
-        how: :data:`BY_CONTENT` or :data:`BY_VALUES`, which are certain, :data:`BY_NAME` where the
-            source was one, :data:`BY_ADDRESS` or :data:`BY_FOLDER`, which are what somebody wrote.
-        values: ``ema`` or ``raw`` where the values have shown it: which of the release's they are.
+        how: One of :data:`CERTAIN`, or :data:`BY_NAME` where the source was one,
+            :data:`BY_ADDRESS` or :data:`BY_FOLDER`, which are what somebody wrote.
     """
 
     release: Release
     how: str
-    values: str | None = None
 
     @property
     def certain(self) -> bool:
@@ -95,7 +96,10 @@ def recognise_values(fingerprint: str | None) -> Recognised | None:
         None where they are no known release's, as after one step of training.
     """
     found = None if fingerprint is None else release_of_values(fingerprint)
-    return None if found is None else Recognised(found[0], BY_VALUES, found[1])
+    if found is None:
+        return None
+    release, kind = found
+    return Recognised(release, BY_VALUES if kind == "ema" else BY_RAW_VALUES)
 
 
 def _by_folder(folder: str) -> Recognised | None:

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import gzip
 import hashlib
 import http.server
 import io
@@ -26,7 +27,7 @@ import torch
 import convert
 import torch_model
 from converter.variables import EMA
-from efficientdet_spec import TINY, InputError
+from efficientdet_spec import TINY, Cause, InputError
 from torch_model import checkpoint as checkpoint_module
 from torch_model.checkpoint import (
     ModelCheckpoint,
@@ -253,10 +254,45 @@ def test_target_has_another_suffix(name, tiny_checkpoint, target, refused):
         ("tiny.h5", "pth", "ends like a Keras HDF5 file, but --to asks for a PyTorch file"),
         ("tiny.pth", "tf1", "ends like a PyTorch file"),
         ("tiny.safetensors", "effdet", "ends like a safetensors file, but --to asks for a state"),
+        ("tiny.h5", "pth", "; let it end in .pth, or leave --to out"),
+        ("tiny.pth", "tf2", "; name a folder without such an ending, or leave --to out"),
     ],
 )
 def test_target_and_to_contradict_each_other(name, to, told, tiny_checkpoint, target, refused):
     assert told in refused(tiny_checkpoint, target.with_name(name), "--to", to)
+
+
+def test_averages_are_not_asked_for_and_left_out(tiny_checkpoint, target, refused):
+    words = ["--to", "tf1", "--weights", "both", "--no-ema"]
+    folder = target.with_name("tf1")
+    assert "--no-ema leaves out the moving averages that --weights both asks for" in refused(
+        tiny_checkpoint, folder, *words
+    )
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("to", ["tf1", "tf2"])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_checkpoint_that_cannot_be_written_leaves_no_folder(
+    to, there, tiny_checkpoint, target, refused, monkeypatch
+):
+    def full(*_):
+        raise InputError("no room", Cause.SPACE)
+
+    folder = target.with_name("folder")
+    if there:
+        folder.mkdir()
+    monkeypatch.setattr("converter.formats.tf1.write_bundle", full)
+    assert "no room" in refused(tiny_checkpoint, folder, "--to", to)
+    assert folder.exists() is there and (not there or not any(folder.iterdir()))
+
+
+def test_an_archive_in_a_compressed_file(tiny_checkpoint, tmp_path, target, refused):
+    packed = Path(shutil.make_archive(str(tmp_path / "inner"), "zip", tiny_checkpoint))
+    twice = tmp_path / "inner.zip.gz"
+    twice.write_bytes(gzip.compress(packed.read_bytes()))
+    message = refused(twice, target)
+    assert f"{twice} holds inner.zip, which is no file of a model" in message
 
 
 def test_target_is_missing(tiny_checkpoint, refused):

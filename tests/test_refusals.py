@@ -277,8 +277,7 @@ SHORT = {
     "DATA_SETS",
     "names", "known", "MODELS", "BACKBONES", "METHODS", "missing", "given", "trust", "_OPENING",
     "by_name", "package_names()", "STAGES", "STAGES[stage]", "PROFILES", "OFFICIAL_MODELS",
-    "sorted(RESERVED)", "SUFFIXES", "others", "str(error).split()", "endings", "DTYPES",
-    "(one.name for one in formats().values() if one.holds_both)",
+    "sorted(RESERVED)", "SUFFIXES", "others", "str(error).split()", "told", "DTYPES",
 }  # fmt: skip
 """What messages join that is short: registries of this project, options, arguments of functions."""
 

@@ -36,7 +36,7 @@ def test_the_limits_are_those_of_the_code():
     limits = PAGE.partition("## Limits of size")[2].partition("\n## ")[0]
     mebi = 2**20
     for words in (
-        f"{bundle._MAX_INDEX_BYTES // mebi} MiB, {table._MAX_PAIRS:,} tensors",
+        f"{bundle.MAX_INDEX_BYTES // mebi} MiB, {table._MAX_PAIRS:,} tensors",
         f"names of {bundle._MAX_NAME:,} characters",
         f"{string_tensors.MAX_BYTES // mebi} MiB, {string_tensors.MAX_STRINGS:,} texts",
         f"{object_graph.MAX_BYTES // mebi} MiB, {object_graph.MAX_NODES:,} objects, "

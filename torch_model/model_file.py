@@ -31,6 +31,8 @@ from efficientdet_spec import (
 from torch_model.container import TorchFile, is_torch_file, open_torch_file
 from torch_model.pickled import StoredTensor
 from torch_model.safetensors import (
+    BFLOAT16,
+    DTYPES,
     SafetensorsFile,
     is_safetensors,
     write_safetensors,
@@ -489,13 +491,7 @@ _JSON = ("config", "provenance", "digests")
 """Names in the metadata whose texts are JSON."""
 
 NUMPY_NAMES: Mapping[str, str] = MappingProxyType(
-    {
-        "BF16": "bfloat16",
-        "BOOL": "bool",
-        **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
-        **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
-        **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
-    }
+    {kind: "bfloat16" if kind == BFLOAT16 else dtype.name for kind, dtype in DTYPES.items()}
 )
 """NumPy's names of the format's types."""
 

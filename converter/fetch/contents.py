@@ -6,14 +6,15 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from converter.tensorflow_files.naming import STATE_FILE, checkpoint_prefix
+from converter.formats.registry import endings
+from converter.tensorflow_files.naming import (
+    SAVED_MODEL,
+    STATE_FILE,
+    VARIABLES,
+    checkpoint_prefix,
+)
 from efficientdet_spec import CONFIG_FILE
 
-SAVED_MODEL = "saved_model.pb"
-"""The graph of a SavedModel, whose name never changes."""
-
-_VARIABLES = "variables"
-_SINGLE = (".h5", ".hdf5", ".pb", ".pth", ".pt", ".safetensors")
 _REFUSED = (".keras", ".tflite", ".onnx")
 """What a reader will refuse with the reason, where an archive holds nothing better."""
 
@@ -49,7 +50,7 @@ def may_belong(name: str) -> bool:
         return False
     return (
         last in (STATE_FILE, CONFIG_FILE)
-        or last.lower().endswith((*_SINGLE, *_REFUSED))
+        or last.lower().endswith((*endings(), *_REFUSED))
         or checkpoint_prefix(name) is not None
     )
 
@@ -67,13 +68,13 @@ def containers(names: Iterable[str]) -> list[Container]:
         if (prefix := checkpoint_prefix(name)) is not None:
             parts.setdefault(prefix, []).append(name)
     roots = [str(PurePosixPath(name).parent) for name in known if _last(name) == SAVED_MODEL]
-    inner = {_joined(root, f"{_VARIABLES}/{_VARIABLES}"): root for root in roots}
+    inner = {_joined(root, f"{VARIABLES}/{VARIABLES}"): root for root in roots}
     found = [_saved_model(root, parts, files) for root in roots]
     for prefix, belonging in parts.items():
         if prefix not in inner and f"{prefix}.index" in files:
             named = {name: _last(name) for name in belonging}
             found.append(Container(_with_beside(named, prefix, files), _last(prefix), prefix, True))
-    found += [_file(name, files) for name in known if _is_single(name, _SINGLE)]
+    found += [_file(name, files) for name in known if _is_single(name, tuple(endings()))]
     return found or [_file(name, files) for name in known if _is_single(name, _REFUSED)]
 
 
@@ -91,8 +92,8 @@ def chosen(found: list[Container], named: Collection[str]) -> Container | None:
 
 def _saved_model(root: str, parts: Mapping[str, list[str]], files: frozenset[str]) -> Container:
     graph = _joined(root, SAVED_MODEL)
-    inside = parts.get(_joined(root, f"{_VARIABLES}/{_VARIABLES}"), [])
-    names = {graph: SAVED_MODEL, **{name: f"{_VARIABLES}/{_last(name)}" for name in inside}}
+    inside = parts.get(_joined(root, f"{VARIABLES}/{VARIABLES}"), [])
+    names = {graph: SAVED_MODEL, **{name: f"{VARIABLES}/{_last(name)}" for name in inside}}
     return Container(_with_config(names, graph, files), SAVED_MODEL, graph)
 
 

@@ -6,17 +6,18 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from converter.fetch.contents import SAVED_MODEL, Container, chosen, containers
+from converter.fetch.contents import Container, chosen, containers
 from converter.fetch.packings import ArchiveError, show, unpacked_name
 from converter.tensorflow_files.naming import (
+    SAVED_MODEL,
     STATE_FILE,
     STATE_FILE_MAX_BYTES,
+    VARIABLES,
     checkpoint_prefix,
     parse_state_file,
 )
 from efficientdet_spec import open_regular
 
-_VARIABLES = "variables"
 _GRAPHS = (SAVED_MODEL, f"{SAVED_MODEL}.gz")
 _MOST = 10_000
 """Files of a folder that are looked at; training folders have hundreds."""
@@ -60,7 +61,7 @@ def packed_files(path: Path) -> tuple[Path, Mapping[str, Path]] | None:
 def _meant(path: Path) -> tuple[Path, str | None]:
     """The folder in which a container is, and one of its files; None where any is meant."""
     inside = path if path.is_dir() else path.parent
-    if inside.name == _VARIABLES and any(inside.with_name(name).is_file() for name in _GRAPHS):
+    if inside.name == VARIABLES and any(inside.with_name(name).is_file() for name in _GRAPHS):
         # Its values are not to be taken for a checkpoint, whose names they may have.
         return inside.parent, SAVED_MODEL
     if path.is_dir():
@@ -79,7 +80,7 @@ def _is_packed(container: Container, files: Mapping[str, Path]) -> bool:
 def _listed(folder: Path) -> dict[str, Path]:
     """The files in a folder, and in ``variables`` inside it, by the names they have unpacked."""
     files: dict[str, Path] = {}
-    for inner in ("", f"{_VARIABLES}/"):
+    for inner in ("", f"{VARIABLES}/"):
         if inner and (not (folder / inner).is_dir() or (folder / inner).is_symlink()):
             continue
         with os.scandir(folder / inner) as entries:

@@ -18,8 +18,9 @@ from converter.fetch.cached import (
 )
 from converter.fetch.download import MAX_BYTES
 from converter.fetch.packings import looks_like_archive
-from converter.formats.registry import Format, find, formats
+from converter.formats.registry import Format, endings, find
 from converter.formats.shards import refuse_shard
+from converter.tensorflow_files.naming import SAVED_MODEL
 from efficientdet_spec import (
     HEAD_BYTES,
     OFFICIAL_MODELS,
@@ -207,7 +208,7 @@ def _here(source: str, place: Path, sha256: str | None) -> CheckpointFiles:
         InputError: It has another SHA-256 than asked for, or none because it is several files.
     """
     if sha256 is not None:
-        if not place.is_file() or place.name == "saved_model.pb":
+        if not place.is_file() or place.name == SAVED_MODEL:
             raise InputError(
                 f"source {source!r} is no archive or other single file, and --sha256 is of a "
                 f"file's bytes; leave --sha256 out or pass the archive",
@@ -278,7 +279,7 @@ def _from_local_archive(path: Path, cache: Path, sha256: str | None) -> Checkpoi
             f"source {str(path)!r} looks like {other.kind}; {other.advice or f'pass {_FORMS}'}",
             Cause.FORMAT,
         )
-    meant = next((one for one in formats().values() if suffix in one.suffixes), None)
+    meant = endings().get(suffix)
     if meant is not None:
         state = "holds something else" if head else "is empty"
         raise InputError(

@@ -68,6 +68,6 @@ class BundleSource(TensorSource):
         """See :meth:`TensorSource.digests`; every tensor's checksum stands in the index."""
         return {"index_sha256": file_sha256(self.index.path)}
 
-    def crc32c(self, name: str, array: Array | None) -> int | None:
+    def crc32c(self, name: str) -> int | None:
         """See :meth:`TensorSource.crc32c`."""
         return self.entries[name].crc32c

@@ -321,6 +321,7 @@ FORMATS = (
         says=FrozenGraph.SAYS,
         find=_find,
         open=FrozenGraph,
+        suffixes=(".pb",),
         order=70,
     ),
 )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from converter.formats.hyperparameters import unsaid
-from converter.formats.target import Values, Written, WrittenRow
+from converter.formats.target import Values, Written, WrittenRow, no_room
 from converter.mappings.keras_order import iterate_layers
 from converter.mappings.official import iterate_pairs
 from efficientdet_spec import Cause, InputError, printable, replacing, require_extra, shortened
@@ -39,11 +39,7 @@ def write(path: Path, values: Values) -> Written:
     require_extra("traces", "Writing a Keras HDF5 file")
     shown = shortened(printable(path), 300)
     if values.raw is not None:
-        raise InputError(
-            f"{shown} is to be a Keras HDF5 file, which has room for one value of each variable; "
-            f"leave --weights both out, or write a .pth or a TensorFlow 1 checkpoint.",
-            Cause.OPTION,
-        )
+        raise no_room("a Keras HDF5 file")
     h5py = importlib.import_module("h5py")
     try:
         content = io.BytesIO()

@@ -15,7 +15,6 @@ from converter.formats.shards import refuse_shard
 from converter.formats.source import StoredEntry, TensorSource, dtype_name
 from converter.formats.state_dict import state_dict_source
 from converter.formats.target import Values, Written
-from converter.mappings.layouts import Array
 from efficientdet_spec import Cause, InputError, file_sha256, printable, shortened
 from torch_model.container import (
     BFLOAT16,
@@ -86,14 +85,10 @@ def open_source(path: Path) -> TensorSource:
             group: {key: _entry(key, tensor) for key, tensor in tensors.items()}
             for group, tensors in stored.items()
         },
-        read=lambda group, key: _read(file, stored[group][key]),
+        read=lambda group, key: file.read(stored[group][key]),
         digests={"file_sha256": file_sha256(path)},
         checked=_CRC if file.is_archive else TensorSource.CHECKED,
     )
-
-
-def _read(file: TorchFile, tensor: StoredTensor) -> Array:
-    return file.read(tensor)
 
 
 def _groups(file: TorchFile) -> Mapping[str, Mapping[str, StoredTensor]]:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import converter.formats
 from converter.formats.source import TensorSource
 from converter.formats.target import Values, Written
-from efficientdet_spec import Cause, InputError
+from efficientdet_spec import Cause, InputError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Format:
         files: The files that exist of what ``find`` has returned, which nothing may overwrite.
         write: Writes a target, completely or not at all; None where it is no target. Raises
             InputError where the model cannot be written so, or the file cannot.
-        suffixes: Which targets are of this kind where ``--to`` is not given.
+        suffixes: How names of such files end. Targets with one of them are of this kind where
+            ``--to`` is not given, and in an archive such files are looked at.
         ending: The one of a file's name that it has by custom; empty for a folder.
         is_folder: Whether a target is a folder of its own.
         holds_both: Whether raw values and moving averages can be written together.
@@ -62,6 +63,12 @@ def formats() -> Mapping[str, Format]:
     return MappingProxyType({one.name: one for one in sorted(found, key=lambda one: one.order)})
 
 
+@cache
+def endings() -> Mapping[str, Format]:
+    """The kind of container that a file is by how its name ends, with the dot."""
+    return MappingProxyType({end: one for one in formats().values() for end in one.suffixes})
+
+
 def find(path: Path) -> tuple[Format, Path] | None:
     """The kind of container that a path is of, and the path that names it there.
 
@@ -88,16 +95,22 @@ def target_format(target: Path, name: str | None) -> Format:
         InputError: Neither says it, or they contradict each other, or it cannot be written there.
     """
     known = {one.name: one for one in formats().values() if one.write is not None}
-    endings = {suffix: one for one in known.values() for suffix in one.suffixes}
-    suffix = target.suffix.lower()
-    if name is None and suffix not in endings:
+    if name is not None and name not in known:
         raise InputError(
-            f"{target} does not say by its ending what it is to be; let it end in "
-            f"{', '.join(endings)}, or give --to with one of {', '.join(known)}.",
+            f"There is no kind of file {name!r:.80} to write{did_you_mean(name, known)}; give one "
+            f"of {', '.join(known)}.",
             Cause.OPTION,
         )
-    found = endings[suffix] if name is None else known[name]
-    meant = endings.get(suffix)
+    suffix = target.suffix.lower()
+    meant = next((one for one in known.values() if suffix in one.suffixes), None)
+    found = meant if name is None else known[name]
+    if found is None:
+        told = [end for end, one in endings().items() if one.name in known]
+        raise InputError(
+            f"{target} does not say by its ending what it is to be; let it end in "
+            f"{', '.join(told)}, or give --to with one of {', '.join(known)}.",
+            Cause.OPTION,
+        )
     if meant is not None and meant is not found and suffix != found.ending:
         raise InputError(
             f"{target} ends like {meant.says}, but --to asks for {found.says}; "

@@ -66,9 +66,9 @@ class RenamedSource(TensorSource):
         """See :meth:`TensorSource.digests`."""
         return self._inner.digests()
 
-    def crc32c(self, name: str, array: Array | None) -> int | None:
+    def crc32c(self, name: str) -> int | None:
         """See :meth:`TensorSource.crc32c`."""
-        return self._inner.crc32c(self._names[name], array)
+        return self._inner.crc32c(self._names[name])
 
 
 def without_prefix(inner: TensorSource, prefix: str) -> TensorSource:

@@ -19,6 +19,7 @@ from converter.formats.tf2 import ObjectSource, is_object_checkpoint
 from converter.mappings.keras_order import keras_order
 from converter.mappings.keras_paths import object_paths
 from converter.tensorflow_files.bundle import checkpoint_files, index_file
+from converter.tensorflow_files.naming import SAVED_MODEL, VARIABLES
 from converter.tensorflow_files.places import require_readable
 from efficientdet_spec import (
     EMA_SUFFIX,
@@ -28,9 +29,6 @@ from efficientdet_spec import (
     file_sha256,
     open_regular,
 )
-
-GRAPH_FILE = "saved_model.pb"
-VARIABLES = "variables"
 
 _TWIN_REASON = (
     "untrained start value: in a SavedModel the plain name holds the trained value, and its "
@@ -145,7 +143,7 @@ def find(path: Path) -> Path | None:
         OSError: It cannot be looked at.
     """
     for folder in _folders(path):
-        graph = folder / GRAPH_FILE
+        graph = folder / SAVED_MODEL
         prefix = _prefix(graph)
         if not graph.is_file() or not (_is_graph(graph) or index_file(prefix).exists()):
             continue
@@ -171,7 +169,7 @@ def _folders(path: Path) -> list[Path]:
     """Folders of a SavedModel that a path may name."""
     if path.is_dir():
         return [path, path.parent] if path.name == VARIABLES else [path]
-    if path.name == GRAPH_FILE:
+    if path.name == SAVED_MODEL:
         return [path.parent]
     is_part = path.name == VARIABLES or path.name.startswith(f"{VARIABLES}.")
     return [path.parent.parent] if is_part and path.parent.name == VARIABLES else []
@@ -198,7 +196,7 @@ def _find_tf2(path: Path) -> Path | None:
 
 def files_of(graph: Path) -> list[Path]:
     """The graph, and the files of its variables; see :class:`Format`."""
-    return [graph, *checkpoint_files(graph.parent / "variables" / "variables")]
+    return [graph, *checkpoint_files(graph.parent / VARIABLES / VARIABLES)]
 
 
 FORMATS = (

@@ -17,7 +17,7 @@ import numpy as np
 
 from converter.mappings.layouts import Array, Shape
 from converter.mappings.official import Pair, iterate_pairs
-from converter.tensorflow_files.bundle import count_not_finite
+from converter.tensorflow_files.bundle import BFLOAT16, TYPES, count_not_finite
 from efficientdet_spec import EfficientDetConfig
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -199,12 +199,11 @@ class TensorSource(ABC):
         """SHA-256 that identify the files, by the name that provenance gives each."""
         return {}
 
-    def crc32c(self, name: str, array: Array | None) -> int | None:
+    def crc32c(self, name: str) -> int | None:
         """CRC32C of a tensor's bytes where the container records it; else None.
 
         Args:
             name: One of ``entries``.
-            array: Unused by containers that record it.
         """
         return None
 
@@ -215,7 +214,7 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
     Args:
         dtype: The type; one that TensorFlow lacks is named as NumPy does.
     """
-    return _NAMES.get(dtype.newbyteorder("<").str, str(dtype))
+    return _NAMES.get(dtype.newbyteorder("<"), str(dtype))
 
 
 def holds_numbers(entry: Entry) -> bool:
@@ -227,19 +226,5 @@ def holds_numbers(entry: Entry) -> bool:
     return entry.dtype_name in _NUMBERS
 
 
-_NAMES = {
-    "<f4": "DT_FLOAT",
-    "<f8": "DT_DOUBLE",
-    "<f2": "DT_HALF",
-    "<i4": "DT_INT32",
-    "<i8": "DT_INT64",
-    "<i2": "DT_INT16",
-    "|i1": "DT_INT8",
-    "|u1": "DT_UINT8",
-    "<u2": "DT_UINT16",
-    "<u4": "DT_UINT32",
-    "<u8": "DT_UINT64",
-    "|b1": "DT_BOOL",
-}
-
-_NUMBERS = frozenset({*_NAMES.values(), "DT_BFLOAT16"})
+_NAMES = {dtype: name for name, dtype in TYPES.values() if dtype is not None}
+_NUMBERS = frozenset({*_NAMES.values(), BFLOAT16})

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from converter.formats.hyperparameters import unsaid
 from converter.formats.registry import Format
-from converter.formats.target import Values, Written, WrittenRow
+from converter.formats.target import Values, Written, WrittenRow, no_room
 from converter.mappings.keys import Key, Naming
 from converter.mappings.layouts import KEPT
 from converter.mappings.state_dicts import namings, to_naming
-from efficientdet_spec import Cause, InputError
 
 
 def write(naming: Naming, path: Path, values: Values) -> Written:
@@ -30,12 +29,7 @@ def write(naming: Naming, path: Path, values: Values) -> Written:
     from torch_model.checkpoint import save_state_dict
 
     if values.raw is not None:
-        raise InputError(
-            f"A state dict of {naming.project} has one value for each parameter, so raw values and "
-            f"moving averages (EMA) cannot both be kept; write one of them, or another kind of "
-            f"file.",
-            Cause.OPTION,
-        )
+        raise no_room(_says(naming))
     source = str(values.provenance.get("source", "The source"))
     arrays = to_naming(naming, values.config, values.arrays, source)
     keys = {key.name: key for key in naming.keys(values.config)}
@@ -43,6 +37,10 @@ def write(naming: Naming, path: Path, values: Values) -> Written:
     rows = tuple(_row(keys[name], naming, values) for name in arrays)
     notes = (*naming.notes(values.config), *unsaid(values.config, naming.project))
     return Written((path,), rows, notes)
+
+
+def _says(naming: Naming) -> str:
+    return f"a state dict with the keys of {naming.whose}"
 
 
 def _row(key: Key, naming: Naming, values: Values) -> WrittenRow:
@@ -55,7 +53,7 @@ def _row(key: Key, naming: Naming, values: Values) -> WrittenRow:
 FORMATS = tuple(
     Format(
         name=naming.name,
-        says=f"a state dict with the keys of {naming.whose}",
+        says=_says(naming),
         write=partial(write, naming),
         ending=".pth",
     )

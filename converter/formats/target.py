@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.mappings.layouts import Array, Shape
-from efficientdet_spec import EfficientDetConfig
+from efficientdet_spec import Cause, EfficientDetConfig, InputError
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,20 @@ class Values:
     raw: Mapping[str, Array] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     with_averages: bool = True
+
+
+def no_room(says: str) -> InputError:
+    """What is said where a kind of file cannot keep raw values beside averages.
+
+    Args:
+        says: What such a file is, in words.
+    """
+    return InputError(
+        f"{says[0].upper()}{says[1:]} holds one value of each variable, so that raw values and "
+        f"moving averages (EMA) cannot both be kept; leave --weights both out, or write a kind of "
+        f"file that has room for both, such as a .pth.",
+        Cause.OPTION,
+    )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 from converter.formats.bundles import BundleSource
 from converter.formats.registry import Format
 from converter.formats.source import Naming
-from converter.formats.target import Values, Written, WrittenRow
+from converter.formats.target import Values, Written, WrittenRow, no_room
 from converter.formats.tf1 import write_into
 from converter.mappings.keras_paths import (
     HEAD,
@@ -27,7 +27,13 @@ from converter.mappings.keras_paths import (
     object_paths,
 )
 from converter.mappings.layouts import Array
-from converter.tensorflow_files.bundle import BundleEntry, checkpoint_files, index_file, read_index
+from converter.tensorflow_files.bundle import (
+    MAX_INDEX_BYTES,
+    BundleEntry,
+    checkpoint_files,
+    index_file,
+    read_index,
+)
 from converter.tensorflow_files.object_graph import (
     KEY,
     VALUE_SUFFIX,
@@ -65,7 +71,6 @@ _COUNTERS = {
     "epoch": "training epoch counter",
 }
 
-_LARGEST_INDEX = 1 << 25  # as the reader of bundles has it
 _AGAIN = "so copy or download the checkpoint again"
 _NUMBERED = re.compile(r"_[0-9]+")
 
@@ -225,9 +230,9 @@ def is_object_checkpoint(prefix: Path) -> bool:
         OSError: It cannot be read.
     """
     with open_regular(index_file(prefix)) as stream:
-        content = stream.read(_LARGEST_INDEX + 1)
+        content = stream.read(MAX_INDEX_BYTES + 1)
     # A key is stored without what it shares with the one before it, of which there are few.
-    if KEY[2:].encode() not in content or len(content) > _LARGEST_INDEX:
+    if KEY[2:].encode() not in content or len(content) > MAX_INDEX_BYTES:
         return False
     return KEY in read_index(index_file(prefix)).entries
 
@@ -253,11 +258,7 @@ def write(folder: Path, values: Values) -> Written:
         values: The model; raw values beside averages have no place in such a checkpoint.
     """
     if values.raw is not None:
-        raise InputError(
-            f"{folder} is to be a TensorFlow 2 object checkpoint, which has room for one value of "
-            f"each variable; leave --weights both out, or write a TensorFlow 1 checkpoint.",
-            Cause.OPTION,
-        )
+        raise no_room(Tf2Checkpoint.SAYS)
     names = object_paths(values.config)
     tensors: dict[str, Array] = {KEY: np.array(write_object_graph(names), object)}
     rows = {KEY: WrittenRow(KEY, (), "", "", GRAPH_REASON)}

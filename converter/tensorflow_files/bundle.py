@@ -78,7 +78,7 @@ STRING, STRING_NUMBER = "DT_STRING", 7
 _OBJECTS = frozenset(("DT_RESOURCE", "DT_VARIANT"))
 
 _CHUNK_BYTES = 1 << 20  # a multiple of every element's size
-_MAX_INDEX_BYTES = 1 << 25  # D7x's index has about 0.2 MB
+MAX_INDEX_BYTES = 1 << 25  # D7x's index has about 0.2 MB
 _MAX_RANK = 32  # what every NumPy can hold
 _MAX_NAME = 1000  # the longest official name has 89 characters
 
@@ -527,13 +527,13 @@ def _read_index_file(path: Path) -> bytes:
                 Cause.FILE,
             )
         size = path.stat().st_size
-        if size > _MAX_INDEX_BYTES:
+        if size > MAX_INDEX_BYTES:
             raise InputError(
                 f"{path} has {size} bytes; expected a checkpoint index, which takes at most"
-                f" {_MAX_INDEX_BYTES}, so give the .index file and not the data",
+                f" {MAX_INDEX_BYTES}, so give the .index file and not the data",
                 Cause.FORMAT,
             )
-        data = read_regular(path, _MAX_INDEX_BYTES)
+        data = read_regular(path, MAX_INDEX_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from error
     if not data or lookalike(data[:HEAD_BYTES]) is not None:

@@ -1,4 +1,4 @@
-"""The names of a checkpoint's files, and the file that names one of several."""
+"""The names of TensorFlow's files, and the file that names one of several checkpoints."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from pathlib import PurePosixPath
 
 STATE_FILE = "checkpoint"
 STATE_FILE_MAX_BYTES = 2**20
+
+SAVED_MODEL = "saved_model.pb"
+"""The graph of a SavedModel, whose name never changes."""
+
+VARIABLES = "variables"
+"""The folder of a SavedModel's values, and what the names of the files in it begin with."""
 
 _PART = re.compile(r"(?P<prefix>.+)\.(?:index|meta|data-\d{5}-of-\d{5})", re.DOTALL)
 _STATE_PATH = re.compile(

@@ -10,8 +10,8 @@ from msgspec import UNSET
 
 from converter.conversion import Conversion, account, examine, files_at, open_source
 from converter.fetch.cached import CheckpointFiles
-from converter.formats.registry import Format, check_target, formats, target_format
-from converter.formats.target import Values, Written
+from converter.formats.registry import Format, check_target, target_format
+from converter.formats.target import Values, Written, no_room
 from converter.ledger import BOTH_VALUES, Ledger
 from converter.listing import account_lines, listing, plain_listing, written_lines
 from converter.origin import CERTAIN
@@ -64,12 +64,7 @@ def run(settings: ConvertSettings, place: ResultPlace) -> int:
     if kind.is_folder:
         _require_own_folder(settings.target, files)
     if settings.weights == BOTH_VALUES and not kind.holds_both:
-        raise InputError(
-            f"{kind.says[0].upper()}{kind.says[1:]} holds one value of each variable, and "
-            f"--weights both asks for two; give ema or raw, or write one of "
-            f"{', '.join(one.name for one in formats().values() if one.holds_both)}.",
-            Cause.OPTION,
-        )
+        raise no_room(kind.says)
     conversion = convert_checkpoint(settings, files, settings.backbone)
     written = _write(settings, kind, settings.target, conversion)
     seconds = round(time.perf_counter() - started, 3)

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efficientdet_spec import Cause, InputError
-from parity.settings.option import CHECKPOINT, PRINTED, RESULTS, option
-from parity.settings.shared import WEIGHTS, CheckpointSettings
-
-TARGETS = ("pth", "safetensors", "tf1", "tf2", "h5", "effdet", "zylo117")
-"""Kinds of files that are written, as of :mod:`converter.formats`, which takes long to import."""
+from parity.settings.option import CHECKPOINT, RESULTS, json_option, option
+from parity.settings.shared import SOURCES, WEIGHTS, CheckpointSettings
 
 CONVERTED_WEIGHTS = (*WEIGHTS, "both")
 """Which values a conversion takes."""
@@ -39,9 +36,7 @@ class ConvertSettings(CheckpointSettings):
     )
 
     checkpoint: str = option(
-        "checkpoint folder, prefix or .index, SavedModel folder, .pb, .h5, .pth, .safetensors, an "
-        "archive or http(s) address of one, or an official name such as efficientdet-d4, which is "
-        "downloaded",
+        SOURCES,
         group=CHECKPOINT,
         positional=True,
         metavar="SOURCE",
@@ -74,8 +69,8 @@ class ConvertSettings(CheckpointSettings):
         "what TARGET is to be, where its ending does not say so: a TensorFlow 1 or 2 checkpoint in "
         "a folder (tf1, tf2), or a state dict with the keys of another code base (effdet, zylo117)",
         default=None,
-        choices=TARGETS,
         group=RESULTS,
+        metavar="KIND",
     )
     no_ema: bool = option(
         "with --to tf1: no moving averages beside the variables; the official restore asks for "
@@ -91,14 +86,7 @@ class ConvertSettings(CheckpointSettings):
         metavar="NAME",
         bare=ANY_BACKBONE,
     )
-    json: str | None = option(
-        "write the result as JSON to FILE, or print it in place of the text",
-        default=None,
-        group=RESULTS,
-        metavar="FILE",
-        bare=PRINTED,
-        path=True,
-    )
+    json: str | None = json_option("the result")
 
     def check(self) -> None:
         """Refuse settings that do not go together.

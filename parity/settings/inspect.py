@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parity.settings.option import CHECKPOINT, PRINTED, RESULTS, option
-from parity.settings.shared import CheckpointSettings
+from parity.settings.option import CHECKPOINT, json_option, option
+from parity.settings.shared import SOURCES, CheckpointSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,18 +27,10 @@ class InspectSettings(CheckpointSettings):
     )
 
     checkpoint: str = option(
-        "checkpoint folder, prefix or .index, SavedModel folder, .pb, .h5, .pth, .safetensors, an "
-        "archive or http(s) address of one, or an official name",
+        SOURCES,
         group=CHECKPOINT,
         positional=True,
         metavar="FILE",
         path=True,
     )
-    json: str | None = option(
-        "write the result as JSON to FILE, or print it in place of the text",
-        default=None,
-        group=RESULTS,
-        metavar="FILE",
-        bare=PRINTED,
-        path=True,
-    )
+    json: str | None = json_option("the result")

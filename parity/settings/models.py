@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parity.settings.option import PRINTED, RESULTS, Settings, option
+from parity.settings.option import Settings, json_option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +21,4 @@ class ModelsSettings(Settings):
     )
     EXAMPLES = (("models", "print the list"), ("models --json", "every figure and digest"))
 
-    json: str | None = option(
-        "write the list as JSON to FILE, or print it in place of the text",
-        default=None,
-        group=RESULTS,
-        metavar="FILE",
-        bare=PRINTED,
-        path=True,
-    )
+    json: str | None = json_option("the list")

@@ -76,6 +76,22 @@ def option(help: str, group: str, *, default: Any = MISSING, **more: Any) -> Any
     return dataclasses.field(default=default, metadata={_KEY: Option(help, group, **more)})
 
 
+def json_option(what: str) -> Any:
+    """The option of a command that writes its result, or prints it where no file is named.
+
+    Args:
+        what: What is written, in words.
+    """
+    return option(
+        f"write {what} as JSON to FILE, or print it in place of the text",
+        default=None,
+        group=RESULTS,
+        metavar="FILE",
+        bare=PRINTED,
+        path=True,
+    )
+
+
 @dataclass(frozen=True)
 class Setting:
     """A field of a settings class, with all that is known of it.

@@ -118,13 +118,20 @@ def hparams_option() -> Any:
     )
 
 
+SOURCES = (
+    "checkpoint folder, prefix or .index, SavedModel folder, .pb, .h5, .pth, .safetensors, an "
+    "archive or http(s) address of one, or an official name such as efficientdet-d4, which is "
+    "downloaded"
+)
+"""What a command takes a model's values from."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CheckpointSettings(DownloadSettings):
     """A checkpoint, and which of its values are taken."""
 
     checkpoint: str = option(
-        "checkpoint folder, prefix, .index, .tar.gz/.tgz, http(s) address of one, or an official "
-        "name such as efficientdet-d4, which is downloaded",
+        SOURCES,
         group=CHECKPOINT,
         positional=True,
         metavar="CHECKPOINT",

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from listed_source import listed
 
-from converter.conversion import account, convert, examine, open_source, to_tensorflow, to_torch
+from converter.conversion import account, convert, examine, open_source, to_tensorflow
 from converter.fetch.cached import CheckpointFiles
 from converter.hparams.given import Hyperparameters
-from converter.ledger import make_ledger
+from converter.ledger import make_ledger, to_torch
 from converter.mappings.layouts import DEPTHWISE, Stacked
 from converter.mappings.official import iterate_pairs
 from converter.tensorflow_files.bundle import BundleEntry, fingerprint, open_bundle, read_index

@@ -62,6 +62,11 @@ def test_a_model_is_written_as_any_kind_of_file(to, tiny_checkpoint, tmp_path):
         (lambda folder: ep.convert(folder / "nowhere"), ep.Cause.FILE, "nowhere"),
         (lambda folder: ep.convert(folder, wieghts="raw"), ep.Cause.OPTION, "did you mean weights"),
         (lambda folder: ep.convert(folder, weights="both"), ep.Cause.OPTION, "one value of each"),
+        (
+            lambda folder: ep.save(ep.build("efficientdet-tiny"), folder / "x", to="tf3"),
+            ep.Cause.OPTION,
+            "no kind of file 'tf3' to write .did you mean tf[12]",
+        ),
         (lambda folder: ep.load(folder / "none.pth"), ep.Cause.FILE, "none.pth"),
         (lambda folder: ep.save(nn.Linear(1, 1), folder / "a.pth"), ep.Cause.MODEL, "A Linear"),
     ],

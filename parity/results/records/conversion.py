@@ -63,8 +63,8 @@ class ReleaseResult(Record, kw_only=True, frozen=True):
     how: Annotated[
         str,
         says(
-            "`by its content` or `by its values`, which are certain, or `by its official name`, "
-            "`by its address`, `by its folder`"
+            "`by its content`, `by its values` (the averages) or `by its raw values`, which are "
+            "certain, or `by its official name`, `by its address`, `by its folder`"
         ),
     ]
 

@@ -71,7 +71,7 @@ def test_the_result_says_whose_keys_they_are(tiny_checkpoint, tmp_path):
     [
         (
             ["--to", "efdet"],
-            "effdet, zylo117 (did you mean effdet?)",
+            "no kind of file 'efdet' to write (did you mean effdet?); give one of",
         ),
         (["--to", "effdet", "--list"], "--to is about TARGET, which --list does not"),
         (["--to", "zylo117"], "which zylo117/Yet-Another-EfficientDet-Pytorch cannot build"),
