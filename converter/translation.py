@@ -284,7 +284,11 @@ a cell and the stages of a backbone."""
 
 def _two_at_once() -> Iterator[_Move]:
     for first, second in combinations_with_replacement(_MOVES, 2):
-        yield lambda config, first=first, second=second: second(first(config))  # type: ignore[misc]
+        yield _then(first, second)
+
+
+def _then(first: _Move, second: _Move) -> _Move:
+    return lambda config: second(first(config))
 
 
 def _of_pair(pair: Pair) -> tuple[tuple[Shape, ...], tuple[Shape, ...]]:

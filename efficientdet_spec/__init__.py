@@ -62,6 +62,7 @@ from efficientdet_spec.models import (
 )
 from efficientdet_spec.nodes import IMAGES, Node, Part, iterate_nodes
 from efficientdet_spec.official import OFFICIAL_KEYS, Contradiction, field_of, first_difference
+from efficientdet_spec.open_files import OpenFile
 from efficientdet_spec.operations import (
     BATCH_NORM_DECAY,
     BATCH_NORM_EPSILON,
@@ -141,6 +142,7 @@ __all__ = [
     "locked",
     "lookalike",
     "lookalike_of",
+    "OpenFile",
     "open_regular",
     "parse_size",
     "printable",

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import struct
-import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 from efficientdet_spec import (
     Cause,
     InputError,
+    OpenFile,
     is_possible,
     lookalike_of,
     open_regular,
@@ -115,19 +114,19 @@ class SafetensorsFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with open_regular(path) as stream:
-                size = os.fstat(stream.fileno()).st_size
-                start = stream.read(_LENGTH.size)
-                length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
-                self._check_length(length, size)
-                header = stream.read(length)
-                self._descriptor = os.dup(stream.fileno())
+            self._file = OpenFile(path)
         except OSError as error:
             raise _unreadable(path, error) from error
-        weakref.finalize(self, os.close, self._descriptor)
-        if len(header) != length:
-            raise damaged(path, "it is cut short")
+        size = self._file.size
+        length = _LENGTH.unpack(self._bytes(0, _LENGTH.size))[0] if size >= _LENGTH.size else 0
+        self._check_length(length, size)
+        header = bytes(self._bytes(_LENGTH.size, length))
         self.metadata, self.tensors = _decoded(path, header, _LENGTH.size + length, size)
+
+    def _bytes(self, start: int, count: int) -> NDArray[np.uint8]:
+        content = np.empty(count, np.uint8)
+        self._file.fill(content.data, start)
+        return content
 
     def _check_length(self, length: int, size: int) -> None:
         if not 2 <= length <= size - _LENGTH.size:
@@ -147,16 +146,7 @@ class SafetensorsFile:
             InputError: The file cannot be read, or has become shorter.
         """
         tensor = self.tensors[name]
-        content = np.empty(tensor.size, np.uint8)
-        target, place = content.data, tensor.start
-        while target:
-            try:
-                count = os.preadv(self._descriptor, [target], place)
-            except OSError as error:
-                raise _unreadable(self.path, error) from error
-            if not count:
-                raise damaged(self.path, "it has become shorter since it was opened")
-            target, place = target[count:], place + count
+        content = self._bytes(tensor.start, tensor.size)
         values = content.view(DTYPES[tensor.type]).reshape(tensor.shape)
         if tensor.type == BFLOAT16:
             return (values.astype(np.uint32) << 16).view(np.float32)

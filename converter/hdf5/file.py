@@ -22,7 +22,7 @@ from converter.mappings.layouts import Array
 from efficientdet_spec import (
     Cause,
     InputError,
-    open_regular,
+    OpenFile,
     printable,
     require_extra,
     shortened,
@@ -92,17 +92,14 @@ class Hdf5File:
         require_extra("traces", f"To read the HDF5 file {shortened(printable(path), 300)} one")
         self.path = path
         try:
-            with open_regular(path) as stream:
-                self._descriptor = os.dup(stream.fileno())
+            self._file = OpenFile(path)
         except OSError as error:
             raise InputError(
                 f"{path} cannot be read ({error.strerror}); give a file that can.", Cause.of(error)
             ) from error
-        weakref.finalize(self, os.close, self._descriptor)
-        status = os.fstat(self._descriptor)
-        self._child = _Child(path, status)
+        self._child = _Child(path, self._file.status)
         try:
-            self.listing: Listing = read_listing(self._child.answer(MOST_BYTES), status.st_size)
+            self.listing: Listing = read_listing(self._child.answer(MOST_BYTES), self._file.size)
         except Inconsistent as error:
             raise damaged(path, str(error)) from error
         if not any(item.offset is None and item.size for item in self.listing.datasets.values()):
@@ -120,7 +117,7 @@ class Hdf5File:
         assert dataset.dtype is not None
         content = np.empty(dataset.size, np.uint8)
         if dataset.offset is not None:
-            self._fill(content.data, dataset.offset)
+            self._file.fill(content.data, dataset.offset)
         elif dataset.size:
             self._child.ask(dataset.number)
             found = self._child.answer(dataset.size)
@@ -145,21 +142,8 @@ class Hdf5File:
         assert dataset.dtype is not None
         for start in range(0, dataset.size, _BLOCK):
             part = np.empty(min(_BLOCK, dataset.size - start), np.uint8)
-            self._fill(part.data, dataset.offset + start)
+            self._file.fill(part.data, dataset.offset + start)
             yield part.view(dataset.dtype)
-
-    def _fill(self, target: memoryview, offset: int) -> None:
-        while target:
-            try:
-                count = os.preadv(self._descriptor, [target], offset)
-            except OSError as error:
-                raise InputError(
-                    f"{self.path} cannot be read ({error.strerror}); copy it to another disk.",
-                    Cause.of(error),
-                ) from error
-            if not count:
-                raise damaged(self.path, "it has become shorter meanwhile")
-            target, offset = target[count:], offset + count
 
 
 class _Child:

@@ -8,7 +8,6 @@ import glob
 import hashlib
 import math
 import os
-import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +23,10 @@ from efficientdet_spec import (
     HEAD_BYTES,
     Cause,
     InputError,
+    OpenFile,
     is_possible,
     lookalike,
     lookalike_of,
-    open_regular,
     printable,
     read_regular,
     shortened,
@@ -156,43 +155,6 @@ def fingerprint(checksums: Mapping[str, int]) -> str:
     return digest.hexdigest()
 
 
-class DataFile:
-    """A data file, open to be read at any place; it is closed when nobody needs it any more.
-
-    It is not mapped into memory: a mapped file that another program shortens ends the process.
-
-    Attributes:
-        path: The file.
-        size: Its size in bytes when it was opened.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with open_regular(path) as stream:
-            self._descriptor = os.dup(stream.fileno())
-        weakref.finalize(self, os.close, self._descriptor)
-        self.size = os.fstat(self._descriptor).st_size
-
-    def fill(self, target: memoryview, offset: int) -> None:
-        """Read as many bytes as there is room for.
-
-        Raises:
-            InputError: The file cannot be read, or has become shorter.
-        """
-        while target:
-            try:
-                count = os.preadv(self._descriptor, [target], offset)
-            except OSError as error:
-                raise _unreadable(self.path, error) from error
-            if not count:
-                raise InputError(
-                    f"{self.path} has become shorter than the {self.size} bytes that it had; "
-                    f"copy or download it again",
-                    Cause.FORMAT,
-                )
-            target, offset = target[count:], offset + count
-
-
 @dataclass(frozen=True, eq=False)
 class Bundle:
     """A checkpoint whose data files are open.
@@ -207,7 +169,7 @@ class Bundle:
 
     prefix: Path
     index: BundleIndex
-    _files: Mapping[int, DataFile]
+    _files: Mapping[int, OpenFile]
 
     def read(self, name: str) -> np.ndarray[Any, np.dtype[Any]]:
         """Return a tensor's values after verifying their checksum.
@@ -607,7 +569,7 @@ def _decode_entry(path: Path, key: bytes, value: bytes, num_shards: int) -> Bund
     )
 
 
-def _open_data(path: Path, index_path: Path) -> DataFile:
+def _open_data(path: Path, index_path: Path) -> OpenFile:
     if not os.path.isfile(path):
         raise InputError(
             f"{path} is missing or not a regular file; expected this data file beside"
@@ -615,6 +577,6 @@ def _open_data(path: Path, index_path: Path) -> DataFile:
             Cause.FILE,
         )
     try:
-        return DataFile(path)
+        return OpenFile(path)
     except OSError as error:
         raise _unreadable(path, error) from error

@@ -22,11 +22,18 @@ from converter.tensorflow_files.bundle import (
     BFLOAT16,
     BFLOAT16_BITS,
     TYPES,
-    DataFile,
     count_not_finite,
 )
 from converter.tensorflow_files.wire import WireError
-from efficientdet_spec import Cause, InputError, is_possible, open_regular, printable, shortened
+from efficientdet_spec import (
+    Cause,
+    InputError,
+    OpenFile,
+    is_possible,
+    open_regular,
+    printable,
+    shortened,
+)
 
 Array = NDArray[Any]
 
@@ -187,7 +194,7 @@ class GraphFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = DataFile(path)
+            self._file = OpenFile(path)
         except OSError as error:
             raise InputError(
                 f"{path} cannot be read ({error.strerror or error}); check the path and its "

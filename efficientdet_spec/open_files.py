@@ -1,0 +1,66 @@
+"""A file that is read at any place, for as long as somebody needs it."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from pathlib import Path
+
+from efficientdet_spec.errors import Cause, InputError
+from efficientdet_spec.files import open_regular
+
+
+class OpenFile:
+    """A regular file, open to be read at any place; it is closed when nobody needs it any more.
+
+    It is not mapped into memory: a mapped file that another program shortens ends the process.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        path: The file.
+        status: What the system said of it when it was opened.
+
+    Raises:
+        OSError: It cannot be opened, or is no regular file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with open_regular(path) as stream:
+            self._descriptor = os.dup(stream.fileno())
+        weakref.finalize(self, os.close, self._descriptor)
+        self.status = os.fstat(self._descriptor)
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes when it was opened."""
+        return self.status.st_size
+
+    def fill(self, target: memoryview, offset: int) -> None:
+        """Read as many bytes as there is room for.
+
+        Args:
+            target: The room.
+            offset: Where the bytes begin in the file.
+
+        Raises:
+            InputError: The file cannot be read, or has become shorter.
+        """
+        while target:
+            try:
+                count = os.preadv(self._descriptor, [target], offset)
+            except OSError as error:
+                raise InputError(
+                    f"{self.path} cannot be read ({error.strerror or error}); copy it to another "
+                    f"disk, or download it again.",
+                    Cause.of(error),
+                ) from error
+            if not count:
+                raise InputError(
+                    f"{self.path} has become shorter than the {self.size:,} bytes that it had; "
+                    f"copy or download it again.",
+                    Cause.FORMAT,
+                )
+            target, offset = target[count:], offset + count
