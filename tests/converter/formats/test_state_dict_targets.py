@@ -119,7 +119,7 @@ def test_what_the_code_base_does_otherwise_is_told(tmp_path):
 @BOTH
 def test_what_cannot_be_written_leaves_nothing(name, tmp_path):
     path, config = tmp_path / "x.pth", TINY_OF[name]
-    with pytest.raises(InputError, match="one value for each parameter"):
+    with pytest.raises(InputError, match="one value of each variable"):
         write(name, path, config, raw=arrays_of(config))
     for changed in ({"conv_bn_act": True}, {"fusion": Fusion.SOFTMAX_ATTENTION}):
         with pytest.raises(InputError, match="the keys of .* are not known; write another kind"):
