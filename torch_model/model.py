@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from efficientdet_spec import EfficientDetConfig, InputError
 from torch_model.backbone import EfficientNet
 from torch_model.bifpn import BiFPN
 from torch_model.heads import Head
+
+if TYPE_CHECKING:
+    from torch_model.optimized import OptimizedEfficientDet
 
 PRIOR_PROBABILITY = 0.01
 """Initial foreground probability of the class head (RetinaNet, arXiv 1708.02002, section 3.3)."""
@@ -53,15 +56,44 @@ class EfficientDet(nn.Module):
         Raises:
             InputError: The images have another rank or channel count, or an impossible size.
         """
-        if images.dim() != 4 or images.shape[1] != 3:
-            raise InputError(
-                f"The model got images of shape {list(images.shape)}, but takes [N, 3, H, W]."
-            )
-        self.config.feature_sizes(images.shape[2], images.shape[3])
+        check_images(self.config, images)
         # Channels last is the faster layout on CPUs and tensor cores; results keep NCHW shape.
         images = images.contiguous(memory_format=torch.channels_last)
         features = self.fpn(self.backbone(images))
         return self.class_head(features), self.box_head(features)
+
+    def optimized(
+        self, *, dtype: torch.dtype | None = None, keeps_memory: bool = True
+    ) -> OptimizedEfficientDet:
+        """The same model in the form that computes fastest, for inference alone.
+
+        Args:
+            dtype: In which type to compute on a GPU; None: the model's own.
+            keeps_memory: Whether this process is to keep memory that it frees.
+
+        Raises:
+            InputError: The type cannot be computed in where the model is.
+        """
+        from torch_model.optimized import OptimizedEfficientDet
+
+        return OptimizedEfficientDet(self, dtype=dtype, keeps_memory=keeps_memory)
+
+
+def check_images(config: EfficientDetConfig, images: Tensor) -> None:
+    """Refuse images that a model cannot process.
+
+    Args:
+        config: The model.
+        images: What is to be [N, 3, H, W].
+
+    Raises:
+        InputError: They have another rank or channel count, or an impossible size.
+    """
+    if images.dim() != 4 or images.shape[1] != 3:
+        raise InputError(
+            f"The model got images of shape {list(images.shape)}, but takes [N, 3, H, W]."
+        )
+    config.feature_sizes(images.shape[2], images.shape[3])
 
 
 def build(config: EfficientDetConfig) -> EfficientDet:

@@ -135,6 +135,7 @@ class Form:
 
 COMPILED = Form("compiled", "uncompiled")
 PARALLEL = Form("parallel", "single")
+OPTIMIZED = Form("optimised", "folded")
 
 
 class Made(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -15,7 +15,8 @@ from torch.nn.utils import parametrize
 from efficientdet_spec import Cause, InputError, NodeKind
 from parity.sides.naming import Naming, base
 from parity.sides.pytorch.referee import FaithfulReferee
-from parity.sides.side import COMPILED, PARALLEL, Form
+from parity.sides.side import COMPILED, OPTIMIZED, PARALLEL, Form
+from torch_model.optimized import OptimizedEfficientDet
 
 _COMPILED = "_orig_mod"
 """Under which name a compiled module holds the one that was compiled."""
@@ -126,9 +127,16 @@ def common_prefix(paths: Iterable[str], nodes: Iterable[str]) -> str:
 
 def form_of(model: nn.Module) -> Form | None:
     """In which other form than the one that can be seen a candidate is run; None for none."""
+    if next(_optimized(model), None) is not None:
+        return OPTIMIZED
     if _is_compiled(model):
         return COMPILED
     return PARALLEL if any(_in_threads(module) for module in model.modules()) else None
+
+
+def _optimized(model: nn.Module) -> Iterator[OptimizedEfficientDet]:
+    """The optimised models in a module, which may be one itself."""
+    return (module for module in model.modules() if isinstance(module, OptimizedEfficientDet))
 
 
 def _in_threads(module: nn.Module) -> bool:
@@ -160,14 +168,16 @@ def is_script(model: nn.Module) -> bool:
 
 @contextmanager
 def as_written(model: nn.Module) -> Iterator[None]:
-    """Within it a model runs as it was written: not compiled, and on one device.
+    """Within it a model runs as it was written: not compiled or optimised, and on one device.
 
     What a function that was compiled does can be seen then too, and what copies of a module on
     several devices do in threads, which no mode sees.
     """
     threaded: list[Any] = [module for module in model.modules() if _in_threads(module)]
     devices = [module.device_ids for module in threaded]
-    with _uncompiled.within():
+    with _uncompiled.within(), ExitStack() as stack:
+        for optimized in _optimized(model):
+            stack.enter_context(optimized.as_written())
         for module in threaded:
             module.device_ids = []
         try:
