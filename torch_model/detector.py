@@ -11,8 +11,10 @@ from itertools import islice
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from efficientdet_spec import Cause, InputError
+from efficientdet_spec.forms import EAGER, FORMS
 from torch_model.anchors import make_anchors
 from torch_model.decode import decode_image, read_image
 from torch_model.model import EfficientDet
@@ -35,6 +37,8 @@ class Detector:
         profile: The variant of each stage.
         device: Where the network runs; the other stages run on the CPU.
         size: (height, width) of the network's input; None: the model's native size.
+        form: ``eager``, or ``optimized``: the network is compiled when the first images come, and
+            this process keeps the memory that it frees, as :meth:`EfficientDet.optimized` says.
 
     Attributes:
         model: The network.
@@ -44,8 +48,8 @@ class Detector:
         anchors: [A, 4] as [y1, x1, y2, x2] in pixels of the input.
 
     Raises:
-        InputError: The model cannot process this size or has no such profile, or the device does
-            not exist.
+        InputError: The model cannot process this size or has no such profile, or there is no such
+            device or form.
     """
 
     def __init__(
@@ -55,14 +59,20 @@ class Detector:
         *,
         device: str | torch.device = "cpu",
         size: tuple[int, int] | None = None,
+        form: str = EAGER,
     ) -> None:
+        if form not in FORMS:
+            raise InputError(
+                f"There is no form {form!r:.80} of a model; give {' or '.join(FORMS)}.",
+                Cause.OPTION,
+            )
         self.profile = profile
         self.size = size or model.config.image_size
         self.around = Surroundings.of(model.config, profile)
         self.anchors = make_anchors(model.config, *self.size, self.around.aspects)
         try:
             self.device = torch.device(device)
-            self.model = model.to(self.device)
+            placed = model.to(self.device)
         except (RuntimeError, AssertionError) as error:
             # A build of PyTorch without CUDA reports it by an assertion.
             reason = str(error).partition("\n")[0]
@@ -71,6 +81,21 @@ class Detector:
                 f"a device that this PyTorch has.",
                 Cause.DEVICE,
             ) from error
+        self.model = placed if form == EAGER else placed.optimized()
+        # What is compiled is so for one number of images, which fewer are filled up to.
+        self._full = 0 if form == EAGER else 1
+
+    def prepare(self, batch: int = 1) -> None:
+        """Let everything be done that only the first images would wait for.
+
+        Args:
+            batch: Images that will go through the network together.
+        """
+        if self._full:
+            self._full = batch
+            blank = np.zeros((*self.size, 3), np.float32)
+            with torch.inference_mode():
+                self._network([blank] * batch)
 
     def detect(self, images: Sequence[Image], batch: int = 1) -> Iterator[Detections]:
         """The detections of each image, in order.
@@ -133,10 +158,17 @@ class Detector:
         Raises:
             InputError: The network's predictions hold NaN.
         """
-        pixels = torch.from_numpy(np.stack([item.pixels for item in inputs]))
-        class_outputs, box_outputs = self.model(pixels.permute(0, 3, 1, 2).to(self.device))
+        class_outputs, box_outputs = self._network([item.pixels for item in inputs])
         outputs = split_outputs(class_outputs, box_outputs, self.model.config.num_classes)
         return [
             postprocess(output, self.anchors, self.size, item.scale, self.around)
             for output, item in zip(outputs, inputs, strict=True)
         ]
+
+    def _network(self, images: Sequence[NDArray[np.float32]]) -> tuple[list[Tensor], list[Tensor]]:
+        """The network's outputs for [H, W, 3] images, and for blank ones behind them, if any."""
+        self._full = max(self._full, len(images)) if self._full else 0
+        pixels = np.stack([*images, *[np.zeros_like(images[0])] * (self._full - len(images))])
+        outputs = self.model(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device))
+        classes, boxes = ([level[: len(images)] for level in levels] for levels in outputs)
+        return classes, boxes

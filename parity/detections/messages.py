@@ -17,6 +17,7 @@ import numpy as np
 from msgspec import Meta
 
 from efficientdet_spec import Cause, InputError, in_one_line, printable
+from efficientdet_spec.forms import EAGER, FORMS
 from parity.detections.annotations import CocoImage
 from parity.detections.brought import MAX_DETECTIONS
 from parity.detections.shard_files import ImageResult, Shard
@@ -75,6 +76,7 @@ class Recipe(_Message, frozen=True, kw_only=True):
         side: What detects.
         manifest: What the other process's detections must depend on.
         strip_prefix: What stands before the checkpoint's names.
+        form: How the converted model computes.
     """
 
     prefix: Name
@@ -88,6 +90,7 @@ class Recipe(_Message, frozen=True, kw_only=True):
     side: SideName
     manifest: dict[str, Any]
     strip_prefix: Annotated[str, Meta(max_length=MAX_TEXT)] = ""
+    form: Annotated[str, Meta(pattern=f"^({'|'.join(FORMS)})$")] = EAGER
 
 
 class ImageEntry(_Message, frozen=True, kw_only=True):

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from efficientdet_spec import Cause, InputError
 from parity.settings.option import COMPUTING, EXPLAINING, INPUT, RESULTS, SIDES, option
-from parity.settings.shared import MAX_BATCH, MAX_RUNS, ComputeSettings, DeviceSettings
+from parity.settings.shared import (
+    MAX_BATCH,
+    MAX_RUNS,
+    ComputeSettings,
+    DeviceSettings,
+    FormSettings,
+)
 
 EXACT = Path("exact")
 """As ``--reference``: the exact values of each node, for which TensorFlow is not needed."""
@@ -30,7 +36,7 @@ def needs_of_reference(path: Path | None) -> Sequence[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodesSettings(ComputeSettings, DeviceSettings):
+class NodesSettings(ComputeSettings, DeviceSettings, FormSettings):
     """A comparison of every node's tensor."""
 
     COMMAND = "nodes"
@@ -160,6 +166,7 @@ class NodesSettings(ComputeSettings, DeviceSettings):
         Raises:
             InputError: Says which.
         """
+        self.check_form(self.candidate)
         reference = self.reference
         differentiable = reference in (None, EXACT, GRAPH) or reference.suffix == ".pth"
         if self.backward and not differentiable:

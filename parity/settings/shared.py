@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientdet_spec import MODELS, VARIANTS, Cause, InputError, parse_size
+from efficientdet_spec.forms import EAGER, FORMS
 from parity.results.records.shared import Weights
 from parity.settings.option import (
     CHECKPOINT,
@@ -225,7 +226,38 @@ class DeviceSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectionSettings(CheckpointSettings, SizeSettings, ThreadSettings, DeviceSettings):
+class FormSettings(Settings):
+    """How the converted model computes, where that is what a command runs."""
+
+    form: str = option(
+        "how the converted model computes: eager, layer by layer, or optimized, with batch norms "
+        "folded and compiled for the images' shape, which is faster and takes some seconds first",
+        default=EAGER,
+        choices=FORMS,
+        group=COMPUTING,
+    )
+
+    def check_form(self, candidate: str | None) -> None:
+        """Refuse a form of a model that does not run.
+
+        Args:
+            candidate: What runs in the converted model's place.
+
+        Raises:
+            InputError: The form is that of nothing.
+        """
+        if self.form != EAGER and candidate is not None:
+            raise InputError(
+                f"--form {self.form} is that of the converted model, and --candidate runs in its "
+                f"place; leave --form out, and let the candidate be given in the form it runs in.",
+                Cause.OPTION,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionSettings(
+    CheckpointSettings, SizeSettings, ThreadSettings, DeviceSettings, FormSettings
+):
     """A model and the stages around it, and where results go."""
 
     candidate: str | None = option(
@@ -277,3 +309,4 @@ class DetectionSettings(CheckpointSettings, SizeSettings, ThreadSettings, Device
                 "or neither.",
                 Cause.OPTION,
             )
+        self.check_form(self.candidate)

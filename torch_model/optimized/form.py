@@ -88,6 +88,13 @@ class OptimizedEfficientDet(nn.Module):
             )
         return super().train(False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What is compiled, and whoever waits for it, belongs to this object alone.
+        return {**self.__dict__, "_programs": OrderedDict(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_lock": threading.Lock()})
+
     def _apply(self, *given: Any, **named: Any) -> Any:
         # Programs hold values of their own, in the type and on the device of before.
         self._programs.clear()

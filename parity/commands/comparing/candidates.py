@@ -10,6 +10,7 @@ from typing import Any
 
 from converter.mappings.state_dicts import naming_of
 from efficientdet_spec import Cause, EfficientDetConfig, InputError
+from efficientdet_spec.forms import EAGER
 from parity.commands.packages import Size, get_package, package_names
 from parity.sides.naming import CandidateName, split_candidate
 
@@ -62,6 +63,7 @@ def open_candidate(
     config: EfficientDetConfig,
     faithful: Any,
     place: Callable[[Any], Any],
+    form: str = EAGER,
 ) -> Candidate:
     """What ``--candidate`` names.
 
@@ -70,6 +72,7 @@ def open_candidate(
         config: The model.
         faithful: The converted model.
         place: Puts a module where it is to compute.
+        form: In which the converted model computes.
 
     Raises:
         InputError: There is no such file, function or model, or it gives something else.
@@ -83,10 +86,12 @@ def open_candidate(
             lambda size: place(package.build(model, config, faithful, size)), sized=True
         )
     if named.file is None:
-        return Candidate(lambda size: place(faithful))
-    if named.maker is None:
-        module = place(_loaded(named.file, config))
+        converted = place(faithful)
+        module = converted if form == EAGER else converted.optimized()
         return Candidate(lambda size: module)
+    if named.maker is None:
+        loaded = place(_loaded(named.file, config))
+        return Candidate(lambda size: loaded)
     maker = Maker(named.file, named.maker)
     return Candidate(lambda size: place(maker(faithful, size)), sized=maker.sized)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.progress import Progress
 from efficientdet_spec import NodeKind, iterate_nodes
+from efficientdet_spec.forms import EAGER
 from parity.commands.asking.inputs import PlannedInput, plan_inputs
 from parity.commands.comparing.candidates import Candidate, name_of, open_candidate, placed
 from parity.commands.comparing.gradients import compared_gradients
@@ -166,7 +167,9 @@ def _open(
     dtype = getattr(torch, settings.dtype)
     if candidate is None:
         place = partial(placed, device=device, dtype=dtype, alive=False)
-        made = open_candidate(settings.candidate, opened.config, opened.faithful, place)
+        made = open_candidate(
+            settings.candidate, opened.config, opened.faithful, place, settings.form
+        )
     else:
         module = placed(checked(candidate, "The candidate"), device, dtype, alive=True)
         made = Candidate(lambda size: module)
@@ -177,6 +180,8 @@ def _described(settings: NodesSettings, candidate: Any) -> str:
     """The candidate as results name it."""
     if candidate is not None:
         return name_of(candidate)
+    if settings.form != EAGER:
+        return f"{CONVERTED}, {settings.form}"
     return settings.candidate or CONVERTED
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.conversion import Conversion
 from efficientdet_spec import Cause, EfficientDetConfig, InputError, get_config
+from efficientdet_spec.forms import EAGER
 from parity.commands.asking.options import convert_checkpoint, resolve_checkpoint
 from parity.process import environment
 from parity.process.files import check_writable, held
@@ -36,6 +37,7 @@ class Detection:
         device: Where the network runs.
         threads: Within one operation.
         batch: Images that go through the network together.
+        form: How the converted model computes, one of :data:`efficientdet_spec.forms.FORMS`.
     """
 
     conversion: Conversion
@@ -46,6 +48,7 @@ class Detection:
     device: str
     threads: int
     batch: int
+    form: str = EAGER
 
     def manifest(self, side: str, packages: Sequence[str]) -> dict[str, Any]:
         """What the detections of a side depend on that is made of this, all but the images.
@@ -161,6 +164,7 @@ def set_up(settings: DetectionSettings, batch: int, threads: int | None = None) 
         # Stated for both sides, whose defaults may differ.
         threads=threads or settings.threads or os.cpu_count() or 1,
         batch=batch,
+        form=settings.form,
     )
 
 

@@ -39,6 +39,7 @@ def recipe_of(setup: Detection, side: Detecting, name: SideName) -> Recipe:
         device=setup.device,
         threads=setup.threads,
         batch=setup.batch,
+        form=setup.form,
         side=name,
         manifest=plain(side.manifest(setup)),
     )
@@ -88,6 +89,7 @@ def _set_up(recipe: Recipe) -> Detection:
         device=recipe.device,
         threads=recipe.threads,
         batch=recipe.batch,
+        form=recipe.form,
     )
 
 

@@ -355,7 +355,7 @@ def detector_of(setup: Detection, conversion: Any, device: Any) -> Detector:
     from torch_model.detector import Detector
 
     model = from_arrays(conversion.config, conversion.arrays, source=str(setup.prefix)).eval()
-    return Detector(model, setup.profile, device=device, size=setup.size)
+    return Detector(model, setup.profile, device=device, size=setup.size, form=setup.form)
 
 
 def forward(detector: Detector, pixels: Any) -> Any:

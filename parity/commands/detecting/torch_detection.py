@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from efficientdet_spec.forms import EAGER
 from parity.commands.detecting.detection import Detection, Stopwatch
 from parity.detections.messages import SideName
 
@@ -28,7 +29,8 @@ class TorchDetecting:
 
     def manifest(self, setup: Detection) -> Mapping[str, Any]:
         """The checkpoint, the stages and the versions."""
-        return setup.manifest(self.name, PACKAGES)
+        form = {} if setup.form == EAGER else {"form": setup.form}
+        return setup.manifest(self.name, PACKAGES) | form
 
     def open(self, setup: Detection) -> AbstractContextManager[TorchSide]:
         """The model with the checkpoint's values, and the stages around it."""
@@ -94,7 +96,8 @@ def torch_side(setup: Detection) -> Iterator[TorchSide]:
     torch.set_num_threads(setup.threads)
     done = setup.conversion
     model = from_arrays(done.config, done.arrays, source=str(setup.prefix)).eval()
-    detector = Detector(model, setup.profile, device=device, size=setup.size)
+    detector = Detector(model, setup.profile, device=device, size=setup.size, form=setup.form)
+    detector.prepare(setup.batch)
     side = TorchSide(detector)
     hook = detector.model.register_forward_hook(side.leaving_network)
     try:

@@ -16,10 +16,12 @@ from efficientdet_spec import Cause, InputError, NodeKind
 from parity.sides.naming import Naming, base
 from parity.sides.pytorch.referee import FaithfulReferee
 from parity.sides.side import COMPILED, OPTIMIZED, PARALLEL, Form
-from torch_model.optimized import OptimizedEfficientDet
 
 _COMPILED = "_orig_mod"
 """Under which name a compiled module holds the one that was compiled."""
+
+_WRITTEN = "as_written"
+"""The method of a module that runs otherwise than it is written, within which it does not."""
 
 FOLDED = 1e-5
 """Relative difference up to which a kernel is one that a batch norm was folded into, in float32."""
@@ -134,9 +136,13 @@ def form_of(model: nn.Module) -> Form | None:
     return PARALLEL if any(_in_threads(module) for module in model.modules()) else None
 
 
-def _optimized(model: nn.Module) -> Iterator[OptimizedEfficientDet]:
-    """The optimised models in a module, which may be one itself."""
-    return (module for module in model.modules() if isinstance(module, OptimizedEfficientDet))
+def _optimized(model: nn.Module) -> Iterator[Any]:
+    """The modules in a model, or the model, that can also run as they are written.
+
+    Their class has a method ``as_written``, a context manager within which they do, as
+    :class:`torch_model.optimized.OptimizedEfficientDet` has one.
+    """
+    return (module for module in model.modules() if hasattr(type(module), _WRITTEN))
 
 
 def _in_threads(module: nn.Module) -> bool:
@@ -177,7 +183,7 @@ def as_written(model: nn.Module) -> Iterator[None]:
     devices = [module.device_ids for module in threaded]
     with _uncompiled.within(), ExitStack() as stack:
         for optimized in _optimized(model):
-            stack.enter_context(optimized.as_written())
+            stack.enter_context(getattr(optimized, _WRITTEN)())
         for module in threaded:
             module.device_ids = []
         try:
