@@ -84,7 +84,11 @@ def test_shares_are_computed_in_double_precision(model):
     assert isinstance(fuse, FoldedFuse) and torch.equal(fuse.shares, expected.float())
 
 
-@pytest.mark.parametrize("name", EVERY)
+LIGHT = ("release", "lite", "head residuals", "several at once", "levels 3 to 8")
+SOME = [pytest.param(name, marks=() if name in LIGHT else pytest.mark.heavy) for name in EVERY]
+
+
+@pytest.mark.parametrize("name", SOME)
 def test_compiled_it_returns_what_is_written(name):
     model = drawn(EVERY[name])
     optimized = model.optimized()
@@ -163,6 +167,11 @@ def test_threads_may_share_it(model):
     assert all(
         torch.equal(a, b) for one in found for a, b in zip(every(one), every(found[0]), strict=True)
     )
+
+
+def test_onednn_compiles_what_is_traced(model):
+    model.optimized()(torch.randn(1, 3, 160, 160))
+    assert "oneDNNFusionGroup" in str(torch.jit.last_executed_optimized_graph())
 
 
 def test_other_users_of_torchscript_are_left_alone(model):
