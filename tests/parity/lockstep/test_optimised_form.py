@@ -10,7 +10,7 @@ from parity.process.outcome import Outcome
 from parity.results.records.nodes import OTHER_FORM
 from parity.sides.pytorch import wrappers
 from parity.sides.side import OPTIMIZED
-from torch_model.optimized import form
+from torch_model import optimized as form
 
 
 @pytest.fixture

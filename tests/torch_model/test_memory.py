@@ -9,7 +9,7 @@ import pytest
 FAULTS = """
 import json, resource, sys
 import torch
-from torch_model.optimized import keep_memory
+from torch_model.memory import keep_memory
 kept = keep_memory() if sys.argv[1] == "keep" else None
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -10,9 +10,9 @@ from configurations import CONFIGURATIONS, TINY
 
 from efficientdet_spec import InputError
 from torch_model import build
+from torch_model import optimized as form
+from torch_model.folding import FoldedConv2d, FoldedFuse, fold
 from torch_model.layers import BatchNorm2d
-from torch_model.optimized import form
-from torch_model.optimized.folding import FoldedConv2d, FoldedFuse, fold
 
 EVERY = {"release": TINY, **CONFIGURATIONS}
 SIZES = {"levels 3 to 8": (130, 260)}
