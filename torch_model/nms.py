@@ -279,14 +279,15 @@ class _PlainEdges(_Edges):
         self.empty = self.area <= 0
         self.any_empty = bool(self.empty.any())
 
-    def overlap(self, box: int, others: slice) -> Floats:
-        """Intersection over union of one box with others; zero where a box is empty."""
-        shared = self.shared(box, others)
-        union = self.area[others] + self.area[box]
+    def overlaps(self, boxes: slice | list[int], others: slice) -> Floats:
+        """Intersection over union [k, n] of k boxes with others; zero where a box is empty."""
+        edges = self.edges
+        shared = _product(_meeting(edges[:, boxes, None], edges[:, None, others]))
+        union = self.area[others] + self.area[boxes, None]
         union -= shared
         shared /= union
         if self.any_empty:
-            shared[self.empty[others] | self.empty[box]] = 0
+            shared[self.empty[others] | self.empty[boxes, None]] = 0
         return shared
 
 
@@ -296,6 +297,9 @@ _SLACK = 1e-4
 _ROWS = 16
 """Boxes whose weights a class has memory for at first."""
 
+_PORTION = 512
+"""Candidates of a class that are lowered at first; then twice as many, and so on."""
+
 
 class _ClassQueue:
     """The candidates of one class in TensorFlow's priority queue.
@@ -303,12 +307,12 @@ class _ClassQueue:
     The op lowers a score only when its candidate is at the head, by the boxes taken since it was
     there before, latest first. So the order of the factors depends on what was taken when; about
     where each score is going, and so which candidate comes next, does not. Only its score is
-    computed as the op does it.
+    computed as the op does it. Candidates whose scores have not been reached yet wait.
 
     Args:
-        scores: [n], highest first, of equal ones the one of the lower index first; changed.
+        scores: [n], highest first, of equal ones the one of the lower index first.
         indices: [n], which decide between scores that are equal once they have been lowered.
-        weigh: Writes the factors by which the box at a place lowers all of the class to [n].
+        weigh: The factors [k, m] by which boxes at k places lower those at m places.
         least: Only scores above it are kept.
     """
 
@@ -316,18 +320,20 @@ class _ClassQueue:
         self,
         scores: Floats,
         indices: Integers,
-        weigh: Callable[[int, Floats], None],
+        weigh: Callable[[slice | list[int], slice], Floats],
         least: float,
     ) -> None:
         self._scores = scores
         self._indices = indices
         self._weigh = weigh
         self._least = least
-        self._taken: list[tuple[float, int]] = []
-        self._pending: int | None = None
-        # Scores once all boxes taken have lowered them, but for rounding; they go below zero
-        # where they are out.
+        # Place and score of each box taken; by how many of them the scores have been lowered.
+        self._taken: list[tuple[int, float]] = []
+        self._lowered = 0
+        # Scores once all boxes taken have lowered them, but for rounding; of those that wait as
+        # they are.
         self._final = scores.copy()
+        self._ready = min(_PORTION, len(scores))
         self._weights = np.empty((_ROWS, len(scores)), np.float32)
 
     def take(self, place: int, score: float) -> float:
@@ -336,28 +342,27 @@ class _ClassQueue:
         Returns:
             What no score that is left is above.
         """
-        self._taken.append((score, int(self._indices[place])))
+        self._taken.append((place, score))
         self._final[place] = -np.inf
-        self._pending = place
+        return self._above()
+
+    def _above(self) -> float:
         highest = float(self._final[self._final.argmax()])
-        return highest + abs(highest) * _SLACK if highest > -np.inf else highest
+        return highest + abs(highest) * _SLACK if highest > -math.inf else highest
 
     def head(self) -> tuple[int, float] | None:
         """Place and score of the next box to take; None where no score is above the least."""
-        final = self._final
-        if self._pending is not None:
-            self._lower(self._pending)
-            self._pending = None
-        best = int(final.argmax())
-        reached = float(final[best])
-        if math.isnan(reached):
-            # The op drops what is no number as soon as it sees it.
-            final[np.isnan(final)] = -np.inf
-            best = int(final.argmax())
-            reached = float(final[best])
+        self._lower()
+        while self._ready < len(self._scores):
+            # Those that wait come after it in any case.
+            reached = self._highest()[1]
+            if reached - abs(reached) * _SLACK > self._scores[self._ready]:
+                break
+            self._more()
+        best, reached = self._highest()
         if reached == -math.inf:
             return None
-        (near,) = (final >= reached - abs(reached) * _SLACK).nonzero()
+        (near,) = (self._final[: self._ready] >= reached - abs(reached) * _SLACK).nonzero()
         if len(near) == 1:
             score = self._score(best)
         else:
@@ -366,27 +371,59 @@ class _ClassQueue:
             score = -negative
         return (best, score) if score > self._least else None
 
-    def _lower(self, place: int) -> None:
-        count = len(self._taken)
+    def _highest(self) -> tuple[int, float]:
+        """Place and score, but for rounding, of the highest of those that do not wait."""
+        final = self._final[: self._ready]
+        best = int(final.argmax())
+        if math.isnan(final[best]):
+            # The op drops what is no number as soon as it sees it.
+            final[np.isnan(final)] = -np.inf
+            best = int(final.argmax())
+        return best, float(final[best])
+
+    def _lower(self) -> None:
+        """Lower the scores by the box taken last."""
+        before, count = self._lowered, len(self._taken)
+        if before == count:
+            return
         if count > len(self._weights):
             self._weights = np.concatenate([self._weights, np.empty_like(self._weights)])
-        row = self._weights[count - 1]
-        self._weigh(place, row)
-        self._final *= row
+        place, _ = self._taken[-1]
+        ready = slice(0, self._ready)
+        row = self._weights[before, ready]
+        row[:] = self._weigh(slice(place, place + 1), ready)[0]
+        self._final[ready] *= row
+        self._lowered = count
+
+    def _more(self) -> None:
+        """Let as many again of those that wait be lowered."""
+        part = slice(self._ready, min(2 * self._ready, len(self._scores)))
+        if self._taken:
+            weights = self._weigh([place for place, _ in self._taken], part)
+            self._weights[: len(weights), part] = weights
+            self._final[part] *= weights.prod(0)
+        self._ready = part.stop
 
     def _score(self, place: int) -> float:
         """A candidate's score, lowered when and by what the op lowers it."""
-        weights = self._weights[: len(self._taken), place].tolist()
-        score, index, seen = float(self._scores[place]), int(self._indices[place]), 0
-        for count, (taken, of) in enumerate([*self._taken, (-np.inf, 0)]):
+        weights = self._weights[: self._lowered, place].tolist()
+        score, seen = float(self._scores[place]), 0
+        for count, (other, taken) in enumerate(self._taken):
             # It was at the head when so many had been taken and this one was to be the next.
-            if count > seen and (score > taken or (score == taken and index < of)):
-                for weight in reversed(weights[seen:count]):
-                    if weight != 1:
-                        # A product of two float32 numbers is exact before it is rounded once.
-                        score = float(np.float32(score * weight))
-                seen = count
-        return score
+            if count > seen and (
+                score > taken or (score == taken and self._indices[place] < self._indices[other])
+            ):
+                score, seen = _times(score, weights[seen:count]), count
+        return _times(score, weights[seen:])
+
+
+def _times(score: float, weights: list[float]) -> float:
+    """The float32 product of a score and weights, the last first."""
+    for weight in reversed(weights):
+        if weight != 1:
+            # A product of two float32 numbers is exact before it is rounded once.
+            score = float(np.float32(score * weight))
+    return score
 
 
 def tensorflow_nms(
@@ -426,16 +463,19 @@ def tensorflow_nms(
     scale = np.float32(-0.5) / np.float32(soft_sigma) if soft else np.float32(0)
     least = float(np.float32(score_threshold))
 
-    def weigh(those: slice, place: int, weights: Floats) -> None:
-        overlap = geometry.overlap(those.start + place, those)
+    def weigh(start: int, places: slice | list[int], others: slice) -> Floats:
+        those = slice(start + others.start, start + others.stop)
+        if isinstance(places, slice):
+            overlap = geometry.overlaps(slice(start + places.start, start + places.stop), those)
+        else:
+            overlap = geometry.overlaps([start + place for place in places], those)
         if not soft:
-            weights[:] = np.where(overlap <= np.float32(iou_threshold), 1, np.nan)
-            return
+            return np.where(overlap <= np.float32(iou_threshold), np.float32(1), np.float32(np.nan))
         power = scale * overlap
         power *= overlap
         # The C library's float32 exponential is rounded correctly but for one in some hundreds;
         # NumPy's own is not.
-        np.exp(power, out=weights, dtype=np.float64, casting="same_kind")
+        return np.exp(power, out=power, dtype=np.float64, casting="same_kind")
 
     left = scores[order].astype(np.float32)
     queues: dict[int, _ClassQueue] = {}
@@ -457,8 +497,8 @@ def tensorflow_nms(
             kept_scores.append(-negative)
             if number not in queues:
                 those = slice(bounds[number], bounds[number + 1])
-                weights = partial(weigh, those)
-                queues[number] = _ClassQueue(left[those], order[those], weights, least)
+                factors = partial(weigh, those.start)
+                queues[number] = _ClassQueue(left[those], order[those], factors, least)
             highest = queues[number].take(place, -negative)
             if highest > -np.inf:
                 heapq.heappush(heads, (-highest, number, None))
