@@ -131,6 +131,21 @@ def _product(sides: Floats) -> Floats:
     return area
 
 
+def highest_first(scores: Floats) -> Integers:
+    """The order that sorts [N] scores or logits, highest first, of equal ones the first."""
+    if (scores[1:] <= scores[:-1]).all():
+        return np.arange(len(scores))
+    # As a whole number a float32 has the same order from zero on, and the reverse below; minus
+    # zero becomes zero.
+    bits = (scores.astype(np.float32) + np.float32(0)).view(np.int32)
+    ordered = bits ^ ((bits >> 31) & np.int32(2**31 - 1))
+    # All keys are different, and NumPy is fastest with whole numbers.
+    keys = (-ordered.astype(np.int64) << 32) | np.arange(len(scores))
+    keys.sort()
+    places: Integers = keys & (2**32 - 1)
+    return places
+
+
 def _class_after_class(classes: Integers) -> Integers:
     """The order that sorts by class and changes nothing within a class."""
     # Of small numbers NumPy sorts the digits.
@@ -244,8 +259,7 @@ def hard_nms(
         inclusive: Areas count the last pixel (+1), as the official ones do.
         distance: Whether the distance of the centres is taken off the overlap (``diou``).
     """
-    order = np.argsort(-scores[::-1], kind="stable")
-    order = len(scores) - 1 - order
+    order = len(scores) - 1 - highest_first(scores[::-1])
     order = order[_class_after_class(classes[order])]
     bounds = _bounds(classes[order])
     ends = np.repeat(bounds[1:], np.diff(bounds)).tolist()
@@ -279,8 +293,16 @@ class _PlainEdges(_Edges):
         self.empty = self.area <= 0
         self.any_empty = bool(self.empty.any())
 
-    def overlaps(self, boxes: slice | list[int], others: slice) -> Floats:
-        """Intersection over union [k, n] of k boxes with others; zero where a box is empty."""
+    def weights(
+        self, weigh: Callable[[Floats], Floats], boxes: slice | list[int], others: slice
+    ) -> Floats:
+        """The factors [k, n] by which k boxes lower others.
+
+        Args:
+            weigh: Makes factors of intersections over unions.
+            boxes: Places of the k boxes.
+            others: Places of the n others.
+        """
         edges = self.edges
         shared = _product(_meeting(edges[:, boxes, None], edges[:, None, others]))
         union = self.area[others] + self.area[boxes, None]
@@ -288,7 +310,7 @@ class _PlainEdges(_Edges):
         shared /= union
         if self.any_empty:
             shared[self.empty[others] | self.empty[boxes, None]] = 0
-        return shared
+        return weigh(shared)
 
 
 _SLACK = 1e-4
@@ -344,10 +366,9 @@ class _ClassQueue:
         """
         self._taken.append((place, score))
         self._final[place] = -np.inf
-        return self._above()
-
-    def _above(self) -> float:
-        highest = float(self._final[self._final.argmax()])
+        highest = self._highest()[1]
+        if self._ready < len(self._scores):
+            highest = max(highest, float(self._scores[self._ready]))
         return highest + abs(highest) * _SLACK if highest > -math.inf else highest
 
     def head(self) -> tuple[int, float] | None:
@@ -455,7 +476,7 @@ def tensorflow_nms(
     """
     # Class after class, each as its queue is at first.
     members = np.flatnonzero(scores > np.float32(score_threshold))
-    order = members[np.argsort(-scores[members], kind="stable")]
+    order = members[highest_first(scores[members])]
     order = order[_class_after_class(classes[order])]
     bounds = _bounds(classes[order])
     geometry = _PlainEdges(boxes[order])
@@ -463,19 +484,23 @@ def tensorflow_nms(
     scale = np.float32(-0.5) / np.float32(soft_sigma) if soft else np.float32(0)
     least = float(np.float32(score_threshold))
 
-    def weigh(start: int, places: slice | list[int], others: slice) -> Floats:
-        those = slice(start + others.start, start + others.stop)
-        if isinstance(places, slice):
-            overlap = geometry.overlaps(slice(start + places.start, start + places.stop), those)
-        else:
-            overlap = geometry.overlaps([start + place for place in places], those)
+    def factors(overlap: Floats) -> Floats:
         if not soft:
+            # What is no number is out.
             return np.where(overlap <= np.float32(iou_threshold), np.float32(1), np.float32(np.nan))
         power = scale * overlap
         power *= overlap
         # The C library's float32 exponential is rounded correctly but for one in some hundreds;
         # NumPy's own is not.
         return np.exp(power, out=power, dtype=np.float64, casting="same_kind")
+
+    def weigh(start: int, places: slice | list[int], others: slice) -> Floats:
+        those = slice(start + others.start, start + others.stop)
+        if isinstance(places, slice):
+            boxes: slice | list[int] = slice(start + places.start, start + places.stop)
+        else:
+            boxes = [start + place for place in places]
+        return geometry.weights(factors, boxes, those)
 
     left = scores[order].astype(np.float32)
     queues: dict[int, _ClassQueue] = {}
@@ -497,8 +522,8 @@ def tensorflow_nms(
             kept_scores.append(-negative)
             if number not in queues:
                 those = slice(bounds[number], bounds[number + 1])
-                factors = partial(weigh, those.start)
-                queues[number] = _ClassQueue(left[those], order[those], factors, least)
+                own = partial(weigh, those.start)
+                queues[number] = _ClassQueue(left[those], order[those], own, least)
             highest = queues[number].take(place, -negative)
             if highest > -np.inf:
                 heapq.heappush(heads, (-highest, number, None))

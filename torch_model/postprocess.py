@@ -165,19 +165,6 @@ def _all_not_below(levels: Sequence[Floats], threshold: np.float32) -> tuple[Int
     return np.concatenate([at + start for at, start in zip(places, starts, strict=True)]), logits
 
 
-def _highest_first(logits: Floats) -> Integers:
-    """The order that sorts [n] logits, highest first, of equal ones the first."""
-    # As a whole number a float32 has the same order from zero on, and the reverse below; minus
-    # zero becomes zero.
-    bits = (logits + np.float32(0)).view(np.int32)
-    ordered = bits ^ ((bits >> 31) & np.int32(2**31 - 1))
-    # All keys are different, and NumPy is fastest with whole numbers.
-    keys = (-ordered.astype(np.int64) << 32) | np.arange(len(logits))
-    keys.sort()
-    places: Integers = keys & (2**32 - 1)
-    return places
-
-
 def select_top(classes: Sequence[Floats], count: int = MAX_CANDIDATES) -> Chosen:
     """The highest logits of all anchors and classes, highest first, of equal ones the first.
 
@@ -202,7 +189,7 @@ def select_top(classes: Sequence[Floats], count: int = MAX_CANDIDATES) -> Chosen
         )
         flat, logits = _all_not_below(levels, threshold)
     _refuse_nan("class", logits)
-    best = _highest_first(logits)[:count]
+    best = nms.highest_first(logits)[:count]
     anchors, labels = np.divmod(flat[best], classes[0].shape[1])
     return Chosen(anchors, labels, logits[best])
 
