@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -16,15 +16,16 @@ from efficientdet_spec import Cause, InputError
 from torch_model.anchors import make_anchors
 from torch_model.decode import decode_image, read_image
 from torch_model.model import EfficientDet
-from torch_model.postprocess import Detections, postprocess, split_outputs
+from torch_model.postprocess import Detections, Outputs, postprocess, split_outputs
 from torch_model.preprocess import NetworkInput, preprocess_with_scale
+from torch_model.processes import detect_in_processes
 from torch_model.profiles import OFFICIAL, Profile
 from torch_model.surroundings import Surroundings
 
 Image = str | os.PathLike[str] | bytes | NDArray[np.uint8]
 
-BATCHES_AHEAD = 2
-"""So many batches are decoded and preprocessed while the network computes."""
+BATCHES_AHEAD = 1
+"""So many batches are decoded and preprocessed before the network is free for them."""
 
 
 class Detector:
@@ -72,35 +73,65 @@ class Detector:
                 Cause.DEVICE,
             ) from error
 
-    def detect(self, images: Sequence[Image], batch: int = 1) -> Iterator[Detections]:
+    def detect(
+        self, images: Sequence[Image], batch: int = 1, *, processes: int = 1
+    ) -> Iterator[Detections]:
         """The detections of each image, in order.
 
-        The next images are decoded and preprocessed in a thread of their own meanwhile.
+        The next images are decoded and preprocessed in a thread of its own, while these are
+        postprocessed and the caller works with them. Beside the network they are only where that
+        leaves a core free: on a GPU, or with fewer threads than cores.
 
         Args:
             images: Files, their contents, or uint8 [h, w, 3] arrays in RGB order.
             batch: Images that go through the network together.
+            processes: With more than one the images are detected by so many processes of this
+                machine, which share its cores. Each imports the program, so that this is to be
+                called behind ``if __name__ == "__main__":``, and has a model of its own.
 
         Raises:
-            InputError: An image cannot be used, or the network's predictions hold NaN.
+            InputError: An image cannot be used, the network's predictions hold NaN, or a process
+                cannot be used.
         """
         if batch < 1:
             raise InputError(
                 f"A batch of {batch} images is empty; give one image or more.", Cause.OPTION
             )
+        if processes < 1:
+            raise InputError(
+                f"{processes} processes detect nothing; give one or more.", Cause.OPTION
+            )
+        if processes > 1:
+            return detect_in_processes(self._again, images, batch, processes)
+        return self._detect(images, batch)
+
+    def _detect(self, images: Sequence[Image], batch: int) -> Iterator[Detections]:
         remaining = iter(images)
         groups = iter(lambda: list(islice(remaining, batch)), [])
         pool = ThreadPoolExecutor(1, thread_name_prefix="preprocess")
+
+        def next_inputs() -> Future[list[NetworkInput]] | None:
+            group = next(groups, None)
+            return None if group is None else pool.submit(self._prepare, group)
+
+        beside = self.device.type != "cpu" or torch.get_num_threads() < (os.cpu_count() or 1)
         try:
-            waiting = deque(
-                pool.submit(self._prepare, group) for group in islice(groups, BATCHES_AHEAD)
-            )
-            while waiting:
-                inputs = waiting.popleft().result()
-                waiting.extend(pool.submit(self._prepare, group) for group in islice(groups, 1))
-                yield from self.detect_inputs(inputs)
+            waiting = next_inputs()
+            while waiting is not None:
+                inputs = waiting.result()
+                if beside:
+                    waiting = next_inputs()
+                outputs = self._predict(inputs)
+                if not beside:
+                    waiting = next_inputs()
+                yield from self._postprocess(outputs, inputs)
         finally:
             pool.shutdown(cancel_futures=True)
+
+    @property
+    def _again(self) -> Callable[[], Detector]:
+        """Makes the same in another process."""
+        return partial(Detector, self.model, self.profile, device=str(self.device), size=self.size)
 
     def _prepare(self, images: Sequence[Image]) -> list[NetworkInput]:
         return [self.preprocess(image) for image in images]
@@ -123,7 +154,6 @@ class Detector:
             normalisation=self.around.normalisation,
         )
 
-    @torch.inference_mode()
     def detect_inputs(self, inputs: Sequence[NetworkInput]) -> list[Detections]:
         """The detections of images that :meth:`preprocess` has prepared, as one batch.
 
@@ -133,9 +163,20 @@ class Detector:
         Raises:
             InputError: The network's predictions hold NaN.
         """
-        pixels = torch.from_numpy(np.stack([item.pixels for item in inputs]))
+        return self._postprocess(self._predict(inputs), inputs)
+
+    @torch.inference_mode()
+    def _predict(self, inputs: Sequence[NetworkInput]) -> list[Outputs]:
+        if len(inputs) == 1:
+            pixels = torch.from_numpy(inputs[0].pixels)[None]
+        else:
+            pixels = torch.from_numpy(np.stack([item.pixels for item in inputs]))
         class_outputs, box_outputs = self.model(pixels.permute(0, 3, 1, 2).to(self.device))
-        outputs = split_outputs(class_outputs, box_outputs, self.model.config.num_classes)
+        return split_outputs(class_outputs, box_outputs, self.model.config.num_classes)
+
+    def _postprocess(
+        self, outputs: Sequence[Outputs], inputs: Sequence[NetworkInput]
+    ) -> list[Detections]:
         return [
             postprocess(output, self.anchors, self.size, item.scale, self.around)
             for output, item in zip(outputs, inputs, strict=True)

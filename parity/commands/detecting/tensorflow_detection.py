@@ -16,6 +16,7 @@ from efficientdet_spec import Cause, InputError
 from efficientdet_spec.encoded import check_encoded, read_encoded
 from parity.commands.detecting.detection import OPTIMISED, Detection, Stopwatch
 from parity.detections.messages import SideName
+from parity.process.prefetch import Cores
 from parity.sides.tensorflow_import import import_tensorflow
 
 
@@ -133,15 +134,17 @@ class TensorflowStages:
 class _TensorflowSide:
     """Detection by :class:`TensorflowStages`."""
 
-    def __init__(self, stages: TensorflowStages, batch: int) -> None:
+    def __init__(self, stages: TensorflowStages, batch: int, cores: Cores) -> None:
         self._stages = stages
         self._batch = batch
+        self._cores = cores
         self._watch = Stopwatch()
         self.seconds = self._watch.seconds
 
     def prepare(self, path: Path) -> Any:
         from parity.detections.shards import Prepared
 
+        self._cores.wait()
         watch = Stopwatch()
         image = self._stages.decode(path)
         watch.lap("decode")
@@ -156,7 +159,8 @@ class _TensorflowSide:
             pixels = np.zeros((self._batch, *pixels.shape[1:]), np.float32)
             for place, item in enumerate(images):
                 pixels[place] = item.value[0][0]
-        outputs = self._stages.network(pixels)
+        with self._cores.taken():
+            outputs = self._stages.network(pixels)
         self._watch.lap("network")
         results = [
             self._stages.postprocess(
@@ -172,7 +176,8 @@ class _TensorflowSide:
 def tensorflow_side(setup: Detection) -> Iterator[_TensorflowSide]:
     """The graph with the checkpoint's values, and the stages around it."""
     with tensorflow_stages(setup, optimised=True) as stages:
-        yield _TensorflowSide(stages, setup.batch)
+        cores = Cores(setup.threads if setup.device == "cpu" else 0)
+        yield _TensorflowSide(stages, setup.batch, cores)
 
 
 @contextmanager
