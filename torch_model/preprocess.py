@@ -53,7 +53,7 @@ _Load = Callable[[slice, FloatImage], None]
 """Writes some rows of a source into [n, w * C]."""
 
 _ROWS_AT_A_TIME = 32
-"""Rows of the result, of which the source's and all between take some 100 kB each."""
+"""Rows of the result, of which the source's and all between take some 200 kB each."""
 
 
 @dataclass(frozen=True)
