@@ -197,12 +197,12 @@ def main() -> None:
     arguments = parser().parse_args()
     environment.prepare(in_turns=False)
     import_tensorflow()
-    from parity.commands.detect import image_files
+    from parity.detections.images import image_files
     from torch_model.profiles import get_profile
 
     with tempfile.TemporaryDirectory() as name:
         source = arguments.checkpoint or str(common.seed("efficientdet-d0", Path(name) / "d0"))
-        paths = image_files([arguments.images]) if arguments.images else write_images(Path(name))
+        paths = image_files(arguments.images) if arguments.images else write_images(Path(name))
         files = resolve(source, default_cache(), lambda done, total: None)
         conversion = convert(files, model="efficientdet-d0")
         setup = Detection(

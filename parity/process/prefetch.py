@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
@@ -41,3 +44,42 @@ def ahead(
             yield result
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+class Cores:
+    """Who uses this machine's cores: an operation that needs all of them, or work done ahead.
+
+    An operation that is divided among all cores lasts as long as the slowest of them, so that work
+    beside it delays it by more than that work takes. What is done ahead waits for it, and runs
+    beside that which needs a single core.
+
+    Args:
+        threads: Of the operation; with fewer than there are cores nothing has to wait.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._needs_all = threads >= (os.cpu_count() or 1)
+        self._free = threading.Event()
+        self._free.set()
+
+    def take(self) -> None:
+        """An operation begins that needs all cores."""
+        if self._needs_all:
+            self._free.clear()
+
+    def give(self) -> None:
+        """It has ended."""
+        self._free.set()
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Within it an operation needs all cores."""
+        self.take()
+        try:
+            yield
+        finally:
+            self.give()
+
+    def wait(self) -> None:
+        """Wait until no operation needs them all."""
+        self._free.wait()
