@@ -19,7 +19,7 @@ from efficientdet_parity.command_line import COMMANDS, COMPARISONS
 from efficientdet_spec import InputError, get_config
 from parity.commands import convert
 from parity.commands.asking.command_line import command_parser, parse
-from torch_model.checkpoint import save_backbone
+from torch_model.saving import save_backbone
 
 RUN = ("README.md", "docs/convert.md", "docs/library.md")
 """Documents whose Python is run, all blocks of one in order, as a reader types them."""

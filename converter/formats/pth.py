@@ -25,6 +25,7 @@ from torch_model.container import (
 )
 from torch_model.model_file import BACKBONE_FORMAT, KINDS, TorchModel
 from torch_model.pickled import StoredTensor, iterate_tensors
+from torch_model.saving import save_arrays
 
 NAME = "pth"
 SAYS = "a PyTorch file"
@@ -132,9 +133,6 @@ def _entry(name: str, tensor: StoredTensor) -> StoredEntry:
 
 def write(path: Path, values: Values) -> Written:
     """Write a model as a file of this project, with raw values where there are such."""
-    # Torch takes seconds to import, which no other kind of file should cost.
-    from torch_model.checkpoint import save_arrays
-
     save_arrays(path, values.config, values.arrays, values.provenance, values.raw)
     return Written((path,), written_rows(values, _RAW_PREFIX))
 

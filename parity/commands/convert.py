@@ -37,6 +37,7 @@ from parity.results.records.hyperparameters import HyperparametersResult
 from parity.results.records.record import made, plain
 from parity.settings.convert import ConvertSettings
 from parity.settings.option import PRINTED
+from torch_model.saving import save_backbone
 
 SETTINGS = ConvertSettings
 
@@ -90,9 +91,6 @@ def _write(
 ) -> Written | None:
     """Write what was converted; a backbone alone has no account of what is written."""
     if settings.backbone is not None:
-        # Torch takes seconds to import, which neither a listing nor a wrong option should cost.
-        from torch_model.checkpoint import save_backbone
-
         save_backbone(target, conversion.config, conversion.arrays, conversion.provenance)
         return None
     assert kind.write is not None

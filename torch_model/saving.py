@@ -1,0 +1,100 @@
+"""Files of PyTorch's written from arrays, each complete or not at all; NumPy only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efficientdet_spec import EfficientDetConfig
+from torch_model.container_writing import TorchFileWriter, writing_torch_file
+from torch_model.model_file import BACKBONE_FORMAT, FORMAT, described, tensor_digest
+from torch_model.pickled import StoredTensor
+
+_BACKBONE = "backbone."
+"""What the names of a backbone's parameters begin with in a detector."""
+
+
+def save_arrays(
+    path: str | os.PathLike[str],
+    config: EfficientDetConfig,
+    arrays: Mapping[str, NDArray[Any]],
+    provenance: Mapping[str, Any],
+    raw: Mapping[str, NDArray[Any]] | None = None,
+    kind: str = FORMAT,
+) -> None:
+    """Write a model as a ``.pth``, for :func:`torch_model.load`.
+
+    Args:
+        path: The file.
+        config: The model.
+        arrays: An array for each parameter: the values that are the model.
+        provenance: Where they came from, as plain values.
+        raw: The raw values beside the moving averages, likewise; None where there are none. A
+            file with raw values is of version 3, which programs that know only version 2 refuse;
+            without, it is of version 2.
+        kind: ``FORMAT``, or ``BACKBONE_FORMAT`` for a backbone alone.
+
+    Raises:
+        InputError: The file cannot be written (no such folder, no right, disk full), or the
+            provenance holds what is no plain value.
+    """
+    with writing_torch_file(Path(path)) as file:
+        tensors, digests = _written(file, arrays)
+        raw_tensors, raw_digests = _written(file, raw or {})
+        several = raw is not None
+        said = described(kind, config, provenance, digests, raw_digests if several else None)
+        beside = {"raw_state_dict": raw_tensors} if several else {}
+        file.finish({**said, "state_dict": tensors, **beside})
+
+
+def _written(
+    file: TorchFileWriter, arrays: Mapping[str, NDArray[Any]]
+) -> tuple[dict[str, StoredTensor], dict[str, str]]:
+    """Arrays written to a file: what stands for each there, and the digest of each."""
+    tensors, digests = {}, {}
+    for name, array in arrays.items():
+        # Once for both; each has bytes of its own, so that a digest covers all that is written.
+        rows = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+        tensors[name] = file.add(rows)
+        digests[name] = tensor_digest(rows)
+    return tensors, digests
+
+
+def save_backbone(
+    path: str | os.PathLike[str],
+    config: EfficientDetConfig,
+    arrays: Mapping[str, NDArray[Any]],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write the arrays of a backbone alone, for :func:`torch_model.checkpoint.load_backbone`.
+
+    Args:
+        path: The file.
+        config: Of a detector with this backbone.
+        arrays: An array for each parameter, by its name in the detector.
+        provenance: Where they came from, as plain values.
+
+    Raises:
+        InputError: As of :func:`save_arrays`.
+    """
+    own = {name.removeprefix(_BACKBONE): array for name, array in arrays.items()}
+    save_arrays(path, config, own, provenance, kind=BACKBONE_FORMAT)
+
+
+def save_state_dict(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write a plain state dict, which says nothing of a model, for another code base to load.
+
+    Args:
+        path: The file.
+        arrays: An array for each key of the code base.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    with writing_torch_file(Path(path)) as file:
+        file.finish({name: file.add(array) for name, array in arrays.items()})
