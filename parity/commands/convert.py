@@ -39,8 +39,6 @@ from parity.settings.convert import ConvertSettings
 from parity.settings.option import PRINTED
 from torch_model.saving import save_backbone
 
-SETTINGS = ConvertSettings
-
 
 def run(settings: ConvertSettings, place: ResultPlace) -> int:
     """Convert or list, print, write.

@@ -35,8 +35,6 @@ from parity.results.records.stages import StageValues
 from parity.settings.coco import FRAMEWORKS
 from parity.settings.detect import DetectSettings
 
-SETTINGS = DetectSettings
-
 
 def run(settings: DetectSettings, place: ResultPlace) -> int:
     """Detect, draw, judge, print, write.
