@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-import shtab
-
 from efficientdet_spec import Cause, InputError, did_you_mean, installed_version
 from parity.process.console import EXIT_CODES
 from parity.results.place import ResultPlace
@@ -178,13 +176,16 @@ def command_parser(
         return result
     result = _Parser(prog=program, description=_paragraph(about), epilog=_paragraph(EXIT_CODES))
     _add_common(result, again=False)
-    shtab.add_argument_to(
-        result,
-        "--print-completion",
-        help="print a script that completes commands and options in this shell, and exit",
-    )
-    subparsers = result.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     asked = [item for item in commands if typed is not None and item.name == command_word(typed)]
+    if not asked:
+        # It stands in the place of a command, and its library takes long to import.
+        shtab = importlib.import_module("shtab")
+        shtab.add_argument_to(
+            result,
+            "--print-completion",
+            help="print a script that completes commands and options in this shell, and exit",
+        )
+    subparsers = result.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for command in asked or commands:
         told = _told(program, command)
         added = subparsers.add_parser(command.name, help=command.settings.HELP, **told)
