@@ -334,14 +334,15 @@ def convert(
         ledger, release = _ledger(source, files, model, num_classes, weights, hyperparameters)
     ledger.require_complete(str(source.path))
     reader = Reader(source, progress, _variances(ledger))
-    arrays = dict(to_torch(ledger.sources, reader.read_float32))
-    raw = dict(to_torch(ledger.raw_sources, reader.read_float32))
+    used = [name for item in (*ledger.sources, *ledger.raw_sources) for name in item.variables]
+    with reader.ahead(used):
+        arrays = dict(to_torch(ledger.sources, reader.read_float32))
+        raw = dict(to_torch(ledger.raw_sources, reader.read_float32))
     ledger = reader.finish(ledger)
     untrained = untrained_notes(arrays)
     if untrained and weights != RAW_VALUES and backbone is None:
         require_trained_alike(source, ledger, untrained[0])
     ledger = replace(ledger, notes=(*ledger.notes, *untrained))
-    used = [name for item in (*ledger.sources, *ledger.raw_sources) for name in item.variables]
     of_model = None
     if backbone is None:
         of_model = of_arrays(ledger.config, arrays, _summed(source, ledger, reader.checksums))

@@ -73,7 +73,7 @@ WALLS = {
     "parity.coco.metrics": FRAMEWORKS | ROOMS | {"cv2", "pycocotools"} | TOP,
     "parity.detections.matching": FRAMEWORKS | ROOMS | TOP,
     "parity.detections.shards": FRAMEWORKS | ROOMS | TOP,
-    "parity.process.prefetch": FRAMEWORKS | ROOMS | TOP,
+    "efficientdet_spec.prefetch": FRAMEWORKS | ROOMS | TOP,
     "parity.detections.cluster": FRAMEWORKS | ROOMS | {"distributed"} | TOP,
     "parity.detections.messages": FRAMEWORKS | ROOMS | {"cv2", "distributed"} | TOP,
     "parity.detections.worker": FRAMEWORKS | ROOMS | {"cv2", "distributed", "dask"} | TOP,

@@ -6,10 +6,10 @@ import threading
 import pytest
 
 from efficientdet_spec import InputError
+from efficientdet_spec.prefetch import ahead
 from parity.commands.detecting.detection import Stopwatch
 from parity.detections.annotations import CocoImage
 from parity.detections.shards import BATCHES_AHEAD, Prepared, Work, in_process, run
-from parity.process.prefetch import ahead
 
 
 class Watched:
