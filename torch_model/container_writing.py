@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import struct
 import threading
 import zlib
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
+from types import EllipsisType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -143,6 +145,10 @@ class _Record:
         return _CENTRAL.pack(b"PK\x01\x02", *numbers) + self.name + large
 
 
+_Batch = list[tuple[_Record, memoryview]]
+"""Records with their bytes."""
+
+
 def _short(number: int) -> int:
     """A size or place in 32 bits."""
     return number if number < _MOST else _ELSEWHERE
@@ -187,7 +193,7 @@ class TorchFileWriter:
         self._records: list[_Record] = []
         self._names = itertools.count()
         self._end = 0
-        self._batch: list[tuple[_Record, memoryview]] = []
+        self._batch: _Batch = []
         self._batch_bytes = 0
         for name, content in _RECORDS.items():
             self._add(name, memoryview(content))
@@ -216,6 +222,15 @@ class TorchFileWriter:
         key = str(next(self._names))
         self._add(f"data/{key}", rows.reshape(-1).view(np.uint8).data)
         return StoredTensor(Storage(kind, key, array.size), 0, array.shape, _steps(array.shape))
+
+    def settle(self) -> None:
+        """Let what was given so far go to the disk, while the caller does something else.
+
+        Raises:
+            OSError: What was given before could not be written.
+        """
+        self._hand_over()
+        self._thread.give(None)
 
     def finish(self, content: Any) -> None:
         """Write what the file holds, and its end.
@@ -297,13 +312,16 @@ class WritingThread(threading.Thread):
     def __init__(self, stream: BinaryIO) -> None:
         super().__init__(name="writing", daemon=True)
         self.stream = stream
-        self._waiting: Queue[list[tuple[_Record, memoryview]] | None] = Queue(_AHEAD)
+        self._waiting: Queue[_Batch | None | EllipsisType] = Queue(_AHEAD)
         self._error: BaseException | None = None
         self._dropped = False
         self.start()
 
-    def give(self, batch: list[tuple[_Record, memoryview]]) -> None:
+    def give(self, batch: _Batch | None) -> None:
         """Let records be written; waits while too many are waiting.
+
+        Args:
+            batch: The records; None to have all before put on the disk.
 
         Raises:
             OSError: What was given before could not be written.
@@ -317,7 +335,7 @@ class WritingThread(threading.Thread):
         Raises:
             OSError: It could not be.
         """
-        self._waiting.put(None)
+        self._waiting.put(...)
         self.join()
         self._check()
 
@@ -325,7 +343,7 @@ class WritingThread(threading.Thread):
         """End the thread and forget what has not been written."""
         if self.is_alive():
             self._dropped = True
-            self._waiting.put(None)
+            self._waiting.put(...)
             self.join()
 
     def _check(self) -> None:
@@ -334,14 +352,18 @@ class WritingThread(threading.Thread):
 
     def run(self) -> None:
         """Write until there is no more; after an error nothing is written, but all is taken."""
-        while (batch := self._waiting.get()) is not None:
+        while not isinstance(batch := self._waiting.get(), EllipsisType):
             if self._error is None and not self._dropped:
                 try:
-                    self.write(batch)
+                    if batch is None:
+                        self.stream.flush()
+                        os.fsync(self.stream.fileno())
+                    else:
+                        self.write(batch)
                 except BaseException as error:
                     self._error = error
 
-    def write(self, batch: list[tuple[_Record, memoryview]]) -> None:
+    def write(self, batch: _Batch) -> None:
         """Write records."""
         for record, content in batch:
             record.crc32 = zlib.crc32(content)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +19,27 @@ _BACKBONE = "backbone."
 """What the names of a backbone's parameters begin with in a detector."""
 
 
-def save_arrays(
+Named = Iterable[tuple[str, NDArray[Any]]]
+"""Arrays with their names, one after another."""
+
+
+def save_stream(
     path: str | os.PathLike[str],
     config: EfficientDetConfig,
-    arrays: Mapping[str, NDArray[Any]],
-    provenance: Mapping[str, Any],
-    raw: Mapping[str, NDArray[Any]] | None = None,
+    arrays: Named,
+    told: Callable[[], Mapping[str, Any]],
+    raw: Named | None = None,
     kind: str = FORMAT,
 ) -> None:
-    """Write a model as a ``.pth``, for :func:`torch_model.load`.
+    """Write a model as a ``.pth``, for :func:`torch_model.load`, from values that come in turn.
 
     Args:
         path: The file.
         config: The model.
-        arrays: An array for each parameter: the values that are the model.
-        provenance: Where they came from, as plain values.
+        arrays: An array for each parameter: the values that are the model. Each is written as it
+            comes, and kept no longer.
+        told: Says where they came from, as plain values; it is called when all have come. Where it
+            raises, nothing is written.
         raw: The raw values beside the moving averages, likewise; None where there are none. A
             file with raw values is of version 3, which programs that know only version 2 refuse;
             without, it is of version 2.
@@ -45,24 +51,50 @@ def save_arrays(
     """
     with writing_torch_file(Path(path)) as file:
         tensors, digests = _written(file, arrays)
-        raw_tensors, raw_digests = _written(file, raw or {})
+        raw_tensors, raw_digests = _written(file, () if raw is None else raw)
+        file.settle()
         several = raw is not None
-        said = described(kind, config, provenance, digests, raw_digests if several else None)
+        said = described(kind, config, told(), digests, raw_digests if several else None)
         beside = {"raw_state_dict": raw_tensors} if several else {}
         file.finish({**said, "state_dict": tensors, **beside})
 
 
 def _written(
-    file: TorchFileWriter, arrays: Mapping[str, NDArray[Any]]
+    file: TorchFileWriter, arrays: Named
 ) -> tuple[dict[str, StoredTensor], dict[str, str]]:
     """Arrays written to a file: what stands for each there, and the digest of each."""
     tensors, digests = {}, {}
-    for name, array in arrays.items():
+    for name, array in arrays:
         # Once for both; each has bytes of its own, so that a digest covers all that is written.
         rows = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
         tensors[name] = file.add(rows)
         digests[name] = tensor_digest(rows)
     return tensors, digests
+
+
+def save_arrays(
+    path: str | os.PathLike[str],
+    config: EfficientDetConfig,
+    arrays: Mapping[str, NDArray[Any]],
+    provenance: Mapping[str, Any],
+    raw: Mapping[str, NDArray[Any]] | None = None,
+    kind: str = FORMAT,
+) -> None:
+    """Write a model as a ``.pth``, as :func:`save_stream` does.
+
+    Args:
+        path: The file.
+        config: The model.
+        arrays: An array for each parameter.
+        provenance: Where they came from, as plain values.
+        raw: The raw values beside the moving averages, likewise; None where there are none.
+        kind: As of :func:`save_stream`.
+
+    Raises:
+        InputError: As of :func:`save_stream`.
+    """
+    beside = None if raw is None else raw.items()
+    save_stream(path, config, arrays.items(), lambda: provenance, beside, kind)
 
 
 def save_backbone(
