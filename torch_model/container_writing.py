@@ -15,12 +15,11 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
-from types import EllipsisType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -84,13 +83,19 @@ class _Record:
         name: Within the archive, with its folder.
         place: Where its header begins.
         size: Bytes.
+        content: They.
+        array: The same as values, of a tensor whose digest is wanted.
         crc32: Of them, once they have been written.
+        digest: Likewise.
     """
 
     name: bytes
     place: int
     size: int
+    content: memoryview | None
+    array: NDArray[Any] | None = None
     crc32: int = 0
+    digest: str = ""
 
     @property
     def is_large(self) -> bool:
@@ -145,27 +150,28 @@ class _Record:
         return _CENTRAL.pack(b"PK\x01\x02", *numbers) + self.name + large
 
 
-_Batch = list[tuple[_Record, memoryview]]
-"""Records with their bytes."""
-
-
 def _short(number: int) -> int:
     """A size or place in 32 bits."""
     return number if number < _MOST else _ELSEWHERE
 
 
+Digest = Callable[[NDArray[Any]], str]
+"""Tells a tensor's values from others."""
+
+
 @contextmanager
-def writing_torch_file(path: Path) -> Iterator[TorchFileWriter]:
+def writing_torch_file(path: Path, digest: Digest | None = None) -> Iterator[TorchFileWriter]:
     """Write a PyTorch file; it appears complete, with its context's end, or not at all.
 
     Args:
         path: The file.
+        digest: Of each tensor, where one is wanted.
 
     Raises:
         InputError: It cannot be written, or its content is not plain.
     """
     with writing(path) as stream:
-        writer = TorchFileWriter(stream)
+        writer = TorchFileWriter(stream, digest)
         try:
             yield writer
         finally:
@@ -178,23 +184,25 @@ class TorchFileWriter:
     """A PyTorch file that is being written: its tensors, one after another, and then its content.
 
     A thread of its own sums up and writes what the caller has given, while the caller makes the
-    next tensor or its digest.
+    next tensor.
 
     Args:
         stream: The file, empty.
+        digest: Of each tensor, where one is wanted; used by that thread.
 
     Attributes:
         is_complete: Whether :meth:`finish` has been called and all is written.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, digest: Digest | None = None) -> None:
         self.is_complete = False
-        self._thread = WritingThread(stream)
+        self._thread = WritingThread(stream, digest)
         self._records: list[_Record] = []
         self._names = itertools.count()
         self._end = 0
-        self._batch: _Batch = []
+        self._batch: list[_Record] = []
         self._batch_bytes = 0
+        self._summed = threading.Event()
         for name, content in _RECORDS.items():
             self._add(name, memoryview(content))
 
@@ -220,17 +228,32 @@ class TorchFileWriter:
             )
         rows = np.ascontiguousarray(array, TYPES[kind])
         key = str(next(self._names))
-        self._add(f"data/{key}", rows.reshape(-1).view(np.uint8).data)
+        self._add(f"data/{key}", rows.reshape(-1).view(np.uint8).data, rows.reshape(array.shape))
         return StoredTensor(Storage(kind, key, array.size), 0, array.shape, _steps(array.shape))
 
     def settle(self) -> None:
-        """Let what was given so far go to the disk, while the caller does something else.
+        """Let the tensors go to the disk, which were all, while the caller does something else.
 
         Raises:
             OSError: What was given before could not be written.
         """
         self._hand_over()
-        self._thread.give(None)
+        self._thread.give(self._summed)
+
+    def digests(self) -> dict[str, str]:
+        """Of every tensor, by the key of its storage; :meth:`settle` must have been called.
+
+        Raises:
+            OSError: A tensor could not be written.
+        """
+        self._summed.wait()
+        self._thread.check()
+        start = f"{_FOLDER}data/".encode()
+        return {
+            record.name.removeprefix(start).decode(): record.digest
+            for record in self._records
+            if record.name.startswith(start)
+        }
 
     def finish(self, content: Any) -> None:
         """Write what the file holds, and its end.
@@ -255,10 +278,10 @@ class TorchFileWriter:
         """End the thread; what has not been written is dropped unless the file is complete."""
         self._thread.drop()
 
-    def _add(self, name: str, content: memoryview) -> None:
-        record = _Record(f"{_FOLDER}{name}".encode(), self._end, content.nbytes)
+    def _add(self, name: str, content: memoryview, array: NDArray[Any] | None = None) -> None:
+        record = _Record(f"{_FOLDER}{name}".encode(), self._end, content.nbytes, content, array)
         self._records.append(record)
-        self._batch.append((record, content))
+        self._batch.append(record)
         self._end += len(record.header()) + record.size + record.end_bytes
         self._batch_bytes += record.size
         if self._batch_bytes >= _BATCH:
@@ -304,29 +327,32 @@ class WritingThread(threading.Thread):
 
     Args:
         stream: The file.
+        digest: Of each tensor, where one is wanted.
 
     Attributes:
         stream: The same.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, digest: Digest | None = None) -> None:
         super().__init__(name="writing", daemon=True)
         self.stream = stream
-        self._waiting: Queue[_Batch | None | EllipsisType] = Queue(_AHEAD)
+        self._digest = digest
+        self._waiting: Queue[list[_Record] | threading.Event | None] = Queue(_AHEAD)
         self._error: BaseException | None = None
         self._dropped = False
         self.start()
 
-    def give(self, batch: _Batch | None) -> None:
+    def give(self, batch: list[_Record] | threading.Event) -> None:
         """Let records be written; waits while too many are waiting.
 
         Args:
-            batch: The records; None to have all before put on the disk.
+            batch: The records; or what is to be set when all before are written, which then are
+                put on the disk.
 
         Raises:
             OSError: What was given before could not be written.
         """
-        self._check()
+        self.check()
         self._waiting.put(batch)
 
     def finish(self) -> None:
@@ -335,38 +361,50 @@ class WritingThread(threading.Thread):
         Raises:
             OSError: It could not be.
         """
-        self._waiting.put(...)
+        self._waiting.put(None)
         self.join()
-        self._check()
+        self.check()
 
     def drop(self) -> None:
         """End the thread and forget what has not been written."""
         if self.is_alive():
             self._dropped = True
-            self._waiting.put(...)
+            self._waiting.put(None)
             self.join()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise what has gone wrong, where something has.
+
+        Raises:
+            OSError: A record could not be written.
+        """
         if self._error is not None:
             raise self._error
 
     def run(self) -> None:
         """Write until there is no more; after an error nothing is written, but all is taken."""
-        while not isinstance(batch := self._waiting.get(), EllipsisType):
+        while (item := self._waiting.get()) is not None:
             if self._error is None and not self._dropped:
                 try:
-                    if batch is None:
+                    if isinstance(item, list):
+                        self.write(item)
+                    else:
+                        item.set()
                         self.stream.flush()
                         os.fsync(self.stream.fileno())
-                    else:
-                        self.write(batch)
                 except BaseException as error:
                     self._error = error
+            if isinstance(item, threading.Event):
+                item.set()
 
-    def write(self, batch: _Batch) -> None:
-        """Write records."""
-        for record, content in batch:
-            record.crc32 = zlib.crc32(content)
+    def write(self, batch: list[_Record]) -> None:
+        """Write records, and let go of their bytes."""
+        for record in batch:
+            assert record.content is not None
+            if record.array is not None and self._digest is not None:
+                record.digest = self._digest(record.array)
+            record.crc32 = zlib.crc32(record.content)
             self.stream.write(record.header())
-            self.stream.write(content)
+            self.stream.write(record.content)
             self.stream.write(record.end())
+            record.content = record.array = None

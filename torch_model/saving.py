@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from efficientdet_spec import EfficientDetConfig
-from torch_model.container_writing import TorchFileWriter, writing_torch_file
+from torch_model.container_writing import writing_torch_file
 from torch_model.model_file import BACKBONE_FORMAT, FORMAT, described, tensor_digest
 from torch_model.pickled import StoredTensor
 
@@ -49,27 +48,19 @@ def save_stream(
         InputError: The file cannot be written (no such folder, no right, disk full), or the
             provenance holds what is no plain value.
     """
-    with writing_torch_file(Path(path)) as file:
-        tensors, digests = _written(file, arrays)
-        raw_tensors, raw_digests = _written(file, () if raw is None else raw)
+    with writing_torch_file(Path(path), tensor_digest) as file:
+        tensors = {name: file.add(array) for name, array in arrays}
+        raw_tensors = None if raw is None else {name: file.add(array) for name, array in raw}
         file.settle()
-        several = raw is not None
-        said = described(kind, config, told(), digests, raw_digests if several else None)
-        beside = {"raw_state_dict": raw_tensors} if several else {}
+        provenance, found = told(), file.digests()
+
+        def digests(of: Mapping[str, StoredTensor]) -> dict[str, str]:
+            return {name: found[tensor.storage.key] for name, tensor in of.items()}
+
+        raw_digests = None if raw_tensors is None else digests(raw_tensors)
+        said = described(kind, config, provenance, digests(tensors), raw_digests)
+        beside = {} if raw_tensors is None else {"raw_state_dict": raw_tensors}
         file.finish({**said, "state_dict": tensors, **beside})
-
-
-def _written(
-    file: TorchFileWriter, arrays: Named
-) -> tuple[dict[str, StoredTensor], dict[str, str]]:
-    """Arrays written to a file: what stands for each there, and the digest of each."""
-    tensors, digests = {}, {}
-    for name, array in arrays:
-        # Once for both; each has bytes of its own, so that a digest covers all that is written.
-        rows = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
-        tensors[name] = file.add(rows)
-        digests[name] = tensor_digest(rows)
-    return tensors, digests
 
 
 def save_arrays(
