@@ -68,6 +68,8 @@ _LOCATOR = struct.Struct("<4sIQI")
 _UTF8, _CRC_FOLLOWS = 1 << 11, 1 << 3
 """Flags: names are UTF-8; CRC-32 and sizes stand behind the record."""
 
+_KINDS = {dtype: kind for kind, dtype in TYPES.items()}
+
 _BATCH = 2**21
 """Bytes of the records that are handed over together: tensors are small and many."""
 
@@ -85,6 +87,7 @@ class _Record:
         size: Bytes.
         content: They.
         array: The same as values, of a tensor whose digest is wanted.
+        head: What stands before them.
         crc32: Of them, once they have been written.
         digest: Likewise.
     """
@@ -94,6 +97,7 @@ class _Record:
     size: int
     content: memoryview | None
     array: NDArray[Any] | None = None
+    head: bytes = b""
     crc32: int = 0
     digest: str = ""
 
@@ -219,11 +223,11 @@ class TorchFileWriter:
             OSError: What was given before could not be written.
             InputError: PyTorch has no such type, or had none from the first.
         """
-        kind = array.dtype.name
-        if kind not in TYPES:
+        kind = _KINDS.get(array.dtype.newbyteorder("<"))
+        if kind is None:
             raise InputError(
-                f"Values of type {kind} cannot be kept in a PyTorch file; give them as one of "
-                f"{', '.join(TYPES)}.",
+                f"Values of type {array.dtype} cannot be kept in a PyTorch file; give them as one "
+                f"of {', '.join(TYPES)}.",
                 Cause.FORMAT,
             )
         rows = np.ascontiguousarray(array, TYPES[kind])
@@ -280,9 +284,10 @@ class TorchFileWriter:
 
     def _add(self, name: str, content: memoryview, array: NDArray[Any] | None = None) -> None:
         record = _Record(f"{_FOLDER}{name}".encode(), self._end, content.nbytes, content, array)
+        record.head = record.header()
         self._records.append(record)
         self._batch.append(record)
-        self._end += len(record.header()) + record.size + record.end_bytes
+        self._end += len(record.head) + record.size + record.end_bytes
         self._batch_bytes += record.size
         if self._batch_bytes >= _BATCH:
             self._hand_over()
@@ -404,7 +409,7 @@ class WritingThread(threading.Thread):
             if record.array is not None and self._digest is not None:
                 record.digest = self._digest(record.array)
             record.crc32 = zlib.crc32(record.content)
-            self.stream.write(record.header())
+            self.stream.write(record.head)
             self.stream.write(record.content)
             self.stream.write(record.end())
             record.content = record.array = None
