@@ -16,11 +16,12 @@ from converter.tensorflow_files.bundle import count_not_finite
 from efficientdet_spec import BATCH_NORM_EPSILON, Cause, InputError
 from efficientdet_spec.prefetch import ahead
 
-_GROUP = 2**21
+_GROUP = 2**20
 """Bytes of the tensors that are handed from one thread to another together: most are small."""
 
-_AHEAD = 4
-"""Groups that may be read before they are needed."""
+_AHEAD = 2
+"""Groups that may be read before they are needed. Memory that is taken afresh costs more time than
+waiting now and then."""
 
 _VERIFYING = 2
 """Threads that verify what is not needed. A third would wait for the memory."""

@@ -70,11 +70,11 @@ _UTF8, _CRC_FOLLOWS = 1 << 11, 1 << 3
 
 _KINDS = {dtype: kind for kind, dtype in TYPES.items()}
 
-_BATCH = 2**21
+_BATCH = 2**20
 """Bytes of the records that are handed over together: tensors are small and many."""
 
-_AHEAD = 2
-"""Batches that may wait to be written, while their tensors are in memory anyway."""
+_AHEAD = 1
+"""Batches that may wait to be written: each keeps its tensors in memory."""
 
 
 @dataclass(slots=True)
