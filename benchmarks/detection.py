@@ -17,11 +17,11 @@ import numpy as np
 from benchmarks import common
 from converter.conversion import convert
 from converter.fetch.sources import default_cache, resolve
+from efficientdet_spec.prefetch import ahead
 from parity.commands.detecting.detection import Detection
 from parity.commands.detecting.detectors import detecting
 from parity.detections.shards import BATCHES_AHEAD, Side
 from parity.process import environment
-from parity.process.prefetch import ahead
 from parity.sides.tensorflow_import import import_tensorflow
 
 TORCH = "torch_model"

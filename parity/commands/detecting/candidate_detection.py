@@ -13,6 +13,7 @@ import numpy as np
 
 from converter.progress import Progress
 from efficientdet_spec import Cause, InputError, iterate_nodes
+from efficientdet_spec.prefetch import Cores
 from parity.commands.comparing.candidates import (
     Candidate,
     check_candidate,
@@ -24,7 +25,6 @@ from parity.commands.comparing.opened import computing
 from parity.commands.detecting.detection import Detection
 from parity.commands.detecting.torch_detection import PACKAGES, TorchSide, cores_of
 from parity.detections.messages import SideName
-from parity.process.prefetch import Cores
 from parity.settings.coco import CANDIDATE
 from parity.sides.naming import check_paths, read_names, split_candidate
 from parity.sides.side import CandidateError

@@ -14,9 +14,9 @@ import numpy as np
 from converter.filling import fill
 from efficientdet_spec import Cause, InputError
 from efficientdet_spec.encoded import check_encoded, read_encoded
+from efficientdet_spec.prefetch import Cores
 from parity.commands.detecting.detection import OPTIMISED, Detection, Stopwatch
 from parity.detections.messages import SideName
-from parity.process.prefetch import Cores
 from parity.sides.tensorflow_import import import_tensorflow
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from efficientdet_spec.forms import EAGER
+from efficientdet_spec.prefetch import Cores
 from parity.commands.detecting.detection import Detection, Stopwatch
 from parity.detections.messages import SideName
-from parity.process.prefetch import Cores
 
 PACKAGES = ("torch", "numpy", "opencv-python", "simplejpeg")
 """What computes and decodes."""

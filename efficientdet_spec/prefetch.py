@@ -1,4 +1,4 @@
-"""Work done ahead of its consumer, in one thread, in order and bounded."""
+"""Work done ahead of its consumer, in threads of its own, in order and bounded."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ Result = TypeVar("Result")
 
 
 def ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], count: int
+    function: Callable[[Item], Result], items: Iterable[Item], count: int, threads: int = 1
 ) -> Generator[Result, None, None]:
     """``map(function, items)`` whose next results are computed while the last one is in use.
 
-    One background thread calls the function; the items are drawn in the consumer's. An exception
+    Background threads call the function; the items are drawn in the consumer's. An exception
     of the function is raised where its result would be. Closing the generator drops what has
-    not been begun, waits for what has, and ends the thread.
+    not been begun, waits for what has, and ends the threads.
 
     Args:
-        function: Used by one thread at a time, but not by the consumer's.
+        function: Used by so many threads at a time, of which the consumer's is none.
         items: What to call it with.
-        count: Most results, one or more, that the thread is ahead of the consumer.
+        count: Most results, one or more, that the threads are ahead of the consumer.
+        threads: How many there are.
     """
     remaining = iter(items)
-    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="ahead")
     waiting: deque[Future[Result]] = deque()
 
     def submit(most: int) -> None:

@@ -6,10 +6,10 @@ import threading
 import pytest
 
 from efficientdet_spec import InputError
+from efficientdet_spec.prefetch import Cores, ahead
 from parity.commands.detecting.detection import Stopwatch
 from parity.detections.annotations import CocoImage
 from parity.detections.shards import BATCHES_AHEAD, Prepared, Work, in_process, run
-from parity.process.prefetch import Cores, ahead
 
 
 class Watched:
@@ -108,7 +108,7 @@ def waits(cores):
 
 
 def test_work_ahead_waits_for_an_operation_that_needs_all_cores(monkeypatch):
-    monkeypatch.setattr("parity.process.prefetch.os.cpu_count", lambda: 4)
+    monkeypatch.setattr("efficientdet_spec.prefetch.os.cpu_count", lambda: 4)
     for threads, expected in ((4, True), (8, True), (3, False), (0, False)):
         cores = Cores(threads)
         assert not waits(cores)
