@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -71,7 +72,10 @@ class OptimizedEfficientDet(nn.Module):
             keep_memory()
         self.config: EfficientDetConfig = model.config
         self.provenance: dict[str, Any] = model.provenance
-        self.network = fold(model).to(dtype=dtype or own.dtype, memory_format=torch.channels_last)
+        # Whoever makes it without gradients may look at it with gradients later.
+        with torch.inference_mode(False), torch.no_grad():
+            network = fold(model)
+        self.network = network.to(dtype=dtype or own.dtype, memory_format=torch.channels_last)
         self._written = False
         self._lock = threading.Lock()
         self._programs: OrderedDict[Any, Program] = OrderedDict()
@@ -140,8 +144,9 @@ class OptimizedEfficientDet(nn.Module):
             self._written = before
 
     def _program(self, images: Tensor) -> Program:
-        # Kernels are chosen for a number of threads too.
-        key = (tuple(images.shape), images.dtype, images.device, torch.get_num_threads())
+        # Kernels are chosen for a number of threads too, and values are part of a program.
+        threads, values = torch.get_num_threads(), self._changes()
+        key = (tuple(images.shape), images.dtype, images.device, threads, values)
         with self._lock:
             if key not in self._programs:
                 program = compiled(self.network, images)
@@ -151,6 +156,11 @@ class OptimizedEfficientDet(nn.Module):
                     self._programs.popitem(last=False)
             self._programs.move_to_end(key)
             return self._programs[key]
+
+    def _changes(self) -> int:
+        """How often folded values have been written to in place."""
+        every = chain(self.network.parameters(), self.network.buffers())
+        return sum(0 if value.is_inference() else value._version for value in every)
 
     def _check(self, found: Outputs, written: Outputs) -> None:
         """Refuse what was compiled where it computes something else."""

@@ -144,6 +144,27 @@ def test_new_values_are_used(model):
         assert apart(double.optimized()(images.double()), double(images.double())) < 1e-9
 
 
+def test_values_that_are_changed_in_place_are_used(model):
+    optimized = model.optimized()
+    images = torch.randn(1, 3, 96, 128)
+    before = optimized(images)
+    with torch.no_grad():
+        optimized.network.class_head.predict.pointwise.bias.add_(1)
+    after = optimized(images)
+    assert apart(after, before) > 1e-3
+    with optimized.as_written():
+        assert apart(after, optimized(images)) < 2e-4
+
+
+def test_it_may_be_made_where_nothing_is_recorded(model):
+    images = torch.randn(1, 3, 96, 128)
+    with torch.inference_mode():
+        optimized = model.optimized()
+        expected = optimized(images)
+    found = optimized(images)
+    assert all(torch.equal(a, b) for a, b in zip(every(found), every(expected), strict=True))
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
 def test_copies_compile_anew(model, copied):
     optimized = model.optimized()
