@@ -1,0 +1,44 @@
+"""How a network's cost grows with the model, the images' size, their number and the threads."""
+
+from __future__ import annotations
+
+from benchmarks.material import Case
+from benchmarks.measurements.network import of_case
+from benchmarks.measurements.plan import Plan
+from benchmarks.results import Measurement
+from efficientdet_spec import OFFICIAL_MODELS
+
+WAYS = ("eager", "optimised", "tensorflow")
+"""Runtimes of the curves."""
+
+SIZES = (256, 384, 512, 640, 768, 896, 1024)
+BATCHES = (1, 2, 4, 8)
+THREADS = (1, 2)
+
+CURVES = ("model", "size", "batch", "threads")
+"""By what the cost grows."""
+
+
+def cases(curve: str, threads: int) -> list[Case]:
+    """The points of a curve, of which one is D0 at its own size, one image at a time.
+
+    Args:
+        curve: One of :data:`CURVES`.
+        threads: Of the other curves' points.
+    """
+    one = Case.native("d0", threads)
+    if curve == "model":
+        return [Case.native(model, threads) for model in OFFICIAL_MODELS]
+    if curve == "size":
+        return [Case(one.model, (size, size), 1, threads) for size in SIZES]
+    if curve == "batch":
+        return [Case(one.model, one.size, batch, threads) for batch in BATCHES]
+    return [Case(one.model, one.size, 1, number) for number in THREADS]
+
+
+def measure(plan: Plan) -> list[Measurement]:
+    """Every point once; those that the run has measured as networks are among these."""
+    everything = dict.fromkeys(case for curve in CURVES for case in cases(curve, plan.threads))
+    known = list(plan.made.values())
+    found = [of_case(plan, case, WAYS) for case in everything]
+    return [measurement for measurement in found if measurement not in known]

@@ -1,0 +1,222 @@
+"""What all measurements of a run have in common, and how ways in processes are measured."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.agreement import refused
+from benchmarks.material import Material
+from benchmarks.results import LeftOut, Measurement, Profile, rows
+from benchmarks.turns import Effort, take_turns
+from benchmarks.workers import WayFailed, Worker
+from converter.progress import Progress
+
+PROFILED = 12
+"""Operations of a profile that are kept; the others are added up."""
+
+
+@dataclass
+class Plan:
+    """What was asked for.
+
+    Attributes:
+        material: Checkpoints, exports and images.
+        effort: How often each way has its turn.
+        threads: Of every runtime.
+        models: Whose networks are measured.
+        ways: Modules of the runtimes.
+        images: A folder of photographs; None: built-in ones.
+        annotations: COCO's, of them; None: there is no COCO run.
+        before: A checkout of an earlier version, which is measured too.
+        lock: A file that is locked while something is timed, shared while something is prepared.
+        made: Networks' measurements by what they were of, so that a curve does not repeat them.
+    """
+
+    material: Material
+    effort: Effort
+    threads: int
+    models: tuple[str, ...]
+    ways: tuple[str, ...]
+    images: Path | None = None
+    annotations: Path | None = None
+    before: Path | None = None
+    lock: Path | None = None
+    made: dict[Any, Measurement] = field(default_factory=dict)
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """While nobody else measures."""
+        with self._held(fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def timing(self) -> Iterator[None]:
+        """While nobody else computes."""
+        with self._held(fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
+    def _held(self, how: int) -> Iterator[None]:
+        if self.lock is None:
+            yield
+            return
+        with open(self.lock, "a") as file:
+            fcntl.flock(file, how)
+            yield
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a way is opened in its process.
+
+    Attributes:
+        function: ``module:function``.
+        arguments: Gives its arguments; what they name is made then.
+    """
+
+    function: str
+    arguments: Callable[[], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is measured.
+
+    Attributes:
+        what: The kind of measurement.
+        subject: On what, in words.
+        settings: The same as values.
+        unit: What the seconds are of.
+        per: Units in a turn's work.
+        expected: The way whose results are the expected ones.
+        apart: How far results are from the expected ones.
+        bound: How far they may be.
+        checked: What is compared, in words.
+        reference: The way whose ratios are 1.
+        ours: Ways that are held against the fastest of the others.
+        others: These.
+        profiled: Ways that are run under a profiler afterwards.
+    """
+
+    what: str
+    subject: str
+    settings: Mapping[str, Any]
+    unit: str
+    per: float
+    expected: str
+    apart: Callable[[Any, Any], float]
+    bound: float
+    checked: str
+    reference: str
+    ours: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    profiled: tuple[str, ...] = ()
+
+
+def measured(
+    plan: Plan, work: Work, ways: Mapping[str, Way], left_out: Mapping[str, str]
+) -> Measurement:
+    """Open every way, see that all do the same, and let them take turns.
+
+    Args:
+        plan: What was asked for.
+        work: What is measured.
+        ways: By name.
+        left_out: Ways that cannot be measured, and why.
+
+    Raises:
+        WayFailed: The expected results cannot be had, or the reference cannot be measured.
+    """
+    reasons = dict(left_out)
+    workers: dict[str, Worker] = {}
+    try:
+        apart = _opened(plan, work, ways, workers, reasons)
+        progress = Progress(f"{work.what}: {work.subject}", unit="rounds")
+        with plan.timing(), progress:
+            progress(0, plan.effort.repeats)
+            calls = {name: worker.seconds for name, worker in workers.items()}
+            taken = take_turns(calls, plan.effort, progress)
+        rounds = len(taken[work.reference])
+        more = {}
+        for name, worker in workers.items():
+            account = worker.account()
+            stages = {
+                stage: round(value / (rounds * work.per), 6)
+                for stage, value in account.pop("stages").items()
+            }
+            found = apart[name]
+            more[name] = {**account, "stages": stages, "apart": float(f"{found:.3g}")}
+        profiles = []
+        with plan.preparing():
+            for name in work.profiled:
+                found = workers[name].profile() if name in workers else None
+                if found is not None:
+                    profiles.append(Profile(name, _longest(found)))
+    finally:
+        for worker in workers.values():
+            worker.close()
+    each = {name: [value / work.per for value in values] for name, values in taken.items()}
+    return Measurement(
+        what=work.what,
+        subject=work.subject,
+        settings=dict(work.settings),
+        unit=work.unit,
+        reference=work.reference,
+        checked=work.checked,
+        rows=rows(each, work.reference, work.ours, work.others, more),
+        left_out=[LeftOut(name, reason) for name, reason in reasons.items()],
+        profiles=profiles,
+    )
+
+
+def _opened(
+    plan: Plan,
+    work: Work,
+    ways: Mapping[str, Way],
+    workers: dict[str, Worker],
+    reasons: dict[str, str],
+) -> dict[str, float]:
+    """Open the ways one after another; how far each one's results are from the expected ones.
+
+    Those that fail or compute something else are closed again.
+    """
+    apart: dict[str, float] = {}
+    expected: Any = None
+    order = [work.expected, *(name for name in ways if name != work.expected)]
+    with plan.preparing(), Progress(f"opening {work.subject}", unit="ways") as progress:
+        for done, name in enumerate(order):
+            progress(done, len(order))
+            try:
+                workers[name] = Worker(ways[name].function, ways[name].arguments())
+                workers[name].opened()
+                found = workers[name].outputs(0)
+                expected = found if name == work.expected else expected
+                apart[name] = work.apart(found, expected)
+            except WayFailed as error:
+                reasons[name] = str(error)
+        progress(len(order), len(order))
+    reasons |= refused(apart, work.bound)
+    for name in set(workers) & set(reasons):
+        workers.pop(name).close()
+    for name in (work.expected, work.reference):
+        if name in reasons or name not in workers:
+            raise WayFailed(f"{work.subject}: {name}: {reasons.get(name, 'it was not asked for')}")
+    # In the order in which they were given, whichever was opened first.
+    for name in ways:
+        if name in workers:
+            workers[name] = workers.pop(name)
+    return apart
+
+
+def _longest(milliseconds: Mapping[str, float]) -> dict[str, float]:
+    """The operations that take most, and the rest as one."""
+    order = sorted(milliseconds, key=lambda name: -milliseconds[name])
+    kept = {name: round(milliseconds[name], 2) for name in order[:PROFILED]}
+    rest = sum(milliseconds[name] for name in order[PROFILED:])
+    return kept | ({"others": round(rest, 2)} if rest else {})
+

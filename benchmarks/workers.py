@@ -1,0 +1,176 @@
+"""Each way computes in a process of its own, as it would for its user, and waits for its turn.
+
+Two runtimes in one process share the memory allocator, OpenMP's threads and the environment
+variables, by which the first slows down or helps the second. In processes of their own each has
+what it sets for itself, and the memory that it takes can be told.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+from efficientdet_spec import printable
+from parity.process import environment
+
+BURST_SECONDS = 0.25
+"""Short calls are made again until a turn has lasted so long; their median counts. Else the caches,
+which other ways have filled, would be measured."""
+
+MAX_BURST = 50
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A way that is ready.
+
+    Attributes:
+        run: Does the work once, given the number of the turn; the result is what it hands out.
+        outputs: That result as arrays that can be compared with those of other ways.
+        stages: Seconds of parts of the work; the way adds to them.
+        profile: What takes how many milliseconds of the work, by operation.
+        repeatable: Whether a short call may be made several times in a turn.
+    """
+
+    run: Callable[[int], Any]
+    outputs: Callable[[Any], Any]
+    stages: dict[str, float] = field(default_factory=dict)
+    profile: Callable[[], dict[str, float]] | None = None
+    repeatable: bool = True
+
+
+class WayFailed(Exception):
+    """A way cannot do the work; the text says why."""
+
+
+class Worker:
+    """The process of a way, seen from outside.
+
+    Args:
+        function: ``module:function`` that opens the way there and returns :class:`Opened`.
+        arguments: For it; they are pickled.
+    """
+
+    def __init__(self, function: str, arguments: Mapping[str, Any]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(function, dict(arguments), theirs), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def opened(self) -> None:
+        """Wait until the way is ready.
+
+        Raises:
+            WayFailed: It cannot be.
+        """
+        self._answer()
+
+    def outputs(self, turn: int) -> Any:
+        """What the way makes of a turn's work."""
+        return self._ask("outputs", turn)
+
+    def seconds(self, turn: int) -> float:
+        """Do a turn's work and say how long it took."""
+        return float(self._ask("seconds", turn))
+
+    def account(self) -> dict[str, Any]:
+        """``stages``: seconds by part of the work since the warm-up; ``peak_memory_bytes``."""
+        return dict(self._ask("account", None))
+
+    def profile(self) -> dict[str, float] | None:
+        """Milliseconds by operation; None where the way has no profiler."""
+        found = self._ask("profile", None)
+        return None if found is None else dict(found)
+
+    def close(self) -> None:
+        """End the process."""
+        with suppress(OSError):
+            self._pipe.send(None)
+        self._process.join(10)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._pipe.close()
+
+    def _ask(self, what: str, about: Any) -> Any:
+        try:
+            self._pipe.send((what, about))
+        except OSError as error:
+            raise WayFailed("its process has ended") from error
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            good, value = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            self._process.join(10)
+            raise WayFailed(
+                f"its process ended with exit code {self._process.exitcode}; too little memory is "
+                f"the usual reason"
+            ) from error
+        if not good:
+            raise WayFailed(value)
+        return value
+
+
+def _serve(function: str, arguments: dict[str, Any], pipe: Connection) -> None:
+    """The process of a way, from inside."""
+    with suppress(OSError, ValueError):
+        # What libraries print is not the benchmark's output.
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    try:
+        module, _, name = function.partition(":")
+        opened = getattr(importlib.import_module(module), name)(**arguments)
+        pipe.send((True, None))
+        while (asked := pipe.recv()) is not None:
+            pipe.send((True, _done(opened, *asked)))
+    except (EOFError, KeyboardInterrupt):
+        return
+    except BaseException as error:
+        if os.environ.get("BENCHMARKS_DEBUG"):
+            traceback.print_exc()
+        told = str(error).strip().partition("\n")[0] or type(error).__name__
+        pipe.send((False, printable(f"{type(error).__name__}: {told:.300}")))
+
+
+def _done(opened: Opened, what: str, about: Any) -> Any:
+    if what == "outputs":
+        return opened.outputs(opened.run(about))
+    if what == "seconds":
+        taken = _burst(opened, about)
+        if about < 0:
+            opened.stages.clear()
+        return taken
+    if what == "account":
+        stages = dict(opened.stages)
+        return {"stages": stages, "peak_memory_bytes": environment.peak_memory_bytes()}
+    assert what == "profile"
+    return opened.profile() if opened.profile is not None else None
+
+
+def _burst(opened: Opened, turn: int) -> float:
+    """The median of as many calls as a turn has time for, the first left out if there are more."""
+    taken: list[float] = []
+    began = time.perf_counter()
+    while not taken or (
+        opened.repeatable
+        and len(taken) < MAX_BURST
+        and time.perf_counter() - began < BURST_SECONDS
+    ):
+        started = time.perf_counter()
+        opened.run(turn)
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken[1:] or taken)
