@@ -161,9 +161,7 @@ def export(source: Path, target: Path, case: Case) -> Opened:
             classes, boxes = self.network(images)
             return (*classes, *boxes)
 
-    model = Flat(torch_model.load(source).eval())
+    model = Flat(torch_model.load(source)).eval()
     images = torch.zeros(case.batch, 3, *case.size)
     torch.onnx.export(model, (images,), str(target), dynamo=True, opset_version=18)
     return Opened(lambda turn: None, lambda result: result)
-
-

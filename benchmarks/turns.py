@@ -69,20 +69,15 @@ def interleaved(
         repeats: Rounds that count.
         warm_ups: Rounds before these.
     """
-
-    def timed(call: Callable[[], object]) -> Callable[[int], float]:
-        def run(turn: int) -> float:
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(-warm_ups, repeats):
+        for name, call in calls.items():
             started = time.perf_counter()
             call()
-            return time.perf_counter() - started
-
-        return run
-
-    rounds = take_turns(
-        {name: timed(call) for name, call in calls.items()},
-        Effort(repeats + max(warm_ups - 1, 0), least=repeats + warm_ups),
-    )
-    return {name: taken[-repeats:] for name, taken in rounds.items()}
+            taken = time.perf_counter() - started
+            if turn >= 0:
+                seconds[name].append(taken)
+    return seconds
 
 
 @dataclass(frozen=True)

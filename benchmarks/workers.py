@@ -2,7 +2,8 @@
 
 Two runtimes in one process share the memory allocator, OpenMP's threads and the environment
 variables, by which the first slows down or helps the second. In processes of their own each has
-what it sets for itself, and the memory that it takes can be told.
+what it sets for itself, and the memory that it takes can be told. Those that wait are stopped by
+the operating system, since some runtimes' threads go on spinning after their work.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import signal
 import statistics
 import sys
 import time
@@ -83,8 +85,24 @@ class Worker:
         return self._ask("outputs", turn)
 
     def seconds(self, turn: int) -> float:
-        """Do a turn's work and say how long it took."""
-        return float(self._ask("seconds", turn))
+        """Do a turn's work and say how long it took; the process is stopped before and after."""
+        self.go_on()
+        try:
+            return float(self._ask("seconds", turn))
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Let none of the process's threads run."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let them run again."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.pid is not None and self._process.is_alive():
+            os.kill(self._process.pid, number)
 
     def account(self) -> dict[str, Any]:
         """``stages``: seconds by part of the work since the warm-up; ``peak_memory_bytes``."""
@@ -97,6 +115,7 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
+        self.go_on()
         with suppress(OSError):
             self._pipe.send(None)
         self._process.join(10)
@@ -142,8 +161,10 @@ def _serve(function: str, arguments: dict[str, Any], pipe: Connection) -> None:
     except BaseException as error:
         if os.environ.get("BENCHMARKS_DEBUG"):
             traceback.print_exc()
-        told = str(error).strip().partition("\n")[0] or type(error).__name__
-        pipe.send((False, printable(f"{type(error).__name__}: {told:.300}")))
+        # Some say first where, and then what.
+        lines = str(error).strip().splitlines() or [""]
+        told = lines[0] if len(lines) == 1 else f"{lines[0]:.200} ... {lines[-1]:.200}"
+        pipe.send((False, printable(f"{type(error).__name__}: {told}")))
 
 
 def _done(opened: Opened, what: str, about: Any) -> Any:
@@ -166,9 +187,7 @@ def _burst(opened: Opened, turn: int) -> float:
     taken: list[float] = []
     began = time.perf_counter()
     while not taken or (
-        opened.repeatable
-        and len(taken) < MAX_BURST
-        and time.perf_counter() - began < BURST_SECONDS
+        opened.repeatable and len(taken) < MAX_BURST and time.perf_counter() - began < BURST_SECONDS
     ):
         started = time.perf_counter()
         opened.run(turn)

@@ -139,11 +139,14 @@ def measured(
         progress = Progress(f"{work.what}: {work.subject}", unit="rounds")
         with plan.timing(), progress:
             progress(0, plan.effort.repeats)
+            for worker in workers.values():
+                worker.stop()
             calls = {name: worker.seconds for name, worker in workers.items()}
             taken = take_turns(calls, plan.effort, progress)
         rounds = len(taken[work.reference])
         more = {}
         for name, worker in workers.items():
+            worker.go_on()
             account = worker.account()
             stages = {
                 stage: round(value / (rounds * work.per), 6)
@@ -219,4 +222,3 @@ def _longest(milliseconds: Mapping[str, float]) -> dict[str, float]:
     kept = {name: round(milliseconds[name], 2) for name in order[:PROFILED]}
     rest = sum(milliseconds[name] for name in order[PROFILED:])
     return kept | ({"others": round(rest, 2)} if rest else {})
-

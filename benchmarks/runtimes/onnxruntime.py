@@ -27,9 +27,7 @@ def open(case: Case, images: Path, source: Path) -> Opened:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = case.threads
-    session = onnxruntime.InferenceSession(
-        str(source), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
     given = np.ascontiguousarray(np.load(images).transpose(0, 3, 1, 2))
     feeds = {session.get_inputs()[0].name: given}
 
