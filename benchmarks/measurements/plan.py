@@ -190,7 +190,8 @@ def _opened(
     """
     apart: dict[str, float] = {}
     expected: Any = None
-    order = [work.expected, *(name for name in ways if name != work.expected)]
+    # The expected results first.
+    order = sorted(ways, key=lambda name: name != work.expected)
     with plan.preparing(), Progress(f"opening {work.subject}", unit="ways") as progress:
         for done, name in enumerate(order):
             progress(done, len(order))
@@ -202,12 +203,14 @@ def _opened(
                 apart[name] = work.apart(found, expected)
             except WayFailed as error:
                 reasons[name] = str(error)
+            if expected is None:
+                break
         progress(len(order), len(order))
     reasons |= refused(apart, work.bound)
     for name in set(workers) & set(reasons):
         workers.pop(name).close()
     for name in (work.expected, work.reference):
-        if name in reasons or name not in workers:
+        if name not in workers:
             raise WayFailed(f"{work.subject}: {name}: {reasons.get(name, 'it was not asked for')}")
     # In the order in which they were given, whichever was opened first.
     for name in ways:
