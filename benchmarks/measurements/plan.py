@@ -133,6 +133,9 @@ def measured(
         WayFailed: The expected results cannot be had, or the reference cannot be measured.
     """
     reasons = dict(left_out)
+    for name in (work.expected, work.reference):
+        if name not in ways:
+            raise WayFailed(f"{work.subject}: {name}: {reasons.get(name, 'it was not asked for')}")
     workers: dict[str, Worker] = {}
     try:
         apart = _opened(plan, work, ways, workers, reasons)
@@ -211,7 +214,7 @@ def _opened(
         workers.pop(name).close()
     for name in (work.expected, work.reference):
         if name not in workers:
-            raise WayFailed(f"{work.subject}: {name}: {reasons.get(name, 'it was not asked for')}")
+            raise WayFailed(f"{work.subject}: {name}: {reasons[name]}")
     # In the order in which they were given, whichever was opened first.
     for name in ways:
         if name in workers:
