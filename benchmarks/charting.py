@@ -13,7 +13,7 @@ from benchmarks.showing import of_curve, point_name
 from reports.charts.chart import edge, nice
 
 WIDTH = 960
-_NAMES, _BAR, _HEAD = 170, 24, 66
+_NAMES, _BAR, _HEAD = 190, 24, 66
 _PANEL = (450, 250)
 _AXIS, _TOP = 56, 34
 

@@ -11,6 +11,9 @@ from benchmarks.results import Measurement, Ratio, Row, SuiteResult
 
 _HEAD = ("", "min ms", "median ms", "spread ms", "ratio", "of minima", "to the fastest other", "MB")
 
+SHARES = 6
+"""Operations of a profile that are shown."""
+
 
 def text(result: SuiteResult) -> str:
     """Every measurement as a table."""
@@ -18,6 +21,7 @@ def text(result: SuiteResult) -> str:
     for measurement in result.measurements:
         lines = [f"{measurement.what}: {measurement.subject}; time of {measurement.unit}"]
         lines.append(common.table(_table(measurement)))
+        lines += _shares(measurement)
         lines += [f"{item.way} was left out: {item.reason}" for item in measurement.left_out]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
@@ -31,6 +35,8 @@ def markdown(result: SuiteResult) -> str:
         head, *rows = _table(measurement)
         lines = [f"**{measurement.what}: {measurement.subject}**, time of {measurement.unit}", ""]
         lines += _lines(head, rows)
+        if shares := _shares(measurement):
+            lines += ["", *(f"- {share}" for share in shares)]
         parts.append("\n".join(lines))
     for curve in growth.CURVES:
         found = of_curve(result, curve)
@@ -58,6 +64,29 @@ def of_curve(result: SuiteResult, curve: str) -> list[Measurement]:
     wanted = [case.subject for case in growth.cases(curve, threads)]
     known = {item.subject: item for item in result.measurements if item.what == "network"}
     return [known[subject] for subject in wanted if subject in known]
+
+
+def _shares(measurement: Measurement) -> list[str]:
+    return list(_sentences(measurement))
+
+
+def _sentences(measurement: Measurement) -> Iterator[str]:
+    """Sentences on stages that follow each other, and on where a network's time goes."""
+    for row in measurement.rows:
+        network = row.stages.get("network")
+        if network:
+            named = ", ".join(
+                f"{name} {_milliseconds(value)}" for name, value in row.stages.items()
+            )
+            outside = sum(row.stages.values()) / network - 1
+            yield f"{row.way}, ms: {named}; {outside:.0%} of the network's time are outside it"
+    for profile in measurement.profiles:
+        whole = sum(profile.milliseconds.values())
+        named = ", ".join(
+            f"{name} {value / whole:.0%}"
+            for name, value in list(profile.milliseconds.items())[:SHARES]
+        )
+        yield f"{profile.way} under a profiler: {named}"
 
 
 def _is_whole(measurement: Measurement) -> bool:

@@ -93,8 +93,6 @@ def _of_profile(plan: Plan, paths: Sequence[Path], profile: str) -> Measurement:
         checked="scores of an image in order within 0.001, and each detection that scores over "
         f"0.3 has its like within half a pixel, against {first}, on a turn's images",
         reference=ONE_RUN if ONE_RUN in ways else first,
-        ours=tuple(OURS),
-        others=(ONE_RUN,),
     )
     return measured(plan, work, ways, left_out)
 

@@ -19,7 +19,7 @@ from benchmarks.workers import WayFailed
 from converter.progress import Progress
 from parity.process.json_text import read_json
 
-PROFILES = ("official", "official-tf-nms")
+PROFILES = ("official",)
 EAGER, OPTIMISED, BEFORE = "coco", "coco --form optimized", "coco, before"
 MAX_AP_APART = 1e-4
 """By which a metric may differ between two ways: the forms differ in roundings, which hardly move a
