@@ -23,12 +23,12 @@ def measure(plan: Plan) -> list[Measurement]:
     return [
         Measurement(
             what="conversion",
-            subject=f"{MODEL}, {found['bytes_to_read'] / 1e6:.0f} MB of values",
-            settings={"model": MODEL, "bytes_to_read": found["bytes_to_read"]},
+            subject=f"{MODEL}, {found['bytes_written'] / 1e6:.0f} MB of values",
+            settings={"model": MODEL, "bytes_written": found["bytes_written"]},
             unit="a process",
             reference=conversion.COPY,
-            checked="convert.py verifies every checksum and accounts for every variable; what cp "
-            "and the naive loop write is not looked at",
+            checked="convert.py verifies every checksum and accounts for every variable; what the "
+            "others write is not looked at",
             rows=rows(taken, conversion.COPY, more=more),
         )
     ]
