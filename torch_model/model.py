@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from efficientdet_spec import EfficientDetConfig, InputError
+from efficientdet_spec import EfficientDetConfig
 from torch_model.backbone import EfficientNet
 from torch_model.bifpn import BiFPN
 from torch_model.heads import Head
-
-if TYPE_CHECKING:
-    from torch_model.optimized import OptimizedEfficientDet
+from torch_model.inputs import check_images
+from torch_model.optimized import OptimizedEfficientDet
 
 PRIOR_PROBABILITY = 0.01
 """Initial foreground probability of the class head (RetinaNet, arXiv 1708.02002, section 3.3)."""
@@ -74,26 +73,7 @@ class EfficientDet(nn.Module):
         Raises:
             InputError: The type cannot be computed in where the model is.
         """
-        from torch_model.optimized import OptimizedEfficientDet
-
         return OptimizedEfficientDet(self, dtype=dtype, keeps_memory=keeps_memory)
-
-
-def check_images(config: EfficientDetConfig, images: Tensor) -> None:
-    """Refuse images that a model cannot process.
-
-    Args:
-        config: The model.
-        images: What is to be [N, 3, H, W].
-
-    Raises:
-        InputError: They have another rank or channel count, or an impossible size.
-    """
-    if images.dim() != 4 or images.shape[1] != 3:
-        raise InputError(
-            f"The model got images of shape {list(images.shape)}, but takes [N, 3, H, W]."
-        )
-    config.feature_sizes(images.shape[2], images.shape[3])
 
 
 def build(config: EfficientDetConfig) -> EfficientDet:

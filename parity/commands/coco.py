@@ -17,6 +17,7 @@ from parity.commands.detecting.candidate_detection import CandidateDetecting
 from parity.commands.detecting.detection import (
     Detection,
     describe_environment,
+    notes_on_form,
     open_folder,
     set_up,
 )
@@ -306,7 +307,7 @@ def _coco_report(
         categories=annotations.categories,
         file_names={image.id: image.file_name for image in annotations.images},
         file_ids=annotations.file_ids,
-        notes=annotations.notes,
+        notes=(*annotations.notes, *notes_on_form(setup)),
         matching=matching,
         interval=interval,
         stages=StageValues.of(setup.around.to_dict()),

@@ -20,6 +20,7 @@ from parity.commands.detecting.candidate_detection import CandidateDetecting
 from parity.commands.detecting.detection import (
     Detection,
     describe_environment,
+    notes_on_form,
     open_folder,
     set_up,
 )
@@ -110,6 +111,7 @@ def detect_images(
         candidate=candidate.described if candidate else None,
         notes=(
             *(candidate.notes() if candidate else ()),
+            *notes_on_form(setup),
             *told_of_hidden(path for path in settings.images if path.is_dir()),
         ),
         profile=setup.profile.to_dict(),

@@ -167,3 +167,23 @@ def test_mistakes(model, tmp_path):
     with pytest.raises(InputError, match="batch of 0"):
         list(Detector(model).detect([], batch=0))
     assert detect(model, OFFICIAL, []) == []
+
+
+def test_the_optimised_form_finds_the_same(model):
+    images = [waves(90, 150), waves(200, 60, seed=3), waves(128, 128, seed=5)]
+    eager = list(Detector(model).detect(images, batch=2))
+    detector = Detector(model, form="optimized")
+    detector.prepare(2)
+    found = list(detector.detect(images, batch=2))
+    for one, other in zip(eager, found, strict=True):
+        assert (one.classes == other.classes).all()
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-2)
+    # The last batch has one image: blank ones fill it up, and nothing is compiled for it.
+    assert len(detector.model._programs) == 1
+    assert same(found[2], next(iter(detector.detect(images[2:]))))
+
+
+def test_a_form_that_there_is_not(model):
+    with pytest.raises(InputError, match="no form 'fast' of a model; give eager or optimized"):
+        Detector(model, form="fast")

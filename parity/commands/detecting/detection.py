@@ -201,11 +201,19 @@ def open_folder(
         yield
 
 
+def notes_on_form(setup: Detection) -> Sequence[str]:
+    """A sentence where the converted model does not compute layer by layer."""
+    if setup.form == EAGER:
+        return ()
+    return (f"The converted model computes in the form {setup.form}, not layer by layer.",)
+
+
 def describe_environment(setup: Detection, with_torch: bool) -> dict[str, Any]:
     """What detections depend on besides their inputs."""
     described = environment.describe(setup.threads) | {
         "device": setup.device,
         "batch": setup.batch,
+        "form": setup.form,
     }
     if with_torch:
         from parity.sides.pytorch.device import describe_device, open_device

@@ -68,7 +68,7 @@ def filled(kind, folder):
         values[setting.field] = (value,) if setting.multiple else value
     # Each is refused with others of these.
     for name in ("from_", "backward", "scheduler", "to", "no_ema", "framework", "stage_swap",
-                 "tls_ca", "tls_cert", "tls_key", "insecure", "backbone"):  # fmt: skip
+                 "tls_ca", "tls_cert", "tls_key", "insecure", "backbone", "form"):  # fmt: skip
         values.pop(name, None)
     if kind is ReportSettings:
         # Seeded weights are from no archive.

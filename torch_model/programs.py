@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,12 +37,12 @@ def compiled(network: nn.Module, images: Tensor) -> Program:
         network: Folded, in evaluation mode.
         images: [N, 3, H, W], channels last.
     """
-    with torch.no_grad(), _compiling, _fusing(images.device), warnings.catch_warnings():
-        # TorchScript is no longer developed, and says so; tracing says that sizes are fixed.
-        warnings.simplefilter("ignore")
-        traced = torch.jit.freeze(torch.jit.trace(_Flat(network).eval(), images, check_trace=False))
-        for _ in range(_RUNS):
-            traced(images)
+    try:
+        traced = _traced(network, images, fused=not images.is_cuda)
+    except RuntimeError:
+        # oneDNN's graph compiler finds no layout for some maps of one position, as the highest
+        # level of a small image is.
+        traced = _traced(network, images, fused=False)
     count = len(traced(images)) // 2
 
     def program(given: Tensor) -> Outputs:
@@ -49,6 +50,17 @@ def compiled(network: nn.Module, images: Tensor) -> Program:
         return outputs[:count], outputs[count:]
 
     return _recorded(program, images) if images.is_cuda else program
+
+
+def _traced(network: nn.Module, images: Tensor, *, fused: bool) -> Any:
+    """A network as TorchScript that has run, and is compiled, on these images."""
+    with torch.no_grad(), _compiling, _fusing(fused), warnings.catch_warnings():
+        # TorchScript is no longer developed, and says so; tracing says that sizes are fixed.
+        warnings.simplefilter("ignore")
+        traced = torch.jit.freeze(torch.jit.trace(_Flat(network).eval(), images, check_trace=False))
+        for _ in range(_RUNS + 1):
+            traced(images)
+    return traced
 
 
 class _Flat(nn.Module):
@@ -64,10 +76,10 @@ class _Flat(nn.Module):
 
 
 @contextmanager
-def _fusing(device: torch.device) -> Iterator[None]:
-    """Within it TorchScript gives what it compiles for a CPU to oneDNN's graph compiler."""
+def _fusing(fused: bool) -> Iterator[None]:
+    """Within it TorchScript gives what it compiles to oneDNN's graph compiler, or does not."""
     before = torch.jit.onednn_fusion_enabled()
-    torch.jit.enable_onednn_fusion(device.type == "cpu" and torch.backends.mkldnn.is_available())
+    torch.jit.enable_onednn_fusion(fused and torch.backends.mkldnn.is_available())
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,6 @@ from torch_model.backbone import EfficientNet, MBConvBlock
 from torch_model.bifpn import BiFPNNode, Resample
 from torch_model.heads import Head
 from torch_model.layers import BatchNorm2d, Conv2d, Fuse, SeparableConv2d
-from torch_model.model import EfficientDet
 
 _FOLLOWED: Mapping[type[nn.Module], Sequence[tuple[str, str]]] = MappingProxyType(
     {
@@ -163,24 +163,24 @@ def _fixed(value: Tensor) -> nn.Parameter:
     return nn.Parameter(value, requires_grad=False)
 
 
-def fold(model: EfficientDet) -> EfficientDet:
+def fold(model: Any) -> Any:
     """A copy of a model in which every convolution has taken in the batch norm behind it.
 
     It computes the same but for roundings, in evaluation mode alone.
 
     Args:
-        model: Stays as it is.
+        model: A :class:`torch_model.model.EfficientDet`, which stays as it is.
     """
     result = copy.deepcopy(model).eval().requires_grad_(False)
-    result.class_head = FoldedHead(result.class_head)  # type: ignore[assignment]
-    result.box_head = FoldedHead(result.box_head)  # type: ignore[assignment]
+    result.class_head = FoldedHead(result.class_head)
+    result.box_head = FoldedHead(result.box_head)
     for module in list(result.modules()):
         for conv, norm in _FOLLOWED.get(type(module), ()):
             if getattr(module, norm, None) is not None:
                 setattr(module, conv, folded(getattr(module, conv), getattr(module, norm)))
                 setattr(module, norm, nn.Identity())
         if isinstance(module, BiFPNNode) and module.weights is not None:
-            module.fuse = FoldedFuse(_shares(module.fuse, module.weights))  # type: ignore[assignment]
+            module.fuse = FoldedFuse(_shares(module.fuse, module.weights))
     for module in list(result.modules()):
         for name, child in list(module.named_children()):
             if type(child) is not FoldedConv2d and isinstance(child, Conv2d):

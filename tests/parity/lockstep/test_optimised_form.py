@@ -1,0 +1,63 @@
+"""The optimised form is proven as any candidate is: its folded nodes, and what it returns."""
+
+import pytest
+import torch
+
+from efficientdet_spec import NodeKind
+from parity.commands.comparing.trials import pair
+from parity.lockstep.comparison import compare
+from parity.process.outcome import Outcome
+from parity.results.records.nodes import OTHER_FORM
+from parity.sides.pytorch import wrappers
+from parity.sides.side import OPTIMIZED
+from torch_model import optimized as form
+
+
+@pytest.fixture
+def paired(lockstep):
+    plain = lockstep.pairing(lockstep.faithful)
+
+    def make(model):
+        images, referee = lockstep.images, lockstep.referee
+        return pair(None, plain.reference, model, lockstep.faithful, images, referee)
+
+    return make
+
+
+def test_every_node_is_judged_on_the_folded_form(lockstep, paired):
+    optimized = lockstep.candidate().optimized()
+    assert wrappers.form_of(optimized) is OPTIMIZED
+    found = compare(paired(optimized))
+    assert (found.outcome, list(found.runs)) == (Outcome.PARITY, [])
+    by_name = {node.name: node for node in found.nodes}
+    assert set(by_name) == set(lockstep.kinds)
+    # A convolution is judged together with the batch norm that was folded into it.
+    folded = [name for name, kind in lockstep.kinds.items() if kind is NodeKind.BATCH_NORM]
+    assert folded and all(by_name[name].verdict.passes for name in folded)
+    (text,) = [note for note in found.notes if "optimised form" in note]
+    assert text.startswith("Nodes were judged on the folded form; ") and "within the bound" in text
+
+
+def test_a_value_that_was_folded_wrong_is_found(lockstep, paired):
+    optimized = lockstep.candidate().optimized()
+    with torch.no_grad():
+        optimized.network.backbone.blocks[2].project_conv.bias[3] += 0.01
+    found = compare(paired(optimized))
+    assert found.outcome is Outcome.DIFFERENCE
+    accused = [node.name for node in found.nodes if node.verdict.fails]
+    assert accused[0] == "backbone.blocks.2.project_bn"
+
+
+def test_a_program_that_is_a_little_off_is_found(lockstep, paired, monkeypatch):
+    right = form.compiled
+
+    def compiled(network, images):
+        program = right(network, images)
+        return lambda given: ([x + 1e-4 for x in program(given)[0]], program(given)[1])
+
+    monkeypatch.setattr(form, "compiled", compiled)
+    found = compare(paired(lockstep.candidate().optimized()))
+    assert found.outcome is Outcome.DIFFERENCE
+    assert all(node.verdict.passes for node in found.nodes)
+    (finding,) = found.runs
+    assert finding.slug == OTHER_FORM and "beyond the bound" in finding.text
