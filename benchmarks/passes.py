@@ -84,6 +84,7 @@ def measure(
         "size": list(sides.config.image_size),
         "rows": rows,
         "forward_passes": [TENSORFLOW, TORCH],
+        "failing_nodes": [node.name for node in comparison.nodes if node.verdict.fails],
         "peak_memory_bytes": environment.peak_memory_bytes(),
     }
 
