@@ -9,7 +9,7 @@ from benchmarks.runtimes import eager
 from benchmarks.workers import Opened
 
 NAME = "eager, memory kept"
-SETTINGS = "as eager, after torch_model.optimized.keep_memory(), which the optimised form calls too"
+SETTINGS = "as eager, after torch_model.memory.keep_memory(), which the optimised form calls too"
 
 missing = eager.missing
 files = eager.files
@@ -19,7 +19,7 @@ def open(case: Case, images: Path, source: Path) -> Opened:
     from benchmarks.runtimes.pytorch import prepared
 
     prepared(case)
-    from torch_model.optimized import keep_memory
+    from torch_model.memory import keep_memory
 
     keep_memory()
     return eager.open(case, images, source)
