@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from benchmarks.measurements import growth
-from benchmarks.results import Measurement, Ratio, SuiteResult
+from benchmarks.records import Measurement, Ratio, SuiteResult
 from benchmarks.runtimes import OURS, runtime
 from benchmarks.showing import of_curve, point_name
 from reports.charts.chart import edge, nice

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.results import Measurement, Ratio, Row, SuiteResult
+from benchmarks.records import Measurement, Ratio, Row, SuiteResult
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks import charting, results, showing
+from benchmarks import charting, records, showing
 from benchmarks.material import Material
 from benchmarks.measurements.plan import Plan
 from benchmarks.previous import changes
-from benchmarks.results import Measurement, SuiteResult
+from benchmarks.records import Measurement, SuiteResult
 from benchmarks.runtimes import RUNTIMES, runtime
 from benchmarks.turns import Effort
 from benchmarks.workers import WayFailed
@@ -141,10 +141,11 @@ def measured(plan: Plan, what: Sequence[str], done: Any) -> list[Measurement]:
     for name in what:
         module = importlib.import_module(f"benchmarks.measurements.{name}")
         try:
-            found += module.measure(plan)
+            for measurement in module.measure(plan):
+                found.append(measurement)
+                done(found)
         except WayFailed as error:
             print(f"{name} was left out: {error}", file=sys.stderr)
-        done(found)
     return found
 
 
@@ -180,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace) -> int:
     sys.path += [str(path.resolve()) for path in given.packages]
-    before = results.read(given.previous) if given.previous else None
+    before = records.read(given.previous) if given.previous else None
     with ExitStack() as stack:
         folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
@@ -199,7 +200,7 @@ def _run(given: argparse.Namespace) -> int:
 
         def keep(found: Sequence[Measurement]) -> None:
             if given.json and found:
-                results.write(given.json, result_of(plan, found))
+                records.write(given.json, result_of(plan, found))
 
         found = measured(plan, given.what, keep)
     if not found:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from benchmarks import common
 from benchmarks.measurements import growth
 from benchmarks.previous import Changes
-from benchmarks.results import Measurement, Ratio, Row, SuiteResult
+from benchmarks.records import Measurement, Ratio, Row, SuiteResult
 
 _HEAD = ("", "min ms", "median ms", "spread ms", "ratio", "of minima", "to the fastest other", "MB")
 

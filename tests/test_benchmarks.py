@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks import charting, results, run, showing
+from benchmarks import charting, records, run, showing
 from benchmarks.agreement import MAX_APART, detections_apart, network_apart, refused
 from benchmarks.material import Case, Material
 from benchmarks.measurements import plan as planning
@@ -38,8 +38,8 @@ def plan(tiny_checkpoint, tiny_pth, tmp_path):
 
 
 def made(way_seconds, reference="a", subject="s", what="network"):
-    rows = results.rows(way_seconds, reference)
-    return results.Measurement(
+    rows = records.rows(way_seconds, reference)
+    return records.Measurement(
         what=what,
         subject=subject,
         settings={},
@@ -51,7 +51,7 @@ def made(way_seconds, reference="a", subject="s", what="network"):
 
 
 def suite(*measurements, **environment):
-    return results.SuiteResult(
+    return records.SuiteResult(
         environment={"threads": 1, **environment},
         ways={},
         repeats=3,
@@ -174,7 +174,7 @@ def test_ways_take_turns_in_changing_order_and_ratios_are_those_of_a_round():
     assert taken == {"a": [1, 2, 3], "b": [2, 4, 6]}
     # The machine became slower from round to round, and the ratio stayed.
     assert ratios(taken["b"], taken["a"]) == [2, 2, 2]
-    assert results.ratio(taken, "b", "a") == results.Ratio("a", 2, 2, 2, 2)
+    assert records.ratio(taken, "b", "a") == records.Ratio("a", 2, 2, 2, 2)
     assert spread([1, 2, 3, 4, 5]).low == 2 and spread([7.0]).median == 7
 
 
@@ -186,7 +186,7 @@ def test_the_time_that_is_given_ends_the_rounds_but_not_before_there_is_a_middle
 
 def test_ours_are_held_against_the_fastest_of_the_others():
     taken = {"ours": [3.0, 3.0], "x": [2.0, 2.0], "y": [1.5, 1.5]}
-    ours, x, y = results.rows(taken, "x", ours=["ours"], others=["x", "y", "absent"])
+    ours, x, y = records.rows(taken, "x", ours=["ours"], others=["x", "y", "absent"])
     assert ours.to_fastest.other == "y" and ours.to_fastest.median == 2
     assert ours.ratio.median == 1.5 and x.to_fastest is None and y.to_fastest is None
 
@@ -196,8 +196,8 @@ def test_ours_are_held_against_the_fastest_of_the_others():
 
 def test_a_result_is_written_and_read(tmp_path):
     found = suite(made({"a": [1.0, 2.0], "b": [2.0, 2.0]}))
-    results.write(tmp_path / "r.json", found)
-    read = results.read(tmp_path / "r.json")
+    records.write(tmp_path / "r.json", found)
+    read = records.read(tmp_path / "r.json")
     assert msgspec.json.encode(read) == msgspec.json.encode(found)
 
 
@@ -213,7 +213,7 @@ def test_what_is_no_result_is_refused_in_a_sentence(tmp_path, change, told):
     values = msgspec.to_builtins(suite(made({"a": [1.0]}))) | change
     (tmp_path / "r.json").write_bytes(msgspec.json.encode(values))
     with pytest.raises(InputError, match=told):
-        results.read(tmp_path / "r.json")
+        records.read(tmp_path / "r.json")
 
 
 def test_rows_whose_ratio_moved_by_more_than_its_spread_are_named():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from benchmarks.agreement import detections_apart
 from benchmarks.measurements.plan import Plan, Way, Work, measured
-from benchmarks.results import Measurement
+from benchmarks.records import Measurement
 from benchmarks.runtimes.packages import missing_of
 from benchmarks.workers import Opened
 
@@ -31,11 +31,12 @@ OURS = {
 """Form of the model, and whether the next images are prepared meanwhile."""
 
 
-def measure(plan: Plan) -> list[Measurement]:
+def measure(plan: Plan) -> Iterator[Measurement]:
     """Every profile."""
     with plan.preparing():
         paths = _paths(plan)
-    return [_of_profile(plan, paths, profile) for profile in PROFILES]
+    for profile in PROFILES:
+        yield _of_profile(plan, paths, profile)
 
 
 def _paths(plan: Plan) -> list[Path]:

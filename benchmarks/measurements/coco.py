@@ -13,7 +13,7 @@ from benchmarks.common import ROOT
 from benchmarks.measurements.boxes import MODEL
 from benchmarks.measurements.plan import Plan
 from benchmarks.measurements.processes import peak
-from benchmarks.results import LeftOut, Measurement, rows
+from benchmarks.records import LeftOut, Measurement, rows
 from benchmarks.turns import Effort, take_turns
 from benchmarks.workers import WayFailed
 from converter.progress import Progress

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks import conversion
 from benchmarks.measurements.plan import Plan
-from benchmarks.results import Measurement, rows
+from benchmarks.records import Measurement, rows
 
 MODEL = "efficientdet-d7x"
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from benchmarks.material import Case
 from benchmarks.measurements.network import of_case
 from benchmarks.measurements.plan import Plan
-from benchmarks.results import Measurement
+from benchmarks.records import Measurement
 from efficientdet_spec import OFFICIAL_MODELS
 
 WAYS = ("eager", "optimised", "tensorflow")
@@ -36,9 +38,11 @@ def cases(curve: str, threads: int) -> list[Case]:
     return [Case(one.model, one.size, 1, number) for number in THREADS]
 
 
-def measure(plan: Plan) -> list[Measurement]:
+def measure(plan: Plan) -> Iterator[Measurement]:
     """Every point once; those that the run has measured as networks are among these."""
     everything = dict.fromkeys(case for curve in CURVES for case in cases(curve, plan.threads))
     known = list(plan.made.values())
-    found = [of_case(plan, case, WAYS) for case in everything]
-    return [measurement for measurement in found if measurement not in known]
+    for case in everything:
+        measurement = of_case(plan, case, WAYS)
+        if measurement not in known:
+            yield measurement

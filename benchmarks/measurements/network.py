@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from benchmarks.agreement import MAX_APART, network_apart
 from benchmarks.material import Case
 from benchmarks.measurements.plan import Plan, Way, Work, measured
-from benchmarks.results import Measurement
+from benchmarks.records import Measurement
 from benchmarks.runtimes import OURS, RIVALS, eager, optimised, runtime, tensorflow
 
 PROFILED = (eager.NAME, optimised.NAME, tensorflow.NAME)
 
 
-def measure(plan: Plan) -> list[Measurement]:
+def measure(plan: Plan) -> Iterator[Measurement]:
     """Every model that was asked for, at its native size."""
-    return [of_case(plan, Case.native(model, plan.threads), plan.ways) for model in plan.models]
+    for model in plan.models:
+        yield of_case(plan, Case.native(model, plan.threads), plan.ways)
 
 
 def of_case(plan: Plan, case: Case, modules: tuple[str, ...]) -> Measurement:

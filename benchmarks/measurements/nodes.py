@@ -6,7 +6,7 @@ import multiprocessing
 from typing import Any
 
 from benchmarks.measurements.plan import Plan
-from benchmarks.results import Measurement, rows
+from benchmarks.records import Measurement, rows
 from benchmarks.workers import WayFailed
 from efficientdet_spec import get_config
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.agreement import refused
 from benchmarks.material import Material
-from benchmarks.results import LeftOut, Measurement, Profile, rows
+from benchmarks.records import LeftOut, Measurement, Profile, rows
 from benchmarks.turns import Effort, take_turns
 from benchmarks.workers import WayFailed, Worker
 from converter.progress import Progress
