@@ -188,7 +188,7 @@ def _run(given: argparse.Namespace) -> int:
         checkpoints = {"efficientdet-d0": given.checkpoint} if given.checkpoint else {}
         plan = Plan(
             material=Material(folder.resolve(), checkpoints),
-            effort=Effort(given.repeats, given.seconds),
+            effort=Effort(given.repeats, float(given.seconds)),
             threads=given.threads,
             models=given.models,
             ways=given.ways,
