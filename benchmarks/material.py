@@ -116,11 +116,11 @@ class Material:
             WayFailed: It cannot be exported.
         """
         shape = f"{case.size[0]}x{case.size[1]}-{case.batch}"
-        path = self.folder / f"{case.model}-{shape}.onnx"
+        source = self.converted(case.model)
+        path = self.folder / f"{source.stem}-{shape}.onnx"
         if not path.is_file():
             worker = Worker(
-                "benchmarks.material:export",
-                {"source": self.converted(case.model), "target": path, "case": case},
+                "benchmarks.material:export", {"source": source, "target": path, "case": case}
             )
             try:
                 worker.opened()
