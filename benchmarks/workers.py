@@ -8,6 +8,7 @@ the operating system, since some runtimes' threads go on spinning after their wo
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import multiprocessing
 import os
@@ -16,8 +17,8 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -30,6 +31,9 @@ BURST_SECONDS = 0.25
 which other ways have filled, would be measured."""
 
 MAX_BURST = 50
+
+_PARENT_DEATH_SIGNAL = 1
+"""``PR_SET_PDEATHSIG`` of Linux's ``sys/prctl.h``."""
 
 
 @dataclass(frozen=True)
@@ -86,36 +90,40 @@ class Worker:
 
     def seconds(self, turn: int) -> float:
         """Do a turn's work and say how long it took; the process is stopped before and after."""
-        self.go_on()
-        try:
+        with self._running():
             return float(self._ask("seconds", turn))
-        finally:
-            self.stop()
+
+    def account(self) -> dict[str, Any]:
+        """``stages``: seconds by part of the work since the warm-up; ``peak_memory_bytes``."""
+        with self._running():
+            return dict(self._ask("account", None))
+
+    def profile(self) -> dict[str, float] | None:
+        """Milliseconds by operation; None where the way has no profiler."""
+        with self._running():
+            found = self._ask("profile", None)
+        return None if found is None else dict(found)
 
     def stop(self) -> None:
         """Let none of the process's threads run."""
         self._signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
-        """Let them run again."""
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Within it they run."""
         self._signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.stop()
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process.pid is not None and self._process.is_alive():
             os.kill(self._process.pid, number)
 
-    def account(self) -> dict[str, Any]:
-        """``stages``: seconds by part of the work since the warm-up; ``peak_memory_bytes``."""
-        return dict(self._ask("account", None))
-
-    def profile(self) -> dict[str, float] | None:
-        """Milliseconds by operation; None where the way has no profiler."""
-        found = self._ask("profile", None)
-        return None if found is None else dict(found)
-
     def close(self) -> None:
         """End the process."""
-        self.go_on()
+        self._signal(signal.SIGCONT)
         with suppress(OSError):
             self._pipe.send(None)
         self._process.join(10)
@@ -147,6 +155,9 @@ class Worker:
 
 def _serve(function: str, arguments: dict[str, Any], pipe: Connection) -> None:
     """The process of a way, from inside."""
+    with suppress(OSError, AttributeError):
+        # A stopped process would stay for ever where the one that measures is killed.
+        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     with suppress(OSError, ValueError):
         # What libraries print is not the benchmark's output.
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -13,7 +13,7 @@ from efficientdet_spec import OFFICIAL_MODELS
 WAYS = ("eager", "optimised", "tensorflow")
 """Runtimes of the curves."""
 
-SIZES = (256, 384, 512, 640, 768, 896, 1024)
+SIZES = (256, 512, 768, 1024)
 BATCHES = (1, 2, 4, 8)
 THREADS = (1, 2)
 

@@ -139,30 +139,10 @@ def measured(
     workers: dict[str, Worker] = {}
     try:
         apart = _opened(plan, work, ways, workers, reasons)
-        progress = Progress(f"{work.what}: {work.subject}", unit="rounds")
-        with plan.timing(), progress:
-            progress(0, plan.effort.repeats)
-            for worker in workers.values():
-                worker.stop()
-            calls = {name: worker.seconds for name, worker in workers.items()}
-            taken = take_turns(calls, plan.effort, progress)
-        rounds = len(taken[work.reference])
-        more = {}
-        for name, worker in workers.items():
-            worker.go_on()
-            account = worker.account()
-            stages = {
-                stage: round(value / (rounds * work.per), 6)
-                for stage, value in account.pop("stages").items()
-            }
-            found = apart[name]
-            more[name] = {**account, "stages": stages, "apart": float(f"{found:.3g}")}
-        profiles = []
-        with plan.preparing():
-            for name in work.profiled:
-                found = workers[name].profile() if name in workers else None
-                if found is not None:
-                    profiles.append(Profile(name, _longest(found)))
+        taken, profiles = _timed(plan, work, workers)
+        more = _accounts(work, workers, len(taken[work.reference]))
+        for name, account in more.items():
+            account["apart"] = float(f"{apart[name]:.3g}")
     finally:
         for worker in workers.values():
             worker.close()
@@ -220,6 +200,33 @@ def _opened(
         if name in workers:
             workers[name] = workers.pop(name)
     return apart
+
+
+def _timed(
+    plan: Plan, work: Work, workers: Mapping[str, Worker]
+) -> tuple[dict[str, list[float]], list[Profile]]:
+    """Let the ways take turns, and run some of them under a profiler; none runs beside another."""
+    progress = Progress(f"{work.what}: {work.subject}", unit="rounds")
+    with plan.timing(), progress:
+        progress(0, plan.effort.repeats)
+        for worker in workers.values():
+            worker.stop()
+        calls = {name: worker.seconds for name, worker in workers.items()}
+        taken = take_turns(calls, plan.effort, progress)
+        found = {name: workers[name].profile() for name in work.profiled if name in workers}
+    profiles = [Profile(name, _longest(item)) for name, item in found.items() if item is not None]
+    return taken, profiles
+
+
+def _accounts(work: Work, workers: Mapping[str, Worker], rounds: int) -> dict[str, dict[str, Any]]:
+    """Memory of each way, and seconds of its stages for a unit of the work."""
+    accounts = {name: worker.account() for name, worker in workers.items()}
+    for account in accounts.values():
+        account["stages"] = {
+            stage: round(value / (rounds * work.per), 6)
+            for stage, value in account["stages"].items()
+        }
+    return accounts
 
 
 def _longest(milliseconds: Mapping[str, float]) -> dict[str, float]:
