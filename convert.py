@@ -13,7 +13,6 @@ import sys
 from collections.abc import Sequence
 
 from efficientdet_parity import command_line
-from parity.commands import convert
 from parity.process import reading
 
 
@@ -26,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, as :data:`parity.process.console.EXIT_CODES` lists them.
     """
-    return command_line.main(argv, "convert.py", (convert,))
+    return command_line.main(argv, "convert.py", (command_line.CONVERT,))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ CONVERTING = (
     "    from converter.fetch.sources import resolve\n"
     "except ImportError:\n"
     "    from converter.sources import resolve\n"
-    "from torch_model.checkpoint import save_arrays\n"
+    "from torch_model.saving import save_arrays\n"
     "began = time.perf_counter()\n"
     "done = convert(resolve(sys.argv[1], Path(sys.argv[3])), model=sys.argv[4])\n"
     "save_arrays(sys.argv[2], done.config, done.arrays, done.provenance)\n"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from converter.backbones import backbone_ledger
 from converter.choice import choose_config
 from converter.fetch.cached import CheckpointFiles
-from converter.fingerprints import FLOAT, of_arrays
+from converter.fingerprints import FLOAT, of_arrays, of_parameter
 from converter.formats.registry import find, formats
 from converter.formats.renamed import without_prefix
 from converter.formats.source import OFFICIAL, TensorSource
@@ -24,11 +25,12 @@ from converter.ledger import (
     PRECISIONS,
     RAW_VALUES,
     Ledger,
+    Source,
     make_ledger,
     to_torch,
 )
 from converter.mappings.layouts import Array
-from converter.mappings.official import iterate_pairs
+from converter.mappings.official import Pair, iterate_pairs
 from converter.origin import (
     BY_CONTENT,
     BY_FOLDER,
@@ -78,28 +80,37 @@ class Readable:
     scope: str
 
 
-@dataclass(frozen=True)
-class Conversion:
-    """A checkpoint's values in PyTorch's layout, and how they came about.
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """How a checkpoint's values came to be a model's.
 
     Attributes:
         ledger: What became of every variable.
-        arrays: One writable, contiguous float32 array for each parameter.
         provenance: Source, hashes, choices and versions, as plain values.
-        raw: The raw values beside the averages, likewise; None where one kind was asked for.
         readable: How TensorFlow reads the same values; None where it cannot.
     """
 
     ledger: Ledger
-    arrays: Mapping[str, Array]
     provenance: Mapping[str, Any]
-    raw: Mapping[str, Array] | None = None
     readable: Readable | None = None
 
     @property
     def config(self) -> EfficientDetConfig:
         """The model."""
         return self.ledger.config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion(Account):
+    """A checkpoint's values in PyTorch's layout, and how they came about.
+
+    Attributes:
+        arrays: One writable, contiguous float32 array for each parameter.
+        raw: The raw values beside the averages, likewise; None where one kind was asked for.
+    """
+
+    arrays: Mapping[str, Array]
+    raw: Mapping[str, Array] | None = None
 
 
 def open_source(files: CheckpointFiles) -> TensorSource:
@@ -301,6 +312,172 @@ def _origin_notes(
     )
 
 
+class Converting:
+    """A checkpoint that is being converted: its values one after another, then their account.
+
+    So whoever writes them needs no memory for all. Call :meth:`values`, then :meth:`raw_values`,
+    each to its end, and then :meth:`finish`: what is wrong with the values themselves is only known
+    by then.
+
+    Args:
+        files: The checkpoint.
+        model: As for :func:`account`.
+        num_classes: As for :func:`account`.
+        weights: As for :func:`account`.
+        hyperparameters: As for :func:`account`.
+        backbone: As for :func:`account`.
+        progress: Called with the bytes read and their total.
+
+    Attributes:
+        ledger: What becomes of every variable, from what the checkpoint says of its tensors alone.
+
+    Raises:
+        InputError: The checkpoint cannot be read, is of another or no known model, or leaves
+            findings in the ledger.
+    """
+
+    def __init__(
+        self,
+        files: CheckpointFiles,
+        *,
+        model: str | None = None,
+        num_classes: int | None = None,
+        weights: str = "ema",
+        hyperparameters: Hyperparameters | None = None,
+        backbone: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._files, self._weights, self._is_whole = files, weights, backbone is None
+        source, self._release = open_source(files), None
+        if backbone is not None:
+            source, ledger = _of_backbone(source, backbone, weights)
+        else:
+            ledger, self._release = _ledger(
+                source, files, model, num_classes, weights, hyperparameters
+            )
+        ledger.require_complete(str(source.path))
+        self.ledger, self._source = ledger, source
+        self._reader = Reader(source, progress, _variances(ledger))
+        self._vectors: dict[str, Array] = {}
+        self._checksums: dict[str, int] = {}
+
+    def values(self) -> Iterator[tuple[str, Array]]:
+        """Every parameter's name with a writable, contiguous float32 array that nobody else has.
+
+        Raises:
+            InputError: A tensor is damaged, or holds a value that float32 cannot hold.
+        """
+        official = {pair.parameter: pair for pair in iterate_pairs(self.ledger.config)}
+        for item, (name, array) in zip(
+            self.ledger.sources, self._read(self.ledger.sources), strict=True
+        ):
+            if array.ndim < 2:
+                self._vectors[name] = array
+            if self._is_whole and not _has_official_sums(self._source, item, official[name]):
+                self._checksums |= of_parameter(official[name], array)
+            yield name, array
+
+    def raw_values(self) -> Iterator[tuple[str, Array]]:
+        """The raw values beside the averages, likewise; none where one kind was asked for."""
+        return self._read(self.ledger.raw_sources)
+
+    def _read(self, sources: Sequence[Source]) -> Iterator[tuple[str, Array]]:
+        with self._readable(), self._reader.ahead(_names(sources)):
+            yield from to_torch(sources, self._reader.read_float32)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"{self._source.path} cannot be read ({error.strerror or error}); copy it to "
+                f"another disk, or download it again.",
+                Cause.of(error),
+            ) from error
+
+    def finish(self) -> Account:
+        """Verify what has not been read, and say what became of all.
+
+        Raises:
+            InputError: A tensor is damaged, or values that would be used are NaN or infinite, or
+                variances that make such.
+        """
+        with self._readable():
+            ledger = self._judged()
+            return Account(
+                ledger=ledger,
+                provenance=self._provenance(ledger),
+                readable=_tensorflow_reads(self._source, self._weights),
+            )
+
+    def _judged(self) -> Ledger:
+        """The ledger with what is to be noted of the values."""
+        ledger = self._reader.finish(self.ledger)
+        untrained = untrained_notes(self._vectors)
+        if untrained and self._weights != RAW_VALUES and self._is_whole:
+            require_trained_alike(self._source, ledger, untrained[0])
+        return replace(ledger, notes=(*ledger.notes, *untrained))
+
+    def _provenance(self, ledger: Ledger) -> dict[str, Any]:
+        source, checksums, weights = self._source, self._reader.checksums, self._weights
+        used = _names((*ledger.sources, *ledger.raw_sources))
+        of_model = None
+        if self._is_whole:
+            known = {**_summed(source, ledger, checksums), **self._checksums}
+            of_model = of_arrays(ledger.config, {}, known)
+        release = self._release or fitting(
+            recognise_values(of_model), (base_model(ledger.config.name),)
+        )
+        return {
+            "source": self._files.origin,
+            "container": source.FORMAT,
+            "archive_sha256": self._files.archive_sha256,
+            **source.digests(),
+            "checkpoint_fingerprint": fingerprint(checksums),
+            "values_fingerprint": fingerprint(
+                {name: checksums[name] for name in (source.entries[key].name for key in used)}
+            ),
+            "model_fingerprint": of_model,
+            "checked": source.CHECKED,
+            "release": _release_record(release, ledger.config),
+            "licence": _licence(self._files, source, release),
+            "weights": ONLY_VALUE
+            if source.ONLY_VALUE or twins_are_alike(source, ledger)
+            else weights,
+            "stripped_prefix": self._files.strip or None,
+            "variables": ledger.counts(),
+            "dtypes": dict(Counter(PRECISIONS[source.entries[name].dtype_name] for name in used)),
+            "notes": list(ledger.notes),
+            **({"hyperparameters": dict(ledger.hyperparameters)} if ledger.hyperparameters else {}),
+            **_earlier(source),
+            "versions": {
+                name: installed_version(name) for name in ("efficientdet-parity", "numpy", "torch")
+            },
+        }
+
+    def collect(self) -> Conversion:
+        """All values together, with their account.
+
+        Raises:
+            InputError: As of :meth:`values` and :meth:`finish`.
+        """
+        arrays, raw = dict(self.values()), dict(self.raw_values())
+        done = self.finish()
+        return Conversion(
+            ledger=done.ledger,
+            provenance=done.provenance,
+            readable=done.readable,
+            arrays=arrays,
+            raw=raw or None,
+        )
+
+
+def _names(sources: Iterable[Source]) -> list[str]:
+    """The variables that fill parameters."""
+    return [name for item in sources for name in item.variables]
+
+
 def convert(
     files: CheckpointFiles,
     *,
@@ -326,51 +503,15 @@ def convert(
         InputError: The checkpoint cannot be read, is damaged, leaves findings in the ledger, or
             holds NaN or infinite values, or variances that make such, where they would be used.
     """
-    source = open_source(files)
-    release = None
-    if backbone is not None:
-        source, ledger = _of_backbone(source, backbone, weights)
-    else:
-        ledger, release = _ledger(source, files, model, num_classes, weights, hyperparameters)
-    ledger.require_complete(str(source.path))
-    reader = Reader(source, progress, _variances(ledger))
-    arrays = dict(to_torch(ledger.sources, reader.read_float32))
-    raw = dict(to_torch(ledger.raw_sources, reader.read_float32))
-    ledger = reader.finish(ledger)
-    untrained = untrained_notes(arrays)
-    if untrained and weights != RAW_VALUES and backbone is None:
-        require_trained_alike(source, ledger, untrained[0])
-    ledger = replace(ledger, notes=(*ledger.notes, *untrained))
-    used = [name for item in (*ledger.sources, *ledger.raw_sources) for name in item.variables]
-    of_model = None
-    if backbone is None:
-        of_model = of_arrays(ledger.config, arrays, _summed(source, ledger, reader.checksums))
-    release = release or fitting(recognise_values(of_model), (base_model(ledger.config.name),))
-    provenance = {
-        "source": files.origin,
-        "container": source.FORMAT,
-        "archive_sha256": files.archive_sha256,
-        **source.digests(),
-        "checkpoint_fingerprint": fingerprint(reader.checksums),
-        "values_fingerprint": fingerprint(
-            {name: reader.checksums[name] for name in (source.entries[key].name for key in used)}
-        ),
-        "model_fingerprint": of_model,
-        "checked": source.CHECKED,
-        "release": _release_record(release, ledger.config),
-        "licence": _licence(files, source, release),
-        "weights": ONLY_VALUE if source.ONLY_VALUE or twins_are_alike(source, ledger) else weights,
-        "stripped_prefix": files.strip or None,
-        "variables": ledger.counts(),
-        "dtypes": dict(Counter(PRECISIONS[source.entries[name].dtype_name] for name in used)),
-        "notes": list(ledger.notes),
-        **({"hyperparameters": dict(ledger.hyperparameters)} if ledger.hyperparameters else {}),
-        **_earlier(source),
-        "versions": {
-            name: installed_version(name) for name in ("efficientdet-parity", "numpy", "torch")
-        },
-    }
-    return Conversion(ledger, arrays, provenance, raw or None, _tensorflow_reads(source, weights))
+    return Converting(
+        files,
+        model=model,
+        num_classes=num_classes,
+        weights=weights,
+        hyperparameters=hyperparameters,
+        backbone=backbone,
+        progress=progress,
+    ).collect()
 
 
 def _summed(
@@ -389,13 +530,16 @@ def _summed(
     found: dict[str, int] = {}
     for pair in iterate_pairs(ledger.config):
         item = chosen[pair.parameter]
-        if item.pair.layout != pair.layout:
-            continue
-        entries = [source.entries[name] for name in item.variables]
-        if all(entry.dtype_name == FLOAT for entry in entries):
-            named = zip(pair.variables, entries, strict=True)
-            found |= {variable: checksums[entry.name] for variable, entry in named}
+        if _has_official_sums(source, item, pair):
+            named = zip(pair.variables, item.variables, strict=True)
+            found |= {variable: checksums[source.entries[name].name] for variable, name in named}
     return found
+
+
+def _has_official_sums(source: TensorSource, item: Source, pair: Pair) -> bool:
+    """Whether a parameter's tensors have the very bytes that its official variables have."""
+    entries = (source.entries[name] for name in item.variables)
+    return item.pair.layout == pair.layout and all(entry.dtype_name == FLOAT for entry in entries)
 
 
 def _earlier(source: TensorSource) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import google_crc32c
 import numpy as np
 
 from converter.mappings.layouts import Array
-from converter.mappings.official import iterate_pairs
+from converter.mappings.official import Pair, iterate_pairs
 from converter.tensorflow_files.bundle import fingerprint
 from efficientdet_spec import EMA_SUFFIX, EfficientDetConfig
 
@@ -71,11 +71,19 @@ def of_arrays(
         if all(name in known for name in pair.variables):
             checksums |= {name: known[name] for name in pair.variables}
             continue
-        parts = pair.layout.to_tensorflow(np.asarray(arrays[pair.parameter], np.float32))
-        checksums |= {
-            name: checksum(part) for name, part in zip(pair.variables, parts, strict=True)
-        }
+        checksums |= of_parameter(pair, arrays[pair.parameter])
     return fingerprint(checksums)
+
+
+def of_parameter(pair: Pair, array: Array) -> dict[str, int]:
+    """The checksums of the official variables that a parameter's values are.
+
+    Args:
+        pair: The parameter, by its official names.
+        array: Its values, in PyTorch's layout.
+    """
+    parts = pair.layout.to_tensorflow(np.asarray(array, np.float32))
+    return {name: checksum(part) for name, part in zip(pair.variables, parts, strict=True)}
 
 
 def of_index(

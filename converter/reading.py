@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,6 +14,17 @@ from converter.ledger import FLOAT64, PRECISIONS, Ledger
 from converter.mappings.layouts import Array
 from converter.tensorflow_files.bundle import count_not_finite
 from efficientdet_spec import BATCH_NORM_EPSILON, Cause, InputError
+from efficientdet_spec.prefetch import ahead
+
+_GROUP = 2**20
+"""Bytes of the tensors that are handed from one thread to another together: most are small."""
+
+_AHEAD = 2
+"""Groups that may be read before they are needed. Memory that is taken afresh costs more time than
+waiting now and then."""
+
+_VERIFYING = 2
+"""Threads that verify what is not needed. A third would wait for the memory."""
 
 
 @dataclass
@@ -42,9 +54,49 @@ class Reader:
     negative: dict[str, int] = field(default_factory=dict)
     done: int = 0
     total: int = field(init=False)
+    _coming: Iterator[tuple[str, Array]] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.total = sum(entry.size for entry in self.source.entries.values())
+
+    @contextmanager
+    def ahead(self, names: Iterable[str]) -> Iterator[None]:
+        """Within it tensors are read and verified in a thread, while others are laid out.
+
+        Args:
+            names: All that will be read within, in this order; nothing else may be.
+        """
+        read = ahead(self._read_group, self._grouped(names), _AHEAD)
+        with closing(read):
+            self._coming = (pair for group in read for pair in group)
+            try:
+                yield
+            finally:
+                self._coming = None
+
+    def _grouped(self, names: Iterable[str]) -> Iterator[list[str]]:
+        """Names in groups of tensors of which each has some size."""
+        group: list[str] = []
+        size = 0
+        for name in names:
+            group.append(name)
+            size += self.source.entries[name].size
+            if size >= _GROUP:
+                yield group
+                group, size = [], 0
+        if group:
+            yield group
+
+    def _read_group(self, names: list[str]) -> list[tuple[str, Array]]:
+        return [(name, self.source.read(name)) for name in names]
+
+    def _next(self, name: str) -> Array:
+        """What has been read ahead."""
+        assert self._coming is not None
+        found, array = next(self._coming)
+        if found != name:
+            raise ValueError(f"{found} was read ahead where {name} is needed")
+        return array
 
     def read(self, name: str) -> Array:
         """A tensor's values, counted.
@@ -55,7 +107,7 @@ class Reader:
         Raises:
             InputError: It is damaged.
         """
-        array = self.source.read(name)
+        array = self.source.read(name) if self._coming is None else self._next(name)
         is_float = array.dtype.kind == "f"
         self._count(name, count_not_finite(array) if is_float else 0, array)
         if name in self.variances:
@@ -107,6 +159,7 @@ class Reader:
                 are variances that make a batch norm so.
         """
         used = {name for item in (*ledger.sources, *ledger.raw_sources) for name in item.variables}
+        to_verify: list[str] = []
         for name, entry in self.source.entries.items():
             if name in self.not_finite:
                 continue
@@ -115,9 +168,10 @@ class Reader:
             elif name in self.variances:
                 self.read(name)
             elif self.source.crc32c(name) is not None:
-                self._count(name, self.source.verify(name), None)
+                to_verify.append(name)
             elif holds_numbers(entry):
                 self.read(name)
+        self._verify(to_verify)
         bad = [name for name in self.source.entries if self.not_finite.get(name)]
         spoilt = [name for name in bad if name in used]
         if spoilt:
@@ -129,6 +183,16 @@ class Reader:
         notes = [f"Of the values that are not used, {self._described(bad)}."] if bad else []
         notes += self._judged_variances()
         return replace(ledger, notes=(*ledger.notes, *notes)) if notes else ledger
+
+    def _verify(self, names: list[str]) -> None:
+        """Verify tensors whose checksums the container records, several at a time."""
+        with closing(ahead(self._verify_group, self._grouped(names), _AHEAD, _VERIFYING)) as groups:
+            for group in groups:
+                for name, not_finite in group:
+                    self._count(name, not_finite, None)
+
+    def _verify_group(self, names: list[str]) -> list[tuple[str, int]]:
+        return [(name, self.source.verify(name)) for name in names]
 
     def _judged_variances(self) -> list[str]:
         """What to note of variances that are negative, yet so near 0 that they can be used.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from converter.formats.source import Entry
 from efficientdet_spec import EMA_SUFFIX
@@ -36,6 +37,7 @@ _TRAINING_STATE = {
 }
 
 
+@lru_cache(maxsize=1 << 14)
 def split(name: str) -> tuple[str, tuple[str, ...]]:
     """A checkpoint name as the model variable it belongs to and the suffixes behind it.
 

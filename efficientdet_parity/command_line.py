@@ -5,20 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from parity.commands import (
-    coco,
-    convert,
-    detect,
-    doctor,
-    inspect,
-    models,
-    nodes,
-    record,
-    seed,
-    self_check,
-)
 from parity.commands.asking.command_line import (
     Command,
+    Listing,
     Shown,
     command_parser,
     command_word,
@@ -27,25 +16,33 @@ from parity.commands.asking.command_line import (
 )
 from parity.process.console import guarded
 from parity.results.place import ResultPlace
-from reports.commands import diff, report
 
-COMMANDS: Sequence[Command] = (
-    convert,
-    inspect,
-    nodes,
-    record,
-    coco,
-    detect,
-    report,
-    diff,
-    self_check,
-    seed,
-    models,
-    doctor,
+CONVERT = Command("convert", "parity.settings.convert.ConvertSettings", "parity.commands.convert")
+"""All that ``convert.py`` does."""
+
+COMMANDS = (
+    CONVERT,
+    Command("inspect", "parity.settings.inspect.InspectSettings", "parity.commands.inspect"),
+    Command("nodes", "parity.settings.nodes.NodesSettings", "parity.commands.nodes"),
+    Command("record", "parity.settings.record.RecordSettings", "parity.commands.record"),
+    Command("coco", "parity.settings.coco.CocoSettings", "parity.commands.coco"),
+    Command("detect", "parity.settings.detect.DetectSettings", "parity.commands.detect"),
+    Command("report", "parity.settings.report.ReportSettings", "reports.commands.report"),
+    Command("diff", "parity.settings.diff.DiffSettings", "reports.commands.diff"),
+    Command(
+        "self-check",
+        "parity.settings.self_check.SelfCheckSettings",
+        "parity.commands.self_check",
+        (Listing("--list", "list the catalogue of faults and exit", "listed"),),
+    ),
+    Command("seed", "parity.settings.seed.SeedSettings", "parity.commands.seed"),
+    Command("models", "parity.settings.models.ModelsSettings", "parity.commands.models"),
+    Command("doctor", "parity.settings.doctor.DoctorSettings", "parity.commands.doctor"),
 )
-"""All that ``efficientdet-parity`` can be asked to do."""
+"""All that ``efficientdet-parity`` can be asked to do. A command is imported when it is asked for,
+so that none waits for what the others need."""
 
-COMPARISONS: Sequence[Command] = tuple(item for item in COMMANDS if item is not convert)
+COMPARISONS = tuple(item for item in COMMANDS if item is not CONVERT)
 """What ``compare.py`` can be asked to do."""
 
 _ABOUT = (
@@ -74,8 +71,7 @@ def main(
 
     def work() -> int:
         _expect_result(place, program, commands, typed)
-        completing = any(word.startswith("--print-completion") for word in typed)
-        parser = command_parser(program, _ABOUT, commands, completing=completing)
+        parser = command_parser(program, _ABOUT, commands, typed)
         try:
             asked = parse(parser, commands, typed)
         except Shown:
@@ -93,9 +89,9 @@ def _expect_result(
     """Say where the result is to go: a mistake among the other words is written there too."""
     if len(commands) == 1:
         (command,) = commands
-        place.expect(program, result_file(command.SETTINGS, typed))
+        place.expect(program, result_file(command.settings, typed))
         return
     first = command_word(typed)
     for command in commands:
-        if first == command.SETTINGS.COMMAND:
-            place.expect(f"{program} {first}", result_file(command.SETTINGS, typed))
+        if first == command.name:
+            place.expect(f"{program} {first}", result_file(command.settings, typed))

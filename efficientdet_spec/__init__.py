@@ -62,7 +62,7 @@ from efficientdet_spec.models import (
 )
 from efficientdet_spec.nodes import IMAGES, Node, Part, iterate_nodes
 from efficientdet_spec.official import OFFICIAL_KEYS, Contradiction, field_of, first_difference
-from efficientdet_spec.open_files import OpenFile
+from efficientdet_spec.open_files import OpenFile, writing
 from efficientdet_spec.operations import (
     BATCH_NORM_DECAY,
     BATCH_NORM_EPSILON,
@@ -162,4 +162,5 @@ __all__ = [
     "sync_folder",
     "temporary_beside",
     "told",
+    "writing",
 ]

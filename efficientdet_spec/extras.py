@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 
 from efficientdet_spec.errors import Cause, InputError
+from efficientdet_spec.versions import requirements_of
 
 PROJECT = "efficientdet-parity"
 
@@ -60,12 +60,8 @@ def install_command(extra: str) -> str:
 
 def _requirements(extra: str) -> list[str]:
     """What the installed project says that an extra consists of, such as ``tensorflow>=2.16``."""
-    try:
-        lines = metadata.requires(PROJECT) or []
-    except metadata.PackageNotFoundError:
-        return []
     found = []
-    for line in lines:
+    for line in requirements_of(PROJECT):
         package, _, marker = line.partition(";")
         if re.search(rf"""extra\s*==\s*["']{re.escape(extra)}["']""", marker):
             found.append(package.strip())

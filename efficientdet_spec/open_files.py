@@ -1,13 +1,16 @@
-"""A file that is read at any place, for as long as somebody needs it."""
+"""Files of many bytes: one that is read at any place, and one that is written whole."""
 
 from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from efficientdet_spec.errors import Cause, InputError
-from efficientdet_spec.files import open_regular
+from efficientdet_spec.files import open_regular, replacing
 
 
 class OpenFile:
@@ -64,3 +67,28 @@ class OpenFile:
                     Cause.FORMAT,
                 )
             target, offset = target[count:], offset + count
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which appears complete at the end of the context or not at all.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: It cannot be written; nothing is left behind then.
+    """
+    try:
+        with replacing(path) as temporary, open(temporary, "wb", _BUFFER) as stream:
+            yield stream
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror or error}); nothing was left behind: "
+            f"choose a folder that exists, is writable and has room.",
+            Cause.of(error),
+        ) from error
+
+
+_BUFFER = 2**20
+"""Bytes that are handed to the system together."""

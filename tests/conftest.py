@@ -52,7 +52,7 @@ def tiny_conversion(tiny_checkpoint):
 @pytest.fixture(scope="session")
 def tiny_pth(tiny_conversion, tmp_path_factory):
     """The tiny checkpoint as a ``.pth`` file; not to be changed."""
-    from torch_model.checkpoint import save_arrays
+    from torch_model.saving import save_arrays
 
     path = tmp_path_factory.mktemp("converted") / "tiny.pth"
     done = tiny_conversion

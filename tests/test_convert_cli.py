@@ -27,14 +27,14 @@ import torch
 import convert
 import torch_model
 from converter.variables import EMA
-from efficientdet_spec import TINY, Cause, InputError
-from torch_model import checkpoint as checkpoint_module
+from efficientdet_spec import TINY, Cause, InputError, open_files
 from torch_model.checkpoint import (
     ModelCheckpoint,
     from_arrays,
     load_checkpoint,
     save_checkpoint,
 )
+from torch_model.container_writing import TorchFileWriter, WritingThread
 from torch_model.model_file import FORMAT, FORMAT_VERSION, RAW_VERSION
 
 ROOT = Path(convert.__file__).resolve().parent
@@ -330,10 +330,10 @@ def test_target_lies_in_no_folder(parent, tiny_checkpoint, tmp_path, refused):
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
 def test_folder_that_refuses_files(code, tiny_checkpoint, target, refused, monkeypatch):
-    def refuse(path, mode):
+    def refuse(path, mode, *rest):
         raise OSError(code, os.strerror(code), str(path))
 
-    monkeypatch.setattr(checkpoint_module, "open", refuse, raising=False)
+    monkeypatch.setattr(open_files, "open", refuse, raising=False)
     message = refused(tiny_checkpoint, target)
     assert f"{target} cannot be written ({os.strerror(code)})" in message
 
@@ -362,24 +362,24 @@ def test_a_full_disk(tiny_checkpoint, target, refused, monkeypatch):
     target.write_bytes(b"an earlier model")
     written = []
 
-    def write_half(content, stream):
-        stream.write(b"half a file")
-        stream.flush()
+    def write_half(writer, batch):
+        writer.stream.write(b"half a file")
+        writer.stream.flush()
         written.extend(target.parent.glob(".*.tmp"))
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(torch, "save", write_half)
+    monkeypatch.setattr(WritingThread, "write", write_half)
     assert "(No space left on device)" in refused(tiny_checkpoint, target)
     assert len(written) == 1
     assert target.read_bytes() == b"an earlier model"
 
 
 def test_interruption_leaves_nothing(tiny_checkpoint, target, run, monkeypatch):
-    def interrupt(content, stream):
-        stream.write(b"half a file")
+    def interrupt(writer, content):
+        writer.add(np.zeros(2**20))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(torch, "save", interrupt)
+    monkeypatch.setattr(TorchFileWriter, "finish", interrupt)
     code, out, err = run(tiny_checkpoint, target)
     assert (code, out) == (130, "")
     assert err == "convert.py: interrupted; nothing half-written is left\n"

@@ -15,11 +15,10 @@ from documents import PAGES, ROOT, anchors, blocks, command_lines, dead_links
 from made_images import waves
 
 import torch_model
-from efficientdet_parity.command_line import COMMANDS, COMPARISONS
+from efficientdet_parity.command_line import COMMANDS, COMPARISONS, CONVERT
 from efficientdet_spec import InputError, get_config
-from parity.commands import convert
 from parity.commands.asking.command_line import command_parser, parse
-from torch_model.checkpoint import save_backbone
+from torch_model.saving import save_backbone
 
 RUN = ("README.md", "docs/convert.md", "docs/library.md")
 """Documents whose Python is run, all blocks of one in order, as a reader types them."""
@@ -210,7 +209,7 @@ def test_command_lines_are_understood(page, files):
     commands = {
         "efficientdet-parity": COMMANDS,
         "python compare.py": COMPARISONS,
-        "python convert.py": [convert],
+        "python convert.py": (CONVERT,),
     }
     for program, line in command_lines(page):
         words = shlex.split(line.partition(" > ")[0])

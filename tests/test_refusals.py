@@ -278,7 +278,7 @@ SHORT = {
     "names", "known", "MODELS", "BACKBONES", "METHODS", "missing", "given", "trust", "_OPENING",
     "by_name", "package_names()", "STAGES", "STAGES[stage]", "PROFILES", "OFFICIAL_MODELS",
     "sorted(RESERVED)", "SUFFIXES", "others", "str(error).split()", "told", "DTYPES",
-    "FORMS",
+    "FORMS", "TYPES",
 }  # fmt: skip
 """What messages join that is short: registries of this project, options, arguments of functions."""
 

@@ -8,10 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from efficientdet_parity.command_line import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 FRAMEWORKS = {"tensorflow", "torch"}
 TOP = {"reports", "convert", "compare"}
 ROOMS = {"converter", "torch_model", "reference_tf"}
+SLOW = {
+    "numpy",
+    "numba",
+    "yaml",
+    "shtab",
+    "importlib.metadata",
+    "http.client",
+    "parity.commands.convert",
+}
 
 # What importing each of these must not bring along.
 WALLS = {
@@ -21,6 +32,7 @@ WALLS = {
     "efficientdet_parity.comparing": FRAMEWORKS | {"torch_model", "reference_tf"} | TOP,
     "efficientdet_parity.converting": FRAMEWORKS | {"torch_model", "reference_tf"} | TOP,
     "converter.conversion": FRAMEWORKS | TOP,
+    "converter.fetch.sources": FRAMEWORKS | TOP | {"http.client", "ssl", "importlib.metadata"},
     "converter.seeded": FRAMEWORKS | TOP,
     "converter.formats.own": FRAMEWORKS | TOP,
     "converter.formats.pth": FRAMEWORKS | TOP,
@@ -32,6 +44,7 @@ WALLS = {
     "converter.mappings.zylo117": FRAMEWORKS | TOP,
     "torch_model": {"tensorflow", "converter", "reference_tf"} | TOP,
     "torch_model.model": {"tensorflow", "converter", "reference_tf"} | TOP,
+    "torch_model.saving": FRAMEWORKS | {"converter", "reference_tf"} | TOP,
     "torch_model.model_file": FRAMEWORKS | {"converter", "reference_tf"} | TOP,
     "torch_model.preprocess": FRAMEWORKS | {"converter", "reference_tf"} | TOP,
     "reference_tf": {"torch", "converter", "torch_model"} | TOP,
@@ -73,7 +86,7 @@ WALLS = {
     "parity.coco.metrics": FRAMEWORKS | ROOMS | {"cv2", "pycocotools"} | TOP,
     "parity.detections.matching": FRAMEWORKS | ROOMS | TOP,
     "parity.detections.shards": FRAMEWORKS | ROOMS | TOP,
-    "parity.process.prefetch": FRAMEWORKS | ROOMS | TOP,
+    "efficientdet_spec.prefetch": FRAMEWORKS | ROOMS | TOP,
     "parity.detections.cluster": FRAMEWORKS | ROOMS | {"distributed"} | TOP,
     "parity.detections.messages": FRAMEWORKS | ROOMS | {"cv2", "distributed"} | TOP,
     "parity.detections.worker": FRAMEWORKS | ROOMS | {"cv2", "distributed", "dask"} | TOP,
@@ -93,6 +106,9 @@ WALLS = {
     "faults.held_out": {"parity"} | TOP,
     "convert": FRAMEWORKS,
     "compare": FRAMEWORKS,
+    **{item.module: FRAMEWORKS | {"numba"} for item in COMMANDS},
+    # Of a program that is asked for its help, the commands stay where they are.
+    "efficientdet_parity.command_line": FRAMEWORKS | ROOMS | TOP | SLOW,
 }
 
 
@@ -140,7 +156,8 @@ def test_the_check_sees_a_breach():
     # Whichever of several it is that brings it.
     together = "efficientdet_spec, torch_model.model, converter.ledger"
     assert brought_along(together, {"torch", "tensorflow"}) == {"torch"}
-    assert "converter" in brought_along("convert", {"converter"})
+    assert "converter" in brought_along("parity.commands.convert", {"converter"})
+    assert "shtab" in brought_along("shtab", SLOW)
 
 
 def imported(source):

@@ -19,7 +19,6 @@ from efficientdet_spec import (
     InputError,
     first_difference,
     printable,
-    replacing,
     summary,
 )
 from torch_model.container import PickledError, open_torch_file
@@ -30,16 +29,12 @@ from torch_model.model_file import (
     FORMAT,
     RAW,
     ModelFile,
-    described,
     open_model_file,
     save_as_safetensors,
-    tensor_digest,
 )
 from torch_model.pickled import StoredTensor
 from torch_model.safetensors import SafetensorsFile, is_safetensors
-
-_BACKBONE = "backbone."
-"""What the names of a backbone's parameters begin with in a detector."""
+from torch_model.saving import save_arrays
 
 _INSIDE = ("state_dict", "model_state_dict", "model")
 """Under which keys trainers keep a state dict in a file with more in it."""
@@ -67,30 +62,18 @@ class ModelCheckpoint:
     raw: Mapping[str, Tensor] | None = None
 
 
-def save_checkpoint(
-    path: str | os.PathLike[str], checkpoint: ModelCheckpoint, kind: str = FORMAT
-) -> None:
+def save_checkpoint(path: str | os.PathLike[str], checkpoint: ModelCheckpoint) -> None:
     """Write ``checkpoint`` to ``path`` as a ``.pth``; the file appears complete or not at all.
 
     Args:
         path: The file.
-        checkpoint: The model. A file with raw values is of version 3, which programs that know
-            only version 2 refuse; without, it is of version 2.
-        kind: ``FORMAT``, or ``BACKBONE_FORMAT`` for a backbone alone.
+        checkpoint: The model.
 
     Raises:
-        InputError: The file cannot be written (no such folder, no right, disk full).
+        InputError: As of :func:`~torch_model.saving.save_arrays`.
     """
-    state, raw = _row_majors(checkpoint)
-    content = described(
-        kind,
-        checkpoint.config,
-        checkpoint.provenance,
-        {name: tensor_digest(value.numpy()) for name, value in state.items()},
-        None if raw is None else {n: tensor_digest(value.numpy()) for n, value in raw.items()},
-    )
-    tensors = {"state_dict": state, **({} if raw is None else {"raw_state_dict": raw})}
-    _write(Path(path), {**content, **tensors})
+    state, raw = _arrays_of(checkpoint)
+    save_arrays(path, checkpoint.config, state, checkpoint.provenance, raw)
 
 
 def save_safetensors(path: str | os.PathLike[str], checkpoint: ModelCheckpoint) -> None:
@@ -103,105 +86,20 @@ def save_safetensors(path: str | os.PathLike[str], checkpoint: ModelCheckpoint) 
     Raises:
         InputError: As of :func:`save_checkpoint`.
     """
-    state, raw = _row_majors(checkpoint)
-    save_as_safetensors(
-        Path(path),
-        checkpoint.config,
-        {name: value.numpy() for name, value in state.items()},
-        checkpoint.provenance,
-        None if raw is None else {name: value.numpy() for name, value in raw.items()},
-    )
+    state, raw = _arrays_of(checkpoint)
+    save_as_safetensors(Path(path), checkpoint.config, state, checkpoint.provenance, raw)
 
 
-def _row_majors(
+def _arrays_of(
     checkpoint: ModelCheckpoint,
-) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-    """The values and the raw ones as they are written.
-
-    Each has bytes of its own, row by row, so that a digest covers all that the file holds.
-    """
-    state = {name: _row_major(value) for name, value in checkpoint.state_dict.items()}
-    if checkpoint.raw is None:
-        return state, None
-    return state, {name: _row_major(value) for name, value in checkpoint.raw.items()}
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]] | None]:
+    """The values and the raw ones, which share memory with their tensors where these have any."""
+    state, raw = checkpoint.state_dict, checkpoint.raw
+    return _to_arrays(state), None if raw is None else _to_arrays(raw)
 
 
-def _row_major(value: Tensor) -> Tensor:
-    plain = value.detach().cpu().contiguous()
-    whole = plain.untyped_storage().nbytes() == plain.numel() * plain.element_size()
-    return plain if whole else plain.clone()
-
-
-def save_state_dict(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a plain state dict, which says nothing of a model, for another code base to load.
-
-    Args:
-        path: The file to write.
-        arrays: A writable array for each key of the code base.
-
-    Raises:
-        InputError: The file cannot be written.
-    """
-    _write(Path(path), _tensors(arrays))
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """Save a dictionary; the file appears complete or not at all."""
-    try:
-        with replacing(path) as temporary, open(temporary, "wb") as stream:
-            torch.save(content, stream)
-    except (OSError, RuntimeError) as error:
-        # torch reports a failed write as a RuntimeError; the OSError behind it says why.
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-        raise InputError(
-            f"{path} cannot be written ({reason}); nothing was left behind: choose a folder "
-            f"that exists, is writable and has room.",
-            Cause.of(error) if isinstance(error, OSError) else Cause.FILE,
-        ) from error
-
-
-def save_arrays(
-    path: str | os.PathLike[str],
-    config: EfficientDetConfig,
-    arrays: Mapping[str, NDArray[Any]],
-    provenance: Mapping[str, Any],
-    raw: Mapping[str, NDArray[Any]] | None = None,
-) -> None:
-    """Write converted arrays as a checkpoint.
-
-    Args:
-        path: The file to write, a ``.pth``.
-        config: The model.
-        arrays: A writable array for each parameter; the file shares nothing with them.
-        provenance: Where they came from, as plain values.
-        raw: The raw values beside the moving averages, likewise; None where there are none.
-
-    Raises:
-        InputError: The file cannot be written.
-    """
-    beside = None if raw is None else _tensors(raw)
-    save_checkpoint(path, ModelCheckpoint(config, _tensors(arrays), provenance, beside))
-
-
-def save_backbone(
-    path: str | os.PathLike[str],
-    config: EfficientDetConfig,
-    arrays: Mapping[str, NDArray[Any]],
-    provenance: Mapping[str, Any],
-) -> None:
-    """Write the arrays of a backbone alone, for :func:`load_backbone`.
-
-    Args:
-        path: The file to write.
-        config: Of a detector with this backbone.
-        arrays: A writable array for each parameter, by its name in the detector.
-        provenance: Where they came from, as plain values.
-
-    Raises:
-        InputError: The file cannot be written.
-    """
-    own = {name.removeprefix(_BACKBONE): array for name, array in arrays.items()}
-    save_checkpoint(path, ModelCheckpoint(config, _tensors(own), provenance), BACKBONE_FORMAT)
+def _to_arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    return {name: value.detach().cpu().numpy() for name, value in tensors.items()}
 
 
 def from_arrays(

@@ -46,17 +46,20 @@ _MAX_DIRECTORY = 2**24
 
 _BLOCK = 2**20
 _ZIP = b"PK\x03\x04"
-_END = struct.Struct("<4s4H2IH")
+END = struct.Struct("<4s4H2IH")
 """The end of a ZIP archive (APPNOTE.TXT, 4.3.16): signature, numbers of disks and records, size
 and place of the table of contents, length of a comment."""
 
-_END_64 = struct.Struct("<4sQ2H2I4Q")
+END_64 = struct.Struct("<4sQ2H2I4Q")
 """The same of an archive with large numbers (4.3.14)."""
+
+FIRST_RECORD = ".format_version"
+"""The first record of the files that are written here; PyTorch's own begin with the pickle."""
 
 _LOCATOR_BYTES = 20
 """Of what says where that one is (4.3.15); it stands between the two."""
 
-_TYPES = {
+TYPES = {
     name: np.dtype(name).newbyteorder("<")
     for name in ("bool", "uint8", "int8", "int16", "int32", "int64")
     + ("float16", "float32", "float64")
@@ -66,7 +69,7 @@ _TYPES = {
 BFLOAT16 = "bfloat16"
 """The upper half of a float32, for which NumPy has no type: read as the float32 that it is."""
 
-_STORED = {**_TYPES, BFLOAT16: np.dtype("<u2")}
+_STORED = {**TYPES, BFLOAT16: np.dtype("<u2")}
 """NumPy's type for the bytes of one element of each type."""
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -171,9 +174,9 @@ def is_torch_file(path: Path) -> bool:
             return True
         if not head.startswith(_ZIP) or len(head) < _FIRST_NAME.size:
             return False
-        # PyTorch writes the pickle first, so that a file that is cut short can be told too.
+        # By the first record a file that is cut short can be told too.
         length = _FIRST_NAME.unpack_from(head)[-2]
-        if head[_FIRST_NAME.size :][:length].endswith(b"/data.pkl"):
+        if head[_FIRST_NAME.size :][:length].endswith((b"/data.pkl", f"/{FIRST_RECORD}".encode())):
             return True
         size = os.fstat(stream.fileno()).st_size
         _check_end(path, stream, size)
@@ -520,14 +523,14 @@ class _Records:
 
 def _check_end(path: Path, stream: BinaryIO, size: int) -> None:
     """Refuse a table of contents that would take much memory before it is read."""
-    tail = _END.size + _LOCATOR_BYTES + _END_64.size
+    tail = END.size + _LOCATOR_BYTES + END_64.size
     stream.seek(max(0, size - tail))
     end = stream.read(tail)
     stream.seek(0)
-    if len(end) < _END.size or end[-_END.size :][:4] != b"PK\x05\x06":
+    if len(end) < END.size or end[-END.size :][:4] != b"PK\x05\x06":
         raise _damaged(path, "it is cut short: its end is not that of a ZIP archive")
-    length = _END.unpack(end[-_END.size :])[5]
+    length = END.unpack(end[-END.size :])[5]
     if len(end) == tail and end[:4] == b"PK\x06\x06":
-        length = max(length if length != 0xFFFFFFFF else 0, _END_64.unpack(end[: _END_64.size])[8])
+        length = max(length if length != 0xFFFFFFFF else 0, END_64.unpack(end[: END_64.size])[8])
     if length > _MAX_DIRECTORY:
         raise _damaged(path, f"its table of contents has {length:,} bytes")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,31 +15,36 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from efficientdet_spec import Cause, InputError
-from efficientdet_spec.forms import EAGER, FORMS
+from efficientdet_spec.forms import EAGER, FORMS, OPTIMIZED
 from torch_model.anchors import make_anchors
 from torch_model.decode import decode_image, read_image
+from torch_model.memory import keep_memory
 from torch_model.model import EfficientDet
-from torch_model.postprocess import Detections, postprocess, split_outputs
+from torch_model.optimized import OptimizedEfficientDet
+from torch_model.postprocess import Detections, Outputs, postprocess, split_outputs
 from torch_model.preprocess import NetworkInput, preprocess_with_scale
+from torch_model.processes import detect_in_processes
 from torch_model.profiles import OFFICIAL, Profile
 from torch_model.surroundings import Surroundings
 
 Image = str | os.PathLike[str] | bytes | NDArray[np.uint8]
 
-BATCHES_AHEAD = 2
-"""So many batches are decoded and preprocessed while the network computes."""
+BATCHES_AHEAD = 1
+"""So many batches are decoded and preprocessed before the network is free for them."""
 
 
 class Detector:
     """A model with everything around it.
 
     Args:
-        model: In evaluation mode; it is moved to the device.
+        model: In evaluation mode, or its optimised form; it is moved to the device.
         profile: The variant of each stage.
         device: Where the network runs; the other stages run on the CPU.
         size: (height, width) of the network's input; None: the model's native size.
-        form: ``eager``, or ``optimized``: the network is compiled when the first images come, and
-            this process keeps the memory that it frees, as :meth:`EfficientDet.optimized` says.
+        form: ``eager``, or ``optimized``: the network is compiled when the first images come; see
+            :class:`torch_model.optimized.OptimizedEfficientDet`.
+        keeps_memory: Whether this process is to keep memory that it frees, without which large
+            images take up to a third longer; see :func:`torch_model.memory.keep_memory`.
 
     Attributes:
         model: The network.
@@ -54,25 +60,28 @@ class Detector:
 
     def __init__(
         self,
-        model: EfficientDet,
+        model: EfficientDet | OptimizedEfficientDet,
         profile: Profile = OFFICIAL,
         *,
         device: str | torch.device = "cpu",
         size: tuple[int, int] | None = None,
         form: str = EAGER,
+        keeps_memory: bool = True,
     ) -> None:
         if form not in FORMS:
             raise InputError(
                 f"There is no form {form!r:.80} of a model; give {' or '.join(FORMS)}.",
                 Cause.OPTION,
             )
+        if keeps_memory:
+            keep_memory()
         self.profile = profile
         self.size = size or model.config.image_size
         self.around = Surroundings.of(model.config, profile)
         self.anchors = make_anchors(model.config, *self.size, self.around.aspects)
         try:
             self.device = torch.device(device)
-            placed = model.to(self.device)
+            placed: Any = model.to(self.device)
         except (RuntimeError, AssertionError) as error:
             # A build of PyTorch without CUDA reports it by an assertion.
             reason = str(error).partition("\n")[0]
@@ -81,9 +90,11 @@ class Detector:
                 f"a device that this PyTorch has.",
                 Cause.DEVICE,
             ) from error
-        self.model = placed if form == EAGER else placed.optimized()
+        if form == OPTIMIZED and not isinstance(placed, OptimizedEfficientDet):
+            placed = placed.optimized(keeps_memory=keeps_memory)
+        self.model: EfficientDet | OptimizedEfficientDet = placed
         # What is compiled is so for one number of images, which fewer are filled up to.
-        self._full = 0 if form == EAGER else 1
+        self._full = 1 if isinstance(placed, OptimizedEfficientDet) else 0
 
     def prepare(self, batch: int = 1) -> None:
         """Let everything be done that only the first images would wait for.
@@ -97,35 +108,65 @@ class Detector:
             with torch.inference_mode():
                 self._network([blank] * batch)
 
-    def detect(self, images: Sequence[Image], batch: int = 1) -> Iterator[Detections]:
+    def detect(
+        self, images: Sequence[Image], batch: int = 1, *, processes: int = 1
+    ) -> Iterator[Detections]:
         """The detections of each image, in order.
 
-        The next images are decoded and preprocessed in a thread of their own meanwhile.
+        The next images are decoded and preprocessed in a thread of its own, while these are
+        postprocessed and the caller works with them. Beside the network they are only where that
+        leaves a core free: on a GPU, or with fewer threads than cores.
 
         Args:
             images: Files, their contents, or uint8 [h, w, 3] arrays in RGB order.
             batch: Images that go through the network together.
+            processes: With more than one the images are detected by so many processes of this
+                machine, which share its cores. Each imports the program, so that this is to be
+                called behind ``if __name__ == "__main__":``, and has a model of its own.
 
         Raises:
-            InputError: An image cannot be used, or the network's predictions hold NaN.
+            InputError: An image cannot be used, the network's predictions hold NaN, or a process
+                cannot be used.
         """
         if batch < 1:
             raise InputError(
                 f"A batch of {batch} images is empty; give one image or more.", Cause.OPTION
             )
+        if processes < 1:
+            raise InputError(
+                f"{processes} processes detect nothing; give one or more.", Cause.OPTION
+            )
+        if processes > 1:
+            return detect_in_processes(self._again, images, batch, processes)
+        return self._detect(images, batch)
+
+    def _detect(self, images: Sequence[Image], batch: int) -> Iterator[Detections]:
         remaining = iter(images)
         groups = iter(lambda: list(islice(remaining, batch)), [])
         pool = ThreadPoolExecutor(1, thread_name_prefix="preprocess")
+
+        def next_inputs() -> Future[list[NetworkInput]] | None:
+            group = next(groups, None)
+            return None if group is None else pool.submit(self._prepare, group)
+
+        beside = self.device.type != "cpu" or torch.get_num_threads() < (os.cpu_count() or 1)
         try:
-            waiting = deque(
-                pool.submit(self._prepare, group) for group in islice(groups, BATCHES_AHEAD)
-            )
-            while waiting:
-                inputs = waiting.popleft().result()
-                waiting.extend(pool.submit(self._prepare, group) for group in islice(groups, 1))
-                yield from self.detect_inputs(inputs)
+            waiting = next_inputs()
+            while waiting is not None:
+                inputs = waiting.result()
+                if beside:
+                    waiting = next_inputs()
+                outputs = self._predict(inputs)
+                if not beside:
+                    waiting = next_inputs()
+                yield from self._postprocess(outputs, inputs)
         finally:
             pool.shutdown(cancel_futures=True)
+
+    @property
+    def _again(self) -> Callable[[], Detector]:
+        """Makes the same in another process."""
+        return partial(Detector, self.model, self.profile, device=str(self.device), size=self.size)
 
     def _prepare(self, images: Sequence[Image]) -> list[NetworkInput]:
         return [self.preprocess(image) for image in images]
@@ -148,7 +189,6 @@ class Detector:
             normalisation=self.around.normalisation,
         )
 
-    @torch.inference_mode()
     def detect_inputs(self, inputs: Sequence[NetworkInput]) -> list[Detections]:
         """The detections of images that :meth:`preprocess` has prepared, as one batch.
 
@@ -158,8 +198,16 @@ class Detector:
         Raises:
             InputError: The network's predictions hold NaN.
         """
+        return self._postprocess(self._predict(inputs), inputs)
+
+    @torch.inference_mode()
+    def _predict(self, inputs: Sequence[NetworkInput]) -> list[Outputs]:
         class_outputs, box_outputs = self._network([item.pixels for item in inputs])
-        outputs = split_outputs(class_outputs, box_outputs, self.model.config.num_classes)
+        return split_outputs(class_outputs, box_outputs, self.model.config.num_classes)
+
+    def _postprocess(
+        self, outputs: Sequence[Outputs], inputs: Sequence[NetworkInput]
+    ) -> list[Detections]:
         return [
             postprocess(output, self.anchors, self.size, item.scale, self.around)
             for output, item in zip(outputs, inputs, strict=True)
@@ -168,7 +216,8 @@ class Detector:
     def _network(self, images: Sequence[NDArray[np.float32]]) -> tuple[list[Tensor], list[Tensor]]:
         """The network's outputs for [H, W, 3] images, and for blank ones behind them, if any."""
         self._full = max(self._full, len(images)) if self._full else 0
-        pixels = np.stack([*images, *[np.zeros_like(images[0])] * (self._full - len(images))])
+        filling = [np.zeros_like(images[0])] * (self._full - len(images))
+        pixels = np.stack([*images, *filling]) if len(images) > 1 or filling else images[0][None]
         outputs = self.model(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device))
         classes, boxes = ([level[: len(images)] for level in levels] for levels in outputs)
         return classes, boxes

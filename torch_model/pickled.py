@@ -80,7 +80,7 @@ class _Inert:
     name: str
 
 
-_STORAGES: Mapping[str, str] = MappingProxyType(
+STORAGES: Mapping[str, str] = MappingProxyType(
     {
         "torch BFloat16Storage": "bfloat16",
         "torch BoolStorage": "bool",
@@ -365,8 +365,8 @@ def _named(name: str) -> Any:
     Raises:
         PickleError: It is none that plain tensors need.
     """
-    if name in _STORAGES:
-        return _Inert(_STORAGES[name])
+    if name in STORAGES:
+        return _Inert(STORAGES[name])
     if name in _FUNCTIONS:
         return _FUNCTIONS[name]
     module, _, last = name.rpartition(" ")

@@ -20,8 +20,15 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
-_SAMPLE_STEP = 61
+_SAMPLE_STEP = 499
 """One logit in so many is looked at to guess a threshold; prime, so that classes take turns."""
+
+FEW = 8192
+"""So many candidates are looked at first where each anchor is one: the best 100 boxes of 80
+photographs come from at most 6110."""
+
+_AT_A_TIME = 2**18
+"""Logits that are compared with a threshold at once: the answers stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,11 @@ class Chosen:
     anchors: Integers
     classes: Integers
     logits: Floats
+
+    def not_below(self, least: np.float32) -> Chosen:
+        """Those whose logits are not below ``least``."""
+        (places,) = (self.logits >= least).nonzero()
+        return Chosen(self.anchors[places], self.classes[places], self.logits[places])
 
 
 @dataclass(frozen=True)
@@ -123,12 +135,34 @@ def split_outputs(
 
 
 def _refuse_nan(kind: str, values: Floats) -> None:
-    if np.isnan(values).any():
+    # The highest of some numbers of which one is none is none.
+    if values.size and np.isnan(values.max()):
         raise InputError(
             f"The network's {kind} outputs hold NaN: its weights or the image are damaged; "
             f"convert the checkpoint again or leave the image out.",
             Cause.MODEL,
         )
+
+
+def _not_below(level: Floats, threshold: np.float32) -> Integers:
+    """Where [n] logits are not below a threshold, so that no NaN is lost."""
+    below = np.empty(min(len(level), _AT_A_TIME), bool)
+    found = [np.zeros(0, np.int64)]
+    for start in range(0, len(level), _AT_A_TIME):
+        part = level[start : start + _AT_A_TIME]
+        answer = below[: len(part)]
+        np.less(part, threshold, out=answer)
+        np.logical_not(answer, out=answer)
+        found.append(answer.nonzero()[0] + start)
+    return np.concatenate(found)
+
+
+def _all_not_below(levels: Sequence[Floats], threshold: np.float32) -> tuple[Integers, Floats]:
+    """Places in all of the levels' logits, and these logits, that are not below a threshold."""
+    places = [_not_below(level, threshold) for level in levels]
+    logits = np.concatenate([level[at] for level, at in zip(levels, places, strict=True)])
+    starts = np.cumsum([0, *(level.size for level in levels[:-1])])
+    return np.concatenate([at + start for at, start in zip(places, starts, strict=True)]), logits
 
 
 def select_top(classes: Sequence[Floats], count: int = MAX_CANDIDATES) -> Chosen:
@@ -147,19 +181,15 @@ def select_top(classes: Sequence[Floats], count: int = MAX_CANDIDATES) -> Chosen
     count = min(count, sum(level.size for level in levels))
     sample = np.concatenate([level[::_SAMPLE_STEP] for level in levels])
     rank = count // _SAMPLE_STEP + 1
-    places: list[Integers] = []
-    while sum(map(len, places)) < count:
+    flat, logits = np.zeros(0, np.int64), np.zeros(0, np.float32)
+    while len(flat) < count:
         rank = 3 * rank // 2 + 1
         threshold = (
             np.partition(sample, -rank)[-rank] if rank <= len(sample) else np.float32(-np.inf)
         )
-        # What is not below passes, so that no NaN is lost.
-        places = [np.flatnonzero(~(level < threshold)) for level in levels]
-    logits = np.concatenate([level[at] for level, at in zip(levels, places, strict=True)])
+        flat, logits = _all_not_below(levels, threshold)
     _refuse_nan("class", logits)
-    starts = np.cumsum([0, *(level.size for level in levels[:-1])])
-    flat = np.concatenate([at + start for at, start in zip(places, starts, strict=True)])
-    best = np.argsort(-logits, kind="stable")[:count]
+    best = nms.highest_first(logits)[:count]
     anchors, labels = np.divmod(flat[best], classes[0].shape[1])
     return Chosen(anchors, labels, logits[best])
 
@@ -191,17 +221,18 @@ def decode_boxes(codes: Floats, anchors: Floats) -> Floats:
     Returns:
         [K, 4] as [y1, x1, y2, x2] in pixels.
     """
-    ty, tx, th, tw = codes.T
-    y1, x1, y2, x2 = anchors.T
-    height, width = y2 - y1, x2 - x1
-    two = np.float32(2)
+    shift, growth = np.array(codes.T, np.float32, order="C").reshape(2, 2, -1)
+    low, high = np.ascontiguousarray(anchors.T).reshape(2, 2, -1)
+    sides, two = high - low, np.float32(2)
     with np.errstate(over="ignore"):
         # Rounded once: frameworks' float32 exponentials differ in the last bit.
-        h = np.exp(th.astype(np.float64)).astype(np.float32) * height
-        w = np.exp(tw.astype(np.float64)).astype(np.float32) * width
-    y = ty * height + (y1 + y2) / two
-    x = tx * width + (x1 + x2) / two
-    return np.stack([y - h / two, x - w / two, y + h / two, x + w / two], axis=1)
+        grown = np.exp(growth.astype(np.float64)).astype(np.float32)
+    grown *= sides
+    shift *= sides
+    shift += (low + high) / two
+    grown /= two
+    boxes = np.concatenate([shift - grown, shift + grown])
+    return np.ascontiguousarray(boxes.T)
 
 
 def sigmoid(logits: Floats) -> Floats:
@@ -270,15 +301,52 @@ def postprocess(
     Raises:
         InputError: The predictions hold NaN.
     """
-    profile = around.profile
     if around.max_nms_inputs:
         chosen = select_top(outputs.classes, around.max_nms_inputs)
     else:
         chosen = select_best_class(outputs.classes)
     codes = outputs.box_codes
     _refuse_nan("box", codes)
+    if len(chosen.logits) > 2 * FEW and _few_may_decide(around.suppression):
+        least = np.partition(chosen.logits, -FEW)[-FEW]
+        found = _detections(chosen.not_below(least), codes, anchors, size, scale, around)
+        if _is_decided(found.scores, least, around.suppression):
+            return found
+    return _detections(chosen, codes, anchors, size, scale, around)
+
+
+def _few_may_decide(values: SuppressionValues) -> bool:
+    """Whether candidates of lower scores have no influence on those of higher ones.
+
+    In NumPy's soft NMS they have: which of two equal scores comes first depends on their places.
+    """
+    return values.implementation == "tensorflow" or values.method in ("hard", "diou")
+
+
+def _is_decided(scores: Floats, least: np.float32, values: SuppressionValues) -> bool:
+    """Whether candidates with logits below ``least`` cannot be among the best.
+
+    Args:
+        scores: Kept of those that are not.
+        least: A logit.
+        values: Of the suppression, which never raises a score.
+    """
+    wanted = values.max_output_size
+    return 0 < wanted == len(scores) and bool(scores[-1] > sigmoid(np.array([least]))[0])
+
+
+def _detections(
+    chosen: Chosen,
+    codes: Floats,
+    anchors: Floats,
+    size: tuple[int, int],
+    scale: np.float32,
+    around: Surroundings,
+) -> Detections:
+    profile = around.profile
     scores = sigmoid(chosen.logits)
-    boxes = decode_boxes(codes[chosen.anchors], anchors[chosen.anchors])
+    # Whole rows are copied faster in this way than by an index.
+    boxes = decode_boxes(codes.take(chosen.anchors, 0), anchors.take(chosen.anchors, 0))
     labels = chosen.classes
     groups = labels if profile.scope == "per-class" else np.zeros_like(labels)
     kept = suppress(boxes, scores, groups, around.suppression)

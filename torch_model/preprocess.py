@@ -6,6 +6,7 @@ bit. Rows are computed as [h, w * 3], because NumPy is slow where the innermost 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,12 @@ LITE = Normalisation((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 
 FloatImage = NDArray[np.float32]
 
+_Load = Callable[[slice, FloatImage], None]
+"""Writes some rows of a source into [n, w * C]."""
+
+_ROWS_AT_A_TIME = 32
+"""Rows of the result, of which the source's and all between take some 200 kB each."""
+
 
 @dataclass(frozen=True)
 class NetworkInput:
@@ -82,6 +89,14 @@ class _Taps:
         lower, upper = np.split(places, 2)
         return used, _Taps(lower, upper, self.share)
 
+    def of_values(self, channels: int) -> _Taps:
+        """The same for values of [size * channels] instead of pixels of [size, channels]."""
+        within = np.arange(channels)
+        lower, upper = (
+            (places[:, None] * channels + within).reshape(-1) for places in (self.lower, self.upper)
+        )
+        return _Taps(lower, upper, np.repeat(self.share, channels))
+
 
 def normalise(image: NDArray[np.uint8], how: Normalisation = IMAGENET) -> FloatImage:
     """[H, W, 3] grey levels to float32 ``(x - mean) / deviation``.
@@ -90,11 +105,23 @@ def normalise(image: NDArray[np.uint8], how: Normalisation = IMAGENET) -> FloatI
         image: Grey levels.
         how: Mean and deviation; its ``scale_range`` comes after the padding, and not here.
     """
-    levels = image.astype(np.float32)
-    rows = levels.reshape(image.shape[0], -1)
-    rows -= np.tile(np.asarray(how.mean_rgb, np.float32), image.shape[1])
-    rows /= np.tile(np.asarray(how.stddev_rgb, np.float32), image.shape[1])
+    levels = np.empty(image.shape, np.float32)
+    _normaliser(image, how)(slice(None), levels.reshape(image.shape[0], -1))
     return levels
+
+
+def _normaliser(image: NDArray[np.uint8], how: Normalisation) -> _Load:
+    """What writes rows of an image, normalised."""
+    rows = image.reshape(image.shape[0], -1)
+    mean = np.tile(np.asarray(how.mean_rgb, np.float32), image.shape[1])
+    deviation = np.tile(np.asarray(how.stddev_rgb, np.float32), image.shape[1])
+
+    def load(part: slice, levels: FloatImage) -> None:
+        np.copyto(levels, rows[part])
+        levels -= mean
+        levels /= deviation
+
+    return load
 
 
 def shift_range(pixels: FloatImage) -> FloatImage:
@@ -113,21 +140,42 @@ def _taps(size: int, target: int, half_pixel: bool) -> _Taps:
     return _Taps(lower, upper, centre - floor)
 
 
-def _interpolate(image: FloatImage, rows: _Taps, columns: _Taps) -> FloatImage:
-    """Along x first, then along y, as TensorFlow does; float32 sums depend on the order."""
-    channels = image.shape[2]
-    left = image.take(columns.lower, 1)
-    across = image.take(columns.upper, 1)
-    flat = across.reshape(image.shape[0], -1)
-    flat -= left.reshape(flat.shape)
-    flat *= np.repeat(columns.share, channels)
-    flat += left.reshape(flat.shape)
-    top = flat[rows.lower]
-    result = flat[rows.upper]
-    result -= top
-    result *= rows.share[:, None]
-    result += top
-    return result.reshape(len(rows.share), -1, channels)
+def _interpolate(load: _Load, values: int, columns: _Taps, rows: _Taps, result: FloatImage) -> None:
+    """Along x first, then along y, as TensorFlow does; float32 sums depend on the order.
+
+    A few rows at a time: what is computed of them stays in the processor's cache.
+
+    Args:
+        load: Writes the source's rows.
+        values: Of each of them, w * C.
+        columns: Into the rows' values.
+        rows: Into the source's rows; their lower and upper indices do not decrease.
+        result: [height, width * C], what is written.
+    """
+    count, width = result.shape
+    starts = range(0, count, _ROWS_AT_A_TIME)
+    parts = [slice(start, min(start + _ROWS_AT_A_TIME, count)) for start in starts]
+    sources = [slice(rows.lower[part.start], rows.upper[part.stop - 1] + 1) for part in parts]
+    most = max((source.stop - source.start for source in sources), default=0)
+    levels = np.empty((most, values), np.float32)
+    beside, between = np.empty((2, most, width), np.float32)
+    above, below = np.empty((2, _ROWS_AT_A_TIME, width), np.float32)
+    for part, source in zip(parts, sources, strict=True):
+        length = source.stop - source.start
+        some, left, across = levels[:length], beside[:length], between[:length]
+        load(source, some)
+        # No index lies outside; "wrap" only is the fastest way to take what lies inside.
+        some.take(columns.lower, 1, left, "wrap")
+        some.take(columns.upper, 1, across, "wrap")
+        across -= left
+        across *= columns.share
+        across += left
+        upper, lower = above[: part.stop - part.start], below[: part.stop - part.start]
+        across.take(rows.lower[part] - source.start, 0, upper, "wrap")
+        across.take(rows.upper[part] - source.start, 0, lower, "wrap")
+        lower -= upper
+        lower *= rows.share[part, None]
+        np.add(lower, upper, out=result[part])
 
 
 def resize_bilinear(
@@ -142,8 +190,17 @@ def resize_bilinear(
         half_pixel: Pixels have their centres at halves (``tf.image.resize``); otherwise output
             pixel i lies at ``i * scale`` (TensorFlow 1's ``resize_images``).
     """
-    h, w = image.shape[:2]
-    return _interpolate(image, _taps(h, height, half_pixel), _taps(w, width, half_pixel))
+    h, w, channels = image.shape
+    source = image.reshape(h, -1)
+    resized = np.empty((height, width * channels), np.float32)
+    _interpolate(
+        lambda part, levels: np.copyto(levels, source[part]),
+        w * channels,
+        _taps(w, width, half_pixel).of_values(channels),
+        _taps(h, height, half_pixel),
+        resized,
+    )
+    return resized.reshape(height, width, channels)
 
 
 def fit(h: int, w: int, height: int, width: int) -> tuple[np.float32, tuple[int, int]]:
@@ -204,15 +261,22 @@ def preprocess_with_scale(
         )
     h, w = image.shape[:2]
     scale, scaled = fit(h, w, height, width)
+    rows, columns = _taps(h, scaled[0], half_pixel), _taps(w, scaled[1], half_pixel)
     # Of a large photograph most rows and columns fall between the taps.
-    used_rows, rows = _taps(h, scaled[0], half_pixel).of_used()
-    used_columns, columns = _taps(w, scaled[1], half_pixel).of_used()
-    if len(used_rows) < h:
-        image = image[used_rows]
-    if len(used_columns) < w:
-        image = image.take(used_columns, 1)
+    if h > 2 * scaled[0]:
+        used, rows = rows.of_used()
+        image = image[used]
+    if w > 2 * scaled[1]:
+        used, columns = columns.of_used()
+        image = image.take(used, 1)
     pixels = np.zeros((height, width, 3), np.float32)
-    pixels[: scaled[0], : scaled[1]] = _interpolate(normalise(image, normalisation), rows, columns)
+    _interpolate(
+        _normaliser(image, normalisation),
+        3 * image.shape[1],
+        columns.of_values(3),
+        rows,
+        pixels.reshape(height, -1)[: scaled[0], : 3 * scaled[1]],
+    )
     if normalisation.scale_range:
         pixels = shift_range(pixels)
     return NetworkInput(pixels, np.float32(1) / scale)

@@ -28,8 +28,8 @@ from efficientdet_spec import (
     lookalike_of,
     open_regular,
     printable,
-    replacing,
     shortened,
+    writing,
 )
 
 _LENGTH = struct.Struct("<Q")
@@ -323,15 +323,8 @@ def write_safetensors(
     header = json.dumps(described, separators=(",", ":")).encode()
     # The tensors begin at a multiple of eight bytes, as the format's own library has it.
     header += b" " * (-len(header) % 8)
-    try:
-        with replacing(path) as temporary, open(temporary, "wb") as stream:
-            stream.write(_LENGTH.pack(len(header)) + header)
-            for _, array in arrays:
-                little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-                stream.write(little.reshape(-1).view(np.uint8).data)
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written ({error.strerror or error}); nothing was left behind: "
-            f"choose a folder that exists, is writable and has room.",
-            Cause.of(error),
-        ) from error
+    with writing(path) as stream:
+        stream.write(_LENGTH.pack(len(header)) + header)
+        for _, array in arrays:
+            little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+            stream.write(little.reshape(-1).view(np.uint8).data)

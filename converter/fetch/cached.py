@@ -10,7 +10,6 @@ from pathlib import Path
 
 from converter.fetch.addresses import BY_HAND, display_url
 from converter.fetch.archive import extract_container, extract_files
-from converter.fetch.download import MismatchError, download
 from converter.fetch.folders import packed_files
 from converter.fetch.packings import MAX_BYTES, ArchiveError, FolderPacking
 from converter.formats.registry import find
@@ -102,6 +101,9 @@ class Fetching:
 
     def _downloaded(self, url: str, archive: Path, expected: Expected, cached: str | None) -> str:
         """The SHA-256 of an archive that is downloaded to the cache."""
+        # What speaks with servers takes long to import, and most sources are on the disk.
+        from converter.fetch.download import MismatchError, download
+
         try:
             return download(
                 url, archive, sha256=expected.sha256, size=expected.size, progress=self.progress

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from converter.fetch.addresses import BY_HAND, check_url, circle, display_url, redirected, unusable
 from converter.fetch.connection import watched_opener
+from converter.fetch.packings import MAX_ARCHIVE_BYTES
 from converter.fetch.parts import part_file
 from converter.fetch.versions import (
     Version,
@@ -29,8 +30,6 @@ from converter.fetch.versions import (
 )
 from converter.fetch.watchdog import LEAST_BYTES, WINDOW, Watchdog
 from efficientdet_spec import Cause, InputError, file_sha256, printable, put_in_place
-
-MAX_BYTES = 4 * 2**30  # The largest release is less than 1 GiB.
 
 _CHUNK = 2**18
 _MAX_REDIRECTS = 10
@@ -74,7 +73,7 @@ def download(
     least: int = LEAST_BYTES,
     attempts: int = 4,
     pause: float = 1.0,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = MAX_ARCHIVE_BYTES,
 ) -> str:
     """Downloads a file; the target appears only once it is complete and verified.
 

@@ -33,6 +33,7 @@ from efficientdet_spec import (
 )
 
 MAX_BYTES = 4 * 2**30  # The largest release, D7x, needs less than 1 GiB.
+MAX_ARCHIVE_BYTES = 4 * 2**30  # Nor has its archive more.
 MAX_MEMBERS = 10_000
 
 _GZIP = b"\x1f\x8b"

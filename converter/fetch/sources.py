@@ -16,8 +16,7 @@ from converter.fetch.cached import (
     from_archive,
     from_packed_files,
 )
-from converter.fetch.download import MAX_BYTES
-from converter.fetch.packings import looks_like_archive
+from converter.fetch.packings import MAX_ARCHIVE_BYTES, looks_like_archive
 from converter.formats.registry import Format, endings, find
 from converter.formats.shards import refuse_shard
 from converter.tensorflow_files.naming import SAVED_MODEL
@@ -291,10 +290,10 @@ def _from_local_archive(path: Path, cache: Path, sha256: str | None) -> Checkpoi
         refuse_shard(path)
         state = "a file of an unknown kind" if head else "an empty file"
         raise InputError(f"source {str(path)!r} is {state}; pass {_FORMS}", Cause.FORMAT)
-    if (size := path.stat().st_size) > MAX_BYTES:
+    if (size := path.stat().st_size) > MAX_ARCHIVE_BYTES:
         raise InputError(
-            f"archive {str(path)!r} has {size:,} bytes, more than the {MAX_BYTES:,} that are "
-            f"accepted; pass the archive of a checkpoint",
+            f"archive {str(path)!r} has {size:,} bytes, more than the "
+            f"{MAX_ARCHIVE_BYTES:,} that are accepted; pass the archive of a checkpoint",
             Cause.FORMAT,
         )
     found = _require_sha256(path, sha256, "archive")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from converter.formats.source import (
 )
 from converter.formats.state_dict import source_naming
 from converter.formats.target import Values, WrittenRow
-from converter.mappings.layouts import KEPT, Array
+from converter.mappings.layouts import KEPT, Array, Shape
 from converter.mappings.own import OWN
 from efficientdet_spec import EMA_SUFFIX, file_sha256
 from torch_model.model_file import EMA, MODEL, RAW, ModelFile, value_of
@@ -79,13 +80,32 @@ def written_rows(values: Values, raw_prefix: str) -> tuple[WrittenRow, ...]:
         values: What was written.
         raw_prefix: What stands before the name of a raw value that is beside an average.
     """
-    main = value_of(values.provenance) if values.raw is None else EMA
-    rows = [
-        WrittenRow(name, tuple(array.shape), name, KEPT.name, main)
-        for name, array in values.arrays.items()
-    ]
+    raw = None if values.raw is None else _shapes(values.raw.items())
+    return rows_of(values.provenance, _shapes(values.arrays.items()), raw, raw_prefix)
+
+
+def _shapes(arrays: Iterable[tuple[str, Array]]) -> dict[str, Shape]:
+    return {name: tuple(array.shape) for name, array in arrays}
+
+
+def rows_of(
+    provenance: Mapping[str, Any],
+    shapes: Mapping[str, Shape],
+    raw: Mapping[str, Shape] | None,
+    raw_prefix: str,
+) -> tuple[WrittenRow, ...]:
+    """What each tensor of a file of this project is made of.
+
+    Args:
+        provenance: What the file says of where its values came from.
+        shapes: Of the values that are the model, by parameter.
+        raw: Of the raw values beside the averages; None where there are none.
+        raw_prefix: What stands before the name of one of these.
+    """
+    main = value_of(provenance) if raw is None else EMA
+    rows = [WrittenRow(name, shape, name, KEPT.name, main) for name, shape in shapes.items()]
     rows += [
-        WrittenRow(raw_prefix + name, tuple(array.shape), name, KEPT.name, RAW)
-        for name, array in (values.raw or {}).items()
+        WrittenRow(raw_prefix + name, shape, name, KEPT.name, RAW)
+        for name, shape in (raw or {}).items()
     ]
     return tuple(rows)

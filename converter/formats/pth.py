@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from converter.formats.own import OwnSource, written_rows
+from converter.formats.own import OwnSource, rows_of
 from converter.formats.registry import Format
 from converter.formats.shards import refuse_shard
 from converter.formats.source import StoredEntry, TensorSource, dtype_name
 from converter.formats.state_dict import state_dict_source
-from converter.formats.target import Values, Written
+from converter.formats.target import ValueStream, Written
+from converter.mappings.layouts import Array, Shape
 from efficientdet_spec import Cause, InputError, file_sha256, printable, shortened
 from torch_model.container import (
     BFLOAT16,
@@ -25,6 +27,7 @@ from torch_model.container import (
 )
 from torch_model.model_file import BACKBONE_FORMAT, KINDS, TorchModel
 from torch_model.pickled import StoredTensor, iterate_tensors
+from torch_model.saving import save_stream
 
 NAME = "pth"
 SAYS = "a PyTorch file"
@@ -130,13 +133,35 @@ def _entry(name: str, tensor: StoredTensor) -> StoredEntry:
     return StoredEntry(name, stored, tensor.shape, size)
 
 
-def write(path: Path, values: Values) -> Written:
-    """Write a model as a file of this project, with raw values where there are such."""
-    # Torch takes seconds to import, which no other kind of file should cost.
-    from torch_model.checkpoint import save_arrays
+def stream(path: Path, values: ValueStream) -> Written:
+    """Write a model as a file of this project, with raw values where there are such.
 
-    save_arrays(path, values.config, values.arrays, values.provenance, values.raw)
-    return Written((path,), written_rows(values, _RAW_PREFIX))
+    Args:
+        path: The file.
+        values: The model's.
+
+    Raises:
+        InputError: It cannot be written, or the values cannot be used.
+    """
+    shapes: dict[str, Shape] = {}
+    raw: dict[str, Shape] = {}
+    told: dict[str, Any] = {}
+
+    def passing(
+        arrays: Iterable[tuple[str, Array]], into: dict[str, Shape]
+    ) -> Iterator[tuple[str, Array]]:
+        for name, array in arrays:
+            into[name] = tuple(array.shape)
+            yield name, array
+
+    def asked() -> Mapping[str, Any]:
+        told.update(values.told())
+        return told
+
+    beside = None if values.raw is None else passing(values.raw, raw)
+    save_stream(path, values.config, passing(values.values, shapes), asked, beside)
+    rows = rows_of(told, shapes, None if values.raw is None else raw, _RAW_PREFIX)
+    return Written((path,), rows)
 
 
 FORMATS = (
@@ -145,7 +170,8 @@ FORMATS = (
         says=SAYS,
         find=find,
         open=open_source,
-        write=write,
+        write=lambda path, values: stream(path, ValueStream.of(values)),
+        stream=stream,
         suffixes=(".pth", ".pt"),
         holds_both=True,
     ),

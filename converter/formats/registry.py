@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import converter.formats
 from converter.formats.source import TensorSource
-from converter.formats.target import Values, Written
+from converter.formats.target import Values, ValueStream, Written
 from efficientdet_spec import Cause, InputError, did_you_mean
 
 
@@ -32,6 +32,7 @@ class Format:
         files: The files that exist of what ``find`` has returned, which nothing may overwrite.
         write: Writes a target, completely or not at all; None where it is no target. Raises
             InputError where the model cannot be written so, or the file cannot.
+        stream: The same of values that come one after another; None of a kind that needs all.
         suffixes: How names of such files end. Targets with one of them are of this kind where
             ``--to`` is not given, and in an archive such files are looked at.
         ending: The one of a file's name that it has by custom; empty for a folder.
@@ -46,6 +47,7 @@ class Format:
     open: Callable[[Path], TensorSource] | None = None
     files: Callable[[Path], list[Path]] = lambda path: [path]
     write: Callable[[Path, Values], Written] | None = None
+    stream: Callable[[Path, ValueStream], Written] | None = None
     suffixes: tuple[str, ...] = ()
     ending: str = ""
     is_folder: bool = False

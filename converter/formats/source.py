@@ -168,6 +168,8 @@ class TensorSource(ABC):
     def verify(self, name: str) -> int:
         """Verify a tensor that is not needed, with little memory where that can be.
 
+        Of a container that records checksums several threads verify at a time.
+
         Args:
             name: One of ``entries``.
 

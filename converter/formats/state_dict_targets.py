@@ -11,6 +11,7 @@ from converter.formats.target import Values, Written, WrittenRow, no_room
 from converter.mappings.keys import Key, Naming
 from converter.mappings.layouts import KEPT
 from converter.mappings.state_dicts import namings, to_naming
+from torch_model.saving import save_state_dict
 
 
 def write(naming: Naming, path: Path, values: Values) -> Written:
@@ -25,9 +26,6 @@ def write(naming: Naming, path: Path, values: Values) -> Written:
         InputError: The code base has no such model, raw values are to be kept too, or the file
             cannot be written.
     """
-    # Torch takes seconds to import, which no list of formats should cost.
-    from torch_model.checkpoint import save_state_dict
-
     if values.raw is not None:
         raise no_room(_says(naming))
     source = str(values.provenance.get("source", "The source"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,35 @@ class Values:
     raw: Mapping[str, Array] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     with_averages: bool = True
+
+
+@dataclass(frozen=True)
+class ValueStream:
+    """A model's values, to be written as they come, so that nobody holds all of them.
+
+    Attributes:
+        config: The model.
+        values: Each parameter's name with an array as of :class:`Values`, once.
+        raw: The raw values beside the moving averages, likewise, once ``values`` has ended; None
+            where only one value of each parameter is wanted.
+        told: Where they come from, as plain values; asked for when all have come. It raises
+            InputError where they cannot be used, and then nothing must be left of the target.
+    """
+
+    config: EfficientDetConfig
+    values: Iterable[tuple[str, Array]]
+    raw: Iterable[tuple[str, Array]] | None
+    told: Callable[[], Mapping[str, Any]]
+
+    @staticmethod
+    def of(values: Values) -> ValueStream:
+        """Values that are there already, one after another.
+
+        Args:
+            values: They.
+        """
+        raw = None if values.raw is None else values.raw.items()
+        return ValueStream(values.config, values.arrays.items(), raw, lambda: values.provenance)
 
 
 def no_room(says: str) -> InputError:

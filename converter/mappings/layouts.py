@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,10 @@ class Permuted(Layout):
 
     to_torch_axes: tuple[int, ...]
 
-    @property
+    @cached_property
     def _to_tensorflow_axes(self) -> tuple[int, ...]:
-        return tuple(int(axis) for axis in np.argsort(self.to_torch_axes))
+        axes = self.to_torch_axes
+        return tuple(sorted(range(len(axes)), key=axes.__getitem__))
 
     def to_torch(self, arrays: Sequence[Array]) -> Array:
         """See :class:`Layout`; there is one array."""

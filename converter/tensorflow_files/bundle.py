@@ -301,7 +301,7 @@ def count_not_finite(array: np.ndarray[Any, np.dtype[Any]]) -> int:
     """How many elements of a floating-point array are NaN or infinite."""
     # One infinite or NaN element makes the sum so; finite sums may overflow, so look again.
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(array.sum()):
+        if math.isfinite(np.add.reduce(array, axis=None)):
             return 0
     return int(array.size - np.count_nonzero(np.isfinite(array)))
 

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 # A protobuf tag is (field number << 3) | wire type; these are the wire types that proto3 uses.
 # The decoders compare whole tags, so that a known field of a wrong wire type is not mistaken.
@@ -162,6 +163,7 @@ def encode_record(record: Record) -> bytes:
     )
 
 
+@lru_cache(maxsize=1 << 10)
 def _decode_shape(data: bytes) -> tuple[int, ...]:
     shape = []
     for tag, value, chunk in read_fields(data):
@@ -184,13 +186,19 @@ def read_fields(data: bytes) -> Iterator[tuple[int, int, bytes]]:
     Raises:
         WireError: The bytes are no fields.
     """
-    position = 0
-    while position < len(data):
-        tag, position = read_varint(data, position)
+    position, end = 0, len(data)
+    while position < end:
+        # Nearly all numbers are one byte long, and a call for each takes longer than all else.
+        tag, position = data[position], position + 1
+        if tag >= 0x80:
+            tag, position = read_varint(data, position - 1)
         wire_type = tag & 7
         value, chunk = 0, b""
         if wire_type == VARINT:
-            value, position = read_varint(data, position)
+            if position < end and data[position] < 0x80:
+                value, position = data[position], position + 1
+            else:
+                value, position = read_varint(data, position)
         else:
             if wire_type == BYTES:
                 length, position = read_varint(data, position)
@@ -200,7 +208,7 @@ def read_fields(data: bytes) -> Iterator[tuple[int, int, bytes]]:
                 length = 8
             else:
                 raise WireError(f"a field has the unknown wire type {wire_type}")
-            if length > len(data) - position:
+            if length > end - position:
                 raise WireError("a field runs past the end of its record")
             chunk = data[position : position + length]
             position += length

@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from parity.pipelines.explanation import Explanation
 
 
-SETTINGS = CocoSettings
-
-
 def run(settings: CocoSettings, place: ResultPlace) -> int:
     """Evaluate, print, write.
 

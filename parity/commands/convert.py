@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from msgspec import UNSET
 
-from converter.conversion import Conversion, account, examine, files_at, open_source
+from converter.conversion import Account, Converting, account, examine, files_at, open_source
 from converter.fetch.cached import CheckpointFiles
 from converter.formats.registry import Format, check_target, target_format
-from converter.formats.target import Values, Written, no_room
+from converter.formats.target import Values, ValueStream, Written, no_room
 from converter.ledger import BOTH_VALUES, Ledger
 from converter.listing import account_lines, listing, plain_listing, written_lines
 from converter.origin import CERTAIN
@@ -19,7 +22,7 @@ from converter.progress import READING_PATIENCE, Progress
 from efficientdet_spec import Cause, InputError
 from parity.commands.asking.options import (
     check_results,
-    convert_checkpoint,
+    converting_checkpoint,
     hyperparameters_of,
     resolve_checkpoint,
 )
@@ -37,8 +40,7 @@ from parity.results.records.hyperparameters import HyperparametersResult
 from parity.results.records.record import made, plain
 from parity.settings.convert import ConvertSettings
 from parity.settings.option import PRINTED
-
-SETTINGS = ConvertSettings
+from torch_model.saving import save_backbone
 
 
 def run(settings: ConvertSettings, place: ResultPlace) -> int:
@@ -65,8 +67,8 @@ def run(settings: ConvertSettings, place: ResultPlace) -> int:
         _require_own_folder(settings.target, files)
     if settings.weights == BOTH_VALUES and not kind.holds_both:
         raise no_room(kind.says)
-    conversion = convert_checkpoint(settings, files, settings.backbone)
-    written = _write(settings, kind, settings.target, conversion)
+    with converting_checkpoint(settings, files, settings.backbone) as converting:
+        conversion, written = _write(settings, kind, settings.target, converting)
     seconds = round(time.perf_counter() - started, 3)
     whole = settings.backbone is None
     result = ConversionResult(
@@ -86,24 +88,41 @@ def run(settings: ConvertSettings, place: ResultPlace) -> int:
 
 
 def _write(
-    settings: ConvertSettings, kind: Format, target: Path, conversion: Conversion
-) -> Written | None:
-    """Write what was converted; a backbone alone has no account of what is written."""
+    settings: ConvertSettings, kind: Format, target: Path, converting: Converting
+) -> tuple[Account, Written | None]:
+    """Write what is converted; a backbone alone has no account of what is written."""
     if settings.backbone is not None:
-        # Torch takes seconds to import, which neither a listing nor a wrong option should cost.
-        from torch_model.checkpoint import save_backbone
-
-        save_backbone(target, conversion.config, conversion.arrays, conversion.provenance)
-        return None
+        done = converting.collect()
+        save_backbone(target, done.config, done.arrays, done.provenance)
+        return done, None
+    if kind.stream is not None:
+        return _stream(kind.stream, target, converting)
+    done = converting.collect()
     assert kind.write is not None
     values = Values(
-        conversion.config,
-        conversion.arrays,
-        conversion.raw,
-        conversion.provenance,
+        done.config,
+        done.arrays,
+        done.raw,
+        done.provenance,
         with_averages=not settings.no_ema,
     )
-    return kind.write(target, values)
+    return done, kind.write(target, values)
+
+
+def _stream(
+    write: Callable[[Path, ValueStream], Written], target: Path, converting: Converting
+) -> tuple[Account, Written]:
+    """Write values as they come."""
+    accounts: list[Account] = []
+
+    def told() -> Mapping[str, Any]:
+        accounts.append(converting.finish())
+        return accounts[0].provenance
+
+    raw = converting.raw_values() if converting.ledger.raw_sources else None
+    stream = ValueStream(converting.ledger.config, converting.values(), raw, told)
+    written = write(target, stream)
+    return accounts[0], written
 
 
 def _list(settings: ConvertSettings, place: ResultPlace, files: CheckpointFiles) -> None:
@@ -215,7 +234,7 @@ def _report(
 
 
 def summary_text(
-    conversion: Conversion,
+    conversion: Account,
     target: Path,
     kind: Format,
     written: Written | None,
@@ -230,7 +249,8 @@ def summary_text(
         written: What its tensors are made of; None of a backbone.
         seconds: Wall time.
     """
-    values = sum(array.size for array in conversion.arrays.values())
+    parameters = [item.pair for item in conversion.ledger.sources]
+    values = sum(math.prod(pair.shape) for pair in parameters)
     provenance = conversion.provenance
     lines = [
         *account_lines(conversion.ledger, output_width()),
@@ -246,7 +266,7 @@ def summary_text(
     if written is not None:
         files = written.files
         # One tensor for each parameter, of which the account has just spoken, is not told again.
-        if written.notes or len(written.rows) != len(conversion.arrays):
+        if written.notes or len(written.rows) != len(parameters):
             lines += written_lines(written, output_width())
     size = sum(path.stat().st_size for path in files) / 1e6
     what = "" if kind.name == "pth" else f", {kind.says}"

@@ -14,6 +14,7 @@ from msgspec import structs
 from converter.conversion import files_at
 from converter.progress import Progress
 from efficientdet_spec import InputError, printable
+from efficientdet_spec.prefetch import ahead
 from parity.coco.titles import REFERENCE, TITLES, titles
 from parity.commands.asking.options import describe_checkpoint
 from parity.commands.detecting.candidate_detection import CandidateDetecting
@@ -29,14 +30,11 @@ from parity.detections.images import image_files, told_of_hidden
 from parity.detections.shards import BATCHES_AHEAD, Prepared, Side
 from parity.process.console import say
 from parity.process.outcome import Outcome
-from parity.process.prefetch import ahead
 from parity.results.place import ResultPlace
 from parity.results.records.detect import DetectCompared, DetectImage, DetectResult
 from parity.results.records.stages import StageValues
 from parity.settings.coco import FRAMEWORKS
 from parity.settings.detect import DetectSettings
-
-SETTINGS = DetectSettings
 
 
 def run(settings: DetectSettings, place: ResultPlace) -> int:

@@ -37,8 +37,6 @@ from parity.settings.record import RecordSettings
 from parity.settings.report import ReportSettings
 from parity.settings.self_check import SelfCheckSettings
 
-SETTINGS = DoctorSettings
-
 _ANY = Path("any")
 
 _BARE: tuple[Settings, ...] = (

@@ -31,8 +31,6 @@ from parity.results.records.record import made, plain
 from parity.settings.inspect import InspectSettings
 from parity.settings.option import PRINTED
 
-SETTINGS = InspectSettings
-
 _SHOWN = 6
 _TITLE = 16
 

@@ -26,8 +26,6 @@ from parity.settings.models import ModelsSettings
 from parity.settings.option import PRINTED
 from parity.settings.shared import size_text
 
-SETTINGS = ModelsSettings
-
 _STATISTICS = (".running_mean", ".running_var")
 
 

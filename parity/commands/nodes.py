@@ -24,8 +24,6 @@ from parity.settings.nodes import NodesSettings
 from parity.settings.option import words
 from parity.sides.naming import split_candidate
 
-SETTINGS = NodesSettings
-
 
 def run(settings: NodesSettings, place: ResultPlace) -> int:
     """Compare, print, write.

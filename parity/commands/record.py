@@ -15,8 +15,6 @@ from parity.results.place import ResultPlace
 from parity.results.records.record import plain
 from parity.settings.record import RecordSettings
 
-SETTINGS = RecordSettings
-
 
 def run(settings: RecordSettings, place: ResultPlace) -> int:
     """Record, and say what was written.

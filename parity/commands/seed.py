@@ -22,9 +22,6 @@ _PHOTOGRAPHS = ((512, 512), (341, 512), (256, 256), (128, 128))
 two that are enlarged and so have less detail, as photographs have in the large models."""
 
 
-SETTINGS = SeedSettings
-
-
 def run(settings: SeedSettings, place: ResultPlace) -> int:
     """Make a checkpoint, and say where.
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from converter.progress import Progress
-from parity.commands.asking.command_line import Listing
 from parity.commands.asking.inputs import read_input
 from parity.commands.asking.options import check_results, resolve_checkpoint
 from parity.commands.comparing.opened import Opened, computing
@@ -39,14 +38,11 @@ USUAL = (
 """Faults of published ports; the last two no inference shows, they are found in the candidate."""
 
 
-def _listed() -> str:
+def listed() -> str:
+    """The catalogue of faults as text."""
     from parity.faults.table import table
 
     return table()
-
-
-SETTINGS = SelfCheckSettings
-LISTS = (Listing("--list", "list the catalogue of faults and exit", _listed),)
 
 
 def chosen(*, every: bool) -> list[Fault]:

@@ -23,11 +23,11 @@ import numpy as np
 
 from efficientdet_spec import InputError, file_sha256
 from efficientdet_spec.encoded import MAX_FILE_BYTES
+from efficientdet_spec.prefetch import ahead
 from parity.detections.annotations import CocoImage
 from parity.detections.image_sizes import check_size
 from parity.detections.rows import Rows, as_rows
 from parity.detections.shard_files import ImageResult, Shard, ShardFolder
-from parity.process.prefetch import ahead
 
 MIN_IMAGES = 16
 """Images of a shard, or the next multiple of the batch: what an interruption costs at most."""

@@ -40,11 +40,12 @@ def prepare(*, in_turns: bool = True) -> None:
     os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
 
 
-def describe(threads: int | None) -> dict[str, Any]:
+def describe(threads: int | None, *, optimised: str | bool = False) -> dict[str, Any]:
     """Versions, processor, threads and the settings that change arithmetic.
 
     Args:
         threads: Threads within one operation, on both sides; None where each takes its default.
+        optimised: What of its graph TensorFlow was allowed to rewrite.
     """
     return {
         "packages": {name: installed_version(name) for name in _PACKAGES},
@@ -57,7 +58,7 @@ def describe(threads: int | None) -> dict[str, Any]:
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "default"),
         "THP_MEM_ALLOC_ENABLE": os.environ.get("THP_MEM_ALLOC_ENABLE", "default"),
         "TF_OVERRIDE_GLOBAL_THREADPOOL": os.environ.get("TF_OVERRIDE_GLOBAL_THREADPOOL", "default"),
-        "tensorflow_graph_optimizer": False,
+        "tensorflow_graph_optimizer": optimised,
     }
 
 

@@ -10,8 +10,6 @@ from parity.results.changes.text import changes_text
 from parity.results.place import ResultPlace
 from parity.settings.diff import DiffSettings
 
-SETTINGS = DiffSettings
-
 
 def run(settings: DiffSettings, place: ResultPlace) -> int:
     """Compare, print, write.

@@ -15,8 +15,6 @@ from parity.settings.option import words
 from parity.settings.report import ReportSettings
 from reports.run.steps import Subject, subjects
 
-SETTINGS = ReportSettings
-
 
 def run(settings: ReportSettings, place: ResultPlace) -> int:
     """Run, make pages, say what they say.

@@ -77,10 +77,10 @@ def test_detection(folder, another):
         threads=1,
         batch=1,
     )
-    with tensorflow_stages(setup):
+    with tensorflow_stages(setup, optimised=True):
         pass
     swap(folder, another)
-    with pytest.raises(InputError, match=CHANGED), tensorflow_stages(setup):
+    with pytest.raises(InputError, match=CHANGED), tensorflow_stages(setup, optimised=True):
         pass
 
 

@@ -16,9 +16,10 @@ import torch
 import torch_model
 from efficientdet_spec import TINY, InputError
 from torch_model import checkpoint
-from torch_model.checkpoint import load_checkpoint, save_arrays
+from torch_model.checkpoint import load_checkpoint
 from torch_model.model_file import FORMAT_VERSION, tensor_digest
 from torch_model.safetensors import write_safetensors
+from torch_model.saving import save_arrays
 
 ROOT = Path(__file__).parents[2]
 

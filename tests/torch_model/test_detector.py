@@ -1,5 +1,6 @@
 """From files and arrays to boxes; every stage of a profile is used."""
 
+import multiprocessing
 import threading
 
 import cv2
@@ -9,7 +10,7 @@ import simplejpeg
 import torch
 from made_images import waves
 
-from efficientdet_spec import InputError
+from efficientdet_spec import Cause, InputError
 from torch_model.checkpoint import load
 from torch_model.detector import BATCHES_AHEAD, Detector
 from torch_model.profiles import OFFICIAL, STAGES, get_profile, with_stages
@@ -86,6 +87,83 @@ def test_images_are_prepared_ahead_but_not_far(model):
         assert detector.prepared <= taken + 2 * BATCHES_AHEAD
     assert taken == detector.prepared == 24
     assert len(detector.threads) == 1 and threading.current_thread() not in detector.threads
+
+
+@pytest.mark.parametrize("cores, beside", [(1, False), (64, True)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_images_are_prepared_beside_the_network_only_on_free_cores(
+    model, cores, beside, batch, monkeypatch
+):
+    monkeypatch.setattr("torch_model.detector.os.cpu_count", lambda: cores)
+    detector, before = Watched(model), []
+    ended = threading.Event()
+
+    def entering(*_):
+        before.append(detector.prepared)
+        if beside and len(before) == 1:
+            # The next are prepared although the network does not go on.
+            assert ended.wait(30)
+
+    def preprocess(image, real=detector.preprocess):
+        found = real(image)
+        if detector.prepared > batch:
+            ended.set()
+        return found
+
+    monkeypatch.setattr(detector, "preprocess", preprocess)
+    hook = model.register_forward_pre_hook(entering)
+    try:
+        assert len(list(detector.detect([waves(40, 60)] * 9, batch))) == 9
+    finally:
+        hook.remove()
+    if not beside:
+        # Each time as many as go in, and no others meanwhile.
+        assert before == list(range(batch, 10, batch))
+
+
+def test_several_processes_find_the_same(model, tmp_path):
+    torch.manual_seed(0)
+    images = [waves(90, 150, seed=seed) for seed in range(9)]
+    data = cv2.imencode(".png", images[3][..., ::-1])[1].tobytes()
+    (tmp_path / "4.png").write_bytes(cv2.imencode(".png", images[4][..., ::-1])[1].tobytes())
+    given = [*images[:3], data, tmp_path / "4.png", *images[5:]]
+    detector = Detector(model, get_profile("official-tf-nms"), size=(128, 256))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        expected = list(detector.detect(images, 2))
+        found = list(detector.detect(given, 2, processes=2))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(found) == 9
+    assert all(same(one, other) for one, other in zip(found, expected, strict=True))
+    assert found[0].profile == detector.profile
+    assert not multiprocessing.active_children()
+
+
+def test_a_mistake_in_another_process_is_a_mistake(model):
+    images = [waves(40, 60)] * 4 + [b"no image"] + [waves(40, 60)] * 40
+    found = Detector(model).detect(images, processes=2)
+    assert len([next(found) for _ in range(4)]) == 4
+    with pytest.raises(InputError, match="no JPEG, PNG or BMP") as raised:
+        next(found)
+    assert raised.value.cause is Cause.FORMAT
+    assert not multiprocessing.active_children()
+
+
+class Deadly:
+    """Ends the process that opens it."""
+
+    def __reduce__(self):
+        return exit, (7,)
+
+
+def test_a_process_that_ends_is_told_of(model):
+    from torch_model.processes import detect_in_processes
+
+    with pytest.raises(InputError, match="2 processes ended.*__main__") as raised:
+        list(detect_in_processes(Deadly(), [waves(40, 60)], 1, 2))
+    assert raised.value.cause is Cause.SPACE
 
 
 def test_the_thread_ends_with_its_consumer(model):
@@ -166,6 +244,8 @@ def test_mistakes(model, tmp_path):
         detect(model, OFFICIAL, [np.zeros((4, 4), np.uint8)])
     with pytest.raises(InputError, match="batch of 0"):
         list(Detector(model).detect([], batch=0))
+    with pytest.raises(InputError, match="0 processes"):
+        Detector(model).detect([], processes=0)
     assert detect(model, OFFICIAL, []) == []
 
 

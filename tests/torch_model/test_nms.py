@@ -1,6 +1,7 @@
 """Each suppression equals its plain definition, and TensorFlow's op where it is one."""
 
 import numpy as np
+import plain_stages
 import pytest
 import stage_cases
 
@@ -90,6 +91,66 @@ def test_the_operation_is_reproduced_in_any_order(crowd, sigma, threshold):
     kept = nms.tensorflow_nms(*crowd, soft_sigma=sigma, score_threshold=threshold)
     assert (kept.indices == indices).all()
     np.testing.assert_allclose(kept.scores, scores, rtol=2.0**-22, atol=0)
+
+
+def odd_crowd(seed):
+    """Candidates in any order, with ties, empty and swapped boxes, few or one class."""
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(1, 160))
+    crowd = stage_cases.crowd(seed, count, 1 + seed % 5, 1 + seed % 7, bool(seed % 2))
+    if seed % 3:
+        order = rng.permutation(count)
+        crowd = [values[order] for values in crowd]
+    if seed % 4 == 0:
+        crowd[0][::7, 2] = crowd[0][::7, 0]
+        crowd[0][::3] = crowd[0][::3][:, [2, 3, 0, 1]]
+    return crowd
+
+
+@pytest.mark.parametrize("portion", [1, 3, 512])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sigma": 0.25, "least": 0.001},
+        {"sigma": 0.05, "least": 0.01},
+        {"sigma": 0.0, "least": -np.inf},
+        {"sigma": 0.0, "least": 0.005},
+    ],
+)
+def test_the_operation_equals_a_plain_queue_bit_for_bit(portion, options, monkeypatch):
+    monkeypatch.setattr(nms, "_PORTION", portion)
+    monkeypatch.setattr(nms, "_ROWS", portion)
+    for seed in range(24):
+        crowd, limit = odd_crowd(seed), (100, 7)[seed % 2]
+        indices, scores = plain_stages.each_class(*crowd, limit, iou_threshold=0.5, **options)
+        kept = nms.tensorflow_nms(
+            *crowd,
+            soft_sigma=options["sigma"],
+            score_threshold=options["least"],
+            iou_threshold=0.5,
+            limit=limit,
+        )
+        assert (kept.indices == indices).all()
+        assert kept.scores.tobytes() == scores.tobytes()
+
+
+@pytest.mark.parametrize("loop", ["soft_nms", "hard_nms"])
+def test_loops_are_equal_in_any_order(loop):
+    for seed in range(24):
+        crowd = odd_crowd(seed)
+        with np.errstate(all="ignore"):
+            indices, scores = by_loops(loop, *crowd)
+            kept = getattr(nms, loop)(*crowd)
+        assert (kept.indices == indices).all() and kept.scores.tobytes() == scores.tobytes()
+
+
+def test_scores_are_sorted_as_by_a_stable_sort():
+    rng = np.random.default_rng(4)
+    odd = [0.0, -0.0, np.inf, -np.inf, 1e-42, -1e-42, 3.5, -3.5, 3.5]
+    for values in (rng.standard_normal(3000), rng.integers(-3, 4, 500), odd, odd[::-1], [], [1.0]):
+        scores = np.array(values, np.float32)
+        for given in (scores, np.sort(scores)[::-1], scores[::-1]):
+            assert (nms.highest_first(given) == np.argsort(-given, kind="stable")).all()
 
 
 @pytest.mark.parametrize("slack", [1e-5, 0.03, 1.0])

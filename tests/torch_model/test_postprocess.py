@@ -3,12 +3,14 @@
 from functools import partial
 
 import numpy as np
+import plain_stages
 import pytest
 import stage_cases
 import torch
 
 from efficientdet_spec import InputError, get_config
 from torch_model import nms
+from torch_model import postprocess as stage
 from torch_model.anchors import make_anchors
 from torch_model.postprocess import (
     Detections,
@@ -20,7 +22,7 @@ from torch_model.postprocess import (
     sigmoid,
     split_outputs,
 )
-from torch_model.profiles import OFFICIAL, with_stages
+from torch_model.profiles import OFFICIAL, PROFILES, with_stages
 from torch_model.surroundings import Surroundings
 
 # Boxes of some hundred pixels, after a handful of float32 roundings: in units of 2**-23.
@@ -112,6 +114,62 @@ def test_the_top_are_the_first_of_a_stable_sort(kind, count):
     assert (chosen.logits == logits).all()
 
 
+def test_logits_are_compared_a_few_at_a_time(monkeypatch):
+    rng = np.random.default_rng(5)
+    levels = [rng.standard_normal((rows, 7)).astype(np.float32) for rows in (5000, 800, 9)]
+    expected = by_sorting(levels, 500)
+    monkeypatch.setattr(stage, "_AT_A_TIME", 1000)
+    chosen = select_top(levels, 500)
+    assert all(
+        (found == wanted).all()
+        for found, wanted in zip(
+            (chosen.anchors, chosen.classes, chosen.logits), expected, strict=True
+        )
+    )
+    for level, place in ((0, -1), (1, 0), (2, -1)):
+        damaged = [values.copy() for values in levels]
+        damaged[level].reshape(-1)[place] = np.nan
+        with pytest.raises(InputError, match="NaN"):
+            select_top(damaged, 500)
+
+
+@pytest.mark.parametrize("few", [1, 100, 2000])
+@pytest.mark.parametrize("selection", ["max-per-anchor", "model"])
+@pytest.mark.parametrize("suppression", ["tf-soft", "tf-hard", "hard", "soft"])
+@pytest.mark.parametrize("scope", ["global", "per-class"])
+def test_few_candidates_decide_as_all_do(few, selection, suppression, scope, case, monkeypatch):
+    changes = {"selection": selection, "nms": suppression, "scope": scope}
+    counts = []
+    suppress = stage.suppress
+
+    def watched(boxes, *others):
+        counts.append(len(boxes))
+        return suppress(boxes, *others)
+
+    monkeypatch.setattr(stage, "suppress", watched)
+    monkeypatch.setattr(stage, "FEW", 10**9)
+    expected = detections(case, changes)
+    total = counts.pop()
+    monkeypatch.setattr(stage, "FEW", few)
+    found = detections(case, changes)
+    for name in ("boxes", "scores", "classes"):
+        assert getattr(found, name).tobytes() == getattr(expected, name).tobytes()
+    if suppression == "soft":
+        assert counts == [total]
+    else:
+        assert counts[0] >= few and counts[0] < total
+        # One candidate cannot be a hundred boxes.
+        assert few > 1 or counts[1:] == [total]
+
+
+def test_few_candidates_are_enough_for_photographs_of_the_profiles():
+    assert stage.FEW > nms.MAX_DETECTIONS
+    kinds = {name: Surroundings.of(get_config("d0"), item) for name, item in PROFILES.items()}
+    every_anchor = {name for name, around in kinds.items() if not around.max_nms_inputs}
+    assert every_anchor == {"hparams", "interactive"}
+    assert all(stage._few_may_decide(kinds[name].suppression) for name in every_anchor)
+
+
 def test_the_best_class_is_the_first_of_equal_ones():
     levels = [np.array([[1, 3, 3], [2, 2, 0]], np.float32), np.array([[0, 0, 5]], np.float32)]
     chosen = select_best_class(levels)
@@ -147,6 +205,21 @@ def test_box_decoding():
     codes = np.array([[0.5, -0.25, np.log(2), np.log(0.5)]], np.float32)
     # The centre moves to (30, 30), the size becomes 40 by 20.
     np.testing.assert_allclose(decode_boxes(codes, anchors), [[10, 20, 50, 40]], rtol=1e-6)
+
+
+def test_boxes_are_decoded_as_one_by_one_and_codes_stay():
+    rng = np.random.default_rng(6)
+    codes = rng.normal(0, 1, (200, 4)).astype(np.float32)
+    corner = rng.uniform(-50, 500, (200, 2))
+    anchors = np.hstack([corner, corner + rng.uniform(1, 300, (200, 2))]).astype(np.float32)
+    expected = np.stack(
+        [plain_stages.decode_box(*pair) for pair in zip(codes, anchors, strict=True)]
+    )
+    for given in (codes, np.asfortranarray(codes)):
+        before = given.copy()
+        found = decode_boxes(given, anchors)
+        assert found.tobytes() == expected.tobytes() and found.flags.c_contiguous
+        assert (given == before).all()
 
 
 def test_extreme_values_raise_no_warning():

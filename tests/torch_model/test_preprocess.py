@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
+import plain_stages
 import pytest
 import stage_cases
 
 from efficientdet_spec import InputError, get_config
+from torch_model import preprocess as stage
 from torch_model.preprocess import (
     ADVPROP,
+    IMAGENET,
     normalise,
     preprocess,
     preprocess_with_scale,
@@ -77,6 +80,34 @@ def test_every_variant_equals_tensorflows(shape, normalisation, half_pixel):
     result = preprocess_with_scale(image, 64, 96, half_pixel=half_pixel, normalisation=how)
     assert (result.pixels == expected[0].numpy()).all()
     assert result.scale == scale.numpy()
+
+
+SHAPES = [(480, 640), (65, 63), (64, 64), (300, 40), (5, 200), (129, 400), (1, 1), (257, 128)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("half_pixel", [False, True])
+def test_rows_at_a_time_change_nothing(shape, half_pixel, monkeypatch):
+    image = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    how = IMAGENET.mean_rgb, IMAGENET.stddev_rgb
+    for height, width in ((64, 64), (97, 50)):
+        expected = plain_stages.preprocess(image, height, width, half_pixel, *how)
+        for rows in (1, 7, stage._ROWS_AT_A_TIME, 1000):
+            monkeypatch.setattr(stage, "_ROWS_AT_A_TIME", rows)
+            found = preprocess_with_scale(image, height, width, half_pixel=half_pixel).pixels
+            assert found.tobytes() == expected.tobytes()
+
+
+def test_resizing_takes_any_channels_and_leaves_its_input():
+    image = np.random.default_rng(2).standard_normal((50, 70, 5)).astype(np.float32)
+    before = image.copy()
+    found = resize_bilinear(image, 33, 90)
+    for channel in range(5):
+        assert (
+            found[..., channel]
+            == resize_bilinear(image[..., channel : channel + 1], 33, 90)[..., 0]
+        ).all()
+    assert (image == before).all()
 
 
 def test_advprop_pads_with_minus_one():

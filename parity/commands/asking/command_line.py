@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import shutil
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
-
-import shtab
+from typing import Any, NoReturn
 
 from efficientdet_spec import Cause, InputError, did_you_mean, installed_version
 from parity.process.console import EXIT_CODES
@@ -24,21 +24,6 @@ _WIDEST = 100
 """Columns of a help at most: longer lines are hard to read."""
 
 
-class Command(Protocol):
-    """A module that is a command.
-
-    One that has lists to show without doing anything names them in ``LISTS``, see :class:`Listing`.
-
-    Attributes:
-        SETTINGS: What it can be told.
-    """
-
-    SETTINGS: type[Any]
-
-    def run(self, settings: Any, place: ResultPlace) -> int:
-        """Do it and print what came of it; the exit code."""
-
-
 @dataclass(frozen=True)
 class Listing:
     """An option in whose place a text is printed, and nothing is done.
@@ -46,12 +31,62 @@ class Listing:
     Attributes:
         flag: Such as ``--list``.
         help: What it shows.
-        text: Makes the text.
+        maker: The function of the command's module that makes the text.
     """
 
     flag: str
     help: str
-    text: Callable[[], str]
+    maker: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a program can be asked to do; nothing of it is imported before it is asked for.
+
+    Attributes:
+        name: How it is called, the ``COMMAND`` of its settings.
+        told: Where the class is of what it can be told: a module, and its name there.
+        module: The module that does it, by a function ``run`` of the settings and of the place
+            where the result goes; it prints what came of it and returns the exit code.
+        lists: What it has to show without doing anything.
+    """
+
+    name: str
+    told: str
+    module: str
+    lists: tuple[Listing, ...] = ()
+
+    @property
+    def settings(self) -> type[Settings]:
+        """What it can be told."""
+        module, _, name = self.told.rpartition(".")
+        found: type[Settings] = getattr(importlib.import_module(module), name)
+        return found
+
+    def run(self, settings: Settings, place: ResultPlace) -> int:
+        """Do it.
+
+        Args:
+            settings: What it is told.
+            place: Where the result goes.
+
+        Returns:
+            The exit code.
+
+        Raises:
+            InputError: Something about the input cannot be used.
+        """
+        code: int = importlib.import_module(self.module).run(settings, place)
+        return code
+
+    def listing(self, item: Listing) -> str:
+        """The text that is printed in the place of an option.
+
+        Args:
+            item: One of ``lists``.
+        """
+        text: str = getattr(importlib.import_module(self.module), item.maker)()
+        return text
 
 
 @dataclass(frozen=True)
@@ -72,8 +107,7 @@ class Asked:
         Raises:
             InputError: Something is missing or cannot be used.
         """
-        found: Settings = self.command.SETTINGS.of(**self.values)
-        return found
+        return self.command.settings.of(**self.values)
 
 
 class Shown(Exception):
@@ -119,7 +153,7 @@ def _paragraph(text: str) -> str:
 
 
 def command_parser(
-    program: str, about: str, commands: Sequence[Command], *, completing: bool = False
+    program: str, about: str, commands: Sequence[Command], typed: Sequence[str] | None = None
 ) -> argparse.ArgumentParser:
     """The command line of a program.
 
@@ -127,41 +161,53 @@ def command_parser(
         program: How it is called.
         about: What it does.
         commands: What it can be asked to do; where it is a single one, it is not named.
-        completing: Whether it is to be made a script for a shell, which must know the values of
-            every choice. Otherwise the settings judge them, with better words.
+        typed: What will be parsed; None for anything. Where it names a command, the others'
+            options are left out, whose settings need not be imported then. A script for a shell
+            must know the values of every choice; otherwise the settings judge them, with better
+            words.
     """
+    completing = any(word.startswith("--print-completion") for word in typed or ())
     if len(commands) == 1:
         (command,) = commands
-        result = _Parser(
-            prog=program,
-            usage=_usage(program, command),
-            description=_about(command),
-            epilog=_epilog(program, command, named=False),
-        )
+        result = _Parser(prog=program, **_told(program, command, named=False))
         _add_common(result, again=False)
         _add_options(result, command, completing)
-        result.set_defaults(command=command.SETTINGS.COMMAND)
+        result.set_defaults(command=command.name)
         return result
     result = _Parser(prog=program, description=_paragraph(about), epilog=_paragraph(EXIT_CODES))
     _add_common(result, again=False)
-    shtab.add_argument_to(
-        result,
-        "--print-completion",
-        help="print a script that completes commands and options in this shell, and exit",
-    )
-    subparsers = result.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for command in commands:
-        kind = command.SETTINGS
-        added = subparsers.add_parser(
-            kind.COMMAND,
-            help=kind.HELP,
-            usage=_usage(f"{program} {kind.COMMAND}", command),
-            description=_about(command),
-            epilog=_epilog(program, command),
+    asked = [item for item in commands if typed is not None and item.name == command_word(typed)]
+    if not asked:
+        # It stands in the place of a command, and its library takes long to import.
+        shtab = importlib.import_module("shtab")
+        shtab.add_argument_to(
+            result,
+            "--print-completion",
+            help="print a script that completes commands and options in this shell, and exit",
         )
+    subparsers = result.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for command in asked or commands:
+        told = _told(program, command)
+        added = subparsers.add_parser(command.name, help=command.settings.HELP, **told)
         _add_common(added, again=True)
         _add_options(added, command, completing)
     return result
+
+
+def _told(program: str, command: Command, *, named: bool = True) -> dict[str, Any]:
+    """What the help of a command says besides its options.
+
+    Args:
+        program: How it is called.
+        command: One of its commands.
+        named: Whether that is named after the program.
+    """
+    called = f"{program} {command.name}" if named else program
+    return {
+        "usage": _usage(called, command),
+        "description": _about(command),
+        "epilog": _epilog(program, command, named=named),
+    }
 
 
 def parse(
@@ -177,7 +223,7 @@ def parse(
     Raises:
         InputError: A command or option is not known, or an option lacks its value.
     """
-    by_name = {command.SETTINGS.COMMAND: command for command in commands}
+    by_name = {command.name: command for command in commands}
     first = command_word(typed)
     single = parser.get_default("command") is not None
     if not single and first is not None and first not in by_name:
@@ -202,8 +248,8 @@ def parse(
         )
     command = by_name[name]
     if unknown:
-        raise _unknown(unknown[0], command.SETTINGS)
-    fields = {setting.field for setting in settings_of(command.SETTINGS)}
+        raise _unknown(unknown[0], command.settings)
+    fields = {setting.field for setting in settings_of(command.settings)}
     return Asked(command, {name: value for name, value in values.items() if name in fields})
 
 
@@ -248,27 +294,27 @@ def _add_common(parser: argparse.ArgumentParser, *, again: bool) -> None:
         help="print the traceback of whatever goes wrong",
     )
     if not again:
-        version = installed_version("efficientdet-parity") or "not installed"
         parser.add_argument(
-            "--version",
-            action="version",
-            version=f"efficientdet-parity {version}",
-            help="show the version and exit",
+            "--version", action=_Show, nargs=0, const=_version, help="show the version and exit"
         )
+
+
+def _version() -> str:
+    return f"efficientdet-parity {installed_version('efficientdet-parity') or 'not installed'}"
 
 
 def _usage(called: str, command: Command) -> str:
     """The command with what it cannot do without; the rest is listed below."""
     shown = [
         setting.usage
-        for setting in settings_of(command.SETTINGS)
+        for setting in settings_of(command.settings)
         if setting.required or setting.option.positional
     ]
     return " ".join([called, *shown, "[options]"])
 
 
 def _about(command: Command) -> str:
-    kind = command.SETTINGS
+    kind = command.settings
     return _paragraph(kind.ABOUT or f"{kind.HELP}.")
 
 
@@ -280,7 +326,7 @@ def _epilog(program: str, command: Command, *, named: bool = True) -> str:
         command: One of its commands.
         named: Whether that is named after the program.
     """
-    kind = command.SETTINGS
+    kind = command.settings
     lines = []
     for words, what in kind.EXAMPLES:
         shown = words if named else words.partition(" ")[2]
@@ -291,16 +337,14 @@ def _epilog(program: str, command: Command, *, named: bool = True) -> str:
 
 def _add_options(parser: argparse.ArgumentParser, command: Command, completing: bool) -> None:
     groups: dict[str, Any] = {}
-    for setting in settings_of(command.SETTINGS):
+    for setting in settings_of(command.settings):
         heading = setting.option.group
         if heading not in groups:
             groups[heading] = parser.add_argument_group(heading)
         _add(groups[heading], setting, completing)
-    listings: Sequence[Listing] = getattr(command, "LISTS", ())
-    for listing in listings:
-        parser.add_argument(
-            listing.flag, action=_Show, nargs=0, const=listing.text, help=listing.help
-        )
+    for item in command.lists:
+        text = partial(command.listing, item)
+        parser.add_argument(item.flag, action=_Show, nargs=0, const=text, help=item.help)
 
 
 class _Show(argparse.Action):

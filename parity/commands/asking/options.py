@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from converter.conversion import Conversion, convert, files_at
+from converter.conversion import Conversion, Converting, files_at
 from converter.fetch.cached import CheckpointFiles
 from converter.fetch.sources import default_cache, resolve
 from converter.hparams.given import Hyperparameters
@@ -39,10 +40,11 @@ def resolve_checkpoint(settings: CheckpointSettings) -> CheckpointFiles:
     return replace(found, strip=settings.strip_prefix)
 
 
-def convert_checkpoint(
+@contextmanager
+def converting_checkpoint(
     settings: CheckpointSettings, files: CheckpointFiles, backbone: str | None = None
-) -> Conversion:
-    """The checkpoint's values as the PyTorch model has them.
+) -> Iterator[Converting]:
+    """The checkpoint's values as the PyTorch model has them, one after another.
 
     Args:
         settings: Of the command.
@@ -50,10 +52,11 @@ def convert_checkpoint(
         backbone: The backbone that alone is wanted; None for the whole detector.
 
     Raises:
-        InputError: The checkpoint is damaged, of another model or holds NaN.
+        InputError: The checkpoint is of another model; within the context, it is damaged or holds
+            NaN.
     """
     with Progress("reading", patience=READING_PATIENCE) as progress:
-        return convert(
+        yield Converting(
             files,
             model=settings.model,
             num_classes=settings.num_classes,
@@ -62,6 +65,20 @@ def convert_checkpoint(
             backbone=backbone,
             progress=progress,
         )
+
+
+def convert_checkpoint(settings: CheckpointSettings, files: CheckpointFiles) -> Conversion:
+    """The checkpoint's values as the PyTorch model has them, all together.
+
+    Args:
+        settings: Of the command.
+        files: The checkpoint's.
+
+    Raises:
+        InputError: The checkpoint is damaged, of another model or holds NaN.
+    """
+    with converting_checkpoint(settings, files) as converting:
+        return converting.collect()
 
 
 def hyperparameters_of(settings: CheckpointSettings, files: CheckpointFiles) -> Hyperparameters:

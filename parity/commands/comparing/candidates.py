@@ -87,7 +87,8 @@ def open_candidate(
         )
     if named.file is None:
         converted = place(faithful)
-        module = converted if form == EAGER else converted.optimized()
+        # What is compared one node at a time should not keep what it needed at most.
+        module = converted if form == EAGER else converted.optimized(keeps_memory=False)
         return Candidate(lambda size: module)
     if named.maker is None:
         loaded = place(_loaded(named.file, config))

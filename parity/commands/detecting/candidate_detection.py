@@ -13,6 +13,7 @@ import numpy as np
 
 from converter.progress import Progress
 from efficientdet_spec import Cause, InputError, iterate_nodes
+from efficientdet_spec.prefetch import Cores
 from parity.commands.comparing.candidates import (
     Candidate,
     check_candidate,
@@ -22,7 +23,7 @@ from parity.commands.comparing.candidates import (
 )
 from parity.commands.comparing.opened import computing
 from parity.commands.detecting.detection import Detection
-from parity.commands.detecting.torch_detection import PACKAGES, TorchSide
+from parity.commands.detecting.torch_detection import PACKAGES, TorchSide, cores_of
 from parity.detections.messages import SideName
 from parity.settings.coco import CANDIDATE
 from parity.sides.naming import check_paths, read_names, split_candidate
@@ -199,13 +200,14 @@ class CandidateSide(TorchSide):
     Args:
         detector: Its stages around the network.
         ready: The candidate.
+        cores: What images are prepared on.
     """
 
-    def __init__(self, detector: Any, ready: _Ready) -> None:
+    def __init__(self, detector: Any, ready: _Ready, cores: Cores) -> None:
         from parity.sides.naming import own_paths
         from parity.sides.pytorch import TorchCandidate
 
-        super().__init__(detector)
+        super().__init__(detector, cores)
         self._reading = ready.reading
         # As its user runs it; what a run changes in it no later one sees.
         self._network = TorchCandidate(ready.module, own_paths([]))
@@ -215,7 +217,8 @@ class CandidateSide(TorchSide):
         from torch_model.postprocess import postprocess
 
         self._watch.start()
-        outputs = self._outputs([item.value.pixels for item in images])
+        with self._cores.taken():
+            outputs = self._outputs([item.value.pixels for item in images])
         self._watch.lap("network")
         detector = self._detector
         found = [
@@ -251,4 +254,4 @@ def _side(setup: Detection, ready: _Ready) -> Iterator[CandidateSide]:
     with computing(setup.threads):
         # The candidate is there already; what is meant is how it computes.
         open_device(setup.device)
-        yield CandidateSide(detector, ready)
+        yield CandidateSide(detector, ready, cores_of(setup))

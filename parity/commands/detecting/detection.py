@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from torch_model.surroundings import Surroundings
 
 
+OPTIMISED = "network"
+"""What of TensorFlow's detection its graph optimiser rewrites, as results call it.
+
+With the network it is what the official evaluation runs, where nobody switches the optimiser off.
+The stages around it stay as the graph says, so that their bits are those of the other side."""
+
+
 @dataclass(frozen=True)
 class Detection:
     """What either framework needs to find boxes in images.
@@ -210,7 +217,7 @@ def notes_on_form(setup: Detection) -> Sequence[str]:
 
 def describe_environment(setup: Detection, with_torch: bool) -> dict[str, Any]:
     """What detections depend on besides their inputs."""
-    described = environment.describe(setup.threads) | {
+    described = environment.describe(setup.threads, optimised=OPTIMISED) | {
         "device": setup.device,
         "batch": setup.batch,
         "form": setup.form,

@@ -434,18 +434,19 @@ def _postprocess_of(
     return these.boxes * scale, these.scores, these.classes
 
 
-def of_tensorflow(setup: Detection, stack: ExitStack) -> dict[str, Any]:
+def of_tensorflow(setup: Detection, stack: ExitStack, *, optimised: bool = False) -> dict[str, Any]:
     """TensorFlow's stages, with PyTorch's types, by the names of their exchanges.
 
     Args:
         setup: The model and the stages; one image goes through the network at a time.
         stack: Closes them.
+        optimised: Whether TensorFlow may rewrite the network's graph.
     """
     from parity.commands.detecting.tensorflow_detection import tensorflow_stages
     from torch_model.postprocess import Outputs
     from torch_model.preprocess import NetworkInput
 
-    stages = stack.enter_context(tensorflow_stages(setup))
+    stages = stack.enter_context(tensorflow_stages(setup, optimised=optimised))
     config = setup.conversion.config
     sizes = list(config.feature_sizes(*setup.size).values())
 

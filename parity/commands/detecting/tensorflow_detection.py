@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 from converter.filling import fill
 from efficientdet_spec import Cause, InputError
 from efficientdet_spec.encoded import check_encoded, read_encoded
-from parity.commands.detecting.detection import Detection, Stopwatch
+from efficientdet_spec.prefetch import Cores
+from parity.commands.detecting.detection import OPTIMISED, Detection, Stopwatch
 from parity.detections.messages import SideName
 from parity.sides.tensorflow_import import import_tensorflow
 
@@ -30,8 +32,9 @@ class TensorflowDetecting:
         return ()
 
     def manifest(self, setup: Detection) -> Mapping[str, Any]:
-        """The checkpoint, the stages and the versions."""
-        return setup.manifest(self.name, ("tensorflow", "numpy"))
+        """The checkpoint, the stages, the versions, and that the network's graph is rewritten."""
+        described = setup.manifest(self.name, ("tensorflow", "numpy"))
+        return {**described, "graph_optimizer": OPTIMISED}
 
     def open(self, setup: Detection) -> AbstractContextManager[_TensorflowSide]:
         """The graph with the checkpoint's values, and the stages around it."""
@@ -49,20 +52,26 @@ class TensorflowDetecting:
 class TensorflowStages:
     """The reference's graph and the stages around it, each run on its own.
 
+    What leaves a stage and enters the next is not copied: TensorFlow and NumPy share its memory.
+
     Args:
-        session: With the checkpoint's values.
+        around: A session for the stages around the network.
+        within: A session with the checkpoint's values, for the network.
         graph: The placeholders and results of each stage by name.
     """
 
-    def __init__(self, session: Any, graph: Mapping[str, Any]) -> None:
-        self._session = session
-        self._graph = graph
+    def __init__(self, around: Any, within: Any, graph: Mapping[str, Any]) -> None:
+        self._decode = around.make_callable(graph["decoded"], [graph["data"]])
+        self._preprocess = around.make_callable(list(graph["prepared"]), [graph["image"]])
+        self._network = within.make_callable(graph["outputs"], [graph["pixels"]])
+        entering = [*graph["levels"], graph["scale"]]
+        self._postprocess = around.make_callable(list(graph["found"]), entering)
 
-    def _run(self, path: Path, fetches: Any, feeds: dict[Any, Any]) -> Any:
+    def _run(self, path: Path, stage: Callable[[Any], Any], entering: Any) -> Any:
         import tensorflow as tf
 
         try:
-            return self._session.run(fetches, feeds)
+            return stage(entering)
         except tf.errors.InvalidArgumentError as error:
             # A stack of places in the graph, then why, then indented the operation once more.
             lines = str(error.message).splitlines()
@@ -82,7 +91,7 @@ class TensorflowStages:
         data = read_encoded(path)
         # TensorFlow takes the memory for whatever a header claims, and ends the process without it.
         check_encoded(data, str(path))
-        image = self._run(path, self._graph["decoded"], {self._graph["data"]: data})
+        image = self._run(path, self._decode, data)
         if image.ndim != 3:
             raise InputError(
                 f"{path} is a sequence of frames; give a JPEG, PNG or BMP file.", Cause.FORMAT
@@ -99,7 +108,7 @@ class TensorflowStages:
         Raises:
             InputError: TensorFlow refuses the image.
         """
-        pixels, scale = self._run(path, self._graph["prepared"], {self._graph["image"]: image})
+        pixels, scale = self._run(path, self._preprocess, image)
         return pixels, scale
 
     def network(self, pixels: Any) -> list[Any]:
@@ -108,9 +117,7 @@ class TensorflowStages:
         Args:
             pixels: [N, H, W, 3], as many images as the graph was built for.
         """
-        outputs: list[Any] = self._session.run(
-            self._graph["outputs"], {self._graph["pixels"]: pixels}
-        )
+        outputs: list[Any] = self._network(pixels)
         return outputs
 
     def postprocess(self, outputs: Sequence[Any], scale: Any) -> tuple[Any, Any, Any]:
@@ -120,24 +127,24 @@ class TensorflowStages:
             outputs: As of :meth:`network`, of one image.
             scale: Factor from pixels of the input to those of the image.
         """
-        feeds = dict(zip(self._graph["levels"], outputs, strict=True))
-        feeds[self._graph["scale"]] = scale
-        boxes, scores, classes = self._session.run(self._graph["found"], feeds)
+        boxes, scores, classes = self._postprocess(*outputs, scale)
         return boxes, scores, classes
 
 
 class _TensorflowSide:
     """Detection by :class:`TensorflowStages`."""
 
-    def __init__(self, stages: TensorflowStages, batch: int) -> None:
+    def __init__(self, stages: TensorflowStages, batch: int, cores: Cores) -> None:
         self._stages = stages
         self._batch = batch
+        self._cores = cores
         self._watch = Stopwatch()
         self.seconds = self._watch.seconds
 
     def prepare(self, path: Path) -> Any:
         from parity.detections.shards import Prepared
 
+        self._cores.wait()
         watch = Stopwatch()
         image = self._stages.decode(path)
         watch.lap("decode")
@@ -147,10 +154,13 @@ class _TensorflowSide:
 
     def detect(self, images: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
         self._watch.start()
-        pixels = np.zeros((self._batch, *images[0].value[0].shape[1:]), np.float32)
-        for place, item in enumerate(images):
-            pixels[place] = item.value[0][0]
-        outputs = self._stages.network(pixels)
+        pixels = images[0].value[0]
+        if self._batch > 1:
+            pixels = np.zeros((self._batch, *pixels.shape[1:]), np.float32)
+            for place, item in enumerate(images):
+                pixels[place] = item.value[0][0]
+        with self._cores.taken():
+            outputs = self._stages.network(pixels)
         self._watch.lap("network")
         results = [
             self._stages.postprocess(
@@ -165,13 +175,18 @@ class _TensorflowSide:
 @contextmanager
 def tensorflow_side(setup: Detection) -> Iterator[_TensorflowSide]:
     """The graph with the checkpoint's values, and the stages around it."""
-    with tensorflow_stages(setup) as stages:
-        yield _TensorflowSide(stages, setup.batch)
+    with tensorflow_stages(setup, optimised=True) as stages:
+        cores = Cores(setup.threads if setup.device == "cpu" else 0)
+        yield _TensorflowSide(stages, setup.batch, cores)
 
 
 @contextmanager
-def tensorflow_stages(setup: Detection) -> Iterator[TensorflowStages]:
+def tensorflow_stages(setup: Detection, *, optimised: bool) -> Iterator[TensorflowStages]:
     """The stages of :func:`tensorflow_side`, each to be run alone.
+
+    Args:
+        setup: The model and the stages around it.
+        optimised: Whether TensorFlow may rewrite the network's graph.
 
     Raises:
         InputError: TensorFlow is not installed, or the device or the checkpoint cannot be used.
@@ -206,6 +221,7 @@ def tensorflow_stages(setup: Detection) -> Iterator[TensorflowStages]:
             "scale": scale,
             "found": (found.boxes, found.scores, found.classes),
         }
-    with reference_tf.open_session(built.graph, setup.threads, device=setup.device) as session:
-        fill(built, session, setup.conversion)
-        yield TensorflowStages(session, graph)
+    opened = partial(reference_tf.open_session, built.graph, setup.threads, device=setup.device)
+    with opened() as around, opened(optimised=optimised) as within:
+        fill(built, within, setup.conversion)
+        yield TensorflowStages(around, within, graph)

@@ -42,7 +42,8 @@ def explained_ties(
         return matching
     found: dict[int, ImageMatch] = {}
     with ExitStack() as stack:
-        stages = of_tensorflow(replace(setup, batch=1), stack)
+        # As the reference's detections were computed.
+        stages = of_tensorflow(replace(setup, batch=1), stack, optimised=True)
         progress = stack.enter_context(Progress("looking for ties", unit="images"))
         for number, item in enumerate(looked_at):
             name = item.image_id

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientdet_spec.forms import EAGER
+from efficientdet_spec.prefetch import Cores
 from parity.commands.detecting.detection import Detection, Stopwatch
 from parity.detections.messages import SideName
 
@@ -46,10 +47,16 @@ class TorchDetecting:
 
 
 class TorchSide:
-    """Detection by :class:`torch_model.detector.Detector`."""
+    """Detection by :class:`torch_model.detector.Detector`.
 
-    def __init__(self, detector: Any) -> None:
+    Args:
+        detector: With the stages around the network, and mostly the network.
+        cores: What images are prepared on.
+    """
+
+    def __init__(self, detector: Any, cores: Cores) -> None:
         self._detector = detector
+        self._cores = cores
         self._watch = Stopwatch()
         self.seconds = self._watch.seconds
 
@@ -58,6 +65,7 @@ class TorchSide:
         from parity.detections.shards import Prepared
         from torch_model.decode import read_image
 
+        self._cores.wait()
         watch = Stopwatch()
         image = read_image(path, fast_dct=self._detector.profile.decode == "fast-dct")
         watch.lap("decode")
@@ -68,7 +76,9 @@ class TorchSide:
     def detect(self, images: Sequence[Any]) -> list[tuple[Any, Any, Any]]:
         """See :class:`parity.detections.shards.Side`."""
         self._watch.start()
-        found = self._detector.detect_inputs([item.value for item in images])
+        # It gives them back behind the network.
+        with self._cores.taken():
+            found = self._detector.detect_inputs([item.value for item in images])
         self._watch.lap("postprocess")
         return [(item.boxes, item.scores, item.classes) for item in found]
 
@@ -80,6 +90,12 @@ class TorchSide:
             # A GPU computes while Python goes on.
             torch.cuda.synchronize(self._detector.device)
         self._watch.lap("network")
+        self._cores.give()
+
+
+def cores_of(setup: Detection) -> Cores:
+    """What a network computes on, and images are prepared on; a GPU leaves the cores alone."""
+    return Cores(setup.threads if setup.device == "cpu" else 0)
 
 
 @contextmanager
@@ -98,7 +114,7 @@ def torch_side(setup: Detection) -> Iterator[TorchSide]:
     model = from_arrays(done.config, done.arrays, source=str(setup.prefix)).eval()
     detector = Detector(model, setup.profile, device=device, size=setup.size, form=setup.form)
     detector.prepare(setup.batch)
-    side = TorchSide(detector)
+    side = TorchSide(detector, cores_of(setup))
     hook = detector.model.register_forward_hook(side.leaving_network)
     try:
         yield side

@@ -15,9 +15,9 @@ from converter.formats.pth import find
 from converter.mappings.effdet import NAMING as EFFDET
 from converter.mappings.state_dicts import to_naming
 from efficientdet_spec import EMA_SUFFIX, InputError, get_config
-from torch_model.checkpoint import save_backbone
 from torch_model.container import open_torch_file
 from torch_model.pickled import iterate_tensors
+from torch_model.saving import save_backbone
 
 LEGACY = {"_use_new_zipfile_serialization": False}
 FORMS = pytest.mark.parametrize("form", [{}, LEGACY], ids=["archive", "before 1.6"])
@@ -205,7 +205,7 @@ CHANGES = [
 
 @pytest.fixture(scope="module")
 def both(tiny_conversion, tmp_path_factory):
-    from torch_model.checkpoint import save_arrays
+    from torch_model.saving import save_arrays
 
     path, done = tmp_path_factory.mktemp("both") / "both.pth", tiny_conversion
     raw = {name: array + 1 for name, array in done.arrays.items()}

@@ -11,7 +11,8 @@ import torch
 
 from fuzzing.target import Target
 from fuzzing.targets.pth import pth_damages
-from torch_model.checkpoint import plain_keys, save_state_dict
+from torch_model.checkpoint import plain_keys
+from torch_model.saving import save_state_dict
 
 
 class Reader(Target):

@@ -5,7 +5,7 @@ import pytest
 import efficientdet_parity as ep
 from efficientdet_spec import InputError
 from parity.commands.comparing.candidates import Candidate
-from torch_model.checkpoint import save_arrays
+from torch_model.saving import save_arrays
 
 SIZED = """
 import torch

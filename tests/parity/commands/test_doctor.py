@@ -88,4 +88,4 @@ def test_every_command_is_looked_at():
     from efficientdet_parity.command_line import COMMANDS
 
     others = {"seed", "diff", "doctor", "models", "inspect"}
-    assert looked_at | others == {command.SETTINGS.COMMAND for command in COMMANDS}
+    assert looked_at | others == {command.name for command in COMMANDS}

@@ -10,7 +10,7 @@ import compare
 import efficientdet_parity as ep
 from efficientdet_spec import InputError
 from parity.commands.packages import package_names
-from torch_model.checkpoint import save_arrays
+from torch_model.saving import save_arrays
 
 # A package of effdet's form. What stands in for its network has other keys than the layers in it.
 STAND_IN = """

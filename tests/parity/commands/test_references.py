@@ -11,7 +11,7 @@ import pytest
 
 import compare
 from parity.commands.references import kind_of, kinds
-from torch_model.checkpoint import save_arrays
+from torch_model.saving import save_arrays
 
 PASSING = ("exact", "rounding")
 ROOT = Path(compare.__file__).resolve().parent

@@ -17,7 +17,7 @@ from parity.settings.record import RecordSettings
 from parity.settings.report import ReportSettings
 from parity.settings.self_check import SelfCheckSettings
 
-KINDS = [command.SETTINGS for command in COMMANDS]
+KINDS = [command.settings for command in COMMANDS]
 
 
 def typed(*line):

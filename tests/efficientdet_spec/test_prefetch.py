@@ -6,10 +6,10 @@ import threading
 import pytest
 
 from efficientdet_spec import InputError
+from efficientdet_spec.prefetch import Cores, ahead
 from parity.commands.detecting.detection import Stopwatch
 from parity.detections.annotations import CocoImage
 from parity.detections.shards import BATCHES_AHEAD, Prepared, Work, in_process, run
-from parity.process.prefetch import ahead
 
 
 class Watched:
@@ -88,6 +88,38 @@ def test_what_has_not_begun_is_dropped():
     threading.Timer(0.05, go.set).start()
     found.close()
     assert function.begun == [0, 1] and not function.running
+
+
+def waits(cores):
+    """Whether work ahead has to wait now."""
+    went_on = threading.Event()
+
+    def work():
+        cores.wait()
+        went_on.set()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    waited = not went_on.wait(0.2)
+    cores.give()
+    thread.join(30)
+    assert went_on.is_set()
+    return waited
+
+
+def test_work_ahead_waits_for_an_operation_that_needs_all_cores(monkeypatch):
+    monkeypatch.setattr("efficientdet_spec.prefetch.os.cpu_count", lambda: 4)
+    for threads, expected in ((4, True), (8, True), (3, False), (0, False)):
+        cores = Cores(threads)
+        assert not waits(cores)
+        cores.take()
+        assert waits(cores) == expected
+        with cores.taken():
+            assert waits(cores) == expected
+        assert not waits(cores)
+        with contextlib.suppress(InputError), cores.taken():
+            raise InputError("It fails.")
+        assert not waits(cores)
 
 
 class Side:
