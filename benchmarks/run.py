@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
         "--lock",
         type=Path,
         metavar="FILE",
-        help="locked while something is timed, for machines that several people measure on",
+        help="locked while something is measured, for machines that several people measure on",
     )
     add("--json", type=Path, metavar="FILE", help="write the result")
     add("--previous", type=Path, metavar="FILE", help="compare with the JSON of an earlier run")

@@ -21,7 +21,7 @@ class Effort:
     """How often is measured.
 
     Attributes:
-        repeats: Rounds at most, after the warm-up.
+        repeats: Rounds at most.
         seconds: After so many seconds no further round begins.
         least: Rounds at least.
     """
@@ -40,14 +40,12 @@ def take_turns(
 
     Args:
         ways: By name what does the work once, given the number of the round, and returns the
-            seconds that it took. Round -1 is a warm-up.
+            seconds that it took. All are warm.
         effort: How many rounds.
         told: Is told of the rounds done and of all, after each.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     names = list(ways)
-    for name in names:
-        ways[name](-1)
     began = time.monotonic()
     for turn in range(effort.repeats):
         if turn >= effort.least and time.monotonic() - began > effort.seconds:

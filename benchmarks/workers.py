@@ -94,7 +94,7 @@ class Worker:
             return float(self._ask("seconds", turn))
 
     def account(self) -> dict[str, Any]:
-        """``stages``: seconds by part of the work since the warm-up; ``peak_memory_bytes``."""
+        """``stages``: seconds by part of the work since the first run; ``peak_memory_bytes``."""
         with self._running():
             return dict(self._ask("account", None))
 
@@ -180,12 +180,12 @@ def _serve(function: str, arguments: dict[str, Any], pipe: Connection) -> None:
 
 def _done(opened: Opened, what: str, about: Any) -> Any:
     if what == "outputs":
-        return opened.outputs(opened.run(about))
+        found = opened.outputs(opened.run(about))
+        # The first run warms up.
+        opened.stages.clear()
+        return found
     if what == "seconds":
-        taken = _burst(opened, about)
-        if about < 0:
-            opened.stages.clear()
-        return taken
+        return _burst(opened, about)
     if what == "account":
         stages = dict(opened.stages)
         return {"stages": stages, "peak_memory_bytes": environment.peak_memory_bytes()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,9 @@ def _of_profile(plan: Plan, profile: str) -> Measurement:
         calls = {which: (lambda turn, which=which: way(which)) for which in checkouts}
         with plan.timing(), progress:
             progress(0, effort.repeats)
-            taken = take_turns(_warm(calls), effort, progress)
+            # After it the page cache holds what all of them read.
+            way(next(iter(checkouts)))
+            taken = take_turns(calls, effort, progress)
         _check(results)
     more = {
         which: {
@@ -83,16 +84,6 @@ def _of_profile(plan: Plan, profile: str) -> Measurement:
         rows=rows(taken, reference, more=more),
         left_out=[] if plan.before else [LeftOut(BEFORE, "no --before CHECKOUT was given")],
     )
-
-
-def _warm(calls: dict[str, Any]) -> dict[str, Any]:
-    """The ways without a warm-up but the first, after which the page cache holds what all read."""
-    first = next(iter(calls))
-
-    def once(which: str, turn: int) -> float:
-        return calls[which](turn) if turn >= 0 or which == first else 0.0
-
-    return {which: partial(once, which) for which in calls}
 
 
 def _command(plan: Plan, profile: str, out: Path, which: str) -> list[str]:

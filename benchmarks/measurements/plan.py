@@ -33,7 +33,7 @@ class Plan:
         images: A folder of photographs; None: built-in ones.
         annotations: COCO's, of them; None: there is no COCO run.
         before: A checkout of an earlier version, which is measured too.
-        lock: A file that is locked while something is timed, shared while something is prepared.
+        lock: A file that is locked while something is measured, shared while files are made.
         made: Networks' measurements by what they were of, so that a curve does not repeat them.
     """
 
@@ -137,9 +137,13 @@ def measured(
         if name not in ways:
             raise WayFailed(f"{work.subject}: {name}: {reasons.get(name, 'it was not asked for')}")
     workers: dict[str, Worker] = {}
+    # Files are made first, of which some take longer than all turns.
+    with plan.preparing():
+        arguments = _arguments(ways, reasons)
     try:
-        apart = _opened(plan, work, ways, workers, reasons)
-        taken, profiles = _timed(plan, work, workers)
+        with plan.timing():
+            apart = _opened(work, ways, arguments, workers, reasons)
+            taken, profiles = _timed(plan.effort, work, workers)
         more = _accounts(work, workers, len(taken[work.reference]))
         for name, account in more.items():
             account["apart"] = float(f"{apart[name]:.3g}")
@@ -160,10 +164,21 @@ def measured(
     )
 
 
+def _arguments(ways: Mapping[str, Way], reasons: dict[str, str]) -> dict[str, Mapping[str, Any]]:
+    """Arguments of the ways, by name; those that cannot be made are left out."""
+    arguments = {}
+    for name, way in ways.items():
+        try:
+            arguments[name] = way.arguments()
+        except WayFailed as error:
+            reasons[name] = str(error)
+    return arguments
+
+
 def _opened(
-    plan: Plan,
     work: Work,
     ways: Mapping[str, Way],
+    arguments: Mapping[str, Mapping[str, Any]],
     workers: dict[str, Worker],
     reasons: dict[str, str],
 ) -> dict[str, float]:
@@ -174,12 +189,12 @@ def _opened(
     apart: dict[str, float] = {}
     expected: Any = None
     # The expected results first.
-    order = sorted(ways, key=lambda name: name != work.expected)
-    with plan.preparing(), Progress(f"opening {work.subject}", unit="ways") as progress:
+    order = sorted(arguments, key=lambda name: name != work.expected)
+    with Progress(f"opening {work.subject}", unit="ways") as progress:
         for done, name in enumerate(order):
             progress(done, len(order))
             try:
-                workers[name] = Worker(ways[name].function, ways[name].arguments())
+                workers[name] = Worker(ways[name].function, arguments[name])
                 workers[name].opened()
                 found = workers[name].outputs(0)
                 expected = found if name == work.expected else expected
@@ -203,16 +218,16 @@ def _opened(
 
 
 def _timed(
-    plan: Plan, work: Work, workers: Mapping[str, Worker]
+    effort: Effort, work: Work, workers: Mapping[str, Worker]
 ) -> tuple[dict[str, list[float]], list[Profile]]:
     """Let the ways take turns, and run some of them under a profiler; none runs beside another."""
     progress = Progress(f"{work.what}: {work.subject}", unit="rounds")
-    with plan.timing(), progress:
-        progress(0, plan.effort.repeats)
+    with progress:
+        progress(0, effort.repeats)
         for worker in workers.values():
             worker.stop()
         calls = {name: worker.seconds for name, worker in workers.items()}
-        taken = take_turns(calls, plan.effort, progress)
+        taken = take_turns(calls, effort, progress)
         found = {name: workers[name].profile() for name in work.profiled if name in workers}
     profiles = [Profile(name, _longest(item)) for name, item in found.items() if item is not None]
     return taken, profiles
