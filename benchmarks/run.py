@@ -96,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
         help="locked while something is measured, for machines that several people measure on",
     )
     add("--json", type=Path, metavar="FILE", help="write the result")
+    add("--resume", action="store_true", help="go on with the run whose result --json holds")
     add("--previous", type=Path, metavar="FILE", help="compare with the JSON of an earlier run")
     add("--markdown", type=Path, metavar="FILE", help="write the tables")
     add("--chart", type=Path, metavar="FILE.svg", help="draw the networks' times")
@@ -137,16 +138,16 @@ def measured(plan: Plan, what: Sequence[str], done: Any) -> list[Measurement]:
         what: The kinds.
         done: Is called with what is there so far after each.
     """
-    found: list[Measurement] = []
     for name in what:
         module = importlib.import_module(f"benchmarks.measurements.{name}")
         try:
             for measurement in module.measure(plan):
-                found.append(measurement)
-                done(found)
+                if measurement not in plan.made:
+                    plan.made.append(measurement)
+                    done(plan.made)
         except WayFailed as error:
             print(f"{name} was left out: {error}", file=sys.stderr)
-    return found
+    return plan.made
 
 
 def result_of(plan: Plan, found: Sequence[Measurement]) -> SuiteResult:
@@ -164,6 +165,21 @@ def result_of(plan: Plan, found: Sequence[Measurement]) -> SuiteResult:
         seconds_at_most=plan.effort.seconds,
         measurements=list(found),
     )
+
+
+def _gone_on_with(path: Path, plan: Plan) -> list[Measurement]:
+    """What a run has measured that was made on this machine, in the same way.
+
+    Raises:
+        InputError: It was made elsewhere, or otherwise.
+    """
+    before, now = records.read(path), result_of(plan, [])
+    if before.environment != now.environment or before.ways.keys() != now.ways.keys():
+        raise InputError(
+            f"{path} was made with other versions, threads or ways, or on another machine; begin "
+            f"again without --resume."
+        )
+    return list(before.measurements)
 
 
 def _version(package: str) -> str | None:
@@ -197,6 +213,9 @@ def _run(given: argparse.Namespace) -> int:
             before=given.before,
             lock=given.lock,
         )
+
+        if given.resume and given.json and given.json.exists():
+            plan.made += _gone_on_with(given.json, plan)
 
         def keep(found: Sequence[Measurement]) -> None:
             if given.json and found:

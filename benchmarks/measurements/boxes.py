@@ -73,10 +73,12 @@ def _of_profile(plan: Plan, paths: Sequence[Path], profile: str) -> Measurement:
     else:
         left_out[ONE_RUN] = reason
     first = next(iter(OURS))
+    subject = f"{MODEL}, profile {profile}, {sum(map(len, chunks))} images, {plan.threads} threads"
+    if known := plan.known("boxes", subject, [*OURS, ONE_RUN]):
+        return known
     work = Work(
         what="boxes",
-        subject=f"{MODEL}, profile {profile}, {sum(map(len, chunks))} images, "
-        f"{plan.threads} threads",
+        subject=subject,
         settings={
             "model": MODEL,
             "profile": profile,

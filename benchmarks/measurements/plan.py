@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ class Plan:
         annotations: COCO's, of them; None: there is no COCO run.
         before: A checkout of an earlier version, which is measured too.
         lock: A file that is locked while something is measured, shared while files are made.
-        made: Networks' measurements by what they were of, so that a curve does not repeat them.
+        made: What has been measured, in this run or in the one that it goes on with.
     """
 
     material: Material
@@ -46,7 +46,23 @@ class Plan:
     annotations: Path | None = None
     before: Path | None = None
     lock: Path | None = None
-    made: dict[Any, Measurement] = field(default_factory=dict)
+    made: list[Measurement] = field(default_factory=list)
+    _depth: int = 0
+
+    def known(self, what: str, subject: str, ways: Collection[str] = ()) -> Measurement | None:
+        """What has been measured already; None where it has not been, or by fewer ways.
+
+        Args:
+            what: The kind of measurement.
+            subject: On what.
+            ways: Names that it has to have as rows, or with the reason why not.
+        """
+        for item in self.made:
+            if (item.what, item.subject) == (what, subject):
+                there = {row.way for row in item.rows} | {left.way for left in item.left_out}
+                if there >= set(ways):
+                    return item
+        return None
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
@@ -62,12 +78,17 @@ class Plan:
 
     @contextmanager
     def _held(self, how: int) -> Iterator[None]:
-        if self.lock is None:
+        if self.lock is None or self._depth:
+            # What holds it already may measure several things, one after another.
             yield
             return
         with open(self.lock, "a") as file:
             fcntl.flock(file, how)
-            yield
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
 
 
 @dataclass(frozen=True)
