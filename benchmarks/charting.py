@@ -10,7 +10,7 @@ from benchmarks.measurements import growth
 from benchmarks.records import Measurement, Ratio, SuiteResult
 from benchmarks.runtimes import OURS, runtime
 from benchmarks.showing import of_curve, point_name
-from reports.charts.chart import edge, nice
+from reports.charts.chart import nice
 
 WIDTH = 960
 _NAMES, _BAR, _HEAD = 190, 24, 66
@@ -178,7 +178,7 @@ def _panel(
     pieces.append(_text(left, top + 16, f"ms, by {_CURVES[curve]}", "small muted"))
     for value in marks:
         pieces.append(_line(left + _AXIS, y_of(value), left + _PANEL[0], y_of(value), "line"))
-        pieces.append(_text(left + _AXIS - 8, y_of(value) + 4, edge(value), "small muted", "end"))
+        pieces.append(_text(left + _AXIS - 8, y_of(value) + 4, _tick(value), "small muted", "end"))
     places = [left + _AXIS + 20 + share * (width - 40) for share in _places(curve, points)]
     for x, point in zip(places, points, strict=True):
         pieces.append(_text(x, bottom + 20, point_name(curve, point), "small muted", "middle"))
@@ -187,6 +187,10 @@ def _panel(
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in drawn)
         pieces.append(f'<polyline class="curve w{place}" style="fill:none" points="{path}"/>')
         pieces += [_mark(x, y, place) for x, y in drawn]
+
+
+def _tick(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _places(curve: str, points: Sequence[Measurement]) -> list[float]:
