@@ -89,11 +89,10 @@ types: $(ALL)
 	$(BIN)/mypy
 
 bench: $(ALL)
-	$(BIN)/python -m benchmarks.conversion
+	@mkdir -p out
+	$(BIN)/python -m benchmarks.run --json out/benchmarks.json
 	$(BIN)/python -m benchmarks.verification
-	$(BIN)/python -m benchmarks.forward
 	$(BIN)/python -m benchmarks.soft_nms
-	$(BIN)/python -m benchmarks.detection
 	$(BIN)/python -m benchmarks.observation
 
 # On a machine with a GPU, in an environment with PyTorch for CUDA and '.[traces]' of this package: no

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import common
-from benchmarks.forward import TENSORFLOW, TORCH, interleaved, opened
+from benchmarks.sides import opened
+from benchmarks.turns import interleaved
 from parity.process import environment
 from parity.sides.tensorflow_import import import_tensorflow
+
+TORCH = "torch_model"
+TENSORFLOW = "reference_tf"
 
 CONTRIBUTIONS = 5
 """As ``compare.py nodes`` takes them by default."""
@@ -26,7 +30,9 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def measure(model: str, repeats: int, threads: int) -> dict[str, Any]:
+def measure(
+    model: str, repeats: int, threads: int, checkpoint: Path | None = None
+) -> dict[str, Any]:
     """Times of both forward passes and of every pass of a comparison, at the native size."""
     import torch
 
@@ -44,6 +50,7 @@ def measure(model: str, repeats: int, threads: int) -> dict[str, Any]:
         model,
         threads,
         [lambda built: None, lambda built: tapped.append(TensorflowReference(built))],
+        checkpoint,
     )
     images, plain = sides.images, sides.graphs[0]
     reference = tapped[0].reference(sides.sessions[1], {})
@@ -76,6 +83,8 @@ def measure(model: str, repeats: int, threads: int) -> dict[str, Any]:
         "model": sides.config.name,
         "size": list(sides.config.image_size),
         "rows": rows,
+        "forward_passes": [TENSORFLOW, TORCH],
+        "failing_nodes": [node.name for node in comparison.nodes if node.verdict.fails],
         "peak_memory_bytes": environment.peak_memory_bytes(),
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import common
-from benchmarks.forward import interleaved
+from benchmarks.turns import interleaved
 from torch_model.nms import soft_nms
 
 OURS = "torch_model"
