@@ -73,6 +73,7 @@ class Detector:
                 f"There is no form {form!r:.80} of a model; give {' or '.join(FORMS)}.",
                 Cause.OPTION,
             )
+        self._keeps_memory = keeps_memory
         if keeps_memory:
             keep_memory()
         self.profile = profile
@@ -101,7 +102,11 @@ class Detector:
 
         Args:
             batch: Images that will go through the network together.
+
+        Raises:
+            InputError: None will.
         """
+        _require_images(batch)
         if self._full:
             self._full = batch
             blank = np.zeros((*self.size, 3), np.float32)
@@ -128,10 +133,7 @@ class Detector:
             InputError: An image cannot be used, the network's predictions hold NaN, or a process
                 cannot be used.
         """
-        if batch < 1:
-            raise InputError(
-                f"A batch of {batch} images is empty; give one image or more.", Cause.OPTION
-            )
+        _require_images(batch)
         if processes < 1:
             raise InputError(
                 f"{processes} processes detect nothing; give one or more.", Cause.OPTION
@@ -141,6 +143,7 @@ class Detector:
         return self._detect(images, batch)
 
     def _detect(self, images: Sequence[Image], batch: int) -> Iterator[Detections]:
+        self._full = batch if self._full else 0
         remaining = iter(images)
         groups = iter(lambda: list(islice(remaining, batch)), [])
         pool = ThreadPoolExecutor(1, thread_name_prefix="preprocess")
@@ -166,7 +169,14 @@ class Detector:
     @property
     def _again(self) -> Callable[[], Detector]:
         """Makes the same in another process."""
-        return partial(Detector, self.model, self.profile, device=str(self.device), size=self.size)
+        return partial(
+            Detector,
+            self.model,
+            self.profile,
+            device=str(self.device),
+            size=self.size,
+            keeps_memory=self._keeps_memory,
+        )
 
     def _prepare(self, images: Sequence[Image]) -> list[NetworkInput]:
         return [self.preprocess(image) for image in images]
@@ -198,7 +208,7 @@ class Detector:
         Raises:
             InputError: The network's predictions hold NaN.
         """
-        return self._postprocess(self._predict(inputs), inputs)
+        return self._postprocess(self._predict(inputs), inputs) if inputs else []
 
     @torch.inference_mode()
     def _predict(self, inputs: Sequence[NetworkInput]) -> list[Outputs]:
@@ -215,9 +225,15 @@ class Detector:
 
     def _network(self, images: Sequence[NDArray[np.float32]]) -> tuple[list[Tensor], list[Tensor]]:
         """The network's outputs for [H, W, 3] images, and for blank ones behind them, if any."""
-        self._full = max(self._full, len(images)) if self._full else 0
         filling = [np.zeros_like(images[0])] * (self._full - len(images))
         pixels = np.stack([*images, *filling]) if len(images) > 1 or filling else images[0][None]
         outputs = self.model(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device))
         classes, boxes = ([level[: len(images)] for level in levels] for levels in outputs)
         return classes, boxes
+
+
+def _require_images(batch: int) -> None:
+    if batch < 1:
+        raise InputError(
+            f"A batch of {batch} images is empty; give one image or more.", Cause.OPTION
+        )

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from efficientdet_spec import FUSION_EPSILON, same_padding
+from efficientdet_spec import FUSION_EPSILON, Cause, InputError, same_padding
 from torch_model.backbone import EfficientNet, MBConvBlock
 from torch_model.bifpn import BiFPNNode, Resample
 from torch_model.heads import Head
@@ -71,15 +71,13 @@ class FoldedFuse(nn.Module):
 
     def __init__(self, shares: Tensor) -> None:
         super().__init__()
-        self._factors = shares.tolist() if shares.dim() == 1 else None
         self.register_buffer("shares", shares if shares.dim() == 1 else shares[:, :, None, None])
 
     def forward(self, features: Sequence[Tensor], weights: Tensor | None) -> Tensor:
         """As of :class:`torch_model.layers.Fuse`; the weights given are those of the shares."""
-        factors = self._factors or list(self.shares)
-        result = features[0] * factors[0]
-        for feature, factor in zip(features[1:], factors[1:], strict=True):
-            result = result + feature * factor
+        result = features[0] * self.shares[0]
+        for number, feature in enumerate(features[1:], 1):
+            result = result + feature * self.shares[number]
         return result
 
 
@@ -92,6 +90,7 @@ class FoldedHead(nn.Module):
 
     def __init__(self, head: Head) -> None:
         super().__init__()
+        _require(head, Head)
         self.convs = nn.ModuleDict(
             {
                 level: nn.ModuleList(
@@ -118,7 +117,7 @@ class FoldedHead(nn.Module):
         return self.predict(x)
 
 
-def folded(conv: nn.Module, norm: nn.Module | None) -> nn.Module:
+def folded(conv: Any, norm: Any) -> nn.Module:
     """A convolution together with the batch norm behind it, which stay as they are.
 
     Args:
@@ -126,6 +125,7 @@ def folded(conv: nn.Module, norm: nn.Module | None) -> nn.Module:
         norm: The batch norm; None where there is none.
     """
     if isinstance(conv, SeparableConv2d):
+        _require(conv, SeparableConv2d)
         # What is added and multiplied behind both is so behind the second.
         result = copy.copy(conv)
         result._modules = {
@@ -133,13 +133,14 @@ def folded(conv: nn.Module, norm: nn.Module | None) -> nn.Module:
             "pointwise": folded(conv.pointwise, norm),
         }
         return result
-    assert isinstance(conv, Conv2d)
+    _require(conv, Conv2d)
     weight = conv.weight.detach().double()
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().double()
     if norm is not None:
-        assert isinstance(norm, BatchNorm2d)
+        _require(norm, BatchNorm2d)
         mean, variance = norm.running_mean, norm.running_var
-        assert mean is not None and variance is not None
+        if mean is None or variance is None or not norm.affine:
+            raise _unknown("a batch norm without statistics or parameters")
         factor = norm.weight.detach().double() / torch.sqrt(variance.double() + norm.eps)
         weight = weight * factor[:, None, None, None]
         bias = (bias - mean.double()) * factor + norm.bias.detach().double()
@@ -157,6 +158,26 @@ def folded(conv: nn.Module, norm: nn.Module | None) -> nn.Module:
     return result
 
 
+def _require(module: nn.Module, *kinds: type[nn.Module]) -> None:
+    """Refuse a module whose values do not say what it computes.
+
+    Args:
+        module: What is to be replaced.
+        kinds: This project's modules of which it is to be one, be it of a class derived from them.
+    """
+    derived = any(type(module).forward is kind.forward for kind in kinds)
+    if not derived or "forward" in vars(module):
+        raise _unknown(f"a {type(module).__name__} with a forward of its own")
+
+
+def _unknown(what: str) -> InputError:
+    return InputError(
+        f"The model has {what}, of which the optimised form would not know what it computes; "
+        f"optimise a model as load or convert gives it, or use this one eagerly.",
+        Cause.MODEL,
+    )
+
+
 def _fixed(value: Tensor) -> nn.Parameter:
     if value.dim() == 4:
         value = value.contiguous(memory_format=torch.channels_last)
@@ -170,7 +191,14 @@ def fold(model: Any) -> Any:
 
     Args:
         model: A :class:`torch_model.model.EfficientDet`, which stays as it is.
+
+    Raises:
+        InputError: Some part of it is not this project's own, or has hooks, so that what it
+            computes is not known from its values.
     """
+    for name, module in model.named_modules():
+        if module._forward_hooks or module._forward_pre_hooks:
+            raise _unknown(f"hooks at {name or 'its output'}")
     result = copy.deepcopy(model).eval().requires_grad_(False)
     result.class_head = FoldedHead(result.class_head)
     result.box_head = FoldedHead(result.box_head)
@@ -180,6 +208,7 @@ def fold(model: Any) -> Any:
                 setattr(module, conv, folded(getattr(module, conv), getattr(module, norm)))
                 setattr(module, norm, nn.Identity())
         if isinstance(module, BiFPNNode) and module.weights is not None:
+            _require(module.fuse, Fuse)
             module.fuse = FoldedFuse(_shares(module.fuse, module.weights))
     for module in list(result.modules()):
         for name, child in list(module.named_children()):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from efficientdet_spec import EfficientDetConfig
+from efficientdet_spec import Cause, EfficientDetConfig, InputError
 from torch_model.backbone import EfficientNet
 from torch_model.bifpn import BiFPN
 from torch_model.heads import Head
@@ -71,8 +71,15 @@ class EfficientDet(nn.Module):
             keeps_memory: Whether this process is to keep memory that it frees.
 
         Raises:
-            InputError: The type cannot be computed in where the model is.
+            InputError: The type cannot be computed in where the model is, or some part of the model
+                is not this project's own.
         """
+        if type(self).forward is not EfficientDet.forward or "forward" in vars(self):
+            raise InputError(
+                f"{type(self).__name__} has a forward of its own, of which the optimised form "
+                f"would not know what it computes; use it eagerly.",
+                Cause.MODEL,
+            )
         return OptimizedEfficientDet(self, dtype=dtype, keeps_memory=keeps_memory)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -18,8 +18,14 @@ from torch_model.inputs import check_images
 from torch_model.memory import keep_memory
 from torch_model.programs import Outputs, Program, compiled
 
-MAX_PROGRAMS = 4
-"""Shapes of images for which programs are kept; each holds its weights in a layout of its own."""
+MAX_PROGRAMS = 8
+"""Times that one model is compiled, for as many shapes of images or changes of its values: PyTorch
+never gives back what a program has taken, some 65 MB for the smallest model."""
+
+_TOO_MANY = (
+    f"An optimised model has been compiled for {MAX_PROGRAMS} shapes of images, and computes "
+    f"others folded but not compiled from now on, which is slower; scale images to a few sizes."
+)
 
 _GROSS = {torch.float32: 1e-3, torch.float16: 0.25, torch.bfloat16: 0.5}
 """By type, of an output's rms: more than the roundings of a few hundred layers come to, less than
@@ -76,9 +82,10 @@ class OptimizedEfficientDet(nn.Module):
         with torch.inference_mode(False), torch.no_grad():
             network = fold(model)
         self.network = network.to(dtype=dtype or own.dtype, memory_format=torch.channels_last)
-        self._written = False
+        self._written = self._said = False
         self._lock = threading.Lock()
-        self._programs: OrderedDict[Any, Program] = OrderedDict()
+        self._programs: dict[Any, Program] = {}
+        self._compilations = 0
         self.eval()
 
     def train(self, mode: bool = True) -> OptimizedEfficientDet:
@@ -96,7 +103,7 @@ class OptimizedEfficientDet(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # What is compiled, and whoever waits for it, belongs to this object alone.
-        return {**self.__dict__, "_programs": OrderedDict(), "_lock": None}
+        return {**self.__dict__, "_programs": {}, "_lock": None, "_written": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__({**state, "_lock": threading.Lock()})
@@ -105,11 +112,6 @@ class OptimizedEfficientDet(nn.Module):
         # Programs hold values of their own, in the type and on the device of before.
         self._programs.clear()
         return super()._apply(*given, **named)
-
-    def load_state_dict(self, *given: Any, **named: Any) -> Any:
-        """Take other folded values; programs with the former ones are forgotten."""
-        self._programs.clear()
-        return super().load_state_dict(*given, **named)
 
     def forward(self, images: Tensor) -> Outputs:
         """As of :class:`torch_model.model.EfficientDet`, whose outputs these are but for roundings.
@@ -121,14 +123,21 @@ class OptimizedEfficientDet(nn.Module):
             InputError: As there, or what was compiled computes something else.
         """
         check_images(self.config, images)
-        if self._written:
-            return self.network(images)  # type: ignore[no-any-return]
-        with torch.no_grad():
-            values = next(self.network.parameters())
-            given = images.to(values.dtype).contiguous(memory_format=torch.channels_last)
-            plain = not given.is_cuda and given.dtype != torch.float32
-            # TorchScript rounds some numbers to float32, and oneDNN knows no other type.
-            classes, boxes = self.network(given) if plain else self._program(given)(given)
+        # Its type is what it was made for, also where a caller computes in another.
+        with torch.autocast(images.device.type, enabled=False):
+            if self._written or torch.jit.is_tracing() or torch.compiler.is_compiling():
+                # Whoever looks at its layers, or makes a program of it, has those as written.
+                return self.network(images)  # type: ignore[no-any-return]
+            return self._computed(images)
+
+    @torch.no_grad()
+    def _computed(self, images: Tensor) -> Outputs:
+        values = next(self.network.parameters())
+        given = images.to(values.dtype).contiguous(memory_format=torch.channels_last)
+        # TorchScript rounds some numbers to float32, and oneDNN knows no other type.
+        plain = not given.is_cuda and given.dtype != torch.float32
+        program = self.network if plain or not len(given) else self._program(given)
+        classes, boxes = program(given)
         return (
             [output.to(images.dtype) for output in classes],
             [output.to(images.dtype) for output in boxes],
@@ -145,22 +154,28 @@ class OptimizedEfficientDet(nn.Module):
 
     def _program(self, images: Tensor) -> Program:
         # Kernels are chosen for a number of threads too, and values are part of a program.
-        threads, values = torch.get_num_threads(), self._changes()
+        threads, values = torch.get_num_threads(), self._values()
         key = (tuple(images.shape), images.dtype, images.device, threads, values)
         with self._lock:
-            if key not in self._programs:
-                program = compiled(self.network, images)
-                self._check(program(images), self.network(images))
-                self._programs[key] = program
-                if len(self._programs) > MAX_PROGRAMS:
-                    self._programs.popitem(last=False)
-            self._programs.move_to_end(key)
-            return self._programs[key]
+            found = self._programs.get(key)
+            if found is None and self._compilations == MAX_PROGRAMS:
+                if not self._said:
+                    warnings.warn(_TOO_MANY, stacklevel=6)
+                self._said = True
+                return self.network  # type: ignore[no-any-return]
+            if found is None:
+                found = compiled(self.network, images)
+                self._check(found(images), self.network(images))
+                self._programs[key] = found
+                self._compilations += 1
+            return found
 
-    def _changes(self) -> int:
-        """How often folded values have been written to in place."""
+    def _values(self) -> int:
+        """Another number wherever folded values have been written to, or others taken."""
         every = chain(self.network.parameters(), self.network.buffers())
-        return sum(0 if value.is_inference() else value._version for value in every)
+        return hash(
+            tuple((id(value), 0 if value.is_inference() else value._version) for value in every)
+        )
 
     def _check(self, found: Outputs, written: Outputs) -> None:
         """Refuse what was compiled where it computes something else."""

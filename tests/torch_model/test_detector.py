@@ -1,6 +1,10 @@
 """From files and arrays to boxes; every stage of a profile is used."""
 
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import threading
 
 import cv2
@@ -261,9 +265,65 @@ def test_the_optimised_form_finds_the_same(model):
         np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-2)
     # The last batch has one image: blank ones fill it up, and nothing is compiled for it.
     assert len(detector.model._programs) == 1
-    assert same(found[2], next(iter(detector.detect(images[2:]))))
+    assert same(found[2], next(iter(detector.detect(images[2:], batch=2))))
 
 
 def test_a_form_that_there_is_not(model):
     with pytest.raises(InputError, match="no form 'fast' of a model; give eager or optimized"):
         Detector(model, form="fast")
+
+
+def test_no_images_are_no_mistake_and_no_batch_is_one(model):
+    detector = Detector(model, form="optimized")
+    assert detector.detect_inputs([]) == [] and list(detector.detect([])) == []
+    with pytest.raises(InputError, match="A batch of 0 images is empty"):
+        detector.prepare(0)
+
+
+def test_single_images_are_not_filled_up_to_an_earlier_batch(model):
+    detector = Detector(model, form="optimized")
+    images = [waves(90, 150), waves(128, 128, seed=5)]
+    list(detector.detect(images, batch=2))
+    list(detector.detect(images[:1]))
+    assert sorted(key[0][0] for key in detector.model._programs) == [1, 2]
+
+
+UNGUARDED = """
+import sys
+from torch_model.checkpoint import load
+from torch_model.detector import Detector
+list(Detector(load(sys.argv[1])).detect([b"none"] * 8, processes=2))
+"""
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from torch_model.checkpoint import load
+from torch_model.detector import Detector
+import numpy as np
+if __name__ == "__main__":
+    images = [np.zeros((96, 128, 3), np.uint8)] * 10000
+    found = Detector(load(sys.argv[1])).detect(images, processes=2)
+    next(found)
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    for _ in found:
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    "program, said",
+    [(UNGUARDED, "call detect behind `if __name__"), (INTERRUPTED, "KeyboardInterrupt")],
+)
+def test_several_processes_end_with_their_program(tiny_pth, tmp_path, program, said):
+    path = tmp_path / "program.py"
+    path.write_text(program)
+    done = subprocess.run(
+        [sys.executable, str(path), str(tiny_pth)],
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        # A program that is run in the background may have been told to ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode != 0 and said in done.stderr

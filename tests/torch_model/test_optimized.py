@@ -3,16 +3,18 @@
 import copy
 import pickle
 import threading
+import warnings
 
 import pytest
 import torch
 from configurations import CONFIGURATIONS, TINY
 
 from efficientdet_spec import InputError
-from torch_model import build
+from torch_model import build, layers
 from torch_model import optimized as form
 from torch_model.folding import FoldedConv2d, FoldedFuse, fold
 from torch_model.layers import BatchNorm2d
+from torch_model.model import EfficientDet
 
 EVERY = {"release": TINY, **CONFIGURATIONS}
 SIZES = {"levels 3 to 8": (130, 260)}
@@ -112,7 +114,114 @@ def test_every_shape_has_a_program_of_its_own(model):
         images = torch.randn(shape[0], 3, *shape[1:])
         with torch.no_grad():
             assert apart(optimized(images), model(images)) < 2e-4
-    assert len(optimized._programs) == form.MAX_PROGRAMS
+    assert len(optimized._programs) == 5
+
+
+def test_it_is_not_compiled_without_end(model, monkeypatch):
+    monkeypatch.setattr(form, "MAX_PROGRAMS", 1)
+    optimized = model.optimized()
+    optimized(torch.randn(1, 3, 96, 128))
+    images = torch.randn(1, 3, 97, 130)
+    with pytest.warns(UserWarning, match="others folded but not compiled"):
+        found = optimized(images)
+    assert len(optimized._programs) == 1
+    with optimized.as_written():
+        written = optimized(images.contiguous(memory_format=torch.channels_last))
+    assert all(torch.equal(a, b) for a, b in zip(every(found), every(written), strict=True))
+    # It is said once.
+    optimized(images)
+
+
+def test_autocast_changes_nothing(model):
+    images = torch.randn(1, 3, 96, 128)
+    expected = every(model.optimized()(images))
+    optimized = model.optimized()
+    with torch.autocast("cpu", torch.bfloat16):
+        first = every(optimized(images))
+    for found in (first, every(optimized(images))):
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_values_that_are_loaded_are_used(model):
+    other = drawn(TINY)
+    with torch.no_grad():
+        for module in other.modules():
+            if hasattr(module, "weights"):
+                module.weights.copy_(torch.rand_like(module.weights))
+        images = torch.randn(1, 3, 96, 128)
+        expected = other(images)
+    holder = torch.nn.Sequential(model.optimized())
+    assert apart(holder(images), expected) > 1e-2
+    holder.load_state_dict(torch.nn.Sequential(other.optimized()).state_dict())
+    assert apart(holder(images), expected) < 2e-4
+
+
+def test_a_program_of_it_is_made_of_the_folded_network(model):
+    optimized = model.optimized()
+    images = torch.randn(1, 3, 96, 128)
+    optimized(images)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(optimized, images, strict=False)
+    assert apart(traced(images), optimized(images)) < 2e-4
+    exported = torch.export.export(optimized, (images,)).module()
+    assert apart(exported(images), optimized(images)) < 2e-4
+
+
+class OwnConv(layers.Conv2d):
+    """A layer that computes something else."""
+
+    def forward(self, x):
+        return super().forward(x) * 2
+
+
+def own_conv(model):
+    model.backbone.stem_conv = OwnConv(3, 8, 3, 2, bias=False)
+
+
+def other_norm(model):
+    model.backbone.stem_bn = torch.nn.GroupNorm(2, 8)
+
+
+def plain_prediction(model):
+    model.class_head.predict = torch.nn.Conv2d(16, 63, 1)
+
+
+def own_forward(model):
+    model.box_head.forward = lambda features: []
+
+
+def hooked(model):
+    model.fpn.cells[0].nodes[0].bn.register_forward_hook(lambda *_: None)
+
+
+def without_statistics(model):
+    model.backbone.stem_bn.running_var = None
+
+
+CHANGES = (own_conv, other_norm, plain_prediction, own_forward, hooked, without_statistics)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_not_known_is_refused(change):
+    model = drawn(TINY)
+    change(model)
+    with pytest.raises(InputError, match="would not know what it computes; optimise a model as"):
+        model.optimized()
+
+
+def test_a_model_of_another_forward_is_refused():
+    class Own(EfficientDet):
+        def forward(self, images):
+            return (*super().forward(images), images)
+
+    with pytest.raises(InputError, match="Own has a forward of its own"):
+        Own(TINY).eval().optimized()
+
+
+def test_no_image_gives_no_output(model):
+    classes, boxes = model.optimized()(torch.zeros(0, 3, 96, 128))
+    assert all(len(output) == 0 for output in [*classes, *boxes])
 
 
 def test_layouts_and_types_of_images_do_not_matter(model):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from efficientdet_spec import Cause, InputError, NodeKind
+from parity.process.frames import first_line
 from parity.sides.naming import Naming, base
 from parity.sides.pytorch.referee import FaithfulReferee
 from parity.sides.side import COMPILED, OPTIMIZED, PARALLEL, Form
@@ -142,7 +144,38 @@ def _optimized(model: nn.Module) -> Iterator[Any]:
     Their class has a method ``as_written``, a context manager within which they do, as
     :class:`torch_model.optimized.OptimizedEfficientDet` has one.
     """
-    return (module for module in model.modules() if hasattr(type(module), _WRITTEN))
+    return (
+        module
+        for module in model.modules()
+        if inspect.isfunction(found := getattr(type(module), _WRITTEN, None))
+        and len(inspect.signature(found).parameters) == 1
+    )
+
+
+def _written(module: Any) -> AbstractContextManager[Any]:
+    """A module's own context within which it runs as it is written.
+
+    Raises:
+        InputError: Its method gives none.
+    """
+    place = f"{type(module).__name__}.{_WRITTEN}"
+    try:
+        found = getattr(module, _WRITTEN)()
+    except Exception as error:
+        raise InputError(
+            f"The candidate's {place} fails with {first_line(error)}; it is taken for a method "
+            f"that gives a context manager within which the layers run as written: correct it, or "
+            f"give it another name.",
+            Cause.CANDIDATE,
+        ) from error
+    if not isinstance(found, AbstractContextManager):
+        raise InputError(
+            f"The candidate's {place} gives a {type(found).__name__}, and is taken for a method "
+            f"that gives a context manager within which the layers run as written: let it do that, "
+            f"or give it another name.",
+            Cause.CANDIDATE,
+        )
+    return found
 
 
 def _in_threads(module: nn.Module) -> bool:
@@ -183,7 +216,7 @@ def as_written(model: nn.Module) -> Iterator[None]:
     devices = [module.device_ids for module in threaded]
     with _uncompiled.within(), ExitStack() as stack:
         for optimized in _optimized(model):
-            stack.enter_context(getattr(optimized, _WRITTEN)())
+            stack.enter_context(_written(optimized))
         for module in threaded:
             module.device_ids = []
         try:

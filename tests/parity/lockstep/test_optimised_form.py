@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from efficientdet_spec import NodeKind
+from efficientdet_spec import InputError, NodeKind
 from parity.commands.comparing.trials import pair
 from parity.lockstep.comparison import compare
 from parity.process.outcome import Outcome
@@ -61,3 +61,37 @@ def test_a_program_that_is_a_little_off_is_found(lockstep, paired, monkeypatch):
     assert all(node.verdict.passes for node in found.nodes)
     (finding,) = found.runs
     assert finding.slug == OTHER_FORM and "beyond the bound" in finding.text
+
+
+class Named(torch.nn.Module):
+    """Somebody's model with something of that name."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.m = model
+
+    def forward(self, images):
+        return self.m(images)
+
+
+@pytest.mark.parametrize("other", [True, staticmethod(lambda: None), lambda self, it: None])
+def test_something_else_of_that_name_is_left_alone(lockstep, other):
+    kind = type("Own", (Named,), {"as_written": other})
+    model = kind(lockstep.candidate())
+    assert wrappers.form_of(model) is None
+    with wrappers.as_written(model):
+        pass
+
+
+def fails(self):
+    raise RuntimeError("engine gone")
+
+
+@pytest.mark.parametrize(
+    "method, said",
+    [(fails, "fails with RuntimeError: engine gone"), (lambda self: "text", "gives a str")],
+)
+def test_a_method_that_gives_no_written_form_is_said(lockstep, method, said):
+    model = type("Own", (Named,), {"as_written": method})(lockstep.candidate())
+    with pytest.raises(InputError, match=said), wrappers.as_written(model):
+        pass
