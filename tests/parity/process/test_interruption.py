@@ -247,10 +247,10 @@ MOMENTS = [
             ("numpy", 0),
             ("numpy", 40),
             ("efficientdet_spec", 2),
-            ("torch", 0),
-            ("torch", 3),
-            ("torch", 100),
-            ("torch", 400),
+            ("converter.listing", 0),
+            ("converter.conversion", 3),
+            ("msgspec", 2),
+            ("torch_model.saving", 0),
         ]
     )
     for turn, number in enumerate(CODES)
@@ -278,7 +278,7 @@ def assert_nothing_but_the_cause(folder, number):
     "module, later, number",
     [
         ("parity.process.console", 0, signal.SIGINT),
-        ("parity.commands.nodes", 0, signal.SIGTERM),
+        ("parity.commands.comparing", 0, signal.SIGTERM),
         ("tensorflow", 0, signal.SIGINT),
         ("tensorflow", 250, signal.SIGTERM),
         # Deep in TensorFlow, as the one before is.
