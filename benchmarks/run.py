@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from benchmarks.records import Measurement, SuiteResult
 from benchmarks.runtimes import RUNTIMES, runtime
 from benchmarks.turns import Effort
 from benchmarks.workers import WayFailed
-from efficientdet_spec import InputError, get_config
+from efficientdet_spec import InputError, get_config, installed_version
 from parity.process import environment
 from parity.process.console import guarded
 from parity.process.files import write_text
@@ -156,7 +155,7 @@ def result_of(plan: Plan, found: Sequence[Measurement]) -> SuiteResult:
     # Each way has its own, which `ways` says.
     for name in ("tensorflow_graph_optimizer", "OMP_WAIT_POLICY", "THP_MEM_ALLOC_ENABLE"):
         described.pop(name, None)
-    described["packages"] |= {name: _version(name) for name in PACKAGES}
+    described["packages"] |= {name: installed_version(name) for name in PACKAGES}
     modules = [runtime(name) for name in plan.ways]
     return SuiteResult(
         environment=described,
@@ -180,13 +179,6 @@ def _gone_on_with(path: Path, plan: Plan) -> list[Measurement]:
             f"again without --resume."
         )
     return list(before.measurements)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from efficientdet_spec import Cause, InputError
 from efficientdet_spec.forms import EAGER, FORMS, OPTIMIZED
@@ -94,8 +93,8 @@ class Detector:
         if form == OPTIMIZED and not isinstance(placed, OptimizedEfficientDet):
             placed = placed.optimized(keeps_memory=keeps_memory)
         self.model: EfficientDet | OptimizedEfficientDet = placed
-        # What is compiled is so for one number of images, which fewer are filled up to.
-        self._full = 1 if isinstance(placed, OptimizedEfficientDet) else 0
+        # How many images :meth:`detect_inputs` fills fewer up to, for what is compiled.
+        self._together = 1
 
     def prepare(self, batch: int = 1) -> None:
         """Let everything be done that only the first images would wait for.
@@ -107,11 +106,10 @@ class Detector:
             InputError: None will.
         """
         _require_images(batch)
-        if self._full:
-            self._full = batch
-            blank = np.zeros((*self.size, 3), np.float32)
-            with torch.inference_mode():
-                self._network([blank] * batch)
+        self._together = batch
+        if isinstance(self.model, OptimizedEfficientDet):
+            blank = NetworkInput(np.zeros((*self.size, 3), np.float32), np.float32(1))
+            self._predict([blank], batch)
 
     def detect(
         self, images: Sequence[Image], batch: int = 1, *, processes: int = 1
@@ -143,7 +141,6 @@ class Detector:
         return self._detect(images, batch)
 
     def _detect(self, images: Sequence[Image], batch: int) -> Iterator[Detections]:
-        self._full = batch if self._full else 0
         remaining = iter(images)
         groups = iter(lambda: list(islice(remaining, batch)), [])
         pool = ThreadPoolExecutor(1, thread_name_prefix="preprocess")
@@ -159,7 +156,7 @@ class Detector:
                 inputs = waiting.result()
                 if beside:
                     waiting = next_inputs()
-                outputs = self._predict(inputs)
+                outputs = self._predict(inputs, batch)
                 if not beside:
                     waiting = next_inputs()
                 yield from self._postprocess(outputs, inputs)
@@ -208,12 +205,25 @@ class Detector:
         Raises:
             InputError: The network's predictions hold NaN.
         """
-        return self._postprocess(self._predict(inputs), inputs) if inputs else []
+        if not inputs:
+            return []
+        return self._postprocess(self._predict(inputs, self._together), inputs)
 
     @torch.inference_mode()
-    def _predict(self, inputs: Sequence[NetworkInput]) -> list[Outputs]:
-        class_outputs, box_outputs = self._network([item.pixels for item in inputs])
-        return split_outputs(class_outputs, box_outputs, self.model.config.num_classes)
+    def _predict(self, inputs: Sequence[NetworkInput], together: int) -> list[Outputs]:
+        """The network's outputs for each image.
+
+        Args:
+            inputs: The images.
+            together: What is compiled is so for one number of images: blank ones fill it up.
+        """
+        images = [item.pixels for item in inputs]
+        if isinstance(self.model, OptimizedEfficientDet):
+            images += [np.zeros_like(images[0])] * (together - len(images))
+        pixels = torch.from_numpy(np.stack(images) if len(images) > 1 else images[0][None])
+        classes, boxes = self.model(pixels.permute(0, 3, 1, 2).to(self.device))
+        outputs = split_outputs(classes, boxes, self.model.config.num_classes)
+        return outputs[: len(inputs)]
 
     def _postprocess(
         self, outputs: Sequence[Outputs], inputs: Sequence[NetworkInput]
@@ -222,14 +232,6 @@ class Detector:
             postprocess(output, self.anchors, self.size, item.scale, self.around)
             for output, item in zip(outputs, inputs, strict=True)
         ]
-
-    def _network(self, images: Sequence[NDArray[np.float32]]) -> tuple[list[Tensor], list[Tensor]]:
-        """The network's outputs for [H, W, 3] images, and for blank ones behind them, if any."""
-        filling = [np.zeros_like(images[0])] * (self._full - len(images))
-        pixels = np.stack([*images, *filling]) if len(images) > 1 or filling else images[0][None]
-        outputs = self.model(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device))
-        classes, boxes = ([level[: len(images)] for level in levels] for levels in outputs)
-        return classes, boxes
 
 
 def _require_images(batch: int) -> None:

@@ -158,15 +158,14 @@ def folded(conv: Any, norm: Any) -> nn.Module:
     return result
 
 
-def _require(module: nn.Module, *kinds: type[nn.Module]) -> None:
+def _require(module: nn.Module, kind: type[nn.Module]) -> None:
     """Refuse a module whose values do not say what it computes.
 
     Args:
         module: What is to be replaced.
-        kinds: This project's modules of which it is to be one, be it of a class derived from them.
+        kind: What it is to compute, be it of a class derived from this one.
     """
-    derived = any(type(module).forward is kind.forward for kind in kinds)
-    if not derived or "forward" in vars(module):
+    if type(module).forward is not kind.forward or "forward" in vars(module):
         raise _unknown(f"a {type(module).__name__} with a forward of its own")
 
 

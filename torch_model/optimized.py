@@ -85,6 +85,7 @@ class OptimizedEfficientDet(nn.Module):
         self._written = self._said = False
         self._lock = threading.Lock()
         self._programs: dict[Any, Program] = {}
+        self._made_of: tuple[tuple[Tensor, ...], tuple[int, ...]] = ((), ())
         self._compilations = 0
         self.eval()
 
@@ -102,15 +103,16 @@ class OptimizedEfficientDet(nn.Module):
         return super().train(False)
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is compiled, and whoever waits for it, belongs to this object alone.
-        return {**self.__dict__, "_programs": {}, "_lock": None, "_written": False}
+        # What is compiled, and whoever waits for it or looks at it, belongs to this object alone.
+        fresh = {"_programs": {}, "_made_of": ((), ()), "_compilations": 0}
+        return {**self.__dict__, **fresh, "_said": False, "_written": False, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__({**state, "_lock": threading.Lock()})
 
     def _apply(self, *given: Any, **named: Any) -> Any:
-        # Programs hold values of their own, in the type and on the device of before.
-        self._programs.clear()
+        # Moving values writes to none of them.
+        self._made_of = ((), ())
         return super()._apply(*given, **named)
 
     def forward(self, images: Tensor) -> Outputs:
@@ -153,10 +155,10 @@ class OptimizedEfficientDet(nn.Module):
             self._written = before
 
     def _program(self, images: Tensor) -> Program:
-        # Kernels are chosen for a number of threads too, and values are part of a program.
-        threads, values = torch.get_num_threads(), self._values()
-        key = (tuple(images.shape), images.dtype, images.device, threads, values)
+        # Kernels are chosen for a number of threads too.
+        key = (tuple(images.shape), images.dtype, images.device, torch.get_num_threads())
         with self._lock:
+            self._forget_other_values()
             found = self._programs.get(key)
             if found is None and self._compilations == MAX_PROGRAMS:
                 if not self._said:
@@ -170,12 +172,17 @@ class OptimizedEfficientDet(nn.Module):
                 self._compilations += 1
             return found
 
-    def _values(self) -> int:
-        """Another number wherever folded values have been written to, or others taken."""
-        every = chain(self.network.parameters(), self.network.buffers())
-        return hash(
-            tuple((id(value), 0 if value.is_inference() else value._version) for value in every)
-        )
+    def _forget_other_values(self) -> None:
+        """Let go of programs where values have been written to since, or others taken.
+
+        A program holds values of its own.
+        """
+        values = tuple(chain(self.network.parameters(), self.network.buffers()))
+        writes = tuple(0 if value.is_inference() else value._version for value in values)
+        before, known = self._made_of
+        if writes != known or any(a is not b for a, b in zip(values, before, strict=True)):
+            self._programs.clear()
+            self._made_of = values, writes
 
     def _check(self, found: Outputs, written: Outputs) -> None:
         """Refuse what was compiled where it computes something else."""

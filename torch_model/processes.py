@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 GROUPS_AHEAD = 2
 """So many groups of images wait for each process, so that none is idle."""
 
+_Found = tuple[list["Detections"], InputError | None]
+"""What is detected in some images, and what is wrong with the next one."""
+
 MIN_IMAGES = 4
 """Images that a process is sent together, or the next multiple of the batch: it prepares the next
 one while it postprocesses one."""
@@ -54,48 +57,66 @@ def detect_in_processes(
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         # A process that has only begun to import the program; it would wait for itself.
         raise InputError(_UNGUARDED, Cause.OPTION)
-    threads = max(1, torch.get_num_threads() // processes)
     together = -(-MIN_IMAGES // batch) * batch
     remaining = iter(images)
     groups = iter(lambda: list(islice(remaining, together)), [])
-    # A forked process would have threads' locks, but not the threads; pickled by this function,
-    # values are copied and not shared.
+    waiting: deque[Future[_Found]] = deque()
     # What a process is started with goes through a pipe of which Python keeps both ends open: if it
     # is long, and the process ends before it has read all of it, Python waits for ever.
-    folder = tempfile.TemporaryDirectory(prefix="efficientdet-parity-")
-    made = Path(folder.name) / "detector"
-    made.write_bytes(pickle.dumps(make))
-    pool = ProcessPoolExecutor(
+    with tempfile.TemporaryDirectory(prefix="efficientdet-parity-") as folder:
+        made = Path(folder) / "detector"
+        made.write_bytes(_pickled(make))
+        pool = _started(processes, made)
+
+        def submit(most: int) -> None:
+            waiting.extend(pool.submit(_detect, group, batch) for group in islice(groups, most))
+
+        try:
+            submit(GROUPS_AHEAD * processes)
+            while waiting:
+                found, error = waiting.popleft().result()
+                yield from found
+                if error is not None:
+                    raise error
+                submit(1)
+        except BrokenProcessPool as error:
+            raise InputError(
+                f"One of {processes} processes ended before its work was done: give fewer "
+                f"processes if memory is short. {_UNGUARDED}",
+                Cause.SPACE,
+            ) from error
+        except BaseException:
+            # Nobody waits for what the others are at, least of all who has interrupted this.
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _pickled(make: Callable[[], Any]) -> bytes:
+    try:
+        return pickle.dumps(make)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"The model cannot be sent to other processes ({error!s:.120}); leave out what cannot "
+            f"be pickled, such as hooks that are functions within others, or give one process.",
+            Cause.MODEL,
+        ) from error
+
+
+def _started(processes: int, made: Path) -> ProcessPoolExecutor:
+    """Processes that share this one's threads, each with a detector of its own.
+
+    They are begun anew: a forked process would have threads' locks, but not the threads.
+    """
+    threads = max(1, torch.get_num_threads() // processes)
+    return ProcessPoolExecutor(
         processes,
         multiprocessing.get_context("spawn"),
         initializer=_open,
         initargs=(str(made), threads),
     )
-    waiting: deque[Future[list[Detections]]] = deque()
-
-    def submit(most: int) -> None:
-        waiting.extend(pool.submit(_detect, group, batch) for group in islice(groups, most))
-
-    try:
-        submit(GROUPS_AHEAD * processes)
-        while waiting:
-            found = waiting.popleft().result()
-            submit(1)
-            yield from found
-    except BrokenProcessPool as error:
-        raise InputError(
-            f"One of {processes} processes ended before its work was done: give fewer processes "
-            f"if memory is short. {_UNGUARDED}",
-            Cause.SPACE,
-        ) from error
-    except BaseException:
-        # Nobody waits for what the others are at, least of all who has interrupted this.
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-        folder.cleanup()
 
 
 _own: dict[str, Any] = {}
@@ -108,5 +129,10 @@ def _open(made: str, threads: int) -> None:
     _own["detector"] = pickle.loads(Path(made).read_bytes())()
 
 
-def _detect(images: Sequence[Any], batch: int) -> list[Detections]:
-    return list(_own["detector"].detect(images, batch))
+def _detect(images: Sequence[Any], batch: int) -> _Found:
+    found: list[Detections] = []
+    try:
+        found.extend(_own["detector"].detect(images, batch))
+    except InputError as error:
+        return found, error
+    return found, None

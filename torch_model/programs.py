@@ -23,8 +23,9 @@ Outputs = tuple[list[Tensor], list[Tensor]]
 Program = Callable[[Tensor], Outputs]
 """A forward pass for images of one shape."""
 
-_RUNS = 2
-"""TorchScript looks at the first run's shapes and compiles for them in the second."""
+_RUNS = 3
+"""TorchScript looks at the first run's shapes and compiles for them in the second; the third is as
+all that follow. On a GPU libraries choose their kernels and take their memory in them."""
 
 _compiling = threading.Lock()
 """Which passes TorchScript makes is a setting of the whole process."""
@@ -58,7 +59,7 @@ def _traced(network: nn.Module, images: Tensor, *, fused: bool) -> Any:
         # TorchScript is no longer developed, and says so; tracing says that sizes are fixed.
         warnings.simplefilter("ignore")
         traced = torch.jit.freeze(torch.jit.trace(_Flat(network).eval(), images, check_trace=False))
-        for _ in range(_RUNS + 1):
+        for _ in range(_RUNS):
             traced(images)
     return traced
 
@@ -92,8 +93,7 @@ def _recorded(program: Program, images: Tensor) -> Program:
     stream = torch.cuda.Stream(images.device)
     stream.wait_stream(torch.cuda.current_stream(images.device))
     with torch.cuda.stream(stream), torch.no_grad():
-        # Libraries choose their kernels and take their memory before anything is recorded.
-        for _ in range(_RUNS + 1):
+        for _ in range(_RUNS):
             program(given)
     torch.cuda.current_stream(images.device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()

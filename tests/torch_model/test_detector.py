@@ -1,5 +1,6 @@
 """From files and arrays to boxes; every stage of a profile is used."""
 
+import copy
 import multiprocessing
 import os
 import signal
@@ -286,6 +287,22 @@ def test_single_images_are_not_filled_up_to_an_earlier_batch(model):
     list(detector.detect(images, batch=2))
     list(detector.detect(images[:1]))
     assert sorted(key[0][0] for key in detector.model._programs) == [1, 2]
+
+
+def test_what_was_found_before_a_broken_image_is_not_lost(model):
+    images = [waves(90, 150)] * 6 + [b"no image"]
+    for processes in (1, 2):
+        found = Detector(model).detect(images, processes=processes)
+        assert len([next(found) for _ in range(6)]) == 6
+        with pytest.raises(InputError, match="image"):
+            next(found)
+
+
+def test_a_model_that_cannot_be_sent_is_said(model):
+    hooked = copy.deepcopy(model)
+    hooked.register_forward_hook(lambda *_: None)
+    with pytest.raises(InputError, match="cannot be sent to other processes"):
+        next(Detector(hooked).detect([waves(90, 150)], processes=2))
 
 
 UNGUARDED = """

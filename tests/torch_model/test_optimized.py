@@ -265,6 +265,18 @@ def test_values_that_are_changed_in_place_are_used(model):
         assert apart(after, optimized(images)) < 2e-4
 
 
+def test_values_that_take_the_place_of_others_are_used(model):
+    optimized = model.optimized()
+    images = torch.randn(1, 3, 96, 128)
+    before = optimized(images)
+    values = {name: value * 1.01 for name, value in optimized.state_dict().items()}
+    optimized.load_state_dict(values, assign=True)
+    after = optimized(images)
+    assert apart(after, before) > 1e-2
+    with optimized.as_written():
+        assert apart(after, optimized(images)) < 2e-4
+
+
 def test_it_may_be_made_where_nothing_is_recorded(model):
     images = torch.randn(1, 3, 96, 128)
     with torch.inference_mode():
@@ -280,7 +292,7 @@ def test_copies_compile_anew(model, copied):
     images = torch.randn(1, 3, 64, 64)
     expected = every(optimized(images))
     other = copied(optimized)
-    assert not other._programs
+    assert not other._programs and not other._compilations
     assert all(torch.equal(a, b) for a, b in zip(expected, every(other(images)), strict=True))
 
 
