@@ -58,6 +58,8 @@ class OptimizedEfficientDet(nn.Module):
         InputError: The type cannot be computed in on the model's device.
     """
 
+    network: nn.Module
+
     def __init__(
         self,
         model: Any,
@@ -129,7 +131,8 @@ class OptimizedEfficientDet(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             if self._written or torch.jit.is_tracing() or torch.compiler.is_compiling():
                 # Whoever looks at its layers, or makes a program of it, has those as written.
-                return self.network(images)  # type: ignore[no-any-return]
+                written: Outputs = self.network(images)
+                return written
             return self._computed(images)
 
     @torch.no_grad()
@@ -164,7 +167,7 @@ class OptimizedEfficientDet(nn.Module):
                 if not self._said:
                     warnings.warn(_TOO_MANY, stacklevel=6)
                 self._said = True
-                return self.network  # type: ignore[no-any-return]
+                return self.network
             if found is None:
                 found = compiled(self.network, images)
                 self._check(found(images), self.network(images))
