@@ -221,6 +221,15 @@ class MaxPool2d(nn.Module):
         """[N, C, H, W] to [N, C, *size]."""
         stride = tuple((s - 1) // t + 1 for s, t in zip(x.shape[-2:], size, strict=True))
         kernel = tuple(s + 1 for s in stride)
+        before, after = zip(
+            *(same_padding(*sides) for sides in zip(x.shape[-2:], kernel, stride, strict=True)),
+            strict=True,
+        )
+        if before == after:
+            return F.max_pool2d(x, kernel, stride, before)
+        if not any(before) and min(stride) > 1:
+            # The last windows reach over the edge, where padding would be that never wins.
+            return F.max_pool2d(x, kernel, stride, ceil_mode=True)
         return F.max_pool2d(pad_same(x, kernel, stride, value=float("-inf")), kernel, stride)
 
 

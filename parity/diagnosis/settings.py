@@ -65,7 +65,7 @@ def due(referee: FaithfulReferee, node: str) -> dict[str, Any]:
         goals = referee.shapes[node][1:3]
         steps = [-(-size // goal) for size, goal in zip(sizes, goals, strict=True)]
         kernel = [step + 1 for step in steps]
-        more: dict[str, Any] = {"ceil_mode": False, "padded with": float("-inf")}
+        more: dict[str, Any] = {"padded with": float("-inf")}
     else:
         steps, kernel = [int(step) for step in module.stride], list(module.weight.shape[2:])
         more = {"groups": int(module.groups), "transposed": False, "padded with": 0.0}

@@ -365,12 +365,13 @@ class Flow:
         """How a convolution or a max-pool moves over its map; None where that is not known."""
         kind = NodeKind.POOL if layer.kind is Kind.POOL else NodeKind.CONV
         told = settings_of(kind, self._span(layer), None)
-        own = _numbers(layer.operation.settings.get("padding"))
+        # Of the operation alone; what is padded before it is in the shape of what it is given.
+        alone = settings_of(kind, [self._record.values[layer.number]], None)
         shape = layer.operation.shapes.get("input") or layer.operation.shapes.get("self") or ()
-        if not told or not own or len(shape) != 4 or told.get("transposed"):
+        if not told or not alone or len(shape) != 4 or told.get("transposed"):
             return None
-        rows, columns = (own * 2)[:2]
         left, right, top, bottom = _numbers(told["padding"])
+        own = _numbers(alone["padding"])
         fill = told["padded with"]
         return Window(
             _two(told["kernel"]),
@@ -378,7 +379,7 @@ class Flow:
             _two(told["dilation"]),
             (left, right, top, bottom),
             fill if isinstance(fill, float) else None,
-            (shape[2] - (top + bottom - 2 * rows), shape[3] - (left + right - 2 * columns)),
+            (shape[2] - (top + bottom - sum(own[2:])), shape[3] - (left + right - sum(own[:2]))),
         )
 
     def _span(self, layer: Layer) -> list[Made]:

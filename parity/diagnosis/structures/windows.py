@@ -32,7 +32,9 @@ def _pool(window: Window) -> str:
     if window.kernel != due:
         stride = numbers(window.stride)
         found = f"kernel {numbers(window.kernel)} and stride {stride} instead of kernel {due[0]}"
-        return found if window.padding == same else f"{found}, {padded} instead of SAME padding"
+        own = window.same(window.kernel)
+        known = window.padding in (same, own)
+        return found if known else f"{found}, {padded} instead of SAME padding"
     if window.padding != same:
         return f"{padded} instead of SAME padding {same} (left, right, above, below)"
     if window.fill not in (-inf, None) and any(same):

@@ -358,11 +358,7 @@ def with_settings(operation: Operation, settings: Mapping[str, Any]) -> Evaluati
         return of_plane(
             operation,
             lambda x: F.max_pool2d(
-                F.pad(x, pads, value=fill),
-                settings["kernel"],
-                stride,
-                dilation=dilation,
-                ceil_mode=bool(settings["ceil_mode"]),
+                F.pad(x, pads, value=fill), settings["kernel"], stride, dilation=dilation
             ),
         )
     own = convolution(operation)

@@ -140,15 +140,36 @@ def _pool(operation: Operation) -> Settings:
     padding, dilation = _pair(told.get("padding")), _pair(told.get("dilation"))
     if not kernel or not padding or not dilation:
         return {}
-    rows, columns = padding
+    sides = [(side, side) for side in padding]
+    if told.get("ceil_mode"):
+        lengths = [step * (side - 1) + 1 for side, step in zip(kernel, dilation, strict=True)]
+        size = operation.shapes["self"][-2:]
+        sides = [_rounded_up(*found) for found in zip(size, lengths, stride, padding, strict=True)]
+    (top, bottom), (left, right) = sides
     return {
         "kernel": kernel,
         "stride": stride,
         "dilation": dilation,
-        "ceil_mode": told.get("ceil_mode", False),
-        "padding": (columns, columns, rows, rows),
+        "padding": (left, right, top, bottom),
         "padded with": -math.inf,
     }
+
+
+def _rounded_up(size: int, length: int, step: int, padding: int) -> tuple[int, int]:
+    """What lies before and behind a map that a pool's windows cover where it rounds up.
+
+    Its last window may reach over the padding, as if there were more of it, but not begin there.
+
+    Args:
+        size: Of the map along one axis.
+        length: Of a window.
+        step: From one window to the next.
+        padding: On either side.
+    """
+    count = -(-(size + 2 * padding - length) // step) + 1
+    if (count - 1) * step >= size + padding:
+        count -= 1
+    return padding, max(padding, (count - 1) * step + length - size - padding)
 
 
 def _batch_norm(operation: Operation) -> Settings:

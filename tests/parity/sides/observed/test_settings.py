@@ -246,12 +246,18 @@ def test_a_pool_that_rounds_up_is_faithful_where_sizes_are_even(lockstep):
     assert found.outcome is Outcome.PARITY
 
 
-@pytest.mark.parametrize("options", [{"ceil_mode": True}, {"padding": 1}, {"stride": 3}])
-def test_a_pool_with_the_settings_that_were_read(options):
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"padding": 1}, {"stride": 3}, {"padding": 1, "stride": 3}, {"dilation": 2}],
+    ids=str,
+)
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("size", [(11, 13), (12, 14), (9, 10)], ids=str)
+def test_a_pool_with_the_settings_that_were_read(options, ceil_mode, size):
     def pool(x):
-        return F.max_pool2d(x, 3, **{"stride": 2, **options})
+        return F.max_pool2d(x, 3, **{"stride": 2, **options}, ceil_mode=ceil_mode)
 
-    x = torch.randn(1, 3, 11, 13, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
     span = [value for value in recorded(pool, x).values if value.operation is not None]
     site = Site(name="pool", kind=NodeKind.POOL, module=torch.nn.Identity())
     again = with_settings(site.given((x, (6, 7))), settings_of(NodeKind.POOL, span, None))
