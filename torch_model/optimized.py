@@ -6,7 +6,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from torch_model.folding import fold
 from torch_model.inputs import check_images
 from torch_model.memory import keep_memory
 from torch_model.programs import Outputs, Program, compiled
+from torch_model.values import Values
 
 MAX_PROGRAMS = 8
 """Times that one model is compiled, for as many shapes of images or changes of its values: PyTorch
@@ -87,7 +87,7 @@ class OptimizedEfficientDet(nn.Module):
         self._written = self._said = False
         self._lock = threading.Lock()
         self._programs: dict[Any, Program] = {}
-        self._made_of: tuple[tuple[Tensor, ...], tuple[int, ...]] = ((), ())
+        self._made_of: Values | None = None
         self._compilations = 0
         self.eval()
 
@@ -106,7 +106,7 @@ class OptimizedEfficientDet(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # What is compiled, and whoever waits for it or looks at it, belongs to this object alone.
-        fresh = {"_programs": {}, "_made_of": ((), ()), "_compilations": 0}
+        fresh = {"_programs": {}, "_made_of": None, "_compilations": 0}
         return {**self.__dict__, **fresh, "_said": False, "_written": False, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -114,7 +114,7 @@ class OptimizedEfficientDet(nn.Module):
 
     def _apply(self, *given: Any, **named: Any) -> Any:
         # Moving values writes to none of them.
-        self._made_of = ((), ())
+        self._made_of = None
         return super()._apply(*given, **named)
 
     def forward(self, images: Tensor) -> Outputs:
@@ -176,16 +176,10 @@ class OptimizedEfficientDet(nn.Module):
             return found
 
     def _forget_other_values(self) -> None:
-        """Let go of programs where values have been written to since, or others taken.
-
-        A program holds values of its own.
-        """
-        values = tuple(chain(self.network.parameters(), self.network.buffers()))
-        writes = tuple(0 if value.is_inference() else value._version for value in values)
-        before, known = self._made_of
-        if writes != known or any(a is not b for a, b in zip(values, before, strict=True)):
+        """Let go of programs of other values: a program holds its own."""
+        if self._made_of is None or not self._made_of.same():
             self._programs.clear()
-            self._made_of = values, writes
+            self._made_of = Values(self.network)
 
     def _check(self, found: Outputs, written: Outputs) -> None:
         """Refuse what was compiled where it computes something else."""
