@@ -70,9 +70,7 @@ class Worker:
     def __init__(self, function: str, arguments: Mapping[str, Any]) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_serve, args=(function, dict(arguments), theirs), daemon=True
-        )
+        self._process = context.Process(target=_serve, args=(function, dict(arguments), theirs))
         self._process.start()
         theirs.close()
 
@@ -85,8 +83,9 @@ class Worker:
         self._answer()
 
     def outputs(self, turn: int) -> Any:
-        """What the way makes of a turn's work."""
-        return self._ask("outputs", turn)
+        """What the way makes of a turn's work; from then on it runs only when it is asked."""
+        with self._running():
+            return self._ask("outputs", turn)
 
     def seconds(self, turn: int) -> float:
         """Do a turn's work and say how long it took; the process is stopped before and after."""
@@ -104,32 +103,28 @@ class Worker:
             found = self._ask("profile", None)
         return None if found is None else dict(found)
 
-    def stop(self) -> None:
-        """Let none of the process's threads run."""
-        self._signal(signal.SIGSTOP)
-
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """Within it they run."""
+        """Within it the process's threads run, and processes that it has started; none after it."""
         self._signal(signal.SIGCONT)
         try:
             yield
         finally:
-            self.stop()
+            self._signal(signal.SIGSTOP)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process.pid is not None and self._process.is_alive():
-            os.kill(self._process.pid, number)
+        if self._process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, and those that it has left behind."""
         self._signal(signal.SIGCONT)
         with suppress(OSError):
             self._pipe.send(None)
         self._process.join(10)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+        self._signal(signal.SIGKILL)
+        self._process.join()
         self._pipe.close()
 
     def _ask(self, what: str, about: Any) -> Any:
@@ -155,6 +150,8 @@ class Worker:
 
 def _serve(function: str, arguments: dict[str, Any], pipe: Connection) -> None:
     """The process of a way, from inside."""
+    # With those that it starts it is a group, which is stopped as one.
+    os.setpgid(0, 0)
     with suppress(OSError, AttributeError):
         # A stopped process would stay for ever where the one that measures is killed.
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)

@@ -1,6 +1,8 @@
 """The benchmarks' suite on the tiny model: wrong ways are refused, and results are compared."""
 
 import dataclasses
+import os
+import time
 
 import msgspec
 import numpy as np
@@ -15,7 +17,7 @@ from benchmarks.measurements.network import of_case
 from benchmarks.previous import changes
 from benchmarks.runtimes import RUNTIMES, runtime
 from benchmarks.turns import Effort, ratios, spread, take_turns
-from benchmarks.workers import WayFailed
+from benchmarks.workers import WayFailed, Worker
 from efficientdet_spec import InputError
 
 WRONG = ("epsilon", "bfloat16", "failing", "ending")
@@ -109,6 +111,26 @@ def test_wrong_runtimes_are_refused(plan):
     assert "ZeroDivisionError" in reasons.pop("failing")
     assert "ended with exit code 7" in reasons.pop("ending")
     assert all("it computes something else" in reason for reason in reasons.values())
+
+
+def test_what_a_way_has_started_waits_as_it_does(tmp_path):
+    path = tmp_path / "counted"
+    worker = Worker("wrong_runtimes:open_counting", {"path": path})
+    try:
+        worker.opened()
+        counting = worker.outputs(0)
+        for _ in range(2):
+            before = path.stat().st_size
+            time.sleep(0.2)
+            assert path.stat().st_size == before
+            assert worker.seconds(0) > 0
+            assert path.stat().st_size > before
+    finally:
+        worker.close()
+    with pytest.raises(ProcessLookupError):
+        for _ in range(200):
+            os.kill(counting, 0)
+            time.sleep(0.05)
 
 
 def test_without_the_expected_results_nothing_is_measured(plan):

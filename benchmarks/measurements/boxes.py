@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -15,20 +16,23 @@ from benchmarks.runtimes.packages import missing_of
 from benchmarks.workers import Opened
 
 MODEL = "efficientdet-d0"
-PROFILES = ("official", "official-tf-nms")
-"""With the official evaluation's NMS in NumPy, and with TensorFlow's operation."""
+PROFILES = ("official", "official-tf-nms", "hparams", "interactive")
+"""With the official evaluation's NMS in NumPy, and with TensorFlow's operation; with the candidates
+of the model's own hyperparameters; and as in exported models."""
 
 CHUNK = 8
 """Images of a turn at most."""
 
 ONE_RUN = "TensorFlow, one session.run"
 OURS = {
-    "eager": ("eager", False),
-    "eager, images ahead": ("eager", True),
-    "optimised": ("optimized", False),
-    "optimised, images ahead": ("optimized", True),
+    "eager": ("eager", 0),
+    "eager, images ahead": ("eager", 1),
+    "optimised": ("optimized", 0),
+    "optimised, images ahead": ("optimized", 1),
+    "optimised, 2 processes": ("optimized", 2),
 }
-"""Form of the model, and whether the next images are prepared meanwhile."""
+"""Form of the model, and the processes that have images ahead: with none each image is finished
+before the next one is read."""
 
 
 def measure(plan: Plan) -> Iterator[Measurement]:
@@ -54,14 +58,14 @@ def _of_profile(plan: Plan, paths: Sequence[Path], profile: str) -> Measurement:
     ways = {
         name: Way(
             f"{__name__}:open_detector",
-            lambda form=form, ahead=ahead: {
+            lambda form=form, processes=processes: {
                 **common,
                 "source": material.converted(MODEL),
                 "form": form,
-                "ahead": ahead,
+                "processes": processes,
             },
         )
-        for name, (form, ahead) in OURS.items()
+        for name, (form, processes) in OURS.items()
     }
     left_out = {}
     reason = missing_of(["tensorflow"])
@@ -106,9 +110,13 @@ def open_detector(
     threads: int,
     source: Path,
     form: str,
-    ahead: bool,
+    processes: int,
 ) -> Opened:
-    """This project's detector; for a process of its own."""
+    """This project's detector; for a process of its own.
+
+    Of several processes a turn takes as many images as of one, from those that they never stop to
+    detect but while other ways have their turns: their start is in no turn.
+    """
     from benchmarks.material import Case
     from benchmarks.runtimes.pytorch import prepared
 
@@ -129,7 +137,8 @@ def open_detector(
         stages[stage] = stages.get(stage, 0.0) + now - began
         began = now
 
-    detector.model.register_forward_hook(lambda module, given, made: lap("network"))
+    if not processes:
+        detector.model.register_forward_hook(lambda module, given, made: lap("network"))
 
     def one(path: Path) -> Any:
         nonlocal began
@@ -142,9 +151,14 @@ def open_detector(
         lap("postprocess")
         return found
 
+    endless = itertools.cycle(itertools.chain.from_iterable(chunks))
+    going_on = detector.detect(endless, processes=processes) if processes > 1 else None
+
     def run(turn: int) -> Any:
         paths = chunks[max(turn, 0) % len(chunks)]
-        if not ahead:
+        if going_on is not None:
+            return list(itertools.islice(going_on, len(paths)))
+        if not processes:
             return [one(path) for path in paths]
         with closing(detector.detect(paths)) as found:
             return list(found)
@@ -153,7 +167,7 @@ def open_detector(
         return [(item.boxes, item.scores, item.classes) for item in result]
 
     # Stages that overlap do not add up.
-    return Opened(run, outputs, {} if ahead else stages, repeatable=False)
+    return Opened(run, outputs, {} if processes else stages, repeatable=False)
 
 
 def open_one_run(

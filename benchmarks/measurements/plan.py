@@ -245,8 +245,6 @@ def _timed(
     progress = Progress(f"{work.what}: {work.subject}", unit="rounds")
     with progress:
         progress(0, effort.repeats)
-        for worker in workers.values():
-            worker.stop()
         calls = {name: worker.seconds for name, worker in workers.items()}
         taken = take_turns(calls, effort, progress)
         found = {name: workers[name].profile() for name in work.profiled if name in workers}
