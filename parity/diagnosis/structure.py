@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.weight_norm import WeightNorm
 
@@ -95,6 +96,9 @@ class Structure:
             module = self._candidate.get_submodule(path)
         except AttributeError:
             # Levels that the candidate shares are not called by every path.
+            return
+        if self._referee.kinds[member] is NodeKind.BATCH_NORM and isinstance(module, _ConvNd):
+            # It has taken the norm in, and its values are not the norm's: judged at the node.
             return
         theirs = {
             name: _array(value)

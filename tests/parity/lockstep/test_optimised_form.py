@@ -5,6 +5,7 @@ import torch
 
 from efficientdet_spec import InputError, NodeKind
 from parity.commands.comparing.trials import pair
+from parity.diagnosis.suspects import findings
 from parity.lockstep.comparison import compare
 from parity.process.outcome import Outcome
 from parity.results.records.nodes import OTHER_FORM
@@ -46,6 +47,19 @@ def test_a_value_that_was_folded_wrong_is_found(lockstep, paired):
     assert found.outcome is Outcome.DIFFERENCE
     accused = [node.name for node in found.nodes if node.verdict.fails]
     assert accused[0] == "backbone.blocks.2.project_bn"
+
+
+def test_the_values_of_a_convolution_are_not_called_those_of_the_norm_that_it_took_in(
+    lockstep, paired
+):
+    model = lockstep.candidate()
+    with torch.no_grad():
+        model.backbone.blocks[2].project_bn.running_var.mul_(1.3)
+    pairing = paired(model.optimized())
+    found = compare(pairing)
+    accused = [node.name for node in found.nodes if node.verdict.fails]
+    assert accused == ["backbone.blocks.2.project_bn"]
+    assert findings(pairing, lockstep.known()) == []
 
 
 def test_a_program_that_is_a_little_off_is_found(lockstep, paired, monkeypatch):
