@@ -58,14 +58,18 @@ class MBConvBlock(nn.Module):
         if self.has_expansion:
             x = self.expand_act(self.expand_bn(self.expand_conv(x)))
         x = self.depthwise_act(self.depthwise_bn(self.depthwise_conv(x)))
-        if self.se is not None:
-            x = self.se(x)
-        x = self.project_bn(self.project_conv(x))
+        x = self.projected(x)
         if self.has_residual:
             if self.training and self.survival_probability is not None:
                 x = drop_connect(x, self.survival_probability)
             x = self.residual(x, shortcut)
         return x
+
+    def projected(self, x: Tensor) -> Tensor:
+        """The expanded features to [N, output_channels, H, W], gated where there are gates."""
+        if self.se is not None:
+            x = self.se(x)
+        return self.project_bn(self.project_conv(x))
 
 
 class EfficientNet(nn.Module):

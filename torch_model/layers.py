@@ -206,8 +206,11 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, channels, H, W], shape kept."""
-        gate = self.gate(self.expand_conv(self.act(self.reduce_conv(self.pool(x)))))
-        return self.scale(x, gate)
+        return self.scale(x, self.gates(x))
+
+    def gates(self, x: Tensor) -> Tensor:
+        """[N, channels, H, W] to the gates [N, channels, 1, 1]."""
+        return self.gate(self.expand_conv(self.act(self.reduce_conv(self.pool(x)))))
 
 
 class MaxPool2d(nn.Module):

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torch_model.one_image import for_one_image
+
 Outputs = tuple[list[Tensor], list[Tensor]]
 """Class outputs and box outputs by level."""
 
@@ -38,6 +40,8 @@ def compiled(network: nn.Module, images: Tensor) -> Program:
         network: Folded, in evaluation mode.
         images: [N, 3, H, W], channels last.
     """
+    if len(images) == 1 and not images.is_cuda:
+        network = for_one_image(network)
     try:
         traced = _traced(network, images, fused=not images.is_cuda)
     except RuntimeError:

@@ -12,9 +12,11 @@ from configurations import CONFIGURATIONS, TINY
 from efficientdet_spec import InputError
 from torch_model import build, layers
 from torch_model import optimized as form
+from torch_model.backbone import MBConvBlock
 from torch_model.folding import FoldedConv2d, FoldedFuse, fold
 from torch_model.layers import BatchNorm2d
 from torch_model.model import EfficientDet
+from torch_model.one_image import GatedWeightsBlock, for_one_image
 
 EVERY = {"release": TINY, **CONFIGURATIONS}
 SIZES = {"levels 3 to 8": (130, 260)}
@@ -66,6 +68,54 @@ def test_folded_it_is_the_same_function(name):
         biased = next(m for m in network.modules() if isinstance(m, FoldedConv2d) and m.groups > 1)
         biased.bias *= 1.1
         assert apart(network(images), expected) > 1e-8
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_for_one_image_it_is_the_same_function(name):
+    model = drawn(EVERY[name]).double()
+    images = torch.randn(1, 3, *SIZES.get(name, (97, 130)), dtype=torch.float64)
+    network = fold(model)
+    one = for_one_image(network)
+    with torch.no_grad():
+        assert apart(one(images), network(images)) < 1e-12
+    assert not any(isinstance(part, GatedWeightsBlock) for part in network.modules())
+    assert all(a is b for a, b in zip(one.parameters(), network.parameters(), strict=True))
+
+
+def test_of_one_image_the_gates_of_large_maps_go_into_weights(model):
+    network = fold(model)
+    one = for_one_image(network)
+    block = one.backbone.blocks[0]
+    assert type(block) is GatedWeightsBlock
+    channels, made = block.project_conv.in_channels, []
+    block.se.scale.register_forward_hook(lambda *_: made.append(1))
+    side = block.project_conv.out_channels
+    with torch.no_grad():
+        for large, product in ((2, 1), (3, 0)):
+            x = torch.randn(1, channels, large, side)
+            expected = network.backbone.blocks[0].projected(x)
+            made.clear()
+            assert torch.allclose(block.projected(x), expected, atol=1e-5)
+            assert len(made) == product
+
+
+def other_projection(block):
+    block.project_conv = layers.Conv2d(block.project_conv.in_channels, 8)
+
+
+def norm_behind(block):
+    block.project_bn = BatchNorm2d(block.project_conv.out_channels)
+
+
+def own_gates(block):
+    block.se.__class__ = type("Own", (layers.SqueezeExcite,), {})
+
+
+@pytest.mark.parametrize("change", [other_projection, norm_behind, own_gates])
+def test_gates_stay_where_something_else_reads_them(model, change):
+    network = fold(model)
+    change(network.backbone.blocks[0])
+    assert type(for_one_image(network).backbone.blocks[0]) is MBConvBlock
 
 
 def test_the_model_stays_as_it_is(model):
