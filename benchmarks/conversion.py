@@ -9,12 +9,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import common
+from benchmarks.launcher import launched
 
 COPY = "cp, fsync"
 READ_AND_COPY = "read all, cp, fsync"
@@ -59,18 +59,10 @@ def run(command: Sequence[str]) -> tuple[float, int]:
     """
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     environment.pop(_UNCOMPILED, None)
-    with tempfile.TemporaryFile("w+") as errors:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            command, cwd=common.ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=errors
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            errors.seek(0)
-            raise RuntimeError(f"{' '.join(command)} failed: {errors.read()[-2000:]}")
-    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    found = launched(command, common.ROOT, environment)
+    if found["status"]:
+        raise RuntimeError(f"{' '.join(command)} failed: {found['said']}")
+    return found["seconds"], found["peak_bytes"]
 
 
 def bytes_used(checkpoint: Path, model: str) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 import time
 
 import msgspec
@@ -14,6 +15,7 @@ from benchmarks.material import Case, Material
 from benchmarks.measurements import plan as planning
 from benchmarks.measurements.growth import CURVES, cases
 from benchmarks.measurements.network import of_case
+from benchmarks.measurements.processes import peak
 from benchmarks.previous import changes
 from benchmarks.runtimes import RUNTIMES, runtime
 from benchmarks.turns import Effort, ratios, spread, take_turns
@@ -298,3 +300,13 @@ def test_a_measurement_that_cannot_be_made_is_said(capsys, tmp_path):
     assert run.main(["--what", "coco", "--folder", str(tmp_path)]) == 2
     told = capsys.readouterr().err
     assert "coco was left out: coco needs --images" in told and "Nothing could be measured" in told
+
+
+def test_the_memory_of_a_process_is_its_own(tmp_path):
+    held = bytearray(300 << 20)
+    held[::4096] = b"x" * len(held[::4096])
+    taken, most = peak([sys.executable, "-S", "-c", "import time; time.sleep(0.2)"], tmp_path)
+    assert 0.2 < taken < 20 and 5 << 20 < most < 200 << 20
+    with pytest.raises(WayFailed, match="-S failed: SystemExit|-S failed: it broke"):
+        peak([sys.executable, "-S", "-c", "import sys; sys.exit('it broke')"], tmp_path)
+    del held

@@ -26,7 +26,7 @@ class GatedWeightsBlock(MBConvBlock):
         # Weights are read and written as often as the map would be, and laid out anew besides.
         if se is None or int(x.shape[-2]) * int(x.shape[-1]) <= 2 * conv.out_channels:
             return super().projected(x)
-        # Between the two stands a step that the graph compiler does not know. It would else make the
+        # Between the two stands a step that the graph compiler does not know. Else it makes the
         # product together with the gates, and then computes the convolution by a slower kernel.
         gates = se.gates(x).reshape(1, conv.in_channels, 1, 1)
         return F.conv2d(x, conv.weight * gates, conv.bias)
