@@ -43,7 +43,7 @@ class Detector:
         form: ``eager``, or ``optimized``: the network is compiled when the first images come; see
             :class:`torch_model.optimized.OptimizedEfficientDet`.
         keeps_memory: Whether this process is to keep memory that it frees, without which large
-            images take up to a third longer; see :func:`torch_model.memory.keep_memory`.
+            images take up to twice as long; see :func:`torch_model.memory.keep_memory`.
 
     Attributes:
         model: The network.

@@ -47,7 +47,7 @@ class OptimizedEfficientDet(nn.Module):
             kept.
         dtype: In which type to compute on a GPU; None: the model's own.
         keeps_memory: Whether this process is to keep freed memory, without which large images take
-            up to a third longer; see :func:`torch_model.memory.keep_memory`.
+            up to twice as long; see :func:`torch_model.memory.keep_memory`.
 
     Attributes:
         config: What the model is.
