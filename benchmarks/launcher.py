@@ -46,9 +46,13 @@ def launched(
 
 
 def _main(command: Sequence[str]) -> None:
-    with tempfile.TemporaryFile("w+") as errors:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        try:
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        except OSError as error:
+            print(json.dumps({"seconds": 0.0, "peak_bytes": 0, "status": 127, "said": str(error)}))
+            return
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         errors.seek(0)

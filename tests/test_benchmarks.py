@@ -310,3 +310,22 @@ def test_the_memory_of_a_process_is_its_own(tmp_path):
     with pytest.raises(WayFailed, match="-S failed: SystemExit|-S failed: it broke"):
         peak([sys.executable, "-S", "-c", "import sys; sys.exit('it broke')"], tmp_path)
     del held
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (
+            [
+                sys.executable,
+                "-c",
+                "import sys; sys.stderr.buffer.write(b'oh' + bytes([255])); sys.exit(2)",
+            ],
+            "oh",
+        ),
+        (["/no/such/program", "x"], "No such file"),
+    ],
+)
+def test_a_process_that_fails_is_told_whatever_it_says(command, said, tmp_path):
+    with pytest.raises(WayFailed, match=said):
+        peak(command, tmp_path)

@@ -84,7 +84,9 @@ class OptimizedEfficientDet(nn.Module):
         with torch.inference_mode(False), torch.no_grad():
             network = fold(model)
         self.network = network.to(dtype=dtype or own.dtype, memory_format=torch.channels_last)
-        self._written = self._said = False
+        # How many look at it as it is written, be it in other threads.
+        self._written = 0
+        self._said = False
         self._lock = threading.Lock()
         self._programs: dict[Any, Program] = {}
         self._made_of: Values | None = None
@@ -107,7 +109,7 @@ class OptimizedEfficientDet(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         # What is compiled, and whoever waits for it or looks at it, belongs to this object alone.
         fresh = {"_programs": {}, "_made_of": None, "_compilations": 0}
-        return {**self.__dict__, **fresh, "_said": False, "_written": False, "_lock": None}
+        return {**self.__dict__, **fresh, "_said": False, "_written": 0, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__({**state, "_lock": threading.Lock()})
@@ -150,12 +152,14 @@ class OptimizedEfficientDet(nn.Module):
 
     @contextmanager
     def as_written(self) -> Iterator[None]:
-        """Within it the folded network runs layer by layer, so that each can be looked at."""
-        before, self._written = self._written, True
+        """Within it the folded network runs layer by layer, in all threads, to be looked at."""
+        with self._lock:
+            self._written += 1
         try:
             yield
         finally:
-            self._written = before
+            with self._lock:
+                self._written -= 1
 
     def _program(self, images: Tensor) -> Program:
         # Kernels are chosen for a number of threads too.
@@ -179,7 +183,7 @@ class OptimizedEfficientDet(nn.Module):
         """Let go of programs of other values: a program holds its own."""
         if self._made_of is None or not self._made_of.same():
             self._programs.clear()
-            self._made_of = Values(self.network)
+            self._made_of = Values(self)
 
     def _check(self, found: Outputs, written: Outputs) -> None:
         """Refuse what was compiled where it computes something else."""

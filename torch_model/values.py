@@ -35,17 +35,23 @@ class Values:
             value for value in self._held if isinstance(value, Tensor) and not value.is_inference()
         ]
         self._writes = list(map(_writes, self._counted))
+        self._tensors = [value for value in self._held if isinstance(value, Tensor)]
+        # While these are kept nothing else can come to lie where they do.
+        self._kept = [value.detach() for value in self._tensors]
+        self._places = list(map(Tensor.data_ptr, self._tensors))
 
     def same(self) -> bool:
         """Whether none has been written to since, nor another taken its place.
 
-        Writes through ``.data`` or NumPy, or to tensors made in inference mode, are not seen.
+        Writes through ``.data`` or NumPy, or to tensors made in inference mode, are not seen; that
+        other memory was given to a tensor is.
         """
         now = self._now()
         return (
             len(now) == len(self._held)
             and all(map(is_, now, self._held))
             and list(map(_writes, self._counted)) == self._writes
+            and list(map(Tensor.data_ptr, self._tensors)) == self._places
         )
 
     def _now(self) -> list[Any]:

@@ -327,6 +327,32 @@ def test_values_that_take_the_place_of_others_are_used(model):
         assert apart(after, optimized(images)) < 2e-4
 
 
+def test_another_network_that_takes_the_place_is_used(model):
+    optimized, images = model.optimized(), torch.randn(1, 3, 96, 128)
+    before = optimized(images)
+    other = drawn(TINY)
+    with torch.no_grad():
+        for value in other.parameters():
+            value.mul_(1.05)
+        expected = other(images)
+    optimized.network = other.optimized().network
+    assert apart(optimized(images), before) > 1e-2
+    assert apart(optimized(images), expected) < 2e-4
+
+
+def test_who_looks_at_it_last_does_not_leave_it_as_written(model):
+    optimized = model.optimized()
+    one, other = optimized.as_written(), optimized.as_written()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    optimized(torch.randn(1, 3, 64, 64))
+    assert not optimized._programs
+    other.__exit__(None, None, None)
+    optimized(torch.randn(1, 3, 64, 64))
+    assert optimized._programs
+
+
 def test_it_may_be_made_where_nothing_is_recorded(model):
     images = torch.randn(1, 3, 96, 128)
     with torch.inference_mode():

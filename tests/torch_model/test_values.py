@@ -41,6 +41,20 @@ def parameter_taken_away(it):
     it[2].bias = None
 
 
+def other_memory(it):
+    it[2].weight.data = it[2].weight.data * 2
+
+
+def there_and_back(it):
+    it[0].bfloat16().float()
+
+
+def swapped(it):
+    torch.utils.swap_tensors(
+        it[0].weight, torch.nn.Parameter(it[0].weight.detach().clone(), requires_grad=False)
+    )
+
+
 def other_part(it):
     it[2] = torch.nn.Linear(4, 2)
 
@@ -63,6 +77,9 @@ def part_taken_away(it):
         other_parameter,
         parameter_where_none_was,
         parameter_taken_away,
+        other_memory,
+        there_and_back,
+        swapped,
         other_part,
         part_added,
         part_taken_away,
