@@ -142,7 +142,10 @@ def measured(plan: Plan, what: Sequence[str], done: Any) -> list[Measurement]:
         try:
             for measurement in module.measure(plan):
                 if measurement not in plan.made:
-                    plan.made.append(measurement)
+                    # A run that is gone on with may have it already, or with fewer ways.
+                    about = (measurement.what, measurement.subject)
+                    others = [item for item in plan.made if (item.what, item.subject) != about]
+                    plan.made[:] = [*others, measurement]
                     done(plan.made)
         except WayFailed as error:
             print(f"{name} was left out: {error}", file=sys.stderr)

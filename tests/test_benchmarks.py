@@ -4,6 +4,7 @@ import dataclasses
 import os
 import sys
 import time
+import types
 
 import msgspec
 import numpy as np
@@ -65,6 +66,15 @@ def suite(*measurements, **environment):
 
 
 # -- what is measured --
+
+
+def test_what_is_measured_again_takes_the_place_of_what_was(plan, monkeypatch):
+    old, other = made({"a": [1.0]}, what="nodes"), made({"a": [1.0]})
+    new = made({"a": [2.0]}, what="nodes")
+    module = types.SimpleNamespace(measure=lambda plan: [new])
+    monkeypatch.setitem(sys.modules, "benchmarks.measurements.nodes", module)
+    plan.made += [old, other]
+    assert run.measured(plan, ["nodes"], lambda found: None) == [other, new]
 
 
 def test_ways_of_a_network_are_measured_and_what_is_missing_is_said(plan, monkeypatch):
