@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,7 +212,12 @@ def _open(path: Path, kind: str) -> ModelFile:
 
 def _part(file: ModelFile, part: str) -> dict[str, Tensor]:
     """The tensors of a part, whose values have the digests that they were written with."""
-    return {name: torch.from_numpy(file.read(part, name)) for name in file.parts[part]}
+    return dict(_tensors(file, part))
+
+
+def _tensors(file: ModelFile, part: str) -> Iterator[tuple[str, Tensor]]:
+    """The same, each read when it is asked for."""
+    return ((name, torch.from_numpy(file.read(part, name))) for name in file.parts[part])
 
 
 def load(path: str | os.PathLike[str], weights: str = EMA) -> EfficientDet:
@@ -243,7 +248,7 @@ def load(path: str | os.PathLike[str], weights: str = EMA) -> EfficientDet:
     for part in file.parts.keys() - {wanted}:
         for name in file.parts[part]:
             file.read(part, name)
-    model = _taking(file.config, _part(file, wanted))
+    model = _taking(file.config, _tensors(file, wanted))
     model.provenance = dict(file.provenance)
     if len(file.parts) > 1:
         # The model has one of the two, which is what it says where it is saved again.
@@ -340,8 +345,15 @@ def from_state_dict(
     return model
 
 
-def _taking(config: EfficientDetConfig, state_dict: Mapping[str, Tensor]) -> EfficientDet:
-    """As :func:`from_state_dict` of tensors that fit and that nobody else has; none is copied."""
+def _taking(config: EfficientDetConfig, tensors: Iterable[tuple[str, Tensor]]) -> EfficientDet:
+    """As :func:`from_state_dict` of tensors that fit and that nobody else has.
+
+    Each is laid out as it comes: were the model's laid out together, all would be there twice.
+    """
     model = _bare(config)
-    model.load_state_dict(dict(state_dict), strict=True, assign=True)
-    return model.to(memory_format=torch.channels_last).eval()
+    laid_out = {
+        name: value.to(memory_format=torch.channels_last) if value.dim() == 4 else value
+        for name, value in tensors
+    }
+    model.load_state_dict(laid_out, strict=True, assign=True)
+    return model.eval()

@@ -406,12 +406,13 @@ def test_what_is_no_file_is_not_waited_for(kind, tmp_path):
 def test_loading_takes_little_more_memory_than_the_model(tmp_path):
     """A model of 100 MB, in a process that may not have the same again beside it."""
     program = (
-        "import resource, sys, torch_model\n"
+        "import sys, torch_model\n"
+        "from parity.process.environment import peak_memory_bytes\n"
         "from torch_model.checkpoint import load_checkpoint\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak_memory_bytes()\n"
         "model = torch_model.load(sys.argv[1])\n"
-        "after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "size = sum(v.nbytes for v in model.state_dict().values()) / 1024\n"
+        "after = peak_memory_bytes()\n"
+        "size = sum(v.nbytes for v in model.state_dict().values())\n"
         "print((after - before) / size, size)\n"
     )
     from efficientdet_spec import get_config
@@ -425,7 +426,7 @@ def test_loading_takes_little_more_memory_than_the_model(tmp_path):
         [sys.executable, "-c", program, str(path)], cwd=ROOT, capture_output=True, text=True
     )
     ratio, size = map(float, done.stdout.split())
-    assert size > 80_000 and ratio < 1.6, done.stdout
+    assert size > 80e6 and 0.9 < ratio < 1.6, done.stdout
 
 
 def test_keys_are_read_without_their_values(tiny_pth, tmp_path):
