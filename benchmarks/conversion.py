@@ -27,10 +27,6 @@ _COPY = 'cp "$1" "$2" && sync "$2"'
 _READ = 'cat "$3" > /dev/null'
 """For a shell, which takes a millisecond to start."""
 
-_UNCOMPILED = "PYTHONDONTWRITEBYTECODE"
-"""Where it is set, a checkout is compiled once more by every process; an installed package is
-compiled when it is installed."""
-
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="python -m benchmarks.conversion", description=__doc__)
@@ -57,9 +53,7 @@ def run(command: Sequence[str]) -> tuple[float, int]:
     Raises:
         RuntimeError: It failed.
     """
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    environment.pop(_UNCOMPILED, None)
-    found = launched(command, common.ROOT, environment)
+    found = launched(command, common.ROOT)
     if found["status"]:
         raise RuntimeError(f"{' '.join(command)} failed: {found['said']}")
     return found["seconds"], found["peak_bytes"]

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +20,25 @@ _SAID = 2000
 """Characters that are kept of what a process that failed has said last."""
 
 
-def launched(
-    command: Sequence[str], folder: Path, environment: Mapping[str, str]
-) -> dict[str, Any]:
+def launched(command: Sequence[str], folder: Path) -> dict[str, Any]:
     """Run a process to its end.
 
     Args:
         command: Program and arguments.
         folder: Where it runs, and whose Python modules it imports.
-        environment: Its variables.
 
     Returns:
         ``seconds``, ``peak_bytes``, ``status`` and, of one that failed, ``said``.
     """
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    # A checkout is compiled once more by every process where this is set; an installed package is
+    # compiled when it is installed.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     told = subprocess.run(
         # Isolated, and without packages: it is to be as small as can be.
         [sys.executable, "-I", "-S", __file__, *command],
         cwd=folder,
-        env=dict(environment),
+        env=environment,
         check=True,
         stdout=subprocess.PIPE,
     ).stdout

@@ -24,6 +24,7 @@ from converter.fetch.sources import resolve
 from converter.formats.registry import formats
 from converter.formats.target import Values
 from efficientdet_spec import InputError
+from parity.process.environment import peak_memory_bytes
 
 _UNIT = 1 if sys.platform == "darwin" else 1024
 _SAVED_MODEL = b"\x08\x01\x12\x00"
@@ -108,13 +109,13 @@ def _measured() -> Iterator[dict[str, float]]:
     # Linux forgets the largest memory so far; elsewhere a smaller one than that is not seen.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    before = resource.getrusage(resource.RUSAGE_SELF)
+    before, memory = resource.getrusage(resource.RUSAGE_SELF), peak_memory_bytes()
     began = time.perf_counter()
     yield found
     found["seconds"] = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_SELF)
     found["cpu_seconds"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    found["peak_bytes"] = (after.ru_maxrss - before.ru_maxrss) * _UNIT
+    found["peak_bytes"] = peak_memory_bytes() - memory
     # Keras' files are opened in a child process.
     found["child_peak_bytes"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * _UNIT
 

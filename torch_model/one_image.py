@@ -20,11 +20,14 @@ from torch_model.layers import SqueezeExcite
 class GatedWeightsBlock(MBConvBlock):
     """A folded block of a single image, whose gates go into the weights behind them."""
 
+    se: SqueezeExcite
+
     def projected(self, x: Tensor) -> Tensor:
         """[1, C, H, W] to [1, output_channels, H, W]."""
         se, conv = self.se, self.project_conv
-        # Weights are read and written as often as the map would be, and laid out anew besides.
-        if se is None or int(x.shape[-2]) * int(x.shape[-1]) <= 2 * conv.out_channels:
+        # For each channel the map has H * W values and the weights have one for each output. Both
+        # would be read and written once, and weights are laid out anew besides: hence twice.
+        if int(x.shape[-2]) * int(x.shape[-1]) <= 2 * conv.out_channels:
             return super().projected(x)
         # Between the two stands a step that the graph compiler does not know. Else it makes the
         # product together with the gates, and then computes the convolution by a slower kernel.

@@ -114,11 +114,6 @@ class OptimizedEfficientDet(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__({**state, "_lock": threading.Lock()})
 
-    def _apply(self, *given: Any, **named: Any) -> Any:
-        # Moving values writes to none of them.
-        self._made_of = None
-        return super()._apply(*given, **named)
-
     def forward(self, images: Tensor) -> Outputs:
         """As of :class:`torch_model.model.EfficientDet`, whose outputs these are but for roundings.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,8 +22,7 @@ def peak(command: Sequence[str], folder: Path) -> tuple[float, int]:
     Raises:
         WayFailed: It failed.
     """
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    found = launched(command, folder, environment)
+    found = launched(command, folder)
     if found["status"]:
         last = found["said"].strip().rpartition("\n")[2]
         raise WayFailed(f"{Path(command[1]).name} failed: {last:.300}")

@@ -6,6 +6,8 @@ import contextlib
 import resource
 from pathlib import Path
 
+from parity.process.environment import peak_memory_bytes
+
 _PAGE = resource.getpagesize()
 _SPARE = 512 * 2**20
 """Address space beyond the constant: what is asked for and never touched takes no memory."""
@@ -26,10 +28,7 @@ def at_most() -> int:
 
 def most() -> int:
     """Most bytes in memory since :func:`forget`."""
-    with open("/proc/self/status", "rb", buffering=0) as stream:
-        text = stream.read(4096)
-    place = text.index(b"VmHWM:") + len(b"VmHWM:")
-    return int(text[place : place + 24].split()[0]) * 1024
+    return peak_memory_bytes()
 
 
 def forget() -> None:
