@@ -212,10 +212,10 @@ def _open(path: Path, kind: str) -> ModelFile:
 
 def _part(file: ModelFile, part: str) -> dict[str, Tensor]:
     """The tensors of a part, whose values have the digests that they were written with."""
-    return dict(_tensors(file, part))
+    return dict(_each(file, part))
 
 
-def _tensors(file: ModelFile, part: str) -> Iterator[tuple[str, Tensor]]:
+def _each(file: ModelFile, part: str) -> Iterator[tuple[str, Tensor]]:
     """The same, each read when it is asked for."""
     return ((name, torch.from_numpy(file.read(part, name))) for name in file.parts[part])
 
@@ -248,7 +248,7 @@ def load(path: str | os.PathLike[str], weights: str = EMA) -> EfficientDet:
     for part in file.parts.keys() - {wanted}:
         for name in file.parts[part]:
             file.read(part, name)
-    model = _taking(file.config, _tensors(file, wanted))
+    model = _taking(file.config, _each(file, wanted))
     model.provenance = dict(file.provenance)
     if len(file.parts) > 1:
         # The model has one of the two, which is what it says where it is saved again.
